@@ -1,0 +1,32 @@
+"""`trustcache evaluate`: score runs on data extracted after they were trained."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from trustcache.errors import UsageError
+from trustcache.progress import console
+
+from .program import Place, app, command
+
+
+@command(app, "evaluate")
+def evaluate(
+    place: Place,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …; auto takes the GPU where there is one.")] = "auto",
+    workers: Annotated[int, typer.Option(min=0, help="Decoding processes; 0 decodes in this one.")] = 2,
+) -> None:
+    """Score every run on every evaluation cache it has no scores for yet."""
+    from trustcache.evaluate import evaluate as run
+    from trustcache.finetune import Machine
+    from trustcache.runs import finished_runs
+    from trustcache.workspace import Workspace
+
+    workspace = Workspace(place.workspace)
+    runs = finished_runs(workspace)
+    if not runs:
+        raise UsageError(f"no runs in {workspace.runs}; train some with trustcache train --loss all --frozen")
+    made = run(workspace, runs, place.data_root, Machine(device, workers), console)
+    print(f"{made} scores made" if made else "every run is scored on every evaluation cache already")

@@ -1,0 +1,36 @@
+"""`trustcache report`: tables and figures from what the workspace holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .program import Place, app, command, say
+
+if TYPE_CHECKING:
+    from trustcache.workspace import Workspace
+
+
+@command(app, "report")
+def report(place: Place) -> None:
+    """Every table and figure: on the terminal, as Markdown, CSV and JSON, and as one offline HTML page."""
+    from trustcache.workspace import Workspace
+
+    print_report(Workspace(place.workspace))
+
+
+def print_report(workspace: Workspace) -> None:
+    """Write the report's files, then show its tables and where the files lie."""
+    from rich.console import Console
+    from trustcache.report.write import write_report
+
+    from trustcache.report.collect import collect
+    from trustcache.report.made import made_with
+    from trustcache.report.tables import print_tables
+
+    scored, notes = collect(workspace)
+    written = write_report(workspace.report, scored, notes, made_with())
+    print_tables([s.record for s in scored], Console())
+    for note in notes:
+        say(f"note: {note}")
+    for path in written:
+        print(path)

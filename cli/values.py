@@ -1,0 +1,33 @@
+"""Option values that are lists or pairs."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from trustcache.errors import UsageError
+
+T = TypeVar("T")
+
+
+def listed(option: str, text: str, kind: Callable[[str], T]) -> list[T]:
+    """`1,2,3` as a list. Raises UsageError naming the option."""
+    try:
+        return [kind(part.strip()) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(f"{option} {text}: expected a value or a list such as 1,2,3") from None
+
+
+def pairs(option: str, texts: list[str]) -> dict[str, Any]:
+    """KEY=VALUE options as a dictionary; values are Python literals where they look like one, else text."""
+    found: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not key or not equals:
+            raise UsageError(f"{option} {text}: expected KEY=VALUE")
+        try:
+            found[key] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            found[key] = value
+    return found

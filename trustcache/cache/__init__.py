@@ -1,0 +1,5 @@
+"""The cache: what a frozen classifier said about every image, in immutable HDF5 shards with an index."""
+
+from trustcache.cache.view import CacheView, open_cache
+
+__all__ = ["CacheView", "open_cache"]

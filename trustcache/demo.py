@@ -1,0 +1,82 @@
+"""The whole of trustcache on data that ships with scikit-learn: a classifier, its cache, oracles, a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+from torch.nn import functional as F
+
+from trustcache.cache.publish import publish
+from trustcache.cifar_resnet import CifarResNet
+from trustcache.classifiers import Classifier, ModelSpec, load_classifier
+from trustcache.evaluate import evaluate
+from trustcache.extract import ExtractSettings, extract
+from trustcache.finetune import Machine
+from trustcache.images import open_dataset
+from trustcache.losses import LOSSES
+from trustcache.manifest import find_manifests
+from trustcache.oracles import FROZEN_OPTIMISER, Optimiser
+from trustcache.progress import Progress, silent
+from trustcache.train import TrainSettings, loss_grid, plan, train
+from trustcache.workspace import Workspace
+
+LABEL = "digits-resnet8"
+DATA = ("digits-train", "digits-test", "digits-c/gaussian_noise/2")
+SEEDS = (0, 1, 2)
+# The digits are 8 x 8 pixels, and the classifier takes them as they are.
+PREPROCESSING = {"input_size": (8, 8)}
+TUNING = Optimiser("sgd", epochs=10, batch_size=64, lr=0.02, momentum=0.9)
+# Decoding workers take longer to start than these images to read.
+MACHINE = Machine(device="cpu", workers=0)
+
+
+def run_demo(workspace: Workspace, data_root: Path, progress: Progress = silent) -> None:
+    """Fit a classifier on one part of the digits, extract the others, train every loss with three seeds both ways.
+
+    Everything lands in the workspace as the ordinary commands would leave it; what is there already is kept.
+    """
+    classifier = _classifier(workspace, data_root, progress)
+    for name in DATA:
+        (manifest,) = find_manifests(name)
+        folder = workspace.cache_folder(LABEL, name)
+        settings = ExtractSettings(workers=0, device="cpu", batch_size=256)
+        extract(classifier, LABEL, open_dataset(manifest, data_root), data_root, folder, settings, progress)
+    index = workspace.find_cache("train", LABEL, DATA[0])
+    losses = loss_grid(list(LOSSES), {})
+    configs = [
+        *plan(index, losses, TrainSettings(frozen=True, optimiser=FROZEN_OPTIMISER, seeds=SEEDS)),
+        *plan(index, losses, TrainSettings(frozen=False, optimiser=TUNING, seeds=SEEDS)),
+    ]
+    runs = train(workspace, index, configs, data_root, MACHINE, progress)
+    evaluate(workspace, runs, data_root, MACHINE, progress)
+
+
+def _classifier(workspace: Workspace, data_root: Path, progress: Progress) -> Classifier:
+    weights = workspace.root / "demo" / f"{LABEL}.safetensors"
+    if not weights.is_file():
+        _fit(weights, data_root, progress)
+    return load_classifier(ModelSpec("cifar-resnet8", str(weights), preprocessing=PREPROCESSING))
+
+
+def _fit(weights: Path, data_root: Path, progress: Progress) -> None:
+    """Fit a ResNet-8 on the digits set aside for it, briefly, so that it leaves mistakes to learn from."""
+    (manifest,) = find_manifests("digits-fit")
+    dataset = open_dataset(manifest, data_root)
+    torch.manual_seed(0)
+    model = CifarResNet(8)
+    preprocessing = Classifier(ModelSpec("cifar-resnet8", preprocessing=PREPROCESSING), CifarResNet(8)).preprocessing
+    transform = preprocessing.transform()
+    pixels = preprocessing.normalise(torch.stack([transform(dataset.read(i)) for i in range(len(dataset))]))
+    labels = torch.from_numpy(dataset.labels)
+    adam = torch.optim.Adam(model.parameters(), lr=3e-3)
+    epochs = 8
+    with progress("fitting a classifier", epochs) as advance:
+        for _ in range(epochs):
+            for rows in torch.randperm(len(labels)).split(64):
+                adam.zero_grad()
+                F.cross_entropy(model(pixels[rows]), labels[rows]).backward()
+                adam.step()
+            advance(1)
+    publish(weights, save(model.state_dict()))

@@ -1,0 +1,17 @@
+"""The errors a user can mend: each is one sentence naming the thing at fault and the remedy.
+
+TrustcacheError     what went wrong while working          exit code 1
+└── UsageError      what was asked for cannot be done      exit code 2
+"""
+
+
+class TrustcacheError(Exception):
+    """A failure the user can mend; its text is what the command line prints."""
+
+    exit_code = 1
+
+
+class UsageError(TrustcacheError):
+    """A request that cannot be carried out as given: a missing input, a wrong name, settings at odds."""
+
+    exit_code = 2

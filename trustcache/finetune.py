@@ -1,0 +1,211 @@
+"""Stage two, full: an oracle's backbone and head tuned on images, resumable to the step."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from trustcache.cache import CacheView
+from trustcache.cache.publish import publish
+from trustcache.classifiers import ModelSpec, Preprocessing
+from trustcache.errors import TrustcacheError
+from trustcache.extract import choose_device, image_batches
+from trustcache.images import Dataset
+from trustcache.losses import LOSSES
+from trustcache.metrics import trust_metrics
+from trustcache.oracles import Oracle, validation_rows
+from trustcache.progress import Progress, silent
+from trustcache.runs import Run
+
+CHECKPOINT = "checkpoint.pt"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the machine offers, which decides how fast an oracle is trained and scored, not what it becomes."""
+
+    device: str = "auto"
+    workers: int = 2
+    checkpoint_every_s: float = 60.0
+
+
+def load_oracle(spec: ModelSpec, run: Run) -> Oracle:
+    """A finished run's oracle."""
+    oracle = Oracle(spec, run.config.signed_distance, run.config.seed)
+    oracle.load_state_dict(run.weights())
+    return oracle
+
+
+def score_images(
+    oracle: Oracle,
+    dataset: Dataset,
+    indices: np.ndarray,
+    machine: Machine,
+    batch_size: int = 128,
+    progress: Progress = silent,
+) -> np.ndarray:
+    """z, float64 (N,), of the data set's samples at `indices`. Raises TrustcacheError for an unreadable image."""
+    device = choose_device(machine.device)
+    oracle.to(device).eval()
+    batches = [indices[i : i + batch_size] for i in range(0, len(indices), batch_size)]
+    parts = []
+    with progress(f"scoring {dataset.manifest.name}", len(indices)) as advance, torch.inference_mode():
+        for pixels in _pixels(dataset, oracle.preprocessing, batches, machine, device):
+            parts.append(oracle(oracle.preprocessing.normalise(pixels)).double().cpu().numpy())
+            advance(len(pixels))
+    return np.concatenate(parts)
+
+
+def finetune(
+    run: Run, spec: ModelSpec, dataset: Dataset, cache: CacheView, machine: Machine, progress: Progress = silent
+) -> None:
+    """Train a run's oracle on the images of the cache it learns from, and finish the run.
+
+    Every `checkpoint_every_s` seconds all state is saved; the same call after a kill goes on from there, and ends
+    where the uninterrupted one ends. The last epoch's weights are kept.
+    """
+    run.begin()
+    training = _Training(run, spec, dataset, cache, machine)
+    training.resume()
+    with progress(run.name, len(training.batches)) as advance:
+        advance(training.step)
+        training.run_steps(advance)
+    run.finish(training.oracle.state_dict(), training.log)
+    (run.folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+class _Training:
+    """The state of one fine-tuning: what a checkpoint saves, and what is rebuilt from the run's config."""
+
+    def __init__(self, run: Run, spec: ModelSpec, dataset: Dataset, cache: CacheView, machine: Machine) -> None:
+        config = run.config
+        self.run, self.machine, self.dataset = run, machine, dataset
+        self.device = choose_device(machine.device)
+        torch.manual_seed(config.seed)  # dropout
+        self.oracle = Oracle(spec, config.signed_distance, config.seed).to(self.device)
+        held_out = validation_rows(len(cache), config.val_fraction, config.seed)
+        self.validation = np.flatnonzero(held_out)
+        rows = np.flatnonzero(~held_out)
+        right = int(cache.correct[rows].sum())
+        self.formula, self.settings = config.loss.bind((len(rows) - right, right))
+        targets = {"correct": cache.correct, "true_class_prob": cache.true_class_prob}
+        self.targets = torch.from_numpy(targets[LOSSES[config.loss.name].target].astype(np.float32))
+        self.correct, self.indices = cache.correct, cache.sample_indices
+        self.batches = _batches(rows, config.optimiser.batch_size, config.optimiser.epochs, config.seed)
+        self.steps_per_epoch = len(self.batches) // config.optimiser.epochs
+        o = config.optimiser
+        self.sgd = torch.optim.SGD(self.oracle.parameters(), lr=o.lr, momentum=o.momentum)
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.sgd, o.lr, total_steps=len(self.batches))
+        self.step = 0
+        self.losses: list[float] = []
+        self.log: list[dict[str, Any]] = []
+
+    def run_steps(self, advance: Any) -> None:
+        saved = time.monotonic()
+        left = self.batches[self.step :]
+        self.oracle.train()
+        pixel_batches = _pixels(
+            self.dataset, self.oracle.preprocessing, [self.indices[b] for b in left], self.machine, self.device
+        )
+        for rows, pixels in zip(left, pixel_batches, strict=True):
+            self._step(pixels, self.targets[rows].to(self.device))
+            self.step += 1
+            if self.step % self.steps_per_epoch == 0:
+                self._end_epoch()
+            if time.monotonic() - saved >= self.machine.checkpoint_every_s:
+                self._save()
+                saved = time.monotonic()
+            advance(1)
+
+    def _step(self, pixels: torch.Tensor, targets: torch.Tensor) -> None:
+        z = self.oracle(self.oracle.preprocessing.normalise(pixels))
+        loss = self.formula(z, targets, **self.settings).mean()
+        self.sgd.zero_grad()
+        loss.backward()
+        self.sgd.step()
+        self.schedule.step()
+        self.losses.append(float(loss.detach()))
+        if not np.isfinite(self.losses[-1]):
+            raise TrustcacheError(
+                f"{self.run.name}: the loss is no longer finite at step {self.step}; use a smaller --lr"
+            )
+
+    def _end_epoch(self) -> None:
+        entry: dict[str, Any] = {"epoch": self.step // self.steps_per_epoch, "loss": float(np.mean(self.losses))}
+        if len(self.validation):
+            indices = self.indices[self.validation]
+            z = score_images(self.oracle, self.dataset, indices, self.machine)
+            entry["validation"] = validation_entry(z, self.correct[self.validation])
+            self.oracle.train()
+        self.log.append(entry)
+        self.losses = []
+
+    def _save(self) -> None:
+        state = {
+            "step": self.step,
+            "losses": self.losses,
+            "log": self.log,
+            "oracle": self.oracle.state_dict(),
+            "sgd": self.sgd.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state_all(),
+        }
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        publish(self.run.folder / CHECKPOINT, buffer.getvalue())
+
+    def resume(self) -> None:
+        """Go back to the last checkpoint, where there is one."""
+        path: Path = self.run.folder / CHECKPOINT
+        if not path.is_file():
+            return
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:
+            raise TrustcacheError(f"{path}: cannot be read ({error}); remove it to start the run anew") from error
+        self.step, self.losses, self.log = state["step"], state["losses"], state["log"]
+        self.oracle.load_state_dict(state["oracle"])
+        self.sgd.load_state_dict(state["sgd"])
+        self.schedule.load_state_dict(state["schedule"])
+        torch.set_rng_state(state["rng"])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state_all(state["cuda_rng"])
+
+
+def validation_entry(z: np.ndarray, correct: np.ndarray) -> dict[str, float | None]:
+    """The metrics of a log entry, null where the validation part leaves one undefined."""
+    if correct.all() or not correct.any():
+        return {}
+    return {key: value if np.isfinite(value) else None for key, value in trust_metrics(z, correct).items()}
+
+
+def _batches(rows: np.ndarray, size: int, epochs: int, seed: int) -> list[np.ndarray]:
+    """The rows of every step of all epochs; an epoch's last, incomplete batch is dropped unless it is its only one."""
+    batches = []
+    for epoch in range(epochs):
+        order = np.random.default_rng([seed, epoch]).permutation(rows)
+        whole = max(len(order) // size, 1)
+        batches += [order[i * size : (i + 1) * size] for i in range(whole)]
+    return batches
+
+
+def _pixels(
+    dataset: Dataset,
+    preprocessing: Preprocessing,
+    batches: list[np.ndarray],
+    machine: Machine,
+    device: torch.device,
+) -> Iterator[torch.Tensor]:
+    """Batches of sample indices as uint8 pixels on the device."""
+    for _, pixels, bad in image_batches(dataset, preprocessing.transform(), batches, machine.workers):
+        if bad:
+            raise TrustcacheError(next(iter(bad.values())))
+        yield pixels.to(device, non_blocking=True)

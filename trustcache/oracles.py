@@ -1,0 +1,69 @@
+"""Oracles: a backbone and a head of one output, and the settings both ways of training share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from trustcache.classifiers import ModelSpec, backbone, preprocessing_of
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    """How an oracle is optimised: `name` is "adam" (constant rate) or "sgd" (OneCycle up to `lr` and down again)."""
+
+    name: str
+    epochs: int
+    batch_size: int
+    lr: float
+    momentum: float = 0.0
+
+
+FROZEN_OPTIMISER = Optimiser("adam", epochs=20, batch_size=512, lr=1e-3)
+FINE_TUNING_OPTIMISER = Optimiser("sgd", epochs=1, batch_size=128, lr=0.02, momentum=0.9)
+
+
+class Head(nn.Module):
+    """One output z: w.x + b, or the signed distance (w.x + b)/|w| from the plane where z = 0 (Eq. 7)."""
+
+    def __init__(self, features: int, signed_distance: bool, seed: int) -> None:
+        super().__init__()
+        self.signed_distance = signed_distance
+        self.weight = nn.Parameter(initial_weight(features, seed))
+        self.bias = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Features (N, D) to z (N,)."""
+        z = x @ self.weight + self.bias
+        return z / self.weight.norm() if self.signed_distance else z
+
+
+class Oracle(nn.Module):
+    """A backbone, which takes images as `preprocessing` says, with a head."""
+
+    def __init__(self, spec: ModelSpec, signed_distance: bool, seed: int) -> None:
+        super().__init__()
+        self.backbone, features = backbone(spec)
+        self.preprocessing = preprocessing_of(self.backbone, spec.preprocessing)
+        self.backbone.to(memory_format=torch.channels_last)
+        self.head = Head(features, signed_distance, seed)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalised images (N, 3, H, W) to z (N,)."""
+        return self.head(self.backbone(x))
+
+
+def initial_weight(features: int, seed: int) -> torch.Tensor:
+    """A head's first w (D,), the same for every loss of one seed, as widely spread as torch's linear layers begin."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(features, generator=generator) / (3 * features) ** 0.5
+
+
+def validation_rows(rows: int, fraction: float, seed: int) -> np.ndarray:
+    """Which training rows a seed sets aside for validation: bool (N,), `fraction` of them true."""
+    held_out = np.zeros(rows, dtype=bool)
+    held_out[np.random.default_rng(seed).permutation(rows)[: round(rows * fraction)]] = True
+    return held_out

@@ -1,0 +1,42 @@
+"""From a cache back to what it was made of: its images and its classifier, refused where they have changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from trustcache.cache.index import Index
+from trustcache.cache.publish import file_sha256
+from trustcache.classifiers import ModelSpec
+from trustcache.errors import UsageError
+from trustcache.images import Dataset, open_dataset
+from trustcache.manifest import from_record
+
+
+def original_dataset(index: Index, data_root: Path) -> Dataset:
+    """The data set a cache was extracted from: below `data_root`, else where it lay then.
+
+    Raises UsageError where it is not found, or is no longer what was extracted.
+    """
+    manifest = from_record(index.made_from["manifest"])
+    try:
+        dataset = open_dataset(manifest, data_root)
+    except UsageError:
+        dataset = open_dataset(manifest, Path(index.made_from["data_root"]))
+    if dataset.fingerprint() != index.meaning["data"]["fingerprint"]:
+        raise UsageError(
+            f"{index.data}: the images have changed since {index.folder} was extracted; "
+            "put the old ones back, or remove that folder and extract again"
+        )
+    return dataset
+
+
+def original_model(index: Index) -> ModelSpec:
+    """The classifier of a cache, to be built anew. Raises UsageError where its weights file is gone or changed."""
+    classifier = index.meaning["classifier"]
+    weights = index.made_from["weights"]
+    if weights and (not Path(weights).is_file() or file_sha256(Path(weights)) != index.made_from["weights_sha256"]):
+        raise UsageError(
+            f"{weights}: the weights that {index.folder} was extracted with are gone or changed; "
+            "put them back there, or extract again with --weights"
+        )
+    return ModelSpec(classifier["name"], weights, classifier["arguments"], classifier["preprocessing"])

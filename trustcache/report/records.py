@@ -1,0 +1,44 @@
+"""What a report is made of: one record for each scored method, and the curves drawn from its scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Record:
+    """One method's figures on one data set: a line of `results.json`.
+
+    `oracle` names the oracle's backbone and is None for a post-hoc score; `training` is "frozen" (a head on
+    cached features), "fine-tuned" (backbone and head), or None for a post-hoc score; `settings` holds the
+    loss's hyperparameters. Metrics are fractions, nan where one-class data leaves them undefined.
+    """
+
+    dataset: str
+    classifier: str
+    oracle: str | None
+    method: str
+    training: str | None
+    protocol: str
+    seed: int | None
+    n: int
+    settings: dict[str, float | str]
+    metrics: dict[str, float]
+    run: str | None
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A record together with what its figures need.
+
+    `histogram` maps TP, FP, TN, FN to the counts of samples in equal bins of the trust confidence over [0, 1]
+    (trusted means confidence above the method's threshold; positive means the classifier is right).
+    `coverage` and `risk` are the risk-coverage curve, one point a group of tied scores, thinned for drawing.
+    """
+
+    record: Record
+    histogram: dict[str, np.ndarray]
+    coverage: np.ndarray
+    risk: np.ndarray

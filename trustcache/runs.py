@@ -1,0 +1,136 @@
+"""Runs: trained oracles on disk, each a folder with its config, weights, log and scores."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from trustcache.cache.index import Index
+from trustcache.cache.publish import pack, publish, publish_json
+from trustcache.errors import TrustcacheError
+from trustcache.losses import LossChoice
+from trustcache.oracles import Optimiser
+from trustcache.workspace import Workspace, plain_name
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All that decides what an oracle becomes.
+
+    classifier, data: the names of the cache it learns from; cache: that cache's fingerprint; judged: the
+    fingerprint of the classifier alone. training: "frozen" or "fine-tuned". oracle: the backbone's name.
+    """
+
+    classifier: str
+    data: str
+    cache: str
+    judged: str
+    oracle: str
+    training: str
+    loss: LossChoice
+    signed_distance: bool
+    seed: int
+    optimiser: Optimiser
+    val_fraction: float
+    protocol: str = "equations"
+
+    @property
+    def name(self) -> str:
+        """A readable name, with a hash that tells apart all that it does not spell out."""
+        digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        return f"{plain_name(self.classifier)}-{self.loss.name}-{self.training}-seed{self.seed}-{digest[:8]}"
+
+
+def judged_fingerprint(index: Index) -> str:
+    """SHA-256 over what a cache's classifier is: an oracle only scores caches of the classifier it judges."""
+    return hashlib.sha256(json.dumps(index.meaning["classifier"], sort_keys=True).encode()).hexdigest()
+
+
+class Run:
+    """One run's folder: config.json, weights.safetensors, log.jsonl, scores/<data set>.h5."""
+
+    def __init__(self, folder: Path, config: RunConfig) -> None:
+        self.folder, self.config = folder, config
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def finished(self) -> bool:
+        """Whether its weights are there."""
+        return (self.folder / "weights.safetensors").is_file()
+
+    def begin(self) -> None:
+        """Write the config."""
+        publish_json(self.folder / "config.json", asdict(self.config))
+
+    def finish(self, weights: dict[str, torch.Tensor], log: list[dict[str, Any]]) -> None:
+        """Write the log, then the weights, which make it a finished run."""
+        lines = "".join(json.dumps(entry) + "\n" for entry in log)
+        publish(self.folder / "log.jsonl", lines.encode())
+        whole = {name: tensor.cpu().contiguous() for name, tensor in weights.items()}
+        publish(self.folder / "weights.safetensors", save(whole))
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """The trained weights. Raises TrustcacheError where the file cannot be read."""
+        path = self.folder / "weights.safetensors"
+        try:
+            return load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise TrustcacheError(f"{path}: cannot be read ({error}); remove the run and train it again") from None
+
+    def log(self) -> list[dict[str, Any]]:
+        """What training reported, an entry an epoch."""
+        return [json.loads(line) for line in (self.folder / "log.jsonl").read_text().splitlines()]
+
+    def save_scores(self, index: Index, z: np.ndarray) -> None:
+        """Keep z (N,) for the rows of a cache."""
+        data = pack({"z": z.astype(np.float64)}, {"cache": index.fingerprint()})
+        publish(self._scores_path(index), data)
+
+    def scores(self, index: Index) -> np.ndarray | None:
+        """z, float64 (N,), for the rows of a cache, or None where this run has not scored it as it is now."""
+        path = self._scores_path(index)
+        if not path.is_file():
+            return None
+        try:
+            with h5py.File(path, "r", locking=False) as file:
+                return file["z"][:] if file.attrs["cache"] == index.fingerprint() else None
+        except (OSError, KeyError) as error:
+            raise TrustcacheError(f"{path}: cannot be read ({error}); remove it and run trustcache evaluate") from None
+
+    def judges(self, index: Index) -> bool:
+        """Whether a cache's classifier is the one this run was trained to judge."""
+        return self.config.judged == judged_fingerprint(index)
+
+    def _scores_path(self, index: Index) -> Path:
+        return self.folder / "scores" / f"{plain_name(index.data)}.h5"
+
+
+def open_run(workspace: Workspace, config: RunConfig) -> Run:
+    """The run of a config, new or not."""
+    return Run(workspace.runs / config.name, config)
+
+
+def finished_runs(workspace: Workspace) -> list[Run]:
+    """All finished runs, sorted by name. Raises TrustcacheError for a config that cannot be read."""
+    runs = []
+    for path in sorted(workspace.runs.glob("*/config.json")):
+        try:
+            table = json.loads(path.read_text(encoding="utf-8"))
+            table["loss"] = LossChoice(**table["loss"])
+            table["optimiser"] = Optimiser(**table["optimiser"])
+            runs.append(Run(path.parent, RunConfig(**table)))
+        except (ValueError, KeyError, TypeError) as error:
+            raise TrustcacheError(f"{path}: not a run's config ({error}); remove that folder") from None
+    return [run for run in runs if run.finished]

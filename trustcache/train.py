@@ -1,0 +1,153 @@
+"""Stage two: which oracles to train on which cache, one config a run, and either way of training them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from trustcache.cache import CacheView, open_cache
+from trustcache.cache.index import Index
+from trustcache.errors import UsageError
+from trustcache.extract import choose_device
+from trustcache.finetune import Machine, finetune, validation_entry
+from trustcache.heads import HeadTask, LinearHead, score_heads, train_heads
+from trustcache.losses import BALANCEABLE, LOSSES, LossChoice
+from trustcache.oracles import Optimiser, validation_rows
+from trustcache.origins import original_dataset, original_model
+from trustcache.progress import Progress, silent
+from trustcache.runs import Run, RunConfig, judged_fingerprint, open_run
+from trustcache.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """What all runs of one call share. `signed_distance` None leaves the head's form to the loss."""
+
+    frozen: bool
+    optimiser: Optimiser
+    seeds: tuple[int, ...] = (0,)
+    val_fraction: float = 0.1
+    signed_distance: bool | None = None
+
+
+def loss_grid(names: Sequence[str], settings: Mapping[str, Sequence[float | str]]) -> list[LossChoice]:
+    """Every combination of losses ("all" means each of them) and of the settings given for them.
+
+    Raises UsageError for an unknown loss, and for a setting that none of the losses has.
+    """
+    names = list(LOSSES) if list(names) == ["all"] else list(names)
+    if unknown := [name for name in names if name not in LOSSES]:
+        raise UsageError(f"--loss {unknown[0]}: unknown; one of {', '.join(LOSSES)}, a list of them, or all")
+    choices: list[LossChoice] = []
+    used: set[str] = set()
+    for name in names:
+        bases = settings.get("base", [LOSSES[name].settings["base"]]) if name == "class-balanced" else [None]
+        for base in bases:
+            if base is not None and base not in BALANCEABLE:
+                raise UsageError(f"--base {base}: cannot be balanced; one of {', '.join(BALANCEABLE)}")
+            defaults = LOSSES[name].settings | (LOSSES[str(base)].settings | {"base": base} if base else {})
+            grid = {k: settings.get(k, [v]) if k != "base" else [v] for k, v in defaults.items()}
+            used |= grid.keys()
+            choices += [LossChoice(name, dict(zip(grid, v, strict=True))) for v in itertools.product(*grid.values())]
+    if unused := sorted(settings.keys() - used):
+        raise UsageError(f"--{unused[0].replace('_', '-')}: means nothing to {', '.join(names)}")
+    return choices
+
+
+def plan(index: Index, losses: Sequence[LossChoice], settings: TrainSettings) -> list[RunConfig]:
+    """One config for each loss and seed, learning from one cache."""
+    return [
+        RunConfig(
+            classifier=index.classifier,
+            data=index.data,
+            cache=index.fingerprint(),
+            judged=judged_fingerprint(index),
+            oracle=index.classifier,
+            training="frozen" if settings.frozen else "fine-tuned",
+            loss=loss,
+            signed_distance=_signed_distance(loss, settings.signed_distance),
+            seed=seed,
+            optimiser=settings.optimiser,
+            val_fraction=settings.val_fraction,
+        )
+        for loss in losses
+        for seed in settings.seeds
+    ]
+
+
+def train(
+    workspace: Workspace,
+    index: Index,
+    configs: Sequence[RunConfig],
+    data_root: Path,
+    machine: Machine,
+    progress: Progress = silent,
+) -> list[Run]:
+    """Train the runs that are not finished yet; returns all of them.
+
+    Heads on cached features are trained all at once; fine-tunings one after the other, each resumed where it was
+    stopped. Raises UsageError where the cache has nothing to learn from.
+    """
+    cache = open_cache(index.folder)
+    wrong = len(cache) - int(cache.correct.sum())
+    if not 0 < wrong < len(cache):
+        raise UsageError(
+            f"{index.data}: {index.classifier} is {'never' if wrong else 'always'} right on its {len(cache)} samples, "
+            "so there is nothing to tell apart; train on data where it is sometimes wrong"
+        )
+    runs = [open_run(workspace, config) for config in configs]
+    new = [run for run in runs if not run.finished]
+    if heads := [run for run in new if run.config.training == "frozen"]:
+        _train_frozen(heads, cache, machine, progress)
+    if tuned := [run for run in new if run.config.training == "fine-tuned"]:
+        dataset, spec = original_dataset(index, data_root), original_model(index)
+        for run in tuned:
+            finetune(run, spec, dataset, cache, machine, progress)
+    return runs
+
+
+def _train_frozen(runs: list[Run], cache: CacheView, machine: Machine, progress: Progress) -> None:
+    device = choose_device(machine.device)
+    config = runs[0].config
+    features = cache.features
+    tasks = [HeadTask(run.config.loss, run.config.signed_distance, run.config.seed) for run in runs]
+    heads, history = train_heads(
+        torch.from_numpy(features).to(device),
+        torch.from_numpy(cache.correct).to(device),
+        torch.from_numpy(cache.true_class_prob).to(device),
+        tasks,
+        config.optimiser,
+        config.val_fraction,
+        progress,
+    )
+    for run, head, losses in zip(runs, heads, history.T, strict=True):
+        log: list[dict] = [{"epoch": epoch + 1, "loss": float(loss)} for epoch, loss in enumerate(losses)]
+        held_out = validation_rows(len(cache), config.val_fraction, run.config.seed)
+        if held_out.any():
+            z = score_heads([head], features[held_out])[:, 0]
+            log[-1]["validation"] = validation_entry(z, cache.correct[held_out])
+        run.begin()
+        run.finish(_as_tensors(head), log)
+
+
+def frozen_head(run: Run) -> LinearHead:
+    """The head of a finished run that was trained on cached features."""
+    weights = {name: tensor.numpy() for name, tensor in run.weights().items()}
+    return LinearHead(
+        weights["weight"], float(weights["bias"]), weights["mean"], weights["std"], run.config.signed_distance
+    )
+
+
+def _as_tensors(head: LinearHead) -> dict[str, torch.Tensor]:
+    arrays = {"weight": head.weight, "mean": head.mean, "std": head.std}
+    return {"bias": torch.tensor(head.bias), **{name: torch.from_numpy(array) for name, array in arrays.items()}}
+
+
+def _signed_distance(loss: LossChoice, asked: bool | None) -> bool:
+    if asked is not None:
+        return asked
+    return LOSSES[str(loss.settings.get("base", loss.name))].signed_distance

@@ -1,0 +1,57 @@
+"""The workspace: one folder with everything trustcache writes, and how its parts are found."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from trustcache.cache.index import INDEX, Index, read_index
+from trustcache.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A folder with `cache/<classifier>/<data set>/`, `runs/<run>/` and `report/`; made when first written to."""
+
+    root: Path
+
+    @property
+    def runs(self) -> Path:
+        return self.root / "runs"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report"
+
+    def cache_folder(self, classifier: str, data: str) -> Path:
+        """Where the cache of one classifier and data set lies (`data` may be a family's member, a/b/5)."""
+        return self.root / "cache" / plain_name(classifier) / Path(*map(plain_name, data.split("/")))
+
+    def caches(self) -> list[Index]:
+        """The indices of all caches, sorted by classifier and data set."""
+        found = [read_index(path.parent) for path in (self.root / "cache").rglob(INDEX)]
+        return sorted(found, key=lambda index: (index.classifier, index.data))
+
+    def find_cache(self, role: str, classifier: str | None = None, data: str | None = None) -> Index:
+        """The one cache of a role that fits. Raises UsageError where none does, or where several do."""
+        caches = self.caches()
+        fitting = [
+            c for c in caches if c.role == role and classifier in (None, c.classifier) and data in (None, c.data)
+        ]
+        if len(fitting) == 1:
+            return fitting[0]
+        wanted = " ".join(filter(None, [role, data and f"'{data}'", classifier and f"of '{classifier}'"]))
+        if not fitting:
+            there = ", ".join(f"{c.classifier}/{c.data} ({c.role})" for c in caches) or "nothing"
+            raise UsageError(
+                f"no {wanted} cache in {self.root / 'cache'} (there is: {there}); "
+                f"make one with trustcache extract --classifier {classifier or 'vit'}"
+            )
+        options = ", ".join(f"--classifier {c.classifier} --data {c.data}" for c in fitting)
+        raise UsageError(f"several {wanted} caches in {self.root / 'cache'}; choose one of: {options}")
+
+
+def plain_name(name: str) -> str:
+    """A name as a folder: everything but letters, digits, dot, dash and underscore becomes a dash."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "unnamed"
