@@ -36,7 +36,9 @@ def train(
     ] = False,
     classifier: Annotated[str | None, typer.Option(help="Whose cache to learn from, where there are several.")] = None,
     data: Annotated[str | None, typer.Option(help="Which cache to learn from, where there are several.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data (1; frozen: 20).")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Passes over the data (1; frozen: 20; small data: more).")
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(min=2, help="Samples a step (128; frozen: 512).")] = None,
     lr: Annotated[
         float | None, typer.Option(min=0, help="Highest rate of OneCycle SGD (0.02); frozen: Adam's (0.001).")
@@ -66,14 +68,12 @@ def train(
 
     from trustcache.evaluate import evaluate
     from trustcache.finetune import Machine
-    from trustcache.oracles import FINE_TUNING_OPTIMISER, FROZEN_OPTIMISER
+    from trustcache.oracles import default_optimiser
     from trustcache.train import TrainSettings, loss_grid, plan
     from trustcache.train import train as run
 
     given: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "momentum": momentum}
-    optimiser = replace(
-        FROZEN_OPTIMISER if frozen else FINE_TUNING_OPTIMISER, **{k: v for k, v in given.items() if v is not None}
-    )
+    optimiser = replace(default_optimiser(frozen, index.samples), **{k: v for k, v in given.items() if v is not None})
     numbers = {"alpha_pos": alpha_pos, "alpha_neg": alpha_neg, "gamma": gamma, "beta": beta}
     settings: dict[str, list] = {
         key: listed(f"--{key.replace('_', '-')}", text, float) for key, text in numbers.items() if text is not None

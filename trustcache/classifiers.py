@@ -60,7 +60,7 @@ class Preprocessing:
         )
 
     def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
-        """The arithmetic part, on whole batches and on their device: uint8 (N, 3, H, W) to float32, channels last in memory."""
+        """The arithmetic part, for batches on their device: uint8 (N, 3, H, W) to float32, channels last in memory."""
         mean = torch.tensor(self.mean, device=pixels.device).view(1, -1, 1, 1)
         std = torch.tensor(self.std, device=pixels.device).view(1, -1, 1, 1)
         return ((pixels.float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last)

@@ -17,7 +17,7 @@ from trustcache.finetune import Machine
 from trustcache.images import open_dataset
 from trustcache.losses import LOSSES
 from trustcache.manifest import find_manifests
-from trustcache.oracles import FROZEN_OPTIMISER, Optimiser
+from trustcache.oracles import default_optimiser
 from trustcache.progress import Progress, silent
 from trustcache.train import TrainSettings, loss_grid, plan, train
 from trustcache.workspace import Workspace
@@ -27,7 +27,6 @@ DATA = ("digits-train", "digits-test", "digits-c/gaussian_noise/2")
 SEEDS = (0, 1, 2)
 # The digits are 8 x 8 pixels, and the classifier takes them as they are.
 PREPROCESSING = {"input_size": (8, 8)}
-TUNING = Optimiser("sgd", epochs=10, batch_size=64, lr=0.02, momentum=0.9)
 # Decoding workers take longer to start than these images to read.
 MACHINE = Machine(device="cpu", workers=0)
 
@@ -46,8 +45,9 @@ def run_demo(workspace: Workspace, data_root: Path, progress: Progress = silent)
     index = workspace.find_cache("train", LABEL, DATA[0])
     losses = loss_grid(list(LOSSES), {})
     configs = [
-        *plan(index, losses, TrainSettings(frozen=True, optimiser=FROZEN_OPTIMISER, seeds=SEEDS)),
-        *plan(index, losses, TrainSettings(frozen=False, optimiser=TUNING, seeds=SEEDS)),
+        config
+        for frozen in (True, False)
+        for config in plan(index, losses, TrainSettings(frozen, default_optimiser(frozen, index.samples), SEEDS))
     ]
     runs = train(workspace, index, configs, data_root, MACHINE, progress)
     evaluate(workspace, runs, data_root, MACHINE, progress)

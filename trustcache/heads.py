@@ -78,9 +78,8 @@ def train_heads(
         for epoch in range(optimiser.epochs):
             parts = torch.randperm(len(features), generator=order).to(features.device).split(optimiser.batch_size)
             for rows in parts:
-                losses = batch.losses(
-                    (features[rows].float() - mean) / std, {k: t[rows] for k, t in targets.items()}, rows
-                )
+                x = features[rows].float().sub_(mean).mul_(1 / std)
+                losses = batch.losses(x, {k: t[rows] for k, t in targets.items()}, rows)
                 adam.zero_grad()
                 losses.sum().backward()
                 adam.step()
@@ -92,12 +91,12 @@ def train_heads(
 
 
 def _moments(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of each feature, float32, in two passes over slices; a constant feature gets deviation 1."""
+    """Mean and deviation of each feature, float32 (D,), in two passes over slices; 1 where a feature is constant."""
     parts = features.split(8192)
-    mean = torch.stack([part.double().sum(0) for part in parts]).sum(0) / len(features)
-    square = torch.stack([(part.double() - mean).square().sum(0) for part in parts]).sum(0) / len(features)
-    std = square.sqrt()
-    return mean.float(), torch.where(std > 1e-12 * (1 + mean.abs()), std, torch.ones_like(std)).float()
+    mean = (torch.stack([part.float().sum(0) for part in parts]).double().sum(0) / len(features)).float()
+    square = torch.stack([(part.float() - mean).square_().sum(0) for part in parts]).double().sum(0) / len(features)
+    std = square.sqrt().float()
+    return mean, torch.where(std > 1e-6 * mean.abs().clamp(min=1e-6), std, 1.0)
 
 
 class _Batch:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -22,8 +23,21 @@ class Optimiser:
     momentum: float = 0.0
 
 
-FROZEN_OPTIMISER = Optimiser("adam", epochs=20, batch_size=512, lr=1e-3)
-FINE_TUNING_OPTIMISER = Optimiser("sgd", epochs=1, batch_size=128, lr=0.02, momentum=0.9)
+# Epochs of a default optimiser, where the data are many enough to make these many steps; else more epochs.
+LEAST_STEPS = {"adam": 1000, "sgd": 100}
+
+
+def default_optimiser(frozen: bool, rows: int) -> Optimiser:
+    """What oracles are optimised with unless told otherwise: heads on `rows` cached features, or whole networks.
+
+    20 passes over the features, 1 over the images; small data are passed over more often, until the steps suffice.
+    """
+    if frozen:
+        usual = Optimiser("adam", epochs=20, batch_size=512, lr=1e-3)
+    else:
+        usual = Optimiser("sgd", epochs=1, batch_size=128, lr=0.02, momentum=0.9)
+    steps = max(rows // usual.batch_size, 1)
+    return replace(usual, epochs=max(usual.epochs, math.ceil(LEAST_STEPS[usual.name] / steps)))
 
 
 class Head(nn.Module):
