@@ -67,7 +67,7 @@ def command(group: typer.Typer, name: str) -> Callable[[Callable[..., None]], Ca
             for key, annotation in _COMMON.items()
         ]
         keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
-        run.__signature__ = inspect.Signature([*keyword, *common])
+        run.__signature__ = inspect.Signature([*keyword, *common])  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in [*own, *common]}
         del run.__wrapped__
         group.command(name)(run)

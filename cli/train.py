@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,6 +10,9 @@ from trustcache.progress import console
 
 from .program import Place, app, command, say
 from .values import listed
+
+if TYPE_CHECKING:
+    from trustcache.runs import Run
 
 
 @command(app, "train")
@@ -90,13 +93,17 @@ def train(
     say(f"{made} scores made; see them with trustcache report" if made else "nothing new to score")
 
 
-def _show(runs: list) -> None:
+def _show(runs: list[Run]) -> None:
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("run", "loss", "AUC", "TPR", "TNR", box=None, title="on the validation part", title_justify="left")
+    run_column = Column("run", overflow="fold")  # a name cut short could not be given to another command
+    table = Table(
+        run_column, "loss", "AUC", "TPR", "TNR", box=None, title="on the validation part", title_justify="left"
+    )
     for run in runs:
-        metrics = run.log()[-1].get("validation") or {}
+        last = run.log()[-1]
+        metrics = last.get("validation") or {}
         shown = [f"{100 * v:.2f}" if (v := metrics.get(key)) is not None else "–" for key in ("auc", "tpr", "tnr")]
-        table.add_row(run.name, f"{run.log()[-1]['loss']:.4f}", *shown)
-    Console(soft_wrap=True).print(table)
+        table.add_row(run.name, f"{last['loss']:.4f}", *shown)
+    Console().print(table)

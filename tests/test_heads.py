@@ -102,3 +102,12 @@ def test_the_validation_part_has_the_asked_share_and_depends_on_the_seed_alone()
     assert rows.sum() == 100
     assert (rows == validation_rows(1000, 0.1, 3)).all()
     assert (rows != validation_rows(1000, 0.1, 4)).any()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_heads_trained_on_a_gpu_score_as_on_the_cpu(data: tuple) -> None:
+    tasks = [task(name, seed) for name in LOSSES for seed in range(2)]
+    here, _ = train_heads(*data, tasks, OPTIMISER, 0.1)
+    there, _ = train_heads(*(part.cuda() for part in data), tasks, OPTIMISER, 0.1)
+    np.testing.assert_allclose(score_heads(there, data[0].numpy()), score_heads(here, data[0].numpy()), atol=1e-3)

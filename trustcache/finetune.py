@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -169,8 +170,8 @@ class _Training:
             return
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:
-            raise TrustcacheError(f"{path}: cannot be read ({error}); remove it to start the run anew") from error
+        except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+            raise TrustcacheError(f"{path}: not a whole checkpoint; remove it to start the run anew") from error
         self.step, self.losses, self.log = state["step"], state["losses"], state["log"]
         self.oracle.load_state_dict(state["oracle"])
         self.sgd.load_state_dict(state["sgd"])

@@ -6,7 +6,9 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
 from trustcache.cache import CacheView, open_cache
@@ -124,14 +126,27 @@ def _train_frozen(runs: list[Run], cache: CacheView, machine: Machine, progress:
         config.val_fraction,
         progress,
     )
-    for run, head, losses in zip(runs, heads, history.T, strict=True):
-        log: list[dict] = [{"epoch": epoch + 1, "loss": float(loss)} for epoch, loss in enumerate(losses)]
-        held_out = validation_rows(len(cache), config.val_fraction, run.config.seed)
-        if held_out.any():
-            z = score_heads([head], features[held_out])[:, 0]
-            log[-1]["validation"] = validation_entry(z, cache.correct[held_out])
+    validated = _validate(tasks, heads, cache, features, config.val_fraction)
+    for run, head, losses, entry in zip(runs, heads, history.T, validated, strict=True):
+        log: list[dict[str, Any]] = [{"epoch": epoch + 1, "loss": float(loss)} for epoch, loss in enumerate(losses)]
+        log[-1]["validation"] = entry
         run.begin()
         run.finish(_as_tensors(head), log)
+
+
+def _validate(
+    tasks: Sequence[HeadTask], heads: Sequence[LinearHead], cache: CacheView, features: np.ndarray, fraction: float
+) -> list[dict[str, float | None]]:
+    """Each head's metrics on the rows its seed set aside."""
+    entries: list[dict[str, float | None]] = [{} for _ in tasks]
+    for seed in {task.seed for task in tasks}:
+        held_out = validation_rows(len(cache), fraction, seed)
+        if held_out.any():
+            mine = [i for i, task in enumerate(tasks) if task.seed == seed]
+            z = score_heads([heads[i] for i in mine], features[held_out])
+            for column, i in enumerate(mine):
+                entries[i] = validation_entry(z[:, column], cache.correct[held_out])
+    return entries
 
 
 def frozen_head(run: Run) -> LinearHead:

@@ -1,0 +1,187 @@
+"""Training and scoring through the command line: what is made, kept, refused and reported."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import Result
+from sklearn.metrics import roc_auc_score
+
+from trustcache.cache import open_cache
+from trustcache.losses import LOSSES
+from trustcache.runs import finished_runs
+from trustcache.scores import post_hoc_score
+from trustcache.workspace import Workspace
+
+RunCli = Callable[..., Result]
+QUICK = ("--epochs", "30", "--batch-size", "64")
+
+
+def results(workspace: Workspace) -> list[dict]:
+    return json.loads((workspace.report / "results.json").read_text())
+
+
+def test_all_losses_and_seeds_become_runs_with_scores_on_the_test_set(workspace: Workspace, run_cli: RunCli) -> None:
+    done = run_cli("train", "--frozen", "--loss", "all", "--seed", "0,1", *QUICK)
+    assert done.exit_code == 0, done.stderr
+    runs = finished_runs(workspace)
+    assert len(runs) == 2 * len(LOSSES)
+    cache = open_cache(workspace.find_cache("test").folder)
+    for run in runs:
+        z = run.scores(cache.index)
+        assert z is not None
+        assert z.shape == (len(cache),)
+        files = {path.name for path in run.folder.iterdir()}
+        assert files == {"config.json", "weights.safetensors", "log.jsonl", "scores"}
+        assert run.log()[-1]["validation"]["auc"] == pytest.approx(0.5, abs=0.5)
+        assert run.name in done.stdout
+
+
+def test_the_report_holds_every_run_and_mcp_with_the_metrics_of_its_scores(
+    workspace: Workspace, run_cli: RunCli
+) -> None:
+    run_cli("train", "--frozen", "--loss", "ce,ss", "--alpha-neg", "2,3", *QUICK)
+    done = run_cli("report")
+    assert done.exit_code == 0, done.stderr
+    cache = open_cache(workspace.find_cache("test").folder)
+    found = {(r["method"], r["settings"].get("alpha_neg")): r for r in results(workspace)}
+    assert set(found) == {("mcp", None), ("ce", None), ("ss", 2.0), ("ss", 3.0)}
+    mcp = found["mcp", None]
+    assert mcp["metrics"]["auc"] == pytest.approx(roc_auc_score(cache.correct, post_hoc_score("mcp", cache)))
+    assert (mcp["oracle"], mcp["seed"], mcp["n"]) == (None, None, len(cache))
+    for run in finished_runs(workspace):
+        record = found[run.config.loss.name, run.config.loss.settings.get("alpha_neg")]
+        assert record["metrics"]["auc"] == pytest.approx(roc_auc_score(cache.correct, run.scores(cache.index)))
+        assert record["run"] == run.name
+        assert record["protocol"] == "equations"
+    for name in ("report.md", "results.csv", "index.html"):
+        assert (workspace.report / name).stat().st_size > 0
+
+
+def test_a_finished_run_is_not_trained_again(workspace: Workspace, run_cli: RunCli) -> None:
+    run_cli("train", "--frozen", "--loss", "ce", *QUICK)
+    (run,) = finished_runs(workspace)
+    before = (run.folder / "weights.safetensors").stat().st_mtime_ns
+    done = run_cli("train", "--frozen", "--loss", "ce,ss", *QUICK)
+    assert (run.folder / "weights.safetensors").stat().st_mtime_ns == before
+    assert len(finished_runs(workspace)) == 2
+    assert "1 scores made" in done.stderr
+
+
+def test_runs_are_scored_on_data_that_came_later(workspace: Workspace, run_cli: RunCli, classifier_file: Path) -> None:
+    run_cli("train", "--frozen", "--loss", "ss", *QUICK)
+    run_cli("train", "--loss", "ss", "--epochs", "1", "--workers", "0")
+    run_cli(
+        "extract", "--classifier", "cifar-resnet8", "--weights", classifier_file, "--as", "digits-net",
+        "--preprocess", "input_size=8", "--data", "digits-c/gaussian_noise/3", "--workers", "0",
+    )  # fmt: skip
+    gaps = run_cli("report")
+    assert "2 runs are not scored on digits-c/gaussian_noise/3: run trustcache evaluate" in gaps.stderr
+    done = run_cli("evaluate", "--workers", "0")
+    assert done.stdout.strip() == "2 scores made"
+    assert "already" in run_cli("evaluate").stdout
+    assert "note:" not in run_cli("report").stderr
+    corrupted = [r for r in results(workspace) if r["dataset"] == "digits-c/gaussian_noise/3"]
+    assert {(r["method"], r["training"]) for r in corrupted} == {("mcp", None), ("ss", "frozen"), ("ss", "fine-tuned")}
+
+
+def test_frozen_scores_do_not_depend_on_who_is_scored_beside(workspace: Workspace, run_cli: RunCli) -> None:
+    run_cli("train", "--frozen", "--loss", "ss", "--seed", "0,1,2", *QUICK)
+    index = workspace.find_cache("test")
+    before = {run.name: run.scores(index) for run in finished_runs(workspace)}
+    for run in finished_runs(workspace):
+        shutil.rmtree(run.folder / "scores")
+        assert "1 scores made" in run_cli("evaluate").stdout
+        np.testing.assert_allclose(run.scores(index), before[run.name], atol=1e-9)
+
+
+def test_tcp_calls_a_sample_untrustworthy_below_chance_level(workspace: Workspace, run_cli: RunCli) -> None:
+    run_cli("train", "--frozen", "--loss", "tcp", *QUICK)
+    run_cli("report")
+    cache = open_cache(workspace.find_cache("test").folder)
+    (run,) = finished_runs(workspace)
+    p = 1 / (1 + np.exp(-run.scores(cache.index)))
+    metrics = next(r["metrics"] for r in results(workspace) if r["method"] == "tcp")
+    assert metrics["tnr"] == pytest.approx((p < 0.1)[~cache.correct].mean())
+    assert metrics["tpr"] == pytest.approx((p > 0.5)[cache.correct].mean())
+
+
+def test_a_run_of_another_classifier_is_left_out_with_a_note(workspace: Workspace, run_cli: RunCli) -> None:
+    run_cli("train", "--frozen", "--loss", "ce", *QUICK)
+    (run,) = finished_runs(workspace)
+    config = json.loads((run.folder / "config.json").read_text())
+    (run.folder / "config.json").write_text(json.dumps({**config, "judged": "0" * 64}))
+    done = run_cli("report")
+    assert "1 runs judge another digits-net" in done.stderr
+    assert [r["method"] for r in results(workspace)] == ["mcp"]
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("train", "--loss", "ss", "--alpha-pos", "1", "--alpha-neg", "3"), "trustcache extract --classifier vit"),
+        (("extract", "--classifier", "vit"), "imagenet/train/<class>/"),
+        (("report",), "trustcache extract --classifier vit"),
+        (("evaluate",), "trustcache train --loss all --frozen"),
+    ],
+)
+def test_a_command_with_nothing_prepared_says_what_is_missing(
+    run_cli: RunCli, in_tmp_path: Path, command: tuple[str, ...], said: str
+) -> None:
+    done = run_cli(*command)
+    assert done.exit_code == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.output
+    assert not list(in_tmp_path.iterdir())  # nothing is made where nothing is done
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--loss", "sss"), "--loss sss: unknown; one of ce, focal, tcp, ss, class-balanced"),
+        (("--loss", "ce", "--gamma", "2"), "--gamma: means nothing to ce"),
+        (("--loss", "focal", "--gamma", "two"), "--gamma two: expected a value or a list"),
+        (("--loss", "ce", "--seed", "0,x"), "--seed 0,x"),
+        (("--loss", "ce", "--frozen", "--momentum", "0.5"), "--momentum: means nothing to --frozen"),
+        (("--loss", "ce", "--classifier", "vit"), "there is: digits-net/digits-test (test)"),
+        (("--loss", "ce", "--frozen", "--device", "cuda:99"), "--device cuda:99: not available here"),
+    ],
+)
+def test_a_training_that_cannot_be_done_is_refused_in_a_sentence(
+    workspace: Workspace, run_cli: RunCli, options: tuple[str, ...], said: str
+) -> None:
+    done = run_cli("train", *options)
+    assert done.exit_code == 2
+    assert said in done.stderr
+    assert not workspace.runs.exists()
+
+
+def test_a_classifier_that_is_always_right_leaves_nothing_to_learn(
+    run_cli: RunCli, in_tmp_path: Path, image_folder: Callable[..., Path]
+) -> None:
+    (in_tmp_path / "oneclass.py").write_text(
+        "import torch\n"
+        "class Always(torch.nn.Module):\n"
+        "    pretrained_cfg = {'input_size': (3, 8, 8)}\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.last = torch.nn.Linear(3, 2)\n"
+        "        torch.nn.init.zeros_(self.last.weight)\n"
+        "        self.last.bias.data = torch.tensor([1.0, 0.0])\n"
+        "    def forward(self, x):\n"
+        "        return self.last(x.mean(dim=(2, 3)))\n"
+    )
+    folder = image_folder({"a": 5})
+    (in_tmp_path / "only.toml").write_text(
+        f"name = 'only'\nrole = 'train'\nclasses = ['a', 'b']\n[[files]]\nlayout = 'folders'\npath = '{folder}'\n"
+    )
+    extracted = run_cli("extract", "--classifier", "oneclass:Always", "--data", "only.toml", "--workers", "0")
+    assert "right on 100.00%" in extracted.stdout
+    done = run_cli("train", "--loss", "ce", "--frozen")
+    assert done.exit_code == 2
+    assert "always right on its 5 samples" in done.stderr
