@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,19 +13,22 @@ from .program import Place, app, command
 group = typer.Typer(no_args_is_help=True, help="What has been extracted: list, show, verify.")
 app.add_typer(group, name="cache")
 
-Name = Annotated[str | None, typer.Argument(help="CLASSIFIER/DATA, as cache list prints it; all without it.")]
+NAME = "CLASSIFIER/DATA, as cache list prints it"
 
 
 @command(group, "list")
 def list_caches(place: Place) -> None:
     """One line a cache: classifier/data, role, samples, shards there of all."""
     for index in _chosen(place, None):
-        shards = f"{len(index.records())}/{len(index.ranges())} shards"
-        print(f"{index.classifier}/{index.data}\t{index.role}\t{index.samples:,} samples\t{shards}")
+        try:
+            state = f"{len(index.records())}/{len(index.ranges())} shards"
+        except TrustcacheError:
+            state = "damaged: run trustcache cache verify"
+        print(f"{index.classifier}/{index.data}\t{index.role}\t{index.samples:,} samples\t{state}")
 
 
 @command(group, "show")
-def show(place: Place, name: Annotated[str, typer.Argument(help="CLASSIFIER/DATA, as cache list prints it.")]) -> None:
+def show(place: Place, name: Annotated[str, typer.Argument(help=f"{NAME}.")]) -> None:
     """What a cache's numbers mean, and what the classifier got right."""
     import json
 
@@ -46,23 +49,26 @@ def show(place: Place, name: Annotated[str, typer.Argument(help="CLASSIFIER/DATA
 
 
 @command(group, "verify")
-def verify(place: Place, name: Name = None) -> None:
+def verify(place: Place, name: Annotated[str | None, typer.Argument(help=f"{NAME}; all without it.")] = None) -> None:
     """Re-read every shard and name each that is missing or damaged; extract then rebuilds just those."""
-    faults = []
+    from trustcache.progress import console
+
+    faulty = 0
     for index in _chosen(place, name):
-        found = index.faults()
-        faults += list(found.values())
-        state = "sound" if not found else f"{len(found)} of {len(index.ranges())} shards at fault"
+        faults = index.faults(console)
+        state = f"{len(faults)} of {len(index.ranges())} shards at fault" if faults else "sound"
         print(f"{index.classifier}/{index.data}: {state}")
-        for number, fault in found.items():
+        for number, fault in faults.items():
             print(f"  shard {number:05d}: {fault}")
-    if faults:
+        faulty += bool(faults)
+    if faulty:
         raise TrustcacheError(
-            f"{len(faults)} shards at fault; the same trustcache extract as before rebuilds just those"
+            f"{faulty} {'caches' if faulty > 1 else 'cache'} at fault; the same trustcache extract as before "
+            "rebuilds just those shards"
         )
 
 
-def _chosen(place: Place, name: str | None) -> list:
+def _chosen(place: Place, name: str | None) -> list[Any]:
     from trustcache.workspace import Workspace
 
     caches = Workspace(place.workspace).caches()

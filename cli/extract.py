@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -86,13 +86,9 @@ def extract(
     Without --data: ImageNet's train and val. Data sets that are not there are named and passed over. A stopped
     extraction goes on where it was; finished ones are only checked.
     """
-    found, missing = _find(place, data or list(DEFAULT_DATA), role.value)
-    if (data and missing) or not found:
-        raise UsageError("\n".join(missing))
-    for text in missing:
-        say(f"skipped {text}")
+    found = _find(place, data, role.value)
     from trustcache.classifiers import ModelSpec, load_classifier, parse_preprocessing
-    from trustcache.extract import ExtractSettings
+    from trustcache.extract import ExtractSettings, check_classes
     from trustcache.extract import extract as run
     from trustcache.workspace import Workspace, plain_name
 
@@ -102,6 +98,8 @@ def extract(
     )
     model = load_classifier(spec)
     label = plain_name(name or classifier)
+    for dataset in found:
+        check_classes(model, label, dataset)
     for dataset in found:
         folder = Workspace(place.workspace).cache_folder(label, dataset.manifest.name)
         cache = run(model, label, dataset, place.data_root, folder, settings, console)
@@ -114,18 +112,23 @@ def extract(
         )
 
 
-def _find(place: Place, requests: list[str], role: str) -> tuple[list, list[str]]:
-    """The data sets that are there, and a sentence for each that is not."""
-    from trustcache.images import open_dataset
+def _find(place: Place, data: list[str] | None, role: str) -> list[Any]:
+    """The data sets to extract; those of the default that are not there are named and passed over."""
+    from trustcache.images import available, open_dataset
     from trustcache.manifest import find_manifests
 
-    found, missing = [], []
-    for manifest in [m for request in requests for m in find_manifests(request, role)]:
-        try:
-            found.append(open_dataset(manifest, place.data_root))
-        except UsageError as error:
-            missing.append(str(error))
-    return found, missing
+    manifests = [manifest for request in data or DEFAULT_DATA for manifest in find_manifests(request, role)]
+    here = [manifest for manifest in manifests if data or available(manifest, place.data_root)]
+    missing = [(m.name, m.files[0].describe(place.data_root)) for m in manifests if m not in here]
+    if not here:
+        names, places = zip(*missing, strict=True)
+        raise UsageError(
+            f"none of {', '.join(names)} is here; looked for {', '.join(places)}; set --data-root, name other data "
+            f"with --data, or see trustcache data show {names[-1]}"
+        )
+    for name, where in missing:
+        say(f"{name}: passed over, looked for {where}")
+    return [open_dataset(manifest, place.data_root) for manifest in here]
 
 
 def _whole(count: int | None, here: int) -> str:

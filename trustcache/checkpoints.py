@@ -3,46 +3,56 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from trustcache.errors import UsageError
 
-# What training scripts call the weights inside a saved dictionary.
+# What training scripts call the weights inside a saved dictionary, and what wrappers put before every name.
 _CONTAINERS = ("state_dict", "model_state_dict", "model", "net", "weights")
+_PREFIXES = ("module.", "_orig_mod.")
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
     """Read a state dict from safetensors, or from a torch file with `weights_only=True`.
 
-    Unwraps the dictionaries that training scripts save, and drops DataParallel's `module.` prefix.
+    Unwraps the dictionaries that training scripts save, and drops the prefixes of DataParallel and torch.compile.
     Raises UsageError where the file is missing or is no such checkpoint.
     """
     if not path.is_file():
-        raise UsageError(f"--weights {path}: there is no such file")
+        raise UsageError(f"--weights {path}: there is no such file; give a .safetensors file or a torch checkpoint")
     try:
-        if path.suffix == ".safetensors":
-            found: Any = load_file(path)
-        else:
-            found = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        found = _load(path)
+    except Exception as error:  # there is hardly one that a broken file cannot draw from torch.load
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise UsageError(
             f"--weights {path}: not a checkpoint that can be read without running code from it ({reason}); "
             "save the state dict with safetensors or torch.save(model.state_dict(), FILE)"
-        ) from None
-    while isinstance(found, Mapping) and (key := next((k for k in _CONTAINERS if k in found), None)):
-        found = found[key]
-    if not isinstance(found, Mapping) or not found or not all(isinstance(v, torch.Tensor) for v in found.values()):
-        raise UsageError(f"--weights {path}: holds no state dict (a mapping from names to tensors)")
-    prefixed = all(name.startswith("module.") for name in found)
-    return {name.removeprefix("module.") if prefixed else name: tensor for name, tensor in found.items()}
+        ) from error
+    while inner := next((v for k in _CONTAINERS if isinstance(v := found.get(k), Mapping)), None):
+        found = inner
+    if not found or not all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in found.items()):
+        raise UsageError(
+            f"--weights {path}: holds no state dict (a mapping from names to tensors); "
+            "save it with torch.save(model.state_dict(), FILE)"
+        )
+    while prefix := next((p for p in _PREFIXES if all(name.startswith(p) for name in found)), None):
+        found = {name.removeprefix(prefix): tensor for name, tensor in found.items()}
+    return dict(found)
+
+
+def _load(path: Path) -> Mapping[Any, Any]:
+    with path.open("rb") as file:
+        # By content, not by name: safetensors begin with a length in 8 bytes and a JSON object.
+        if file.read(9)[8:] == b"{":
+            return load_file(path)
+        file.seek(0)
+        found = torch.load(file, map_location="cpu", weights_only=True)
+    return found if isinstance(found, Mapping) else {}
 
 
 def load_into(model: torch.nn.Module, weights: dict[str, torch.Tensor], where: str) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import http.client
 import importlib
-import socket
+import math
+import ssl
 import sys
 import threading
-import urllib.parse
+import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -25,8 +27,10 @@ from trustcache.errors import UsageError
 
 # The paper's two models, by timm's names for their weights.
 PAPER_MODELS = {"vit": "vit_base_patch16_384.orig_in21k_ft_in1k", "resnet": "resnet50.tv_in1k"}
+CIFAR_RESNETS = tuple(f"cifar-resnet{depth}" for depth in (20, 32, 44, 56, 110))
 HUB_TIMEOUT_S = 5.0
 LastLayer = nn.Linear | nn.Conv2d
+_HUB_SCHEMES, _LOCAL_SCHEME = ("hf_hub:", "hf-hub:"), "local-dir:"  # timm's own
 
 
 @dataclass(frozen=True)
@@ -50,12 +54,10 @@ class Preprocessing:
 
         return transforms_imagenet_eval(
             self.input_size,
-            self.crop_pct,
-            self.crop_mode,
-            None,
-            self.interpolation,
-            self.mean,
-            self.std,
+            crop_pct=self.crop_pct,
+            crop_mode=self.crop_mode,
+            interpolation=self.interpolation,
+            mean=self.mean,  # the colour of borders
             normalize=False,
         )
 
@@ -71,7 +73,9 @@ class ModelSpec:
     """What to build: a name, where its weights come from, and what is set by hand.
 
     `name` is `vit`, `resnet`, `cifar-resnetN` (N = 6n+2), a timm model, or `package.module:function`, a function
-    that returns a torch module. `arguments` go to the builder; `preprocessing` replaces single entries.
+    that returns a torch module. Such a module may say what its images and its last layer are as timm's do, in a
+    dictionary `pretrained_cfg` (`input_size`, `mean`, `std`, `classifier` and so on). `arguments` go to the builder;
+    `preprocessing` replaces single entries.
     """
 
     name: str
@@ -88,19 +92,34 @@ class Classifier:
         # Convolutions run up to half as fast again with the channels last.
         self.model = model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         self.preprocessing = preprocessing_of(model, spec.preprocessing)
-        self._last = _last_layer(model, spec.name)[1]
-        self.num_classes: int = self._last.weight.shape[0]
+        self._last = _last_layers(model, spec.name)
+        self.num_classes: int = _classes(self._last)
 
     def __call__(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """uint8 (N, 3, H, W) to float32 logits (N, K) and pooled features (N, D)."""
-        seen: list[torch.Tensor] = []
-        hook = self._last.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        """uint8 (N, 3, H, W) to float32 logits (N, K) and pooled features (N, D).
+
+        Features are what the last layer sees; of several last layers, side by side (a distilled model has two).
+        Raises UsageError where the model's output is not its last layer's.
+        """
+        seen: dict[nn.Module, torch.Tensor] = {}
+        hooks = [
+            layer.register_forward_pre_hook(lambda module, inputs: seen.update({module: inputs[0].flatten(1)}))
+            for layer in self._last.values()
+        ]
         try:
             with torch.inference_mode():
                 logits = self.model(self.preprocessing.normalise(pixels))
         finally:
-            hook.remove()
-        return logits.flatten(1).float(), seen[0].flatten(1).float()
+            for hook in hooks:
+                hook.remove()
+        # VOLO's second head sees every position; it does not count.
+        pooled = [seen[m] for m in self._last.values() if m in seen and seen[m].shape[1] == m.weight.shape[1]]
+        if not pooled or not isinstance(logits, torch.Tensor) or logits[0].numel() != self.num_classes:
+            raise UsageError(
+                f"{self.spec.name}: does not give the logits of '{', '.join(self._last)}', taken for its last layer; "
+                "name the right one in the module's pretrained_cfg = {'classifier': NAME}, and return its output"
+            )
+        return logits.flatten(1).float(), torch.cat(pooled, 1).float()
 
     def identity(self) -> dict[str, Any]:
         """What pins this classifier's numbers, for a cache's index."""
@@ -128,43 +147,40 @@ def load_model(spec: ModelSpec) -> nn.Module:
     if spec.weights:
         path = Path(spec.weights).resolve()
         weights = read_weights(path)
-        model = _build(spec, None)
-        last = weights.get(f"{_last_layer(model, spec.name)[0]}.weight")
-        classes = None if last is None else last.shape[0]
-        if classes is not None and classes != _last_layer(model, spec.name)[1].weight.shape[0]:
-            model = _build(spec, classes)
+        model = _build(spec)
+        if classes := _other_classes(spec, model, weights):
+            model = _build(replace(spec, arguments={**spec.arguments, "num_classes": classes}))
         load_into(model, weights, f"--weights {path}")
         return model
     if _is_function(spec.name):
-        return _build(spec, None)
+        return _build(spec)
     if cifar_resnet_depth(spec.name):
-        raise UsageError(f"{spec.name}: has no published weights to fetch; pass yours with --weights FILE")
-    return _download(spec)
+        raise UsageError(f"--classifier {spec.name}: has no published weights to fetch; pass yours with --weights FILE")
+    return _build(spec, pretrained=True)
 
 
 def backbone(spec: ModelSpec) -> tuple[nn.Module, int]:
     """The network of a spec with its last layer taken off, and the number of features it gives."""
     model = load_model(spec)
-    name, last = _last_layer(model, spec.name)
+    last = _last_layers(model, spec.name)
+    if len(last) > 1:
+        return _without_heads(model, preprocessing_of(model, spec.preprocessing).input_size)
+    ((name, layer),) = last.items()
     parent, _, child = name.rpartition(".")
     setattr(model.get_submodule(parent), child, nn.Flatten())
-    return model, last.weight.shape[1]
+    return model, layer.weight.shape[1]
 
 
 def preprocessing_of(model: nn.Module, overrides: Mapping[str, Any]) -> Preprocessing:
     """A model's own preprocessing, with single entries replaced."""
     from timm.data.config import resolve_data_config
 
-    config = resolve_data_config({}, pretrained_cfg=getattr(model, "pretrained_cfg", {}))
-    own = Preprocessing(
-        tuple(config["input_size"][1:]),
-        config["crop_pct"],
-        config["crop_mode"],
-        config["interpolation"],
-        tuple(config["mean"]),
-        tuple(config["std"]),
-    )
-    return Preprocessing(**{**asdict(own), **overrides})
+    config = resolve_data_config({}, pretrained_cfg={"input_size": (3, 224, 224), **_config(model)})
+    config["input_size"] = config["input_size"][1:]
+    entries: dict[str, Any] = {entry.name: config[entry.name] for entry in fields(Preprocessing)} | dict(overrides)
+    for key in ("input_size", "mean", "std"):
+        entries[key] = tuple(entries[key])  # from a cache's index they come as lists
+    return Preprocessing(**entries)
 
 
 def parse_preprocessing(settings: list[str]) -> dict[str, Any]:
@@ -177,7 +193,7 @@ def parse_preprocessing(settings: list[str]) -> dict[str, Any]:
         except (KeyError, ValueError):
             raise UsageError(
                 f"--preprocess {setting}: expected input_size=N or N,M; crop_pct=0..1; crop_mode=center, squash or "
-                "border; interpolation=nearest, bilinear, bicubic or lanczos; mean=R,G,B; or std=R,G,B"
+                "border; interpolation=nearest, bilinear, bicubic or lanczos; mean=R,G,B; or std=R,G,B above 0"
             ) from None
     return parsed
 
@@ -195,110 +211,161 @@ def _fraction(text: str) -> float:
     return float(text)
 
 
-def _channels(text: str) -> tuple[float, ...]:
-    values = tuple(float(value) for value in text.split(","))
-    if len(values) != 3:
-        raise ValueError
-    return values
+def _channels(above: float) -> Callable[[str], tuple[float, ...]]:
+    def parsed(text: str) -> tuple[float, ...]:
+        values = tuple(float(value) for value in text.split(","))
+        if len(values) != 3 or not all(above < value < math.inf for value in values):
+            raise ValueError
+        return values
+
+    return parsed
 
 
-def _one_of(*choices: str) -> Any:
+def _one_of(*choices: str) -> Callable[[str], str]:
     return lambda text: choices[choices.index(text)]
 
 
-_PREPROCESSING_VALUES: dict[str, Any] = {
+_PREPROCESSING_VALUES: dict[str, Callable[[str], Any]] = {
     "input_size": _size,
     "crop_pct": _fraction,
     "crop_mode": _one_of("center", "squash", "border"),
     "interpolation": _one_of("nearest", "bilinear", "bicubic", "lanczos"),
-    "mean": _channels,
-    "std": _channels,
+    "mean": _channels(above=-math.inf),
+    "std": _channels(above=0),
 }
 
 
-def _build(spec: ModelSpec, num_classes: int | None) -> nn.Module:
-    """The bare network; `num_classes` replaces the architecture's own number."""
-    arguments = dict(spec.arguments)
-    if num_classes is not None:
-        arguments["num_classes"] = num_classes
+def _build(spec: ModelSpec, pretrained: bool = False) -> nn.Module:
+    """The network of a spec, with its published weights where `pretrained`."""
     try:
         if depth := cifar_resnet_depth(spec.name):
-            return CifarResNet(depth, **arguments)
+            return CifarResNet(depth, **spec.arguments)
         if _is_function(spec.name):
-            return _own_function(spec.name)(**arguments)
-        return _timm_model(spec.name, pretrained=False, **arguments)
-    except TypeError as error:
-        raise UsageError(f"{spec.name}: cannot be built with these --model-arg: {error}") from None
+            return _own_model(spec.name, spec.arguments)
+        return _timm_model(spec.name, pretrained, spec.arguments)
+    except (TypeError, ValueError, AssertionError, RuntimeError, ArithmeticError, OSError) as error:
+        settings = " ".join(f"{key}={value}" for key, value in spec.arguments.items())
+        cause = f"with --model-arg {settings}: {_reason(error)}" if settings else f"({_reason(error)})"
+        raise UsageError(f"--classifier {spec.name}: cannot be built {cause}") from error
+
+
+def _other_classes(spec: ModelSpec, model: nn.Module, weights: Mapping[str, torch.Tensor]) -> int | None:
+    """How many classes a weights file is for, where that is not what the model has and nobody set it by hand."""
+    last = _last_layers(model, spec.name)
+    found = weights.get(f"{next(iter(last))}.weight")
+    # A user's own function need not take the argument; the file's shapes will be compared.
+    if found is None or found.ndim == 0 or "num_classes" in spec.arguments or _is_function(spec.name):
+        return None
+    return found.shape[0] if found.shape[0] != _classes(last) else None
 
 
 def _is_function(name: str) -> bool:
-    return ":" in name and not name.startswith(("hf_hub:", "hf-hub:", "local-dir:"))  # timm's own schemes
+    return ":" in name and not name.startswith((*_HUB_SCHEMES, _LOCAL_SCHEME))
 
 
-def _own_function(name: str) -> Any:
+def _own_model(name: str, arguments: dict[str, Any]) -> nn.Module:
     module, _, function = name.partition(":")
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: a user's file lies where she works
     try:
-        return getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise UsageError(f"--classifier {name}: {error}; it must be package.module:function") from None
+        model = getattr(importlib.import_module(module), function)(**arguments)
+    except Exception as error:  # her file may raise anything
+        raise UsageError(
+            f"--classifier {name}: {_reason(error)}; it must be package.module:function, importable from here, "
+            "and the function take what --model-arg gives"
+        ) from error
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"--classifier {name}: must return a torch.nn.Module, not {type(model).__name__}")
+    return model
 
 
-def _timm_model(name: str, **arguments: Any) -> nn.Module:
+def _timm_model(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Module:
     import timm
 
     full = architecture(name)
-    if ":" not in full and not timm.is_model(full):
-        near = difflib.get_close_matches(full, timm.list_models(), n=3)
-        hint = f"; did you mean {', '.join(near)}?" if near else ""
-        raise UsageError(
-            f"--classifier {name}: neither vit, resnet, cifar-resnet20/32/44/56/110, a timm model, "
-            f"nor package.module:function{hint}"
-        )
+    if full.startswith(_HUB_SCHEMES):
+        return _fetched(full, pretrained, arguments)
+    if not full.startswith(_LOCAL_SCHEME):
+        if not _timm_knows(full):
+            names = [*PAPER_MODELS, *CIFAR_RESNETS, *timm.list_models(), *timm.list_models(pretrained=True)]
+            near = difflib.get_close_matches(full, names, n=3)
+            hint = f"; did you mean {', '.join(near)}?" if near else ""
+            raise UsageError(
+                f"--classifier {name}: neither vit, resnet, cifar-resnet20/32/44/56/110, a timm model, "
+                f"nor package.module:function{hint}"
+            )
+        if pretrained and not timm.is_model_pretrained(full):
+            raise UsageError(f"--classifier {name}: has no published weights to fetch; pass yours with --weights FILE")
+        if pretrained:
+            return _fetched(full, pretrained, arguments)
+    return timm.create_model(full, pretrained=pretrained, **arguments)
+
+
+def _timm_knows(name: str) -> bool:
+    import timm
+
     try:
-        return timm.create_model(full, **arguments)
-    except RuntimeError as error:  # an unknown tag after the dot, settings at odds
-        raise UsageError(f"--classifier {name}: {error}") from None
+        return timm.is_model(name) and ("." not in name or timm.get_pretrained_cfg(name) is not None)
+    except RuntimeError:  # a tag that this architecture has not
+        return False
 
 
-def _download(spec: ModelSpec) -> nn.Module:
-    """A timm model with its published weights, from the local hub cache or the network."""
-    try:
-        with _no_retries_without_network():
-            return _timm_model(spec.name, pretrained=True, **spec.arguments)
-    except (OSError, ValueError) as error:  # the hub's errors are OSErrors
-        full = architecture(spec.name)
-        raise UsageError(
-            f"{spec.name}: its weights are neither on this machine nor could they be downloaded "
-            f"({str(error).splitlines()[0]}); fetch model.safetensors from https://huggingface.co/timm/{full} "
-            "on a machine with a network and pass it with --weights FILE"
-        ) from None
-
-
-@contextmanager
-def _no_retries_without_network() -> Iterator[None]:
-    """Tell the hub client at once when there is no network: by itself it retries for most of a minute."""
+def _fetched(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Module:
+    """A timm model for which something must be fetched, from the local hub cache or the network."""
+    import timm
     from huggingface_hub import constants
 
-    if constants.HF_HUB_OFFLINE or _reachable(constants.ENDPOINT):
-        yield
-    else:
-        with mock.patch.object(constants, "HF_HUB_OFFLINE", True):
-            yield
+    online = not constants.HF_HUB_OFFLINE and _answers(constants.ENDPOINT)
+    try:
+        # By itself the hub's client tries for most of a minute to reach a network that is not there.
+        with nullcontext() if online else mock.patch.object(constants, "HF_HUB_OFFLINE", True):
+            return timm.create_model(name, pretrained=pretrained, **arguments)
+    except (TypeError, AssertionError, RuntimeError):
+        raise
+    except Exception as error:  # the hub, its HTTP client and the files' formats each have errors of their own
+        reason = _reason(_root(error)) if online else f"{constants.ENDPOINT} cannot be reached"
+        raise UsageError(
+            f"--classifier {name}: its weights are neither on this machine nor could they be downloaded ({reason}); "
+            f"fetch {_published_at(name)} on a machine with a network and pass it with --weights FILE"
+        ) from error
 
 
-def _reachable(url: str) -> bool:
-    if urllib.request.getproxies():
-        return True  # only the proxy knows
-    address = urllib.parse.urlsplit(url)
+def _published_at(name: str) -> str:
+    """Where the weights of a timm model lie; for a name without a tag, its default's."""
+    import timm
+
+    if name.startswith(_HUB_SCHEMES):
+        return f"model.safetensors from https://huggingface.co/{name.partition(':')[2]}"
+    config: Any = timm.get_pretrained_cfg(name)
+    return f"model.safetensors from https://huggingface.co/{config.hf_hub_id}" if config.hf_hub_id else f"{config.url}"
+
+
+def _root(error: BaseException) -> BaseException:
+    while error.__cause__:
+        error = error.__cause__
+    return error
+
+
+def _reason(error: BaseException) -> str:
+    """The kind of an error and the first line of its text."""
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+def _answers(url: str) -> bool:
+    """Whether a server answers there within a few seconds, be it with a refusal; one that is out of order does not."""
     answered = threading.Event()
 
     def knock() -> None:
-        port = address.port or (80 if address.scheme == "http" else 443)
         try:
-            socket.create_connection((address.hostname, port), HUB_TIMEOUT_S).close()
-        except OSError:
+            request = urllib.request.Request(url, method="HEAD")  # goes through the proxy that the environment names
+            urllib.request.urlopen(request, timeout=HUB_TIMEOUT_S).close()
+        except urllib.error.HTTPError as error:
+            if error.code >= 500:
+                return
+        except urllib.error.URLError as error:
+            if not isinstance(error.reason, ssl.SSLCertVerificationError):  # the hub's client has certificates too
+                return
+        except (OSError, ValueError, http.client.HTTPException):
             return
         answered.set()
 
@@ -309,14 +376,33 @@ def _reachable(url: str) -> bool:
     return answered.is_set()
 
 
-def _last_layer(model: nn.Module, name: str) -> tuple[str, LastLayer]:
-    """The layer that turns features into logits: what timm's configuration names, else the last linear one."""
-    named = getattr(model, "pretrained_cfg", {}).get("classifier")
-    named = named[0] if isinstance(named, (tuple, list)) else named
+def _config(model: nn.Module) -> dict[str, Any]:
+    """What timm's models, and others that follow them, say about themselves."""
+    return getattr(model, "pretrained_cfg", None) or {}
+
+
+def _last_layers(model: nn.Module, name: str) -> dict[str, LastLayer]:
+    """The layers that turn features into logits, by name: those in the model's configuration, else its last linear."""
+    named = _config(model).get("classifier") or ()
     modules = dict(model.named_modules())
-    if named and isinstance(layer := modules.get(named), LastLayer):
-        return named, layer
+    heads = {n: modules.get(n) for n in ([named] if isinstance(named, str) else named)}
+    found = {n: head for n, head in heads.items() if isinstance(head, LastLayer)}
+    if found:
+        return found
     linear = [(n, m) for n, m in modules.items() if isinstance(m, nn.Linear)]
     if not linear:
-        raise UsageError(f"{name}: has no linear layer whose input could serve as features")
-    return linear[-1]
+        raise UsageError(f"--classifier {name}: has no linear layer whose input could serve as features")
+    return dict(linear[-1:])
+
+
+def _classes(last: Mapping[str, LastLayer]) -> int:
+    return next(iter(last.values())).weight.shape[0]
+
+
+def _without_heads(model: nn.Module, input_size: tuple[int, int]) -> tuple[nn.Module, int]:
+    """A timm model with several heads, which it joins in its own way, without them, and its number of features."""
+    model.reset_classifier(0)  # type: ignore[operator]
+    training = model.training
+    with torch.no_grad():
+        features = model.eval()(torch.zeros(1, 3, *input_size))
+    return model.train(training), features.shape[1]

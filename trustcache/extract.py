@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,16 +61,35 @@ def extract(
     where the cache there means something else, TrustcacheError for bad images and non-finite logits; everything
     published before that stays, and the same call goes on from there.
     """
-    index = create_or_continue(_index(classifier, label, dataset, data_root, folder, settings))
-    missing = sorted(index.faults())
-    ranges = [index.ranges()[number] for number in missing]
+    check_classes(classifier, label, dataset)
     device = choose_device(settings.device)
-    classifier.model.to(device)
-    with progress(f"{label} on {dataset.manifest.name}", sum(b - a for a, b in ranges)) as advance:
+
+    def images(start: int, stop: int) -> str:
+        return Dataset(dataset.manifest, dataset.samples.keep(start, stop)).fingerprint()
+
+    index = create_or_continue(_index(classifier, label, dataset, data_root, folder, settings), images)
+    missing = index.faults(progress)
+    if settings.on_bad_image == "error":
+        _refuse_gaps(index, missing)
+    ranges = [index.ranges()[number] for number in missing]
+    total = sum(stop - start for start, stop in ranges)
+    with _machine_at_its_limits(), progress(f"{label} on {dataset.manifest.name}", total) as advance:
+        classifier.model.to(device)
         answers = _answers(classifier, dataset, ranges, settings, device, advance)
-        for number, (_, stop) in zip(missing, ranges, strict=True):
-            _add_shard(index, number, dataset, _until(answers, stop), settings.store)
+        for number, (start, stop) in zip(missing, ranges, strict=True):
+            columns, skipped = _shard(answers, stop)
+            index.add(number, columns, skipped, images(start, stop))
     return open_cache(folder)
+
+
+def check_classes(classifier: Classifier, label: str, dataset: Dataset) -> None:
+    """Raise UsageError where a classifier and a data set differ in their number of classes."""
+    if len(dataset.classes) != classifier.num_classes:
+        raise UsageError(
+            f"{dataset.manifest.name}: {len(dataset.classes)} classes, but {label} tells {classifier.num_classes} "
+            "apart; name the classifier's classes in its own order as 'classes' in a manifest, or use another "
+            "classifier"
+        )
 
 
 def choose_device(name: str) -> torch.device:
@@ -78,7 +99,7 @@ def choose_device(name: str) -> torch.device:
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"--device {name}: not available here ({str(error).splitlines()[0]})") from None
+        raise UsageError(f"--device {name}: not available here ({_first_line(error)})") from None
 
 
 def image_batches(
@@ -86,7 +107,8 @@ def image_batches(
 ) -> Iterator[tuple[np.ndarray, torch.Tensor, dict[int, str]]]:
     """Decode images batch by batch: sample indices (B,), uint8 pixels (B, 3, H, W), and the unreadable ones' reasons.
 
-    Rows of unreadable images are left out of the first two; a batch of nothing else has zero rows.
+    Rows of unreadable images are left out of the first two; a batch of nothing else has zero rows. Raises
+    TrustcacheError where a decoding process dies.
     """
     loader = DataLoader(
         _Decoded(dataset, transform),
@@ -96,7 +118,13 @@ def image_batches(
         generator=torch.Generator(),  # drawing its seed from the global one would shift a training's dropout
         pin_memory=torch.cuda.is_available(),
     )
-    yield from loader
+    with _machine_at_its_limits():
+        try:
+            yield from loader
+        except (ConnectionError, EOFError) as error:
+            # What a decoding process sent last dies with it, sometimes a moment before torch hears of its death.
+            time.sleep(1)
+            raise RuntimeError(f"{_WORKER_DIED} unknown): {error}") from error
 
 
 class _Decoded(TorchDataset):
@@ -117,14 +145,37 @@ def _collate(samples: list[tuple[int, torch.Tensor | str]]) -> tuple[np.ndarray,
     return np.array([i for i, _ in good], dtype=np.int64), pixels, bad
 
 
+_WORKER_DIED = "DataLoader worker (pid"
+
+
+@contextmanager
+def _machine_at_its_limits() -> Iterator[None]:
+    """Say in words that a decoding process died (raised wherever the main process happens to be) or the GPU is full."""
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        raise TrustcacheError(
+            f"the GPU's memory is full ({_first_line(error)}); use a smaller --batch-size, or another --device"
+        ) from error
+    except RuntimeError as error:
+        if not str(error).startswith(_WORKER_DIED):
+            raise
+        raise TrustcacheError(
+            f"a decoding process died ({_first_line(error)}); often memory or shared memory ran out: run the same "
+            "command again with fewer --workers (0 decodes in the main process)"
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
 @dataclass(frozen=True)
 class _Answer:
-    """What the classifier said about one batch; `last` is the last sample index the batch was asked for."""
+    """What the classifier said about one batch, as a shard's columns; `last` is the last index it was asked for."""
 
-    indices: np.ndarray
-    logits: np.ndarray
-    features: np.ndarray
-    bad: dict[int, str]
+    columns: dict[str, np.ndarray]
+    skipped: dict[str, str]
     last: int
 
 
@@ -139,53 +190,65 @@ def _answers(
     """Answers in order, in batches that never reach from one range into another."""
     size = settings.batch_size
     batches = [np.arange(i, min(i + size, stop)) for start, stop in ranges for i in range(start, stop, size)]
-    transform = classifier.preprocessing.transform()
-    precision = PRECISIONS[settings.precision]
-    decoded = image_batches(dataset, transform, batches, settings.workers)
+    decoded = image_batches(dataset, classifier.preprocessing.transform(), batches, settings.workers)
     for batch, (indices, pixels, bad) in zip(batches, decoded, strict=True):
         if bad and settings.on_bad_image == "error":
             raise TrustcacheError(next(iter(bad.values())))
-        logits = features = torch.empty(0, 0)
-        if len(indices):
-            with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-                logits, features = classifier(pixels.to(device, non_blocking=True))
-        yield _Answer(indices, logits.cpu().numpy(), features.cpu().numpy(), bad, int(batch[-1]))
+        if not len(indices):  # asked about black, for a column of no rows has a width too
+            pixels = torch.zeros(1, 3, *classifier.preprocessing.input_size, dtype=torch.uint8)
+        logits, features = _forward(classifier, pixels, settings.precision, device)
+        columns = _columns(dataset, indices, logits[: len(indices)], features[: len(indices)], settings.store)
+        yield _Answer(columns, {dataset.ids[i]: reason for i, reason in bad.items()}, int(batch[-1]))
         advance(len(batch))
 
 
-def _until(answers: Iterator[_Answer], stop: int) -> list[_Answer]:
-    """The answers up to the one that ends at `stop`."""
+def _forward(
+    classifier: Classifier, pixels: torch.Tensor, precision: str, device: torch.device
+) -> tuple[np.ndarray, np.ndarray]:
+    dtype = PRECISIONS[precision]
+    try:
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            logits, features = classifier(pixels.to(device, non_blocking=True))
+        return logits.cpu().numpy(), features.cpu().numpy()
+    except (TrustcacheError, torch.cuda.OutOfMemoryError):
+        raise
+    except Exception as error:  # a user's own model may raise anything
+        if str(error).startswith(_WORKER_DIED):
+            raise
+        raise TrustcacheError(
+            f"{classifier.spec.name}: fails on images of {pixels.shape[-2]} x {pixels.shape[-1]} pixels "
+            f"({type(error).__name__}: {_first_line(error)}); check --preprocess input_size, or the model"
+        ) from error
+
+
+def _shard(answers: Iterator[_Answer], stop: int) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The columns and skipped images of the answers up to the one that ends at `stop`."""
     taken = [next(answers)]
     while taken[-1].last < stop - 1:
         taken.append(next(answers))
-    return taken
+    columns = {name: np.concatenate([answer.columns[name] for answer in taken]) for name in taken[0].columns}
+    return columns, {sample: reason for answer in taken for sample, reason in answer.skipped.items()}
 
 
-def _add_shard(index: Index, number: int, dataset: Dataset, answers: list[_Answer], store: str) -> None:
-    full = [a for a in answers if len(a.indices)]
-    skipped = {dataset.ids[i]: reason for a in answers for i, reason in a.bad.items()}
-    if not full:
-        raise TrustcacheError(
-            f"{dataset.manifest.name}: none of the images {dataset.ids[answers[0].last]} and before it in its shard "
-            "can be read; check that the files are images"
-        )
-    indices = np.concatenate([a.indices for a in full])
-    logits = np.concatenate([a.logits for a in full])
-    features = np.concatenate([a.features for a in full])
+def _columns(
+    dataset: Dataset, indices: np.ndarray, logits: np.ndarray, features: np.ndarray, store: str
+) -> dict[str, np.ndarray]:
     ids = [dataset.ids[i] for i in indices]
+    stored = {
+        "logits": _stored(logits, store, "logits", dataset, ids),
+        "features": _stored(features, store, "features", dataset, ids),
+    }
     labels = dataset.labels[indices]
-    prediction = logits.argmax(axis=1)
-    columns = {
+    prediction = logits.argmax(axis=1).astype(np.int64)
+    return {
         "sample_index": indices,
-        "sample_id": np.array([name.encode("utf-8", "surrogateescape") for name in ids]),
+        "sample_id": np.array([name.encode("utf-8", "surrogateescape") for name in ids], dtype=bytes),
         "label": labels,
-        "prediction": prediction.astype(np.int64),
+        "prediction": prediction,
         "correct": prediction == labels,
         "true_class_prob": _softmax_at(logits, labels),
-        "logits": _stored(logits, store, "logits", ids),
-        "features": _stored(features, store, "features", ids),
+        **stored,
     }
-    index.add(number, columns, skipped)
 
 
 def _softmax_at(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -194,29 +257,37 @@ def _softmax_at(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return (chosen / np.exp(shifted).sum(axis=1)).astype(np.float32)
 
 
-def _stored(values: np.ndarray, store: str, what: str, ids: list[str]) -> np.ndarray:
+def _stored(values: np.ndarray, store: str, what: str, dataset: Dataset, ids: list[str]) -> np.ndarray:
     """Round to the stored dtype, refusing values that are no numbers or grow infinite by the rounding."""
-    if not (finite := np.isfinite(values).all(axis=1)).all():
-        raise TrustcacheError(
-            f"{ids[int(finite.argmin())]}: the classifier's {what} are not finite; check its weights, "
-            "or use --precision float32"
-        )
     with np.errstate(over="ignore"):
         rounded = values.astype(store)
-    if not (finite := np.isfinite(rounded).all(axis=1)).all():
-        raise TrustcacheError(f"{ids[int(finite.argmin())]}: {what} too large for {store}; use --store float32")
-    return rounded
+    finite = np.isfinite(rounded).all(axis=1)
+    if finite.all():
+        return rounded
+    row = int(finite.argmin())
+    where = f"{dataset.manifest.name}: {ids[row]}"
+    if np.isfinite(values[row]).all():
+        raise TrustcacheError(f"{where}: {what} too large for {store}; use --store float32")
+    raise TrustcacheError(
+        f"{where}: the classifier's {what} are not finite; check its weights, or use --precision float32"
+    )
+
+
+def _refuse_gaps(index: Index, missing: Collection[int]) -> None:
+    """Refuse a cache that was begun with unreadable images skipped, where they are an error now."""
+    sound = [index.record(number) for number in range(len(index.ranges())) if number not in missing]
+    skipped = [sample for record in sound if record for sample in record.skipped]
+    if skipped:
+        raise TrustcacheError(
+            f"{index.folder}: {len(skipped)} unreadable images were skipped, the first {skipped[0]}; keep it so with "
+            "--on-bad-image skip, or mend them, remove that folder and extract again"
+        )
 
 
 def _index(
     classifier: Classifier, label: str, dataset: Dataset, data_root: Path, folder: Path, settings: ExtractSettings
 ) -> Index:
     manifest = dataset.manifest
-    if len(dataset.classes) != classifier.num_classes:
-        raise UsageError(
-            f"{manifest.name}: {len(dataset.classes)} classes, but {label} tells {classifier.num_classes} apart; name "
-            "the classifier's classes in its own order as 'classes' in a manifest, or use another classifier"
-        )
     meaning = {
         "classifier": {"label": label, **classifier.identity()},
         "data": {
@@ -228,7 +299,6 @@ def _index(
         "precision": settings.precision,
         "store": settings.store,
         "shard_rows": settings.shard_rows,
-        "on_bad_image": settings.on_bad_image,
     }
     made_with = {
         "trustcache": trustcache.__version__,

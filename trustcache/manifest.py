@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 import importlib.util
 import itertools
+import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -106,16 +108,22 @@ def load_manifests(path: Path) -> list[Manifest]:
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UsageError(f"{path}: there is no such manifest") from None
+        raise UsageError(f"{path}: there is no such manifest; trustcache data list shows the known data sets") from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror}); give a .toml file that can") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not valid TOML: {error}") from None
     family = table.pop("family", None)
     if family is None:
         return [_parse(table, str(path))]
-    if not isinstance(family, dict) or not all(isinstance(v, list) and v for v in family.values()):
+    if not family or not isinstance(family, dict) or not all(isinstance(v, list) and v for v in family.values()):
         raise UsageError(f"{path}: 'family' must be a table of lists, as in corruption = ['fog', 'snow']")
     members = (dict(zip(family, values, strict=True)) for values in itertools.product(*family.values()))
-    return [_parse(_fill(table, member, path), str(path)) for member in members]
+    manifests = [_parse(_fill(table, member, path), str(path)) for member in members]
+    if len({m.name for m in manifests}) < len(manifests):
+        keys = "/".join(f"{{{key}}}" for key in family)
+        raise UsageError(f"{path}: 'name' is the same for several of the family; tell them apart, as in name/{keys}")
+    return manifests
 
 
 def packaged_manifests() -> list[Manifest]:
@@ -160,36 +168,46 @@ def _fill(value: Any, member: dict[str, Any], path: Path) -> Any:
         return [_fill(v, member, path) for v in value]
     if not isinstance(value, str):
         return value
-    if value[1:-1] in member and value == f"{{{value[1:-1]}}}":
-        return member[value[1:-1]]
-    try:
-        return value.format(**member)
-    except (KeyError, IndexError, ValueError):
-        raise UsageError(f"{path}: '{value}' uses a name that 'family' does not have: {list(member)}") from None
+
+    def filled(key: str) -> Any:
+        if key not in member:
+            raise UsageError(f"{path}: '{value}' uses {{{key}}}, but 'family' has only {', '.join(member)}")
+        return member[key]
+
+    if whole := re.fullmatch(r"\{(\w+)\}", value):
+        return filled(whole[1])
+    return re.sub(r"\{(\w+)\}", lambda match: str(filled(match[1])), value)
 
 
 def _parse(table: dict[str, Any], where: str) -> Manifest:
     reader = _Reader(table, where)
     name = reader.text("name", required=True)
-    if name.startswith("/") or ".." in name.split("/"):
-        raise UsageError(f"{where}: 'name' must be a plain name such as 'birds-test', not '{name}'")
+    if not {"", ".", ".."}.isdisjoint(name.split("/")):
+        raise UsageError(f"{where}: 'name' must be a plain name such as birds-test or birds-c/fog/3, not '{name}'")
     role = reader.choice("role", ROLES)
     files = tuple(_files(_Reader(t, f"{where}: files[{i}]")) for i, t in enumerate(reader.tables("files")))
     rows = reader.numbers("rows")
     if rows is not None and (len(rows) != 2 or not 0 <= rows[0] < rows[1]):
         raise UsageError(f"{where}: 'rows' must be [first, past-the-last], not {list(rows)}")
-    classes = _class_list(reader) if isinstance(reader.left.get("classes"), str) else reader.texts("classes")
+    if isinstance(table.get("classes"), str):
+        classes = _class_list(reader.choice("classes", tuple(CLASS_LISTS)))
+    else:
+        classes = reader.texts("classes")
     if len(set(classes)) != len(classes):
-        raise UsageError(f"{where}: 'classes' names a class twice")
+        twice = next(c for i, c in enumerate(classes) if c in classes[:i])
+        raise UsageError(f"{where}: 'classes' names '{twice}' twice; each class needs a name of its own")
+    count = reader.number("count")
+    if count is not None and count < 1:
+        raise UsageError(f"{where}: 'count' must be the number of images, or be left out, not {count}")
     manifest = Manifest(
         name=name,
         role=role,
         files=files,
         title=reader.text("title") or name,
         classes=classes or None,
-        count=reader.number("count"),
+        count=count,
         rows=(rows[0], rows[1]) if rows else None,
-        variant=_variant(_Reader(v, f"{where}: variant")) if (v := reader.table("variant")) else None,
+        variant=None if (v := reader.table("variant")) is None else _variant(_Reader(v, f"{where}: variant")),
         source=reader.text("source"),
         path=where,
     )
@@ -197,8 +215,8 @@ def _parse(table: dict[str, Any], where: str) -> Manifest:
     return manifest
 
 
-def _class_list(reader: _Reader) -> tuple[str, ...]:
-    name = reader.choice("classes", tuple(CLASS_LISTS))
+@functools.cache
+def _class_list(name: str) -> tuple[str, ...]:
     timm = importlib.util.find_spec("timm")  # where it lies, without the seconds its import takes
     assert timm is not None
     assert timm.submodule_search_locations is not None
@@ -218,7 +236,7 @@ def _files(reader: _Reader) -> Files:
     )
     for key in ("path", "members", "images", "labels"):
         if key not in needed and getattr(files, key):
-            raise UsageError(f"{reader.where}: '{key}' means nothing to layout '{layout}'")
+            raise UsageError(f"{reader.where}: '{key}' means nothing to layout '{layout}'; take it out")
     reader.finish()
     return files
 
@@ -228,9 +246,11 @@ def _variant(reader: _Reader) -> Variant:
     name, severity = reader.text("name", required=True), reader.number("severity")
     if severity is None or not 1 <= severity <= 5:
         raise UsageError(f"{reader.where}: 'severity' must be a whole number from 1 to 5, not {severity!r}")
-    variant = Variant(kind, name, severity, reader.number("seed") or 0)
+    seed = reader.number("seed") or 0
+    if seed < 0:
+        raise UsageError(f"{reader.where}: 'seed' must be 0 or more, not {seed}")
     reader.finish()
-    return variant
+    return Variant(kind, name, severity, seed)
 
 
 class _Reader:
@@ -239,8 +259,10 @@ class _Reader:
     def __init__(self, table: dict[str, Any], where: str) -> None:
         self.left = dict(table)
         self.where = where
+        self.known: list[str] = []
 
-    def _take(self, key: str, kind: type, wanted: str) -> Any:
+    def _take(self, key: str, kind: type | tuple[type, ...], wanted: str) -> Any:
+        self.known.append(key)
         value = self.left.pop(key, None)
         # bool is an int to isinstance, and never what a manifest means by a number.
         if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
@@ -254,16 +276,17 @@ class _Reader:
         return value or ""
 
     def choice(self, key: str, choices: tuple[str, ...]) -> str:
-        value = self.text(key, required=True)
+        value = self.text(key)
         if value not in choices:
-            raise UsageError(f"{self.where}: '{key}' must be one of {', '.join(choices)}, not '{value}'")
+            given = f"not '{value}'" if value else "and is missing"
+            raise UsageError(f"{self.where}: '{key}' must be one of {', '.join(choices)}, {given}")
         return value
 
     def number(self, key: str) -> int | None:
         return self._take(key, int, "a whole number")
 
     def _list(self, key: str, kind: type, wanted: str) -> tuple[Any, ...]:
-        values = self._take(key, (list, tuple), wanted) or ()  # type: ignore[arg-type]
+        values = self._take(key, (list, tuple), wanted) or ()
         if not all(isinstance(v, kind) and not isinstance(v, bool) for v in values):
             raise UsageError(f"{self.where}: '{key}' must be {wanted}, not {values!r}")
         return tuple(values)
@@ -288,4 +311,4 @@ class _Reader:
 
     def finish(self) -> None:
         if unknown := [key for key, value in self.left.items() if value is not None]:
-            raise UsageError(f"{self.where}: unknown key '{unknown[0]}'")
+            raise UsageError(f"{self.where}: unknown key '{unknown[0]}'; known are {', '.join(self.known)}")

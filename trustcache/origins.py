@@ -15,19 +15,23 @@ from trustcache.manifest import from_record
 def original_dataset(index: Index, data_root: Path) -> Dataset:
     """The data set a cache was extracted from: below `data_root`, else where it lay then.
 
-    Raises UsageError where it is not found, or is no longer what was extracted.
+    Raises UsageError where it is in neither place, or is no longer what was extracted.
     """
     manifest = from_record(index.made_from["manifest"])
-    try:
-        dataset = open_dataset(manifest, data_root)
-    except UsageError:
-        dataset = open_dataset(manifest, Path(index.made_from["data_root"]))
-    if dataset.fingerprint() != index.meaning["data"]["fingerprint"]:
-        raise UsageError(
-            f"{index.data}: the images have changed since {index.folder} was extracted; "
-            "put the old ones back, or remove that folder and extract again"
+    reasons = []
+    for root in dict.fromkeys((data_root.resolve(), Path(index.made_from["data_root"]))):
+        try:
+            dataset = open_dataset(manifest, root)
+        except UsageError as error:
+            reasons.append(str(error))
+            continue
+        if dataset.fingerprint() == index.meaning["data"]["fingerprint"]:
+            return dataset
+        reasons.append(
+            f"{index.data}: the images below {root} are not the ones that {index.folder} was extracted from; "
+            "put those back, or remove that folder and extract again"
         )
-    return dataset
+    raise UsageError("; ".join(reasons))
 
 
 def original_model(index: Index) -> ModelSpec:
@@ -36,7 +40,7 @@ def original_model(index: Index) -> ModelSpec:
     weights = index.made_from["weights"]
     if weights and (not Path(weights).is_file() or file_sha256(Path(weights)) != index.made_from["weights_sha256"]):
         raise UsageError(
-            f"{weights}: the weights that {index.folder} was extracted with are gone or changed; "
-            "put them back there, or extract again with --weights"
+            f"{weights}: the weights that {index.folder} was extracted with are gone or changed; put them back there, "
+            "or run the same trustcache extract with --weights where they are now"
         )
     return ModelSpec(classifier["name"], weights, classifier["arguments"], classifier["preprocessing"])

@@ -25,43 +25,58 @@ def console(label: str, total: int) -> AbstractContextManager[Advance]:
     return _bar(label, total) if sys.stderr.isatty() else _log(label, total)
 
 
+class _Rate:
+    """Work a second since the first report, which also counts what was there before or took time to start."""
+
+    def __init__(self) -> None:
+        self.began: float | None = None
+        self.since = 0
+
+    def add(self, done: int) -> float:
+        """The rate after `done` more, 0 while unknown."""
+        now = time.monotonic()
+        if self.began is None:
+            self.began = now
+        else:
+            self.since += done
+        return self.since / max(now - self.began, 1e-9)
+
+
 @contextmanager
 def _bar(label: str, total: int) -> Iterator[Advance]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
     )
-    began = time.monotonic()
+    rate = _Rate()
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(label, total=total, rate="")
 
         def advance(done: int) -> None:
-            progress.advance(task, done)
-            rate = progress.tasks[task].completed / max(time.monotonic() - began, 1e-9)
-            progress.update(task, rate=f"{rate:,.0f}/s")
+            progress.update(task, advance=done, rate=f"{rate.add(done):,.0f}/s")
 
         yield advance
 
 
 @contextmanager
 def _log(label: str, total: int) -> Iterator[Advance]:
-    began = spoke = time.monotonic()
+    rate = _Rate()
+    spoke = time.monotonic()
     done_so_far = 0
 
     def advance(done: int) -> None:
         nonlocal done_so_far, spoke
         done_so_far += done
-        now = time.monotonic()
-        if now - spoke >= LOG_EVERY_S:
-            spoke = now
-            rate = done_so_far / (now - began)
-            left = (total - done_so_far) / rate if rate else float("inf")
-            print(f"{label}: {done_so_far:,} of {total:,}, {rate:,.0f}/s, {left:,.0f} s left", file=sys.stderr)
+        per_second = rate.add(done)
+        if time.monotonic() - spoke >= LOG_EVERY_S:
+            spoke = time.monotonic()
+            left = f", {(total - done_so_far) / per_second:,.0f} s left" if per_second else ""
+            print(f"{label}: {done_so_far:,} of {total:,}, {per_second:,.0f}/s{left}", file=sys.stderr, flush=True)
 
     yield advance

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +30,10 @@ class Workspace:
         return self.root / "cache" / plain_name(classifier) / Path(*map(plain_name, data.split("/")))
 
     def caches(self) -> list[Index]:
-        """The indices of all caches, sorted by classifier and data set."""
-        found = [read_index(path.parent) for path in (self.root / "cache").rglob(INDEX)]
+        """The indices of all caches, sorted by classifier and data set. Raises TrustcacheError for a damaged one."""
+        # Links are followed: large caches are often kept on another disk.
+        walk = os.walk(self.root / "cache", followlinks=True)
+        found = [read_index(Path(folder)) for folder, _, files in walk if INDEX in files]
         return sorted(found, key=lambda index: (index.classifier, index.data))
 
     def find_cache(self, role: str, classifier: str | None = None, data: str | None = None) -> Index:

@@ -66,6 +66,21 @@ def test_right_answers_stand_above_the_middle_line_and_wrong_ones_hang_below_it(
     assert len({*ends.values(), *starts.values()}) == 1
 
 
+def test_the_ticks_of_both_halves_lie_at_the_height_of_as_many_samples(scored):
+    figure = parsed(confidence_histogram(scored(histogram=histogram(tp=(0, 500), fp=(0, 20)))))
+    ticks = {t.text: float(t.get("y")) - 4 for t in figure.iter(f"{SVG}text") if t.get("text-anchor") == "end"}
+    (_, _, right_top), (_, wrong_height, wrong_top) = bars(figure, "TP")[0], bars(figure, "FP")[0]
+    assert ticks == pytest.approx({"500": right_top, "20": wrong_top + wrong_height}, abs=0.02)
+    words = {t.text: float(t.get("y")) for t in figure.iter(f"{SVG}text")}
+    assert words["right"] < wrong_top < words["wrong"]
+
+
+@pytest.mark.parametrize(("most", "tick"), [(1, "1"), (7, "5"), (49, "20"), (950, "500"), (123_456, "100,000")])
+def test_the_tick_is_the_largest_round_count_that_fits(scored, most, tick):
+    figure = parsed(confidence_histogram(scored(histogram=histogram(tp=(0, most)))))
+    assert [t.text for t in figure.iter(f"{SVG}text") if t.get("text-anchor") == "end"] == [tick]
+
+
 def test_in_the_bin_of_the_threshold_one_group_is_stacked_on_the_other(scored):
     figure = parsed(confidence_histogram(scored(histogram=histogram(tp=(2, 0), fn=(6, 0), fp=(1, 0), tn=(1, 0)))))
     (_, tp_height, tp_top), (_, _, fn_top) = bars(figure, "TP")[0], bars(figure, "FN")[0]
@@ -267,7 +282,18 @@ def test_every_mark_lies_within_the_figure(scored, drawn):
         if element.get("x") and element.get("y"):
             assert 0 <= float(element.get("x")) <= width
             assert 0 <= float(element.get("y")) <= height
-    assert all(len(text) < 110 for text in texts(figure))
+
+
+def test_long_names_are_cut_where_they_are_shown_and_whole_where_they_are_read_out(scored):
+    long = "vit_base_patch16_384.orig_in21k_ft_in1k"
+    one = scored("class-balanced", oracle=long, dataset="d" * 200)
+    figure = parsed(confidence_histogram(one))
+    assert max(map(len, texts(figure))) <= 42
+    assert figure[0].text == f"class-balanced, frozen, {long}"
+    figure = parsed(risk_coverage_chart([one, scored("class-balanced", oracle=f"{long}_2")]))
+    assert max(len(text) for text in texts(figure) if "class-balanced" in text) <= len("50.00  ") + 40
+    assert max(map(len, texts(figure))) <= 105
+    assert f"class-balanced, frozen, {long}_2" in figure[1].text
 
 
 def test_ink_is_the_pages_so_that_figures_suit_light_and_dark(scored, drawn):

@@ -79,9 +79,20 @@ def test_the_best_value_is_marked_and_only_it(scored):
     assert "5.00" not in marked
 
 
+def test_the_classifiers_own_confidence_stands_out_as_what_others_must_beat(scored):
+    shown = document([scored("mcp"), scored("ce"), scored("ss")])
+    (baseline,) = shown.all("tr", "baseline")
+    assert baseline["text"].startswith("mcp")
+
+
 def test_the_section_says_which_method_ranks_best_and_what_costs_nothing(scored):
     text = document([scored("mcp", auc=0.86), scored("ce", auc=0.9)]).all("section")[0]["text"]
     assert "Highest AUC: 90.00, by ce, frozen. The classifier’s own confidence (mcp) reaches 86.00." in text
+
+
+def test_the_section_names_the_oracle_where_there_are_several(scored):
+    shown = document([scored("ce", auc=0.9, oracle="vit"), scored("ce", auc=0.8, oracle="resnet")])
+    assert "by ce, frozen, vit." in shown.all("section")[0]["text"]
 
 
 def test_the_section_says_when_nothing_trained_beats_the_classifiers_own_confidence(scored):
@@ -135,6 +146,14 @@ def test_two_protocols_get_two_sections_that_each_name_theirs(scored):
     sections = document([scored(), scored(protocol="released")]).all("section")
     assert ["protocol equations" in s["text"] for s in sections] == [True, False]
     assert ["protocol released" in s["text"] for s in sections] == [False, True]
+
+
+def test_the_contents_tell_apart_what_shares_a_name_and_compare_at_a_glance(scored):
+    released = scored("ce", protocol="released", n=5000, auc=0.7)
+    shown = document([scored("mcp", auc=0.6), scored("ss", auc=0.9), released])
+    (contents,) = shown.all("nav")
+    assert "digits\nmlp\nequations\n1,000\n80.00\n60.00\n90.00" in contents["text"]
+    assert "digits\nmlp\nreleased\n5,000\n80.00\n–\n70.00" in contents["text"]
 
 
 def test_with_nothing_scored_the_page_says_so_and_still_shows_the_gaps():
@@ -199,8 +218,10 @@ def test_the_page_asks_nothing_of_the_network(scored):
 
 def test_names_notes_and_versions_that_hold_markup_are_shown_as_text(scored):
     nasty = scored(NASTY, dataset=NASTY, classifier=NASTY, oracle=NASTY, training=NASTY, protocol=NASTY)
+    rival = scored("ce", dataset=NASTY, classifier=NASTY, protocol=NASTY, auc=0.1)
     other = scored(NASTY, dataset="other", settings={NASTY: NASTY})
-    shown = document([nasty, other], [f"note {NASTY}"], {NASTY: NASTY})
+    shown = document([nasty, rival, other], [f"note {NASTY}"], {NASTY: NASTY})
+    assert any(p["text"].startswith(f"Highest AUC: 50.00, by {NASTY}") for p in shown.all("p"))
     scripts = shown.all("script")
     assert len(scripts) == 1
     assert "alert" not in scripts[0]["text"]

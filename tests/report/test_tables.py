@@ -115,6 +115,12 @@ def test_rows_run_from_mcp_over_frozen_to_fine_tuned_with_losses_in_the_papers_o
     assert [(row.training, row.method) for row in table.rows] == expected
 
 
+def test_rows_of_one_oracle_stand_together(record):
+    (table,) = build_tables(record(loss, oracle=oracle) for loss in ("ce", "ss") for oracle in ("vit", "resnet"))
+    rows = [(row.oracle, row.method) for row in table.rows]
+    assert rows == [("resnet", "ce"), ("resnet", "ss"), ("vit", "ce"), ("vit", "ss")]
+
+
 def test_settings_sort_as_numbers_and_alpha_pos_first(record):
     alphas = [(1.0, 10.0), (2.0, 1.0), (1.0, 3.0)]
     (table,) = build_tables(record("ss", settings={"alpha_pos": p, "alpha_neg": n}) for p, n in alphas)
@@ -261,6 +267,15 @@ def test_groups_are_headed_by_training_oracle_and_seeds(comparison):
     assert groups == ["no training", "frozen, oracle mlp, 2 seeds", "fine-tuned, oracle mlp, 2 seeds"]
 
 
+@pytest.mark.parametrize(
+    ("seeds_of_ce", "seeds_of_ss", "told"),
+    [((0,), (0,), "1 seed"), ((0, 1), (0, 1), "2 seeds"), ((0,), (0, 1, 2), "1–3 seeds")],
+)
+def test_a_group_counts_its_seeds(record, seeds_of_ce, seeds_of_ss, told):
+    records = [record("ce", seed) for seed in seeds_of_ce] + [record("ss", seed) for seed in seeds_of_ss]
+    assert line_with(bare(printed(records)), "frozen").rstrip() == f"frozen, oracle mlp, {told}"
+
+
 def test_bold_marks_the_best_value_of_each_ranking_column_and_nothing_else(record):
     (good, bad) = ({key: value if METRICS[key].higher_is_better else 1 - value for key in COLUMNS} for value in (1, 0))
     text = printed([record("ce", **good), record("focal", **bad)])
@@ -277,7 +292,9 @@ def test_without_bold_a_star_marks_the_best(record):
 
 def test_a_pipe_gets_whole_lines_though_no_terminal_tells_a_width(comparison):
     text = printed(comparison, 80, terminal=False)
-    assert "73.5 ± 0.7" in line_with(text, " class-balanced ce β0.9999")
+    row = line_with(text, " class-balanced ce β0.9999")
+    assert row.count("±") == len(COLUMNS)
+    assert row.rstrip(" *").endswith("50.0 ± 0.0")
 
 
 def test_the_terminal_names_data_set_accuracy_and_protocol_and_explains_the_columns(comparison):

@@ -143,7 +143,10 @@ def test_all_files_are_written_into_a_folder_that_is_made_and_nothing_else(tmp_p
     assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
     assert len(strictly((folder / "results.json").read_text(encoding="utf-8"))) == 2
     assert (folder / "index.html").read_text(encoding="utf-8").startswith("<!doctype html>")
-    assert "a gap" in (folder / "report.md").read_text(encoding="utf-8")
+    for name in ("report.md", "index.html"):
+        text = (folder / name).read_text(encoding="utf-8")
+        assert "a gap" in text
+        assert "2.9.1" in text
 
 
 def test_a_second_report_replaces_the_first(tmp_path, scored):

@@ -46,7 +46,7 @@ NOT_RANDOM = {
 }
 
 # Mean absolute difference (bytes) from `natural_image(side)` at severities 1 to 5 of the authors' make_imagenet_c.py
-# (224) and make_cifar_c.py (32), run with NumPy 2.4, SciPy 1.17, scikit-image 0.26, OpenCV 5.0, Pillow 12 and
+# (224) and make_cifar_c.py (32), run with NumPy 2.4, SciPy 1.17, scikit-image 0.26, OpenCV 5.0, Pillow 13 and
 # ImageMagick 6.9.11 (Q16), on their own frost images. The random ones are averages over 2 to 1000 runs.
 REFERENCE = {
     224: {
@@ -95,7 +95,7 @@ REFERENCE = {
 
 # How many draws bring the average of a random corruption near its expectation, where four do not.
 DRAWS = {
-    224: {"fog": 60, "frost": 200, "elastic_transform": 30, "motion_blur": 12, "spatter": 20},
+    224: {"fog": 60, "frost": 120, "elastic_transform": 16, "motion_blur": 12, "spatter": 20},
     32: {
         "fog": 60,
         "frost": 100,
@@ -318,9 +318,9 @@ def test_frost_cuts_its_texture_at_a_random_place_and_continues_a_small_one_by_i
 
 
 def test_frost_takes_every_fifth_pixel_of_its_texture_at_the_settings_of_cifar():
-    ramp = np.broadcast_to(np.arange(200, dtype=np.uint8)[:, None], (200, 200, 3))
+    ramp = np.broadcast_to(np.arange(2, 202, dtype=np.uint8)[:, None], (200, 200, 3))
+    frosted = corrupt(np.zeros((32, 32, 3), dtype=np.uint8), "frost", 1, rng(), frost_textures=[ramp])
     # A weight of 0.2 on steps of 5.
-    frosted = corrupt(np.zeros((32, 32, 3), dtype=np.uint8), "frost", 1, rng(), frost_textures=[ramp.swapaxes(0, 1)])
     assert (np.diff(frosted[0, :, 0].astype(int)) == 1).all()
 
 

@@ -1,28 +1,44 @@
 """The index of a cache: what its numbers mean, and which shards exist.
 
-`index.json` pins the meaning and never changes; beside each shard `00007.h5` lies its record `00007.json`, written
-after it. A shard without a record does not exist, so processes that write different shards never share a file.
+`index.json` pins the meaning; beside each shard `00007.h5` lies its record `00007.json`, written after it. A shard
+without a record does not exist, so processes that write different shards never share a file. Each record pins the
+meaning of its own shard, so that one never passes for a shard of another cache, and so that an extraction goes on
+after an image that stopped it was replaced.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from trustcache.cache.publish import file_sha256, pack, publish, publish_json, sweep
 from trustcache.errors import TrustcacheError, UsageError
+from trustcache.progress import Progress, silent
 
 SCHEMA = 1
 INDEX = "index.json"
+# The fingerprint of the samples from a first one up to (not including) a second.
+Images = Callable[[int, int], str]
+# Entries of the meaning that depend on the images of all shards.
+_WHOLE_DATA = ("fingerprint", "samples")
+# Entries of the meaning whose names tell a user nothing.
+_IN_WORDS = {
+    "classifier.state_sha256": "the SHA-256 of the classifier's weights",
+    "data.fingerprint": "the fingerprint of the images' names, labels and sizes",
+    "data.samples": "the number of images",
+}
 
 
 @dataclass(frozen=True)
 class ShardRecord:
     """One shard: the sample indices [start, stop) it answers for, and what it holds of them.
 
+    `meaning` is SHA-256 over the index's meaning but for the images, `images` the fingerprint of its own samples.
     `skipped` maps the ids of images that could not be read to the reasons; they have no row.
     """
 
@@ -31,6 +47,8 @@ class ShardRecord:
     stop: int
     rows: int
     sha256: str
+    meaning: str
+    images: str
     skipped: dict[str, str]
 
 
@@ -39,7 +57,7 @@ class Index:
     """What a cache's numbers mean.
 
     `meaning` is compared when a cache is opened for writing: classifier, preprocessing, data set, precision, dtype.
-    `made_from` (the manifest, where images and weights lay) and `made_with` (software versions) only inform.
+    `made_from` (the manifest, where images and weights lay last) and `made_with` (software versions) only inform.
     """
 
     folder: Path
@@ -66,48 +84,97 @@ class Index:
 
     def fingerprint(self) -> str:
         """SHA-256 over the meaning: scores made from one cache are refused beside another."""
-        return hashlib.sha256(json.dumps(self.meaning, sort_keys=True).encode()).hexdigest()
+        return _sha256(self.meaning)
 
     def ranges(self) -> list[tuple[int, int]]:
         """The sample ranges of all shards, whatever the number of processes that write them."""
         return [(a, min(a + self.shard_rows, self.samples)) for a in range(0, self.samples, self.shard_rows)]
 
     def record(self, number: int) -> ShardRecord | None:
-        """The record of shard `number`, or None where it does not exist."""
-        path = self.folder / f"{number:05d}.json"
-        if not path.is_file():
-            return None
+        """The record of shard `number`, or None where it does not exist. Raises TrustcacheError for a damaged one."""
+        path = self._record_path(number)
+        start = number * self.shard_rows
+        stop = min(start + self.shard_rows, self.samples)
         try:
-            return ShardRecord(**json.loads(path.read_text(encoding="utf-8")))
+            record = ShardRecord(**json.loads(path.read_text(encoding="utf-8")))
+            if record.meaning != self._shard_meaning:
+                raise ValueError("it was made with other settings than this cache's")
+            if (record.file, record.start, record.stop) != (_shard_name(number), start, stop):
+                raise ValueError("it is another shard's")
+            if record.rows + len(record.skipped) != stop - start:
+                raise ValueError(f"it does not account for its {stop - start} samples")
+        except FileNotFoundError:
+            return None
         except (ValueError, TypeError) as error:
-            raise TrustcacheError(f"{path}: not a shard's record ({error}); remove it and run extract again") from None
+            raise TrustcacheError(
+                f"{path}: not this shard's record ({error}); the same trustcache extract as before rebuilds the shard"
+            ) from None
+        return record
 
     def records(self) -> list[ShardRecord]:
-        """The records of all shards that exist, in order."""
+        """The records of all shards that exist, in order. Raises TrustcacheError for a damaged one."""
         return [r for number in range(len(self.ranges())) if (r := self.record(number))]
 
-    def faults(self) -> dict[int, str]:
+    def faults(self, progress: Progress = silent) -> dict[int, str]:
         """Re-read every shard; what is missing or differs from its record, by shard number."""
-        found = {}
-        for number in range(len(self.ranges())):
-            record = self.record(number)
-            if record is None:
-                found[number] = "not extracted yet"
-            elif not (path := self.folder / record.file).is_file():
-                found[number] = f"{path}: missing"
-            elif file_sha256(path) != record.sha256:
-                found[number] = f"{path}: its bytes are not the ones that were written"
-        return found
+        begun = self._begun()
+        found = dict.fromkeys(set(range(len(self.ranges()))).difference(begun), "not extracted yet")
+        if begun:
+            with progress(f"checking {self.classifier}/{self.data}", len(begun)) as advance:
+                for number in begun:
+                    if fault := self._fault(number):
+                        found[number] = fault
+                    advance(1)
+        return dict(sorted(found.items()))
 
-    def add(self, number: int, columns: dict[str, Any], skipped: dict[str, str]) -> None:
+    def add(self, number: int, columns: dict[str, Any], skipped: dict[str, str], images: str) -> None:
         """Publish one shard, then its record."""
         data = pack(columns)
-        name = f"{number:05d}.h5"
-        start, stop = self.ranges()[number]
-        publish(self.folder / name, data)
+        file = _shard_name(number)
+        publish(self.folder / file, data)
         digest = hashlib.sha256(data).hexdigest()
-        record = ShardRecord(name, start, stop, len(columns["label"]), digest, skipped)
-        publish_json(self.folder / f"{number:05d}.json", asdict(record))
+        rows = len(columns["label"])
+        record = ShardRecord(file, *self.ranges()[number], rows, digest, self._shard_meaning, images, skipped)
+        publish_json(self._record_path(number), asdict(record))
+
+    def made_of_others(self, images: Images) -> bool:
+        """Whether a shard that exists was made from other images than lie there now."""
+        ranges = self.ranges()
+        for number in self._begun():
+            try:
+                record = self.record(number)
+            except TrustcacheError:  # to be rebuilt anyway
+                continue
+            if record and images(*ranges[number]) != record.images:
+                return True
+        return False
+
+    def finished(self) -> bool:
+        """Whether every shard has a record."""
+        return len(self._begun()) == len(self.ranges())
+
+    @cached_property
+    def _shard_meaning(self) -> str:
+        data = {key: value for key, value in self.meaning["data"].items() if key not in _WHOLE_DATA}
+        return _sha256({**self.meaning, "data": data})
+
+    def _begun(self) -> list[int]:
+        return [number for number in range(len(self.ranges())) if self._record_path(number).is_file()]
+
+    def _record_path(self, number: int) -> Path:
+        return self.folder / f"{number:05d}.json"
+
+    def _fault(self, number: int) -> str | None:
+        try:
+            record = self.record(number)
+        except TrustcacheError as error:
+            return str(error)
+        path = self.folder / _shard_name(number)
+        if not path.is_file():
+            return f"{path}: missing"
+        if record and file_sha256(path) != record.sha256:
+            return f"{path}: its bytes are not the ones that were written"
+        return None
 
 
 def read_index(folder: Path) -> Index:
@@ -117,40 +184,75 @@ def read_index(folder: Path) -> Index:
         table = json.loads(path.read_text(encoding="utf-8"))
         if table["schema"] != SCHEMA:
             raise TrustcacheError(
-                f"{path}: written in schema {table['schema']}, this program reads {SCHEMA}; extract it again"
+                f"{path}: written in schema {table['schema']}, this program reads {SCHEMA}; "
+                "remove the folder and run trustcache extract again"
             )
-        return Index(folder, **{key: value for key, value in table.items() if key != "schema"})
+        index = Index(folder, **{key: value for key, value in table.items() if key != "schema"})
+        if not (index.classifier and index.data and index.role and index.ranges() and index.meaning["data"]):
+            raise ValueError("it describes nothing")
     except FileNotFoundError:
         raise UsageError(f"{folder}: holds no cache; make one with trustcache extract") from None
     except (ValueError, KeyError, TypeError) as error:
-        raise TrustcacheError(f"{path}: damaged ({error}); remove the folder and run extract again") from None
+        raise TrustcacheError(
+            f"{path}: damaged ({error}); remove this file and run the same trustcache extract again, "
+            "sound shards are kept"
+        ) from None
+    return index
 
 
-def create_or_continue(index: Index) -> Index:
-    """Write a new index, or return the one that lies there if it means the same.
+def create_or_continue(index: Index, images: Images) -> Index:
+    """Write a new index, or bring the one that lies there up to date if it means the same.
 
-    Raises UsageError naming the first difference where the cache was made from something else.
+    `images(start, stop)` is the fingerprint of some samples. While an extraction is unfinished, images that it has
+    not come to may change; otherwise, raises UsageError naming the differences.
     """
-    if not (index.folder / INDEX).is_file():
-        table = {key: value for key, value in asdict(index).items() if key != "folder"}
-        publish_json(index.folder / INDEX, {"schema": SCHEMA, **table})
-        return index
     sweep(index.folder)
+    here = replace(index, meaning=_plain(index.meaning), made_from=_plain(index.made_from))
+    if not (index.folder / INDEX).is_file():
+        if here.made_of_others(images):
+            raise UsageError(
+                f"{index.folder}: holds shards of other images, and no {INDEX}; remove that folder to extract anew"
+            )
+        _write(here)
+        return here
     there = read_index(index.folder)
-    here = json.loads(json.dumps(index.meaning))
-    if difference := _first_difference(there.meaning, here):
-        raise UsageError(
-            f"{index.folder}: made with other settings: {difference}; remove that folder to extract anew, "
-            "or keep both by giving this classifier another name with --as NAME"
+    differences = dict(_differences(there.meaning, here.meaning))
+    ahead = differences.keys() <= {f"data.{key}" for key in _WHOLE_DATA} and not there.finished()
+    if differences and (not ahead or there.made_of_others(images)):
+        named = ", ".join(
+            f"{_IN_WORDS.get(where, where)} was {a!r} and is now {b!r}" for where, (a, b) in differences.items()
         )
-    return there
+        raise UsageError(
+            f"{index.folder}: made with other settings: {named}; remove that folder to extract anew, or keep both by "
+            "giving this classifier another name with --as NAME"
+        )
+    now = replace(here, made_with=there.made_with)
+    if now != there:
+        _write(now)
+    return now
 
 
-def _first_difference(there: Any, here: Any, where: str = "") -> str | None:
+def _write(index: Index) -> None:
+    table = {key: value for key, value in asdict(index).items() if key != "folder"}
+    publish_json(index.folder / INDEX, {"schema": SCHEMA, **table})
+
+
+def _shard_name(number: int) -> str:
+    return f"{number:05d}.h5"
+
+
+def _plain(value: Any) -> Any:
+    """As it comes back from a file: tuples are lists."""
+    return json.loads(json.dumps(value))
+
+
+def _sha256(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _differences(there: Any, here: Any, where: str = "") -> Iterator[tuple[str, tuple[Any, Any]]]:
     if isinstance(there, dict) and isinstance(here, dict):
         for key in sorted(there.keys() | here.keys()):
-            found = _first_difference(there.get(key), here.get(key), f"{where}.{key}" if where else key)
-            if found:
-                return found
-        return None
-    return None if there == here else f"{where} was {there!r}, now it is {here!r}"
+            yield from _differences(there.get(key), here.get(key), f"{where}.{key}" if where else key)
+    elif there != here:
+        yield where, (there, here)

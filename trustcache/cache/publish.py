@@ -6,11 +6,14 @@ HDF5 written in place would instead open as if whole after a kill, and crash the
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
 import os
 import secrets
+import socket
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,39 +22,43 @@ import h5py
 import numpy as np
 
 _MARK = ".partial-"
+# Writing one file takes seconds; a temporary file untouched for this long has no writer any more.
+STALE_S = 3600.0
 CHUNK_ROWS = 256
 
 
 def publish(path: Path, data: bytes | memoryview) -> None:
     """Write `data` to `path` atomically and durably. Raises OSError, leaving nothing behind, where it cannot."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A name unique to the call, so that no two writers share it.
-    temporary = path.with_name(f"{path.name}{_MARK}{secrets.token_hex(6)}")
+    # Unique to the call, so that no two writers share it; the process is named for `sweep`.
+    temporary = path.with_name(f"{path.name}{_MARK}{os.getpid()}-{secrets.token_hex(6)}-{socket.gethostname()}")
     try:
         with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError):
+            error.filename = str(path)  # a failed write names no file, a failed open the temporary one
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def publish_json(path: Path, value: Any) -> None:
     """Publish plain data as readable JSON; not-a-number is refused (ValueError)."""
-    publish(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    # File names that are not UTF-8 hold lone surrogates; with a backslash they are JSON's own notation for them.
+    publish(path, text.encode("utf-8", "backslashreplace"))
 
 
 def sweep(folder: Path) -> None:
-    """Remove the temporary files that a killed writer left in a folder."""
-    for stale in folder.glob(f"*{_MARK}*"):
-        stale.unlink(missing_ok=True)
+    """Remove the temporary files that killed writers left in a folder; those being written are let be."""
+    for temporary in folder.glob(f"*{_MARK}*"):
+        if not _being_written(temporary):
+            temporary.unlink(missing_ok=True)
 
 
 def pack(columns: Mapping[str, np.ndarray], attributes: Mapping[str, str] | None = None) -> bytes:
@@ -73,3 +80,27 @@ def file_sha256(path: Path) -> str:
     """SHA-256 of a file's bytes, as `sha256sum` prints it."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename in a folder outlast a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _being_written(temporary: Path) -> bool:
+    """Whether a temporary file's writer may be alive: it runs here, or on another machine that wrote lately."""
+    process, _, host = temporary.name.rpartition(_MARK)[2].partition("-")
+    try:
+        if not process.isdecimal() or time.time() - temporary.stat().st_mtime > STALE_S:
+            return False
+        if host.partition("-")[2] == socket.gethostname():
+            os.kill(int(process), 0)
+    except PermissionError:  # another user's process: alive
+        return True
+    except (ProcessLookupError, FileNotFoundError):
+        return False
+    return True

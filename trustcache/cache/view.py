@@ -29,6 +29,8 @@ class CacheView:
         return self._stop - self._start
 
     def __getitem__(self, rows: slice) -> CacheView:
+        if not isinstance(rows, slice):
+            raise TypeError("a cache view is sliced, as in view[10:20]; index the arrays themselves for single rows")
         start, stop, step = rows.indices(len(self))
         if step != 1:
             raise ValueError("a cache view is sliced in steps of 1; index the arrays themselves for other rows")
@@ -71,41 +73,62 @@ class CacheView:
     @cached_property
     def sample_ids(self) -> list[str]:
         """The samples' ids: relative paths, or batch and row."""
-        return [raw.decode("utf-8", "surrogateescape") for raw in self._column("sample_id").tolist()]
+        return [
+            raw.decode("utf-8", "surrogateescape")
+            for record, rows in self._pieces()
+            for raw in self._read(record, "sample_id", rows).tolist()
+        ]
 
     @cached_property
     def sample_indices(self) -> np.ndarray:
         """(N,) int64 positions in the data set."""
         return self._column("sample_index")
 
-    def _column(self, name: str) -> np.ndarray:
-        parts = []
+    def _pieces(self) -> Iterator[tuple[ShardRecord, slice]]:
+        """The shards that hold this view's rows, and which of their own rows those are."""
         first = 0
         for record in self._records:
             start, stop = max(self._start, first), min(self._stop, first + record.rows)
             if start < stop:
-                parts.append(self._read(record, name, slice(start - first, stop - first)))
+                yield record, slice(start - first, stop - first)
             first += record.rows
-        if not parts:  # an empty slice still has its column's dtype and width
-            return self._read(self._records[0], name, slice(0, 0))
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _column(self, name: str) -> np.ndarray:
+        # An empty slice still has its column's dtype and width.
+        pieces = list(self._pieces()) or [(self._records[0], slice(0, 0))]
+        part = self._read(pieces[0][0], name, pieces[0][1])
+        if len(pieces) == 1:
+            return part
+        # Filled in place: joining the parts would for a moment need twice the memory of a column of gigabytes.
+        column = np.empty((len(self), *part.shape[1:]), part.dtype)
+        column[: len(part)] = part
+        done = len(part)
+        for record, rows in pieces[1:]:
+            part = self._read(record, name, rows)
+            column[done : done + len(part)] = part
+            done += len(part)
+        return column
 
     def _read(self, record: ShardRecord, name: str, rows: slice) -> np.ndarray:
         path = self.index.folder / record.file
         try:
             # Shards never change once they are listed, and network disks often offer no locks.
             with h5py.File(path, "r", locking=False) as file:
-                return file[name][rows]
+                part = file[name][rows]
+            if len(part) != rows.stop - rows.start:
+                raise OSError("it has fewer rows than its record says")
         except (OSError, KeyError) as error:
             raise TrustcacheError(
                 f"{path}: cannot be read ({error}); run trustcache cache verify, then extract again"
             ) from None
+        return part
 
 
 def open_cache(path: str | Path) -> CacheView:
     """Open a whole cache for reading.
 
-    Raises UsageError where `path` holds no cache, TrustcacheError where its extraction has not been finished.
+    Raises UsageError where `path` holds no cache, TrustcacheError where its extraction has not been finished, or
+    none of its images could be read.
     """
     index = read_index(Path(path))
     records = index.records()
@@ -115,4 +138,10 @@ def open_cache(path: str | Path) -> CacheView:
             f"{index.folder}: {missing} of {len(index.ranges())} shards are not extracted yet; "
             "run the same trustcache extract again, it goes on where it stopped"
         )
-    return CacheView(index, records, 0, sum(record.rows for record in records))
+    rows = sum(record.rows for record in records)
+    if not rows:
+        reason = next(iter(records[0].skipped.values()))
+        raise TrustcacheError(
+            f"{index.folder}: empty, for none of its {index.samples} images could be read; the first: {reason}"
+        )
+    return CacheView(index, records, 0, rows)

@@ -69,7 +69,7 @@ def risk_coverage_chart(scored: Sequence[Scored]) -> str:
     record = scored[0].record
     error = 1 - record.metrics.get("accuracy", math.nan)
     heights = [curve.risk[curve.coverage >= _SPIKE].max(initial=0.0) for curve in curves]
-    ticks = _ticks(max(*heights, error if math.isfinite(error) else 0.0))
+    ticks = _ticks(max(heights))
     box = _Box(left=62, top=34, width=470, height=290, y_limit=ticks[-1])
     lines = [curve.path(box) for curve in curves] + ([_perfect(box, error)] if math.isfinite(error) else [])
     window = f"{box.left} {box.top} {box.width} {box.height + 2}"

@@ -48,7 +48,7 @@ body { margin: 0 auto; padding: 1.5rem clamp(1rem, 3vw, 2.5rem) 4rem; max-width:
 h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .5rem; }
 h2 { font-size: 1.35rem; margin: 0; overflow-wrap: anywhere; } h2 small { color: var(--soft); font-weight: 400; }
 h3 { font-size: 1rem; margin: 1.2rem 0 .3rem; }
-p { margin: .3rem 0; max-width: 50rem; } a { color: var(--link); }
+p { margin: .3rem 0; max-width: 50rem; text-wrap: pretty; } a { color: var(--link); }
 header { margin-bottom: .5rem; } nav, section, aside, footer, .note { margin-bottom: 2.2rem; }
 section, footer { border-top: 2px solid var(--rule); padding-top: 1rem; }
 .facts, figcaption, .note { color: var(--soft); } figcaption, .note { font-size: .9rem; }
@@ -56,16 +56,17 @@ aside { background: var(--gap); border-left: 4px solid var(--gap-rule); padding:
 aside ul { margin: .3rem 0 0; padding-left: 1.2rem; }
 code { font: .92em ui-monospace, Consolas, monospace; }
 .wide { overflow: auto; max-height: 90vh; margin-top: .8rem; }
-table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
+table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .45rem; text-align: left; border-bottom: 1px solid var(--rule); white-space: nowrap; }
 thead th { position: sticky; top: 0; background: var(--paper); color: var(--soft); vertical-align: bottom;
   white-space: normal; }
-tbody th { font-weight: 500; } tbody .name { white-space: normal; overflow-wrap: anywhere; min-width: 8rem; }
+tbody th { font-weight: 500; } tbody .name { white-space: normal; overflow-wrap: anywhere; min-width: 7.5rem; }
 .number { text-align: right; }
 tbody tr:hover, tr.baseline { background: var(--tint); } td.best { font-weight: 700; background: var(--best); }
 th button { all: unset; cursor: pointer; } th button:focus-visible { outline: 2px solid var(--link); }
 th button:hover { text-decoration: underline; } th[aria-sort] { color: var(--ink); }
-figure { margin: 1.6rem 0; } svg { display: block; width: 100%; height: auto; } .chart svg { max-width: 900px; }
+figure { margin: 1.6rem 0; } svg { display: block; width: 100%; height: auto; } .chart { overflow-x: auto; }
+.chart svg { max-width: 900px; min-width: 640px; }
 summary { cursor: pointer; font-weight: 600; }
 .small { display: grid; grid-template-columns: repeat(auto-fill, minmax(290px, 1fr)); gap: 1.4rem; margin-top: 1rem; }
 .small svg { max-width: 360px; }
@@ -146,9 +147,9 @@ def _contents(tables: Sequence[Table]) -> str:
     for i, table in enumerate(tables):
         link = f'<th scope="row"><a href="#{_anchor(i, table)}">{escape(table.dataset)}</a></th>'
         cells = [f'<td class="name">{escape(text)}</td>' for text in (table.classifier, table.protocol)]
-        aucs = _auc(_baseline(table)), _auc(next(iter(_leaders(table)), None))
+        aucs = _auc(_baseline(table)), _auc((_leaders(table) or table.rows)[0])
         cells += [f'<td class="number">{text}</td>' for text in (f"{table.n:,}", table.accuracy, *aucs)]
-        rows.append(("", "".join([link, *cells])))
+        rows.append(("", _joined([link, *cells])))
     return f'<nav aria-label="Contents"><h2>Contents</h2>{_table(heads, rows)}</nav>'
 
 
@@ -192,7 +193,8 @@ def _finding(table: Table) -> str:
     leaders, baseline = _leaders(table), _baseline(table)
     if not leaders:
         return ""
-    names = " and ".join(entry_name(row, with_oracle=False) for row in leaders[:2])
+    several = len({row.oracle for row in table.rows if row.oracle}) > 1
+    names = " and ".join(entry_name(row, with_oracle=several) for row in leaders[:2])
     text = f"Highest AUC: {_auc(leaders[0])}, by {names if len(leaders) < 3 else f'{len(leaders)} methods alike'}."
     if baseline in leaders:
         text += " No trained method ranks better than the classifier’s own confidence (mcp)."
@@ -221,9 +223,8 @@ def _comparison(table: Table) -> str:
     best = {key: best_rows(table, key) for key in COLUMNS}
     rows = []
     for i, row in enumerate(table.rows):
-        names = method_label(row), row.oracle or "none", row.training or "none"
-        cells = [f'<td class="name" data-value="{escape(name)}">{escape(name)}</td>' for name in names[:2]]
-        cells.append(f'<td data-value="{escape(names[2])}">{escape(names[2])}</td>')
+        names = (("", method_label(row)), ("name", row.oracle or "none"), ("", row.training or "none"))
+        cells = [f'<td class="{kind}" data-value="{escape(name)}">{escape(name)}</td>' for kind, name in names]
         cells.append(f'<td class="number" data-value="{row.seeds}">{row.seeds}</td>')
         for key in COLUMNS:
             cell = row.cells.get(key)

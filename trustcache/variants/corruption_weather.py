@@ -121,16 +121,18 @@ def _plasma(side: int, rng: np.random.Generator, decay: float) -> Pixels:
 
 
 def _drop_relief(drops: Pixels) -> Pixels:
-    """How brightly each pixel of the water drops shines: its distance to an outline, equalised and embossed, in bytes.
+    """How brightly each pixel of the water drops shines: its distance to an outline, equalised and embossed.
 
-    `drops` (H, W) holds whole numbers from 0 to 255, and so does the result but for the last averaging.
+    `drops` (H, W) holds whole numbers from 0 to 255, and so does the result.
     """
     edges = outlines(drops)
     # 20 px: the reference's cut. It is also the distance where there is no outline at all.
     distance = np.full(drops.shape, 20.0)
     if edges.any():
         distance = np.minimum(ndimage.distance_transform_edt(~edges), 20)
-    relief = _equalised(np.floor(ndimage.uniform_filter(distance, 3, mode="mirror") + 1e-6).astype(np.uint8))
+    # The sliver keeps an average of nine equal whole numbers from falling just below it.
+    average = np.floor(ndimage.uniform_filter(distance, 3, mode="mirror") + 1e-6)
+    relief = _equalised(average.astype(np.uint8))
     emboss = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]])
     relief = np.clip(ndimage.correlate(relief, emboss, mode="mirror"), 0, 255)
     return np.rint(ndimage.uniform_filter(relief, 3, mode="mirror"))

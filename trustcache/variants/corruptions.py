@@ -39,7 +39,7 @@ class Corruption:
 
 
 # ImageNet-C's elastic_transform takes 244 px for the side of its 224 px images; so must we.
-_E = 244 / 224
+_SIDE = 244 / 224
 
 _COMMON = {
     "gaussian_noise": Corruption(noise.gaussian_noise, (0.08, 0.12, 0.18, 0.26, 0.38), (0.04, 0.06, 0.08, 0.09, 0.10)),
@@ -97,11 +97,11 @@ _COMMON = {
     "elastic_transform": Corruption(
         digital.elastic_transform,
         (
-            (2 * _E, 0.7 * _E, 0.1 * _E),
-            (2 * _E, 0.08 * _E, 0.2 * _E),
-            (0.05 * _E, 0.01 * _E, 0.02 * _E),
-            (0.07 * _E, 0.01 * _E, 0.02 * _E),
-            (0.12 * _E, 0.01 * _E, 0.02 * _E),
+            (2 * _SIDE, 0.7 * _SIDE, 0.1 * _SIDE),
+            (2 * _SIDE, 0.08 * _SIDE, 0.2 * _SIDE),
+            (0.05 * _SIDE, 0.01 * _SIDE, 0.02 * _SIDE),
+            (0.07 * _SIDE, 0.01 * _SIDE, 0.02 * _SIDE),
+            (0.12 * _SIDE, 0.01 * _SIDE, 0.02 * _SIDE),
         ),
         ((0, 0, 0.08), (0.05, 0.2, 0.07), (0.08, 0.06, 0.06), (0.1, 0.04, 0.05), (0.1, 0.03, 0.03)),
     ),

@@ -42,7 +42,7 @@ _FROSTS = (
 
 @lru_cache(maxsize=1)
 def procedural_frost() -> tuple[NDArray[np.uint8], ...]:
-    """Five frost textures, uint8 (400, 640, 3), always the same; drawn at the first call, in about half a second."""
+    """Five frost textures, uint8 (400, 640, 3), always the same, read-only. The first call takes half a second."""
     return tuple(_texture(frost, np.random.default_rng(seed)) for seed, frost in enumerate(_FROSTS))
 
 
@@ -51,7 +51,10 @@ def _texture(frost: Frost, rng: np.random.Generator) -> NDArray[np.uint8]:
     ice = _standardised(_crystals(frost, rng))
     shade = _standardised(np.sqrt(frost.cloudiness) * _standardised(cloud) + np.sqrt(1 - frost.cloudiness) * ice)
     colours = np.array(frost.mean) + frost.deviation * shade[..., np.newaxis]
-    return np.clip(colours, 0, 255).astype(np.uint8)
+    texture = np.clip(colours, 0, 255).astype(np.uint8)
+    # All callers share it.
+    texture.setflags(write=False)
+    return texture
 
 
 def _cloud(size: int, rng: np.random.Generator) -> NDArray[np.float32]:

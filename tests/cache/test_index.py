@@ -1,0 +1,284 @@
+"""What a cache's index and records promise: nothing passes for what it is not, and damage is named and mended."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import Result
+
+from trustcache.cache import open_cache
+from trustcache.cache.index import Index, create_or_continue, read_index
+from trustcache.errors import TrustcacheError, UsageError
+from trustcache.workspace import Workspace
+
+NAME = "digits-net/digits-test"
+Cli = Callable[..., Result]
+
+
+@pytest.fixture
+def folder(workspace: Workspace) -> Path:
+    """The folder of digits-test's cache: shards 00000 to 00003."""
+    return workspace.cache_folder(*NAME.split("/"))
+
+
+def flip_a_bit(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def change_rows(path: Path) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"rows": 7}))
+
+
+def versions(folder: Path) -> dict[str, tuple[int, int]]:
+    """What changes when a file is published anew, by file name."""
+    return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in folder.iterdir()}
+
+
+def shards(folder: Path) -> dict[str, bytes]:
+    """The bytes of all shards and records, by file name."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "index.json"}
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], Any], str, str]] = {
+    "a flipped bit": (flip_a_bit, "00002.h5", "its bytes are not the ones that were written"),
+    "a truncated shard": (cut_short, "00002.h5", "its bytes are not the ones that were written"),
+    "a missing shard": (Path.unlink, "00002.h5", "missing"),
+    "a missing record": (Path.unlink, "00002.json", "not extracted yet"),
+    "a truncated record": (cut_short, "00002.json", "not this shard's record"),
+    "an emptied record": (lambda path: path.write_text(""), "00002.json", "not this shard's record"),
+    "a changed record": (change_rows, "00002.json", "does not account for its 200 samples"),
+    "a record of another shard": (
+        lambda path: shutil.copy(path.with_name("00001.json"), path),
+        "00002.json",
+        "it is another shard's",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_is_named_by_verify_and_mended_by_extract_shard_by_shard(
+    folder: Path, run_cli: Cli, extract_digits: Cli, damage: str
+) -> None:
+    whole = shards(folder)
+    spoil, file, words = DAMAGES[damage]
+    spoil(folder / file)
+    before = versions(folder)
+
+    verified = run_cli("cache", "verify")
+    assert verified.exit_code == 1
+    assert f"{NAME}: 1 of 4 shards at fault\n  shard 00002: " in verified.stdout
+    assert words in verified.stdout
+    assert "digits-net/digits-train: sound" in verified.stdout
+    assert verified.stderr.startswith("error: 1 cache at fault; the same trustcache extract")
+
+    assert extract_digits().exit_code == 0
+    assert shards(folder) == whole
+    after = versions(folder)
+    assert {name for name in whole if after[name] != before.get(name)} == {"00002.h5", "00002.json"}
+    assert run_cli("cache", "verify", NAME).stdout == f"{NAME}: sound\n"
+
+
+def test_a_cache_with_a_damaged_record_is_listed_as_such(folder: Path, run_cli: Cli) -> None:
+    cut_short(folder / "00002.json")
+    listed = run_cli("cache", "list")
+    assert listed.exit_code == 0
+    first, second = listed.stdout.splitlines()
+    assert first.endswith("damaged: run trustcache cache verify")
+    assert second == "digits-net/digits-train\ttrain\t700 samples\t4/4 shards"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"schema": 1}', '{"schema": 1, "folder": "/"}', "\xff"])
+def test_a_damaged_index_is_an_error_that_names_it(folder: Path, run_cli: Cli, text: str) -> None:
+    (folder / "index.json").write_text(text, encoding="latin-1")
+    for command in ("list", "verify"):
+        failed = run_cli("cache", command)
+        assert failed.exit_code == 1
+        assert failed.stderr.startswith(f"error: trustcache-workspace/cache/{NAME}/index.json: damaged (")
+        assert failed.stderr.count("\n") == 1
+
+
+def test_an_index_that_misses_an_entry_is_damaged(folder: Path) -> None:
+    table = json.loads((folder / "index.json").read_text())
+    for missing in table.keys() - {"schema"}:
+        (folder / "index.json").write_text(json.dumps({key: table[key] for key in table if key != missing}))
+        with pytest.raises(TrustcacheError, match="damaged"):
+            read_index(folder)
+
+
+def test_a_lost_index_is_written_again_and_sound_shards_are_kept(
+    folder: Path, workspace: Workspace, extract_digits: Cli
+) -> None:
+    before, meaning = versions(folder), read_index(folder).meaning
+    (folder / "index.json").unlink()
+    assert extract_digits().exit_code == 0
+    after = versions(folder)
+    assert {name for name in after if after[name] != before[name]} == {"index.json"}
+    assert read_index(folder).meaning == meaning
+
+
+def test_a_lost_index_does_not_let_shards_of_other_settings_pass(folder: Path, extract_digits: Cli) -> None:
+    sound = [path.read_bytes() for path in sorted(folder.glob("*.h5"))]
+    assert extract_digits("--store", "float32").exit_code == 2
+    (folder / "index.json").unlink()
+    assert extract_digits("--store", "float32").exit_code == 0
+    assert open_cache(folder).logits.dtype == np.float32
+    (folder / "index.json").unlink()
+    assert extract_digits().exit_code == 0
+    assert [path.read_bytes() for path in sorted(folder.glob("*.h5"))] == sound
+
+
+def test_a_shard_of_another_cache_does_not_pass(folder: Path, run_cli: Cli, extract_digits: Cli) -> None:
+    assert extract_digits("--precision", "bf16", name="other").exit_code == 0
+    other = folder.parent.parent / "other" / "digits-test"
+    for file in ("00001.h5", "00001.json"):
+        shutil.copy(other / file, folder / file)
+    with pytest.raises(TrustcacheError, match=r"00001\.json: not this shard's record \(it was made with other"):
+        open_cache(folder)
+    assert "made with other settings" in run_cli("cache", "verify", NAME).stdout
+
+
+def test_a_cache_of_a_newer_schema_is_refused_with_both_numbers(folder: Path, run_cli: Cli) -> None:
+    table = json.loads((folder / "index.json").read_text())
+    (folder / "index.json").write_text(json.dumps(table | {"schema": 7}))
+    failed = run_cli("cache", "list")
+    assert failed.exit_code == 1
+    assert "written in schema 7, this program reads 1" in failed.stderr
+
+
+def test_showing_a_cache_tells_what_its_numbers_mean(workspace: Workspace, run_cli: Cli) -> None:
+    shown = json.loads(run_cli("cache", "show", NAME).stdout)
+    cache = open_cache(workspace.cache_folder(*NAME.split("/")))
+    assert shown["rows"] == 647
+    assert shown["accuracy"] == pytest.approx(cache.correct.mean(), abs=1e-6)
+    assert (shown["classes"], shown["features"], shown["skipped"]) == (10, 64, {})
+    assert shown["meaning"]["classifier"]["preprocessing"]["input_size"] == [8, 8]
+    assert shown["made_with"].keys() == {"trustcache", "torch", "numpy", "pillow", "h5py"}
+
+
+def test_a_cache_that_is_not_there_is_a_usage_error(workspace: Workspace, run_cli: Cli) -> None:
+    for args in (("show", "a/b"), ("verify", "a/b")):
+        failed = run_cli("cache", *args)
+        assert failed.exit_code == 2
+        assert (
+            failed.stderr == "error: no cache 'a/b' in trustcache-workspace/cache; make one with trustcache extract\n"
+        )
+    empty = run_cli("cache", "list", "--workspace", "elsewhere")
+    assert empty.exit_code == 2
+    assert empty.stderr == "error: no caches in elsewhere/cache; make one with trustcache extract\n"
+
+
+@given(samples=st.integers(1, 500), shard_rows=st.integers(1, 100))
+def test_shards_cover_every_sample_once_and_in_order(samples: int, shard_rows: int) -> None:
+    ranges = Index(Path(), samples, shard_rows, {}, {}, {}).ranges()
+    assert [sample for start, stop in ranges for sample in range(start, stop)] == list(range(samples))
+    assert {stop - start for start, stop in ranges[:-1]} <= {shard_rows}
+    assert ranges[-1][1] - ranges[-1][0] <= shard_rows
+
+
+MEANING = {
+    "classifier": {"label": "net", "state_sha256": "aa", "preprocessing": {"mean": (0.5, 0.5), "crop_pct": 1.0}},
+    "data": {"name": "birds", "fingerprint": "bb", "samples": 30},
+    "store": "float16",
+}
+FROM = {"manifest": {"name": "birds", "role": "test"}, "weights": "/old/place"}
+
+
+def index(folder: Path, samples: int = 30, made_from: dict = FROM, **changes: dict) -> Index:
+    meaning = {
+        key: {**value, **changes.get(key, {})} if isinstance(value, dict) else value for key, value in MEANING.items()
+    }
+    return Index(folder, samples, 10, meaning, made_from, {"numpy": "2"})
+
+
+def same_images(start: int, stop: int) -> str:
+    return f"{start} to {stop}"
+
+
+def fill(of: Index, *numbers: int) -> None:
+    for number in numbers:
+        of.add(number, {"label": np.zeros(10)}, {}, same_images(*of.ranges()[number]))
+
+
+def test_differences_are_named_by_place_with_both_values(tmp_path: Path) -> None:
+    create_or_continue(index(tmp_path), same_images)
+    create_or_continue(index(tmp_path), same_images)
+    other = index(tmp_path, classifier={"state_sha256": "cc", "preprocessing": {"mean": (0.4, 0.5), "crop_pct": 1.0}})
+    with pytest.raises(UsageError) as caught:
+        create_or_continue(other, same_images)
+    assert str(caught.value) == (
+        f"{tmp_path}: made with other settings: classifier.preprocessing.mean was [0.5, 0.5] and is now [0.4, 0.5], "
+        "the SHA-256 of the classifier's weights was 'aa' and is now 'cc'; remove that folder to extract anew, or keep "
+        "both by giving this classifier another name with --as NAME"
+    )
+
+
+def test_where_weights_and_images_lie_is_brought_up_to_date(tmp_path: Path) -> None:
+    create_or_continue(index(tmp_path), same_images)
+    moved = index(tmp_path, made_from={**FROM, "weights": "/new/place"})
+    assert create_or_continue(moved, same_images).made_from["weights"] == "/new/place"
+    assert read_index(tmp_path).made_from["weights"] == "/new/place"
+
+
+def test_a_finished_cache_that_still_fits_is_not_written_to(tmp_path: Path) -> None:
+    fill(create_or_continue(index(tmp_path), same_images), 0, 1, 2)
+    before = versions(tmp_path)
+    assert create_or_continue(index(tmp_path), same_images).faults() == {}
+    assert versions(tmp_path) == before
+
+
+def test_images_ahead_of_an_unfinished_extraction_may_change(tmp_path: Path) -> None:
+    fill(create_or_continue(index(tmp_path), same_images), 0, 1)
+
+    def third_shard_changed(start: int, stop: int) -> str:
+        return same_images(start, stop) + (", mended" if start == 20 else "")
+
+    mended = create_or_continue(index(tmp_path, data={"fingerprint": "cc"}), third_shard_changed)
+    assert list(mended.faults()) == [2]
+    assert read_index(tmp_path).meaning["data"]["fingerprint"] == "cc"
+    fewer = create_or_continue(
+        index(tmp_path, samples=29, data={"fingerprint": "dd", "samples": 29}), third_shard_changed
+    )
+    assert (list(fewer.faults()), fewer.ranges()[-1]) == ([2], (20, 29))
+
+
+@pytest.mark.parametrize("changed", [0, 10])
+def test_images_already_extracted_may_not_change(tmp_path: Path, changed: int) -> None:
+    fill(create_or_continue(index(tmp_path), same_images), 0, 1)
+
+    def one_changed(start: int, stop: int) -> str:
+        return same_images(start, stop) + (", others" if start == changed else "")
+
+    with pytest.raises(UsageError, match=r"names, labels and sizes was 'bb' and is now 'cc'"):
+        create_or_continue(index(tmp_path, data={"fingerprint": "cc"}), one_changed)
+    (tmp_path / "index.json").unlink()
+    with pytest.raises(UsageError, match="holds shards of other images"):
+        create_or_continue(index(tmp_path, data={"fingerprint": "cc"}), one_changed)
+
+
+def test_a_finished_cache_takes_no_other_images(tmp_path: Path) -> None:
+    fill(create_or_continue(index(tmp_path), same_images), 0, 1, 2)
+    with pytest.raises(UsageError, match="number of images was 30 and is now 40"):
+        create_or_continue(index(tmp_path, samples=40, data={"fingerprint": "cc", "samples": 40}), same_images)
+
+
+def test_skipped_images_with_odd_names_survive_in_a_record(tmp_path: Path) -> None:
+    cache = create_or_continue(index(tmp_path), same_images)
+    skipped = {"Vögel/l'été.jpg": "broken", "鳥/\udce9.jpg": "not UTF-8"}
+    cache.add(0, {"label": np.zeros(8)}, skipped, "x")
+    record = cache.record(0)
+    assert record
+    assert record.skipped == skipped

@@ -1,0 +1,233 @@
+"""What many tests need: a fitted classifier, a workspace with its caches, data, and the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import hypothesis
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from cli import app
+from trustcache.workspace import Workspace
+
+if TYPE_CHECKING:
+    from trustcache.classifiers import Classifier
+
+# torch and timm are imported where they are needed: tests of plain arithmetic should not wait for them.
+
+# A busy machine is no failure.
+hypothesis.settings.register_profile("without a stopwatch", deadline=None)
+hypothesis.settings.load_profile("without a stopwatch")
+
+ROOT = Path(__file__).parent.parent
+LABEL = "digits-net"
+
+
+@pytest.fixture(scope="session")
+def classifier_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of a cifar-resnet8, fitted on digits-fit so briefly that it errs on about a tenth of the others.
+
+    Use with `--preprocess input_size=8`, or as `digits_classifier`.
+    """
+    import torch
+    from safetensors.torch import save_file
+    from torch.nn import functional as F
+
+    from trustcache.cifar_resnet import CifarResNet
+    from trustcache.classifiers import preprocessing_of
+    from trustcache.images import open_dataset
+    from trustcache.manifest import find_manifests
+
+    dataset = open_dataset(find_manifests("digits-fit")[0], Path())
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = CifarResNet(8)
+        preprocessing = preprocessing_of(model, {"input_size": (8, 8)})
+        transform = preprocessing.transform()
+        pixels = preprocessing.normalise(torch.stack([transform(dataset.read(i)) for i in range(len(dataset))]))
+        labels = torch.from_numpy(dataset.labels)
+        adam = torch.optim.Adam(model.parameters(), lr=3e-3)
+        for _ in range(8):
+            for rows in torch.randperm(len(labels)).split(64):
+                adam.zero_grad()
+                F.cross_entropy(model(pixels[rows]), labels[rows]).backward()
+                adam.step()
+    path = tmp_path_factory.mktemp("weights") / f"{LABEL}.safetensors"
+    save_file(model.state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def digits_classifier(classifier_file: Path) -> Classifier:
+    """The classifier of `classifier_file`, ready to call."""
+    from trustcache.classifiers import ModelSpec, load_classifier
+
+    spec = ModelSpec("cifar-resnet8", str(classifier_file), preprocessing={"input_size": (8, 8)})
+    return load_classifier(spec)
+
+
+@pytest.fixture(scope="session")
+def prepared_workspace(tmp_path_factory: pytest.TempPathFactory, digits_classifier: Classifier) -> Workspace:
+    """Caches of digits-train and digits-test by `digits_classifier`, four shards each; to be read only."""
+    from trustcache.extract import ExtractSettings, extract
+    from trustcache.images import open_dataset
+    from trustcache.manifest import find_manifests
+
+    workspace = Workspace(tmp_path_factory.mktemp("prepared"))
+    settings = ExtractSettings(batch_size=100, workers=0, device="cpu", shard_rows=200)
+    for name in ("digits-train", "digits-test"):
+        dataset = open_dataset(find_manifests(name)[0], Path())
+        extract(digits_classifier, LABEL, dataset, Path(), workspace.cache_folder(LABEL, name), settings)
+    return workspace
+
+
+@pytest.fixture
+def workspace(prepared_workspace: Workspace, tmp_path: Path) -> Workspace:
+    """A copy of `prepared_workspace` to change at will; where `run_cli` finds it without --workspace."""
+    root = tmp_path / "trustcache-workspace"
+    shutil.copytree(prepared_workspace.root, root)
+    return Workspace(root)
+
+
+@pytest.fixture
+def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in `tmp_path`, with no workspace or data root from the environment."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])  # a user's own module puts its folder there
+    monkeypatch.delenv("TRUSTCACHE_WORKSPACE", raising=False)
+    monkeypatch.delenv("TRUSTCACHE_DATA", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def run_cli(in_tmp_path: Path) -> Iterator[Callable[..., Result]]:
+    """`run_cli("cache", "list")`: the command in this process, in `tmp_path`; its exit_code, stdout and stderr.
+
+    An exception that the command line does not turn into a sentence is raised.
+    """
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def run(*args: object) -> Result:
+        return CliRunner().invoke(app, [str(arg) for arg in args], catch_exceptions=False)
+
+    yield run
+    signal.signal(signal.SIGTERM, handler)
+
+
+@pytest.fixture
+def extract_digits(run_cli: Callable[..., Result], classifier_file: Path) -> Callable[..., Result]:
+    """`extract_digits("--precision", "bf16")`: what made digits-test's cache in `workspace`, with options."""
+
+    def run(*options: object, weights: Path = classifier_file, name: str = LABEL) -> Result:
+        model = ("--classifier", "cifar-resnet8", "--weights", weights, "--preprocess", "input_size=8", "--as", name)
+        work = ("--data", "digits-test", "--workers", 0, "--batch-size", 100, "--shard-rows", 200)
+        return run_cli("extract", *model, *work, *options)
+
+    return run
+
+
+@pytest.fixture
+def start_cli(in_tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """`start_cli("extract", …)`: the command in a process of its own, to be killed; keywords are its environment."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*args: object, **environment: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", "from cli import app; app(prog_name='trustcache')", *map(str, args)],
+            env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def own_model(in_tmp_path: Path) -> Callable[..., str]:
+    """`own_model("x * 2")`: a user's module:function for --classifier, whose features x are some pixels.
+
+    Its last layer passes them on unchanged, so that logits are known exactly, on any machine and in any batch. With
+    --model-arg classes=N it has N of them. SECONDS_A_BATCH in the environment makes it slow.
+    """
+
+    def make(logits: str = "x") -> str:
+        name = f"model_of_{in_tmp_path.name}".replace("-", "_")
+        (in_tmp_path / f"{name}.py").write_text(OWN_MODEL.replace("LOGITS", logits), encoding="utf-8")
+        sys.modules.pop(name, None)
+        return f"{name}:build"
+
+    return make
+
+
+OWN_MODEL = """
+import os
+import time
+
+import torch
+
+
+class Model(torch.nn.Module):
+    pretrained_cfg = {"input_size": (3, 8, 8), "mean": (0, 0, 0), "std": (1, 1, 1), "crop_pct": 1.0}
+
+    def __init__(self, classes):
+        super().__init__()
+        self.last = torch.nn.Linear(classes, classes, bias=False)
+        torch.nn.init.eye_(self.last.weight)
+
+    def forward(self, pixels):
+        time.sleep(float(os.environ.get("SECONDS_A_BATCH", 0)))
+        flat = pixels.flatten(1)
+        x = flat[:, :: flat.shape[1] // self.last.in_features][:, : self.last.in_features]
+        return self.last(LOGITS)
+
+
+def build(classes=10):
+    return Model(classes)
+"""
+
+
+@pytest.fixture
+def image_folder(tmp_path: Path) -> Callable[..., Path]:
+    """`image_folder({"cat": 3, "dog": 2})`: a folder with so many small PNGs in each class folder, no two alike."""
+
+    def make(counts: dict[str, int], name: str = "photos", size: tuple[int, int] = (8, 8)) -> Path:
+        root = tmp_path / name
+        for label, (folder, count) in enumerate(counts.items()):
+            (root / folder).mkdir(parents=True)
+            for number in range(count):
+                Image.new("RGB", size, (label * 20, number * 5 % 256, 128)).save(root / folder / f"{number:03d}.png")
+        return root
+
+    return make
+
+
+@pytest.fixture
+def manifest_file(tmp_path: Path) -> Callable[..., Path]:
+    """`manifest_file("birds", path="/data/birds")`: a manifest.toml of a data set in class folders."""
+
+    def make(name: str, path: Path, role: str = "test", **entries: object) -> Path:
+        lines = [f"{key} = {json.dumps(value)}" for key, value in {"name": name, "role": role, **entries}.items()]
+        text = "\n".join([*lines, "[[files]]", 'layout = "folders"', f"path = {json.dumps(str(path))}"])
+        file = tmp_path / f"{name}.toml"
+        file.write_text(text + "\n", encoding="utf-8")
+        return file
+
+    return make
