@@ -63,6 +63,15 @@ def test_the_report_holds_every_run_and_mcp_with_the_metrics_of_its_scores(
         assert (workspace.report / name).stat().st_size > 0
 
 
+def test_runs_that_learnt_differently_are_not_averaged_as_seeds(workspace: Workspace, run_cli: RunCli) -> None:
+    for epochs in ("5", "30"):
+        run_cli("train", "--frozen", "--loss", "ce", "--seed", "0,1", "--epochs", epochs)
+    run_cli("report")
+    found = [r["settings"] for r in results(workspace) if r["method"] == "ce"]
+    assert sorted(settings["epochs"] for settings in found) == [5, 5, 30, 30]
+    assert all(settings.keys() == {"epochs"} for settings in found)  # only what differs
+
+
 def test_a_finished_run_is_not_trained_again(workspace: Workspace, run_cli: RunCli) -> None:
     run_cli("train", "--frozen", "--loss", "ce", *QUICK)
     (run,) = finished_runs(workspace)
@@ -81,7 +90,7 @@ def test_runs_are_scored_on_data_that_came_later(workspace: Workspace, run_cli: 
         "--preprocess", "input_size=8", "--data", "digits-c/gaussian_noise/3", "--workers", "0",
     )  # fmt: skip
     gaps = run_cli("report")
-    assert "2 runs are not scored on digits-c/gaussian_noise/3: run trustcache evaluate" in gaps.stderr
+    assert "2 runs are not scored on digits-c/gaussian_noise/3: run `trustcache evaluate`" in gaps.stderr
     done = run_cli("evaluate", "--workers", "0")
     assert done.stdout.strip() == "2 scores made"
     assert "already" in run_cli("evaluate").stdout

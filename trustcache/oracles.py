@@ -36,7 +36,7 @@ def default_optimiser(frozen: bool, rows: int) -> Optimiser:
         usual = Optimiser("adam", epochs=20, batch_size=512, lr=1e-3)
     else:
         usual = Optimiser("sgd", epochs=1, batch_size=128, lr=0.02, momentum=0.9)
-    steps = max(rows // usual.batch_size, 1)
+    steps = math.ceil(rows / usual.batch_size)
     return replace(usual, epochs=max(usual.epochs, math.ceil(LEAST_STEPS[usual.name] / steps)))
 
 

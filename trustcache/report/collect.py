@@ -31,6 +31,7 @@ def collect(workspace: Workspace) -> tuple[list[Scored], list[str]]:
             "begin with trustcache extract --classifier vit, or trustcache demo"
         )
     runs = finished_runs(workspace)
+    settings = _told_apart(runs)
     found: list[Scored] = []
     notes: list[str] = []
     for index in indices:
@@ -48,11 +49,11 @@ def collect(workspace: Workspace) -> tuple[list[Scored], list[str]]:
                 "train them again"
             )
         scored = [(run, z) for run in judging if (z := run.scores(index)) is not None]
-        found += [_scored_run(run, z, cache) for run, z in scored]
+        found += [_scored_run(run, settings[run.name], z, cache) for run, z in scored]
         if missing := len(judging) - len(scored):
-            notes.append(f"{missing} runs are not scored on {index.data}: run trustcache evaluate")
+            notes.append(f"{missing} runs are not scored on {index.data}: run `trustcache evaluate`")
     if not runs:
-        notes.append("No oracle has been trained: run trustcache train --loss all --frozen")
+        notes.append("No oracle has been trained: run `trustcache train --loss all --frozen`")
     if not found:
         raise UsageError(f"nothing to report: {notes[0]}")
     return found, notes
@@ -63,8 +64,34 @@ def _scored_post_hoc(name: str, cache: CacheView) -> Scored:
     return _with_figures(record, post_hoc_score(name, cache), cache.correct, None)
 
 
-def _scored_run(run: Run, z: np.ndarray, cache: CacheView) -> Scored:
-    record = _record(cache, run.config.oracle, run.config.loss.name, run, run.config.loss.settings, run.config.seed)
+def _told_apart(runs: list[Run]) -> dict[str, dict[str, float | str]]:
+    """By run, the settings of its loss, and those of its training in which runs of one loss and way differ.
+
+    Without these, runs that learnt for 20 epochs and for 40 would be averaged as if they were seeds of one.
+    """
+    alike: dict[tuple[str, str, str], list[tuple[Run, dict[str, float | str]]]] = {}
+    for run in runs:
+        c = run.config
+        told: dict[str, float | str] = {
+            "data": c.data,
+            "signed_distance": str(c.signed_distance).lower(),
+            "val_fraction": c.val_fraction,
+            "epochs": c.optimiser.epochs,
+            "batch_size": c.optimiser.batch_size,
+            "lr": c.optimiser.lr,
+            "momentum": c.optimiser.momentum,
+        }
+        alike.setdefault((c.judged, c.training, c.loss.name), []).append((run, told))
+    settings = {}
+    for group in alike.values():
+        differing = [key for key in group[0][1] if len({told[key] for _, told in group}) > 1]
+        for run, told in group:
+            settings[run.name] = run.config.loss.settings | {key: told[key] for key in differing}
+    return settings
+
+
+def _scored_run(run: Run, settings: dict[str, float | str], z: np.ndarray, cache: CacheView) -> Scored:
+    record = _record(cache, run.config.oracle, run.config.loss.name, run, settings, run.config.seed)
     # TCP regresses a probability, and calls a sample untrustworthy below chance level (Corbiere et al. 2019).
     negative = 1 / cache[:1].logits.shape[1] if run.config.loss.name == "tcp" else None
     return _with_figures(record, z, cache.correct, negative)
