@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import io
 import os
 import signal
 import sys
@@ -54,6 +55,9 @@ def command(group: typer.Typer, name: str) -> Callable[[Callable[..., None]], Ca
         @functools.wraps(function)
         def run(workspace: Path, data_root: Path, debug: bool, **options: Any) -> None:
             signal.signal(signal.SIGTERM, _terminate)
+            for stream in (sys.stdout, sys.stderr):
+                if isinstance(stream, io.TextIOWrapper):  # a pipe's encoding may lack what a table or a name holds
+                    stream.reconfigure(errors="backslashreplace")
             try:
                 function(Place(workspace, data_root), **options)
             except (TrustcacheError, OSError, KeyboardInterrupt) as error:

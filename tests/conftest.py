@@ -39,31 +39,10 @@ def classifier_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     Use with `--preprocess input_size=8`, or as `digits_classifier`.
     """
-    import torch
-    from safetensors.torch import save_file
-    from torch.nn import functional as F
+    from trustcache.demo import fit_classifier
 
-    from trustcache.cifar_resnet import CifarResNet
-    from trustcache.classifiers import preprocessing_of
-    from trustcache.images import open_dataset
-    from trustcache.manifest import find_manifests
-
-    dataset = open_dataset(find_manifests("digits-fit")[0], Path())
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = CifarResNet(8)
-        preprocessing = preprocessing_of(model, {"input_size": (8, 8)})
-        transform = preprocessing.transform()
-        pixels = preprocessing.normalise(torch.stack([transform(dataset.read(i)) for i in range(len(dataset))]))
-        labels = torch.from_numpy(dataset.labels)
-        adam = torch.optim.Adam(model.parameters(), lr=3e-3)
-        for _ in range(8):
-            for rows in torch.randperm(len(labels)).split(64):
-                adam.zero_grad()
-                F.cross_entropy(model(pixels[rows]), labels[rows]).backward()
-                adam.step()
     path = tmp_path_factory.mktemp("weights") / f"{LABEL}.safetensors"
-    save_file(model.state_dict(), path)
+    fit_classifier(path, Path())
     return path
 
 

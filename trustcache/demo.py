@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from trustcache.cache.publish import publish
 from trustcache.cifar_resnet import CifarResNet
-from trustcache.classifiers import Classifier, ModelSpec, load_classifier
+from trustcache.classifiers import Classifier, ModelSpec, load_classifier, preprocessing_of
 from trustcache.evaluate import evaluate
 from trustcache.extract import ExtractSettings, extract
 from trustcache.finetune import Machine
@@ -56,27 +56,28 @@ def run_demo(workspace: Workspace, data_root: Path, progress: Progress = silent)
 def _classifier(workspace: Workspace, data_root: Path, progress: Progress) -> Classifier:
     weights = workspace.root / "demo" / f"{LABEL}.safetensors"
     if not weights.is_file():
-        _fit(weights, data_root, progress)
+        fit_classifier(weights, data_root, progress)
     return load_classifier(ModelSpec("cifar-resnet8", str(weights), preprocessing=PREPROCESSING))
 
 
-def _fit(weights: Path, data_root: Path, progress: Progress) -> None:
+def fit_classifier(weights: Path, data_root: Path, progress: Progress = silent) -> None:
     """Fit a ResNet-8 on the digits set aside for it, briefly, so that it leaves mistakes to learn from."""
     (manifest,) = find_manifests("digits-fit")
     dataset = open_dataset(manifest, data_root)
-    torch.manual_seed(0)
-    model = CifarResNet(8)
-    preprocessing = Classifier(ModelSpec("cifar-resnet8", preprocessing=PREPROCESSING), CifarResNet(8)).preprocessing
-    transform = preprocessing.transform()
-    pixels = preprocessing.normalise(torch.stack([transform(dataset.read(i)) for i in range(len(dataset))]))
-    labels = torch.from_numpy(dataset.labels)
-    adam = torch.optim.Adam(model.parameters(), lr=3e-3)
-    epochs = 8
-    with progress("fitting a classifier", epochs) as advance:
-        for _ in range(epochs):
-            for rows in torch.randperm(len(labels)).split(64):
-                adam.zero_grad()
-                F.cross_entropy(model(pixels[rows]), labels[rows]).backward()
-                adam.step()
-            advance(1)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = CifarResNet(8)
+        preprocessing = preprocessing_of(model, PREPROCESSING)
+        transform = preprocessing.transform()
+        pixels = preprocessing.normalise(torch.stack([transform(dataset.read(i)) for i in range(len(dataset))]))
+        labels = torch.from_numpy(dataset.labels)
+        adam = torch.optim.Adam(model.parameters(), lr=3e-3)
+        epochs = 8
+        with progress("fitting a classifier", epochs) as advance:
+            for _ in range(epochs):
+                for rows in torch.randperm(len(labels)).split(64):
+                    adam.zero_grad()
+                    F.cross_entropy(model(pixels[rows]), labels[rows]).backward()
+                    adam.step()
+                advance(1)
     publish(weights, save(model.state_dict()))

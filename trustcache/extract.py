@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -115,6 +116,7 @@ def image_batches(
         batch_sampler=[batch.tolist() for batch in batches],
         num_workers=min(workers, len(batches)),
         collate_fn=_collate,
+        worker_init_fn=_hold_tongue,
         generator=torch.Generator(),  # drawing its seed from the global one would shift a training's dropout
         pin_memory=torch.cuda.is_available(),
     )
@@ -125,6 +127,14 @@ def image_batches(
             # What a decoding process sent last dies with it, sometimes a moment before torch hears of its death.
             time.sleep(1)
             raise RuntimeError(f"{_WORKER_DIED} unknown): {error}") from error
+
+
+def _hold_tongue(worker: int) -> None:
+    """Keep a decoding process from printing tracebacks: its errors travel to the main process by themselves.
+
+    What is left is the complaint of a thread that hands over memory while the main process is being stopped.
+    """
+    sys.excepthook = lambda *error: None
 
 
 class _Decoded(TorchDataset):
