@@ -55,6 +55,7 @@ def test_a_request_that_means_nothing_is_refused(names: list[str], settings: dic
 def test_small_data_are_passed_over_until_the_steps_suffice(frozen: bool) -> None:
     small, large = default_optimiser(frozen, 700), default_optimiser(frozen, 50_000)
     assert large.epochs == (20 if frozen else 1)
-    steps = np.floor(700 / small.batch_size) * small.epochs
+    an_epoch = np.ceil(700 / small.batch_size) if frozen else np.floor(700 / small.batch_size)
+    steps = an_epoch * small.epochs
     assert steps >= LEAST_STEPS[small.name]
     assert default_optimiser(frozen, 3).epochs == LEAST_STEPS[small.name]

@@ -36,7 +36,8 @@ def default_optimiser(frozen: bool, rows: int) -> Optimiser:
         usual = Optimiser("adam", epochs=20, batch_size=512, lr=1e-3)
     else:
         usual = Optimiser("sgd", epochs=1, batch_size=128, lr=0.02, momentum=0.9)
-    steps = math.ceil(rows / usual.batch_size)
+    # Fine-tuning drops an epoch's last, incomplete batch.
+    steps = math.ceil(rows / usual.batch_size) if frozen else max(rows // usual.batch_size, 1)
     return replace(usual, epochs=max(usual.epochs, math.ceil(LEAST_STEPS[usual.name] / steps)))
 
 
