@@ -42,7 +42,7 @@ def test_a_command_in_the_documents_parses(line: str) -> None:
     found = PROGRAM
     while hasattr(found, "commands"):
         found = found.commands[words.pop(0)]
-    found.make_context("trustcache", words)  # raises on an unknown option or a wrong value
+    assert found.make_context("trustcache", words).params  # raises on an unknown option or a wrong value
 
 
 @pytest.mark.slow

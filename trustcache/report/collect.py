@@ -74,6 +74,7 @@ def _told_apart(runs: list[Run]) -> dict[str, dict[str, float | str]]:
         c = run.config
         told: dict[str, float | str] = {
             "data": c.data,
+            "cache": c.cache[:8],  # the same data, extracted anew
             "signed_distance": str(c.signed_distance).lower(),
             "val_fraction": c.val_fraction,
             "epochs": c.optimiser.epochs,
