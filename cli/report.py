@@ -21,11 +21,11 @@ def report(place: Place) -> None:
 def print_report(workspace: Workspace) -> None:
     """Write the report's files, then show its tables and where the files lie."""
     from rich.console import Console
-    from trustcache.report.write import write_report
 
     from trustcache.report.collect import collect
     from trustcache.report.made import made_with
     from trustcache.report.tables import print_tables
+    from trustcache.report.write import write_report
 
     scored, notes = collect(workspace)
     written = write_report(workspace.report, scored, notes, made_with())
