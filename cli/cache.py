@@ -33,6 +33,7 @@ def show(place: Place, name: Annotated[str, typer.Argument(help=f"{NAME}.")]) ->
     import json
 
     from trustcache.cache import open_cache
+    from trustcache.extract import accuracy_within_subset
 
     (index,) = _chosen(place, name)
     cache = open_cache(index.folder)
@@ -41,6 +42,7 @@ def show(place: Place, name: Annotated[str, typer.Argument(help=f"{NAME}.")]) ->
         "folder": str(index.folder),
         "rows": len(cache),
         "accuracy": round(float(cache.correct.mean()), 6),
+        "accuracy_within_subset": accuracy_within_subset(cache),
         "classes": cache[:1].logits.shape[1],
         "features": cache[:1].features.shape[1],
         "skipped": skipped,

@@ -2,56 +2,106 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from itertools import groupby
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .program import Place, app, command
+from trustcache.errors import TrustcacheError
+
+from .program import Place, app, command, say
+
+if TYPE_CHECKING:
+    from trustcache.manifest import Manifest
 
 group = typer.Typer(no_args_is_help=True, help="Which data sets are known and here: list, show, check.")
 app.add_typer(group, name="data")
 
-Request = Annotated[str, typer.Argument(help="A known data set, family, pattern, manifest.toml, or folder.")]
+Request = Annotated[str, typer.Argument(help="A known data set, family, pattern, manifest.toml, folder or .tar file.")]
 
 
 @command(group, "list")
 def list_data(place: Place) -> None:
-    """One line a known data set: its name, role, and whether its files are here."""
-    from trustcache.images import available
+    """One line a known data set or family: its name, role, and whether its files are here or what it lacks."""
+    from trustcache.images import available, why_missing
     from trustcache.manifest import packaged_manifests
 
-    for manifest in packaged_manifests():
-        files = available(manifest, place.data_root)
-        print(f"{manifest.name}\t{manifest.role}\t{files.describe(place.data_root) if files else 'not here'}")
+    known = sorted(packaged_manifests(), key=lambda manifest: manifest.name.split("/")[0])
+    for family, members in groupby(known, key=lambda manifest: manifest.name.split("/")[0]):
+        found = list(members)
+        reasons = [reason for m in found if (reason := why_missing(m, place.data_root))]
+        if len(found) > 1:
+            state = f"{len(found) - len(reasons)} of {len(found)} data sets are here"
+        else:
+            files = available(found[0], place.data_root)
+            state = files.describe(place.data_root) if files and not reasons else "not here"
+        made = f", made on the fly ({found[0].variant.kind})" if found[0].variant else ""
+        print(f"{family}\t{found[0].role}\t{state}{made}")
 
 
 @command(group, "show")
 def show(place: Place, request: Request) -> None:
-    """Where a data set is looked for, and where to get it."""
-    from trustcache.images import available
+    """Where a data set is looked for, in which layout, what it lacks, and where to get it."""
     from trustcache.manifest import find_manifests
 
     for manifest in find_manifests(request):
-        found = available(manifest, place.data_root)
-        print(f"{manifest.name}: {manifest.title} ({manifest.role})")
-        for files in manifest.files:
-            mark = "found" if files == found else "looked for"
-            print(f"  {mark}: {files.describe(place.data_root)} [{files.layout}]")
-        if manifest.source:
-            print(f"  source: {manifest.source}")
+        _show(place, manifest)
+
+
+def _show(place: Place, manifest: Manifest) -> None:
+    from trustcache.images import available, why_missing
+
+    found = available(manifest, place.data_root)
+    print(f"{manifest.name}: {manifest.title} ({manifest.role})")
+    for files in manifest.files:
+        mark = "found" if files == found else "looked for"
+        print(f"  {mark}: {files.describe(place.data_root)} [{files.layout}]")
+    if manifest.variant:
+        settings = {key: value for key, value in manifest.record()["variant"].items() if value not in (None, "", {})}
+        print(f"  made on the fly: {', '.join(f'{key} {value}' for key, value in settings.items())}")
+    if found and (reason := why_missing(manifest, place.data_root)):
+        print(f"  lacks: {reason}")
+    if manifest.stands_in_for:
+        print(f"  stands in for: {manifest.stands_in_for}")
+    if manifest.source:
+        print(f"  source: {manifest.source}")
 
 
 @command(group, "check")
 def check(place: Place, request: Request) -> None:
-    """Count a data set's images against its manifest, and decode the first, the middle and the last."""
-    from trustcache.images import open_dataset
+    """Count a data set's images against its manifest, and decode the first, the middle and the last.
+
+    Exit code 1 where one is missing, incomplete or cannot be read.
+    """
     from trustcache.manifest import find_manifests
 
-    for manifest in find_manifests(request):
-        dataset = open_dataset(manifest, place.data_root)
-        expected = f" of {manifest.count:,}" if manifest.count else ""
-        print(f"{manifest.name}: {len(dataset):,}{expected} images, {len(dataset.classes)} classes")
-        for index in sorted({0, len(dataset) // 2, len(dataset) - 1}):
-            image = dataset.read(index)
-            label = dataset.classes[dataset.labels[index]]
-            print(f"  {dataset.ids[index]}: {image.width} x {image.height}, class {label}")
+    manifests = find_manifests(request)
+    faulty = []
+    for manifest in manifests:
+        try:
+            whole = _check(place, manifest)
+        except TrustcacheError as error:
+            if len(manifests) == 1:
+                raise
+            say(f"error: {error}")
+            whole = False
+        if not whole:
+            faulty.append(manifest.name)
+    if faulty:
+        raise TrustcacheError(f"{len(faulty)} of {len(manifests)} data sets are not whole: {', '.join(faulty)}")
+
+
+def _check(place: Place, manifest: Manifest) -> bool:
+    """Print what there is of a data set, and whether that is as many images as its manifest counts."""
+    from trustcache.images import open_dataset
+
+    dataset = open_dataset(manifest, place.data_root)
+    count = manifest.count
+    counted = f" of {count:,}" if count else ""
+    occurring, expected = len(set(dataset.labels.tolist())), len(manifest.subset or dataset.classes)
+    print(f"{manifest.name}: {len(dataset):,}{counted} images, {occurring:,} of {expected:,} classes")
+    for index in sorted({0, len(dataset) // 2, len(dataset) - 1}):
+        image = dataset.read(index)
+        label = dataset.classes[dataset.labels[index]]
+        print(f"  {dataset.ids[index]}: {image.width} x {image.height}, class {label}")
+    return count in (None, len(dataset)) or manifest.rows is not None

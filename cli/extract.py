@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trustcache.errors import UsageError
+from trustcache.errors import TrustcacheError, UsageError
 from trustcache.progress import console
 
 from .program import Place, app, command, say
 from .values import pairs
 
-DEFAULT_DATA = ("imagenet-train", "imagenet-val")
+if TYPE_CHECKING:
+    from trustcache.cache import CacheView
+    from trustcache.manifest import Manifest
 
 
 class Precision(StrEnum):
@@ -65,10 +67,10 @@ def extract(
     data: Annotated[
         list[str] | None,
         typer.Option(
-            help="A known data set, a family, a manifest.toml, or a folder of class folders; may be repeated."
+            help="A known data set, a family, a manifest.toml, or a folder or .tar of class folders; may be repeated."
         ),
     ] = None,
-    role: Annotated[Role, typer.Option(help="What a bare folder given as --data is for.")] = Role.test,
+    role: Annotated[Role, typer.Option(help="What a bare folder or .tar given as --data is for.")] = Role.test,
     batch_size: Annotated[int, typer.Option(min=1, help="Images a forward pass.")] = 64,
     workers: Annotated[int, typer.Option(min=0, help="Decoding processes; 0 decodes in this one.")] = 2,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …; auto takes the GPU where there is one.")] = "auto",
@@ -83,53 +85,65 @@ def extract(
 ) -> None:
     """Stage one: run a frozen classifier once over data sets and cache logits, correctness and features.
 
-    Without --data: ImageNet's train and val. Data sets that are not there are named and passed over. A stopped
+    Without --data: ImageNet's train and val, and its stylized, adversarial, corrupted and natural variants, from files
+    where they are here and made on the fly where they can be. One that fails does not stop the rest. A stopped
     extraction goes on where it was; finished ones are only checked.
     """
-    found = _find(place, data, role.value)
-    from trustcache.classifiers import ModelSpec, load_classifier, parse_preprocessing
-    from trustcache.extract import ExtractSettings, check_classes
-    from trustcache.extract import extract as run
+    manifests = _choose(place, data, role.value)
+    from trustcache.classifiers import ModelSpec, load_classifier
+    from trustcache.extract import ExtractSettings, extract_each, require_ready
+    from trustcache.preprocessing import parse_preprocessing
     from trustcache.workspace import Workspace, plain_name
 
     spec = ModelSpec(classifier, weights, pairs("--model-arg", model_arg or []), parse_preprocessing(preprocess or []))
     settings = ExtractSettings(
         batch_size, workers, device, precision.value, store.value, shard_rows, on_bad_image.value
     )
-    model = load_classifier(spec)
-    label = plain_name(name or classifier)
-    for dataset in found:
-        check_classes(model, label, dataset)
-    for dataset in found:
-        folder = Workspace(place.workspace).cache_folder(label, dataset.manifest.name)
-        cache = run(model, label, dataset, place.data_root, folder, settings, console)
-        skipped = len(dataset) - len(cache)
-        print(
-            f"{dataset.manifest.name}: {label} is right on {cache.correct.mean():.2%} of {len(cache):,} images"
-            + (f"; {skipped} unreadable ones skipped" if skipped else "")
-            + _whole(dataset.manifest.count, len(dataset))
-            + f"  →  {folder}"
-        )
+    model, label = load_classifier(spec), plain_name(name or classifier)
+    if data:
+        require_ready(model, label, manifests, place.data_root)
+    failed = []
+    workspace = Workspace(place.workspace)
+    for manifest, outcome in extract_each(model, label, manifests, place.data_root, workspace, settings, console):
+        if isinstance(outcome, TrustcacheError):
+            if len(manifests) == 1:
+                raise outcome
+            say(f"error: {outcome}")
+            failed.append(manifest.name)
+        else:
+            print(_outcome(label, outcome))
+    if failed:
+        raise TrustcacheError(f"{len(failed)} of {len(manifests)} data sets failed: {', '.join(failed)}")
 
 
-def _find(place: Place, data: list[str] | None, role: str) -> list[Any]:
-    """The data sets to extract; those of the default that are not there are named and passed over."""
-    from trustcache.images import available, open_dataset
+def _choose(place: Place, data: list[str] | None, role: str) -> list[Manifest]:
+    """The data sets to extract; those of the default that are passed over are named, with the reason."""
     from trustcache.manifest import find_manifests
+    from trustcache.selection import everything
 
-    manifests = [manifest for request in data or DEFAULT_DATA for manifest in find_manifests(request, role)]
-    here = [manifest for manifest in manifests if data or available(manifest, place.data_root)]
-    missing = [(m.name, m.files[0].describe(place.data_root)) for m in manifests if m not in here]
-    if not here:
-        names, places = zip(*missing, strict=True)
+    if data:
+        return [manifest for request in data for manifest in find_manifests(request, role)]
+    selection = everything(place.data_root)
+    if not selection.taken:
         raise UsageError(
-            f"none of {', '.join(names)} is here; looked for {', '.join(places)}; set --data-root, name other data "
-            f"with --data, or see trustcache data show {names[-1]}"
+            f"none of ImageNet is here: {'; '.join(selection.told()[:2])}; set --data-root, name other data with --data, "
+            "or see trustcache data list"
         )
-    for name, where in missing:
-        say(f"{name}: passed over, looked for {where}")
-    return [open_dataset(manifest, place.data_root) for manifest in here]
+    for line in selection.told():
+        say(line)
+    return selection.taken
 
 
-def _whole(count: int | None, here: int) -> str:
-    return f" (of {count:,} in the whole data set)" if count and here != count else ""
+def _outcome(label: str, cache: CacheView) -> str:
+    from trustcache.extract import accuracy_within_subset
+
+    manifest, samples = cache.index.manifest(), cache.index.samples
+    skipped = samples - len(cache)
+    within = accuracy_within_subset(cache)
+    return (
+        f"{manifest.name}: {label} is right on {cache.correct.mean():.2%} of {len(cache):,} images"
+        + (f", {within:.2%} among the {len(manifest.subset or ())} classes that occur" if within is not None else "")
+        + (f"; {skipped} unreadable ones skipped" if skipped else "")
+        + (f" (of {manifest.count:,} in the whole data set)" if manifest.count not in (None, samples) else "")
+        + f"  →  {cache.index.folder}"
+    )

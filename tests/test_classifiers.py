@@ -30,17 +30,15 @@ from trustcache.classifiers import (
     PAPER_MODELS,
     Classifier,
     ModelSpec,
-    Preprocessing,
     architecture,
     backbone,
     load_classifier,
     load_model,
-    parse_preprocessing,
-    preprocessing_of,
 )
 from trustcache.errors import UsageError
 from trustcache.images import open_dataset
 from trustcache.manifest import find_manifests, folder_manifest
+from trustcache.preprocessing import Preprocessing, parse_preprocessing, preprocessing_of
 
 TEST_DATA = Path(os.environ.get("TRUSTCACHE_TEST_DATA", "/nowhere"))
 

@@ -9,11 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import Result
 from sklearn.metrics import roc_auc_score
 
+from trustcache.batches import Viewer, shard_batches, viewed_batches
 from trustcache.cache import open_cache
+from trustcache.cache.index import Index
+from trustcache.classifiers import load_classifier
+from trustcache.finetune import load_oracle
 from trustcache.losses import LOSSES
+from trustcache.origins import original_dataset, original_model
 from trustcache.runs import finished_runs
 from trustcache.scores import post_hoc_score
 from trustcache.workspace import Workspace
@@ -194,3 +200,58 @@ def test_a_classifier_that_is_always_right_leaves_nothing_to_learn(
     done = run_cli("train", "--loss", "ce", "--frozen")
     assert done.exit_code == 2
     assert "always right on its 5 samples" in done.stderr
+
+
+# --- adversarial images ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def attacked(workspace: Workspace, extract_digits: Callable[..., Result]) -> Index:
+    """The cache of the digits' test part under attack, made in batches of 100."""
+    assert extract_digits("--data", "digits-pgd").exit_code == 0
+    return workspace.find_cache("test", data="digits-pgd")
+
+
+def test_a_fine_tuned_oracle_sees_the_very_images_that_the_classifier_saw(
+    workspace: Workspace, run_cli: RunCli, attacked: Index
+) -> None:
+    assert run_cli("train", "--loss", "ce,ss", "--epochs", 1, "--workers", 0, "--device", "cpu").exit_code == 0
+    cache = open_cache(attacked.folder)
+    classifier = load_classifier(original_model(attacked))
+    viewer = Viewer(classifier.preprocessing, torch.device("cpu"), 0, judged=classifier)
+    batches = shard_batches(attacked.ranges(), 100)
+    again = list(viewed_batches(original_dataset(attacked, Path()), viewer, batches))
+    # The classifier says of images made again what it said of the first ones, to the last bit that is stored.
+    logits = np.concatenate([classifier(batch.pixels)[0].numpy() for batch in again])
+    np.testing.assert_array_equal(logits.astype(np.float16), cache.logits)
+    for run in finished_runs(workspace):
+        oracle = load_oracle(original_model(attacked), run).eval()
+        with torch.inference_mode():
+            z = torch.cat([oracle(oracle.preprocessing.normalise(batch.pixels)) for batch in again]).double().numpy()
+        np.testing.assert_array_equal(run.scores(attacked), z)
+
+
+def test_adversarial_images_that_come_out_otherwise_are_refused_not_scored(
+    workspace: Workspace, run_cli: RunCli, attacked: Index
+) -> None:
+    # As if another device or torch had made them: the cache holds what the classifier said of other images.
+    (clean,) = (index for index in workspace.caches() if index.data == "digits-test")
+    for shard, (start, stop) in enumerate(attacked.ranges()):
+        part = open_cache(clean.folder)[start:stop]
+        columns = {"logits": part.logits, "features": part.features, "label": part.labels}
+        columns |= {"prediction": part.predictions, "correct": part.correct, "true_class_prob": part.true_class_prob}
+        columns |= {"sample_index": part.sample_indices, "sample_id": np.array(part.sample_ids, dtype=bytes)}
+        attacked.add(shard, columns, {}, original_dataset(attacked, Path()).fingerprint(start, stop))
+    failed = run_cli("train", "--loss", "ce", "--epochs", 1, "--workers", 0, "--device", "cpu")
+    assert failed.exit_code == 1
+    assert "adversarial images come out otherwise than at their extraction" in failed.stderr
+    (run,) = finished_runs(workspace)
+    assert run.scores(attacked) is None
+
+
+def test_adversarial_images_of_another_batch_size_are_another_cache(
+    attacked: Index, extract_digits: Callable[..., Result]
+) -> None:
+    refused = extract_digits("--data", "digits-pgd", "--batch-size", 50)
+    assert refused.exit_code != 0
+    assert "data.batch_size was 100 and is now 50" in refused.stderr

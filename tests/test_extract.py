@@ -27,8 +27,9 @@ from trustcache.cifar_resnet import CifarResNet
 from trustcache.classifiers import Classifier
 from trustcache.errors import UsageError
 from trustcache.extract import ExtractSettings, extract
-from trustcache.images import ArraySamples, open_dataset
+from trustcache.images import open_dataset
 from trustcache.manifest import find_manifests
+from trustcache.samples import ArraySamples
 from trustcache.workspace import Workspace
 
 Cli = Callable[..., Result]
@@ -537,21 +538,89 @@ def test_of_the_default_data_what_is_not_there_is_passed_over(run_cli: Cli, own_
     done = run_cli("extract", "--classifier", own_model(), "--model-arg", "classes=1000", "--as", "m", "--workers", 0,
                    "--preprocess", "input_size=32")  # fmt: skip
     assert done.exit_code == 0
-    assert done.stderr == "imagenet-train: passed over, looked for data/imagenet/train/<class>/*.jpg\n"
+    said = done.stderr.splitlines()
+    assert said[0].startswith("imagenet-train: passed over, no images found; looked for data/imagenet/train/<class>/")
     assert "of 2 images (of 50,000 in the whole data set)" in done.stdout
 
 
 def test_data_that_was_asked_for_is_never_passed_over(run_cli: Cli, own_model: OwnModel) -> None:
     args = ("extract", "--classifier", own_model(), "--data", "digits-test", "--data", "imagenet-val")
-    assert "imagenet-val: no images found; looked for data/imagenet/val/<class>/*.jpg" in fails(run_cli(*args), 2)
+    said = fails(run_cli(*args), 2)
+    assert "imagenet-val: no images found; looked for data/imagenet/val/ILSVRC2012_val_*.JPEG or " in said
+    assert " or data/imagenet/val/<class>/*.jpg or " in said
     assert not CACHE.exists()
 
 
-def test_damaged_default_data_are_an_error_not_passed_over(run_cli: Cli) -> None:
+def test_damaged_default_data_are_an_error_not_passed_over(run_cli: Cli, own_model: OwnModel) -> None:
     Path("data/imagenet/val/not-a-class").mkdir(parents=True)
-    failed = run_cli("extract", "--classifier", "vit")
-    assert failed.exit_code == 2
-    assert failed.stderr.splitlines()[-1].startswith("error: data/imagenet/val: folder 'not-a-class' is none of")
+    failed = run_cli("extract", "--classifier", own_model(), "--model-arg", "classes=1000", "--as", "m")
+    assert failed.exit_code == 1
+    assert "error: data/imagenet/val: folder 'not-a-class' is none of" in failed.stderr
+    assert "data sets failed: imagenet-val, imagenet-" in failed.stderr.splitlines()[-1]
+
+
+def test_one_data_set_that_fails_does_not_stop_the_rest(
+    run_cli: Cli, own_model: OwnModel, image_folder: Folder
+) -> None:
+    roots = [image_folder({"cat": 2, "dog": 3}, name=name) for name in ("first", "broken", "last")]
+    (roots[1] / "dog" / "001.png").write_text("not an image")
+    data = [word for root in roots for word in ("--data", root)]
+    args = ("--classifier", own_model(), "--model-arg", "classes=2", "--as", "m", "--workers", 0)
+    done = run_cli("extract", *args, *data)
+    assert done.exit_code == 1
+    assert [line.split(":")[0] for line in done.stdout.splitlines()] == ["first", "last"]
+    said = done.stderr.splitlines()
+    assert said[0].startswith(f"error: {roots[1]}/dog/001.png: cannot be read as an image")
+    assert said[-1] == "error: 1 of 3 data sets failed: broken"
+    assert len(open_cache(CACHE / "m" / "last")) == 5
+
+
+def test_without_data_every_variant_of_imagenet_is_extracted_from_files_or_made(
+    run_cli: Cli, own_model: OwnModel
+) -> None:
+    for folder in ("imagenet/val", "imagenet-stylized/val", *(f"imagenet-c/{m.name[11:]}" for m in MADE[1:])):
+        path = Path("data") / folder / "n01440764" / "1.JPEG"
+        path.parent.mkdir(parents=True)
+        Image.new("RGB", (40, 40), (90, 20, 200)).save(path, "PNG")
+    val = Path("data/imagenet/val/n01443537/2.JPEG")
+    val.parent.mkdir()
+    Image.new("RGB", (40, 40), (9, 220, 200)).save(val, "PNG")
+    done = run_cli("extract", "--classifier", own_model(), "--model-arg", "classes=1000", "--as", "m",
+                   "--workers", 0, "--preprocess", "input_size=32")  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    extracted = [line.split(":")[0] for line in done.stdout.splitlines()]
+    assert extracted[:3] == ["imagenet-val", "imagenet-stylized", "imagenet-recolor"]
+    assert len(extracted) == 3 + 95
+    assert [name for name in extracted if name.startswith("imagenet-c-made/")] == [
+        MADE[0].name.replace("imagenet-c/", "imagenet-c-made/")
+    ]
+    made = open_cache(CACHE / "m" / "imagenet-c-made" / MADE[0].name[11:])
+    assert len(made) == 2
+    assert made.index.meaning["data"]["crops"] is True
+
+
+MADE = find_manifests("imagenet-c")
+
+
+def test_among_few_classes_both_accuracies_are_told(run_cli: Cli, own_model: OwnModel) -> None:
+    (manifest,) = find_manifests("imagenet-a")
+    assert manifest.classes is not None
+    assert manifest.subset is not None
+    for number, wnid in enumerate(manifest.subset[:3]):
+        path = Path("data/imagenet-a") / wnid / "1.jpg"
+        path.parent.mkdir(parents=True)
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(path)
+    label = manifest.classes.index(manifest.subset[0])
+    # A class that does not occur is the likeliest always, the first that occurs next.
+    assert "n01440764" not in manifest.subset
+    model = own_model(f"x * 0 + 2 * torch.eye(1000)[0] + torch.eye(1000)[{label}]")
+    done = run_cli("extract", "--classifier", model, "--model-arg", "classes=1000", "--as", "m", "--workers", 0,
+                   "--data", "imagenet-a", "--preprocess", "input_size=32")  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    assert "m is right on 0.00% of 3 images, 33.33% among the 200 classes that occur" in done.stdout
+    shown = json.loads(run_cli("cache", "show", "m/imagenet-a").stdout)
+    assert shown["accuracy"] == 0
+    assert shown["accuracy_within_subset"] == pytest.approx(1 / 3)
 
 
 def test_a_folder_of_class_folders_is_a_data_set_with_a_role(
@@ -593,9 +662,10 @@ def test_data_sets_are_listed_shown_and_checked(
 
     manifest = manifest_file("pets", image_folder({"cat": 2, "dog": 3}, size=(9, 7)), count=8)
     checked = run_cli("data", "check", manifest)
-    assert checked.exit_code == 0
+    assert checked.exit_code == 1
+    assert checked.stderr == "error: 1 of 1 data sets are not whole: pets\n"
     assert checked.stdout.splitlines() == [
-        "pets: 5 of 8 images, 2 classes",
+        "pets: 5 of 8 images, 2 of 2 classes",
         "  cat/000.png: 9 x 7, class cat",
         "  dog/000.png: 9 x 7, class dog",
         "  dog/002.png: 9 x 7, class dog",

@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 import torch
 
+from trustcache.batches import Viewer
 from trustcache.cache import open_cache
 from trustcache.errors import TrustcacheError
-from trustcache.finetune import CHECKPOINT, Machine, finetune, load_oracle, score_images
+from trustcache.finetune import CHECKPOINT, Machine, finetune, in_batches, load_oracle, score_images
+from trustcache.images import Dataset
 from trustcache.losses import LOSSES, LossChoice
 from trustcache.metrics import trust_metrics
-from trustcache.oracles import Optimiser
+from trustcache.oracles import Optimiser, Oracle
 from trustcache.origins import original_dataset, original_model
 from trustcache.runs import Run, finished_runs, open_run
 from trustcache.train import TrainSettings, plan
@@ -31,6 +33,11 @@ def new_run(workspace: Workspace, loss: str = "ss", optimiser: Optimiser = SHORT
     choice = LossChoice(loss, dict(LOSSES[loss].settings))
     (config,) = plan(index, [choice], TrainSettings(False, optimiser, (seed,)))
     return open_run(workspace, config)
+
+
+def scored(oracle: Oracle, dataset: Dataset, batches: list[np.ndarray]) -> np.ndarray:
+    viewer = Viewer(oracle.preprocessing, torch.device("cpu"), workers=0)
+    return score_images([oracle], dataset, batches, viewer)[:, 0]
 
 
 def tune(workspace: Workspace, run: Run, machine: Machine = MACHINE) -> Run:
@@ -68,7 +75,7 @@ def test_fine_tuning_learns_to_tell_right_from_wrong(workspace: Workspace, loss:
     index = next(i for i in workspace.caches() if i.role == "test")
     cache = open_cache(index.folder)
     oracle = load_oracle(original_model(index), run)
-    z = score_images(oracle, original_dataset(index, Path()), cache.sample_indices, MACHINE)
+    z = scored(oracle, original_dataset(index, Path()), in_batches(cache.sample_indices))
     assert trust_metrics(z, cache.correct)["auc"] > 0.6
 
 
@@ -144,8 +151,8 @@ def test_scores_do_not_depend_on_batches_and_follow_the_asked_indices(workspace:
     index = workspace.find_cache("test", data="digits-test")
     dataset, oracle = original_dataset(index, Path()), load_oracle(original_model(index), run)
     rows = np.array([7, 3, 100, 55, 4])
-    some = score_images(oracle, dataset, rows, MACHINE, batch_size=2)
-    everything = score_images(oracle, dataset, np.arange(len(dataset)), MACHINE)
+    some = scored(oracle, dataset, [rows[:2], rows[2:]])
+    everything = scored(oracle, dataset, in_batches(np.arange(len(dataset))))
     np.testing.assert_allclose(some, everything[rows], atol=1e-5)
 
 

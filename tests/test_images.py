@@ -17,8 +17,9 @@ import pytest
 from PIL import Image
 
 from trustcache.errors import UsageError
-from trustcache.images import BadImage, Dataset, available, open_dataset, read_rgb
+from trustcache.images import Dataset, available, open_dataset
 from trustcache.manifest import Files, Manifest, Variant, find_manifests, folder_manifest
+from trustcache.samples import BadImage, decode_rgb
 
 CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -27,6 +28,10 @@ def picture(seed: int, height: int = 12, width: int = 16) -> np.ndarray:
     """A smooth random RGB image that survives JPEG."""
     coarse = np.random.default_rng(seed).integers(0, 256, (3, 4, 3), dtype=np.uint8)
     return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def read_rgb(path: Path) -> Image.Image:
+    return decode_rgb(path.read_bytes(), str(path))
 
 
 def put(folder: Path, *names: str) -> None:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import difflib
 import http.client
 import importlib
-import math
 import ssl
 import sys
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -24,6 +23,7 @@ from torch import nn
 from trustcache.checkpoints import load_into, read_weights, state_sha256
 from trustcache.cifar_resnet import CifarResNet, cifar_resnet_depth
 from trustcache.errors import UsageError
+from trustcache.preprocessing import model_config, preprocessing_of
 
 # The paper's two models, by timm's names for their weights.
 PAPER_MODELS = {"vit": "vit_base_patch16_384.orig_in21k_ft_in1k", "resnet": "resnet50.tv_in1k"}
@@ -31,41 +31,6 @@ CIFAR_RESNETS = tuple(f"cifar-resnet{depth}" for depth in (20, 32, 44, 56, 110))
 HUB_TIMEOUT_S = 5.0
 LastLayer = nn.Linear | nn.Conv2d
 _HUB_SCHEMES, _LOCAL_SCHEME = ("hf_hub:", "hf-hub:"), "local-dir:"  # timm's own
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """From an RGB image to a model's input, in the terms of timm's configurations.
-
-    The shorter side is resized to input_size / crop_pct and the centre cropped (`crop_mode` "center"), both
-    sides are ("squash"), or the longer one with borders added ("border"); then (pixel / 255 - mean) / std.
-    """
-
-    input_size: tuple[int, int]
-    crop_pct: float
-    crop_mode: str
-    interpolation: str
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    def transform(self) -> Any:
-        """The image part: PIL image to a uint8 tensor (3, H, W), by timm's own evaluation transform."""
-        from timm.data.transforms_factory import transforms_imagenet_eval
-
-        return transforms_imagenet_eval(
-            self.input_size,
-            crop_pct=self.crop_pct,
-            crop_mode=self.crop_mode,
-            interpolation=self.interpolation,
-            mean=self.mean,  # the colour of borders
-            normalize=False,
-        )
-
-    def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
-        """The arithmetic part, for batches on their device: uint8 (N, 3, H, W) to float32, channels last in memory."""
-        mean = torch.tensor(self.mean, device=pixels.device).view(1, -1, 1, 1)
-        std = torch.tensor(self.std, device=pixels.device).view(1, -1, 1, 1)
-        return ((pixels.float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
 @dataclass(frozen=True)
@@ -96,7 +61,7 @@ class Classifier:
         self.num_classes: int = _classes(self._last)
 
     def __call__(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """uint8 (N, 3, H, W) to float32 logits (N, K) and pooled features (N, D).
+        """Pixels 0 to 255 (N, 3, H, W) to float32 logits (N, K) and pooled features (N, D).
 
         Features are what the last layer sees; of several last layers, side by side (a distilled model has two).
         Raises UsageError where the model's output is not its last layer's.
@@ -120,6 +85,10 @@ class Classifier:
                 "name the right one in the module's pretrained_cfg = {'classifier': NAME}, and return its output"
             )
         return logits.flatten(1).float(), torch.cat(pooled, 1).float()
+
+    def logits_of(self, images: torch.Tensor) -> torch.Tensor:
+        """RGB images, float32 (N, 3, H, W) in [0, 1] at its input size, to logits (N, K), with gradients."""
+        return self.model(self.preprocessing.normalise(images * 255)).flatten(1).float()
 
     def identity(self) -> dict[str, Any]:
         """What pins this classifier's numbers, for a cache's index."""
@@ -169,70 +138,6 @@ def backbone(spec: ModelSpec) -> tuple[nn.Module, int]:
     parent, _, child = name.rpartition(".")
     setattr(model.get_submodule(parent), child, nn.Flatten())
     return model, layer.weight.shape[1]
-
-
-def preprocessing_of(model: nn.Module, overrides: Mapping[str, Any]) -> Preprocessing:
-    """A model's own preprocessing, with single entries replaced."""
-    from timm.data.config import resolve_data_config
-
-    config = resolve_data_config({}, pretrained_cfg={"input_size": (3, 224, 224), **_config(model)})
-    config["input_size"] = config["input_size"][1:]
-    entries: dict[str, Any] = {entry.name: config[entry.name] for entry in fields(Preprocessing)} | dict(overrides)
-    for key in ("input_size", "mean", "std"):
-        entries[key] = tuple(entries[key])  # from a cache's index they come as lists
-    return Preprocessing(**entries)
-
-
-def parse_preprocessing(settings: list[str]) -> dict[str, Any]:
-    """Turn `mean=0.5,0.5,0.5` and the like into checked entries of a Preprocessing. Raises UsageError."""
-    parsed: dict[str, Any] = {}
-    for setting in settings:
-        key, _, text = setting.partition("=")
-        try:
-            parsed[key] = _PREPROCESSING_VALUES[key](text)
-        except (KeyError, ValueError):
-            raise UsageError(
-                f"--preprocess {setting}: expected input_size=N or N,M; crop_pct=0..1; crop_mode=center, squash or "
-                "border; interpolation=nearest, bilinear, bicubic or lanczos; mean=R,G,B; or std=R,G,B above 0"
-            ) from None
-    return parsed
-
-
-def _size(text: str) -> tuple[int, int]:
-    sides = [int(side) for side in text.split(",")]
-    if len(sides) > 2 or min(sides) < 1:
-        raise ValueError
-    return sides[0], sides[-1]
-
-
-def _fraction(text: str) -> float:
-    if not 0 < float(text) <= 1:
-        raise ValueError
-    return float(text)
-
-
-def _channels(above: float) -> Callable[[str], tuple[float, ...]]:
-    def parsed(text: str) -> tuple[float, ...]:
-        values = tuple(float(value) for value in text.split(","))
-        if len(values) != 3 or not all(above < value < math.inf for value in values):
-            raise ValueError
-        return values
-
-    return parsed
-
-
-def _one_of(*choices: str) -> Callable[[str], str]:
-    return lambda text: choices[choices.index(text)]
-
-
-_PREPROCESSING_VALUES: dict[str, Callable[[str], Any]] = {
-    "input_size": _size,
-    "crop_pct": _fraction,
-    "crop_mode": _one_of("center", "squash", "border"),
-    "interpolation": _one_of("nearest", "bilinear", "bicubic", "lanczos"),
-    "mean": _channels(above=-math.inf),
-    "std": _channels(above=0),
-}
 
 
 def _build(spec: ModelSpec, pretrained: bool = False) -> nn.Module:
@@ -376,14 +281,9 @@ def _answers(url: str) -> bool:
     return answered.is_set()
 
 
-def _config(model: nn.Module) -> dict[str, Any]:
-    """What timm's models, and others that follow them, say about themselves."""
-    return getattr(model, "pretrained_cfg", None) or {}
-
-
 def _last_layers(model: nn.Module, name: str) -> dict[str, LastLayer]:
     """The layers that turn features into logits, by name: those in the model's configuration, else its last linear."""
-    named = _config(model).get("classifier") or ()
+    named = model_config(model).get("classifier") or ()
     modules = dict(model.named_modules())
     heads = {n: modules.get(n) for n in ([named] if isinstance(named, str) else named)}
     found = {n: head for n, head in heads.items() if isinstance(head, LastLayer)}

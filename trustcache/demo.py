@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from trustcache.cache.publish import publish
 from trustcache.cifar_resnet import CifarResNet
-from trustcache.classifiers import Classifier, ModelSpec, load_classifier, preprocessing_of
+from trustcache.classifiers import Classifier, ModelSpec, load_classifier
 from trustcache.evaluate import evaluate
 from trustcache.extract import ExtractSettings, extract
 from trustcache.finetune import Machine
@@ -18,6 +18,7 @@ from trustcache.images import open_dataset
 from trustcache.losses import LOSSES
 from trustcache.manifest import find_manifests
 from trustcache.oracles import default_optimiser
+from trustcache.preprocessing import preprocessing_of
 from trustcache.progress import Progress, silent
 from trustcache.train import TrainSettings, loss_grid, plan, train
 from trustcache.workspace import Workspace

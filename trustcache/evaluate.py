@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from trustcache.batches import Viewer, choose_device, shard_batches
 from trustcache.cache import CacheView, open_cache
 from trustcache.cache.index import Index
-from trustcache.finetune import Machine, load_oracle, score_images
+from trustcache.classifiers import Classifier, load_classifier
+from trustcache.errors import TrustcacheError
+from trustcache.finetune import Machine, in_batches, load_oracle, score_images
 from trustcache.heads import score_heads
 from trustcache.origins import original_dataset, original_model
 from trustcache.progress import Progress, silent
 from trustcache.runs import Run
 from trustcache.train import frozen_head
+from trustcache.variants.variation import Batch
 from trustcache.workspace import Workspace
+
+# Fine-tuned oracles that look at the same decoded images.
+ORACLES_A_PASS = 8
+# How far logits may lie from the stored ones, as a share of a sample's largest: rounding to float16 takes 0.0005.
+LOGITS_APART = 0.01
 
 
 def unscored(workspace: Workspace, runs: Sequence[Run]) -> list[tuple[Index, list[Run]]]:
@@ -59,6 +69,47 @@ def _score_fine_tuned(
     runs: list[Run], index: Index, cache: CacheView, data_root: Path, machine: Machine, progress: Progress
 ) -> None:
     spec, dataset = original_model(index), original_dataset(index, data_root)
-    for run in runs:
-        z = score_images(load_oracle(spec, run), dataset, cache.sample_indices, machine, progress=progress)
-        run.save_scores(index, z)
+    for start in range(0, len(runs), ORACLES_A_PASS):
+        some = runs[start : start + ORACLES_A_PASS]
+        oracles = [load_oracle(spec, run) for run in some]
+        viewer = Viewer(oracles[0].preprocessing, choose_device(machine.device), machine.workers)
+        batches = in_batches(cache.sample_indices)
+        if dataset.variation and dataset.variation.needs_classifier:
+            judged = load_classifier(spec)
+            judged.model.to(viewer.device)
+            viewer = replace(viewer, judged=judged, witness=_SameImages(judged, cache))
+            batches = _batches_of_extraction(index, cache)
+        z = score_images(oracles, dataset, batches, viewer, progress)
+        for run, column in zip(some, z.T, strict=True):
+            run.save_scores(index, column)
+
+
+def _batches_of_extraction(index: Index, cache: CacheView) -> list[np.ndarray]:
+    """The batches that the classifier saw: the last digits of an attack depend on what is attacked together."""
+    batches = shard_batches(index.ranges(), index.meaning["data"]["batch_size"])
+    read = [batch[np.isin(batch, cache.sample_indices)] for batch in batches]
+    return [batch for batch in read if len(batch)]
+
+
+class _SameImages:
+    """Holds adversarial images, made again for an oracle, to the logits that the classifier gave to the first ones.
+
+    The images are not stored. They follow from the classifier, the settings and the seeds, and this shows that they
+    did: a classifier that an attack moved elsewhere would say something else.
+    """
+
+    def __init__(self, judged: Classifier, cache: CacheView) -> None:
+        self.judged, self.cache, self.done = judged, cache, 0
+
+    def __call__(self, batch: Batch) -> None:
+        rows = self.cache[self.done : self.done + len(batch.indices)]
+        self.done += len(batch.indices)
+        logits = self.judged(batch.pixels)[0].cpu().numpy()
+        stored = rows.logits.astype(np.float32)
+        apart = np.abs(logits - stored).max(axis=1) > LOGITS_APART * np.abs(stored).max(axis=1)
+        if apart.any():
+            raise TrustcacheError(
+                f"{self.cache.index.folder}: {apart.sum()} of {len(apart)} adversarial images come out otherwise than "
+                "at their extraction, as happens on another device or with another torch; remove that folder and "
+                "extract them again here"
+            )

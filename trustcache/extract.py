@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 import torch
 from PIL import __version__ as pillow_version
-from torch.utils.data import DataLoader
-from torch.utils.data import Dataset as TorchDataset
 
 import trustcache
+from trustcache.batches import (
+    WORKER_DIED,
+    Viewer,
+    choose_device,
+    first_line,
+    machine_at_its_limits,
+    shard_batches,
+    viewed_batches,
+)
 from trustcache.cache.index import Index, create_or_continue
 from trustcache.cache.publish import file_sha256
 from trustcache.cache.view import CacheView, open_cache
 from trustcache.classifiers import Classifier
 from trustcache.errors import TrustcacheError, UsageError
-from trustcache.images import BadImage, Dataset
+from trustcache.images import Dataset, open_dataset, require_files
+from trustcache.manifest import Manifest
 from trustcache.progress import Advance, Progress, silent
+from trustcache.workspace import Workspace
 
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -62,122 +67,70 @@ def extract(
     where the cache there means something else, TrustcacheError for bad images and non-finite logits; everything
     published before that stays, and the same call goes on from there.
     """
-    check_classes(classifier, label, dataset)
+    _check_classes(classifier, label, dataset.manifest.name, dataset.classes)
     device = choose_device(settings.device)
 
-    def images(start: int, stop: int) -> str:
-        return Dataset(dataset.manifest, dataset.samples.keep(start, stop)).fingerprint()
-
-    index = create_or_continue(_index(classifier, label, dataset, data_root, folder, settings), images)
+    index = create_or_continue(_index(classifier, label, dataset, data_root, folder, settings), dataset.fingerprint)
     missing = index.faults(progress)
     if settings.on_bad_image == "error":
         _refuse_gaps(index, missing)
     ranges = [index.ranges()[number] for number in missing]
     total = sum(stop - start for start, stop in ranges)
-    with _machine_at_its_limits(), progress(f"{label} on {dataset.manifest.name}", total) as advance:
+    with machine_at_its_limits(), progress(f"{label} on {dataset.manifest.name}", total) as advance:
         classifier.model.to(device)
         answers = _answers(classifier, dataset, ranges, settings, device, advance)
         for number, (start, stop) in zip(missing, ranges, strict=True):
             columns, skipped = _shard(answers, stop)
-            index.add(number, columns, skipped, images(start, stop))
+            index.add(number, columns, skipped, dataset.fingerprint(start, stop))
     return open_cache(folder)
 
 
-def check_classes(classifier: Classifier, label: str, dataset: Dataset) -> None:
-    """Raise UsageError where a classifier and a data set differ in their number of classes."""
-    if len(dataset.classes) != classifier.num_classes:
+def extract_each(
+    classifier: Classifier,
+    label: str,
+    manifests: Sequence[Manifest],
+    data_root: Path,
+    workspace: Workspace,
+    settings: ExtractSettings,
+    progress: Progress = silent,
+) -> Iterator[tuple[Manifest, CacheView | TrustcacheError]]:
+    """Extract one data set after the other, and give each one's cache or the error that kept it from being made."""
+    for manifest in manifests:
+        try:
+            dataset = open_dataset(manifest, data_root)
+            folder = workspace.cache_folder(label, manifest.name)
+            yield manifest, extract(classifier, label, dataset, data_root, folder, settings, progress)
+        except TrustcacheError as error:
+            yield manifest, error
+
+
+def accuracy_within_subset(cache: CacheView) -> float | None:
+    """The share of right answers where only the classes that occur may be answered, None where all of them occur.
+
+    The usual figure for ImageNet-A and -R, whose images are of 200 of the 1000 classes.
+    """
+    manifest = cache.index.manifest()
+    if not manifest.subset or not manifest.classes:
+        return None
+    members = np.array([manifest.classes.index(name) for name in manifest.subset])
+    right = sum(int((members[c.logits[:, members].argmax(axis=1)] == c.labels).sum()) for c in cache.chunks())
+    return right / len(cache)
+
+
+def require_ready(classifier: Classifier, label: str, manifests: Sequence[Manifest], data_root: Path) -> None:
+    """Raise UsageError for the first data set that cannot be extracted, before hours of work on those before it."""
+    for manifest in manifests:
+        require_files(manifest, data_root)
+        classes = manifest.classes or open_dataset(manifest, data_root).classes
+        _check_classes(classifier, label, manifest.name, classes)
+
+
+def _check_classes(classifier: Classifier, label: str, data: str, classes: Sequence[str]) -> None:
+    if len(classes) != classifier.num_classes:
         raise UsageError(
-            f"{dataset.manifest.name}: {len(dataset.classes)} classes, but {label} tells {classifier.num_classes} "
-            "apart; name the classifier's classes in its own order as 'classes' in a manifest, or use another "
-            "classifier"
+            f"{data}: {len(classes)} classes, but {label} tells {classifier.num_classes} apart; name the classifier's "
+            "classes in its own order as 'classes' in a manifest, or use another classifier"
         )
-
-
-def choose_device(name: str) -> torch.device:
-    """`auto` is the GPU where there is one. Raises UsageError for a device that is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"--device {name}: not available here ({_first_line(error)})") from None
-
-
-def image_batches(
-    dataset: Dataset, transform: Any, batches: list[np.ndarray], workers: int
-) -> Iterator[tuple[np.ndarray, torch.Tensor, dict[int, str]]]:
-    """Decode images batch by batch: sample indices (B,), uint8 pixels (B, 3, H, W), and the unreadable ones' reasons.
-
-    Rows of unreadable images are left out of the first two; a batch of nothing else has zero rows. Raises
-    TrustcacheError where a decoding process dies.
-    """
-    loader = DataLoader(
-        _Decoded(dataset, transform),
-        batch_sampler=[batch.tolist() for batch in batches],
-        num_workers=min(workers, len(batches)),
-        collate_fn=_collate,
-        worker_init_fn=_hold_tongue,
-        generator=torch.Generator(),  # drawing its seed from the global one would shift a training's dropout
-        pin_memory=torch.cuda.is_available(),
-    )
-    with _machine_at_its_limits():
-        try:
-            yield from loader
-        except (ConnectionError, EOFError) as error:
-            # What a decoding process sent last dies with it, sometimes a moment before torch hears of its death.
-            time.sleep(1)
-            raise RuntimeError(f"{_WORKER_DIED} unknown): {error}") from error
-
-
-def _hold_tongue(worker: int) -> None:
-    """Keep a decoding process from printing tracebacks: its errors travel to the main process by themselves.
-
-    What is left is the complaint of a thread that hands over memory while the main process is being stopped.
-    """
-    sys.excepthook = lambda *error: None
-
-
-class _Decoded(TorchDataset):
-    def __init__(self, dataset: Dataset, transform: Any) -> None:
-        self.dataset, self.transform = dataset, transform
-
-    def __getitem__(self, index: int) -> tuple[int, torch.Tensor | str]:
-        try:
-            return index, self.transform(self.dataset.read(index))
-        except BadImage as error:
-            return index, str(error)
-
-
-def _collate(samples: list[tuple[int, torch.Tensor | str]]) -> tuple[np.ndarray, torch.Tensor, dict[int, str]]:
-    good = [(i, x) for i, x in samples if isinstance(x, torch.Tensor)]
-    bad = {i: x for i, x in samples if isinstance(x, str)}
-    pixels = torch.stack([x for _, x in good]) if good else torch.empty(0, dtype=torch.uint8)
-    return np.array([i for i, _ in good], dtype=np.int64), pixels, bad
-
-
-_WORKER_DIED = "DataLoader worker (pid"
-
-
-@contextmanager
-def _machine_at_its_limits() -> Iterator[None]:
-    """Say in words that a decoding process died (raised wherever the main process happens to be) or the GPU is full."""
-    try:
-        yield
-    except torch.cuda.OutOfMemoryError as error:
-        raise TrustcacheError(
-            f"the GPU's memory is full ({_first_line(error)}); use a smaller --batch-size, or another --device"
-        ) from error
-    except RuntimeError as error:
-        if not str(error).startswith(_WORKER_DIED):
-            raise
-        raise TrustcacheError(
-            f"a decoding process died ({_first_line(error)}); often memory or shared memory ran out: run the same "
-            "command again with fewer --workers (0 decodes in the main process)"
-        ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 @dataclass(frozen=True)
@@ -198,36 +151,34 @@ def _answers(
     advance: Advance,
 ) -> Iterator[_Answer]:
     """Answers in order, in batches that never reach from one range into another."""
-    size = settings.batch_size
-    batches = [np.arange(i, min(i + size, stop)) for start, stop in ranges for i in range(start, stop, size)]
-    decoded = image_batches(dataset, classifier.preprocessing.transform(), batches, settings.workers)
-    for batch, (indices, pixels, bad) in zip(batches, decoded, strict=True):
-        if bad and settings.on_bad_image == "error":
-            raise TrustcacheError(next(iter(bad.values())))
-        if not len(indices):  # asked about black, for a column of no rows has a width too
-            pixels = torch.zeros(1, 3, *classifier.preprocessing.input_size, dtype=torch.uint8)
-        logits, features = _forward(classifier, pixels, settings.precision, device)
-        columns = _columns(dataset, indices, logits[: len(indices)], features[: len(indices)], settings.store)
-        yield _Answer(columns, {dataset.ids[i]: reason for i, reason in bad.items()}, int(batch[-1]))
-        advance(len(batch))
+    batches = shard_batches(ranges, settings.batch_size)
+    viewer = Viewer(classifier.preprocessing, device, settings.workers, judged=classifier)
+    for asked, batch in zip(batches, viewed_batches(dataset, viewer, batches), strict=True):
+        if batch.bad and settings.on_bad_image == "error":
+            raise TrustcacheError(next(iter(batch.bad.values())))
+        rows, pixels = len(batch.indices), batch.pixels
+        if not rows:  # asked about black, for a column of no rows has a width too
+            pixels = torch.zeros(1, 3, *classifier.preprocessing.input_size, dtype=torch.uint8, device=device)
+        logits, features = _forward(classifier, pixels, settings.precision)
+        columns = _columns(dataset, batch.indices, logits[:rows], features[:rows], settings.store)
+        yield _Answer(columns, {dataset.ids[i]: reason for i, reason in batch.bad.items()}, int(asked[-1]))
+        advance(len(asked))
 
 
-def _forward(
-    classifier: Classifier, pixels: torch.Tensor, precision: str, device: torch.device
-) -> tuple[np.ndarray, np.ndarray]:
+def _forward(classifier: Classifier, pixels: torch.Tensor, precision: str) -> tuple[np.ndarray, np.ndarray]:
     dtype = PRECISIONS[precision]
     try:
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            logits, features = classifier(pixels.to(device, non_blocking=True))
+        with torch.autocast(pixels.device.type, dtype, enabled=dtype != torch.float32):
+            logits, features = classifier(pixels)
         return logits.cpu().numpy(), features.cpu().numpy()
     except (TrustcacheError, torch.cuda.OutOfMemoryError):
         raise
     except Exception as error:  # a user's own model may raise anything
-        if str(error).startswith(_WORKER_DIED):
+        if str(error).startswith(WORKER_DIED):
             raise
         raise TrustcacheError(
             f"{classifier.spec.name}: fails on images of {pixels.shape[-2]} x {pixels.shape[-1]} pixels "
-            f"({type(error).__name__}: {_first_line(error)}); check --preprocess input_size, or the model"
+            f"({type(error).__name__}: {first_line(error)}); check --preprocess input_size, or the model"
         ) from error
 
 
@@ -305,6 +256,9 @@ def _index(
             "fingerprint": dataset.fingerprint(),
             "samples": len(dataset),
             "variant": manifest.record()["variant"],
+            "crops": manifest.shows_crops,
+            # The last digits of an attack's images depend on which of them are made together.
+            "batch_size": settings.batch_size if dataset.variation and dataset.variation.needs_classifier else None,
         },
         "precision": settings.precision,
         "store": settings.store,

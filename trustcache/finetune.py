@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,19 +13,21 @@ from typing import Any
 import numpy as np
 import torch
 
+from trustcache.batches import Viewer, choose_device, viewed_batches
 from trustcache.cache import CacheView
 from trustcache.cache.publish import publish
-from trustcache.classifiers import ModelSpec, Preprocessing
+from trustcache.classifiers import ModelSpec
 from trustcache.errors import TrustcacheError
-from trustcache.extract import choose_device, image_batches
 from trustcache.images import Dataset
 from trustcache.losses import LOSSES
 from trustcache.metrics import trust_metrics
 from trustcache.oracles import Oracle, validation_rows
 from trustcache.progress import Progress, silent
 from trustcache.runs import Run
+from trustcache.variants.variation import Batch
 
 CHECKPOINT = "checkpoint.pt"
+SCORING_BATCH = 128
 
 
 @dataclass(frozen=True)
@@ -45,22 +47,25 @@ def load_oracle(spec: ModelSpec, run: Run) -> Oracle:
 
 
 def score_images(
-    oracle: Oracle,
+    oracles: Sequence[Oracle],
     dataset: Dataset,
-    indices: np.ndarray,
-    machine: Machine,
-    batch_size: int = 128,
+    batches: Sequence[np.ndarray],
+    viewer: Viewer,
     progress: Progress = silent,
 ) -> np.ndarray:
-    """z, float64 (N,), of the data set's samples at `indices`. Raises TrustcacheError for an unreadable image."""
-    device = choose_device(machine.device)
-    oracle.to(device).eval()
-    batches = [indices[i : i + batch_size] for i in range(0, len(indices), batch_size)]
+    """z, float64 (N, len(oracles)), of the samples in batches of numbers (B,), in their order.
+
+    The oracles share the viewer's preprocessing. Raises TrustcacheError for an unreadable image.
+    """
+    for oracle in oracles:
+        oracle.to(viewer.device).eval()
     parts = []
-    with progress(f"scoring {dataset.manifest.name}", len(indices)) as advance, torch.inference_mode():
-        for pixels in _pixels(dataset, oracle.preprocessing, batches, machine, device):
-            parts.append(oracle(oracle.preprocessing.normalise(pixels)).double().cpu().numpy())
-            advance(len(pixels))
+    with progress(f"scoring {dataset.manifest.name}", sum(map(len, batches))) as advance:
+        for batch in _readable(viewed_batches(dataset, viewer, batches)):
+            with torch.inference_mode():
+                x = viewer.preprocessing.normalise(batch.pixels)
+                parts.append(torch.stack([oracle(x) for oracle in oracles], 1).double().cpu().numpy())
+            advance(len(x))
     return np.concatenate(parts)
 
 
@@ -91,6 +96,7 @@ class _Training:
         self.device = choose_device(machine.device)
         torch.manual_seed(config.seed)  # dropout
         self.oracle = Oracle(spec, config.signed_distance, config.seed).to(self.device)
+        self.viewer = Viewer(self.oracle.preprocessing, self.device, machine.workers)
         held_out = validation_rows(len(cache), config.val_fraction, config.seed)
         self.validation = np.flatnonzero(held_out)
         rows = np.flatnonzero(~held_out)
@@ -112,11 +118,9 @@ class _Training:
         saved = time.monotonic()
         left = self.batches[self.step :]
         self.oracle.train()
-        pixel_batches = _pixels(
-            self.dataset, self.oracle.preprocessing, [self.indices[b] for b in left], self.machine, self.device
-        )
-        for rows, pixels in zip(left, pixel_batches, strict=True):
-            self._step(pixels, self.targets[rows].to(self.device))
+        seen = _readable(viewed_batches(self.dataset, self.viewer, [self.indices[b] for b in left]))
+        for rows, batch in zip(left, seen, strict=True):
+            self._step(batch.pixels, self.targets[rows].to(self.device))
             self.step += 1
             if self.step % self.steps_per_epoch == 0:
                 self._end_epoch()
@@ -141,9 +145,9 @@ class _Training:
     def _end_epoch(self) -> None:
         entry: dict[str, Any] = {"epoch": self.step // self.steps_per_epoch, "loss": float(np.mean(self.losses))}
         if len(self.validation):
-            indices = self.indices[self.validation]
-            z = score_images(self.oracle, self.dataset, indices, self.machine)
-            entry["validation"] = validation_entry(z, self.correct[self.validation])
+            batches = in_batches(self.indices[self.validation])
+            z = score_images([self.oracle], self.dataset, batches, self.viewer)
+            entry["validation"] = validation_entry(z[:, 0], self.correct[self.validation])
             self.oracle.train()
         self.log.append(entry)
         self.losses = []
@@ -198,15 +202,13 @@ def _batches(rows: np.ndarray, size: int, epochs: int, seed: int) -> list[np.nda
     return batches
 
 
-def _pixels(
-    dataset: Dataset,
-    preprocessing: Preprocessing,
-    batches: list[np.ndarray],
-    machine: Machine,
-    device: torch.device,
-) -> Iterator[torch.Tensor]:
-    """Batches of sample indices as uint8 pixels on the device."""
-    for _, pixels, bad in image_batches(dataset, preprocessing.transform(), batches, machine.workers):
-        if bad:
-            raise TrustcacheError(next(iter(bad.values())))
-        yield pixels.to(device, non_blocking=True)
+def in_batches(indices: np.ndarray) -> list[np.ndarray]:
+    """Sample numbers (N,) in batches of a size that suits scoring."""
+    return [indices[i : i + SCORING_BATCH] for i in range(0, len(indices), SCORING_BATCH)]
+
+
+def _readable(batches: Iterator[Batch]) -> Iterator[Batch]:
+    for batch in batches:
+        if batch.bad:
+            raise TrustcacheError(next(iter(batch.bad.values())))
+        yield batch

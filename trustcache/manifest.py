@@ -8,24 +8,34 @@ import importlib.util
 import itertools
 import re
 import tomllib
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from trustcache.errors import UsageError
+from trustcache.toml_tables import TableReader
 
 ROLES = ("train", "test")
-# What each layout needs beside `layout`; images.py reads them.
+# What each layout needs beside `layout`, and what it may have; layouts/ reads them.
 LAYOUTS: dict[str, tuple[str, ...]] = {
     "folders": ("path",),
+    "numbered-folders": ("path",),
+    "imagenet-flat": ("path", "devkit"),
+    "webdataset": ("path",),
     "cifar-python": ("path", "members"),
     "cifar-binary": ("path", "members"),
+    "cifar-c": ("images", "labels", "part"),
     "idx": ("images", "labels"),
     "digits": (),
 }
-VARIANT_KINDS = ("corruption",)
+# What each kind of variant needs, and what it may have beside `seed`; variants/ makes them.
+VARIANTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "corruption": (("name", "severity"), ("textures", "crop")),
+    "fourier": ((), ("styles", "crop")),
+    "adain": (("vgg", "decoder", "styles"), ("settings", "crop")),
+    "attack": (("name",), ("settings",)),
+}
 # Class lists that a manifest may name instead of writing them out; timm carries the files.
 CLASS_LISTS = {
     "imagenet-1k": "imagenet_synsets.txt",
@@ -36,30 +46,53 @@ CLASS_LISTS = {
 
 @dataclass(frozen=True)
 class Files:
-    """One place a data set's files may lie, relative to the data root."""
+    """One place a data set's files may lie, relative to the data root.
+
+    A `path` that goes through a tar file (`imagenet-c/blur.tar/fog/5`) is read from it, and one with `*` from all
+    tar files that fit. `part` is which of CIFAR-10-C's five stacked severities.
+    """
 
     layout: str
     path: str = ""
     members: tuple[str, ...] = ()
     images: str = ""
     labels: str = ""
+    devkit: str = ""
+    part: int | None = None
 
     def describe(self, root: Path) -> str:
         """Say where the files are looked for, as a path a user can check."""
         if self.layout == "digits":
             return "inside scikit-learn"
-        shown = {"folders": "/<class>/*.jpg", "idx": ""}.get(self.layout, f"/{{{','.join(self.members)}}}")
-        return f"{root / (self.path or self.images)}{shown}"
+        inside = {
+            "folders": "/<class>/*.jpg",
+            "numbered-folders": "/<number>/*.jpg",
+            "imagenet-flat": "/ILSVRC2012_val_*.JPEG",
+            "webdataset": "/<key>.jpg and .cls",
+        }
+        members = f"/{{{','.join(self.members)}}}" if self.members else ""
+        return f"{root / (self.path or self.images)}{inside.get(self.layout, members)}"
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A transformation of every image of a data set, made on the fly."""
+    """A transformation of every image of a data set, made on the fly.
+
+    Which entries count depends on the kind (`VARIANTS`). `crop`: images are first resized and cropped to so many
+    pixels a side, as ImageNet-C's are; the classifier then sees the whole of each. `textures` (frost's), `styles`,
+    `vgg` and `decoder` are paths relative to the data root. `settings` replace an attack's own, or AdaIN's `alpha`.
+    """
 
     kind: str
-    name: str
-    severity: int
+    name: str = ""
+    severity: int | None = None
     seed: int = 0
+    crop: int | None = None
+    textures: str = ""
+    styles: str = ""
+    vgg: str = ""
+    decoder: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -67,8 +100,10 @@ class Manifest:
     """One data set.
 
     `files` are tried in order, the first that exists is used. `classes` are the class names (for folders: the
-    folder names) in label order; without them the sorted folder names count. `rows` keeps the samples from its
+    folder names) in label order; without them the sorted folder names count. `subset` are the classes that occur,
+    where they are few by design. `cropped`: the images are centre crops already. `rows` keeps the samples from its
     first up to (not including) its second entry. `count` is how many images the whole data set is known to have.
+    `stands_in_for` names the data set whose place this one takes where that is not there.
     """
 
     name: str
@@ -76,11 +111,19 @@ class Manifest:
     files: tuple[Files, ...]
     title: str = ""
     classes: tuple[str, ...] | None = None
+    subset: tuple[str, ...] | None = None
+    cropped: bool = False
     count: int | None = None
     rows: tuple[int, int] | None = None
     variant: Variant | None = None
+    stands_in_for: str = ""
     source: str = ""
     path: str = field(default="", compare=False)
+
+    @property
+    def shows_crops(self) -> bool:
+        """Whether its images are centre crops, so that a classifier is to see the whole of each."""
+        return self.cropped or bool(self.variant and self.variant.crop)
 
     def record(self) -> dict[str, Any]:
         """The manifest as plain data, for an index; `from_record` is the way back."""
@@ -95,9 +138,11 @@ def from_record(record: dict[str, Any]) -> Manifest:
 
 
 def folder_manifest(folder: Path, role: str = "test") -> Manifest:
-    """Describe a folder of class folders that has no manifest; it is named after the folder."""
+    """Describe a folder or tar file of class folders that has no manifest; it is named after the folder or file."""
     full = folder.resolve()
-    return Manifest(full.name, role, (Files("folders", path=str(full)),), title=f"images in {full}")
+    return Manifest(
+        full.name.removesuffix(".tar"), role, (Files("folders", path=str(full)),), title=f"images in {full}"
+    )
 
 
 def load_manifests(path: Path) -> list[Manifest]:
@@ -114,12 +159,13 @@ def load_manifests(path: Path) -> list[Manifest]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not valid TOML: {error}") from None
     family = table.pop("family", None)
+    inherited = _inherited(table.pop("variant_of", None), path)
     if family is None:
-        return [_parse(table, str(path))]
+        return [_parse(inherited | table, str(path))]
     if not family or not isinstance(family, dict) or not all(isinstance(v, list) and v for v in family.values()):
         raise UsageError(f"{path}: 'family' must be a table of lists, as in corruption = ['fog', 'snow']")
     members = (dict(zip(family, values, strict=True)) for values in itertools.product(*family.values()))
-    manifests = [_parse(_fill(table, member, path), str(path)) for member in members]
+    manifests = [_parse(inherited | _fill(table, member, path), str(path)) for member in members]
     if len({m.name for m in manifests}) < len(manifests):
         keys = "/".join(f"{{{key}}}" for key in family)
         raise UsageError(f"{path}: 'name' is the same for several of the family; tell them apart, as in name/{keys}")
@@ -133,7 +179,7 @@ def packaged_manifests() -> list[Manifest]:
 
 
 def find_manifests(request: str, role: str = "test") -> list[Manifest]:
-    """Resolve what a user typed: a manifest's file, a folder of class folders, a known name, family or pattern.
+    """Resolve what a user typed: a manifest's file, a folder or tar file, a known name, family or pattern.
 
     `digits-test` is one data set, `cifar10-c` all of a family, `cifar10-c/*/5` a part of it. `role` is what a
     bare folder is used for. Raises UsageError with the known names where nothing fits.
@@ -146,11 +192,12 @@ def find_manifests(request: str, role: str = "test") -> list[Manifest]:
     found = found or [m for m in known if m.name.startswith(request + "/")]
     if found:
         return found
-    if path.is_dir():
+    if path.is_dir() or (path.suffix == ".tar" and path.is_file()):
         return [folder_manifest(path, role)]
     names = sorted({m.name.split("/")[0] for m in known})
     raise UsageError(
-        f"--data {request}: no data set of that name, no such folder, and no .toml file; known: {', '.join(names)}"
+        f"--data {request}: no data set of that name, no such folder or .tar file, and no .toml file; "
+        f"known: {', '.join(names)}"
     )
 
 
@@ -158,6 +205,22 @@ def _manifest_folder() -> Path:
     packaged = Path(str(resources.files("trustcache"))) / "data_manifests"
     # An editable install or a checkout keeps them beside the package.
     return packaged if packaged.is_dir() else packaged.parent.parent / "data_manifests"
+
+
+def _inherited(name: Any, path: Path) -> dict[str, Any]:
+    """What a manifest takes over from the data set it is a variant of, where it does not say otherwise."""
+    if name is None:
+        return {}
+    if not isinstance(name, str):
+        raise UsageError(f"{path}: 'variant_of' must be text, not {name!r}")
+    file = path.parent / name if name.endswith(".toml") else _manifest_folder() / f"{name.split('/')[0]}.toml"
+    if not file.is_file():
+        raise UsageError(f"{path}: 'variant_of' names '{name}', which is no known data set and no .toml file beside it")
+    base = next((m for m in load_manifests(file) if name in (m.name, file.name, str(file))), None)
+    if base is None or base.variant:
+        raise UsageError(f"{path}: 'variant_of' must name one data set that is no variant itself, not '{name}'")
+    kept = base.record()
+    return {key: kept[key] for key in ("role", "files", "classes", "subset", "count", "rows", "source")}
 
 
 def _fill(value: Any, member: dict[str, Any], path: Path) -> Any:
@@ -180,22 +243,18 @@ def _fill(value: Any, member: dict[str, Any], path: Path) -> Any:
 
 
 def _parse(table: dict[str, Any], where: str) -> Manifest:
-    reader = _Reader(table, where)
+    reader = TableReader(table, where)
     name = reader.text("name", required=True)
     if not {"", ".", ".."}.isdisjoint(name.split("/")):
         raise UsageError(f"{where}: 'name' must be a plain name such as birds-test or birds-c/fog/3, not '{name}'")
     role = reader.choice("role", ROLES)
-    files = tuple(_files(_Reader(t, f"{where}: files[{i}]")) for i, t in enumerate(reader.tables("files")))
+    files = tuple(_files(TableReader(t, f"{where}: files[{i}]")) for i, t in enumerate(reader.tables("files")))
     rows = reader.numbers("rows")
     if rows is not None and (len(rows) != 2 or not 0 <= rows[0] < rows[1]):
         raise UsageError(f"{where}: 'rows' must be [first, past-the-last], not {list(rows)}")
-    if isinstance(table.get("classes"), str):
-        classes = _class_list(reader.choice("classes", tuple(CLASS_LISTS)))
-    else:
-        classes = reader.texts("classes")
-    if len(set(classes)) != len(classes):
-        twice = next(c for i, c in enumerate(classes) if c in classes[:i])
-        raise UsageError(f"{where}: 'classes' names '{twice}' twice; each class needs a name of its own")
+    classes, subset = _classes(reader, table, "classes"), _classes(reader, table, "subset")
+    if strangers := sorted(set(subset).difference(classes)):
+        raise UsageError(f"{where}: 'subset' names '{strangers[0]}', which is none of 'classes'")
     count = reader.number("count")
     if count is not None and count < 1:
         raise UsageError(f"{where}: 'count' must be the number of images, or be left out, not {count}")
@@ -205,14 +264,28 @@ def _parse(table: dict[str, Any], where: str) -> Manifest:
         files=files,
         title=reader.text("title") or name,
         classes=classes or None,
+        subset=subset or None,
+        cropped=reader.flag("cropped"),
         count=count,
         rows=(rows[0], rows[1]) if rows else None,
-        variant=None if (v := reader.table("variant")) is None else _variant(_Reader(v, f"{where}: variant")),
+        variant=None if (v := reader.table("variant")) is None else _variant(TableReader(v, f"{where}: variant"), role),
+        stands_in_for=reader.text("stands_in_for"),
         source=reader.text("source"),
         path=where,
     )
     reader.finish()
     return manifest
+
+
+def _classes(reader: TableReader, table: dict[str, Any], key: str) -> tuple[str, ...]:
+    """A list of classes, written out or by the name of a known one."""
+    if isinstance(table.get(key), str):
+        return _class_list(reader.choice(key, tuple(CLASS_LISTS)))
+    classes = reader.texts(key)
+    if len(set(classes)) != len(classes):
+        twice = next(c for i, c in enumerate(classes) if c in classes[:i])
+        raise UsageError(f"{reader.where}: '{key}' names '{twice}' twice; each class needs a name of its own")
+    return classes
 
 
 @functools.cache
@@ -224,7 +297,7 @@ def _class_list(name: str) -> tuple[str, ...]:
     return tuple(file.read_text(encoding="utf-8").split())
 
 
-def _files(reader: _Reader) -> Files:
+def _files(reader: TableReader) -> Files:
     layout = reader.choice("layout", tuple(LAYOUTS))
     needed = LAYOUTS[layout]
     files = Files(
@@ -233,82 +306,52 @@ def _files(reader: _Reader) -> Files:
         members=reader.texts("members", required="members" in needed),
         images=reader.text("images", required="images" in needed),
         labels=reader.text("labels", required="labels" in needed),
+        devkit=reader.text("devkit", required="devkit" in needed),
+        part=reader.number("part"),
     )
-    for key in ("path", "members", "images", "labels"):
-        if key not in needed and getattr(files, key):
-            raise UsageError(f"{reader.where}: '{key}' means nothing to layout '{layout}'; take it out")
+    if layout == "cifar-c":
+        _refuse_severity(reader, "part", files.part)
+    _refuse_strangers(reader, files, f"layout '{layout}'", ("layout", *needed))
     reader.finish()
     return files
 
 
-def _variant(reader: _Reader) -> Variant:
-    kind = reader.choice("kind", VARIANT_KINDS)
-    name, severity = reader.text("name", required=True), reader.number("severity")
-    if severity is None or not 1 <= severity <= 5:
-        raise UsageError(f"{reader.where}: 'severity' must be a whole number from 1 to 5, not {severity!r}")
-    seed = reader.number("seed") or 0
-    if seed < 0:
-        raise UsageError(f"{reader.where}: 'seed' must be 0 or more, not {seed}")
+def _variant(reader: TableReader, role: str) -> Variant:
+    kind = reader.choice("kind", tuple(VARIANTS))
+    needed, possible = VARIANTS[kind]
+    variant = Variant(
+        kind,
+        name=reader.text("name", required="name" in needed),
+        severity=reader.number("severity"),
+        seed=reader.number("seed") or 0,
+        crop=reader.number("crop"),
+        textures=reader.text("textures"),
+        styles=reader.text("styles", required="styles" in needed),
+        vgg=reader.text("vgg", required="vgg" in needed),
+        decoder=reader.text("decoder", required="decoder" in needed),
+        settings=reader.table("settings") or {},
+    )
+    if "severity" in needed:
+        _refuse_severity(reader, "severity", variant.severity)
+    if variant.seed < 0:
+        raise UsageError(f"{reader.where}: 'seed' must be 0 or more, not {variant.seed}")
+    if variant.crop is not None and variant.crop < 1:
+        raise UsageError(f"{reader.where}: 'crop' must be a number of pixels, not {variant.crop}")
+    if kind == "attack" and role != "test":
+        # Fine-tuning shuffles its images, and an attack's are made in the order of extraction.
+        raise UsageError(f"{reader.where}: an attack is for data of the role 'test', not '{role}'")
+    _refuse_strangers(reader, variant, f"kind '{kind}'", ("kind", "seed", *needed, *possible))
     reader.finish()
-    return Variant(kind, name, severity, seed)
+    return variant
 
 
-class _Reader:
-    """Takes typed keys out of a table, so that each mistake names its place, and leftovers can be refused."""
+def _refuse_severity(reader: TableReader, key: str, value: int | None) -> None:
+    if value is None or not 1 <= value <= 5:
+        raise UsageError(f"{reader.where}: '{key}' must be a whole number from 1 to 5, not {value!r}")
 
-    def __init__(self, table: dict[str, Any], where: str) -> None:
-        self.left = dict(table)
-        self.where = where
-        self.known: list[str] = []
 
-    def _take(self, key: str, kind: type | tuple[type, ...], wanted: str) -> Any:
-        self.known.append(key)
-        value = self.left.pop(key, None)
-        # bool is an int to isinstance, and never what a manifest means by a number.
-        if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
-            raise UsageError(f"{self.where}: '{key}' must be {wanted}, not {value!r}")
-        return value
-
-    def text(self, key: str, required: bool = False) -> str:
-        value = self._take(key, str, "text")
-        if required and not value:
-            raise UsageError(f"{self.where}: '{key}' is missing")
-        return value or ""
-
-    def choice(self, key: str, choices: tuple[str, ...]) -> str:
-        value = self.text(key)
-        if value not in choices:
-            given = f"not '{value}'" if value else "and is missing"
-            raise UsageError(f"{self.where}: '{key}' must be one of {', '.join(choices)}, {given}")
-        return value
-
-    def number(self, key: str) -> int | None:
-        return self._take(key, int, "a whole number")
-
-    def _list(self, key: str, kind: type, wanted: str) -> tuple[Any, ...]:
-        values = self._take(key, (list, tuple), wanted) or ()
-        if not all(isinstance(v, kind) and not isinstance(v, bool) for v in values):
-            raise UsageError(f"{self.where}: '{key}' must be {wanted}, not {values!r}")
-        return tuple(values)
-
-    def texts(self, key: str, required: bool = False) -> tuple[str, ...]:
-        values = self._list(key, str, "a list of texts")
-        if required and not values:
-            raise UsageError(f"{self.where}: '{key}' is missing")
-        return values
-
-    def numbers(self, key: str) -> tuple[int, ...] | None:
-        return self._list(key, int, "a list of whole numbers") or None
-
-    def table(self, key: str) -> dict[str, Any] | None:
-        return self._take(key, dict, "a table")
-
-    def tables(self, key: str) -> Iterator[dict[str, Any]]:
-        values = self._list(key, dict, f"one or more [[{key}]] tables")
-        if not values:
-            raise UsageError(f"{self.where}: '{key}' is missing: say where the images lie in a [[{key}]] table")
-        return iter(values)
-
-    def finish(self) -> None:
-        if unknown := [key for key, value in self.left.items() if value is not None]:
-            raise UsageError(f"{self.where}: unknown key '{unknown[0]}'; known are {', '.join(self.known)}")
+def _refuse_strangers(reader: TableReader, parsed: Files | Variant, what: str, known: tuple[str, ...]) -> None:
+    """Refuse entries that are fine elsewhere, but mean nothing to this layout or kind."""
+    for entry in fields(parsed):
+        if entry.name not in known and getattr(parsed, entry.name) not in (None, "", (), {}):
+            raise UsageError(f"{reader.where}: '{entry.name}' means nothing to {what}; take it out")

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from trustcache.classifiers import ModelSpec, backbone, preprocessing_of
+from trustcache.classifiers import ModelSpec, backbone
+from trustcache.preprocessing import preprocessing_of
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from trustcache.cache.publish import file_sha256
 from trustcache.classifiers import ModelSpec
 from trustcache.errors import UsageError
 from trustcache.images import Dataset, open_dataset
-from trustcache.manifest import from_record
 
 
 def original_dataset(index: Index, data_root: Path) -> Dataset:
@@ -17,7 +16,7 @@ def original_dataset(index: Index, data_root: Path) -> Dataset:
 
     Raises UsageError where it is in neither place, or is no longer what was extracted.
     """
-    manifest = from_record(index.made_from["manifest"])
+    manifest = index.manifest()
     reasons = []
     for root in dict.fromkeys((data_root.resolve(), Path(index.made_from["data_root"]))):
         try:

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from trustcache.batches import choose_device
 from trustcache.cache import CacheView, open_cache
 from trustcache.cache.index import Index
 from trustcache.errors import UsageError
-from trustcache.extract import choose_device
 from trustcache.finetune import Machine, finetune, validation_entry
 from trustcache.heads import HeadTask, LinearHead, score_heads, train_heads
 from trustcache.losses import BALANCEABLE, LOSSES, LossChoice

@@ -18,6 +18,7 @@ from typing import Any
 
 from trustcache.cache.publish import file_sha256, pack, publish, publish_json, sweep
 from trustcache.errors import TrustcacheError, UsageError
+from trustcache.manifest import Manifest, from_record
 from trustcache.progress import Progress, silent
 
 SCHEMA = 1
@@ -81,6 +82,10 @@ class Index:
     def role(self) -> str:
         """`train` or `test`."""
         return self.made_from["manifest"]["role"]
+
+    def manifest(self) -> Manifest:
+        """The data set as its manifest described it."""
+        return from_record(self.made_from["manifest"])
 
     def fingerprint(self) -> str:
         """SHA-256 over the meaning: scores made from one cache are refused beside another."""

@@ -1,0 +1,220 @@
+"""File trees: the files below one place, which may be a folder, a tar file, a tar file of tar files, or several.
+
+ImageNet is published as a tar file of one tar file a class, webdataset's shards are tar files, and both can be read
+where they lie: a tar file only strings its files together, so each is a range of bytes.
+"""
+
+from __future__ import annotations
+
+import functools
+import glob
+import os
+import posixpath
+import tarfile
+from abc import ABC, abstractmethod
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+
+from trustcache.errors import UsageError
+
+SUFFIX = ".tar"
+# How compressed files begin: gzip, xz, bzip2, zstandard. Their middle cannot be read without all that stands before.
+_COMPRESSED = (b"\x1f\x8b", b"\xfd7zXZ", b"BZh", b"\x28\xb5\x2f\xfd")
+
+
+class FileTree(ABC):
+    """Files by their names relative to `root`, which is a path for messages. `/` separates, "" is the root."""
+
+    root: str
+
+    @abstractmethod
+    def entries(self, folder: str = "") -> Iterator[tuple[str, bool]]:
+        """The names directly in a folder, hidden ones left out, each with whether it is a folder. Raises UsageError."""
+
+    @abstractmethod
+    def size(self, name: str) -> int:
+        """A file's length in bytes, -1 where it has gone."""
+
+    @abstractmethod
+    def read(self, name: str) -> bytes:
+        """A file's bytes. Raises OSError."""
+
+    @abstractmethod
+    def below(self, folder: str) -> FileTree:
+        """The tree of one of its folders."""
+
+    def walk(self, folder: str = "") -> Iterator[str]:
+        """The names of all files below a folder, relative to `root`, in no order."""
+        # Plain strings: ImageNet's 1.28 million paths would take pathlib ten times as long.
+        prefix = f"{folder}/" if folder else ""
+        for name, is_folder in self.entries(folder):
+            if is_folder:
+                yield from self.walk(prefix + name)
+            else:
+                yield prefix + name
+
+
+class FolderTree(FileTree):
+    """The files below a folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = str(root)
+
+    def entries(self, folder: str = "") -> Iterator[tuple[str, bool]]:
+        try:
+            with os.scandir(f"{self.root}/{folder}" if folder else self.root) as entries:
+                found = [(e.name, e.is_dir()) for e in entries if not e.name.startswith(".")]
+        except OSError as error:
+            raise UsageError(f"{error.filename}: cannot be listed ({error.strerror}); check its permissions") from None
+        return iter(found)
+
+    def size(self, name: str) -> int:
+        try:
+            return os.stat(f"{self.root}/{name}").st_size
+        except OSError:  # a dangling link: listed, and named as a bad image when it is read
+            return -1
+
+    def read(self, name: str) -> bytes:
+        with open(f"{self.root}/{name}", "rb") as file:
+            return file.read()
+
+    def below(self, folder: str) -> FileTree:
+        return FolderTree(Path(self.root) / folder)
+
+
+class TarTree(FileTree):
+    """The files of one tar file below its folder `inside`; of several, each is a folder named by its stem."""
+
+    def __init__(self, tars: tuple[Path, ...], inside: str = "", several: bool = False) -> None:
+        self._listing = _list_all(tuple((str(tar), *_state(tar)) for tar in tars), several)
+        self._inside, self._several = inside, several
+        shown = str(tars[0]) if len(tars) == 1 else f"{tars[0]} and {len(tars) - 1} more"
+        self.root = f"{shown}/{inside}" if inside else shown
+        if inside not in self._listing.folders:
+            raise UsageError(f"{shown}: holds no folder '{inside}'; fetch it again, or correct the manifest's path")
+
+    def entries(self, folder: str = "") -> Iterator[tuple[str, bool]]:
+        found = self._listing.folders[posixpath.join(self._inside, folder).rstrip("/")]
+        return ((name, member < 0) for name, member in found.items() if not name.startswith("."))
+
+    def size(self, name: str) -> int:
+        return self._listing.sizes[self._member(name)]
+
+    def read(self, name: str) -> bytes:
+        member = self._member(name)
+        path = self._listing.paths[self._listing.tars[member]]
+        # Opened anew each time, which costs microseconds: no position is shared between processes.
+        with open(path, "rb", buffering=0) as file:
+            file.seek(self._listing.offsets[member])
+            data = file.read(self._listing.sizes[member])
+        if len(data) < self._listing.sizes[member]:
+            raise OSError(f"{path} ends before it; fetch the tar file again")
+        return data
+
+    def below(self, folder: str) -> FileTree:
+        inside = posixpath.join(self._inside, folder).rstrip("/")
+        return TarTree(tuple(Path(path) for path in self._listing.paths), inside, self._several)
+
+    def _member(self, name: str) -> int:
+        folder, base = posixpath.split(posixpath.join(self._inside, name))
+        return self._listing.folders[folder][base]
+
+
+class _Listing:
+    """What tar files hold: by folder, each name's member number (-1: a folder); by member, where its bytes lie."""
+
+    def __init__(self, paths: tuple[str, ...]) -> None:
+        self.paths = paths
+        self.folders: dict[str, dict[str, int]] = {"": {}}
+        # Machine numbers: ImageNet has 1.28 million members.
+        self.tars, self.offsets, self.sizes = array("q"), array("q"), array("q")
+
+    def add(self, name: str, tar: int, offset: int, size: int) -> None:
+        folder, base = posixpath.split(name)
+        self._folder(folder)[base] = len(self.sizes)
+        for column, value in ((self.tars, tar), (self.offsets, offset), (self.sizes, size)):
+            column.append(value)
+
+    def link(self, name: str, target: str) -> None:
+        """List a file that another name holds the bytes of; a target that is not there is passed over."""
+        folder, base = posixpath.split(target)
+        member = self.folders.get(folder, {}).get(base, -1)
+        if member >= 0:
+            self.add(name, self.tars[member], self.offsets[member], self.sizes[member])
+
+    def _folder(self, folder: str) -> dict[str, int]:
+        if folder not in self.folders:
+            parent, base = posixpath.split(folder)
+            self._folder(parent).setdefault(base, -1)
+            self.folders[folder] = {}
+        return self.folders[folder]
+
+
+def open_tree(path: Path) -> FileTree:
+    """The files at `path`: a folder, a tar file or a folder in one (`x.tar/a/b`), or with `*` all that fit.
+
+    Raises UsageError where a tar file is compressed, damaged, or lacks the folder. Listing a tar file takes a look at
+    each member's header, once a process.
+    """
+    tars, inside = _tars(path)
+    return TarTree(tars, inside, several="*" in str(path)) if tars else FolderTree(path)
+
+
+def tree_exists(path: Path) -> bool:
+    """Whether there is a folder or tar file at `path`; what a tar file holds is not looked at."""
+    return bool(_tars(path)[0]) or path.is_dir()
+
+
+def _tars(path: Path) -> tuple[tuple[Path, ...], str]:
+    """The tar files that a path goes through, and the folder inside them."""
+    for place in (path, *path.parents):
+        if place.suffix == SUFFIX:
+            inside = "" if place == path else path.relative_to(place).as_posix()
+            if "*" in str(place):
+                return tuple(Path(found) for found in sorted(glob.glob(str(place)))), inside
+            return ((place,) if place.is_file() else ()), inside
+    return (), ""
+
+
+def _state(tar: Path) -> tuple[int, int]:
+    status = tar.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+@functools.lru_cache(maxsize=4)  # the 20 data sets in one of ImageNet-C's archives share a listing
+def _list_all(tars: tuple[tuple[str, int, int], ...], several: bool) -> _Listing:
+    listing = _Listing(tuple(path for path, *_ in tars))
+    for number, path in enumerate(listing.paths):
+        _list_one(listing, number, path, f"{Path(path).stem}/" if several else "")
+    return listing
+
+
+def _list_one(listing: _Listing, number: int, path: str, prefix: str) -> None:
+    try:
+        with open(path, "rb") as file:
+            if file.read(6).startswith(_COMPRESSED):
+                raise UsageError(f"{path}: is compressed, so images cannot be read from its middle; unpack it")
+            file.seek(0)
+            _add_members(listing, number, file, prefix)
+    except tarfile.TarError as error:
+        raise UsageError(f"{path}: not a whole tar file ({error}); fetch it again") from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
+
+
+def _add_members(listing: _Listing, number: int, file: object, prefix: str) -> None:
+    """List the members from where `file` stands, those of a tar file inside under a folder named by its stem."""
+    tar = tarfile.TarFile(fileobj=file)  # type: ignore[arg-type]
+    while (member := tar.next()) is not None:
+        tar.members = []  # type: ignore[attr-defined]  # it would keep them all
+        name = prefix + posixpath.normpath(member.name).lstrip("/")
+        if member.isreg() and name.endswith(SUFFIX):
+            file.seek(member.offset_data)  # type: ignore[attr-defined]
+            _add_members(listing, number, file, f"{name.removesuffix(SUFFIX)}/")
+        elif member.isreg():
+            listing.add(name, number, member.offset_data, member.size)
+        elif member.islnk():
+            listing.link(name, prefix + posixpath.normpath(member.linkname))
+        elif member.issym():
+            listing.link(name, posixpath.normpath(posixpath.join(posixpath.dirname(name), member.linkname)))

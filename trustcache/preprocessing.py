@@ -1,0 +1,129 @@
+"""From an RGB image to a model's input: each model's own preprocessing, and the parts of it a user may replace."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from trustcache.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From an RGB image to a model's input, in the terms of timm's configurations.
+
+    The shorter side is resized to input_size / crop_pct and the centre cropped (`crop_mode` "center"), both
+    sides are ("squash"), or the longer one with borders added ("border"); then (pixel / 255 - mean) / std.
+    """
+
+    input_size: tuple[int, int]
+    crop_pct: float
+    crop_mode: str
+    interpolation: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def transform(self) -> Any:
+        """The image part: PIL image to a uint8 tensor (3, H, W), by timm's own evaluation transform."""
+        from timm.data.transforms_factory import transforms_imagenet_eval
+
+        return transforms_imagenet_eval(
+            self.input_size,
+            crop_pct=self.crop_pct,
+            crop_mode=self.crop_mode,
+            interpolation=self.interpolation,
+            mean=self.mean,  # the colour of borders
+            normalize=False,
+        )
+
+    def of_crops(self) -> Preprocessing:
+        """The same for images that are centre crops already: the model sees the whole of each."""
+        return replace(self, crop_pct=1.0)
+
+    def resized(self, pixels: torch.Tensor) -> torch.Tensor:
+        """A batch (N, 3, H, W) of pixels 0 to 255 at this input size, float32 where it had another."""
+        if tuple(pixels.shape[2:]) == self.input_size:
+            return pixels
+        resized = F.interpolate(pixels.float(), self.input_size, mode="bicubic", antialias=True, align_corners=False)
+        return resized.clamp(0, 255)
+
+    def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
+        """The arithmetic part, for batches on their device: pixels 0 to 255 (N, 3, H, W) to float32, channels last."""
+        mean = torch.tensor(self.mean, device=pixels.device).view(1, -1, 1, 1)
+        std = torch.tensor(self.std, device=pixels.device).view(1, -1, 1, 1)
+        return ((pixels.float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+def preprocessing_of(model: nn.Module, overrides: Mapping[str, Any]) -> Preprocessing:
+    """A model's own preprocessing, with single entries replaced."""
+    from timm.data.config import resolve_data_config
+
+    config = resolve_data_config({}, pretrained_cfg={"input_size": (3, 224, 224), **model_config(model)})
+    config["input_size"] = config["input_size"][1:]
+    entries: dict[str, Any] = {entry.name: config[entry.name] for entry in fields(Preprocessing)} | dict(overrides)
+    for key in ("input_size", "mean", "std"):
+        entries[key] = tuple(entries[key])  # from a cache's index they come as lists
+    return Preprocessing(**entries)
+
+
+def model_config(model: nn.Module) -> dict[str, Any]:
+    """What timm's models, and others that follow them, say about themselves."""
+    return getattr(model, "pretrained_cfg", None) or {}
+
+
+def parse_preprocessing(settings: list[str]) -> dict[str, Any]:
+    """Turn `mean=0.5,0.5,0.5` and the like into checked entries of a Preprocessing. Raises UsageError."""
+    parsed: dict[str, Any] = {}
+    for setting in settings:
+        key, _, text = setting.partition("=")
+        try:
+            parsed[key] = _PREPROCESSING_VALUES[key](text)
+        except (KeyError, ValueError):
+            raise UsageError(
+                f"--preprocess {setting}: expected input_size=N or N,M; crop_pct=0..1; crop_mode=center, squash or "
+                "border; interpolation=nearest, bilinear, bicubic or lanczos; mean=R,G,B; or std=R,G,B above 0"
+            ) from None
+    return parsed
+
+
+def _size(text: str) -> tuple[int, int]:
+    sides = [int(side) for side in text.split(",")]
+    if len(sides) > 2 or min(sides) < 1:
+        raise ValueError
+    return sides[0], sides[-1]
+
+
+def _fraction(text: str) -> float:
+    if not 0 < float(text) <= 1:
+        raise ValueError
+    return float(text)
+
+
+def _channels(above: float) -> Callable[[str], tuple[float, ...]]:
+    def parsed(text: str) -> tuple[float, ...]:
+        values = tuple(float(value) for value in text.split(","))
+        if len(values) != 3 or not all(above < value < math.inf for value in values):
+            raise ValueError
+        return values
+
+    return parsed
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    return lambda text: choices[choices.index(text)]
+
+
+_PREPROCESSING_VALUES: dict[str, Callable[[str], Any]] = {
+    "input_size": _size,
+    "crop_pct": _fraction,
+    "crop_mode": _one_of("center", "squash", "border"),
+    "interpolation": _one_of("nearest", "bilinear", "bicubic", "lanczos"),
+    "mean": _channels(above=-math.inf),
+    "std": _channels(above=0),
+}

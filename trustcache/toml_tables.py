@@ -1,0 +1,72 @@
+"""Typed keys out of a table of TOML, each mistake said with its place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from trustcache.errors import UsageError
+
+
+class TableReader:
+    """Takes typed keys out of a table, so that each mistake names its place, and leftovers can be refused."""
+
+    def __init__(self, table: dict[str, Any], where: str) -> None:
+        self.left = dict(table)
+        self.where = where
+        self.known: list[str] = []
+
+    def _take(self, key: str, kind: type | tuple[type, ...], wanted: str) -> Any:
+        self.known.append(key)
+        value = self.left.pop(key, None)
+        # bool is an int to isinstance, and never what a manifest means by a number.
+        if value is not None and (not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)):
+            raise UsageError(f"{self.where}: '{key}' must be {wanted}, not {value!r}")
+        return value
+
+    def text(self, key: str, required: bool = False) -> str:
+        value = self._take(key, str, "text")
+        if required and not value:
+            raise UsageError(f"{self.where}: '{key}' is missing")
+        return value or ""
+
+    def choice(self, key: str, choices: tuple[str, ...]) -> str:
+        value = self.text(key)
+        if value not in choices:
+            given = f"not '{value}'" if value else "and is missing"
+            raise UsageError(f"{self.where}: '{key}' must be one of {', '.join(choices)}, {given}")
+        return value
+
+    def number(self, key: str) -> int | None:
+        return self._take(key, int, "a whole number")
+
+    def _list(self, key: str, kind: type, wanted: str) -> tuple[Any, ...]:
+        values = self._take(key, (list, tuple), wanted) or ()
+        if not all(isinstance(v, kind) and not isinstance(v, bool) for v in values):
+            raise UsageError(f"{self.where}: '{key}' must be {wanted}, not {values!r}")
+        return tuple(values)
+
+    def texts(self, key: str, required: bool = False) -> tuple[str, ...]:
+        values = self._list(key, str, "a list of texts")
+        if required and not values:
+            raise UsageError(f"{self.where}: '{key}' is missing")
+        return values
+
+    def flag(self, key: str) -> bool:
+        return bool(self._take(key, bool, "true or false"))
+
+    def numbers(self, key: str) -> tuple[int, ...] | None:
+        return self._list(key, int, "a list of whole numbers") or None
+
+    def table(self, key: str) -> dict[str, Any] | None:
+        return self._take(key, dict, "a table")
+
+    def tables(self, key: str) -> Iterator[dict[str, Any]]:
+        values = self._list(key, dict, f"one or more [[{key}]] tables")
+        if not values:
+            raise UsageError(f"{self.where}: '{key}' is missing: say where the images lie in a [[{key}]] table")
+        return iter(values)
+
+    def finish(self) -> None:
+        if unknown := [key for key, value in self.left.items() if value is not None]:
+            raise UsageError(f"{self.where}: unknown key '{unknown[0]}'; known are {', '.join(self.known)}")
