@@ -126,8 +126,8 @@ def _choose(place: Place, data: list[str] | None, role: str) -> list[Manifest]:
     selection = everything(place.data_root)
     if not selection.taken:
         raise UsageError(
-            f"none of ImageNet is here: {'; '.join(selection.told()[:2])}; set --data-root, name other data with --data, "
-            "or see trustcache data list"
+            f"none of ImageNet is here: {'; '.join(selection.told()[:2])}; set --data-root, name other data with "
+            "--data, or see trustcache data list"
         )
     for line in selection.told():
         say(line)
