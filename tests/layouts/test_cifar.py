@@ -16,7 +16,6 @@ from tests.pictures import picture, refusal
 from trustcache.images import Dataset, available, open_dataset
 from trustcache.manifest import Files, Manifest
 
-
 CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
