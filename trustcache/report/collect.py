@@ -86,7 +86,7 @@ def _scored_post_hoc(name: str, stored: StoredScore, cache: CacheView) -> Scored
         return scored
     # Nothing happens at 0 in such a score: what lies above it would be a made-up number.
     record.metrics.update(tpr=math.nan, tnr=math.nan)
-    return replace(scored, histogram={})
+    return replace(scored, histogram=None)
 
 
 def _told_apart(runs: list[Run]) -> dict[str, dict[str, float | str]]:

@@ -160,7 +160,7 @@ def _anchor(index: int, table: Table) -> str:
 
 def _section(anchor: str, table: Table, scored: Sequence[Scored], folded: bool) -> str:
     entries = _first_seeds(table, scored)
-    histograms = _joined(_inline(confidence_histogram(one)) for one in entries if one.histogram)
+    histograms = _joined(_inline(confidence_histogram(one)) for one in entries if one.histogram is not None)
     return _joined(
         [
             f'<section id="{anchor}">',

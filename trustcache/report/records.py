@@ -35,12 +35,12 @@ class Scored:
     """A record together with what its figures need.
 
     `histogram` maps TP, FP, TN, FN to the counts of samples in equal bins of the trust confidence over [0, 1]
-    (trusted means confidence above the method's threshold; positive means the classifier is right); it is empty for
+    (trusted means confidence above the method's threshold; positive means the classifier is right); it is None for
     a score without a threshold.
     `coverage` and `risk` are the risk-coverage curve, one point a group of tied scores, thinned for drawing.
     """
 
     record: Record
-    histogram: dict[str, np.ndarray]
+    histogram: dict[str, np.ndarray] | None
     coverage: np.ndarray
     risk: np.ndarray

@@ -56,7 +56,7 @@ class KeptFits(Learnt):
 
     def _keep(self, name: str, arrays: dict[str, np.ndarray], **about: str) -> None:
         key = recipe_fingerprint(name, self._training)
-        whole = {part: np.ascontiguousarray(array) for part, array in arrays.items()}
+        whole = {part: np.asarray(array, order="C") for part, array in arrays.items()}
         publish(self._path(name), save(whole, metadata={"key": key, **about}))
 
     def _about(self, name: str) -> dict[str, str] | None:
