@@ -34,7 +34,8 @@ def p_norm_max_logit(z: np.ndarray, p: int) -> np.ndarray:
     Cattelan & Silva 2023 (arXiv:2305.15508). p = 0 leaves the norm out; where all logits are alike the score is 0.
     With two classes it is the same for every sample, unless p = 0.
     """
-    c = z - z.mean(axis=1, keepdims=True)
+    c = z - z.max(axis=1, keepdims=True)  # first, so that logits that are all alike leave no rounding
+    c -= c.mean(axis=1, keepdims=True)
     largest = np.abs(c).max(axis=1)
     if p == 0:
         return c.max(axis=1)

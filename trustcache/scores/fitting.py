@@ -65,11 +65,11 @@ class FittingData:
 
 
 def fitting_data(cache: CacheView) -> FittingData:
-    """Split a training cache and draw from it, the same rows every time. Raises TooFew for under ten samples."""
+    """Split a training cache and draw from it, the same rows every time. Raises TooFew where none can be held out."""
     count = len(cache)
     held_out = validation_rows(count, min(VALIDATION_FRACTION, VALIDATION_ROWS / count), SEED)
     if not held_out.any():
-        raise TooFew("it needs ten samples or more")
+        raise TooFew("it has too few samples to hold any out")
     correct = cache.correct
     kinds = ~held_out, ~held_out & correct, ~held_out & ~correct
     return FittingData(Rows(cache, np.flatnonzero(held_out)), *(Rows(cache, _drawn(kind)) for kind in kinds))

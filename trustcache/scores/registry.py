@@ -153,7 +153,7 @@ WEIGHTS = tuple(2.0**power for power in range(-5, 4))
 
 def fit_weight(first: np.ndarray, second: np.ndarray, correct: np.ndarray) -> Weight:
     """The weight of least AURC for `first + weight * second`, scores (N,) of samples that are right where `correct`."""
-    spread = float(first.std() / max(second.std(), np.finfo(np.float64).tiny))
+    spread = float(first.std() / second.std()) if second.std() > 0 else 0.0
     weights = [spread * w for w in WEIGHTS]
     return Weight(weights[least_aurc([first + w * second for w in weights], correct)])
 
