@@ -77,6 +77,12 @@ class PNorm:
         return {"p": "mcp" if self.p == -1 else self.p}
 
 
+@by_blocks
+def scaled_maximum_class_probability(z: np.ndarray, temperature: float) -> np.ndarray:
+    """MCP's log-odds at a temperature, float64 (N,), from logits (N, K). Guo et al. 2017 (arXiv:1706.04599)."""
+    return maximum_class_probability(z / temperature)
+
+
 @dataclass(frozen=True)
 class Temperature:
     """MCP of logits over a temperature: the one of least cross-entropy with the labels (Guo et al. 2017).
@@ -97,7 +103,7 @@ class Temperature:
         return cls(float(np.exp(found.x)))
 
     def score(self, rows: Outputs) -> np.ndarray:
-        return maximum_class_probability(rows.logits.astype(np.float64) / self.temperature)
+        return scaled_maximum_class_probability(rows.logits, self.temperature)
 
     @property
     def chosen(self) -> dict[str, float | str]:

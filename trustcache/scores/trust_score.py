@@ -20,7 +20,7 @@ DENSITY_NEIGHBOURS = 10
 # The paper's choice, "negative powers of 2", and no filter.
 ALPHAS = (0.0, 1 / 16, 1 / 8, 1 / 4, 1 / 2)
 LEAST_DISTANCE = 1e-12
-QUERY_ROWS = 1024
+QUERY_ROWS = 512
 CANDIDATES = 3
 
 
