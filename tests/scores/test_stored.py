@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from trustcache.cache import open_cache
 from trustcache.errors import TrustcacheError
 from trustcache.scores import POST_HOC, fits, post_hoc_score
 from trustcache.scores.fits import KeptFits
+from trustcache.scores.fitting import TooFew
 from trustcache.scores.stored import ScoreStore
 from trustcache.workspace import Workspace
 
@@ -119,6 +121,22 @@ def test_scores_of_a_cache_that_changed_are_made_anew(workspace: Workspace, role
     path.write_text(json.dumps(table))
     stale = list(POST_HOC) if role == "test" else FITTED
     assert ScoreStore(workspace).missing(workspace.find_cache("test")) == stale
+
+
+def test_what_was_learnt_from_a_cache_that_changed_is_learnt_anew(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = workspace.find_cache("train")
+    assert KeptFits(tmp_path, training)["p-norm"].chosen == KeptFits(tmp_path, training)["p-norm"].chosen
+    other = dataclasses.replace(training, meaning={**training.meaning, "precision": "another"})
+
+    def asked(cache: object) -> None:
+        raise TooFew("asked anew")
+
+    monkeypatch.setattr(fits, "fitting_data", asked)
+    KeptFits(tmp_path, training)["p-norm"]
+    with pytest.raises(TooFew, match="asked anew"):
+        KeptFits(tmp_path, other)["p-norm"]
 
 
 def test_what_an_older_recipe_made_is_made_anew(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

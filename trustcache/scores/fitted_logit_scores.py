@@ -15,7 +15,7 @@ from scipy.special import log_softmax, softmax
 
 from trustcache.metrics import rank
 from trustcache.scores.fitting import FittingData, Outputs, TooFew
-from trustcache.scores.logit_scores import BLOCK_ROWS, by_blocks, maximum_class_probability
+from trustcache.scores.logit_scores import BLOCK_ROWS, by_blocks, maximum_class_probability, odds
 
 POWERS = tuple(range(10))
 RATIOS = tuple(round(0.1 * i, 1) for i in range(1, 10))
@@ -80,7 +80,7 @@ class PNorm:
 @by_blocks
 def scaled_maximum_class_probability(z: np.ndarray, temperature: float) -> np.ndarray:
     """MCP's log-odds at a temperature, float64 (N,), from logits (N, K). Guo et al. 2017 (arXiv:1706.04599)."""
-    return maximum_class_probability(z / temperature)
+    return -odds(z / temperature).log_sum
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from trustcache.scores.blocks import over_blocks
+
 # 128 rows of 1000 classes are 1 MB: larger arrays leave the cache, and take three times as long.
 BLOCK_ROWS = 128
 
@@ -28,16 +30,18 @@ def by_blocks(score: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
         if logits.ndim != 2 or logits.shape[1] < 2:
             raise ValueError(f"expected logits of shape (N, K) with K >= 2, not {logits.shape}")
         scores = np.empty(len(logits))
-        for start in range(0, len(logits), BLOCK_ROWS):
-            rows = slice(start, start + BLOCK_ROWS)
+
+        def one(rows: slice) -> None:
             scores[rows] = score(logits[rows].astype(np.float64), *settings)
+
+        over_blocks(one, len(logits), BLOCK_ROWS)
         return scores
 
     return in_blocks
 
 
 @dataclass(frozen=True)
-class _Odds:
+class Odds:
     """How the classes that are not predicted stand against the one that is, as odds: their sum is (1 - p)/p.
 
     gap: (n, K) each logit less the largest, 0 at the prediction. margin: (n,) the least of the others' gaps, >= 0.
@@ -51,7 +55,8 @@ class _Odds:
     log_sum: np.ndarray
 
 
-def _odds(z: np.ndarray) -> _Odds:
+def odds(z: np.ndarray) -> Odds:
+    """The odds of float64 logits (n, K)."""
     top = z.argmax(axis=1)[:, None]
     gap = z - np.take_along_axis(z, top, axis=1)
     np.put_along_axis(gap, top, -np.inf, axis=1)
@@ -59,7 +64,7 @@ def _odds(z: np.ndarray) -> _Odds:
     weight = gap + margin[:, None]
     np.exp(weight, out=weight)
     np.put_along_axis(gap, top, 0.0, axis=1)
-    return _Odds(gap, margin, weight, np.log(weight.sum(axis=1)) - margin)
+    return Odds(gap, margin, weight, np.log(weight.sum(axis=1)) - margin)
 
 
 @by_blocks
@@ -69,7 +74,7 @@ def maximum_class_probability(z: np.ndarray) -> np.ndarray:
     Hendrycks & Gimpel 2017 (arXiv:1610.02136). log(p / (1 - p)) ranks as p does and never saturates at 1; it is
     above 0 where p is above one half, as an oracle's z is.
     """
-    return -_odds(z).log_sum
+    return -odds(z).log_sum
 
 
 @by_blocks
@@ -79,7 +84,7 @@ def logit_margin(z: np.ndarray) -> np.ndarray:
     The softmax's confidence margin before normalisation: Liang et al. 2024 (arXiv:2405.05160); a likelihood ratio in
     Heng & Soh 2025 (arXiv:2505.15008).
     """
-    return _odds(z).margin
+    return odds(z).margin
 
 
 @by_blocks
@@ -97,11 +102,11 @@ def negative_entropy(z: np.ndarray) -> np.ndarray:
 
     Shannon's entropy as a measure of a prediction's total uncertainty: Malinin & Gales 2018 (arXiv:1802.10501).
     """
-    odds = _odds(z)
+    against = odds(z)
     # H = -log p + sum of odds * -gap, times p; every term is positive, so nothing cancels where H is small.
-    normaliser = np.logaddexp(0.0, odds.log_sum)
-    rest = (odds.weight * odds.gap).sum(axis=1)
-    return rest * np.exp(-odds.margin - normaliser) - normaliser
+    normaliser = np.logaddexp(0.0, against.log_sum)
+    rest = (against.weight * against.gap).sum(axis=1)
+    return rest * np.exp(-against.margin - normaliser) - normaliser
 
 
 @by_blocks
@@ -110,7 +115,7 @@ def negative_energy(z: np.ndarray) -> np.ndarray:
 
     Liu et al. 2020 (arXiv:2010.03759).
     """
-    return z.max(axis=1) + np.logaddexp(0.0, _odds(z).log_sum)
+    return z.max(axis=1) + np.logaddexp(0.0, odds(z).log_sum)
 
 
 @by_blocks
@@ -119,10 +124,10 @@ def doctor(z: np.ndarray) -> np.ndarray:
 
     Minus the logarithm of Doctor's D_alpha: Granese et al. 2021 (arXiv:2106.02395). (Its D_beta ranks as MCP does.)
     """
-    odds = _odds(z)
-    log_error = odds.log_sum - np.logaddexp(0.0, odds.log_sum)
+    against = odds(z)
+    log_error = against.log_sum - np.logaddexp(0.0, against.log_sum)
     error = np.exp(log_error)
     # Of the probability that the others share, r is the chance that two draws agree: g = (1 - e)^2 + e^2 r, and
     # 1 - g = e (2 - e - e r), which is exact however small e is.
-    r = np.square(odds.weight).sum(axis=1) / np.square(odds.weight.sum(axis=1))
+    r = np.square(against.weight).sum(axis=1) / np.square(against.weight.sum(axis=1))
     return np.log(np.square(1 - error) + np.square(error) * r) - log_error - np.log(2 - error * (1 + r))

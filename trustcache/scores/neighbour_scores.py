@@ -10,11 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from trustcache.scores.blocks import over_blocks
 from trustcache.scores.fitted_logit_scores import least_aurc
 from trustcache.scores.fitting import FittingData, Outputs, TooFew
 
 NEIGHBOURS = (5, 10, 25, 50, 100)
-QUERY_ROWS, REFERENCE_ROWS = 1024, 8192
+QUERY_ROWS, REFERENCE_ROWS = 256, 8192
 # Added to squared distances before their logarithm, as in the code of arXiv:2505.15008: duplicates are not infinite.
 LEAST_SQUARE = 1e-6
 
@@ -34,17 +35,24 @@ def nearest_squares(queries: np.ndarray, references: np.ndarray, k: int) -> np.n
     """
     found = np.empty((len(queries), k), queries.dtype)
     lengths = np.einsum("md,md->m", references, references)
-    for start in range(0, len(queries), QUERY_ROWS):
-        x = queries[start : start + QUERY_ROWS]
-        best = np.empty((len(x), 0), x.dtype)
-        for first in range(0, len(references), REFERENCE_ROWS):
-            block = slice(first, first + REFERENCE_ROWS)
-            squares = x @ (-2 * references[block].T)
-            squares += lengths[block]
-            both = np.concatenate([best, squares], axis=1)
-            best = np.partition(both, k - 1, axis=1)[:, :k] if both.shape[1] > k else both
-        found[start : start + QUERY_ROWS] = np.sort(best, axis=1) + np.einsum("nd,nd->n", x, x)[:, None]
-    return np.maximum(found, 0, out=found)
+
+    def one(rows: slice) -> None:
+        found[rows] = nearest_of_block(queries[rows], references, lengths, k)
+
+    over_blocks(one, len(queries), QUERY_ROWS)
+    return found
+
+
+def nearest_of_block(x: np.ndarray, references: np.ndarray, lengths: np.ndarray, k: int) -> np.ndarray:
+    """`nearest_squares` of few queries (n, D), given the squared lengths (M,) of the references."""
+    best = np.empty((len(x), 0), x.dtype)
+    for first in range(0, len(references), REFERENCE_ROWS):
+        block = slice(first, first + REFERENCE_ROWS)
+        squares = x @ (-2 * references[block].T)
+        squares += lengths[block]
+        both = np.concatenate([best, squares], axis=1)
+        best = np.partition(both, k - 1, axis=1)[:, :k] if both.shape[1] > k else both
+    return np.maximum(np.sort(best, axis=1) + np.einsum("nd,nd->n", x, x)[:, None], 0)
 
 
 def neighbour_distance(features: np.ndarray, references: np.ndarray, k: int) -> np.ndarray:

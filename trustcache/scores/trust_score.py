@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from trustcache.scores.blocks import over_blocks
 from trustcache.scores.fitted_logit_scores import least_aurc
 from trustcache.scores.fitting import FittingData, Outputs, TooFew
-from trustcache.scores.neighbour_scores import nearest_squares
+from trustcache.scores.neighbour_scores import nearest_of_block, nearest_squares
 
 DENSITY_NEIGHBOURS = 10
 # The paper's choice, "negative powers of 2", and no filter.
@@ -33,10 +34,12 @@ def trust_score(features: np.ndarray, predictions: np.ndarray, members: np.ndarr
     """
     classes = _Classes.sorted(members, labels)
     scores = np.empty(len(features))
-    for start in range(0, len(features), QUERY_ROWS):
-        rows = slice(start, start + QUERY_ROWS)
+
+    def one(rows: slice) -> None:
         own, other = _own_and_other(features[rows].astype(np.float64) - classes.centre, predictions[rows], classes)
         scores[rows] = other / (own + LEAST_DISTANCE)
+
+    over_blocks(one, len(features), QUERY_ROWS)
     return scores
 
 
@@ -88,8 +91,7 @@ def _own_and_other(x: np.ndarray, predictions: np.ndarray, classes: _Classes) ->
     # The errors of a product's terms add up like the steps of a random walk.
     rounding = (np.sqrt(x.shape[1]) + 8) * np.finfo(np.float32).eps * np.square(reach)
     unsure = np.flatnonzero(gap < 2 * rounding)
-    pieces = np.split(classes.members, classes.bounds[1:-1])
-    exact = np.sqrt(np.stack([nearest_squares(x[unsure], piece, 2)[:, 1] for piece in pieces], axis=1))
+    exact = _exact(x[unsure], classes)
     own[unsure] = exact[np.arange(len(unsure)), place[unsure]]
     exact[known[unsure], place[unsure][known[unsure]]] = np.inf
     other[unsure] = exact.min(axis=1)
@@ -116,6 +118,17 @@ def _candidates(x: np.ndarray, classes: _Classes) -> tuple[np.ndarray, np.ndarra
             squares[rows, nearest] = np.inf
     third = np.where(np.isinf(values[:, :, 2]), values[:, :, 1], values[:, :, 2])
     return candidates, values[:, :, 1], third - values[:, :, 1]
+
+
+def _exact(x: np.ndarray, classes: _Classes) -> np.ndarray:
+    """The distance of queries (n, D) to the second nearest member of each class, float64 (n, C), from all of them."""
+    exact = np.empty((len(x), len(classes.labels)))
+    if len(x):
+        for c, (first, last) in enumerate(itertools.pairwise(classes.bounds)):
+            members = classes.members[first:last]
+            lengths = np.einsum("md,md->m", members, members)
+            exact[:, c] = np.sqrt(nearest_of_block(x, members, lengths, 2)[:, 1])
+    return exact
 
 
 def _second(x: np.ndarray, members: np.ndarray) -> np.ndarray:
