@@ -21,7 +21,7 @@ from trustcache.finetune import load_oracle
 from trustcache.losses import LOSSES
 from trustcache.origins import original_dataset, original_model
 from trustcache.runs import finished_runs
-from trustcache.scores import post_hoc_score
+from trustcache.scores import POST_HOC, post_hoc_score
 from trustcache.workspace import Workspace
 
 RunCli = Callable[..., Result]
@@ -56,7 +56,7 @@ def test_the_report_holds_every_run_and_mcp_with_the_metrics_of_its_scores(
     assert done.exit_code == 0, done.stderr
     cache = open_cache(workspace.find_cache("test").folder)
     found = {(r["method"], r["settings"].get("alpha_neg")): r for r in results(workspace)}
-    assert set(found) == {("mcp", None), ("ce", None), ("ss", 2.0), ("ss", 3.0)}
+    assert set(found) == {("ce", None), ("ss", 2.0), ("ss", 3.0), *((name, None) for name in POST_HOC)}
     mcp = found["mcp", None]
     assert mcp["metrics"]["auc"] == pytest.approx(roc_auc_score(cache.correct, post_hoc_score("mcp", cache)))
     assert (mcp["oracle"], mcp["seed"], mcp["n"]) == (None, None, len(cache))
@@ -85,7 +85,7 @@ def test_a_finished_run_is_not_trained_again(workspace: Workspace, run_cli: RunC
     done = run_cli("train", "--frozen", "--loss", "ce,ss", *QUICK)
     assert (run.folder / "weights.safetensors").stat().st_mtime_ns == before
     assert len(finished_runs(workspace)) == 2
-    assert "1 scores made" in done.stderr
+    assert "1 scores made" in done.stderr  # ss, and no post-hoc score again
 
 
 def test_runs_are_scored_on_data_that_came_later(workspace: Workspace, run_cli: RunCli, classifier_file: Path) -> None:
@@ -98,11 +98,14 @@ def test_runs_are_scored_on_data_that_came_later(workspace: Workspace, run_cli: 
     gaps = run_cli("report")
     assert "2 runs are not scored on digits-c/gaussian_noise/3: run `trustcache evaluate`" in gaps.stderr
     done = run_cli("evaluate", "--workers", "0")
-    assert done.stdout.strip() == "2 scores made"
+    fitted = [name for name, entry in POST_HOC.items() if entry.logits is None]  # the report made the others
+    assert done.stdout.strip() == f"{2 + len(fitted)} scores made"
     assert "already" in run_cli("evaluate").stdout
     assert "note:" not in run_cli("report").stderr
     corrupted = [r for r in results(workspace) if r["dataset"] == "digits-c/gaussian_noise/3"]
-    assert {(r["method"], r["training"]) for r in corrupted} == {("mcp", None), ("ss", "frozen"), ("ss", "fine-tuned")}
+    oracles = {(r["method"], r["training"]) for r in corrupted if r["oracle"]}
+    assert oracles == {("ss", "frozen"), ("ss", "fine-tuned")}
+    assert len(corrupted) == 2 + len(POST_HOC)
 
 
 def test_frozen_scores_do_not_depend_on_who_is_scored_beside(workspace: Workspace, run_cli: RunCli) -> None:
@@ -133,7 +136,7 @@ def test_a_run_of_another_classifier_is_left_out_with_a_note(workspace: Workspac
     (run.folder / "config.json").write_text(json.dumps({**config, "judged": "0" * 64}))
     done = run_cli("report")
     assert "1 runs judge another digits-net" in done.stderr
-    assert [r["method"] for r in results(workspace)] == ["mcp"]
+    assert [r["method"] for r in results(workspace)] == list(POST_HOC)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Scoring: every finished run on every evaluation cache of the classifier it judges."""
+"""Scoring: every finished run, and every post-hoc score, on every evaluation cache of the classifier it judges."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from trustcache.heads import score_heads
 from trustcache.origins import original_dataset, original_model
 from trustcache.progress import Progress, silent
 from trustcache.runs import Run
+from trustcache.scores.stored import ScoreStore
 from trustcache.train import frozen_head
 from trustcache.variants.variation import Batch
 from trustcache.workspace import Workspace
@@ -42,7 +43,7 @@ def unscored(workspace: Workspace, runs: Sequence[Run]) -> list[tuple[Index, lis
 def evaluate(
     workspace: Workspace, runs: Sequence[Run], data_root: Path, machine: Machine, progress: Progress = silent
 ) -> int:
-    """Score what has not been scored; returns how many scores (runs x data sets) were made.
+    """Score what has not been scored; returns how many scores (runs and post-hoc scores x data sets) were made.
 
     Raises UsageError where a fine-tuned oracle needs images or weights that are gone, TrustcacheError for a cache
     whose extraction is not finished.
@@ -55,7 +56,8 @@ def evaluate(
         if tuned := [run for run in missing if run.config.training == "fine-tuned"]:
             _score_fine_tuned(tuned, index, cache, data_root, machine, progress)
         made += len(missing)
-    return made
+    indices = [index for index in workspace.caches() if index.role == "test" and index.finished()]
+    return made + ScoreStore(workspace).fill(indices, progress=progress)
 
 
 def _score_frozen(runs: list[Run], index: Index, cache: CacheView) -> None:

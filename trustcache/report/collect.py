@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import warnings
+from collections.abc import Set
+from dataclasses import replace
 
 import numpy as np
 
 from trustcache.cache import CacheView, open_cache
+from trustcache.cache.index import Index
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.metrics import trust_metrics
+from trustcache.progress import Progress, silent
 from trustcache.report.records import Record, Scored
 from trustcache.runs import Run, finished_runs
-from trustcache.scores import POST_HOC, post_hoc_score
+from trustcache.scores import POST_HOC
+from trustcache.scores.stored import ScoreStore, StoredScore
 from trustcache.selective import risk_coverage
 from trustcache.workspace import Workspace
 
@@ -19,8 +25,10 @@ BINS = 40
 CURVE_POINTS = 300
 
 
-def collect(workspace: Workspace) -> tuple[list[Scored], list[str]]:
+def collect(workspace: Workspace, progress: Progress = silent) -> tuple[list[Scored], list[str]]:
     """Everything scored in a workspace, and the gaps: sentences that name what is missing and what fills it.
+
+    Scores that need nothing but logits are made where they are missing, the others by `evaluate`.
 
     Raises UsageError where there is nothing to report on.
     """
@@ -30,7 +38,7 @@ def collect(workspace: Workspace) -> tuple[list[Scored], list[str]]:
             f"nothing to report: {workspace.root / 'cache'} holds no evaluation data; "
             "begin with trustcache extract --classifier vit, or trustcache demo"
         )
-    runs = finished_runs(workspace)
+    runs, store = finished_runs(workspace), ScoreStore(workspace)
     settings = _told_apart(runs)
     found: list[Scored] = []
     notes: list[str] = []
@@ -40,7 +48,10 @@ def collect(workspace: Workspace) -> tuple[list[Scored], list[str]]:
         except TrustcacheError as error:
             notes.append(f"{index.data} is left out: {error}")
             continue
-        found += [_scored_post_hoc(name, cache) for name in POST_HOC]
+        store.fill([index], logits_only=True, progress=progress)
+        post_hoc = {name: stored for name in POST_HOC if (stored := store.read(index, name)) is not None}
+        found += [_scored_post_hoc(name, stored, cache) for name, stored in post_hoc.items()]
+        notes += [note for note in _post_hoc_gaps(store, index, POST_HOC.keys() - post_hoc) if note not in notes]
         here = [run for run in runs if run.config.classifier == index.classifier]
         judging = [run for run in here if run.judges(index)]
         if strangers := len(here) - len(judging):
@@ -59,9 +70,23 @@ def collect(workspace: Workspace) -> tuple[list[Scored], list[str]]:
     return found, notes
 
 
-def _scored_post_hoc(name: str, cache: CacheView) -> Scored:
-    record = _record(cache, None, name, None, {}, None)
-    return _with_figures(record, post_hoc_score(name, cache), cache.correct, None)
+def _post_hoc_gaps(store: ScoreStore, index: Index, absent: Set[str]) -> list[str]:
+    reasons: dict[str, list[str]] = {}
+    for name in POST_HOC:
+        if name in absent:
+            reason = store.why_not(index, name) or f"not made on {index.data} yet: run `trustcache evaluate`"
+            reasons.setdefault(reason, []).append(name)
+    return [f"{', '.join(names)} left out: {reason}" for reason, names in reasons.items()]
+
+
+def _scored_post_hoc(name: str, stored: StoredScore, cache: CacheView) -> Scored:
+    record = _record(cache, None, name, None, stored.settings, None)
+    scored = _with_figures(record, stored.z, cache.correct, None)
+    if POST_HOC[name].natural_zero:
+        return scored
+    # Nothing happens at 0 in such a score: what lies above it would be a made-up number.
+    record.metrics.update(tpr=math.nan, tnr=math.nan)
+    return replace(scored, histogram=None)
 
 
 def _told_apart(runs: list[Run]) -> dict[str, dict[str, float | str]]:

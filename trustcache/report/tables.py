@@ -31,6 +31,12 @@ SETTINGS = {
     "alpha_neg": ("α⁻", "how steeply ss pushes the scores of wrong answers below zero"),
     "gamma": ("γ", "how fast focal forgets samples that it already tells well"),
     "beta": ("β", "class-balanced: at 0 all samples weigh alike, towards 1 right and wrong weigh alike in total"),
+    "p": ("p=", "p-norm: the norm of least AURC on held-out training data; mcp where no norm is better than mcp"),
+    "T": ("T=", "temperature: what the logits are divided by, the least cross-entropy on held-out training data"),
+    "lambda": ("λ=", "rel-u: how much wrong training samples count beside right ones"),
+    "k": ("k=", "how many nearest training samples count"),
+    "weight": ("×", "sums: what the margin is multiplied by"),
+    "alpha": ("α=", "trust-score: the share of each class's least densely lying training samples that is left out"),
 }
 TRAININGS = {
     None: "computed from the classifier's outputs; there is no oracle to train",
