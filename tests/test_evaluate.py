@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +13,18 @@ import torch
 from click.testing import Result
 from sklearn.metrics import roc_auc_score
 
+from trustcache import finetune
 from trustcache.batches import Viewer, shard_batches, viewed_batches
 from trustcache.cache import open_cache
 from trustcache.cache.index import Index
 from trustcache.classifiers import load_classifier
 from trustcache.finetune import load_oracle
+from trustcache.images import Dataset
 from trustcache.losses import LOSSES
 from trustcache.origins import original_dataset, original_model
 from trustcache.runs import finished_runs
 from trustcache.scores import POST_HOC, post_hoc_score
+from trustcache.variants.variation import Batch
 from trustcache.workspace import Workspace
 
 RunCli = Callable[..., Result]
@@ -250,6 +253,22 @@ def test_adversarial_images_that_come_out_otherwise_are_refused_not_scored(
     assert "adversarial images come out otherwise than at their extraction" in failed.stderr
     (run,) = finished_runs(workspace)
     assert run.scores(attacked) is None
+
+
+def test_adversarial_images_are_made_again_in_the_batches_of_their_extraction(
+    workspace: Workspace, run_cli: RunCli, attacked: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, list[np.ndarray]] = {}
+
+    def watched(dataset: Dataset, viewer: Viewer, batches: list[np.ndarray]) -> Iterator[Batch]:
+        seen[dataset.manifest.name] = list(batches)
+        return viewed_batches(dataset, viewer, batches)
+
+    monkeypatch.setattr(finetune, "viewed_batches", watched)
+    assert run_cli("train", "--loss", "ce", "--epochs", 1, "--workers", 0, "--device", "cpu").exit_code == 0
+    # Shards of 200 samples in batches of 100, as `extract_digits` asks for.
+    assert [len(batch) for batch in seen["digits-pgd"]] == [100, 100, 100, 100, 100, 100, 47]
+    assert [len(batch) for batch in seen["digits-test"]] == [128, 128, 128, 128, 128, 7]
 
 
 def test_adversarial_images_of_another_batch_size_are_another_cache(
