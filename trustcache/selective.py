@@ -101,7 +101,9 @@ def guaranteed(scores: npt.ArrayLike, correct: npt.ArrayLike, max_risk: float, d
         middle = (met + missed) // 2
         point = _keeping(ranking, int(np.searchsorted(ranking.accepted, middle, side="right")))
         bound = risk_bound(point.wrong, point.trusted, delta / steps)
-        if bound <= max_risk:
+        if not point.trusted:  # the rank is within the first tie group; trusting nothing breaks no promise
+            met = middle
+        elif bound <= max_risk:
             met, found = middle, WorkingPoint(point.threshold, samples, point.trusted, point.wrong, bound)
         else:
             missed = middle
