@@ -224,7 +224,7 @@ def runs_workspace(prepared_workspace: Workspace, tmp_path_factory: pytest.TempP
     workspace = Workspace(tmp_path_factory.mktemp("with-runs") / "workspace")
     shutil.copytree(prepared_workspace.root, workspace.root)
     index = workspace.find_cache("train")
-    quick = {True: Optimiser("adam", 30, 64, 1e-3), False: Optimiser("sgd", 2, 64, 0.02, 0.9)}
+    quick = {True: Optimiser("adam", 30, 64, 1e-3), False: Optimiser("sgd", 1, 64, 0.02, 0.9)}
     configs = [
         config
         for frozen in (True, False)

@@ -6,10 +6,13 @@ range can be mistaken; it gives float32 logits (N, K) and score (N,). Beside it 
 
 from __future__ import annotations
 
+import importlib
 import io
+import logging
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -38,11 +41,15 @@ Graph = Callable[[torch.Tensor], tuple[np.ndarray, np.ndarray]]
 
 @dataclass(frozen=True)
 class Format:
-    """A kind of file: how it ends, how a traced pair becomes its bytes, and how these are run to check them."""
+    """A kind of file: how it ends, how a traced pair becomes its bytes, and how these are run to check them.
+
+    needs: the libraries for that, which trustcache does not install by itself.
+    """
 
     suffix: str
     write: Callable[[torch.export.ExportedProgram], bytes]
     open: Callable[[bytes], Graph]
+    needs: tuple[str, ...] = ()
 
 
 def export(judge: Judge, format: str, path: Path | None, data_root: Path) -> tuple[Path, Path]:
@@ -55,29 +62,50 @@ def export(judge: Judge, format: str, path: Path | None, data_root: Path) -> tup
     if judge.run is None:
         raise UsageError(f"{judge.name}: needs no export, being a function of the logits; export a run")
     chosen = FORMATS[format]
+    if missing := [name for name in chosen.needs if not _is_here(name)]:
+        raise UsageError(
+            f"--format {format}: needs {' and '.join(missing)}; install with pip install 'trustcache[export]'"
+        )
     target = path or judge.folder / f"{judge.name}{chosen.suffix}"
     pair = load_pair(judge)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about torch's own workings; what counts is checked below
-        try:
+    try:
+        with _quietly():
             data = chosen.write(_trace(pair))
             graph = chosen.open(data)
-        except ImportError as error:
-            raise UsageError(
-                f"--format {format}: needs {error.name or error}; install it with pip install 'trustcache[export]'"
-            ) from None
-        except Exception as error:  # tracing a user's own model may raise anything, and each runtime has its own
-            raise TrustcacheError(
-                f"{judge.name}: cannot be exported as {format} ({type(error).__name__}: {first_line(error)}); "
-                "try another --format, or a classifier of plain tensor operations"
-            ) from error
-        images, which = _images_to_check(judge, pair.classifier.preprocessing, data_root)
-        apart = _check(pair, graph, images, f"{judge.name} as {format}")
+    except Exception as error:  # tracing a user's own model may raise anything, and each runtime has its own
+        raise TrustcacheError(
+            f"{judge.name}: cannot be exported as {format} ({type(error).__name__}: {first_line(error)}); "
+            "try another --format, or a classifier of plain tensor operations"
+        ) from error
+    images, which = _images_to_check(judge, pair.classifier.preprocessing, data_root)
+    apart = _check(pair, graph, images, f"{judge.name} as {format}")
     described = _metadata(judge, pair, format, {"images": which, "largest_difference": apart})
     beside = target.with_name(f"{target.name}.json")
     publish(target, data)
     publish_json(beside, described)
     return target, beside
+
+
+def _is_here(library: str) -> bool:
+    try:
+        importlib.import_module(library)
+    except ImportError:
+        return False
+    return True
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep torch from telling its own workings at length, in three ways: what counts is the check that follows."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    told = io.StringIO()
+    try:
+        with warnings.catch_warnings(), redirect_stdout(told), redirect_stderr(told):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
 
 
 def _trace(pair: Pair) -> torch.export.ExportedProgram:
@@ -124,7 +152,7 @@ def _onnx_graph(data: bytes) -> Graph:
 
 
 FORMATS: dict[str, Format] = {
-    "onnx": Format(".onnx", _as_onnx, _onnx_graph),
+    "onnx": Format(".onnx", _as_onnx, _onnx_graph, ("onnx", "onnxscript", "onnxruntime")),
     "torch": Format(".pt2", _as_torch, _torch_graph),
 }
 """What a pair can be exported to."""
