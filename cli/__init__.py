@@ -1,7 +1,8 @@
 """The command line: each command parses, calls one function of trustcache, and prints."""
 
-# isort: off  (help lists the commands in the order they are registered, which is the order of work)
-from . import cache, data, demo, evaluate, extract, report, train
+# Help lists the commands in the order they are registered, which is the order of work.
+# isort: off
+from . import extract, train, evaluate, report, calibrate, predict, export, demo, data, cache
 from .program import app
 
-__all__ = ["app", "cache", "data", "demo", "evaluate", "extract", "report", "train"]
+__all__ = ["app", "cache", "calibrate", "data", "demo", "evaluate", "export", "extract", "predict", "report", "train"]

@@ -210,3 +210,47 @@ def manifest_file(tmp_path: Path) -> Callable[..., Path]:
         return file
 
     return make
+
+
+@pytest.fixture(scope="session")
+def runs_workspace(prepared_workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """`prepared_workspace` with a frozen and a fine-tuned run of `ce`, scored on digits-test; to be read only."""
+    from trustcache.evaluate import evaluate
+    from trustcache.finetune import Machine
+    from trustcache.losses import LossChoice
+    from trustcache.oracles import Optimiser
+    from trustcache.train import TrainSettings, plan, train
+
+    workspace = Workspace(tmp_path_factory.mktemp("with-runs") / "workspace")
+    shutil.copytree(prepared_workspace.root, workspace.root)
+    index = workspace.find_cache("train")
+    quick = {True: Optimiser("adam", 30, 64, 1e-3), False: Optimiser("sgd", 1, 64, 0.02, 0.9)}
+    configs = [
+        config
+        for frozen in (True, False)
+        for config in plan(index, [LossChoice("ce", {})], TrainSettings(frozen, quick[frozen], val_fraction=0.3))
+    ]
+    machine = Machine(device="cpu", workers=0)
+    evaluate(workspace, train(workspace, index, configs, Path(), machine), Path(), machine)
+    return workspace
+
+
+@pytest.fixture
+def with_runs(runs_workspace: Workspace, tmp_path: Path) -> Workspace:
+    """A copy of `runs_workspace` to change at will; where `run_cli` finds it without --workspace."""
+    root = tmp_path / "trustcache-workspace"
+    shutil.copytree(runs_workspace.root, root)
+    return Workspace(root)
+
+
+@pytest.fixture(scope="session")
+def digit_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the images of digits-test as PNG files, named by their ids."""
+    from trustcache.images import open_dataset
+    from trustcache.manifest import find_manifests
+
+    folder = tmp_path_factory.mktemp("digit-files")
+    dataset = open_dataset(find_manifests("digits-test")[0], Path())
+    for number, name in enumerate(dataset.ids):
+        dataset.read(number).save(folder / f"{name}.png")
+    return folder

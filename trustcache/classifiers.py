@@ -66,14 +66,18 @@ class Classifier:
         Features are what the last layer sees; of several last layers, side by side (a distilled model has two).
         Raises UsageError where the model's output is not its last layer's.
         """
+        with torch.inference_mode():
+            return self.answer(self.preprocessing.normalise(pixels))
+
+    def answer(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same for normalised images, with plain operations only, so that it can be traced into a graph."""
         seen: dict[nn.Module, torch.Tensor] = {}
         hooks = [
             layer.register_forward_pre_hook(lambda module, inputs: seen.update({module: inputs[0].flatten(1)}))
             for layer in self._last.values()
         ]
         try:
-            with torch.inference_mode():
-                logits = self.model(self.preprocessing.normalise(pixels))
+            logits = self.model(x)
         finally:
             for hook in hooks:
                 hook.remove()

@@ -12,9 +12,10 @@ from trustcache.batches import Viewer, choose_device, shard_batches
 from trustcache.cache import CacheView, open_cache
 from trustcache.cache.index import Index
 from trustcache.classifiers import Classifier, load_classifier
-from trustcache.errors import TrustcacheError
+from trustcache.errors import TrustcacheError, UsageError
 from trustcache.finetune import Machine, in_batches, load_oracle, score_images
 from trustcache.heads import score_heads
+from trustcache.oracles import validation_rows
 from trustcache.origins import original_dataset, original_model
 from trustcache.progress import Progress, silent
 from trustcache.runs import Run
@@ -50,14 +51,52 @@ def evaluate(
     """
     made = 0
     for index, missing in unscored(workspace, runs):
-        cache = open_cache(index.folder)
-        if frozen := [run for run in missing if run.config.training == "frozen"]:
-            _score_frozen(frozen, index, cache)
-        if tuned := [run for run in missing if run.config.training == "fine-tuned"]:
-            _score_fine_tuned(tuned, index, cache, data_root, machine, progress)
+        _score(missing, index, data_root, machine, progress)
         made += len(missing)
     indices = [index for index in workspace.caches() if index.role == "test" and index.finished()]
     return made + ScoreStore(workspace).fill(indices, progress=progress)
+
+
+def cache_scores(run: Run, index: Index, data_root: Path, machine: Machine, progress: Progress = silent) -> np.ndarray:
+    """A run's z, float64 (N,), for the rows of a cache, made and kept where they are missing. Raises as `evaluate`."""
+    z = run.scores(index)
+    if z is None:
+        _score([run], index, data_root, machine, progress)
+        z = run.scores(index)
+        assert z is not None
+    return z
+
+
+def validation_scores(
+    run: Run, index: Index, data_root: Path, machine: Machine, progress: Progress = silent
+) -> tuple[np.ndarray, np.ndarray]:
+    """The rows (M,) of the cache a run learnt from that it set aside, and its z there, float64 (M,).
+
+    Raises UsageError where it set none aside, and as `evaluate`.
+    """
+    cache = open_cache(index.folder)
+    held_out = validation_rows(len(cache), run.config.val_fraction, run.config.seed)
+    rows = np.flatnonzero(held_out)
+    if not len(rows):
+        raise UsageError(f"{run.name}: was trained with no validation part; name other data with --data")
+    if run.config.training == "frozen":
+        head, parts, first = frozen_head(run), [], 0
+        for part in cache.chunks():
+            parts.append(score_heads([head], part.features[held_out[first : first + len(part)]])[:, 0])
+            first += len(part)
+        return rows, np.concatenate(parts)
+    oracle = load_oracle(original_model(index), run)
+    viewer = Viewer(oracle.preprocessing, choose_device(machine.device), machine.workers)
+    batches = in_batches(cache.sample_indices[rows])
+    return rows, score_images([oracle], original_dataset(index, data_root), batches, viewer, progress)[:, 0]
+
+
+def _score(runs: Sequence[Run], index: Index, data_root: Path, machine: Machine, progress: Progress) -> None:
+    cache = open_cache(index.folder)
+    if frozen := [run for run in runs if run.config.training == "frozen"]:
+        _score_frozen(frozen, index, cache)
+    if tuned := [run for run in runs if run.config.training == "fine-tuned"]:
+        _score_fine_tuned(tuned, index, cache, data_root, machine, progress)
 
 
 def _score_frozen(runs: list[Run], index: Index, cache: CacheView) -> None:

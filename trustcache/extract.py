@@ -274,6 +274,7 @@ def _index(
     weights = classifier.spec.weights
     made_from = {
         "manifest": manifest.record(),
+        "classes": list(dataset.classes),
         "data_root": str(data_root.resolve()),
         "weights": str(Path(weights).resolve()) if weights else None,
         "weights_sha256": file_sha256(Path(weights)) if weights else None,

@@ -16,7 +16,11 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".w
 
 
 class BadImage(TrustcacheError):
-    """One image that cannot be read; the text names it and says why."""
+    """One image that cannot be read; the text names it and says why and what to do, `reason` only why."""
+
+    def __init__(self, name: str, reason: object) -> None:
+        self.reason = f"cannot be read as an image ({reason})"
+        super().__init__(f"{name}: {self.reason}; replace it or use --on-bad-image skip")
 
 
 class Samples(ABC):
@@ -51,7 +55,7 @@ class FileSamples(Samples):
         try:
             data = self.tree.read(name)
         except OSError as error:
-            raise BadImage(_unreadable(f"{self.tree.root}/{name}", error.strerror or error)) from None
+            raise BadImage(f"{self.tree.root}/{name}", error.strerror or error) from None
         return decode_rgb(data, f"{self.tree.root}/{name}")
 
     def keep(self, start: int, stop: int) -> FileSamples:
@@ -88,17 +92,18 @@ def decode_rgb(data: bytes, name: str) -> Image.Image:
     """
     try:
         with Image.open(BytesIO(data)) as image:
-            if image.mode == "F":
-                raise ValueError("its floating-point values have no set range; save it with 8 or 16 bits")
-            if not image.mode.startswith("I"):
-                return image.convert("RGB")
-            deep = np.clip(np.asarray(image), 0, 65535)  # Pillow holds 16 bits in 32 for some formats
-            return Image.fromarray((deep >> 8 if deep.max() > 255 else deep).astype(np.uint8)).convert("RGB")
+            return to_rgb(image)
     except UnidentifiedImageError:  # its own text names an object in memory
-        raise BadImage(_unreadable(name, "it is in no known image format")) from None
+        raise BadImage(name, "it is in no known image format") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise BadImage(_unreadable(name, error)) from None
+        raise BadImage(name, error) from None
 
 
-def _unreadable(name: str, reason: object) -> str:
-    return f"{name}: cannot be read as an image ({reason}); replace it or use --on-bad-image skip"
+def to_rgb(image: Image.Image) -> Image.Image:
+    """An image of any mode in RGB, as `decode_rgb` says. Raises ValueError for floating-point values."""
+    if image.mode == "F":
+        raise ValueError("its floating-point values have no set range; save it with 8 or 16 bits")
+    if not image.mode.startswith("I"):
+        return image.convert("RGB")
+    deep = np.clip(np.asarray(image), 0, 65535)  # Pillow holds 16 bits in 32 for some formats
+    return Image.fromarray((deep >> 8 if deep.max() > 255 else deep).astype(np.uint8)).convert("RGB")

@@ -58,7 +58,8 @@ class Index:
     """What a cache's numbers mean.
 
     `meaning` is compared when a cache is opened for writing: classifier, preprocessing, data set, precision, dtype.
-    `made_from` (the manifest, where images and weights lay last) and `made_with` (software versions) only inform.
+    `made_from` (the manifest, class names, where images and weights lay last) and `made_with` (software versions) only
+    inform.
     """
 
     folder: Path

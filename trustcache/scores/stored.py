@@ -15,12 +15,12 @@ import numpy as np
 from trustcache.cache import CacheView, open_cache
 from trustcache.cache.index import Index
 from trustcache.cache.publish import pack, publish
-from trustcache.errors import TrustcacheError
+from trustcache.errors import TrustcacheError, UsageError
 from trustcache.progress import Progress, silent
 from trustcache.runs import judged_fingerprint
 from trustcache.scores.fits import KeptFits, recipe_fingerprint
 from trustcache.scores.fitting import TooFew
-from trustcache.scores.registry import POST_HOC
+from trustcache.scores.registry import POST_HOC, Learnt
 from trustcache.workspace import Workspace
 
 
@@ -62,6 +62,22 @@ class ScoreStore:
             return f"there is no training cache of {index.classifier} to learn from: run `{_extraction(index)}`"
         lacks = self._learnt(training).lacks(name)
         return f"{training.data} is no use to learn from: {lacks}" if lacks else None
+
+    def scorer(self, index: Index, name: str) -> Learnt:
+        """What scores any rows of the cache's classifier, once it has learnt what `name` needs.
+
+        Raises UsageError where there is nothing, or too little, to learn from.
+        """
+        reason = self.why_not(index, name)
+        learnt = self._learnt(self._training(index) or index)
+        if reason is None and POST_HOC[name].logits is None:
+            try:
+                learnt[name]
+            except TooFew as few:
+                reason = str(few)
+        if reason:
+            raise UsageError(f"{name}: {reason}")
+        return learnt
 
     def missing(self, index: Index, logits_only: bool = False) -> list[str]:
         """The scores that could be made of a cache and are not there, or those of them that need no fitting."""

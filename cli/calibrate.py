@@ -1,0 +1,95 @@
+"""`trustcache calibrate`: a threshold, with a guarantee or at a target."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from trustcache.errors import UsageError
+from trustcache.progress import console
+
+from .program import Place, app, command
+
+if TYPE_CHECKING:
+    from trustcache.judges import Judge, Threshold
+
+
+class Part(StrEnum):
+    """Which half of the data to calibrate on."""
+
+    first_half = "first-half"
+    second_half = "second-half"
+
+
+RUN = "A run's name or its unambiguous beginning; or mcp"
+
+
+@command(app, "calibrate")
+def calibrate(
+    place: Place,
+    run: Annotated[str, typer.Argument(help=f"{RUN}.")],
+    max_risk: Annotated[
+        float | None, typer.Option(help="Guarantee: at most this share of what is trusted is wrong (SGR).")
+    ] = None,
+    delta: Annotated[
+        float | None, typer.Option(help="--max-risk: the chance that the guarantee fails (0.001).")
+    ] = None,
+    coverage: Annotated[float | None, typer.Option(help="No guarantee: trust at least this share of the data.")] = None,
+    tpr: Annotated[
+        float | None, typer.Option(help="No guarantee: trust at least this share of the right answers.")
+    ] = None,
+    precision: Annotated[
+        float | None, typer.Option(help="No guarantee: the most coverage where this share of what is trusted is right.")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="The data set whose cache to calibrate on; without it, what the run set aside in training."),
+    ] = None,
+    part: Annotated[
+        Part | None, typer.Option(help="Calibrate on one half of the data, and check on the other.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="--part: draws the halves (0).")] = None,
+    classifier: Annotated[str | None, typer.Option(help="Whose run or score, where there are several.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …; auto takes the GPU where there is one.")] = "auto",
+    workers: Annotated[int, typer.Option(min=0, help="Decoding processes; 0 decodes in this one.")] = 2,
+) -> None:
+    """Set the threshold above which predict trusts: by one of --max-risk, --coverage, --tpr and --precision.
+
+    A guarantee holds for data like those it was calibrated on, which neither the classifier nor the run may have
+    learnt from. The part that a run set aside is often the classifier's own training data, on which it is surer than
+    on new images; rather name evaluation data with --data.
+    """
+    if seed is not None and part is None:
+        raise UsageError("--seed: draws the halves of --part, which is not given")
+
+    from trustcache.calibrate import Calibration, choose_goal
+    from trustcache.calibrate import calibrate as find
+    from trustcache.finetune import Machine
+    from trustcache.judges import find_judge
+    from trustcache.workspace import Workspace
+
+    targets = {"max-risk": max_risk, "coverage": coverage, "tpr": tpr, "precision": precision}
+    goal = choose_goal(targets, delta)
+    judge = find_judge(Workspace(place.workspace), run, classifier)
+    half = part.value.removesuffix("-half") if part else None
+    calibration = Calibration(data, half, seed or 0)
+    threshold = find(judge, goal, calibration, place.data_root, Machine(device, workers), console)
+    _show(judge, threshold)
+
+
+def _show(judge: Judge, found: Threshold) -> None:
+    part = "" if found.part == "all" else f", {found.part}"
+    print(f"{judge.name}: trusted is a score above {found.threshold:.6g}")
+    print(f"calibrated on {found.data}{part}: {_effect(found.coverage, found.trusted, found.samples, found.wrong)}")
+    if other := found.other_half:
+        print(f"on the other half: {_effect(other['coverage'], other['trusted'], other['samples'], other['wrong'])}")
+    bound = f" (bound {found.bound:.2%})" if found.bound is not None else ""
+    print(f"guarantee: {found.guarantee}{bound}")
+    print(judge.threshold_path)
+
+
+def _effect(coverage: float, trusted: int, samples: int, wrong: int) -> str:
+    risk = f"{wrong / trusted:.2%}" if trusted else "undefined"
+    return f"coverage {coverage:.2%} ({trusted:,} of {samples:,}), risk {risk} ({wrong:,} of those are wrong)"

@@ -1,0 +1,39 @@
+"""`trustcache export`: classifier and oracle in one file for other programs."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .program import Place, app, command
+
+
+class Format(StrEnum):
+    """What kind of file."""
+
+    onnx = "onnx"
+    torch = "torch"
+
+
+@command(app, "export")
+def export(
+    place: Place,
+    run: Annotated[str, typer.Argument(help="A run's name or its unambiguous beginning.")],
+    format: Annotated[Format, typer.Option(help="ONNX, or torch.export's .pt2.")] = Format.onnx,
+    output: Annotated[Path | None, typer.Option(help="The file to write; without it, one in the run's folder.")] = None,
+    classifier: Annotated[str | None, typer.Option(help="Whose run, where there are several.")] = None,
+) -> None:
+    """One graph of classifier and oracle: images uint8 (N, 3, H, W) in, logits and trust score out.
+
+    The file is checked against the original before it is written. Beside it lie class names, threshold and how
+    images are resized, as JSON.
+    """
+    from trustcache.export import export as write
+    from trustcache.judges import find_judge
+    from trustcache.workspace import Workspace
+
+    for path in write(find_judge(Workspace(place.workspace), run, classifier), format.value, output, place.data_root):
+        print(path)

@@ -1,0 +1,57 @@
+"""`trustcache predict`: class, trust score and verdict for new images."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trustcache.errors import TrustcacheError
+
+from .calibrate import RUN
+from .program import Place, app, command, say
+
+
+class Format(StrEnum):
+    """How answers are written."""
+
+    json = "json"
+    csv = "csv"
+
+
+@command(app, "predict")
+def predict(
+    place: Place,
+    run: Annotated[str, typer.Argument(help=f"{RUN}.")],
+    paths: Annotated[list[Path], typer.Argument(help="Image files, folders of them, or .tar files.")],
+    format: Annotated[Format, typer.Option(help="A JSON object a line, or CSV with a header.")] = Format.json,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit code 1 where an image cannot be read.")] = False,
+    classifier: Annotated[str | None, typer.Option(help="Whose run or score, where there are several.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images a forward pass.")] = 64,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …; auto takes the GPU where there is one.")] = "auto",
+    workers: Annotated[int, typer.Option(min=1, help="Decoding threads.")] = 2,
+) -> None:
+    """A line an image: path, class, probability, trust score, and whether to trust it by the run's threshold.
+
+    Without a threshold from trustcache calibrate, a score above 0 is trusted. An image that cannot be read gives a
+    line with the error, and the rest goes on.
+    """
+    from trustcache.predict import FORMATS, Tally, pictures
+    from trustcache.trusted import TrustedClassifier
+
+    images = pictures(paths)
+    trusted = TrustedClassifier.load(place.workspace, run, classifier=classifier, device=device)
+    if trusted.threshold is None:
+        say(f"no threshold is calibrated, so a score above 0 is trusted; set one with trustcache calibrate {run}")
+    tally = Tally()
+    answers = tally.of(trusted(images, batch_size=batch_size, workers=workers, ahead=1))
+    for line in FORMATS[format.value](answers):
+        print(line, flush=True)
+    say(f"{tally.images - tally.errors:,} images answered, {tally.errors:,} without an answer")
+    if strict and tally.errors:
+        raise TrustcacheError(
+            f"{tally.errors:,} of {tally.images:,} images have no answer, as their lines say; replace them, or leave "
+            "out --strict"
+        )

@@ -1,0 +1,115 @@
+"""A classifier and its judge in one network: from images to logits and a trust score, for predictions and for export.
+
+This is the one place that turns what a classifier says about an image into a run's score; whatever else an oracle is
+to see (other layers, the logits), it gets here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from trustcache.classifiers import Classifier, ModelSpec, load_classifier
+from trustcache.errors import UsageError
+from trustcache.finetune import load_oracle
+from trustcache.heads import LinearHead
+from trustcache.judges import Judge
+from trustcache.oracles import Oracle
+from trustcache.origins import original_model
+from trustcache.runs import Run
+from trustcache.scores.fitting import Outputs
+from trustcache.train import frozen_head
+
+# Each score is a network of the images uint8 (N, 3, H, W), the logits (N, K) and the features (N, D), giving z (N,).
+
+
+class HeadScore(nn.Module):
+    """A head on the classifier's own features."""
+
+    def __init__(self, head: LinearHead) -> None:
+        super().__init__()
+        # Scaled before the product, not folded into it as for many heads at once: float32 keeps its digits so.
+        for name in ("weight", "mean", "std"):
+            self.register_buffer(name, torch.from_numpy(getattr(head, name)).float())
+        self.bias = head.bias
+        self.norm = float(self.get_buffer("weight").norm()) if head.signed_distance else 1.0
+
+    def forward(self, images: Tensor, logits: Tensor, features: Tensor) -> Tensor:
+        x = (features - self.get_buffer("mean")) / self.get_buffer("std")
+        return (x @ self.get_buffer("weight") + self.bias) / self.norm
+
+
+class OracleScore(nn.Module):
+    """A network of its own that looks at the images."""
+
+    def __init__(self, oracle: Oracle) -> None:
+        super().__init__()
+        self.oracle = oracle
+
+    def forward(self, images: Tensor, logits: Tensor, features: Tensor) -> Tensor:
+        preprocessing = self.oracle.preprocessing
+        return self.oracle(preprocessing.normalise(preprocessing.resized(images)))
+
+
+class PostHocScore(nn.Module):
+    """A post-hoc score, which NumPy computes: it cannot be traced into a graph."""
+
+    def __init__(self, score: Callable[[Outputs], np.ndarray]) -> None:
+        super().__init__()
+        self.score = score
+
+    def forward(self, images: Tensor, logits: Tensor, features: Tensor) -> Tensor:
+        rows = _Said(logits.cpu().numpy(), features.cpu().numpy(), logits.argmax(1).cpu().numpy())
+        return torch.from_numpy(self.score(rows)).to(logits.device)
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What the classifier said about a batch, as post-hoc scores take it."""
+
+    logits: np.ndarray
+    features: np.ndarray
+    predictions: np.ndarray
+
+
+RUN_SCORES: dict[str, Callable[[Run, ModelSpec], nn.Module]] = {
+    "frozen": lambda run, spec: HeadScore(frozen_head(run)),
+    "fine-tuned": lambda run, spec: OracleScore(load_oracle(spec, run)),
+}
+"""By the way of training, from a run and its classifier's spec to the network that gives its score."""
+
+
+class Pair(nn.Module):
+    """Images uint8 (N, 3, H, W), RGB at the classifier's input size, to float32 logits (N, K) and z (N,)."""
+
+    def __init__(self, classifier: Classifier, score: nn.Module) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self.network = classifier.model  # the classifier is no module, and its weights must move along
+        self.score = score
+        self.requires_grad_(False).eval()
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        logits, features = self.classifier.answer(self.classifier.preprocessing.normalise(images))
+        return logits, self.score(images, logits, features)
+
+
+def load_pair(judge: Judge) -> Pair:
+    """The pair of a judge and its classifier, on the CPU.
+
+    Raises UsageError where the classifier's weights are gone, or no longer the ones that it judges.
+    """
+    index = judge.caches[0]
+    spec = original_model(index)
+    classifier = load_classifier(spec)
+    if classifier.identity()["state_sha256"] != index.meaning["classifier"]["state_sha256"]:
+        raise UsageError(
+            f"{index.folder}: the weights of {spec.name} are no longer the ones it was extracted with; extract and "
+            "train anew, or bring those back"
+        )
+    score = RUN_SCORES[judge.run.config.training](judge.run, spec) if judge.run else PostHocScore(judge.post_hoc())
+    return Pair(classifier, score)
