@@ -225,7 +225,7 @@ def test_a_fine_tuned_oracle_sees_the_very_images_that_the_classifier_saw(
     logits = np.concatenate([classifier(batch.pixels)[0].numpy() for batch in again])
     np.testing.assert_array_equal(logits.astype(np.float16), cache.logits)
     for run in finished_runs(workspace):
-        oracle = load_oracle(original_model(attacked), run).eval()
+        oracle = load_oracle(run).eval()
         with torch.inference_mode():
             z = torch.cat([oracle(oracle.preprocessing.normalise(batch.pixels)) for batch in again]).double().numpy()
         np.testing.assert_array_equal(run.scores(attacked), z)

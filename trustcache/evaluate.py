@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from trustcache.batches import Viewer, choose_device, shard_batches
+from trustcache.batches import Viewer, choose_device, shard_batches, viewed_batches
 from trustcache.cache import CacheView, open_cache
 from trustcache.cache.index import Index
 from trustcache.classifiers import Classifier, load_classifier
 from trustcache.errors import TrustcacheError
-from trustcache.finetune import Machine, in_batches, load_oracle, score_images
+from trustcache.finetune import Machine, in_batches, load_oracle, oracle_viewer, readable, score_views
 from trustcache.heads import score_heads
 from trustcache.origins import original_dataset, original_model
+from trustcache.pairs import attacked, features_of, made_anew, require_same_rows
 from trustcache.progress import Progress, silent
 from trustcache.runs import Run
 from trustcache.train import frozen_head
@@ -44,44 +46,87 @@ def evaluate(
 ) -> int:
     """Score what has not been scored; returns how many scores (runs x data sets) were made.
 
-    Raises UsageError where a fine-tuned oracle needs images or weights that are gone, TrustcacheError for a cache
-    whose extraction is not finished.
+    What stays `unscored` are heads whose oracle's features of the images are not cached. Raises UsageError where an
+    oracle needs images or weights that are gone, TrustcacheError for a cache whose extraction is not finished.
     """
     made = 0
+    caches = workspace.caches()
     for index, missing in unscored(workspace, runs):
-        cache = open_cache(index.folder)
-        if frozen := [run for run in missing if run.config.training == "frozen"]:
-            _score_frozen(frozen, index, cache)
-        if tuned := [run for run in missing if run.config.training == "fine-tuned"]:
-            _score_fine_tuned(tuned, index, cache, data_root, machine, progress)
-        made += len(missing)
+        scoring = _Scoring(index, caches, data_root, machine, progress)
+        made += sum(scoring.run(alike) for alike in _alike(missing))
     return made
 
 
-def _score_frozen(runs: list[Run], index: Index, cache: CacheView) -> None:
-    heads = [frozen_head(run) for run in runs]
-    z = np.concatenate([score_heads(heads, part.features) for part in cache.chunks()])
-    for run, column in zip(runs, z.T, strict=True):
-        run.save_scores(index, column)
+def _alike(runs: Sequence[Run]) -> list[list[Run]]:
+    """Runs that look at the same thing in the same way, together."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        seen = run.config.training, run.config.protocol, run.config.backbone
+        groups.setdefault(json.dumps(seen, sort_keys=True), []).append(run)
+    return list(groups.values())
 
 
-def _score_fine_tuned(
-    runs: list[Run], index: Index, cache: CacheView, data_root: Path, machine: Machine, progress: Progress
-) -> None:
-    spec, dataset = original_model(index), original_dataset(index, data_root)
-    for start in range(0, len(runs), ORACLES_A_PASS):
-        some = runs[start : start + ORACLES_A_PASS]
-        oracles = [load_oracle(spec, run) for run in some]
-        viewer = Viewer(oracles[0].preprocessing, choose_device(machine.device), machine.workers)
-        batches = in_batches(cache.sample_indices)
-        if dataset.variation and dataset.variation.needs_classifier:
-            judged = load_classifier(spec)
+@dataclass(frozen=True)
+class _Scoring:
+    """Scoring on one evaluation cache of the judged classifier; `caches` are all there are."""
+
+    index: Index
+    caches: Sequence[Index]
+    data_root: Path
+    machine: Machine
+    progress: Progress
+
+    def run(self, runs: list[Run]) -> int:
+        """Score runs that are alike; returns how many that were."""
+        cache = open_cache(self.index.folder)
+        if runs[0].config.training == "frozen":
+            z = self._frozen(runs, cache)
+        else:
+            parts = [runs[i : i + ORACLES_A_PASS] for i in range(0, len(runs), ORACLES_A_PASS)]
+            z = np.concatenate([self._fine_tuned(part, cache) for part in parts], axis=1)
+        if z is None:
+            return 0
+        for run, column in zip(runs, z.T, strict=True):
+            run.save_scores(self.index, column)
+        return len(runs)
+
+    def _frozen(self, runs: list[Run], cache: CacheView) -> np.ndarray | None:
+        """z (N, runs) from the oracle's features, cached or, of images made for the judged classifier, made anew."""
+        heads = [frozen_head(run) for run in runs]
+        config = runs[0].config
+        if found := features_of(config, self.index, self.caches):
+            features = open_cache(found.folder)
+            require_same_rows(cache, features)
+            return np.concatenate([score_heads(heads, part.features) for part in features.chunks()])
+        source = made_anew(config, self.index, self.caches)
+        if source is None:
+            return None
+        oracle = load_classifier(original_model(source))
+        viewer = Viewer(oracle.preprocessing, choose_device(self.machine.device), self.machine.workers)
+        oracle.model.to(viewer.device)
+        with self.progress(f"{config.oracle} on {self.index.data}", len(cache)) as advance:
+            parts = []
+            for batch in self._views(viewer, cache):
+                parts.append(score_heads(heads, oracle(batch.pixels)[1].cpu().numpy()))
+                advance(len(parts[-1]))
+        return np.concatenate(parts)
+
+    def _fine_tuned(self, runs: list[Run], cache: CacheView) -> np.ndarray:
+        """z (N, runs) from the images."""
+        oracles = [load_oracle(run) for run in runs]
+        viewer = oracle_viewer(oracles[0], runs[0].config, self.index, self.machine)
+        with self.progress(f"scoring {self.index.data}", len(cache)) as advance:
+            return score_views(oracles, self._views(viewer, cache), viewer, advance)
+
+    def _views(self, viewer: Viewer, cache: CacheView) -> Iterator[Batch]:
+        """The images of the cache's rows as the viewer sees them, those that were attacked made anew."""
+        dataset, batches = original_dataset(self.index, self.data_root), in_batches(cache.sample_indices)
+        if attacked(self.index):
+            judged = load_classifier(original_model(self.index))
             judged.model.to(viewer.device)
             viewer = replace(viewer, judged=judged, witness=_SameImages(judged, cache))
-            batches = _batches_of_extraction(index, cache)
-        z = score_images(oracles, dataset, batches, viewer, progress)
-        for run, column in zip(some, z.T, strict=True):
-            run.save_scores(index, column)
+            batches = _batches_of_extraction(self.index, cache)
+        return readable(viewed_batches(dataset, viewer, batches))
 
 
 def _batches_of_extraction(index: Index, cache: CacheView) -> list[np.ndarray]:

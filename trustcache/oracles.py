@@ -3,25 +3,44 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
 from trustcache.classifiers import ModelSpec, backbone
 from trustcache.preprocessing import preprocessing_of
 
+OPTIMISERS = ("adam", "sgd")
+
 
 @dataclass(frozen=True)
 class Optimiser:
-    """How an oracle is optimised: `name` is "adam" (constant rate) or "sgd" (OneCycle up to `lr` and down again)."""
+    """How an oracle is optimised: `name` is "adam" (constant rate) or "sgd" (OneCycle up to `lr` and down again).
+
+    warmup_steps: how long OneCycle goes up, None for 30 % of all steps. cycle_momentum: it moves the momentum from 0.95
+    to 0.85 and back meanwhile, whatever `momentum` says; torch's default, and so what the released scripts do.
+    """
 
     name: str
     epochs: int
     batch_size: int
     lr: float
     momentum: float = 0.0
+    warmup_steps: int | None = None
+    cycle_momentum: bool = False
+
+    def of(self, parameters: Iterable[nn.Parameter], steps: int) -> tuple[torch.optim.Optimizer, LRScheduler | None]:
+        """The optimiser of a network's parameters for so many steps, and its schedule where it has one."""
+        if self.name == "adam":
+            return torch.optim.Adam(parameters, lr=self.lr), None
+        sgd = torch.optim.SGD(parameters, lr=self.lr, momentum=self.momentum)
+        rise = 0.3 if self.warmup_steps is None else min(self.warmup_steps / steps, 1.0)
+        schedule = OneCycleLR(sgd, self.lr, total_steps=steps, pct_start=rise, cycle_momentum=self.cycle_momentum)
+        return sgd, schedule
 
 
 # Epochs of a default optimiser, where the data are many enough to make these many steps; else more epochs.
@@ -60,9 +79,9 @@ class Head(nn.Module):
 class Oracle(nn.Module):
     """A backbone, which takes images as `preprocessing` says, with a head."""
 
-    def __init__(self, spec: ModelSpec, signed_distance: bool, seed: int) -> None:
+    def __init__(self, spec: ModelSpec, signed_distance: bool, seed: int, pretrained: bool = True) -> None:
         super().__init__()
-        self.backbone, features = backbone(spec)
+        self.backbone, features = backbone(spec, pretrained)
         self.preprocessing = preprocessing_of(self.backbone, spec.preprocessing)
         self.backbone.to(memory_format=torch.channels_last)
         self.head = Head(features, signed_distance, seed)
