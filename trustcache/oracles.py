@@ -47,15 +47,16 @@ class Optimiser:
 LEAST_STEPS = {"adam": 1000, "sgd": 100}
 
 
-def default_optimiser(frozen: bool, rows: int) -> Optimiser:
-    """What oracles are optimised with unless told otherwise: heads on `rows` cached features, or whole networks.
+HEADS = Optimiser("adam", epochs=20, batch_size=512, lr=1e-3)
+NETWORKS = Optimiser("sgd", epochs=1, batch_size=128, lr=0.02, momentum=0.9)
 
-    20 passes over the features, 1 over the images; small data are passed over more often, until the steps suffice.
+
+def default_optimiser(frozen: bool, rows: int, heads: Optimiser = HEADS) -> Optimiser:
+    """What oracles are optimised with unless told otherwise: `heads` on `rows` cached features, or whole networks.
+
+    Small data are passed over more often, until the steps suffice.
     """
-    if frozen:
-        usual = Optimiser("adam", epochs=20, batch_size=512, lr=1e-3)
-    else:
-        usual = Optimiser("sgd", epochs=1, batch_size=128, lr=0.02, momentum=0.9)
+    usual = heads if frozen else NETWORKS
     # Fine-tuning drops an epoch's last, incomplete batch.
     steps = math.ceil(rows / usual.batch_size) if frozen else max(rows // usual.batch_size, 1)
     return replace(usual, epochs=max(usual.epochs, math.ceil(LEAST_STEPS[usual.name] / steps)))
