@@ -15,14 +15,17 @@ from trustcache.classifiers import ModelSpec, backbone
 from trustcache.preprocessing import preprocessing_of
 
 OPTIMISERS = ("adam", "sgd")
+RISE = 0.3
+"""The share of its steps that OneCycle goes up, torch's default."""
 
 
 @dataclass(frozen=True)
 class Optimiser:
     """How an oracle is optimised: `name` is "adam" (constant rate) or "sgd" (OneCycle up to `lr` and down again).
 
-    warmup_steps: how long OneCycle goes up, None for 30 % of all steps. cycle_momentum: it moves the momentum from 0.95
-    to 0.85 and back meanwhile, whatever `momentum` says; torch's default, and so what the released scripts do.
+    warmup_steps: how long OneCycle goes up, at most and by default 30 % of all steps. cycle_momentum: it moves the
+    momentum from 0.95 to 0.85 and back meanwhile, whatever `momentum` says; torch's default, and so what the released
+    scripts do.
     """
 
     name: str
@@ -38,7 +41,7 @@ class Optimiser:
         if self.name == "adam":
             return torch.optim.Adam(parameters, lr=self.lr), None
         sgd = torch.optim.SGD(parameters, lr=self.lr, momentum=self.momentum)
-        rise = 0.3 if self.warmup_steps is None else min(self.warmup_steps / steps, 1.0)
+        rise = RISE if self.warmup_steps is None else min(self.warmup_steps / steps, RISE)
         schedule = OneCycleLR(sgd, self.lr, total_steps=steps, pct_start=rise, cycle_momentum=self.cycle_momentum)
         return sgd, schedule
 
