@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from trustcache.errors import UsageError
 from trustcache.progress import console
 
-from .program import Place, app, command
+from .program import Place, app, command, say
+
+if TYPE_CHECKING:
+    from trustcache.runs import Run
+    from trustcache.workspace import Workspace
 
 
 @command(app, "evaluate")
@@ -32,4 +36,16 @@ def evaluate(
             "and train oracles with trustcache train --loss all --frozen"
         )
     made = run(workspace, runs, place.data_root, Machine(device, workers), console)
-    print(f"{made} scores made" if made else "everything is scored on every evaluation cache already")
+    waiting = say_what_is_lacking(workspace, runs)
+    print(f"{made} scores made" if made or waiting else "everything is scored on every evaluation cache already")
+
+
+def say_what_is_lacking(workspace: Workspace, runs: list[Run]) -> bool:
+    """Say, once for each, which cached features keep runs from being scored; returns whether any do."""
+    from trustcache.evaluate import unscored
+    from trustcache.pairs import lacking
+
+    lines = dict.fromkeys(lacking(run.config, index) for index, left in unscored(workspace, runs) for run in left)
+    for line in lines:
+        say(f"note: {line}")
+    return bool(lines)

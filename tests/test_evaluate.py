@@ -13,7 +13,7 @@ import torch
 from click.testing import Result
 from sklearn.metrics import roc_auc_score
 
-from trustcache import finetune
+from trustcache import evaluate as scoring
 from trustcache.batches import Viewer, shard_batches, viewed_batches
 from trustcache.cache import open_cache
 from trustcache.cache.index import Index
@@ -231,7 +231,7 @@ def test_a_fine_tuned_oracle_sees_the_very_images_that_the_classifier_saw(
     logits = np.concatenate([classifier(batch.pixels)[0].numpy() for batch in again])
     np.testing.assert_array_equal(logits.astype(np.float16), cache.logits)
     for run in finished_runs(workspace):
-        oracle = load_oracle(original_model(attacked), run).eval()
+        oracle = load_oracle(run).eval()
         with torch.inference_mode():
             z = torch.cat([oracle(oracle.preprocessing.normalise(batch.pixels)) for batch in again]).double().numpy()
         np.testing.assert_array_equal(run.scores(attacked), z)
@@ -264,7 +264,7 @@ def test_adversarial_images_are_made_again_in_the_batches_of_their_extraction(
         seen[dataset.manifest.name] = list(batches)
         return viewed_batches(dataset, viewer, batches)
 
-    monkeypatch.setattr(finetune, "viewed_batches", watched)
+    monkeypatch.setattr(scoring, "viewed_batches", watched)
     assert run_cli("train", "--loss", "ce", "--epochs", 1, "--workers", 0, "--device", "cpu").exit_code == 0
     # Shards of 200 samples in batches of 100, as `extract_digits` asks for.
     assert [len(batch) for batch in seen["digits-pgd"]] == [100, 100, 100, 100, 100, 100, 47]

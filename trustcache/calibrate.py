@@ -121,7 +121,7 @@ def _samples(
                 f"{run.name}: the cache of {run.config.data} that it learnt from is not there any more, so neither is "
                 f"the part it set aside; name another with --data ({_names(judge)})"
             )
-        rows, z = validation_scores(run, own, data_root, machine, progress)
+        rows, z = validation_scores(run, own, judge.workspace_caches, data_root, machine, progress)
         return f"the validation part of {own.data}", z, open_cache(own.folder).correct[rows]
     index = next((index for index in judge.caches if index.data == data), None)
     if index is None:
@@ -140,7 +140,8 @@ def _samples(
             )
         score = judge.post_hoc()
         return data, np.concatenate([score(part) for part in cache.chunks()]), cache.correct
-    return data, cache_scores(run, index, data_root, machine, progress), cache.correct
+    z = cache_scores(run, index, judge.workspace_caches, data_root, machine, progress)
+    return data, z, cache.correct
 
 
 def _reach(judge: Judge, goal: Goal, z: np.ndarray, correct: np.ndarray, data: str) -> WorkingPoint:

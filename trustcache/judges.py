@@ -55,7 +55,8 @@ class Judge:
     """A finished run, or where `run` is None the post-hoc score `name`, of one classifier.
 
     folder: where its threshold lies. judged: the classifier's fingerprint. caches: those of that classifier, the one
-    that a run learnt from first where it is there. scores: where post-hoc scores are learnt and kept.
+    that a run learnt from first where it is there. workspace_caches: those of every classifier, among which an
+    oracle's features may be. scores: where post-hoc scores are learnt and kept.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Judge:
     judged: str
     caches: tuple[Index, ...]
     run: Run | None
+    workspace_caches: tuple[Index, ...]
     scores: ScoreStore
 
     def post_hoc(self) -> Callable[[Outputs], np.ndarray]:
@@ -141,7 +143,7 @@ def find_judge(workspace: Workspace, name: str, classifier: str | None = None) -
             f"{workspace.root / 'cache'}, to say where its weights are; run the same trustcache extract as before"
         )
     own_first = sorted(judged, key=lambda index: index.fingerprint() != run.config.cache)
-    return Judge(run.name, run.folder, run.config.judged, tuple(own_first), run, ScoreStore(workspace))
+    return Judge(run.name, run.folder, run.config.judged, tuple(own_first), run, tuple(caches), ScoreStore(workspace))
 
 
 def _post_hoc(workspace: Workspace, name: str, caches: Sequence[Index]) -> Judge:
@@ -154,7 +156,7 @@ def _post_hoc(workspace: Workspace, name: str, caches: Sequence[Index]) -> Judge
         )
     ((judged, classifier),) = fingerprints.items()
     folder = workspace.runs / f"{plain_name(classifier)}-{plain_name(name)}"
-    return Judge(name, folder, judged, tuple(caches), None, ScoreStore(workspace))
+    return Judge(name, folder, judged, tuple(caches), None, tuple(workspace.caches()), ScoreStore(workspace))
 
 
 def _which(workspace: Workspace, name: str, names: Sequence[str], several: bool) -> str:
