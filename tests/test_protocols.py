@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,15 +16,20 @@ from sklearn.metrics import average_precision_score
 from cli.values import ProtocolName
 from trustcache import losses
 from trustcache.batches import Viewer
+from trustcache.cache import open_cache
 from trustcache.cache.index import read_index
+from trustcache.finetune import Machine, finetune
 from trustcache.heads import HeadTask, score_heads, train_heads
 from trustcache.losses import RELEASED_LOSSES, LossChoice
 from trustcache.metrics import METRICS, trust_metrics
 from trustcache.oracles import Optimiser, validation_rows
+from trustcache.origins import original_dataset
+from trustcache.pairs import tuned_oracle
 from trustcache.preprocessing import RELEASED_PREPROCESSING, Preprocessing
 from trustcache.protocols import PROTOCOLS
 from trustcache.released_metrics import released_trust_metrics
-from trustcache.runs import finished_runs
+from trustcache.runs import finished_runs, open_run
+from trustcache.train import TrainSettings, plan
 from trustcache.workspace import Workspace
 
 RunCli = Callable[..., Result]
@@ -288,6 +294,24 @@ def test_only_the_released_protocol_mirrors_images(
     for protocol in PROTOCOLS:
         run_cli("train", "--loss", "ce", "--epochs", 1, "--workers", 0, "--device", "cpu", "--protocol", protocol)
         assert bool(drawn) == (protocol == "released")
+
+
+@pytest.mark.parametrize(("protocol", "same"), [("released", True), ("equations", False)])
+def test_released_fine_tuning_too_ends_the_same_whichever_sample_a_label_belongs_to(
+    workspace: Workspace, protocol: str, same: bool
+) -> None:
+    index = workspace.find_cache("train")
+    oracle = tuned_oracle(workspace, index, None, protocol)
+    whole = Optimiser("sgd", epochs=2, batch_size=index.samples, lr=0.02)
+    (config,) = plan(index, oracle, [LossChoice("ce", {})], TrainSettings(False, whole, (0,), 0.0, None, protocol))
+    ended = []
+    for shuffle in (False, True):
+        cache, run = open_cache(index.folder), open_run(workspace, config)
+        if shuffle:
+            cache.correct = np.random.default_rng(0).permutation(cache.correct)
+        finetune(run, oracle.spec(), original_dataset(index, Path()), cache, Machine("cpu", workers=0))
+        ended.append(run.weights())
+    assert all(torch.equal(ended[0][name], ended[1][name]) for name in ended[0]) == same
 
 
 def test_a_loss_that_the_released_code_lacks_is_refused(workspace: Workspace, run_cli: RunCli) -> None:

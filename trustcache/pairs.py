@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -93,7 +94,12 @@ def tuned_oracle(workspace: Workspace, judged: Index, asked: ModelSpec | None, p
         return OracleModel(cached.classifier, _plain(pinned), cached)
     assert asked is not None
     spec = replace(asked, preprocessing=by_hand)
-    return OracleModel(plain_name(asked.name), _plain(load_classifier(spec).identity()), spec)
+    try:
+        return OracleModel(plain_name(asked.name), _plain(load_classifier(spec).identity()), spec)
+    except UsageError as error:
+        # Loading speaks of the options that classifiers are named by.
+        text = re.sub(r"--(?:model-)?(weights|arg)\b", r"--oracle-\1", str(error)).replace("--classifier", "--oracle")
+        raise UsageError(text) from error
 
 
 def features_of(config: RunConfig, judged: Index, caches: Iterable[Index]) -> Index | None:
