@@ -228,7 +228,11 @@ def runs_workspace(prepared_workspace: Workspace, tmp_path_factory: pytest.TempP
     configs = [
         config
         for frozen in (True, False)
-        for config in plan(index, [LossChoice("ce", {})], TrainSettings(frozen, quick[frozen], val_fraction=0.3))
+        for config in plan(
+            index,
+            [LossChoice("ce", {})],
+            TrainSettings(frozen, quick[frozen], val_fraction=0.3, signed_distance=frozen),
+        )
     ]
     machine = Machine(device="cpu", workers=0)
     evaluate(workspace, train(workspace, index, configs, Path(), machine), Path(), machine)
