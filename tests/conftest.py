@@ -231,7 +231,10 @@ def runs_workspace(prepared_workspace: Workspace, tmp_path_factory: pytest.TempP
         config
         for frozen in (True, False)
         for config in plan(
-            index, oracle, [LossChoice("ce", {})], TrainSettings(frozen, quick[frozen], val_fraction=0.3)
+            index,
+            oracle,
+            [LossChoice("ce", {})],
+            TrainSettings(frozen, quick[frozen], val_fraction=0.3, signed_distance=frozen),
         )
     ]
     machine = Machine(device="cpu", workers=0)

@@ -169,7 +169,11 @@ def test_scores_that_wait_for_the_oracles_features_are_named_and_made_when_these
     assert lacking in run_cli("report").stderr
     assert lacking in run_cli("evaluate").stderr
     extract_other("--data", "digits-test")
-    assert run_cli("evaluate").stdout.strip() == "2 scores made"
+    done = run_cli("evaluate")
+    assert done.stdout.endswith(" scores made\n")
+    assert lacking not in done.stderr
+    index = cache_of(workspace, JUDGED, "digits-test")
+    assert [run.scores(index) is not None for run in finished_runs(workspace)] == [True, True]
 
 
 def test_heads_score_the_images_that_were_attacked_for_the_judged_classifier(

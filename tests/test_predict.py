@@ -128,17 +128,14 @@ def test_lines_appear_as_batches_are_done(
     own_model: Callable[..., str],
     run_cli: RunCli,
     start_cli: Callable[..., Popen[str]],
-    photos: Path,
+    digit_files: Path,
 ) -> None:
-    extracting = run_cli("extract", "--classifier", own_model(), "--as", "own", "--data", "digits-test", "--workers", 0)
-    assert extracting.exit_code == 0, extracting.stderr
-    slow = start_cli(
-        "predict", "mcp", photos, "--classifier", "own", "--batch-size", 5, "--device", "cpu", SECONDS_A_BATCH="0.3"
-    )
+    model = ("--classifier", own_model(), "--as", "own")
+    assert run_cli("extract", *model, "--data", "digits-test", "--workers", 0).exit_code == 0
+    files = sorted(digit_files.iterdir())[:30]  # all their lines would fit into a pipe's buffer
+    options = ("--classifier", "own", "--batch-size", 2, "--device", "cpu")
+    slow = start_cli("predict", "mcp", *files, *options, SECONDS_A_BATCH="0.5")
     assert slow.stdout is not None
-    first = json.loads(slow.stdout.readline())
-    assert first["path"].startswith(str(photos))
-    assert slow.poll() is None
-    for _ in range(14):  # two more batches, of the forty that there are
-        json.loads(slow.stdout.readline())
-    assert slow.poll() is None
+    for file in files[:6]:
+        assert json.loads(slow.stdout.readline())["path"] == str(file)
+    assert slow.poll() is None  # twelve batches are to come

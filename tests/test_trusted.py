@@ -40,7 +40,8 @@ def test_answers_are_what_the_caches_and_scores_hold(runs_workspace: Workspace, 
     assert [answer.path for answer in answers] == list(map(str, files))
     assert [answer.class_number for answer in answers] == cache.predictions.tolist()
     assert [answer.class_name for answer in answers] == [str(number) for number in cache.predictions]
-    np.testing.assert_allclose([answer.score for answer in answers], z, atol=0.02)  # caches round to float16
+    # The caches of features and logits round to float16.
+    np.testing.assert_allclose([answer.score for answer in answers], z, rtol=1e-3, atol=2e-3)
     assert [answer.trusted for answer in answers] == [answer.score > 0 for answer in answers]
     odds = maximum_class_probability(cache.logits)
     np.testing.assert_allclose([answer.probability for answer in answers], 1 / (1 + np.exp(-odds)), atol=1e-2)
@@ -91,7 +92,7 @@ def test_what_cannot_be_read_gets_an_error_and_is_not_trusted(
     assert text == Answer(str(tmp_path / "text.jpg"), None, None, None, None, False, error)
     assert answers[3].error == "cannot be read as an image (No such file or directory)"
     assert not any(answer.trusted for answer in answers if answer.error)
-    assert answers[1] == answers[5]
+    assert answers[1].score == pytest.approx(answers[5].score, abs=1e-5)
 
 
 @pytest.mark.parametrize(
