@@ -10,6 +10,7 @@ import typer
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.progress import console
 
+from .options import Classifier, Device, ModelArg, Preprocess, Workers
 from .program import Place, app, command, say
 from .values import pairs
 
@@ -50,20 +51,13 @@ class Role(StrEnum):
 @command(app, "extract")
 def extract(
     place: Place,
-    classifier: Annotated[
-        str, typer.Option(help="vit, resnet, cifar-resnet32, any timm model, or package.module:function.")
-    ],
+    classifier: Classifier,
     weights: Annotated[str | None, typer.Option(help="Your own weights: a safetensors or torch file.")] = None,
     name: Annotated[
         str | None, typer.Option("--as", help="The classifier's name in the workspace, where not its own.")
     ] = None,
-    model_arg: Annotated[
-        list[str] | None, typer.Option(help="KEY=VALUE for the model's builder; may be repeated.")
-    ] = None,
-    preprocess: Annotated[
-        list[str] | None,
-        typer.Option(help="Replace part of the model's preprocessing, as in mean=0.5,0.5,0.5; may be repeated."),
-    ] = None,
+    model_arg: ModelArg = None,
+    preprocess: Preprocess = None,
     data: Annotated[
         list[str] | None,
         typer.Option(
@@ -72,8 +66,8 @@ def extract(
     ] = None,
     role: Annotated[Role, typer.Option(help="What a bare folder or .tar given as --data is for.")] = Role.test,
     batch_size: Annotated[int, typer.Option(min=1, help="Images a forward pass.")] = 64,
-    workers: Annotated[int, typer.Option(min=0, help="Decoding processes; 0 decodes in this one.")] = 2,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …; auto takes the GPU where there is one.")] = "auto",
+    workers: Workers = 2,
+    device: Device = "auto",
     precision: Annotated[
         Precision, typer.Option(help="Forward pass in float32 or under autocast.")
     ] = Precision.float32,

@@ -13,11 +13,10 @@ from PIL import __version__ as pillow_version
 
 import trustcache
 from trustcache.batches import (
-    WORKER_DIED,
     Viewer,
     choose_device,
-    first_line,
     machine_at_its_limits,
+    model_at_work,
     shard_batches,
     viewed_batches,
 )
@@ -167,19 +166,10 @@ def _answers(
 
 def _forward(classifier: Classifier, pixels: torch.Tensor, precision: str) -> tuple[np.ndarray, np.ndarray]:
     dtype = PRECISIONS[precision]
-    try:
-        with torch.autocast(pixels.device.type, dtype, enabled=dtype != torch.float32):
-            logits, features = classifier(pixels)
+    autocast = torch.autocast(pixels.device.type, dtype, enabled=dtype != torch.float32)
+    with model_at_work(classifier.spec.name, pixels), autocast:
+        logits, features = classifier(pixels)
         return logits.cpu().numpy(), features.cpu().numpy()
-    except (TrustcacheError, torch.cuda.OutOfMemoryError):
-        raise
-    except Exception as error:  # a user's own model may raise anything
-        if str(error).startswith(WORKER_DIED):
-            raise
-        raise TrustcacheError(
-            f"{classifier.spec.name}: fails on images of {pixels.shape[-2]} x {pixels.shape[-1]} pixels "
-            f"({type(error).__name__}: {first_line(error)}); check --preprocess input_size, or the model"
-        ) from error
 
 
 def _shard(answers: Iterator[_Answer], stop: int) -> tuple[dict[str, np.ndarray], dict[str, str]]:
