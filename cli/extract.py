@@ -76,6 +76,10 @@ def extract(
     on_bad_image: Annotated[OnBadImage, typer.Option(help="Stop at an unreadable image, or record and skip it.")] = (
         OnBadImage.error
     ),
+    mc_dropout: Annotated[
+        int, typer.Option(min=0, help="Ask this often more, with dropout on, for the score mc-dropout; 0: do not.")
+    ] = 0,
+    mc_seed: Annotated[int | None, typer.Option(min=0, help="Draws what --mc-dropout drops (0).")] = None,
 ) -> None:
     """Stage one: run a frozen classifier once over data sets and cache logits, correctness and features.
 
@@ -83,15 +87,25 @@ def extract(
     where they are here and made on the fly where they can be. One that fails does not stop the rest. A stopped
     extraction goes on where it was; finished ones are only checked.
     """
+    if mc_seed is not None and not mc_dropout:
+        raise UsageError("--mc-seed: means nothing without --mc-dropout")
     manifests = _choose(place, data, role.value)
     from trustcache.classifiers import ModelSpec, load_classifier
     from trustcache.extract import ExtractSettings, extract_each, require_ready
+    from trustcache.mc_dropout import McDropout
     from trustcache.preprocessing import parse_preprocessing
     from trustcache.workspace import Workspace, plain_name
 
     spec = ModelSpec(classifier, weights, pairs("--model-arg", model_arg or []), parse_preprocessing(preprocess or []))
     settings = ExtractSettings(
-        batch_size, workers, device, precision.value, store.value, shard_rows, on_bad_image.value
+        batch_size,
+        workers,
+        device,
+        precision.value,
+        store.value,
+        shard_rows,
+        on_bad_image.value,
+        McDropout(mc_dropout, mc_seed or 0) if mc_dropout else None,
     )
     model, label = load_classifier(spec), plain_name(name or classifier)
     if data:

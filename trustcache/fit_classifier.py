@@ -6,7 +6,7 @@ import glob
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,9 +19,10 @@ from safetensors.torch import save
 from torch.nn import functional as F
 
 from trustcache.augmentations import AUGMENTATIONS
-from trustcache.batches import Viewer, choose_device, machine_at_its_limits, model_at_work, viewed_batches
+from trustcache.batches import Viewer, choose_device, machine_at_its_limits, model_at_work
 from trustcache.cache.publish import file_sha256, publish
 from trustcache.classifiers import ModelSpec, new_model
+from trustcache.decoded import DECODED_AT_ONCE, Images
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.finetune import Machine
 from trustcache.images import Dataset
@@ -30,11 +31,8 @@ from trustcache.preprocessing import preprocessing_of
 from trustcache.progress import Progress, silent
 from trustcache.training_state import Stateful, load_state, save_state
 
-# Data sets up to this size are decoded once and kept.
-IN_MEMORY_BYTES = 2 * 2**30
 # Training images that the accuracy on them is measured on, at most.
 MEASURED = 5000
-_WITHOUT_GRADIENTS = 256  # images a forward pass
 _METADATA = "trustcache"
 
 
@@ -155,7 +153,7 @@ class _Fitting:
         groups = _decaying(self.model, settings.weight_decay or 0.0)
         self.optimiser = OPTIMISERS[settings.optimiser].build(groups, lr=settings.lr)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimiser, settings.lr or 0.0, total_steps=self.steps)
-        self.images = _Images(dataset, Viewer(self.preprocessing, self.device, machine.workers), progress)
+        self.images = Images(dataset, Viewer(self.preprocessing, self.device, machine.workers), progress)
 
     def run(self, checkpoint: Path, save_every_s: float, progress: Progress) -> None:
         """All steps that are left after the checkpoint, where there is one."""
@@ -212,7 +210,7 @@ class _Fitting:
         """How many of some samples are classified rightly."""
         self.model.eval()
         right = 0
-        parts = [rows[i : i + _WITHOUT_GRADIENTS] for i in range(0, len(rows), _WITHOUT_GRADIENTS)]
+        parts = [rows[i : i + DECODED_AT_ONCE] for i in range(0, len(rows), DECODED_AT_ONCE)]
         for pixels, labels in self.images.batches(parts):
             with torch.inference_mode(), model_at_work(self.name, pixels):
                 right += int((self._logits(pixels).argmax(1) == labels).sum())
@@ -228,45 +226,6 @@ def _decaying(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any
         groups[parameter.ndim > 1 and name not in exempt()].append(parameter)
     decays = {True: weight_decay, False: 0.0}
     return [{"params": group, "weight_decay": decays[key]} for key, group in groups.items()]
-
-
-class _Images:
-    """The images of a data set at the viewer's size, decoded once where they are small enough."""
-
-    def __init__(self, dataset: Dataset, viewer: Viewer, progress: Progress) -> None:
-        self.dataset, self.viewer = dataset, viewer
-        self.labels = torch.from_numpy(dataset.labels)
-        height, width = viewer.preprocessing.input_size
-        shape = (len(dataset), 3, height, width)
-        # What a variant does in batches gives fractions of a grey value, which bytes would round.
-        fits = np.prod(shape) <= IN_MEMORY_BYTES and not (dataset.variation and dataset.variation.in_batches)
-        self.decoded = self._decode(shape, progress) if fits else None
-
-    def batches(self, parts: Sequence[np.ndarray]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Pixels 0 to 255 (B, 3, H, W) and labels (B,) of each batch of sample numbers, on the viewer's device."""
-        device = self.viewer.device
-        if self.decoded is None:
-            for rows, pixels in zip(parts, self._stream(self.viewer, parts), strict=True):
-                yield pixels, self.labels[rows].to(device)
-        else:
-            for rows in parts:
-                yield self.decoded[rows].to(device), self.labels[rows].to(device)
-
-    def _decode(self, shape: tuple[int, ...], progress: Progress) -> torch.Tensor:
-        pixels = torch.empty(shape, dtype=torch.uint8)
-        here = replace(self.viewer, device=torch.device("cpu"))
-        parts = np.split(np.arange(shape[0]), range(_WITHOUT_GRADIENTS, shape[0], _WITHOUT_GRADIENTS))
-        with progress(f"decoding {self.dataset.manifest.name}", shape[0]) as advance:
-            for rows, some in zip(parts, self._stream(here, parts), strict=True):
-                pixels[rows] = some
-                advance(len(rows))
-        return pixels
-
-    def _stream(self, viewer: Viewer, parts: Sequence[np.ndarray]) -> Iterator[torch.Tensor]:
-        for batch in viewed_batches(self.dataset, viewer, parts):
-            if batch.bad:
-                raise TrustcacheError(next(iter(batch.bad.values())))
-            yield batch.pixels
 
 
 def _config(spec: ModelSpec, dataset: Dataset, settings: FitSettings) -> dict[str, Any]:

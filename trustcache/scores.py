@@ -1,4 +1,4 @@
-"""Trust scores that need no training: functions of a classifier's logits alone."""
+"""Trust scores that need no training: functions of a classifier's logits, or what its cache holds already."""
 
 from __future__ import annotations
 
@@ -28,17 +28,25 @@ def maximum_class_probability(logits: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class PostHoc:
-    """A score of logits (N, K), higher = more trustworthy, and what it means."""
+    """A score, higher = more trustworthy, and what it means: of logits (N, K), or a column that some caches have."""
 
-    score: Callable[[np.ndarray], np.ndarray]
     meaning: str
+    score: Callable[[np.ndarray], np.ndarray] | None = None
+    column: str | None = None
 
 
 POST_HOC: dict[str, PostHoc] = {
-    "mcp": PostHoc(maximum_class_probability, "maximum class probability: the classifier's own confidence"),
+    "mcp": PostHoc("maximum class probability: the classifier's own confidence", maximum_class_probability),
+    "mc-dropout": PostHoc(
+        "how little the mean softmax is spread when dropout stays on (extract --mc-dropout)", column="mc_dropout"
+    ),
 }
 
 
-def post_hoc_score(name: str, cache: CacheView) -> np.ndarray:
-    """A post-hoc score of every row of a cache, float64 (N,), in slices of bounded memory."""
-    return np.concatenate([POST_HOC[name].score(part.logits) for part in cache.chunks()])
+def post_hoc_score(name: str, cache: CacheView) -> np.ndarray | None:
+    """A post-hoc score of every row of a cache, float64 (N,), or None where the cache lacks what it is made of."""
+    entry = POST_HOC[name]
+    if entry.score is not None:
+        return np.concatenate([entry.score(part.logits) for part in cache.chunks()])
+    column = getattr(cache, str(entry.column))
+    return None if column is None else column.astype(np.float64)

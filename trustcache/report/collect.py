@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 
 import numpy as np
@@ -40,7 +41,8 @@ def collect(workspace: Workspace) -> tuple[list[Scored], list[str]]:
         except TrustcacheError as error:
             notes.append(f"{index.data} is left out: {error}")
             continue
-        found += [_scored_post_hoc(name, cache) for name in POST_HOC]
+        post_hoc = {name: z for name in POST_HOC if (z := post_hoc_score(name, cache)) is not None}
+        found += [_scored_post_hoc(name, z, cache) for name, z in post_hoc.items()]
         here = [run for run in runs if run.config.classifier == index.classifier]
         judging = [run for run in here if run.judges(index)]
         if strangers := len(here) - len(judging):
@@ -59,9 +61,11 @@ def collect(workspace: Workspace) -> tuple[list[Scored], list[str]]:
     return found, notes
 
 
-def _scored_post_hoc(name: str, cache: CacheView) -> Scored:
-    record = _record(cache, None, name, None, {}, None)
-    return _with_figures(record, post_hoc_score(name, cache), cache.correct, None)
+def _scored_post_hoc(name: str, z: np.ndarray, cache: CacheView) -> Scored:
+    scored = _with_figures(_record(cache, None, name, None, {}, None), z, cache.correct, None)
+    if POST_HOC[name].column:  # an entropy has no threshold at 0
+        scored.record.metrics.update(tpr=math.nan, tnr=math.nan)
+    return scored
 
 
 def _told_apart(runs: list[Run]) -> dict[str, dict[str, float | str]]:
