@@ -2,7 +2,7 @@
 
 # Help lists the commands in the order they are registered, which is the order of work.
 # isort: off
-from . import extract, train, presets, evaluate, report, calibrate, predict, export, demo, data, cache
+from . import fit_classifier, extract, train, presets, evaluate, report, calibrate, predict, export, demo, data, cache
 from .program import app
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "evaluate",
     "export",
     "extract",
+    "fit_classifier",
     "predict",
     "presets",
     "report",

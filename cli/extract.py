@@ -10,6 +10,7 @@ import typer
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.progress import console
 
+from .options import Classifier, Device, ModelArg, Preprocess, Workers
 from .program import Place, app, command, say
 from .values import ProtocolName, pairs
 
@@ -50,20 +51,13 @@ class Role(StrEnum):
 @command(app, "extract")
 def extract(
     place: Place,
-    classifier: Annotated[
-        str, typer.Option(help="vit, resnet, cifar-resnet32, any timm model, or package.module:function.")
-    ],
+    classifier: Classifier,
     weights: Annotated[str | None, typer.Option(help="Your own weights: a safetensors or torch file.")] = None,
     name: Annotated[
         str | None, typer.Option("--as", help="The classifier's name in the workspace, where not its own.")
     ] = None,
-    model_arg: Annotated[
-        list[str] | None, typer.Option(help="KEY=VALUE for the model's builder; may be repeated.")
-    ] = None,
-    preprocess: Annotated[
-        list[str] | None,
-        typer.Option(help="Replace part of the model's preprocessing, as in mean=0.5,0.5,0.5; may be repeated."),
-    ] = None,
+    model_arg: ModelArg = None,
+    preprocess: Preprocess = None,
     protocol: Annotated[
         ProtocolName,
         typer.Option(help="released: images as the paper's released code shows them; the name gets -released."),
@@ -76,8 +70,8 @@ def extract(
     ] = None,
     role: Annotated[Role, typer.Option(help="What a bare folder or .tar given as --data is for.")] = Role.test,
     batch_size: Annotated[int, typer.Option(min=1, help="Images a forward pass.")] = 64,
-    workers: Annotated[int, typer.Option(min=0, help="Decoding processes; 0 decodes in this one.")] = 2,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …; auto takes the GPU where there is one.")] = "auto",
+    workers: Workers = 2,
+    device: Device = "auto",
     precision: Annotated[
         Precision, typer.Option(help="Forward pass in float32 or under autocast.")
     ] = Precision.float32,
@@ -86,6 +80,10 @@ def extract(
     on_bad_image: Annotated[OnBadImage, typer.Option(help="Stop at an unreadable image, or record and skip it.")] = (
         OnBadImage.error
     ),
+    mc_dropout: Annotated[
+        int, typer.Option(min=0, help="Ask this often more, with dropout on, for the score mc-dropout; 0: do not.")
+    ] = 0,
+    mc_seed: Annotated[int | None, typer.Option(min=0, help="Draws what --mc-dropout drops (0).")] = None,
 ) -> None:
     """Stage one: run a frozen classifier once over data sets and cache logits, correctness and features.
 
@@ -93,9 +91,12 @@ def extract(
     where they are here and made on the fly where they can be. One that fails does not stop the rest. A stopped
     extraction goes on where it was; finished ones are only checked.
     """
+    if mc_seed is not None and not mc_dropout:
+        raise UsageError("--mc-seed: means nothing without --mc-dropout")
     manifests = _choose(place, data, role.value)
     from trustcache.classifiers import ModelSpec, load_classifier
     from trustcache.extract import ExtractSettings, extract_each, require_ready
+    from trustcache.mc_dropout import McDropout
     from trustcache.preprocessing import parse_preprocessing
     from trustcache.protocols import PROTOCOLS
     from trustcache.workspace import Workspace, plain_name
@@ -103,7 +104,14 @@ def extract(
     preprocessing = {**PROTOCOLS[protocol.value].preprocessing, **parse_preprocessing(preprocess or [])}
     spec = ModelSpec(classifier, weights, pairs("--model-arg", model_arg or []), preprocessing)
     settings = ExtractSettings(
-        batch_size, workers, device, precision.value, store.value, shard_rows, on_bad_image.value
+        batch_size,
+        workers,
+        device,
+        precision.value,
+        store.value,
+        shard_rows,
+        on_bad_image.value,
+        McDropout(mc_dropout, mc_seed or 0) if mc_dropout else None,
     )
     suffix = "" if protocol is ProtocolName.equations else f"-{protocol.value}"
     model, label = load_classifier(spec), plain_name(name or classifier + suffix)

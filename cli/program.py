@@ -37,6 +37,12 @@ class Place:
     workspace: Path
     data_root: Path
 
+    def given(self) -> list[str]:
+        """The options that make another command work here, where they are not the defaults."""
+        chosen = {"--workspace": self.workspace, "--data-root": self.data_root}
+        defaults = {"--workspace": _DEFAULTS["workspace"], "--data-root": _DEFAULTS["data_root"]}
+        return [word for key, path in chosen.items() if path != defaults[key] for word in (key, str(path))]
+
 
 _COMMON = {
     "workspace": Annotated[

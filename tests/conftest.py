@@ -39,10 +39,10 @@ def classifier_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     Use with `--preprocess input_size=8`, or as `digits_classifier`.
     """
-    from trustcache.demo import fit_classifier
+    from trustcache.demo import fit_digits
 
     path = tmp_path_factory.mktemp("weights") / f"{LABEL}.safetensors"
-    fit_classifier(path, Path())
+    fit_digits(path, Path())
     return path
 
 

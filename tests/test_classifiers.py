@@ -26,19 +26,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from trustcache.cifar_resnet import CifarResNet, cifar_resnet_depth
-from trustcache.classifiers import (
-    PAPER_MODELS,
-    Classifier,
-    ModelSpec,
-    architecture,
-    backbone,
-    load_classifier,
-    load_model,
-)
+from trustcache.classifiers import Classifier, ModelSpec, backbone, load_classifier, load_model
 from trustcache.errors import UsageError
 from trustcache.images import open_dataset
 from trustcache.manifest import find_manifests, folder_manifest
 from trustcache.preprocessing import Preprocessing, parse_preprocessing, preprocessing_of
+from trustcache.timm_models import PAPER_MODELS, architecture
 
 TEST_DATA = Path(os.environ.get("TRUSTCACHE_TEST_DATA", "/nowhere"))
 

@@ -28,6 +28,7 @@ from trustcache.variants.variation import Batch
 from trustcache.workspace import Workspace
 
 RunCli = Callable[..., Result]
+COMPUTED = [name for name, entry in POST_HOC.items() if not entry.column]
 QUICK = ("--epochs", "30", "--batch-size", "64")
 
 
@@ -59,7 +60,7 @@ def test_the_report_holds_every_run_and_mcp_with_the_metrics_of_its_scores(
     assert done.exit_code == 0, done.stderr
     cache = open_cache(workspace.find_cache("test").folder)
     found = {(r["method"], r["settings"].get("alpha_neg")): r for r in results(workspace)}
-    assert set(found) == {("ce", None), ("ss", 2.0), ("ss", 3.0), *((name, None) for name in POST_HOC)}
+    assert set(found) == {("ce", None), ("ss", 2.0), ("ss", 3.0), *((name, None) for name in COMPUTED)}
     mcp = found["mcp", None]
     assert mcp["metrics"]["auc"] == pytest.approx(roc_auc_score(cache.correct, post_hoc_score("mcp", cache)))
     assert (mcp["oracle"], mcp["seed"], mcp["n"]) == (None, None, len(cache))
@@ -101,14 +102,14 @@ def test_runs_are_scored_on_data_that_came_later(workspace: Workspace, run_cli: 
     gaps = run_cli("report")
     assert "2 runs are not scored on digits-c/gaussian_noise/3: run `trustcache evaluate`" in gaps.stderr
     done = run_cli("evaluate", "--workers", "0")
-    fitted = [name for name, entry in POST_HOC.items() if entry.logits is None]  # the report made the others
+    fitted = [name for name in COMPUTED if POST_HOC[name].fitted]  # the report made the others
     assert done.stdout.strip() == f"{2 + len(fitted)} scores made"
     assert "already" in run_cli("evaluate").stdout
     assert "note:" not in run_cli("report").stderr
     corrupted = [r for r in results(workspace) if r["dataset"] == "digits-c/gaussian_noise/3"]
     oracles = {(r["method"], r["training"]) for r in corrupted if r["oracle"]}
     assert oracles == {("ss", "frozen"), ("ss", "fine-tuned")}
-    assert len(corrupted) == 2 + len(POST_HOC)
+    assert len(corrupted) == 2 + len(COMPUTED)
 
 
 def test_frozen_scores_do_not_depend_on_who_is_scored_beside(workspace: Workspace, run_cli: RunCli) -> None:
@@ -139,7 +140,7 @@ def test_a_run_of_another_classifier_is_left_out_with_a_note(workspace: Workspac
     (run.folder / "config.json").write_text(json.dumps({**config, "judged": "0" * 64}))
     done = run_cli("report")
     assert "1 runs judge another digits-net" in done.stderr
-    assert [r["method"] for r in results(workspace)] == list(POST_HOC)
+    assert [r["method"] for r in results(workspace)] == COMPUTED
 
 
 @pytest.mark.parametrize(

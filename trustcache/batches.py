@@ -188,6 +188,22 @@ def machine_at_its_limits() -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def model_at_work(name: str, pixels: torch.Tensor) -> Iterator[None]:
+    """Say in words that a model of that name fails on images (N, 3, H, W)."""
+    try:
+        yield
+    except (TrustcacheError, torch.cuda.OutOfMemoryError):
+        raise
+    except Exception as error:  # a user's own model may raise anything
+        if str(error).startswith(WORKER_DIED):
+            raise
+        raise TrustcacheError(
+            f"{name}: fails on images of {pixels.shape[-2]} x {pixels.shape[-1]} pixels "
+            f"({type(error).__name__}: {first_line(error)}); check --preprocess input_size, or the model"
+        ) from error
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error's text, or its kind."""
     return (str(error) or type(error).__name__).splitlines()[0]

@@ -133,7 +133,7 @@ def _samples(
         )
     cache = open_cache(index.folder)
     if run is None:
-        if index.role == "train" and POST_HOC[judge.name].logits is None:
+        if index.role == "train" and POST_HOC[judge.name].fitted:
             raise UsageError(
                 f"--data {data}: {judge.name} learns from training data, so its scores there promise nothing; name "
                 "other data"

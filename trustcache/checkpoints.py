@@ -17,27 +17,27 @@ _CONTAINERS = ("state_dict", "model_state_dict", "model", "net", "weights")
 _PREFIXES = ("module.", "_orig_mod.")
 
 
-def read_weights(path: Path) -> dict[str, torch.Tensor]:
+def read_weights(path: Path, option: str = "--weights") -> dict[str, torch.Tensor]:
     """Read a state dict from safetensors, or from a torch file with `weights_only=True`.
 
     Unwraps the dictionaries that training scripts save, and drops the prefixes of DataParallel and torch.compile.
-    Raises UsageError where the file is missing or is no such checkpoint.
+    Raises UsageError, naming the option that gave the file, where it is missing or is no such checkpoint.
     """
     if not path.is_file():
-        raise UsageError(f"--weights {path}: there is no such file; give a .safetensors file or a torch checkpoint")
+        raise UsageError(f"{option} {path}: there is no such file; give a .safetensors file or a torch checkpoint")
     try:
         found = _load(path)
     except Exception as error:  # there is hardly one that a broken file cannot draw from torch.load
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise UsageError(
-            f"--weights {path}: not a checkpoint that can be read without running code from it ({reason}); "
+            f"{option} {path}: not a checkpoint that can be read without running code from it ({reason}); "
             "save the state dict with safetensors or torch.save(model.state_dict(), FILE)"
         ) from error
     while inner := next((v for k in _CONTAINERS if isinstance(v := found.get(k), Mapping)), None):
         found = inner
     if not found or not all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in found.items()):
         raise UsageError(
-            f"--weights {path}: holds no state dict (a mapping from names to tensors); "
+            f"{option} {path}: holds no state dict (a mapping from names to tensors); "
             "save it with torch.save(model.state_dict(), FILE)"
         )
     while prefix := next((p for p in _PREFIXES if all(name.startswith(p) for name in found)), None):

@@ -2,45 +2,33 @@
 
 from __future__ import annotations
 
-import difflib
-import http.client
 import importlib
-import ssl
 import sys
-import threading
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import torch
 from torch import nn
 
+from trustcache.built_in import built_in
 from trustcache.checkpoints import load_into, read_weights, state_sha256
-from trustcache.cifar_resnet import CifarResNet, cifar_resnet_depth
 from trustcache.errors import UsageError
 from trustcache.preprocessing import model_config, preprocessing_of
+from trustcache.timm_models import architecture, has_scheme, reason, timm_model
 
-# The paper's two models, by timm's names for their weights.
-PAPER_MODELS = {"vit": "vit_base_patch16_384.orig_in21k_ft_in1k", "resnet": "resnet50.tv_in1k"}
-CIFAR_RESNETS = tuple(f"cifar-resnet{depth}" for depth in (20, 32, 44, 56, 110))
-HUB_TIMEOUT_S = 5.0
 LastLayer = nn.Linear | nn.Conv2d
-_HUB_SCHEMES, _LOCAL_SCHEME = ("hf_hub:", "hf-hub:"), "local-dir:"  # timm's own
 
 
 @dataclass(frozen=True)
 class ModelSpec:
     """What to build: a name, where its weights come from, and what is set by hand.
 
-    `name` is `vit`, `resnet`, `cifar-resnetN` (N = 6n+2), a timm model, or `package.module:function`, a function
-    that returns a torch module. Such a module may say what its images and its last layer are as timm's do, in a
-    dictionary `pretrained_cfg` (`input_size`, `mean`, `std`, `classifier` and so on). `arguments` go to the builder;
-    `preprocessing` replaces single entries.
+    `name` is `vit`, `resnet`, `cifar-resnetN` (N = 6n+2), `mnist-convnet`, `cifar-vgg16`, a timm model, or
+    `package.module:function`, a function that returns a torch module. Such a module may say what its images and its
+    last layer are as timm's do, in a dictionary `pretrained_cfg` (`input_size`, `mean`, `std`, `classifier` and so
+    on). `arguments` go to the builder; `preprocessing` replaces single entries.
     """
 
     name: str
@@ -110,11 +98,6 @@ def load_classifier(spec: ModelSpec) -> Classifier:
     return Classifier(spec, load_model(spec))
 
 
-def architecture(name: str) -> str:
-    """The full name behind `vit` and `resnet`; any other name is its own."""
-    return PAPER_MODELS.get(name, name)
-
-
 def load_model(spec: ModelSpec) -> nn.Module:
     """The network of a spec with its weights: from a file, from its own function, or as timm publishes them."""
     if spec.weights:
@@ -127,9 +110,34 @@ def load_model(spec: ModelSpec) -> nn.Module:
         return model
     if _is_function(spec.name):
         return _build(spec)
-    if cifar_resnet_depth(spec.name):
+    if built_in(spec.name):
         raise UsageError(f"--classifier {spec.name}: has no published weights to fetch; pass yours with --weights FILE")
     return _build(spec, pretrained=True)
+
+
+def new_model(spec: ModelSpec, classes: int) -> nn.Module:
+    """The network of a spec to be fitted, telling so many classes apart; its weights are drawn from torch's generator.
+
+    Where the spec names weights, it begins with them, but for last layers that are of other classes. Raises
+    UsageError where the network is for other classes.
+    """
+    # A user's own function need not take the argument.
+    given = {} if _is_function(spec.name) else {"num_classes": classes}
+    model = _build(replace(spec, arguments=given | spec.arguments))
+    last = _last_layers(model, spec.name)
+    if _classes(last) != classes:
+        raise UsageError(
+            f"--classifier {spec.name}: tells {_classes(last)} classes apart, but the data have {classes}; "
+            "take num_classes out of --model-arg, or have the function return a network for as many"
+        )
+    if spec.weights:
+        path = Path(spec.weights).resolve()
+        weights, own = read_weights(path, "--start"), model.state_dict()
+        for name in [f"{layer}.{part}" for layer in last for part in ("weight", "bias")]:
+            if name in weights and name in own and weights[name].shape[:1] != own[name].shape[:1]:
+                weights[name] = own[name]
+        load_into(model, weights, f"--start {path}")
+    return model
 
 
 def backbone(spec: ModelSpec, pretrained: bool = True) -> tuple[nn.Module, int]:
@@ -150,14 +158,14 @@ def backbone(spec: ModelSpec, pretrained: bool = True) -> tuple[nn.Module, int]:
 def _build(spec: ModelSpec, pretrained: bool = False) -> nn.Module:
     """The network of a spec, with its published weights where `pretrained`."""
     try:
-        if depth := cifar_resnet_depth(spec.name):
-            return CifarResNet(depth, **spec.arguments)
+        if own := built_in(spec.name):
+            return own(**spec.arguments)
         if _is_function(spec.name):
             return _own_model(spec.name, spec.arguments)
-        return _timm_model(spec.name, pretrained, spec.arguments)
+        return timm_model(spec.name, pretrained, spec.arguments)
     except (TypeError, ValueError, AssertionError, RuntimeError, ArithmeticError, OSError) as error:
         settings = " ".join(f"{key}={value}" for key, value in spec.arguments.items())
-        cause = f"with --model-arg {settings}: {_reason(error)}" if settings else f"({_reason(error)})"
+        cause = f"with --model-arg {settings}: {reason(error)}" if settings else f"({reason(error)})"
         raise UsageError(f"--classifier {spec.name}: cannot be built {cause}") from error
 
 
@@ -172,7 +180,7 @@ def _other_classes(spec: ModelSpec, model: nn.Module, weights: Mapping[str, torc
 
 
 def _is_function(name: str) -> bool:
-    return ":" in name and not name.startswith((*_HUB_SCHEMES, _LOCAL_SCHEME))
+    return ":" in name and not has_scheme(name)
 
 
 def _own_model(name: str, arguments: dict[str, Any]) -> nn.Module:
@@ -183,109 +191,12 @@ def _own_model(name: str, arguments: dict[str, Any]) -> nn.Module:
         model = getattr(importlib.import_module(module), function)(**arguments)
     except Exception as error:  # her file may raise anything
         raise UsageError(
-            f"--classifier {name}: {_reason(error)}; it must be package.module:function, importable from here, "
+            f"--classifier {name}: {reason(error)}; it must be package.module:function, importable from here, "
             "and the function take what --model-arg gives"
         ) from error
     if not isinstance(model, nn.Module):
         raise UsageError(f"--classifier {name}: must return a torch.nn.Module, not {type(model).__name__}")
     return model
-
-
-def _timm_model(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Module:
-    import timm
-
-    full = architecture(name)
-    if full.startswith(_HUB_SCHEMES):
-        return _fetched(full, pretrained, arguments)
-    if not full.startswith(_LOCAL_SCHEME):
-        if not _timm_knows(full):
-            names = [*PAPER_MODELS, *CIFAR_RESNETS, *timm.list_models(), *timm.list_models(pretrained=True)]
-            near = difflib.get_close_matches(full, names, n=3)
-            hint = f"; did you mean {', '.join(near)}?" if near else ""
-            raise UsageError(
-                f"--classifier {name}: neither vit, resnet, cifar-resnet20/32/44/56/110, a timm model, "
-                f"nor package.module:function{hint}"
-            )
-        if pretrained and not timm.is_model_pretrained(full):
-            raise UsageError(f"--classifier {name}: has no published weights to fetch; pass yours with --weights FILE")
-        if pretrained:
-            return _fetched(full, pretrained, arguments)
-    return timm.create_model(full, pretrained=pretrained, **arguments)
-
-
-def _timm_knows(name: str) -> bool:
-    import timm
-
-    try:
-        return timm.is_model(name) and ("." not in name or timm.get_pretrained_cfg(name) is not None)
-    except RuntimeError:  # a tag that this architecture has not
-        return False
-
-
-def _fetched(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Module:
-    """A timm model for which something must be fetched, from the local hub cache or the network."""
-    import timm
-    from huggingface_hub import constants
-
-    online = not constants.HF_HUB_OFFLINE and _answers(constants.ENDPOINT)
-    try:
-        # By itself the hub's client tries for most of a minute to reach a network that is not there.
-        with nullcontext() if online else mock.patch.object(constants, "HF_HUB_OFFLINE", True):
-            return timm.create_model(name, pretrained=pretrained, **arguments)
-    except (TypeError, AssertionError, RuntimeError):
-        raise
-    except Exception as error:  # the hub, its HTTP client and the files' formats each have errors of their own
-        reason = _reason(_root(error)) if online else f"{constants.ENDPOINT} cannot be reached"
-        raise UsageError(
-            f"--classifier {name}: its weights are neither on this machine nor could they be downloaded ({reason}); "
-            f"fetch {_published_at(name)} on a machine with a network and pass it with --weights FILE"
-        ) from error
-
-
-def _published_at(name: str) -> str:
-    """Where the weights of a timm model lie; for a name without a tag, its default's."""
-    import timm
-
-    if name.startswith(_HUB_SCHEMES):
-        return f"model.safetensors from https://huggingface.co/{name.partition(':')[2]}"
-    config: Any = timm.get_pretrained_cfg(name)
-    return f"model.safetensors from https://huggingface.co/{config.hf_hub_id}" if config.hf_hub_id else f"{config.url}"
-
-
-def _root(error: BaseException) -> BaseException:
-    while error.__cause__:
-        error = error.__cause__
-    return error
-
-
-def _reason(error: BaseException) -> str:
-    """The kind of an error and the first line of its text."""
-    return f"{type(error).__name__}: {error}".splitlines()[0]
-
-
-def _answers(url: str) -> bool:
-    """Whether a server answers there within a few seconds, be it with a refusal; one that is out of order does not."""
-    answered = threading.Event()
-
-    def knock() -> None:
-        try:
-            request = urllib.request.Request(url, method="HEAD")  # goes through the proxy that the environment names
-            urllib.request.urlopen(request, timeout=HUB_TIMEOUT_S).close()
-        except urllib.error.HTTPError as error:
-            if error.code >= 500:
-                return
-        except urllib.error.URLError as error:
-            if not isinstance(error.reason, ssl.SSLCertVerificationError):  # the hub's client has certificates too
-                return
-        except (OSError, ValueError, http.client.HTTPException):
-            return
-        answered.set()
-
-    # In a thread, since looking up a name takes no time limit.
-    thread = threading.Thread(target=knock, daemon=True)
-    thread.start()
-    thread.join(HUB_TIMEOUT_S)
-    return answered.is_set()
 
 
 def _last_layers(model: nn.Module, name: str) -> dict[str, LastLayer]:

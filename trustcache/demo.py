@@ -4,22 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-from safetensors.torch import save
-from torch.nn import functional as F
-
-from trustcache.cache.publish import publish
-from trustcache.cifar_resnet import CifarResNet
 from trustcache.classifiers import Classifier, ModelSpec, load_classifier
 from trustcache.evaluate import evaluate
 from trustcache.extract import ExtractSettings, extract
 from trustcache.finetune import Machine
+from trustcache.fit_classifier import FitSettings, fit_classifier
 from trustcache.images import open_dataset
 from trustcache.losses import LOSSES
 from trustcache.manifest import find_manifests
 from trustcache.oracles import default_optimiser
 from trustcache.pairs import cached_oracle
-from trustcache.preprocessing import preprocessing_of
 from trustcache.progress import Progress, silent
 from trustcache.train import TrainSettings, loss_grid, plan, train
 from trustcache.workspace import Workspace
@@ -28,7 +22,8 @@ LABEL = "digits-resnet8"
 DATA = ("digits-train", "digits-test", "digits-c/gaussian_noise/2")
 SEEDS = (0, 1, 2)
 # The digits are 8 x 8 pixels, and the classifier takes them as they are.
-PREPROCESSING = {"input_size": (8, 8)}
+MODEL = ModelSpec("cifar-resnet8", preprocessing={"input_size": (8, 8)})
+BRIEFLY = FitSettings(epochs=4, batch_size=64, lr=2e-3, val_fraction=0.0)
 # Decoding workers take longer to start than these images to read.
 MACHINE = Machine(device="cpu", workers=0)
 
@@ -61,28 +56,11 @@ def run_demo(workspace: Workspace, data_root: Path, progress: Progress = silent)
 def _classifier(workspace: Workspace, data_root: Path, progress: Progress) -> Classifier:
     weights = workspace.root / "demo" / f"{LABEL}.safetensors"
     if not weights.is_file():
-        fit_classifier(weights, data_root, progress)
-    return load_classifier(ModelSpec("cifar-resnet8", str(weights), preprocessing=PREPROCESSING))
+        fit_digits(weights, data_root, progress)
+    return load_classifier(ModelSpec(MODEL.name, str(weights), preprocessing=MODEL.preprocessing))
 
 
-def fit_classifier(weights: Path, data_root: Path, progress: Progress = silent) -> None:
+def fit_digits(weights: Path, data_root: Path, progress: Progress = silent) -> None:
     """Fit a ResNet-8 on the digits set aside for it, briefly, so that it leaves mistakes to learn from."""
     (manifest,) = find_manifests("digits-fit")
-    dataset = open_dataset(manifest, data_root)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = CifarResNet(8)
-        preprocessing = preprocessing_of(model, PREPROCESSING)
-        transform = preprocessing.transform()
-        pixels = preprocessing.normalise(torch.stack([transform(dataset.read(i)) for i in range(len(dataset))]))
-        labels = torch.from_numpy(dataset.labels)
-        adam = torch.optim.Adam(model.parameters(), lr=3e-3)
-        epochs = 8
-        with progress("fitting a classifier", epochs) as advance:
-            for _ in range(epochs):
-                for rows in torch.randperm(len(labels)).split(64):
-                    adam.zero_grad()
-                    F.cross_entropy(model(pixels[rows]), labels[rows]).backward()
-                    adam.step()
-                advance(1)
-    publish(weights, save(model.state_dict()))
+    fit_classifier(MODEL, open_dataset(manifest, data_root), weights, BRIEFLY, MACHINE, progress)

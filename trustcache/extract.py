@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import h5py
@@ -13,11 +14,10 @@ from PIL import __version__ as pillow_version
 
 import trustcache
 from trustcache.batches import (
-    WORKER_DIED,
     Viewer,
     choose_device,
-    first_line,
     machine_at_its_limits,
+    model_at_work,
     shard_batches,
     viewed_batches,
 )
@@ -28,6 +28,7 @@ from trustcache.classifiers import Classifier
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.images import Dataset, open_dataset, require_files
 from trustcache.manifest import Manifest
+from trustcache.mc_dropout import McDropout, negative_predictive_entropy, require_dropout
 from trustcache.progress import Advance, Progress, silent
 from trustcache.workspace import Workspace
 
@@ -41,6 +42,7 @@ class ExtractSettings:
     precision: the forward pass in float32, or under bf16 or fp16 autocast (logits come out as float32).
     store: dtype of the stored logits and features; predictions are made before the rounding.
     shard_rows: samples a shard. workers: decoding processes (0: in this process). on_bad_image: "error" or "skip".
+    mc_dropout: ask this often more, with dropout on, and store how sure the classifier is then.
     """
 
     batch_size: int = 64
@@ -50,6 +52,7 @@ class ExtractSettings:
     store: str = "float16"
     shard_rows: int = 2048
     on_bad_image: str = "error"
+    mc_dropout: McDropout | None = None
 
 
 def extract(
@@ -64,10 +67,12 @@ def extract(
     """Fill the cache in `folder`, shard by shard; shards that are there and sound are kept.
 
     `label` is the classifier's name in the workspace, `data_root` where the data set was found. Raises UsageError
-    where the cache there means something else, TrustcacheError for bad images and non-finite logits; everything
-    published before that stays, and the same call goes on from there.
+    where the cache there means something else, and for MC dropout of a classifier without dropout; TrustcacheError
+    for bad images and non-finite logits. Everything published before that stays, and the same call goes on from there.
     """
     _check_classes(classifier, label, dataset.manifest.name, dataset.classes)
+    if settings.mc_dropout:
+        require_dropout(classifier)
     device = choose_device(settings.device)
 
     index = create_or_continue(_index(classifier, label, dataset, data_root, folder, settings), dataset.fingerprint)
@@ -94,7 +99,12 @@ def extract_each(
     settings: ExtractSettings,
     progress: Progress = silent,
 ) -> Iterator[tuple[Manifest, CacheView | TrustcacheError]]:
-    """Extract one data set after the other, and give each one's cache or the error that kept it from being made."""
+    """Extract one data set after the other, and give each one's cache or the error that kept it from being made.
+
+    Raises UsageError for MC dropout of a classifier without dropout.
+    """
+    if settings.mc_dropout:
+        require_dropout(classifier)
     for manifest in manifests:
         try:
             dataset = open_dataset(manifest, data_root)
@@ -161,25 +171,26 @@ def _answers(
             pixels = torch.zeros(1, 3, *classifier.preprocessing.input_size, dtype=torch.uint8, device=device)
         logits, features = _forward(classifier, pixels, settings.precision)
         columns = _columns(dataset, batch.indices, logits[:rows], features[:rows], settings.store)
+        if settings.mc_dropout:
+            with _computing(classifier, batch.pixels, settings.precision):
+                entropy = negative_predictive_entropy(classifier, batch.pixels, batch.indices, settings.mc_dropout)
+            columns["mc_dropout"] = entropy.cpu().numpy()
         yield _Answer(columns, {dataset.ids[i]: reason for i, reason in batch.bad.items()}, int(asked[-1]))
         advance(len(asked))
 
 
 def _forward(classifier: Classifier, pixels: torch.Tensor, precision: str) -> tuple[np.ndarray, np.ndarray]:
-    dtype = PRECISIONS[precision]
-    try:
-        with torch.autocast(pixels.device.type, dtype, enabled=dtype != torch.float32):
-            logits, features = classifier(pixels)
+    with _computing(classifier, pixels, precision):
+        logits, features = classifier(pixels)
         return logits.cpu().numpy(), features.cpu().numpy()
-    except (TrustcacheError, torch.cuda.OutOfMemoryError):
-        raise
-    except Exception as error:  # a user's own model may raise anything
-        if str(error).startswith(WORKER_DIED):
-            raise
-        raise TrustcacheError(
-            f"{classifier.spec.name}: fails on images of {pixels.shape[-2]} x {pixels.shape[-1]} pixels "
-            f"({type(error).__name__}: {first_line(error)}); check --preprocess input_size, or the model"
-        ) from error
+
+
+@contextmanager
+def _computing(classifier: Classifier, pixels: torch.Tensor, precision: str) -> Iterator[None]:
+    dtype = PRECISIONS[precision]
+    autocast = torch.autocast(pixels.device.type, dtype, enabled=dtype != torch.float32)
+    with model_at_work(classifier.spec.name, pixels), autocast:
+        yield
 
 
 def _shard(answers: Iterator[_Answer], stop: int) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -263,6 +274,8 @@ def _index(
         "precision": settings.precision,
         "store": settings.store,
         "shard_rows": settings.shard_rows,
+        # Left out where it is off, so that caches from before it was thought of go on meaning the same.
+        **({"mc_dropout": asdict(settings.mc_dropout)} if settings.mc_dropout else {}),
     }
     made_with = {
         "trustcache": trustcache.__version__,

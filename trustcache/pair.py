@@ -25,6 +25,7 @@ from trustcache.origins import original_model
 from trustcache.pairs import identity
 from trustcache.preprocessing import Preprocessing
 from trustcache.runs import Run
+from trustcache.scores import POST_HOC
 from trustcache.scores.fitting import Outputs
 from trustcache.train import frozen_head
 
@@ -123,6 +124,8 @@ def load_pair(judge: Judge) -> Pair:
 
     Raises UsageError where the classifier's weights are gone, or no longer the ones that it judges.
     """
+    if judge.run is None and POST_HOC[judge.name].column:
+        raise UsageError(f"{judge.name}: takes many passes, and is only made by trustcache extract; name another score")
     index = judge.caches[0]
     spec = original_model(index)
     classifier = load_classifier(spec)

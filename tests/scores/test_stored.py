@@ -21,7 +21,9 @@ from trustcache.scores.stored import ScoreStore
 from trustcache.workspace import Workspace
 
 RunCli = Callable[..., Result]
-FITTED = [name for name, entry in POST_HOC.items() if entry.logits is None]
+# Of the digits' caches, none holds what MC dropout says.
+COMPUTED = [name for name, entry in POST_HOC.items() if not entry.column]
+FITTED = [name for name in COMPUTED if POST_HOC[name].fitted]
 
 
 def results(workspace: Workspace) -> dict[str, dict]:
@@ -34,12 +36,12 @@ def times(folder: Path) -> dict[str, int]:
 
 
 def test_evaluate_makes_every_score_and_the_report_shows_it(workspace: Workspace, run_cli: RunCli) -> None:
-    assert run_cli("evaluate").stdout.strip() == f"{len(POST_HOC)} scores made"
+    assert run_cli("evaluate").stdout.strip() == f"{len(COMPUTED)} scores made"
     assert "already" in run_cli("evaluate").stdout
     done = run_cli("report")
     assert "left out" not in done.stderr
     found = results(workspace)
-    assert found.keys() == POST_HOC.keys()
+    assert found.keys() == set(COMPUTED)
     for name, record in found.items():
         assert (record["oracle"], record["training"], record["seed"]) == (None, None, None)
         thresholded = record["metrics"]["tpr"] is not None and record["metrics"]["tnr"] is not None
@@ -54,7 +56,7 @@ def test_kept_scores_are_those_of_the_caches(workspace: Workspace) -> None:
     store, index = ScoreStore(workspace), workspace.find_cache("test")
     store.fill([index])
     cache, training = open_cache(index.folder), open_cache(workspace.find_cache("train").folder)
-    for name in POST_HOC:
+    for name in COMPUTED:
         stored = store.read(index, name)
         assert stored is not None
         np.testing.assert_allclose(stored.z, post_hoc_score(name, cache, training), rtol=1e-9, atol=1e-9)
@@ -62,16 +64,16 @@ def test_kept_scores_are_those_of_the_caches(workspace: Workspace) -> None:
 
 def test_the_report_makes_only_what_needs_no_fitting_and_says_the_rest(workspace: Workspace, run_cli: RunCli) -> None:
     done = run_cli("report")
-    assert results(workspace).keys() == POST_HOC.keys() - set(FITTED)
+    assert results(workspace).keys() == set(COMPUTED) - set(FITTED)
     assert f"{', '.join(FITTED)} left out: not made on digits-test yet: run `trustcache evaluate`" in done.stderr
 
 
 def test_without_a_training_cache_the_report_says_what_makes_one(workspace: Workspace, run_cli: RunCli) -> None:
     index = workspace.find_cache("test")
     shutil.rmtree(workspace.find_cache("train").folder)
-    assert run_cli("evaluate").stdout.strip() == f"{len(POST_HOC) - len(FITTED)} scores made"
+    assert run_cli("evaluate").stdout.strip() == f"{len(COMPUTED) - len(FITTED)} scores made"
     done = run_cli("report")
-    assert results(workspace).keys() == POST_HOC.keys() - set(FITTED)
+    assert results(workspace).keys() == set(COMPUTED) - set(FITTED)
     command = f"trustcache extract --classifier cifar-resnet8 --weights {index.made_from['weights']} --as digits-net"
     assert f"{', '.join(FITTED)} left out: there is no training cache of digits-net" in done.stderr
     assert f"`{command} --data TRAINING-DATA`" in done.stderr
@@ -84,7 +86,7 @@ def test_a_training_cache_of_another_classifier_is_not_learnt_from(workspace: Wo
     path.write_text(json.dumps(table))
     store, index = ScoreStore(workspace), workspace.find_cache("test")
     assert "no training cache" in (store.why_not(index, "knn") or "")
-    assert store.missing(index) == [name for name in POST_HOC if name not in FITTED]
+    assert store.missing(index) == [name for name in COMPUTED if name not in FITTED]
 
 
 def test_an_evaluation_cache_that_comes_later_learns_nothing_again(
@@ -97,7 +99,7 @@ def test_an_evaluation_cache_that_comes_later_learns_nothing_again(
         "--preprocess", "input_size=8", "--data", "digits-c/contrast/4", "--workers", "0",
     )  # fmt: skip
     monkeypatch.setattr(fits, "fitting_data", lambda cache: pytest.fail("read the training cache again"))
-    assert run_cli("evaluate").stdout.strip() == f"{len(POST_HOC)} scores made"
+    assert run_cli("evaluate").stdout.strip() == f"{len(COMPUTED)} scores made"
     after = times(workspace.root / "scores")
     assert {path: after[path] for path in before} == before
     assert (workspace.root / "scores/digits-net/digits-c/contrast/4/knn.h5").is_file()
@@ -119,7 +121,7 @@ def test_scores_of_a_cache_that_changed_are_made_anew(workspace: Workspace, role
     table = json.loads(path.read_text())
     table["meaning"]["data"]["fingerprint"] = "0" * 64
     path.write_text(json.dumps(table))
-    stale = list(POST_HOC) if role == "test" else FITTED
+    stale = COMPUTED if role == "test" else FITTED
     assert ScoreStore(workspace).missing(workspace.find_cache("test")) == stale
 
 
@@ -144,7 +146,7 @@ def test_what_an_older_recipe_made_is_made_anew(workspace: Workspace, monkeypatc
     ScoreStore(workspace).fill([index])
     assert not ScoreStore(workspace).missing(index)
     monkeypatch.setattr(fits, "RECIPE", fits.RECIPE + 1)
-    assert ScoreStore(workspace).missing(index) == list(POST_HOC)
+    assert ScoreStore(workspace).missing(index) == COMPUTED
 
 
 def test_a_training_cache_without_mistakes_is_tried_once_and_named(
@@ -159,7 +161,7 @@ def test_a_training_cache_without_mistakes_is_tried_once_and_named(
 
     monkeypatch.setattr(fits, "fitting_data", never_wrong)
     lacking = ["rel-u", "delta-knn", "delta-mahalanobis", "delta-knn+margin", "delta-mahalanobis+margin"]
-    assert run_cli("evaluate").stdout.strip() == f"{len(POST_HOC) - len(lacking)} scores made"
+    assert run_cli("evaluate").stdout.strip() == f"{len(COMPUTED) - len(lacking)} scores made"
     monkeypatch.setattr(fits, "fitting_data", lambda cache: pytest.fail("tried again"))
     assert "already" in run_cli("evaluate").stdout
     said = run_cli("report").stderr

@@ -71,6 +71,11 @@ class CacheView:
         return self._column("true_class_prob")
 
     @cached_property
+    def mc_dropout(self) -> np.ndarray | None:
+        """(N,) float32 negative predictive entropy with dropout on; None where it was extracted without."""
+        return self._column("mc_dropout") if self.index.meaning.get("mc_dropout") else None
+
+    @cached_property
     def sample_ids(self) -> list[str]:
         """The samples' ids: relative paths, or batch and row."""
         return [

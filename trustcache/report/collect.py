@@ -79,7 +79,7 @@ def collect(workspace: Workspace, progress: Progress = silent) -> tuple[list[Sco
 
 def _post_hoc_gaps(store: ScoreStore, index: Index, absent: Set[str]) -> list[str]:
     reasons: dict[str, list[str]] = {}
-    for name in POST_HOC:
+    for name in store.applicable(index):
         if name in absent:
             reason = store.why_not(index, name) or f"not made on {index.data} yet: run `trustcache evaluate`"
             reasons.setdefault(reason, []).append(name)

@@ -56,19 +56,25 @@ class Weight:
 
 @dataclass(frozen=True)
 class PostHoc:
-    """A score's meaning and paper, and one of three ways to compute it.
+    """A score's meaning and paper, and one of four ways to compute it.
 
-    logits: a function of logits (N, K). learner: fitted on a training cache first. sum_of: two other scores, the
-    second weighted by least AURC on a training cache's validation part.
+    logits: a function of logits (N, K). column: what some caches hold already. learner: fitted on a training cache
+    first. sum_of: two other scores, the second weighted by least AURC on a training cache's validation part.
     natural_zero: whether above 0 means trusted; else only the order counts, and TPR and TNR are undefined.
     """
 
     meaning: str
     paper: str
     logits: Callable[[np.ndarray], np.ndarray] | None = None
+    column: str = ""
     learner: type[Fitted] | None = None
     sum_of: tuple[str, ...] = ()
     natural_zero: bool = False
+
+    @property
+    def fitted(self) -> bool:
+        """Whether it learns from a training cache."""
+        return self.logits is None and not self.column
 
 
 POST_HOC: dict[str, PostHoc] = {
@@ -145,6 +151,11 @@ POST_HOC: dict[str, PostHoc] = {
         "Jiang et al. 2018, arXiv:1805.11783",
         learner=TrustScore,
     ),
+    "mc-dropout": PostHoc(
+        "how little the mean softmax is spread over the classes when dropout stays on (extract --mc-dropout)",
+        "Gal & Ghahramani 2016, arXiv:1506.02142",
+        column="mc_dropout",
+    ),
 }
 
 # In units that bring both parts of a sum to one spread.
@@ -190,6 +201,9 @@ class Learnt:
             if entry.logits is not None:
                 found[name] = entry.logits(rows.logits)
                 continue
+            if entry.column:
+                found[name] = getattr(rows, entry.column).astype(np.float64)
+                continue
             learnt = self[name]
             if isinstance(learnt, Weight):
                 missing = self.scores([part for part in entry.sum_of if part not in found], rows)
@@ -203,9 +217,13 @@ class Learnt:
 def post_hoc_score(name: str, cache: CacheView, training: CacheView | None = None) -> np.ndarray:
     """A post-hoc score of every row of a cache, float64 (N,), in slices of bounded memory.
 
-    training: a training cache of the same classifier, which every score but those of logits alone learns from.
-    Raises ValueError where such a score is given none, and TooFew where it lacks what the score learns from.
+    training: a training cache of the same classifier, which fitted scores learn from.
+    Raises ValueError where such a score is given none, or the cache lacks the column that a score is; and TooFew where
+    the training cache lacks what the score learns from.
     """
+    column = POST_HOC[name].column
+    if column and getattr(cache, column) is None:
+        raise ValueError(f"{name} is made at extraction, and {cache.index.folder} was extracted without it")
     learnt = Learnt(lambda: fitting_data(_given(name, training)))
     return np.concatenate([learnt.scores([name], part)[name] for part in cache.chunks()])
 

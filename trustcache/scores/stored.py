@@ -53,9 +53,15 @@ class ScoreStore:
         except (OSError, KeyError, ValueError) as error:
             raise TrustcacheError(f"{path}: cannot be read ({error}); remove it and run trustcache evaluate") from None
 
+    def applicable(self, index: Index) -> list[str]:
+        """The scores but those that a cache would have to hold from its extraction, and does not."""
+        return [name for name, entry in POST_HOC.items() if not entry.column or index.meaning.get(entry.column)]
+
     def why_not(self, index: Index, name: str) -> str | None:
         """Why a score cannot be made of a cache, and what mends that; None where nothing is known to be in the way."""
-        if POST_HOC[name].logits is not None:
+        if name not in self.applicable(index):
+            return f"{index.classifier}/{index.data} was extracted without --{name}; extract it so under another --as"
+        if not POST_HOC[name].fitted:
             return None
         training = self._training(index)
         if training is None:
@@ -70,7 +76,7 @@ class ScoreStore:
         """
         reason = self.why_not(index, name)
         learnt = self._learnt(self._training(index) or index)
-        if reason is None and POST_HOC[name].logits is None:
+        if reason is None and POST_HOC[name].fitted:
             try:
                 learnt[name]
             except TooFew as few:
@@ -81,7 +87,7 @@ class ScoreStore:
 
     def missing(self, index: Index, logits_only: bool = False) -> list[str]:
         """The scores that could be made of a cache and are not there, or those of them that need no fitting."""
-        names = [name for name, entry in POST_HOC.items() if entry.logits is not None or not logits_only]
+        names = [name for name in self.applicable(index) if not (logits_only and POST_HOC[name].fitted)]
         return [name for name in names if self.why_not(index, name) is None and self.read(index, name) is None]
 
     def fill(self, indices: Sequence[Index], logits_only: bool = False, progress: Progress = silent) -> int:
@@ -95,7 +101,7 @@ class ScoreStore:
 
     def _learn(self, index: Index, names: list[str], progress: Progress) -> list[str]:
         """Learn what the scores need, and leave out those for which there is too little to learn from."""
-        fitted = [name for name in names if POST_HOC[name].logits is None]
+        fitted = [name for name in names if POST_HOC[name].fitted]
         training = self._training(index)
         if not fitted or training is None:
             return names
@@ -121,7 +127,7 @@ class ScoreStore:
                 done += len(part)
                 advance(len(part))
         for name, z in scores.items():
-            settings = learnt[name].chosen if POST_HOC[name].logits is None else {}
+            settings = learnt[name].chosen if POST_HOC[name].fitted else {}
             attributes = {"key": self._key(index, name), "settings": json.dumps(settings)}
             publish(self._folder(index) / f"{name}.h5", pack({"z": z}, attributes))
 
@@ -135,7 +141,7 @@ class ScoreStore:
         return self._fits.setdefault(training.folder, KeptFits(self._folder(training), training))
 
     def _key(self, index: Index, name: str) -> str:
-        training = self._training(index) if POST_HOC[name].logits is None else None
+        training = self._training(index) if POST_HOC[name].fitted else None
         return recipe_fingerprint(name, index, *([training] if training else []))
 
     def _folder(self, index: Index) -> Path:
@@ -159,6 +165,10 @@ class _Held:
     @cached_property
     def predictions(self) -> np.ndarray:
         return self._part.predictions
+
+    @cached_property
+    def mc_dropout(self) -> np.ndarray | None:
+        return self._part.mc_dropout
 
 
 def _extraction(index: Index) -> str:

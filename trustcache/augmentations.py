@@ -1,0 +1,44 @@
+"""What training images are varied by, in batches on their device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+# Up to a padding of 4 pixels for CIFAR's 32 (He et al. 2016, section 4.2).
+_SHIFT = 1 / 8
+
+
+def flip_crop(pixels: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Images (N, C, H, W), each mirrored with chance one half and shifted by up to an eighth of its sides.
+
+    What a shift lays bare is filled with the reflection of the rest. The dtype stays.
+    """
+    n, _, height, width = pixels.shape
+    rows = _shifted(height, rng.integers(-int(height * _SHIFT), int(height * _SHIFT) + 1, n))
+    columns = _shifted(width, rng.integers(-int(width * _SHIFT), int(width * _SHIFT) + 1, n))
+    mirrored = rng.random(n) < 0.5
+    columns[mirrored] = columns[mirrored, ::-1]
+    at_rows = torch.from_numpy(rows).to(pixels.device)[:, :, None]
+    at_columns = torch.from_numpy(columns).to(pixels.device)[:, None, :]
+    samples = torch.arange(n, device=pixels.device)[:, None, None]
+    return pixels.permute(0, 2, 3, 1)[samples, at_rows, at_columns].permute(0, 3, 1, 2)
+
+
+def _shifted(side: int, by: np.ndarray) -> np.ndarray:
+    """Where each of `side` positions comes from after a shift `by` (N,), reflected at the borders: (N, side)."""
+    places = np.abs(by[:, None] + np.arange(side))
+    return (side - 1) - np.abs((side - 1) - places)
+
+
+def unchanged(pixels: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """The images as they are."""
+    return pixels
+
+
+AUGMENTATIONS: dict[str, Callable[[torch.Tensor, np.random.Generator], torch.Tensor]] = {
+    "none": unchanged,
+    "flip-crop": flip_crop,
+}
