@@ -2,7 +2,20 @@
 
 # Help lists the commands in the order they are registered, which is the order of work.
 # isort: off
-from . import extract, train, evaluate, report, calibrate, predict, export, demo, data, cache
+from . import extract, train, presets, evaluate, report, calibrate, predict, export, demo, data, cache
 from .program import app
 
-__all__ = ["app", "cache", "calibrate", "data", "demo", "evaluate", "export", "extract", "predict", "report", "train"]
+__all__ = [
+    "app",
+    "cache",
+    "calibrate",
+    "data",
+    "demo",
+    "evaluate",
+    "export",
+    "extract",
+    "predict",
+    "presets",
+    "report",
+    "train",
+]

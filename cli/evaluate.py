@@ -1,15 +1,19 @@
-"""`trustcache evaluate`: score runs on data extracted after they were trained."""
+"""`trustcache evaluate`: runs and post-hoc scores on data that was extracted later."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from trustcache.errors import UsageError
 from trustcache.progress import console
 
-from .program import Place, app, command
+from .program import Place, app, command, say
+
+if TYPE_CHECKING:
+    from trustcache.runs import Run
+    from trustcache.workspace import Workspace
 
 
 @command(app, "evaluate")
@@ -18,7 +22,7 @@ def evaluate(
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …; auto takes the GPU where there is one.")] = "auto",
     workers: Annotated[int, typer.Option(min=0, help="Decoding processes; 0 decodes in this one.")] = 2,
 ) -> None:
-    """Score every run on every evaluation cache it has no scores for yet."""
+    """Make the scores that are missing: every run's and every post-hoc score's, on every evaluation cache."""
     from trustcache.evaluate import evaluate as run
     from trustcache.finetune import Machine
     from trustcache.runs import finished_runs
@@ -26,7 +30,22 @@ def evaluate(
 
     workspace = Workspace(place.workspace)
     runs = finished_runs(workspace)
-    if not runs:
-        raise UsageError(f"no runs in {workspace.runs}; train some with trustcache train --loss all --frozen")
+    if not runs and not any(index.role == "test" for index in workspace.caches()):
+        raise UsageError(
+            f"nothing to score in {workspace.root}: extract evaluation data with trustcache extract --classifier vit, "
+            "and train oracles with trustcache train --loss all --frozen"
+        )
     made = run(workspace, runs, place.data_root, Machine(device, workers), console)
-    print(f"{made} scores made" if made else "every run is scored on every evaluation cache already")
+    waiting = say_what_is_lacking(workspace, runs)
+    print(f"{made} scores made" if made or waiting else "everything is scored on every evaluation cache already")
+
+
+def say_what_is_lacking(workspace: Workspace, runs: list[Run]) -> bool:
+    """Say, once for each, which cached features keep runs from being scored; returns whether any do."""
+    from trustcache.evaluate import unscored
+    from trustcache.pairs import lacking
+
+    lines = dict.fromkeys(lacking(run.config, index) for index, left in unscored(workspace, runs) for run in left)
+    for line in lines:
+        say(f"note: {line}")
+    return bool(lines)

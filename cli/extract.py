@@ -11,7 +11,7 @@ from trustcache.errors import TrustcacheError, UsageError
 from trustcache.progress import console
 
 from .program import Place, app, command, say
-from .values import pairs
+from .values import ProtocolName, pairs
 
 if TYPE_CHECKING:
     from trustcache.cache import CacheView
@@ -64,6 +64,10 @@ def extract(
         list[str] | None,
         typer.Option(help="Replace part of the model's preprocessing, as in mean=0.5,0.5,0.5; may be repeated."),
     ] = None,
+    protocol: Annotated[
+        ProtocolName,
+        typer.Option(help="released: images as the paper's released code shows them; the name gets -released."),
+    ] = ProtocolName.equations,
     data: Annotated[
         list[str] | None,
         typer.Option(
@@ -93,13 +97,16 @@ def extract(
     from trustcache.classifiers import ModelSpec, load_classifier
     from trustcache.extract import ExtractSettings, extract_each, require_ready
     from trustcache.preprocessing import parse_preprocessing
+    from trustcache.protocols import PROTOCOLS
     from trustcache.workspace import Workspace, plain_name
 
-    spec = ModelSpec(classifier, weights, pairs("--model-arg", model_arg or []), parse_preprocessing(preprocess or []))
+    preprocessing = {**PROTOCOLS[protocol.value].preprocessing, **parse_preprocessing(preprocess or [])}
+    spec = ModelSpec(classifier, weights, pairs("--model-arg", model_arg or []), preprocessing)
     settings = ExtractSettings(
         batch_size, workers, device, precision.value, store.value, shard_rows, on_bad_image.value
     )
-    model, label = load_classifier(spec), plain_name(name or classifier)
+    suffix = "" if protocol is ProtocolName.equations else f"-{protocol.value}"
+    model, label = load_classifier(spec), plain_name(name or classifier + suffix)
     if data:
         require_ready(model, label, manifests, place.data_root)
     failed = []

@@ -22,12 +22,13 @@ def print_report(workspace: Workspace) -> None:
     """Write the report's files, then show its tables and where the files lie."""
     from rich.console import Console
 
+    from trustcache.progress import console
     from trustcache.report.collect import collect
     from trustcache.report.made import made_with
     from trustcache.report.tables import print_tables
     from trustcache.report.write import write_report
 
-    scored, notes = collect(workspace)
+    scored, notes = collect(workspace, console)
     written = write_report(workspace.report, scored, notes, made_with())
     print_tables([s.record for s in scored], Console())
     for note in notes:

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
+from enum import StrEnum
 from typing import Any, TypeVar
 
 from trustcache.errors import UsageError
 
 T = TypeVar("T")
+
+
+class ProtocolName(StrEnum):
+    """The keys of `trustcache.protocols.PROTOCOLS`, without the seconds that its import takes."""
+
+    equations = "equations"
+    released = "released"
 
 
 def listed(option: str, text: str, kind: Callable[[str], T]) -> list[T]:

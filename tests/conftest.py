@@ -219,23 +219,26 @@ def runs_workspace(prepared_workspace: Workspace, tmp_path_factory: pytest.TempP
     from trustcache.finetune import Machine
     from trustcache.losses import LossChoice
     from trustcache.oracles import Optimiser
+    from trustcache.pairs import cached_oracle
     from trustcache.train import TrainSettings, plan, train
 
     workspace = Workspace(tmp_path_factory.mktemp("with-runs") / "workspace")
     shutil.copytree(prepared_workspace.root, workspace.root)
     index = workspace.find_cache("train")
+    oracle = cached_oracle(workspace, index, None)
     quick = {True: Optimiser("adam", 30, 64, 1e-3), False: Optimiser("sgd", 1, 64, 0.02, 0.9)}
     configs = [
         config
         for frozen in (True, False)
         for config in plan(
             index,
+            oracle,
             [LossChoice("ce", {})],
             TrainSettings(frozen, quick[frozen], val_fraction=0.3, signed_distance=frozen),
         )
     ]
     machine = Machine(device="cpu", workers=0)
-    evaluate(workspace, train(workspace, index, configs, Path(), machine), Path(), machine)
+    evaluate(workspace, train(workspace, index, oracle, configs, Path(), machine), Path(), machine)
     return workspace
 
 

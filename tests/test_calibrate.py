@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -170,6 +171,31 @@ def test_a_score_or_run_that_set_nothing_aside_needs_data(with_runs: Workspace, 
     refused = run_cli("calibrate", "digits-net-ss", "--coverage", 0.5)
     assert refused.exit_code == 2
     assert "was trained with no validation part; name other data with --data" in refused.stderr
+
+
+def test_a_score_that_learns_is_calibrated_and_predicts_as_one_of_logits_does(
+    with_runs: Workspace, run_cli: RunCli, digit_files: Path
+) -> None:
+    training, cache = (open_cache(with_runs.find_cache(role).folder) for role in ("train", "test"))
+    refused = run_cli("predict", "delta-knn", digit_files)
+    assert refused.exit_code == 2
+    assert "delta-knn: only orders samples and has no threshold of its own; set one with" in refused.stderr
+    refused = run_cli("calibrate", "delta-knn", "--data", "digits-train", "--coverage", 0.5)
+    assert refused.exit_code == 2
+    assert "delta-knn learns from training data" in refused.stderr
+    assert run_cli("calibrate", "delta-knn", "--data", "digits-test", "--coverage", 0.5).exit_code == 0
+    found = kept(with_runs.runs / "digits-net-delta-knn")
+    z = post_hoc_score("delta-knn", cache, training)
+    assert found["trusted"] == (z > found["threshold"]).sum() == pytest.approx(len(z) / 2, abs=1)
+    answers = [json.loads(line) for line in run_cli("predict", "delta-knn", digit_files).stdout.splitlines()]
+    assert sum(answer["trusted"] for answer in answers) == pytest.approx(len(z) / 2, abs=3)
+
+
+def test_without_training_data_a_score_that_learns_says_what_it_lacks(with_runs: Workspace, run_cli: RunCli) -> None:
+    shutil.rmtree(with_runs.find_cache("train").folder)
+    refused = run_cli("calibrate", "knn", "--data", "digits-test", "--coverage", 0.5)
+    assert refused.exit_code == 2
+    assert "knn: there is no training cache of digits-net to learn from: run `trustcache extract" in refused.stderr
 
 
 def test_scores_that_are_missing_are_made(with_runs: Workspace, run_cli: RunCli) -> None:

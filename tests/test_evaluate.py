@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +13,18 @@ import torch
 from click.testing import Result
 from sklearn.metrics import roc_auc_score
 
+from trustcache import evaluate as scoring
 from trustcache.batches import Viewer, shard_batches, viewed_batches
 from trustcache.cache import open_cache
 from trustcache.cache.index import Index
 from trustcache.classifiers import load_classifier
 from trustcache.finetune import load_oracle
+from trustcache.images import Dataset
 from trustcache.losses import LOSSES
 from trustcache.origins import original_dataset, original_model
 from trustcache.runs import finished_runs
-from trustcache.scores import post_hoc_score
+from trustcache.scores import POST_HOC, post_hoc_score
+from trustcache.variants.variation import Batch
 from trustcache.workspace import Workspace
 
 RunCli = Callable[..., Result]
@@ -56,7 +59,7 @@ def test_the_report_holds_every_run_and_mcp_with_the_metrics_of_its_scores(
     assert done.exit_code == 0, done.stderr
     cache = open_cache(workspace.find_cache("test").folder)
     found = {(r["method"], r["settings"].get("alpha_neg")): r for r in results(workspace)}
-    assert set(found) == {("mcp", None), ("ce", None), ("ss", 2.0), ("ss", 3.0)}
+    assert set(found) == {("ce", None), ("ss", 2.0), ("ss", 3.0), *((name, None) for name in POST_HOC)}
     mcp = found["mcp", None]
     assert mcp["metrics"]["auc"] == pytest.approx(roc_auc_score(cache.correct, post_hoc_score("mcp", cache)))
     assert (mcp["oracle"], mcp["seed"], mcp["n"]) == (None, None, len(cache))
@@ -85,7 +88,7 @@ def test_a_finished_run_is_not_trained_again(workspace: Workspace, run_cli: RunC
     done = run_cli("train", "--frozen", "--loss", "ce,ss", *QUICK)
     assert (run.folder / "weights.safetensors").stat().st_mtime_ns == before
     assert len(finished_runs(workspace)) == 2
-    assert "1 scores made" in done.stderr
+    assert "1 scores made" in done.stderr  # ss, and no post-hoc score again
 
 
 def test_runs_are_scored_on_data_that_came_later(workspace: Workspace, run_cli: RunCli, classifier_file: Path) -> None:
@@ -98,11 +101,14 @@ def test_runs_are_scored_on_data_that_came_later(workspace: Workspace, run_cli: 
     gaps = run_cli("report")
     assert "2 runs are not scored on digits-c/gaussian_noise/3: run `trustcache evaluate`" in gaps.stderr
     done = run_cli("evaluate", "--workers", "0")
-    assert done.stdout.strip() == "2 scores made"
+    fitted = [name for name, entry in POST_HOC.items() if entry.logits is None]  # the report made the others
+    assert done.stdout.strip() == f"{2 + len(fitted)} scores made"
     assert "already" in run_cli("evaluate").stdout
     assert "note:" not in run_cli("report").stderr
     corrupted = [r for r in results(workspace) if r["dataset"] == "digits-c/gaussian_noise/3"]
-    assert {(r["method"], r["training"]) for r in corrupted} == {("mcp", None), ("ss", "frozen"), ("ss", "fine-tuned")}
+    oracles = {(r["method"], r["training"]) for r in corrupted if r["oracle"]}
+    assert oracles == {("ss", "frozen"), ("ss", "fine-tuned")}
+    assert len(corrupted) == 2 + len(POST_HOC)
 
 
 def test_frozen_scores_do_not_depend_on_who_is_scored_beside(workspace: Workspace, run_cli: RunCli) -> None:
@@ -133,7 +139,7 @@ def test_a_run_of_another_classifier_is_left_out_with_a_note(workspace: Workspac
     (run.folder / "config.json").write_text(json.dumps({**config, "judged": "0" * 64}))
     done = run_cli("report")
     assert "1 runs judge another digits-net" in done.stderr
-    assert [r["method"] for r in results(workspace)] == ["mcp"]
+    assert [r["method"] for r in results(workspace)] == list(POST_HOC)
 
 
 @pytest.mark.parametrize(
@@ -225,7 +231,7 @@ def test_a_fine_tuned_oracle_sees_the_very_images_that_the_classifier_saw(
     logits = np.concatenate([classifier(batch.pixels)[0].numpy() for batch in again])
     np.testing.assert_array_equal(logits.astype(np.float16), cache.logits)
     for run in finished_runs(workspace):
-        oracle = load_oracle(original_model(attacked), run).eval()
+        oracle = load_oracle(run).eval()
         with torch.inference_mode():
             z = torch.cat([oracle(oracle.preprocessing.normalise(batch.pixels)) for batch in again]).double().numpy()
         np.testing.assert_array_equal(run.scores(attacked), z)
@@ -247,6 +253,22 @@ def test_adversarial_images_that_come_out_otherwise_are_refused_not_scored(
     assert "adversarial images come out otherwise than at their extraction" in failed.stderr
     (run,) = finished_runs(workspace)
     assert run.scores(attacked) is None
+
+
+def test_adversarial_images_are_made_again_in_the_batches_of_their_extraction(
+    workspace: Workspace, run_cli: RunCli, attacked: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, list[np.ndarray]] = {}
+
+    def watched(dataset: Dataset, viewer: Viewer, batches: list[np.ndarray]) -> Iterator[Batch]:
+        seen[dataset.manifest.name] = list(batches)
+        return viewed_batches(dataset, viewer, batches)
+
+    monkeypatch.setattr(scoring, "viewed_batches", watched)
+    assert run_cli("train", "--loss", "ce", "--epochs", 1, "--workers", 0, "--device", "cpu").exit_code == 0
+    # Shards of 200 samples in batches of 100, as `extract_digits` asks for.
+    assert [len(batch) for batch in seen["digits-pgd"]] == [100, 100, 100, 100, 100, 100, 47]
+    assert [len(batch) for batch in seen["digits-test"]] == [128, 128, 128, 128, 128, 7]
 
 
 def test_adversarial_images_of_another_batch_size_are_another_cache(

@@ -20,6 +20,7 @@ from trustcache.losses import LOSSES, LossChoice
 from trustcache.metrics import trust_metrics
 from trustcache.oracles import Optimiser, Oracle
 from trustcache.origins import original_dataset, original_model
+from trustcache.pairs import tuned_oracle
 from trustcache.runs import Run, finished_runs, open_run
 from trustcache.train import TrainSettings, plan
 from trustcache.workspace import Workspace
@@ -31,7 +32,8 @@ SHORT = Optimiser("sgd", epochs=2, batch_size=64, lr=0.02, momentum=0.9)
 def new_run(workspace: Workspace, loss: str = "ss", optimiser: Optimiser = SHORT, seed: int = 0) -> Run:
     index = workspace.find_cache("train")
     choice = LossChoice(loss, dict(LOSSES[loss].settings))
-    (config,) = plan(index, [choice], TrainSettings(False, optimiser, (seed,)))
+    oracle = tuned_oracle(workspace, index, None, "equations")
+    (config,) = plan(index, oracle, [choice], TrainSettings(False, optimiser, (seed,)))
     return open_run(workspace, config)
 
 
@@ -74,7 +76,7 @@ def test_fine_tuning_learns_to_tell_right_from_wrong(workspace: Workspace, loss:
     assert log[-1]["loss"] < log[0]["loss"]
     index = next(i for i in workspace.caches() if i.role == "test")
     cache = open_cache(index.folder)
-    oracle = load_oracle(original_model(index), run)
+    oracle = load_oracle(run)
     z = scored(oracle, original_dataset(index, Path()), in_batches(cache.sample_indices))
     assert trust_metrics(z, cache.correct)["auc"] > 0.6
 
@@ -149,7 +151,7 @@ def test_a_loss_that_runs_away_is_named_with_the_remedy(workspace: Workspace) ->
 def test_scores_do_not_depend_on_batches_and_follow_the_asked_indices(workspace: Workspace) -> None:
     run = tune(workspace, new_run(workspace))
     index = workspace.find_cache("test", data="digits-test")
-    dataset, oracle = original_dataset(index, Path()), load_oracle(original_model(index), run)
+    dataset, oracle = original_dataset(index, Path()), load_oracle(run)
     rows = np.array([7, 3, 100, 55, 4])
     some = scored(oracle, dataset, [rows[:2], rows[2:]])
     everything = scored(oracle, dataset, in_batches(np.arange(len(dataset))))

@@ -18,7 +18,8 @@ from trustcache import Answer, TrustedClassifier
 from trustcache.cache import open_cache
 from trustcache.errors import UsageError
 from trustcache.judges import find_judge
-from trustcache.scores import maximum_class_probability, post_hoc_score
+from trustcache.scores import post_hoc_score
+from trustcache.scores.logit_scores import maximum_class_probability
 from trustcache.workspace import Workspace
 
 FROZEN, TUNED = "digits-net-ce-frozen", "digits-net-ce-fine-tuned"
@@ -28,11 +29,12 @@ def loaded(workspace: Workspace, run: str = FROZEN) -> TrustedClassifier:
     return TrustedClassifier.load(workspace.root, run, device="cpu")
 
 
-@pytest.mark.parametrize("name", [FROZEN, TUNED, "mcp"])
+@pytest.mark.parametrize("name", [FROZEN, TUNED, "mcp", "temperature"])
 def test_answers_are_what_the_caches_and_scores_hold(runs_workspace: Workspace, digit_files: Path, name: str) -> None:
     cache = open_cache(runs_workspace.find_cache("test").folder)
     run = find_judge(runs_workspace, name).run
-    z = run.scores(cache.index) if run else post_hoc_score(name, cache)
+    training = open_cache(runs_workspace.find_cache("train").folder)
+    z = run.scores(cache.index) if run else post_hoc_score(name, cache, training)
     files = [digit_files / f"{sample}.png" for sample in cache.sample_ids]
     answers = list(loaded(runs_workspace, name)(files, batch_size=50))
     assert [answer.path for answer in answers] == list(map(str, files))

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
@@ -45,6 +46,14 @@ class Viewer:
     workers: int
     judged: Classifier | None = None
     witness: Callable[[Batch], None] | None = None
+    via: tuple[int, int] | None = None
+
+    def resized(self, pixels: torch.Tensor) -> torch.Tensor:
+        """A batch (N, 3, H, W) of pixels 0 to 255 at the viewer's size."""
+        size = self.preprocessing.input_size
+        if self.via and tuple(pixels.shape[2:]) != size:
+            return F.interpolate(pixels, size, mode="nearest")
+        return self.preprocessing.resized(pixels)
 
 
 def viewed_batches(dataset: Dataset, viewer: Viewer, batches: Sequence[np.ndarray]) -> Iterator[Batch]:
@@ -70,7 +79,7 @@ def shard_batches(ranges: Sequence[tuple[int, int]], size: int) -> list[np.ndarr
 def _decoding(dataset: Dataset, viewer: Viewer) -> Preprocessing:
     """How images are brought to a size as they are decoded, before what a variant does in batches."""
     variant = dataset.manifest.variant
-    whose = viewer.preprocessing
+    whose = replace(viewer.preprocessing, input_size=viewer.via) if viewer.via else viewer.preprocessing
     if dataset.variation and dataset.variation.needs_classifier:
         assert viewer.judged is not None
         whose = viewer.judged.preprocessing
@@ -82,7 +91,7 @@ def _decoding(dataset: Dataset, viewer: Viewer) -> Preprocessing:
 def _finished(dataset: Dataset, batch: Batch, viewer: Viewer) -> torch.Tensor:
     """A batch's pixels after what their variant does in batches, at the viewer's size."""
     if not dataset.variation or not dataset.variation.in_batches:
-        return batch.pixels
+        return viewer.resized(batch.pixels)
     judged = viewer.judged
     try:
         varied = dataset.variation.batch(batch, judged.logits_of if judged else None)
@@ -97,7 +106,7 @@ def _finished(dataset: Dataset, batch: Batch, viewer: Viewer) -> torch.Tensor:
         ) from error
     if viewer.witness:
         viewer.witness(replace(batch, pixels=varied))
-    return viewer.preprocessing.resized(varied)
+    return viewer.resized(varied)
 
 
 def _decoded_batches(dataset: Dataset, transform: Any, batches: Sequence[np.ndarray], workers: int) -> Iterator[Batch]:

@@ -14,7 +14,7 @@ from trustcache.evaluate import cache_scores, validation_scores
 from trustcache.finetune import Machine
 from trustcache.judges import Judge, Threshold
 from trustcache.progress import Progress, silent
-from trustcache.scores import post_hoc_score
+from trustcache.scores import POST_HOC
 from trustcache.selective import TARGETS, WorkingPoint, guaranteed, least_samples, working_point
 
 MAX_RISK = "max-risk"
@@ -121,7 +121,7 @@ def _samples(
                 f"{run.name}: the cache of {run.config.data} that it learnt from is not there any more, so neither is "
                 f"the part it set aside; name another with --data ({_names(judge)})"
             )
-        rows, z = validation_scores(run, own, data_root, machine, progress)
+        rows, z = validation_scores(run, own, judge.workspace_caches, data_root, machine, progress)
         return f"the validation part of {own.data}", z, open_cache(own.folder).correct[rows]
     index = next((index for index in judge.caches if index.data == data), None)
     if index is None:
@@ -133,8 +133,15 @@ def _samples(
         )
     cache = open_cache(index.folder)
     if run is None:
-        return data, post_hoc_score(judge.name, cache), cache.correct
-    return data, cache_scores(run, index, data_root, machine, progress), cache.correct
+        if index.role == "train" and POST_HOC[judge.name].logits is None:
+            raise UsageError(
+                f"--data {data}: {judge.name} learns from training data, so its scores there promise nothing; name "
+                "other data"
+            )
+        score = judge.post_hoc()
+        return data, np.concatenate([score(part) for part in cache.chunks()]), cache.correct
+    z = cache_scores(run, index, judge.workspace_caches, data_root, machine, progress)
+    return data, z, cache.correct
 
 
 def _reach(judge: Judge, goal: Goal, z: np.ndarray, correct: np.ndarray, data: str) -> WorkingPoint:

@@ -132,9 +132,12 @@ def load_model(spec: ModelSpec) -> nn.Module:
     return _build(spec, pretrained=True)
 
 
-def backbone(spec: ModelSpec) -> tuple[nn.Module, int]:
-    """The network of a spec with its last layer taken off, and the number of features it gives."""
-    model = load_model(spec)
+def backbone(spec: ModelSpec, pretrained: bool = True) -> tuple[nn.Module, int]:
+    """The network of a spec with its last layer taken off, and the number of features it gives.
+
+    Not `pretrained`: with the weights it is built with, for one that will get others.
+    """
+    model = load_model(spec) if pretrained else _build(spec)
     last = _last_layers(model, spec.name)
     if len(last) > 1:
         return _without_heads(model, preprocessing_of(model, spec.preprocessing).input_size)

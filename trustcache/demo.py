@@ -18,6 +18,7 @@ from trustcache.images import open_dataset
 from trustcache.losses import LOSSES
 from trustcache.manifest import find_manifests
 from trustcache.oracles import default_optimiser
+from trustcache.pairs import cached_oracle
 from trustcache.preprocessing import preprocessing_of
 from trustcache.progress import Progress, silent
 from trustcache.train import TrainSettings, loss_grid, plan, train
@@ -45,12 +46,15 @@ def run_demo(workspace: Workspace, data_root: Path, progress: Progress = silent)
         extract(classifier, LABEL, open_dataset(manifest, data_root), data_root, folder, settings, progress)
     index = workspace.find_cache("train", LABEL, DATA[0])
     losses = loss_grid(list(LOSSES), {})
+    oracle = cached_oracle(workspace, index, label=None)
     configs = [
         config
         for frozen in (True, False)
-        for config in plan(index, losses, TrainSettings(frozen, default_optimiser(frozen, index.samples), SEEDS))
+        for config in plan(
+            index, oracle, losses, TrainSettings(frozen, default_optimiser(frozen, index.samples), SEEDS)
+        )
     ]
-    runs = train(workspace, index, configs, data_root, MACHINE, progress)
+    runs = train(workspace, index, oracle, configs, data_root, MACHINE, progress)
     evaluate(workspace, runs, data_root, MACHINE, progress)
 
 

@@ -1,24 +1,27 @@
-"""Scoring: every finished run on every evaluation cache of the classifier it judges."""
+"""Scoring: every finished run, and every post-hoc score, on every evaluation cache of the classifier it judges."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from trustcache.batches import Viewer, choose_device, shard_batches
+from trustcache.batches import Viewer, choose_device, shard_batches, viewed_batches
 from trustcache.cache import CacheView, open_cache
 from trustcache.cache.index import Index
 from trustcache.classifiers import Classifier, load_classifier
 from trustcache.errors import TrustcacheError, UsageError
-from trustcache.finetune import Machine, in_batches, load_oracle, score_images
+from trustcache.finetune import Machine, in_batches, load_oracle, oracle_viewer, readable, score_views
 from trustcache.heads import score_heads
 from trustcache.oracles import validation_rows
 from trustcache.origins import original_dataset, original_model
+from trustcache.pairs import attacked, features_of, lacking, made_anew, require_same_rows
 from trustcache.progress import Progress, silent
 from trustcache.runs import Run
+from trustcache.scores.stored import ScoreStore
 from trustcache.train import frozen_head
 from trustcache.variants.variation import Batch
 from trustcache.workspace import Workspace
@@ -43,84 +46,139 @@ def unscored(workspace: Workspace, runs: Sequence[Run]) -> list[tuple[Index, lis
 def evaluate(
     workspace: Workspace, runs: Sequence[Run], data_root: Path, machine: Machine, progress: Progress = silent
 ) -> int:
-    """Score what has not been scored; returns how many scores (runs x data sets) were made.
+    """Score what has not been scored; returns how many scores (runs and post-hoc scores x data sets) were made.
 
-    Raises UsageError where a fine-tuned oracle needs images or weights that are gone, TrustcacheError for a cache
-    whose extraction is not finished.
+    What stays `unscored` are heads whose oracle's features of the images are not cached. Raises UsageError where an
+    oracle needs images or weights that are gone, TrustcacheError for a cache whose extraction is not finished.
     """
     made = 0
+    caches = workspace.caches()
     for index, missing in unscored(workspace, runs):
-        _score(missing, index, data_root, machine, progress)
-        made += len(missing)
-    return made
+        made += _score(missing, index, caches, data_root, machine, progress)
+    indices = [index for index in caches if index.role == "test" and index.finished()]
+    return made + ScoreStore(workspace).fill(indices, progress=progress)
 
 
-def cache_scores(run: Run, index: Index, data_root: Path, machine: Machine, progress: Progress = silent) -> np.ndarray:
-    """A run's z, float64 (N,), for the rows of a cache, made and kept where they are missing. Raises as `evaluate`."""
+def cache_scores(
+    run: Run, index: Index, caches: Sequence[Index], data_root: Path, machine: Machine, progress: Progress = silent
+) -> np.ndarray:
+    """A run's z, float64 (N,), for the rows of a cache, made and kept where they are missing.
+
+    `caches` are all there are. Raises as `evaluate`, and UsageError where the oracle's features are not cached.
+    """
+    if run.scores(index) is None:
+        _score([run], index, caches, data_root, machine, progress)
     z = run.scores(index)
     if z is None:
-        _score([run], index, data_root, machine, progress)
-        z = run.scores(index)
-        assert z is not None
+        raise UsageError(lacking(run.config, index))
     return z
 
 
 def validation_scores(
-    run: Run, index: Index, data_root: Path, machine: Machine, progress: Progress = silent
+    run: Run, index: Index, caches: Sequence[Index], data_root: Path, machine: Machine, progress: Progress = silent
 ) -> tuple[np.ndarray, np.ndarray]:
     """The rows (M,) of the cache a run learnt from that it set aside, and its z there, float64 (M,).
 
-    Raises UsageError where it set none aside, and as `evaluate`.
+    Raises UsageError where it set none aside, and as `cache_scores`.
     """
     cache = open_cache(index.folder)
     held_out = validation_rows(len(cache), run.config.val_fraction, run.config.seed)
     rows = np.flatnonzero(held_out)
     if not len(rows):
         raise UsageError(f"{run.name}: was trained with no validation part; name other data with --data")
-    if run.config.training == "frozen":
-        head, parts, first = frozen_head(run), [], 0
-        for part in cache.chunks():
-            parts.append(score_heads([head], part.features[held_out[first : first + len(part)]])[:, 0])
-            first += len(part)
-        return rows, np.concatenate(parts)
-    oracle = load_oracle(original_model(index), run)
-    viewer = Viewer(oracle.preprocessing, choose_device(machine.device), machine.workers)
-    batches = in_batches(cache.sample_indices[rows])
-    return rows, score_images([oracle], original_dataset(index, data_root), batches, viewer, progress)[:, 0]
+    z = _Scoring(index, caches, data_root, machine, progress).scores([run], rows)
+    if z is None:
+        raise UsageError(lacking(run.config, index))
+    return rows, z[:, 0]
 
 
-def _score(runs: Sequence[Run], index: Index, data_root: Path, machine: Machine, progress: Progress) -> None:
-    cache = open_cache(index.folder)
-    if frozen := [run for run in runs if run.config.training == "frozen"]:
-        _score_frozen(frozen, index, cache)
-    if tuned := [run for run in runs if run.config.training == "fine-tuned"]:
-        _score_fine_tuned(tuned, index, cache, data_root, machine, progress)
+def _score(
+    runs: Sequence[Run],
+    index: Index,
+    caches: Sequence[Index],
+    data_root: Path,
+    machine: Machine,
+    progress: Progress,
+) -> int:
+    scoring = _Scoring(index, caches, data_root, machine, progress)
+    return sum(scoring.run(alike) for alike in _alike(runs))
 
 
-def _score_frozen(runs: list[Run], index: Index, cache: CacheView) -> None:
-    heads = [frozen_head(run) for run in runs]
-    z = np.concatenate([score_heads(heads, part.features) for part in cache.chunks()])
-    for run, column in zip(runs, z.T, strict=True):
-        run.save_scores(index, column)
+def _alike(runs: Sequence[Run]) -> list[list[Run]]:
+    """Runs that look at the same thing in the same way, together."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        seen = run.config.training, run.config.protocol, run.config.backbone
+        groups.setdefault(json.dumps(seen, sort_keys=True), []).append(run)
+    return list(groups.values())
 
 
-def _score_fine_tuned(
-    runs: list[Run], index: Index, cache: CacheView, data_root: Path, machine: Machine, progress: Progress
-) -> None:
-    spec, dataset = original_model(index), original_dataset(index, data_root)
-    for start in range(0, len(runs), ORACLES_A_PASS):
-        some = runs[start : start + ORACLES_A_PASS]
-        oracles = [load_oracle(spec, run) for run in some]
-        viewer = Viewer(oracles[0].preprocessing, choose_device(machine.device), machine.workers)
-        batches = in_batches(cache.sample_indices)
-        if dataset.variation and dataset.variation.needs_classifier:
-            judged = load_classifier(spec)
+@dataclass(frozen=True)
+class _Scoring:
+    """Scoring on one evaluation cache of the judged classifier; `caches` are all there are."""
+
+    index: Index
+    caches: Sequence[Index]
+    data_root: Path
+    machine: Machine
+    progress: Progress
+
+    def run(self, runs: list[Run]) -> int:
+        """Score runs that are alike; returns how many that were."""
+        z = self.scores(runs)
+        if z is None:
+            return 0
+        for run, column in zip(runs, z.T, strict=True):
+            run.save_scores(self.index, column)
+        return len(runs)
+
+    def scores(self, runs: list[Run], rows: np.ndarray | None = None) -> np.ndarray | None:
+        """z, float64 (N, runs), of the cache's rows or of some; None where the oracle's features are not cached."""
+        cache = open_cache(self.index.folder)
+        if runs[0].config.training == "frozen":
+            z = self._frozen(runs, cache)
+            return z if z is None or rows is None else z[rows]
+        parts = [runs[i : i + ORACLES_A_PASS] for i in range(0, len(runs), ORACLES_A_PASS)]
+        return np.concatenate([self._fine_tuned(part, cache, rows) for part in parts], axis=1)
+
+    def _frozen(self, runs: list[Run], cache: CacheView) -> np.ndarray | None:
+        """z (N, runs) from the oracle's features, cached or, of images made for the judged classifier, made anew."""
+        heads = [frozen_head(run) for run in runs]
+        config = runs[0].config
+        if found := features_of(config, self.index, self.caches):
+            features = open_cache(found.folder)
+            require_same_rows(cache, features)
+            return np.concatenate([score_heads(heads, part.features) for part in features.chunks()])
+        source = made_anew(config, self.index, self.caches)
+        if source is None:
+            return None
+        oracle = load_classifier(original_model(source))
+        viewer = Viewer(oracle.preprocessing, choose_device(self.machine.device), self.machine.workers)
+        oracle.model.to(viewer.device)
+        with self.progress(f"{config.oracle} on {self.index.data}", len(cache)) as advance:
+            parts = []
+            for batch in self._views(viewer, cache):
+                parts.append(score_heads(heads, oracle(batch.pixels)[1].cpu().numpy()))
+                advance(len(parts[-1]))
+        return np.concatenate(parts)
+
+    def _fine_tuned(self, runs: list[Run], cache: CacheView, rows: np.ndarray | None) -> np.ndarray:
+        """z (N, runs) from the images."""
+        oracles = [load_oracle(run) for run in runs]
+        viewer = oracle_viewer(oracles[0], runs[0].config, self.index, self.machine)
+        with self.progress(f"scoring {self.index.data}", len(cache) if rows is None else len(rows)) as advance:
+            return score_views(oracles, self._views(viewer, cache, rows), viewer, advance)
+
+    def _views(self, viewer: Viewer, cache: CacheView, rows: np.ndarray | None = None) -> Iterator[Batch]:
+        """The images of the cache's rows as the viewer sees them, those that were attacked made anew, and all."""
+        samples = cache.sample_indices if rows is None else cache.sample_indices[rows]
+        dataset, batches = original_dataset(self.index, self.data_root), in_batches(samples)
+        if attacked(self.index):
+            judged = load_classifier(original_model(self.index))
             judged.model.to(viewer.device)
             viewer = replace(viewer, judged=judged, witness=_SameImages(judged, cache))
-            batches = _batches_of_extraction(index, cache)
-        z = score_images(oracles, dataset, batches, viewer, progress)
-        for run, column in zip(some, z.T, strict=True):
-            run.save_scores(index, column)
+            batches = _batches_of_extraction(self.index, cache)
+        return readable(viewed_batches(dataset, viewer, batches))
 
 
 def _batches_of_extraction(index: Index, cache: CacheView) -> list[np.ndarray]:

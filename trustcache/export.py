@@ -24,7 +24,7 @@ import trustcache
 from trustcache.batches import first_line
 from trustcache.cache.publish import publish, publish_json
 from trustcache.errors import TrustcacheError, UsageError
-from trustcache.judges import DEFAULT_THRESHOLD, Judge
+from trustcache.judges import Judge
 from trustcache.origins import original_dataset
 from trustcache.pair import Pair, load_pair
 from trustcache.preprocessing import Preprocessing
@@ -212,7 +212,7 @@ def _metadata(judge: Judge, pair: Pair, format: str, checked: dict[str, Any]) ->
             "interpolation": preprocessing.interpolation,
         },
         "outputs": {"logits": ["N", len(classes)], "score": ["N"]},
-        "threshold": threshold.threshold if threshold else DEFAULT_THRESHOLD,
+        "threshold": judge.working_threshold(),
         "trusted": "score > threshold",
         "calibration": asdict(threshold) if threshold else None,
         "classes": list(classes),

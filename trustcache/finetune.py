@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,15 @@ import torch
 
 from trustcache.batches import Viewer, choose_device, viewed_batches
 from trustcache.cache import CacheView
+from trustcache.cache.index import Index
 from trustcache.cache.publish import publish
 from trustcache.classifiers import ModelSpec
 from trustcache.errors import TrustcacheError
 from trustcache.images import Dataset
-from trustcache.losses import LOSSES
-from trustcache.metrics import trust_metrics
 from trustcache.oracles import Oracle, validation_rows
-from trustcache.progress import Progress, silent
-from trustcache.runs import Run
+from trustcache.progress import Advance, Progress, silent
+from trustcache.protocols import PROTOCOLS
+from trustcache.runs import Run, RunConfig
 from trustcache.variants.variation import Batch
 
 CHECKPOINT = "checkpoint.pt"
@@ -39,11 +39,20 @@ class Machine:
     checkpoint_every_s: float = 60.0
 
 
-def load_oracle(spec: ModelSpec, run: Run) -> Oracle:
-    """A finished run's oracle."""
-    oracle = Oracle(spec, run.config.signed_distance, run.config.seed)
+def load_oracle(run: Run) -> Oracle:
+    """A finished run's oracle; its weights are all in the run."""
+    oracle = Oracle(run.config.oracle_spec(), run.config.signed_distance, run.config.seed, pretrained=False)
     oracle.load_state_dict(run.weights())
     return oracle
+
+
+def oracle_viewer(oracle: Oracle, config: RunConfig, judged: Index, machine: Machine) -> Viewer:
+    """How a run's oracle gets to see the images of a cache of the classifier that it judges."""
+    via = None
+    if PROTOCOLS[config.protocol].through_judged_size:
+        height, width = judged.meaning["classifier"]["preprocessing"]["input_size"]
+        via = height, width
+    return Viewer(oracle.preprocessing, choose_device(machine.device), machine.workers, via=via)
 
 
 def score_images(
@@ -57,22 +66,28 @@ def score_images(
 
     The oracles share the viewer's preprocessing. Raises TrustcacheError for an unreadable image.
     """
+    views = readable(viewed_batches(dataset, viewer, batches))
+    with progress(f"scoring {dataset.manifest.name}", sum(map(len, batches))) as advance:
+        return score_views(oracles, views, viewer, advance)
+
+
+def score_views(oracles: Sequence[Oracle], views: Iterable[Batch], viewer: Viewer, advance: Advance) -> np.ndarray:
+    """As `score_images`, of batches as the viewer sees them."""
     for oracle in oracles:
         oracle.to(viewer.device).eval()
     parts = []
-    with progress(f"scoring {dataset.manifest.name}", sum(map(len, batches))) as advance:
-        for batch in _readable(viewed_batches(dataset, viewer, batches)):
-            with torch.inference_mode():
-                x = viewer.preprocessing.normalise(batch.pixels)
-                parts.append(torch.stack([oracle(x) for oracle in oracles], 1).double().cpu().numpy())
-            advance(len(x))
+    for batch in views:
+        with torch.inference_mode():
+            x = viewer.preprocessing.normalise(batch.pixels)
+            parts.append(torch.stack([oracle(x) for oracle in oracles], 1).double().cpu().numpy())
+        advance(len(x))
     return np.concatenate(parts)
 
 
 def finetune(
     run: Run, spec: ModelSpec, dataset: Dataset, cache: CacheView, machine: Machine, progress: Progress = silent
 ) -> None:
-    """Train a run's oracle on the images of the cache it learns from, and finish the run.
+    """Train a run's oracle, built on the model of `spec`, on the images of the cache it learns from; finish the run.
 
     Every `checkpoint_every_s` seconds all state is saved; the same call after a kill goes on from there, and ends
     where the uninterrupted one ends. The last epoch's weights are kept.
@@ -96,20 +111,22 @@ class _Training:
         self.device = choose_device(machine.device)
         torch.manual_seed(config.seed)  # dropout
         self.oracle = Oracle(spec, config.signed_distance, config.seed).to(self.device)
-        self.viewer = Viewer(self.oracle.preprocessing, self.device, machine.workers)
+        if config.start:
+            self.oracle.load_state_dict(Run(run.folder.with_name(config.start), config).weights())
+        self.viewer = oracle_viewer(self.oracle, config, cache.index, machine)
         held_out = validation_rows(len(cache), config.val_fraction, config.seed)
         self.validation = np.flatnonzero(held_out)
         rows = np.flatnonzero(~held_out)
         right = int(cache.correct[rows].sum())
-        self.formula, self.settings = config.loss.bind((len(rows) - right, right))
-        targets = {"correct": cache.correct, "true_class_prob": cache.true_class_prob}
-        self.targets = torch.from_numpy(targets[LOSSES[config.loss.name].target].astype(np.float32))
+        self.protocol = PROTOCOLS[config.protocol]
+        self.formula, self.settings = config.loss.bind((len(rows) - right, right), self.protocol.losses)
+        self.target = self.protocol.losses[config.loss.name].target
+        column = cache.true_class_prob if self.target == "true_class_prob" else cache.correct
+        self.targets = torch.from_numpy(column.astype(np.float32))
         self.correct, self.indices = cache.correct, cache.sample_indices
         self.batches = _batches(rows, config.optimiser.batch_size, config.optimiser.epochs, config.seed)
         self.steps_per_epoch = len(self.batches) // config.optimiser.epochs
-        o = config.optimiser
-        self.sgd = torch.optim.SGD(self.oracle.parameters(), lr=o.lr, momentum=o.momentum)
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.sgd, o.lr, total_steps=len(self.batches))
+        self.optimiser, self.schedule = config.optimiser.of(self.oracle.parameters(), len(self.batches))
         self.step = 0
         self.losses: list[float] = []
         self.log: list[dict[str, Any]] = []
@@ -118,7 +135,7 @@ class _Training:
         saved = time.monotonic()
         left = self.batches[self.step :]
         self.oracle.train()
-        seen = _readable(viewed_batches(self.dataset, self.viewer, [self.indices[b] for b in left]))
+        seen = readable(viewed_batches(self.dataset, self.viewer, [self.indices[b] for b in left]))
         for rows, batch in zip(left, seen, strict=True):
             self._step(batch.pixels, self.targets[rows].to(self.device))
             self.step += 1
@@ -130,12 +147,17 @@ class _Training:
             advance(1)
 
     def _step(self, pixels: torch.Tensor, targets: torch.Tensor) -> None:
+        if self.protocol.flip:
+            mirrored = torch.rand(len(pixels)) < 0.5  # drawn on the CPU, as a checkpoint keeps that generator
+            pixels = torch.where(mirrored.to(self.device).view(-1, 1, 1, 1), pixels.flip(-1), pixels)
         z = self.oracle(self.oracle.preprocessing.normalise(pixels))
-        loss = self.formula(z, targets, **self.settings).mean()
-        self.sgd.zero_grad()
+        compared = targets.mean() if self.target == "mean_correct" else targets
+        loss = self.formula(z, compared, **self.settings).mean()
+        self.optimiser.zero_grad()
         loss.backward()
-        self.sgd.step()
-        self.schedule.step()
+        self.optimiser.step()
+        if self.schedule:
+            self.schedule.step()
         self.losses.append(float(loss.detach()))
         if not np.isfinite(self.losses[-1]):
             raise TrustcacheError(
@@ -147,7 +169,7 @@ class _Training:
         if len(self.validation):
             batches = in_batches(self.indices[self.validation])
             z = score_images([self.oracle], self.dataset, batches, self.viewer)
-            entry["validation"] = validation_entry(z[:, 0], self.correct[self.validation])
+            entry["validation"] = validation_entry(z[:, 0], self.correct[self.validation], self.run.config.protocol)
             self.oracle.train()
         self.log.append(entry)
         self.losses = []
@@ -158,8 +180,8 @@ class _Training:
             "losses": self.losses,
             "log": self.log,
             "oracle": self.oracle.state_dict(),
-            "sgd": self.sgd.state_dict(),
-            "schedule": self.schedule.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict() if self.schedule else None,
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state_all(),
         }
@@ -178,18 +200,20 @@ class _Training:
             raise TrustcacheError(f"{path}: not a whole checkpoint; remove it to start the run anew") from error
         self.step, self.losses, self.log = state["step"], state["losses"], state["log"]
         self.oracle.load_state_dict(state["oracle"])
-        self.sgd.load_state_dict(state["sgd"])
-        self.schedule.load_state_dict(state["schedule"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        if self.schedule:
+            self.schedule.load_state_dict(state["schedule"])
         torch.set_rng_state(state["rng"])
         if self.device.type == "cuda":
             torch.cuda.set_rng_state_all(state["cuda_rng"])
 
 
-def validation_entry(z: np.ndarray, correct: np.ndarray) -> dict[str, float | None]:
-    """The metrics of a log entry, null where the validation part leaves one undefined."""
+def validation_entry(z: np.ndarray, correct: np.ndarray, protocol: str) -> dict[str, float | None]:
+    """The metrics of a log entry by a protocol's definitions, null where the validation part leaves one undefined."""
     if correct.all() or not correct.any():
         return {}
-    return {key: value if np.isfinite(value) else None for key, value in trust_metrics(z, correct).items()}
+    metrics = PROTOCOLS[protocol].metrics(z, correct)
+    return {key: value if np.isfinite(value) else None for key, value in metrics.items()}
 
 
 def _batches(rows: np.ndarray, size: int, epochs: int, seed: int) -> list[np.ndarray]:
@@ -207,7 +231,8 @@ def in_batches(indices: np.ndarray) -> list[np.ndarray]:
     return [indices[i : i + SCORING_BATCH] for i in range(0, len(indices), SCORING_BATCH)]
 
 
-def _readable(batches: Iterator[Batch]) -> Iterator[Batch]:
+def readable(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The batches as they come. Raises TrustcacheError at the first with an image that could not be read."""
     for batch in batches:
         if batch.bad:
             raise TrustcacheError(next(iter(batch.bad.values())))

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trustcache.losses import LOSSES, LossChoice
+from trustcache.losses import LossChoice
 from trustcache.oracles import Optimiser, initial_weight, validation_rows
 from trustcache.progress import Progress, silent
+from trustcache.protocols import PROTOCOLS
 
 # All heads of a job see the samples in one order, whatever their seeds; a seed draws the head's first
 # weights and its validation rows. That is what lets a single matrix product serve them all.
@@ -20,11 +21,17 @@ ORDER_SEED = 0
 
 @dataclass(frozen=True)
 class HeadTask:
-    """One head to train."""
+    """One head to train, on the loss that its protocol has by that name."""
 
     loss: LossChoice
     signed_distance: bool
     seed: int
+    protocol: str = "equations"
+
+    @property
+    def formula_key(self) -> tuple[str, str, str]:
+        """Tasks of one formula have the same."""
+        return self.protocol, self.loss.name, str(self.loss.settings.get("base"))
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,7 @@ def train_heads(
     mean, std = _moments(features)
     targets = {"correct": correct.float(), "true_class_prob": true_class_prob.float()}
     # Heads of one formula stand side by side, so that each formula works on a slice, not on a copy.
-    place = sorted(range(len(tasks)), key=lambda i: (tasks[i].loss.name, str(tasks[i].loss.settings.get("base"))))
+    place = sorted(range(len(tasks)), key=lambda i: tasks[i].formula_key)
     batch = _Batch([tasks[i] for i in place], correct, features.shape[1], val_fraction)
     adam = torch.optim.Adam([batch.weight, batch.bias], lr=optimiser.lr)
     order = torch.Generator().manual_seed(ORDER_SEED)
@@ -122,7 +129,7 @@ class _Batch:
         for task, column in zip(self.tasks, self.seed_column.tolist(), strict=True):
             kept = self.training[:, column]
             right, wrong = int((kept & correct.bool()).sum()), int((kept & ~correct.bool()).sum())
-            bound.append(task.loss.bind((wrong, right)))
+            bound.append(task.loss.bind((wrong, right), PROTOCOLS[task.protocol].losses))
         groups = []
         first = 0
         for last in range(1, len(bound) + 1):
@@ -131,7 +138,8 @@ class _Batch:
                     key: torch.tensor([numbers[key] for _, numbers in bound[first:last]], device=correct.device)
                     for key in bound[first][1]
                 }
-                target = LOSSES[self.tasks[first].loss.name].target
+                task = self.tasks[first]
+                target = PROTOCOLS[task.protocol].losses[task.loss.name].target
                 groups.append((slice(first, last), bound[first][0], target, settings))
                 first = last
         return groups
@@ -140,11 +148,13 @@ class _Batch:
         """Mean loss of each head over those of the minibatch's rows that its seed trains on, (H,)."""
         norm = torch.where(self.distance, self.weight.norm(dim=0), 1.0)
         z = (x @ self.weight + self.bias) / norm
-        each = torch.cat(
-            [formula(z[:, columns], targets[name][:, None], **row) for columns, formula, name, row in self.groups], 1
-        )
         kept = self.training[rows][:, self.seed_column]
-        return (each * kept).sum(0) / kept.sum(0).clamp(min=1)
+        count = kept.sum(0).clamp(min=1)
+        # A sample's target stands in a row of one; what a head's own samples have in common, in a column of one.
+        compared = {name: target[:, None].expand(-1, len(self.tasks)) for name, target in targets.items()}
+        compared["mean_correct"] = ((targets["correct"][:, None] * kept).sum(0) / count)[None]
+        each = torch.cat([formula(z[:, c], compared[name][:, c], **row) for c, formula, name, row in self.groups], 1)
+        return (each * kept).sum(0) / count
 
     def heads(self, mean: Tensor, std: Tensor) -> list[LinearHead]:
         weights, biases = self.weight.detach().cpu().numpy(), self.bias.detach().cpu().numpy()

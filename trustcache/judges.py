@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from trustcache.cache.index import Index
 from trustcache.cache.publish import publish_json
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.runs import Run, finished_runs, judged_fingerprint
 from trustcache.scores import POST_HOC
+from trustcache.scores.fitting import Outputs
+from trustcache.scores.stored import ScoreStore
 from trustcache.workspace import Workspace, plain_name
 
 DEFAULT_THRESHOLD = 0.0
@@ -51,7 +55,8 @@ class Judge:
     """A finished run, or where `run` is None the post-hoc score `name`, of one classifier.
 
     folder: where its threshold lies. judged: the classifier's fingerprint. caches: those of that classifier, the one
-    that a run learnt from first where it is there.
+    that a run learnt from first where it is there. workspace_caches: those of every classifier, among which an
+    oracle's features may be. scores: where post-hoc scores are learnt and kept.
     """
 
     name: str
@@ -59,6 +64,16 @@ class Judge:
     judged: str
     caches: tuple[Index, ...]
     run: Run | None
+    workspace_caches: tuple[Index, ...]
+    scores: ScoreStore
+
+    def post_hoc(self) -> Callable[[Outputs], np.ndarray]:
+        """The post-hoc score as a function of what the classifier says, giving float64 (N,).
+
+        Raises UsageError where it learns from a training cache and that is missing or too small.
+        """
+        learnt = self.scores.scorer(self.caches[0], self.name)
+        return lambda rows: learnt.scores([self.name], rows)[self.name]
 
     @property
     def classifier(self) -> str:
@@ -89,6 +104,19 @@ class Judge:
         """Keep a threshold in place of the one before."""
         publish_json(self.threshold_path, asdict(threshold))
 
+    def working_threshold(self) -> float:
+        """Above which score it trusts: the calibrated threshold, else 0 where that means something.
+
+        Raises UsageError for a post-hoc score that only orders samples and has not been calibrated.
+        """
+        calibrated = self.threshold()
+        if calibrated is None and self.run is None and not POST_HOC[self.name].natural_zero:
+            raise UsageError(
+                f"{self.name}: only orders samples and has no threshold of its own; set one with "
+                f"trustcache calibrate {self.name} --classifier {self.classifier} --data DATA --max-risk R"
+            )
+        return calibrated.threshold if calibrated else DEFAULT_THRESHOLD
+
     @property
     def threshold_path(self) -> Path:
         return self.folder / "threshold.json"
@@ -115,7 +143,7 @@ def find_judge(workspace: Workspace, name: str, classifier: str | None = None) -
             f"{workspace.root / 'cache'}, to say where its weights are; run the same trustcache extract as before"
         )
     own_first = sorted(judged, key=lambda index: index.fingerprint() != run.config.cache)
-    return Judge(run.name, run.folder, run.config.judged, tuple(own_first), run)
+    return Judge(run.name, run.folder, run.config.judged, tuple(own_first), run, tuple(caches), ScoreStore(workspace))
 
 
 def _post_hoc(workspace: Workspace, name: str, caches: Sequence[Index]) -> Judge:
@@ -127,7 +155,8 @@ def _post_hoc(workspace: Workspace, name: str, caches: Sequence[Index]) -> Judge
             f"that fit ({options}), not of one; choose with --classifier, or run trustcache extract"
         )
     ((judged, classifier),) = fingerprints.items()
-    return Judge(name, workspace.runs / f"{plain_name(classifier)}-{name}", judged, tuple(caches), None)
+    folder = workspace.runs / f"{plain_name(classifier)}-{plain_name(name)}"
+    return Judge(name, folder, judged, tuple(caches), None, tuple(workspace.caches()), ScoreStore(workspace))
 
 
 def _which(workspace: Workspace, name: str, names: Sequence[str], several: bool) -> str:

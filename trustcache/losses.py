@@ -1,17 +1,18 @@
-"""The losses an oracle learns by, and the registry that names them.
+"""The losses an oracle learns by, and the registries that name them: the paper's, and the released code's.
 
 Notation, as in "Learning to Predict Trustworthiness with Steep Slope Loss" (Luo et al., NeurIPS 2021): z is the
 oracle's output for a sample, p = sigmoid(z) its trust confidence, o in {0, 1} whether the classifier is right.
 The public functions take one sample a row and refuse any other shape: (N, 1) against (N,) would broadcast every
-prediction over every label, the fault in the paper's released code. Many heads at once use the registry's formulas,
-which broadcast on purpose: z (B, H), o (B, 1), settings (H,).
+prediction over every label, the fault in the paper's released code, whose ce and focal are the two functions that begin
+with `broadcast_`. Many heads at once use the registries' formulas, which broadcast on purpose: z (B, H), o (B, 1),
+settings (H,).
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,6 +55,22 @@ def steep_slope(z: Tensor, correct: Tensor, alpha_pos: float = 1.0, alpha_neg: f
 def steep_slope_max(alpha_pos: float, alpha_neg: float) -> float:
     """ss_max, the least upper bound of the steep slope loss (section 3.2)."""
     return max(2 * math.sinh(alpha_pos), 2 * math.sinh(alpha_neg))
+
+
+def broadcast_cross_entropy(z: Tensor, correct: Tensor) -> Tensor:
+    """Cross entropy as the released code computes it: each prediction against every label of the batch.
+
+    There z of shape (N, 1) meets o of shape (N,), and the loss is the mean over (N, N); this is the mean of each row,
+    (N,). The loss is linear in o, so a row's mean is its loss against the mean label: which sample is which never
+    enters, and all there is to learn is one constant, the accuracy. (The code adds 1e-7 inside its logarithms, which
+    tells from |z| = 10 on; this does without.) Shapes as in `cross_entropy`.
+    """
+    return _broadcast_cross_entropy(z, _paired(z, correct).mean())
+
+
+def broadcast_focal(z: Tensor, correct: Tensor, gamma: float = 2.0) -> Tensor:
+    """The focal loss as the released code computes it: as `broadcast_cross_entropy`, and linear in o as well."""
+    return _broadcast_focal(z, _paired(z, correct).mean(), gamma)
 
 
 def class_balanced(
@@ -120,6 +137,15 @@ def _steep_slope(z: Tensor, correct: Tensor, alpha_pos: Setting, alpha_neg: Sett
     return torch.exp(alpha * slope) - torch.exp(-alpha)
 
 
+def _broadcast_cross_entropy(z: Tensor, mean_correct: Tensor) -> Tensor:
+    return mean_correct * F.softplus(-z) + (1 - mean_correct) * F.softplus(z)
+
+
+def _broadcast_focal(z: Tensor, mean_correct: Tensor, gamma: Setting) -> Tensor:
+    right, wrong = z.new_ones(()), z.new_zeros(())
+    return mean_correct * _focal(z, right, gamma) + (1 - mean_correct) * _focal(z, wrong, gamma)
+
+
 def _class_balanced(
     z: Tensor, correct: Tensor, weight_wrong: Setting, weight_right: Setting, base: str, **settings: Setting
 ) -> Tensor:
@@ -127,15 +153,16 @@ def _class_balanced(
     return weight * LOSSES[base].formula(z, correct, **settings)
 
 
-# --- the registry ----------------------------------------------------------------------------------------------
+# --- the registries --------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Loss:
     """One loss: its formula, the settings it takes with their defaults, and what it means.
 
-    `target` is the column of the cache it compares with. `signed_distance` says whether its head by default gives
-    the signed distance (w.x + b)/|w| (Eq. 7) rather than w.x + b.
+    `target` is what it compares with: the cache's column "correct" or "true_class_prob", or "mean_correct", the mean of
+    the first over the batch. `signed_distance` says whether its head by default gives the signed distance
+    (w.x + b)/|w| (Eq. 7) rather than w.x + b.
     """
 
     formula: Callable[..., Tensor]
@@ -163,6 +190,14 @@ LOSSES: dict[str, Loss] = {
 }
 BALANCEABLE = ("ce", "focal", "ss")
 
+RELEASED_LOSSES: dict[str, Loss] = {
+    "ce": Loss(_broadcast_cross_entropy, LOSSES["ce"].meaning, target="mean_correct"),
+    "focal": Loss(_broadcast_focal, LOSSES["focal"].meaning, LOSSES["focal"].settings, target="mean_correct"),
+    "tcp": LOSSES["tcp"],
+    "ss": LOSSES["ss"],
+}
+"""The losses of the authors' ImageNet scripts, with what their code computes for them."""
+
 
 @dataclass(frozen=True)
 class LossChoice:
@@ -171,11 +206,16 @@ class LossChoice:
     name: str
     settings: dict[str, float | str]
 
-    def bind(self, counts: tuple[int, int]) -> tuple[Callable[..., Tensor], dict[str, float]]:
-        """The elementwise formula and its numeric settings, given how many training samples are (wrong, right)."""
+    def bind(
+        self, counts: tuple[int, int], losses: Mapping[str, Loss] = LOSSES
+    ) -> tuple[Callable[..., Tensor], dict[str, float]]:
+        """The formula that `losses` has for it, and its numeric settings.
+
+        `counts` are how many training samples are (wrong, right), which class balancing needs.
+        """
         numbers: dict[str, Any] = dict(self.settings)
         if self.name != "class-balanced":
-            return LOSSES[self.name].formula, numbers
+            return losses[self.name].formula, numbers
         base = numbers.pop("base")
         wrong, right = class_weights(counts, numbers.pop("beta"))
         return _BALANCED[base], {"weight_wrong": wrong, "weight_right": right, **numbers}

@@ -3,40 +3,63 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
 from trustcache.classifiers import ModelSpec, backbone
 from trustcache.preprocessing import preprocessing_of
 
+OPTIMISERS = ("adam", "sgd")
+RISE = 0.3
+"""The share of its steps that OneCycle goes up, torch's default."""
+
 
 @dataclass(frozen=True)
 class Optimiser:
-    """How an oracle is optimised: `name` is "adam" (constant rate) or "sgd" (OneCycle up to `lr` and down again)."""
+    """How an oracle is optimised: `name` is "adam" (constant rate) or "sgd" (OneCycle up to `lr` and down again).
+
+    warmup_steps: how long OneCycle goes up, at most and by default 30 % of all steps. cycle_momentum: it moves the
+    momentum from 0.95 to 0.85 and back meanwhile, whatever `momentum` says; torch's default, and so what the released
+    scripts do.
+    """
 
     name: str
     epochs: int
     batch_size: int
     lr: float
     momentum: float = 0.0
+    warmup_steps: int | None = None
+    cycle_momentum: bool = False
+
+    def of(self, parameters: Iterable[nn.Parameter], steps: int) -> tuple[torch.optim.Optimizer, LRScheduler | None]:
+        """The optimiser of a network's parameters for so many steps, and its schedule where it has one."""
+        if self.name == "adam":
+            return torch.optim.Adam(parameters, lr=self.lr), None
+        sgd = torch.optim.SGD(parameters, lr=self.lr, momentum=self.momentum)
+        rise = RISE if self.warmup_steps is None else min(self.warmup_steps / steps, RISE)
+        schedule = OneCycleLR(sgd, self.lr, total_steps=steps, pct_start=rise, cycle_momentum=self.cycle_momentum)
+        return sgd, schedule
 
 
 # Epochs of a default optimiser, where the data are many enough to make these many steps; else more epochs.
 LEAST_STEPS = {"adam": 1000, "sgd": 100}
 
 
-def default_optimiser(frozen: bool, rows: int) -> Optimiser:
-    """What oracles are optimised with unless told otherwise: heads on `rows` cached features, or whole networks.
+HEADS = Optimiser("adam", epochs=20, batch_size=512, lr=1e-3)
+NETWORKS = Optimiser("sgd", epochs=1, batch_size=128, lr=0.02, momentum=0.9)
 
-    20 passes over the features, 1 over the images; small data are passed over more often, until the steps suffice.
+
+def default_optimiser(frozen: bool, rows: int, heads: Optimiser = HEADS) -> Optimiser:
+    """What oracles are optimised with unless told otherwise: `heads` on `rows` cached features, or whole networks.
+
+    Small data are passed over more often, until the steps suffice.
     """
-    if frozen:
-        usual = Optimiser("adam", epochs=20, batch_size=512, lr=1e-3)
-    else:
-        usual = Optimiser("sgd", epochs=1, batch_size=128, lr=0.02, momentum=0.9)
+    usual = heads if frozen else NETWORKS
     # Fine-tuning drops an epoch's last, incomplete batch.
     steps = math.ceil(rows / usual.batch_size) if frozen else max(rows // usual.batch_size, 1)
     return replace(usual, epochs=max(usual.epochs, math.ceil(LEAST_STEPS[usual.name] / steps)))
@@ -60,9 +83,9 @@ class Head(nn.Module):
 class Oracle(nn.Module):
     """A backbone, which takes images as `preprocessing` says, with a head."""
 
-    def __init__(self, spec: ModelSpec, signed_distance: bool, seed: int) -> None:
+    def __init__(self, spec: ModelSpec, signed_distance: bool, seed: int, pretrained: bool = True) -> None:
         super().__init__()
-        self.backbone, features = backbone(spec)
+        self.backbone, features = backbone(spec, pretrained)
         self.preprocessing = preprocessing_of(self.backbone, spec.preprocessing)
         self.backbone.to(memory_format=torch.channels_last)
         self.head = Head(features, signed_distance, seed)

@@ -7,19 +7,25 @@ to see (other layers, the logits), it gets here.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from trustcache.classifiers import Classifier, ModelSpec, load_classifier
+from trustcache.cache.index import Index
+from trustcache.classifiers import Classifier, load_classifier
 from trustcache.errors import UsageError
 from trustcache.finetune import load_oracle
 from trustcache.heads import LinearHead
 from trustcache.judges import Judge
 from trustcache.oracles import Oracle
 from trustcache.origins import original_model
+from trustcache.pairs import identity
+from trustcache.preprocessing import Preprocessing
 from trustcache.runs import Run
-from trustcache.scores import POST_HOC
+from trustcache.scores.fitting import Outputs
 from trustcache.train import frozen_head
 
 # Each score is a network of the images uint8 (N, 3, H, W), the logits (N, K) and the features (N, D), giving z (N,).
@@ -54,21 +60,47 @@ class OracleScore(nn.Module):
 
 
 class PostHocScore(nn.Module):
-    """A function of the logits, which NumPy computes: it cannot be traced into a graph."""
+    """A post-hoc score, which NumPy computes: it cannot be traced into a graph."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, score: Callable[[Outputs], np.ndarray]) -> None:
         super().__init__()
-        self.score = POST_HOC[name].score
+        self.score = score
 
     def forward(self, images: Tensor, logits: Tensor, features: Tensor) -> Tensor:
-        return torch.from_numpy(self.score(logits.cpu().numpy())).to(logits.device)
+        rows = _Said(logits.cpu().numpy(), features.cpu().numpy(), logits.argmax(1).cpu().numpy())
+        return torch.from_numpy(self.score(rows)).to(logits.device)
 
 
-RUN_SCORES: dict[str, Callable[[Run, ModelSpec], nn.Module]] = {
-    "frozen": lambda run, spec: HeadScore(frozen_head(run)),
-    "fine-tuned": lambda run, spec: OracleScore(load_oracle(spec, run)),
-}
-"""By the way of training, from a run and its classifier's spec to the network that gives its score."""
+@dataclass(frozen=True)
+class _Said:
+    """What the classifier said about a batch, as post-hoc scores take it."""
+
+    logits: np.ndarray
+    features: np.ndarray
+    predictions: np.ndarray
+
+
+def _run_score(run: Run, judged: Index, classifier: Classifier) -> nn.Module:
+    """The network that gives a run's score. Raises UsageError where its oracle looks at something else."""
+    if run.config.training == "frozen":
+        if run.config.backbone != identity(judged):
+            raise UsageError(f"{run.name}: a head on the features of {run.config.oracle}; {_OWN_VIEW}")
+        return HeadScore(frozen_head(run))
+    oracle = load_oracle(run)
+    if _geometry(oracle.preprocessing) != _geometry(classifier.preprocessing):
+        raise UsageError(f"{run.name}: its oracle sees images at another size or crop than the classifier; {_OWN_VIEW}")
+    return OracleScore(oracle)
+
+
+_OWN_VIEW = (
+    "predictions and exports decode an image once, so they take heads on the classifier's own features, and tuned "
+    "oracles of its size and crop"
+)
+
+
+def _geometry(preprocessing: Preprocessing) -> tuple[Any, ...]:
+    p = preprocessing
+    return p.input_size, p.crop_pct, p.crop_mode, p.interpolation
 
 
 class Pair(nn.Module):
@@ -99,5 +131,5 @@ def load_pair(judge: Judge) -> Pair:
             f"{index.folder}: the weights of {spec.name} are no longer the ones it was extracted with; extract and "
             "train anew, or bring those back"
         )
-    score = RUN_SCORES[judge.run.config.training](judge.run, spec) if judge.run else PostHocScore(judge.name)
+    score = _run_score(judge.run, index, classifier) if judge.run else PostHocScore(judge.post_hoc())
     return Pair(classifier, score)

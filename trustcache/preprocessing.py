@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -12,6 +13,17 @@ from torch import nn
 from torch.nn import functional as F
 
 from trustcache.errors import UsageError
+
+RELEASED_PREPROCESSING: Mapping[str, Any] = MappingProxyType(
+    {
+        "crop_pct": 1.0,
+        "crop_mode": "squash",
+        "interpolation": "bilinear",
+        "mean": (0.5, 0.5, 0.5),
+        "std": (0.5, 0.5, 0.5),
+    }
+)
+"""What the steep-slope paper's released code does with images, whatever the model: no crop, one normalisation."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +89,7 @@ def model_config(model: nn.Module) -> dict[str, Any]:
     return getattr(model, "pretrained_cfg", None) or {}
 
 
-def parse_preprocessing(settings: list[str]) -> dict[str, Any]:
+def parse_preprocessing(settings: list[str], option: str = "--preprocess") -> dict[str, Any]:
     """Turn `mean=0.5,0.5,0.5` and the like into checked entries of a Preprocessing. Raises UsageError."""
     parsed: dict[str, Any] = {}
     for setting in settings:
@@ -86,7 +98,7 @@ def parse_preprocessing(settings: list[str]) -> dict[str, Any]:
             parsed[key] = _PREPROCESSING_VALUES[key](text)
         except (KeyError, ValueError):
             raise UsageError(
-                f"--preprocess {setting}: expected input_size=N or N,M; crop_pct=0..1; crop_mode=center, squash or "
+                f"{option} {setting}: expected input_size=N or N,M; crop_pct=0..1; crop_mode=center, squash or "
                 "border; interpolation=nearest, bilinear, bicubic or lanczos; mean=R,G,B; or std=R,G,B above 0"
             ) from None
     return parsed

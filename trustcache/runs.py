@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save
 
 from trustcache.cache.index import Index
 from trustcache.cache.publish import pack, publish, publish_json
+from trustcache.classifiers import ModelSpec
 from trustcache.errors import TrustcacheError
 from trustcache.losses import LossChoice
 from trustcache.oracles import Optimiser
@@ -27,7 +28,9 @@ class RunConfig:
     """All that decides what an oracle becomes.
 
     classifier, data: the names of the cache it learns from; cache: that cache's fingerprint; judged: the
-    fingerprint of the classifier alone. training: "frozen" or "fine-tuned". oracle: the backbone's name.
+    fingerprint of the classifier alone. oracle: the name of the model it is built on; backbone: what pins that model,
+    as `Classifier.identity` gives it; features: the fingerprint of the cache of its features, "" where it sees images.
+    training: "frozen" or "fine-tuned". protocol: a key of `PROTOCOLS`. start: the run whose weights it goes on from.
     """
 
     classifier: str
@@ -35,6 +38,8 @@ class RunConfig:
     cache: str
     judged: str
     oracle: str
+    backbone: dict[str, Any]
+    features: str
     training: str
     loss: LossChoice
     signed_distance: bool
@@ -42,17 +47,29 @@ class RunConfig:
     optimiser: Optimiser
     val_fraction: float
     protocol: str = "equations"
+    start: str = ""
 
     @property
     def name(self) -> str:
         """A readable name, with a hash that tells apart all that it does not spell out."""
-        digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
-        return f"{plain_name(self.classifier)}-{self.loss.name}-{self.training}-seed{self.seed}-{digest[:8]}"
+        digest = fingerprint(asdict(self))
+        pair = plain_name(self.classifier) if self.oracle == self.classifier else f"{self.oracle}-on-{self.classifier}"
+        return f"{pair}-{self.loss.name}-{self.training}-seed{self.seed}-{digest[:8]}"
+
+    def oracle_spec(self) -> ModelSpec:
+        """The model that the oracle is built on, but for its weights, which a finished run has itself."""
+        backbone = self.backbone
+        return ModelSpec(backbone["name"], None, backbone["arguments"], backbone["preprocessing"])
 
 
 def judged_fingerprint(index: Index) -> str:
     """SHA-256 over what a cache's classifier is: an oracle only scores caches of the classifier it judges."""
-    return hashlib.sha256(json.dumps(index.meaning["classifier"], sort_keys=True).encode()).hexdigest()
+    return fingerprint(index.meaning["classifier"])
+
+
+def fingerprint(value: Any) -> str:
+    """SHA-256 over plain data."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 class Run:

@@ -40,6 +40,18 @@ class TableReader:
     def number(self, key: str) -> int | None:
         return self._take(key, int, "a whole number")
 
+    def real(self, key: str) -> float | None:
+        value = self._take(key, (int, float), "a number")
+        return None if value is None else float(value)
+
+    def reals(self, key: str) -> tuple[float, ...]:
+        """A number or a list of them."""
+        values = self._take(key, (int, float, list), "a number or a list of numbers")
+        listed = [] if values is None else values if isinstance(values, list) else [values]
+        if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in listed):
+            raise UsageError(f"{self.where}: '{key}' must be a number or a list of numbers, not {values!r}")
+        return tuple(map(float, listed))
+
     def _list(self, key: str, kind: type, wanted: str) -> tuple[Any, ...]:
         values = self._take(key, (list, tuple), wanted) or ()
         if not all(isinstance(v, kind) and not isinstance(v, bool) for v in values):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,11 @@ from trustcache.finetune import Machine, finetune, validation_entry
 from trustcache.heads import HeadTask, LinearHead, score_heads, train_heads
 from trustcache.losses import BALANCEABLE, LOSSES, LossChoice
 from trustcache.oracles import Optimiser, validation_rows
-from trustcache.origins import original_dataset, original_model
+from trustcache.origins import original_dataset
+from trustcache.pairs import OracleModel, require_same_rows
 from trustcache.progress import Progress, silent
-from trustcache.runs import Run, RunConfig, judged_fingerprint, open_run
+from trustcache.protocols import PROTOCOLS
+from trustcache.runs import Run, RunConfig, finished_runs, judged_fingerprint, open_run
 from trustcache.workspace import Workspace
 
 
@@ -34,16 +37,25 @@ class TrainSettings:
     seeds: tuple[int, ...] = (0,)
     val_fraction: float = 0.1
     signed_distance: bool | None = None
+    protocol: str = "equations"
 
 
-def loss_grid(names: Sequence[str], settings: Mapping[str, Sequence[float | str]]) -> list[LossChoice]:
-    """Every combination of losses ("all" means each of them) and of the settings given for them.
+def loss_grid(
+    names: Sequence[str],
+    settings: Mapping[str, Sequence[float | str]],
+    protocol: str = "equations",
+    preset: Mapping[str, Sequence[float | str]] = MappingProxyType({}),
+) -> list[LossChoice]:
+    """Every combination of losses ("all" means each that the protocol has) and of the settings given for them.
 
-    Raises UsageError for an unknown loss, and for a setting that none of the losses has.
+    What is not given is taken from `preset`, else the loss's default. Raises UsageError for a loss that the protocol
+    does not have, and for a setting given that none of the losses has.
     """
-    names = list(LOSSES) if list(names) == ["all"] else list(names)
-    if unknown := [name for name in names if name not in LOSSES]:
-        raise UsageError(f"--loss {unknown[0]}: unknown; one of {', '.join(LOSSES)}, a list of them, or all")
+    known = PROTOCOLS[protocol].losses
+    names = list(known) if list(names) == ["all"] else list(names)
+    if unknown := [name for name in names if name not in known]:
+        where = f" under --protocol {protocol}" if unknown[0] in LOSSES else ""
+        raise UsageError(f"--loss {unknown[0]}: unknown{where}; one of {', '.join(known)}, a list of them, or all")
     choices: list[LossChoice] = []
     used: set[str] = set()
     for name in names:
@@ -52,7 +64,7 @@ def loss_grid(names: Sequence[str], settings: Mapping[str, Sequence[float | str]
             if base is not None and base not in BALANCEABLE:
                 raise UsageError(f"--base {base}: cannot be balanced; one of {', '.join(BALANCEABLE)}")
             defaults = LOSSES[name].settings | (LOSSES[str(base)].settings | {"base": base} if base else {})
-            grid = {k: settings.get(k, [v]) if k != "base" else [v] for k, v in defaults.items()}
+            grid = {k: settings.get(k, preset.get(k, [v])) if k != "base" else [v] for k, v in defaults.items()}
             used |= grid.keys()
             choices += [LossChoice(name, dict(zip(grid, v, strict=True))) for v in itertools.product(*grid.values())]
     if unused := sorted(settings.keys() - used):
@@ -60,30 +72,62 @@ def loss_grid(names: Sequence[str], settings: Mapping[str, Sequence[float | str]
     return choices
 
 
-def plan(index: Index, losses: Sequence[LossChoice], settings: TrainSettings) -> list[RunConfig]:
-    """One config for each loss and seed, learning from one cache."""
+def plan(index: Index, oracle: OracleModel, losses: Sequence[LossChoice], settings: TrainSettings) -> list[RunConfig]:
+    """One config for each loss and seed: an oracle built on one model, learning from one cache of the judged one."""
     return [
         RunConfig(
             classifier=index.classifier,
             data=index.data,
             cache=index.fingerprint(),
             judged=judged_fingerprint(index),
-            oracle=index.classifier,
+            oracle=oracle.label,
+            backbone=oracle.identity,
+            features=oracle.features().fingerprint() if settings.frozen else "",
             training="frozen" if settings.frozen else "fine-tuned",
             loss=loss,
             signed_distance=_signed_distance(loss, settings.signed_distance),
             seed=seed,
             optimiser=settings.optimiser,
             val_fraction=settings.val_fraction,
+            protocol=settings.protocol,
         )
         for loss in losses
         for seed in settings.seeds
     ]
 
 
+def starting_from(workspace: Workspace, start: str, configs: Sequence[RunConfig]) -> list[RunConfig]:
+    """The same fine-tunings, each to go on from the finished one of the loss `start` with its seed and its oracle.
+
+    Raises UsageError naming the command where there is none, and the runs where there are several.
+    """
+    runs = finished_runs(workspace)
+    return [replace(config, start=_start(runs, start, config)) for config in configs]
+
+
+def _start(runs: Sequence[Run], start: str, config: RunConfig) -> str:
+    shared = ("judged", "data", "backbone", "training", "protocol", "seed")
+    fitting = [
+        run.name
+        for run in runs
+        if run.config.loss.name == start and all(getattr(run.config, k) == getattr(config, k) for k in shared)
+    ]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        raise UsageError(
+            f"--start {start}: several runs fit: {', '.join(fitting)}; remove all but one of their folders"
+        )
+    raise UsageError(
+        f"--start {start}: no fine-tuned {start} oracle {config.oracle} of {config.classifier} with seed {config.seed} "
+        f"is finished; train it with trustcache train --loss {start} --seed {config.seed} --protocol {config.protocol}"
+    )
+
+
 def train(
     workspace: Workspace,
     index: Index,
+    oracle: OracleModel,
     configs: Sequence[RunConfig],
     data_root: Path,
     machine: Machine,
@@ -91,8 +135,9 @@ def train(
 ) -> list[Run]:
     """Train the runs that are not finished yet; returns all of them.
 
-    Heads on cached features are trained all at once; fine-tunings one after the other, each resumed where it was
-    stopped. Raises UsageError where the cache has nothing to learn from.
+    `index` and `oracle` are those that the configs were planned with. Heads on cached features are trained all at once;
+    fine-tunings one after the other, each resumed where it was stopped. Raises UsageError where the cache has nothing
+    to learn from.
     """
     cache = open_cache(index.folder)
     wrong = len(cache) - int(cache.correct.sum())
@@ -104,19 +149,23 @@ def train(
     runs = [open_run(workspace, config) for config in configs]
     new = [run for run in runs if not run.finished]
     if heads := [run for run in new if run.config.training == "frozen"]:
-        _train_frozen(heads, cache, machine, progress)
+        features = open_cache(oracle.features().folder)
+        require_same_rows(cache, features)
+        _train_frozen(heads, cache, features.features, machine, progress)
     if tuned := [run for run in new if run.config.training == "fine-tuned"]:
-        dataset, spec = original_dataset(index, data_root), original_model(index)
+        dataset, spec = original_dataset(index, data_root), oracle.spec()
         for run in tuned:
             finetune(run, spec, dataset, cache, machine, progress)
     return runs
 
 
-def _train_frozen(runs: list[Run], cache: CacheView, machine: Machine, progress: Progress) -> None:
+def _train_frozen(
+    runs: list[Run], cache: CacheView, features: np.ndarray, machine: Machine, progress: Progress
+) -> None:
     device = choose_device(machine.device)
     config = runs[0].config
-    features = cache.features
-    tasks = [HeadTask(run.config.loss, run.config.signed_distance, run.config.seed) for run in runs]
+    configs = [run.config for run in runs]
+    tasks = [HeadTask(c.loss, c.signed_distance, c.seed, c.protocol) for c in configs]
     heads, history = train_heads(
         torch.from_numpy(features).to(device),
         torch.from_numpy(cache.correct).to(device),
@@ -145,7 +194,7 @@ def _validate(
             mine = [i for i, task in enumerate(tasks) if task.seed == seed]
             z = score_heads([heads[i] for i in mine], features[held_out])
             for column, i in enumerate(mine):
-                entries[i] = validation_entry(z[:, column], cache.correct[held_out])
+                entries[i] = validation_entry(z[:, column], cache.correct[held_out], tasks[i].protocol)
     return entries
 
 

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from trustcache.batches import choose_device, machine_at_its_limits
-from trustcache.judges import DEFAULT_THRESHOLD, Judge, Threshold, find_judge
+from trustcache.judges import Judge, find_judge
 from trustcache.pair import Pair, load_pair
 from trustcache.samples import BadImage, decode_rgb, to_rgb
 from trustcache.workspace import Workspace
@@ -53,9 +53,10 @@ class TrustedClassifier:
     order. An image that cannot be read gets an answer with an `error`, which is never trusted.
     """
 
-    def __init__(self, pair: Pair, classes: tuple[str, ...], threshold: Threshold | None, device: torch.device) -> None:
+    def __init__(self, pair: Pair, classes: tuple[str, ...], judge: Judge, device: torch.device) -> None:
         self.pair = pair.to(device)
-        self.classes, self.threshold, self.device = classes, threshold, device
+        self.classes, self.device = classes, device
+        self.threshold, self._cut = judge.threshold(), judge.working_threshold()
         self._transform = pair.classifier.preprocessing.transform()
 
     @classmethod
@@ -65,16 +66,17 @@ class TrustedClassifier:
         """The classifier that a run judges, with the run's calibrated threshold; without one, z > 0 is trusted.
 
         `run` may be the unambiguous beginning of its name, or a post-hoc score's name, `classifier` whose, where there
-        are several. Raises UsageError where there is no such run, or the weights of its classifier are gone.
+        are several. Raises UsageError where there is no such run, the weights of its classifier are gone, or a post-hoc
+        score has no threshold.
         """
         return cls.of(find_judge(Workspace(Path(workspace)), run, classifier), device)
 
     @classmethod
     def of(cls, judge: Judge, device: str = "auto") -> TrustedClassifier:
         """The classifier of a judge that is known already."""
+        judge.working_threshold()  # before the networks are loaded, whether there is one
         pair = load_pair(judge)
-        classes = judge.classes(pair.classifier.num_classes)
-        return cls(pair, classes, judge.threshold(), choose_device(device))
+        return cls(pair, judge.classes(pair.classifier.num_classes), judge, choose_device(device))
 
     def __call__(
         self, images: Iterable[Any], *, batch_size: int = 64, workers: int = 2, ahead: int = 0
@@ -126,7 +128,7 @@ class TrustedClassifier:
         return Answer(picture.path, self.classes[number], number, probability, z, self._trusts(z))
 
     def _trusts(self, z: float) -> bool:
-        return z > (self.threshold.threshold if self.threshold else DEFAULT_THRESHOLD)
+        return z > self._cut
 
 
 def file_picture(path: str, read: Callable[[], bytes]) -> Picture:

@@ -13,7 +13,10 @@ from trustcache.errors import UsageError
 
 @dataclass(frozen=True)
 class Workspace:
-    """A folder with `cache/<classifier>/<data set>/`, `runs/<run>/` and `report/`; made when first written to."""
+    """A folder with `cache/` and `scores/`, each of `<classifier>/<data set>/`, `runs/<run>/` and `report/`.
+
+    It is made when first written to.
+    """
 
     root: Path
 
@@ -27,7 +30,11 @@ class Workspace:
 
     def cache_folder(self, classifier: str, data: str) -> Path:
         """Where the cache of one classifier and data set lies (`data` may be a family's member, a/b/5)."""
-        return self.root / "cache" / plain_name(classifier) / Path(*map(plain_name, data.split("/")))
+        return self.root / "cache" / _of_cache(classifier, data)
+
+    def scores_folder(self, classifier: str, data: str) -> Path:
+        """Where the post-hoc scores of one classifier on one data set lie, and what they learnt from it."""
+        return self.root / "scores" / _of_cache(classifier, data)
 
     def caches(self) -> list[Index]:
         """The indices of all caches, sorted by classifier and data set. Raises TrustcacheError for a damaged one."""
@@ -53,6 +60,10 @@ class Workspace:
             )
         options = ", ".join(f"--classifier {c.classifier} --data {c.data}" for c in fitting)
         raise UsageError(f"several {wanted} caches in {self.root / 'cache'}; choose one of: {options}")
+
+
+def _of_cache(classifier: str, data: str) -> Path:
+    return Path(plain_name(classifier), *map(plain_name, data.split("/")))
 
 
 def plain_name(name: str) -> str:

@@ -131,6 +131,14 @@ def test_imagenet_val_flat_takes_its_labels_from_the_devkit_through_meta_mat(
     assert open_dataset(find_manifests("imagenet-val")[0], tmp_path).labels.tolist() == labels[1:], "numbers, not ranks"
 
 
+def test_without_classes_of_its_own_a_flat_data_set_has_those_of_the_devkit(
+    flat: tuple[Path, list[int]], tmp_path: Path
+) -> None:
+    data = open_dataset(replace(find_manifests("imagenet-val")[0], classes=None), tmp_path)
+    assert data.classes == WNIDS, "the synsets with images, not the hierarchy above them"
+    assert data.labels.tolist() == flat[1]
+
+
 def test_imagenet_val_in_every_form(flat: tuple[Path, list[int]], tmp_path: Path) -> None:
     root, labels = flat
     images = {path.name: path.read_bytes() for path in sorted((root / "val").iterdir())}

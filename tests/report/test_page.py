@@ -9,8 +9,9 @@ from html.parser import HTMLParser
 import pytest
 
 from trustcache.metrics import METRICS
+from trustcache.protocols import PROTOCOLS
 from trustcache.report.page import page
-from trustcache.report.tables import COLUMNS, PROTOCOLS
+from trustcache.report.tables import COLUMNS
 
 NASTY = "<script>alert('x')</script>&\"'"
 VOID = {"meta", "link", "br", "img", "hr", "input"}
@@ -131,7 +132,7 @@ def test_the_glossary_explains_every_column_and_the_protocol(scored):
     (footer,) = document([scored()]).all("footer")
     for key in COLUMNS:
         assert METRICS[key].meaning in footer["text"]
-    assert PROTOCOLS["equations"] in footer["text"]
+    assert PROTOCOLS["equations"].meaning in footer["text"]
 
 
 def test_how_it_was_made_is_told_with_date_versions_and_protocol(scored):

@@ -13,9 +13,9 @@ from rich.console import Console
 
 from trustcache.losses import LOSSES
 from trustcache.metrics import METRICS
+from trustcache.protocols import PROTOCOLS
 from trustcache.report.tables import (
     COLUMNS,
-    PROTOCOLS,
     RANKING,
     best_rows,
     build_tables,
@@ -300,7 +300,7 @@ def test_a_pipe_gets_whole_lines_though_no_terminal_tells_a_width(comparison):
 def test_the_terminal_names_data_set_accuracy_and_protocol_and_explains_the_columns(comparison):
     text = " ".join(printed(comparison, 140, terminal=False).split())
     assert "digits n 1,000 · classifier mlp, accuracy 80.00 % · protocol equations" in text
-    assert PROTOCOLS["equations"] in text
+    assert PROTOCOLS["equations"].meaning in text
     for key in COLUMNS:
         assert METRICS[key].meaning in text
 

@@ -68,10 +68,13 @@ def test_what_no_display_shows_is_cut_to_the_gamut() -> None:
     assert rgb.min() == 0
     assert rgb.max() == 1
     torch.testing.assert_close(luv_to_rgb(torch.tensor([[1.2, 0.5, 0.5]])), torch.ones(1, 3), atol=1e-6, rtol=0)
-    assert luv_to_rgb(torch.tensor([[-0.1, 0.7, 0.3]])).tolist() == [[0, 0, 0]]
+    assert not rgb[luv[:, 0] <= 0].any()
     redder_than_red = luv_to_rgb(rgb_to_luv(torch.tensor([[1.0, 0, 0]])) + torch.tensor([[0, 0.05, 0]]))
     assert redder_than_red[0, 0] == 1
     assert redder_than_red[0, 1:].max() < 0.1
+    # Far enough past blue, v' falls below 0, where the formulas for X and Z change their signs.
+    bluer_than_blue = luv_to_rgb(torch.tensor([[0.2, 0.5, -0.3]]))
+    assert bluer_than_blue[0, 2] > bluer_than_blue[0, 1] + 0.5
 
 
 @pytest.mark.parametrize(("convert", "at"), [(rgb_to_luv, (0.02, 0.9)), (luv_to_rgb, (0.47, 0.53))])

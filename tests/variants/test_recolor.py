@@ -124,6 +124,18 @@ def test_the_attack_stays_within_the_bound_for_every_pixel(logits: Any, images: 
     assert moves.max() > 0.05
 
 
+def test_each_step_ends_within_the_bound_so_that_every_channel_can_use_it_up(logits: Any) -> None:
+    colours = 0.4 + 0.2 * torch.rand(4, 3, 6, 6, generator=torch.Generator().manual_seed(5))  # far from the gamut's end
+    seen: list[torch.Tensor] = []
+
+    def watched(images: torch.Tensor) -> torch.Tensor:
+        seen.append(images.detach())
+        return logits(images)
+
+    recolor(watched, colours, logits(colours).argmax(1), [], **{**QUICK, "bound": 0.02})
+    assert max(float(distance(colours, images).max()) for images in seen) <= 0.02 + 1e-5
+
+
 def test_pixels_of_one_colour_keep_one_colour(logits: Any, images: torch.Tensor) -> None:
     patched = images[:4].clone()
     patched[:, :, 3:] = patched[:, :, :3]

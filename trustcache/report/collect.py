@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import warnings
+from collections.abc import Set
+from dataclasses import replace
 
 import numpy as np
 
 from trustcache.cache import CacheView, open_cache
+from trustcache.cache.index import Index
 from trustcache.errors import TrustcacheError, UsageError
-from trustcache.metrics import trust_metrics
+from trustcache.pairs import lacking, scorable
+from trustcache.progress import Progress, silent
+from trustcache.protocols import PROTOCOLS
 from trustcache.report.records import Record, Scored
-from trustcache.runs import Run, finished_runs
-from trustcache.scores import POST_HOC, post_hoc_score
+from trustcache.runs import Run, fingerprint, finished_runs
+from trustcache.scores import POST_HOC
+from trustcache.scores.stored import ScoreStore, StoredScore
 from trustcache.selective import risk_coverage
 from trustcache.workspace import Workspace
 
@@ -19,18 +26,21 @@ BINS = 40
 CURVE_POINTS = 300
 
 
-def collect(workspace: Workspace) -> tuple[list[Scored], list[str]]:
+def collect(workspace: Workspace, progress: Progress = silent) -> tuple[list[Scored], list[str]]:
     """Everything scored in a workspace, and the gaps: sentences that name what is missing and what fills it.
+
+    Scores that need nothing but logits are made where they are missing, the others by `evaluate`.
 
     Raises UsageError where there is nothing to report on.
     """
-    indices = [index for index in workspace.caches() if index.role == "test"]
+    caches = workspace.caches()
+    indices = [index for index in caches if index.role == "test"]
     if not indices:
         raise UsageError(
             f"nothing to report: {workspace.root / 'cache'} holds no evaluation data; "
             "begin with trustcache extract --classifier vit, or trustcache demo"
         )
-    runs = finished_runs(workspace)
+    runs, store = finished_runs(workspace), ScoreStore(workspace)
     settings = _told_apart(runs)
     found: list[Scored] = []
     notes: list[str] = []
@@ -40,9 +50,14 @@ def collect(workspace: Workspace) -> tuple[list[Scored], list[str]]:
         except TrustcacheError as error:
             notes.append(f"{index.data} is left out: {error}")
             continue
-        found += [_scored_post_hoc(name, cache) for name in POST_HOC]
+        store.fill([index], logits_only=True, progress=progress)
+        post_hoc = {name: stored for name in POST_HOC if (stored := store.read(index, name)) is not None}
+        notes += [note for note in _post_hoc_gaps(store, index, POST_HOC.keys() - post_hoc) if note not in notes]
         here = [run for run in runs if run.config.classifier == index.classifier]
         judging = [run for run in here if run.judges(index)]
+        # Beside oracles, a score that needs no training is shown by the same definitions.
+        protocols = sorted({"equations", *(run.config.protocol for run in judging)})
+        found += [_scored_post_hoc(name, s, cache, protocol) for protocol in protocols for name, s in post_hoc.items()]
         if strangers := len(here) - len(judging):
             notes.append(
                 f"{strangers} runs judge another {index.classifier} than the one {index.data} was extracted with; "
@@ -50,8 +65,11 @@ def collect(workspace: Workspace) -> tuple[list[Scored], list[str]]:
             )
         scored = [(run, z) for run in judging if (z := run.scores(index)) is not None]
         found += [_scored_run(run, settings[run.name], z, cache) for run, z in scored]
-        if missing := len(judging) - len(scored):
-            notes.append(f"{missing} runs are not scored on {index.data}: run `trustcache evaluate`")
+        unscored = [run for run in judging if run.scores(index) is None]
+        able = [run for run in unscored if scorable(run.config, index, caches)]
+        notes += dict.fromkeys(lacking(run.config, index) for run in unscored if run not in able)
+        if able:
+            notes.append(f"{len(able)} runs are not scored on {index.data}: run `trustcache evaluate`")
     if not runs:
         notes.append("No oracle has been trained: run `trustcache train --loss all --frozen`")
     if not found:
@@ -59,9 +77,23 @@ def collect(workspace: Workspace) -> tuple[list[Scored], list[str]]:
     return found, notes
 
 
-def _scored_post_hoc(name: str, cache: CacheView) -> Scored:
-    record = _record(cache, None, name, None, {}, None)
-    return _with_figures(record, post_hoc_score(name, cache), cache.correct, None)
+def _post_hoc_gaps(store: ScoreStore, index: Index, absent: Set[str]) -> list[str]:
+    reasons: dict[str, list[str]] = {}
+    for name in POST_HOC:
+        if name in absent:
+            reason = store.why_not(index, name) or f"not made on {index.data} yet: run `trustcache evaluate`"
+            reasons.setdefault(reason, []).append(name)
+    return [f"{', '.join(names)} left out: {reason}" for reason, names in reasons.items()]
+
+
+def _scored_post_hoc(name: str, stored: StoredScore, cache: CacheView, protocol: str) -> Scored:
+    record = _record(cache, protocol, None, name, None, stored.settings, None)
+    scored = _with_figures(record, stored.z, cache.correct, None)
+    if POST_HOC[name].natural_zero:
+        return scored
+    # Nothing happens at 0 in such a score: what lies above it would be a made-up number.
+    record.metrics.update(tpr=math.nan, tnr=math.nan)
+    return replace(scored, histogram=None)
 
 
 def _told_apart(runs: list[Run]) -> dict[str, dict[str, float | str]]:
@@ -69,20 +101,25 @@ def _told_apart(runs: list[Run]) -> dict[str, dict[str, float | str]]:
 
     Without these, runs that learnt for 20 epochs and for 40 would be averaged as if they were seeds of one.
     """
-    alike: dict[tuple[str, str, str], list[tuple[Run, dict[str, float | str]]]] = {}
+    alike: dict[tuple[str, ...], list[tuple[Run, dict[str, float | str]]]] = {}
     for run in runs:
         c = run.config
         told: dict[str, float | str] = {
             "data": c.data,
             "cache": c.cache[:8],  # the same data, extracted anew
+            "start": c.start.rpartition("-seed")[0],
+            "backbone": fingerprint(c.backbone)[:8],
             "signed_distance": str(c.signed_distance).lower(),
             "val_fraction": c.val_fraction,
             "epochs": c.optimiser.epochs,
             "batch_size": c.optimiser.batch_size,
             "lr": c.optimiser.lr,
             "momentum": c.optimiser.momentum,
+            "optimiser": c.optimiser.name,
+            "warmup_steps": "30%" if c.optimiser.warmup_steps is None else c.optimiser.warmup_steps,
+            "cycle_momentum": str(c.optimiser.cycle_momentum).lower(),
         }
-        alike.setdefault((c.judged, c.training, c.loss.name), []).append((run, told))
+        alike.setdefault((c.judged, c.oracle, c.protocol, c.training, c.loss.name), []).append((run, told))
     settings = {}
     for group in alike.values():
         differing = [key for key in group[0][1] if len({told[key] for _, told in group}) > 1]
@@ -92,7 +129,9 @@ def _told_apart(runs: list[Run]) -> dict[str, dict[str, float | str]]:
 
 
 def _scored_run(run: Run, settings: dict[str, float | str], z: np.ndarray, cache: CacheView) -> Scored:
-    record = _record(cache, run.config.oracle, run.config.loss.name, run, settings, run.config.seed)
+    record = _record(
+        cache, run.config.protocol, run.config.oracle, run.config.loss.name, run, settings, run.config.seed
+    )
     # TCP regresses a probability, and calls a sample untrustworthy below chance level (Corbiere et al. 2019).
     negative = 1 / cache[:1].logits.shape[1] if run.config.loss.name == "tcp" else None
     return _with_figures(record, z, cache.correct, negative)
@@ -100,6 +139,7 @@ def _scored_run(run: Run, settings: dict[str, float | str], z: np.ndarray, cache
 
 def _record(
     cache: CacheView,
+    protocol: str,
     oracle: str | None,
     method: str,
     run: Run | None,
@@ -112,7 +152,7 @@ def _record(
         oracle=oracle,
         method=method,
         training=run.config.training if run else None,
-        protocol=run.config.protocol if run else "equations",
+        protocol=protocol,
         seed=seed,
         n=len(cache),
         settings=settings,
@@ -124,7 +164,8 @@ def _record(
 def _with_figures(record: Record, z: np.ndarray, correct: np.ndarray, negative_threshold: float | None) -> Scored:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # undefined metrics stand as gaps in the tables
-        record.metrics.update(trust_metrics(z, correct, negative_threshold=negative_threshold))
+        metrics = PROTOCOLS[record.protocol].metrics
+        record.metrics.update(metrics(z, correct, negative_threshold=negative_threshold))
     curve = risk_coverage(z, correct)
     kept = np.unique(np.linspace(0, len(curve.coverage) - 1, CURVE_POINTS).round().astype(int))
     return Scored(record, confidence_histogram(z, correct), curve.coverage[kept], curve.risk[kept])

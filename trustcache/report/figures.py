@@ -41,7 +41,8 @@ def confidence_histogram(scored: Scored) -> str:
     Each half is scaled to its own fullest bin, since errors can be a hundred times rarer; counts are printed.
     Raises ValueError unless the histogram has TP, FP, TN and FN in the same bins.
     """
-    counts = {group: np.asarray(scored.histogram.get(group, ())) for group in GROUPS}
+    histogram = scored.histogram or {}
+    counts = {group: np.asarray(histogram.get(group, ())) for group in GROUPS}
     if not counts["TP"].size or len({count.shape for count in counts.values()}) > 1:
         raise ValueError("A histogram needs counts of TP, FP, TN and FN in the same bins.")
     totals = {group: int(count.sum()) for group, count in counts.items()}

@@ -160,6 +160,7 @@ def _anchor(index: int, table: Table) -> str:
 
 def _section(anchor: str, table: Table, scored: Sequence[Scored], folded: bool) -> str:
     entries = _first_seeds(table, scored)
+    histograms = _joined(_inline(confidence_histogram(one)) for one in entries if one.histogram is not None)
     return _joined(
         [
             f'<section id="{anchor}">',
@@ -172,8 +173,9 @@ def _section(anchor: str, table: Table, scored: Sequence[Scored], folded: bool) 
             "Each method’s first seed.</figcaption></figure>",
             f"<details{'' if folded else ' open'}><summary>Where the trust confidences lie</summary>",
             "<p>Right answers stand up and wrong ones hang down, each half on its own scale;",
-            "dark bars are trusted, light ones are not. Each method’s first seed.</p>",
-            f'<div class="small">{_joined(_inline(confidence_histogram(one)) for one in entries)}</div>',
+            "dark bars are trusted, light ones are not. Each method’s first seed; scores that have no threshold",
+            "are not shown.</p>",
+            f'<div class="small">{histograms}</div>',
             "</details></section>",
         ]
     )

@@ -13,7 +13,8 @@ class Record:
 
     `oracle` names the oracle's backbone and is None for a post-hoc score; `training` is "frozen" (a head on
     cached features), "fine-tuned" (backbone and head), or None for a post-hoc score; `settings` holds the
-    loss's hyperparameters. Metrics are fractions, nan where one-class data leaves them undefined.
+    loss's hyperparameters, or what was chosen for a post-hoc score. Metrics are fractions, nan where one-class data
+    or a score without a threshold leaves them undefined.
     """
 
     dataset: str
@@ -34,11 +35,12 @@ class Scored:
     """A record together with what its figures need.
 
     `histogram` maps TP, FP, TN, FN to the counts of samples in equal bins of the trust confidence over [0, 1]
-    (trusted means confidence above the method's threshold; positive means the classifier is right).
+    (trusted means confidence above the method's threshold; positive means the classifier is right); it is None for
+    a score without a threshold.
     `coverage` and `risk` are the risk-coverage curve, one point a group of tied scores, thinned for drawing.
     """
 
     record: Record
-    histogram: dict[str, np.ndarray]
+    histogram: dict[str, np.ndarray] | None
     coverage: np.ndarray
     risk: np.ndarray

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from trustcache.losses import LOSSES
 from trustcache.metrics import METRICS
+from trustcache.protocols import PROTOCOLS
 from trustcache.report.records import Record
 from trustcache.scores import POST_HOC
 
@@ -31,15 +32,17 @@ SETTINGS = {
     "alpha_neg": ("α⁻", "how steeply ss pushes the scores of wrong answers below zero"),
     "gamma": ("γ", "how fast focal forgets samples that it already tells well"),
     "beta": ("β", "class-balanced: at 0 all samples weigh alike, towards 1 right and wrong weigh alike in total"),
+    "p": ("p=", "p-norm: the norm of least AURC on held-out training data; mcp where no norm is better than mcp"),
+    "T": ("T=", "temperature: what the logits are divided by, the least cross-entropy on held-out training data"),
+    "lambda": ("λ=", "rel-u: how much wrong training samples count beside right ones"),
+    "k": ("k=", "how many nearest training samples count"),
+    "weight": ("×", "sums: what the margin is multiplied by"),
+    "alpha": ("α=", "trust-score: the share of each class's least densely lying training samples that is left out"),
 }
 TRAININGS = {
     None: "computed from the classifier's outputs; there is no oracle to train",
     "frozen": "only a head is trained, on cached features; the backbone stays as it was",
     "fine-tuned": "backbone and head are trained together, on images",
-}
-PROTOCOLS = {
-    "equations": "the paper's equations; AUPR-Error ranks errors first, as it should, so higher is better",
-    "released": "the released code's definitions; its AUPR-Error ranks errors last, so there lower is better",
 }
 READING = (
     "All figures are percent. ↑ higher is better, ↓ lower is better. a ± b is mean and sample standard "
@@ -214,7 +217,7 @@ def legend(tables: Sequence[Table]) -> dict[str, list[tuple[str, str]]]:
         "Methods": [(name, text) for name, text in METHODS.items() if name in methods],
         "Settings": [shown for name, shown in SETTINGS.items() if name in settings],
         "Training": [(name or "none", text) for name, text in TRAININGS.items() if name in trainings],
-        "Protocol": [(name, text) for name, text in PROTOCOLS.items() if name in protocols],
+        "Protocol": [(name, protocol.meaning) for name, protocol in PROTOCOLS.items() if name in protocols],
     }
 
 

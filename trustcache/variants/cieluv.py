@@ -46,9 +46,9 @@ def rgb_to_luv(rgb: torch.Tensor) -> torch.Tensor:
 
     Differentiable, with finite gradients everywhere; black counts as grey.
     """
-    # In the untaken branch of a `where`, an infinite slope would still turn the gradient into nan; hence the clamps.
-    curved = ((rgb.clamp(min=_SRGB_KNEE) + 0.055) / 1.055) ** 2.4
-    x, y, z = _mix(_TO_XYZ, torch.where(rgb <= _SRGB_KNEE, rgb / 12.92, curved)).unbind(1)
+    linear = torch.where(rgb <= _SRGB_KNEE, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    x, y, z = _mix(_TO_XYZ, linear).unbind(1)
+    # In the untaken branch of a `where`, an infinite slope would still turn the gradient into nan; hence the clamp.
     lightness = torch.where(y <= _Y_KNEE, _L_OVER_Y * y, 116 * y.clamp(min=_Y_KNEE) ** (1 / 3) - 16)
     whole = x + 15 * y + 3 * z + _TINY
     u = 13 * lightness * ((4 * x + _TINY * _WHITE[0]) / whole - _WHITE[0])
@@ -59,10 +59,11 @@ def rgb_to_luv(rgb: torch.Tensor) -> torch.Tensor:
 def luv_to_rgb(luv: torch.Tensor) -> torch.Tensor:
     """Normalised CIELUV, float (N, 3, ...), to sRGB in [0, 1] of the same shape and dtype.
 
-    Differentiable, with finite gradients everywhere. Colours that no display shows are cut to the gamut: L and the
-    chromaticity (u', v') to what sRGB's primaries span, then R, G and B to [0, 1]; what is cut has no gradient.
+    Differentiable, with finite gradients everywhere. Colours that no display shows are cut to the gamut: L to 0 or
+    more, the chromaticity (u', v') to what sRGB's primaries span, then R, G and B to [0, 1]; what is cut has no
+    gradient.
     """
-    lightness = luv[:, 0].clamp(0, 1) * 100
+    lightness = luv[:, 0].clamp(min=0) * 100
     u, v = luv[:, 1] * 200 - 100, luv[:, 2] * 200 - 100
     # Near black, u and v are no more than noise over almost nothing: uncut, slopes there would have no limit.
     u_prime = (u / (13 * lightness + _TINY) + _WHITE[0]).clamp(_LOWEST[0], _HIGHEST[0])

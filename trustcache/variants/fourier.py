@@ -18,7 +18,7 @@ SHARE = 0.6
 """The style's share of the amplitude: lambda in the amplitude mix of Xu et al.
 
 Measured with styles drawn from the other test images, which people still recognise at this share: CIFAR-10's ResNet-32
-falls from 82 % right to 52 %, a MobileNetV2 on ImageNet from 88 % to 39 %. With all the amplitude (22 % and 6 %), many
+falls from 82 % right to 53 %, a MobileNetV2 on ImageNet from 88 % to 40 %. With all the amplitude (22 % and 6 %), many
 images are past recognition.
 """
 

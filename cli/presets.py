@@ -1,0 +1,23 @@
+"""`trustcache presets`: hyperparameters by name."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from .program import Place, app, command
+
+
+@command(app, "presets")
+def presets(
+    place: Place, name: Annotated[str | None, typer.Argument(help="One to print, as TOML; all of them without.")] = None
+) -> None:
+    """Hyperparameters for train --preset: list them, or print one to keep and change."""
+    from trustcache.presets.preset import preset_names, preset_text, read_preset
+
+    if name:
+        print(preset_text(name), end="")
+        return
+    for known in preset_names():
+        print(f"{known}\t{read_preset(known).title}")

@@ -1,0 +1,40 @@
+"""Small pictures on disk, and what reading them is answered with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from trustcache.errors import UsageError
+from trustcache.images import open_dataset
+from trustcache.manifest import Manifest
+from trustcache.samples import decode_rgb
+
+
+def picture(seed: int, height: int = 12, width: int = 16) -> np.ndarray:
+    """A smooth random RGB image that survives JPEG."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (3, 4, 3), dtype=np.uint8)
+    return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def read_rgb(path: Path) -> Image.Image:
+    return decode_rgb(path.read_bytes(), str(path))
+
+
+def put(folder: Path, *names: str) -> None:
+    """Write a small image under each of the names."""
+    for i, name in enumerate(names):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture(i)).save(path, format="PNG")
+
+
+def refusal(manifest: Manifest, root: Path) -> str:
+    with pytest.raises(UsageError) as caught:
+        open_dataset(manifest, root)
+    said = str(caught.value)
+    assert "\n" not in said
+    return said

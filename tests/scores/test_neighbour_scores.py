@@ -1,0 +1,86 @@
+"""Neighbour distances against scikit-learn's, and Delta-kNN written from them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sklearn.neighbors import NearestNeighbors
+
+from trustcache.metrics import trust_metrics
+from trustcache.scores.fitting import FittingData, TooFew
+from trustcache.scores.neighbour_scores import (
+    LEAST_SQUARE,
+    NEIGHBOURS,
+    QUERY_ROWS,
+    REFERENCE_ROWS,
+    DeltaNeighbour,
+    NearestNeighbour,
+    delta_neighbours,
+    nearest_squares,
+    neighbour_distance,
+    unit,
+)
+
+
+def distances(queries: np.ndarray, references: np.ndarray, k: int) -> np.ndarray:
+    """Distances to the k nearest, ascending, all brought to length 1, by scikit-learn in float64."""
+    a, b = (x.astype(np.float64) / np.linalg.norm(x.astype(np.float64), axis=1)[:, None] for x in (queries, references))
+    return NearestNeighbors(n_neighbors=k, algorithm="brute").fit(b).kneighbors(a)[0]
+
+
+def test_nearest_squares_are_scikit_learns_across_blocks_of_queries_and_references() -> None:
+    rng = np.random.default_rng(0)
+    queries, references = rng.normal(size=(QUERY_ROWS + 50, 6)), rng.normal(size=(2 * REFERENCE_ROWS + 3, 6))
+    expected = NearestNeighbors(n_neighbors=7).fit(references).kneighbors(queries)[0]
+    np.testing.assert_allclose(nearest_squares(queries, references, 7), expected**2, rtol=1e-9, atol=1e-12)
+
+
+def test_all_references_may_be_neighbours() -> None:
+    found = nearest_squares(np.array([[0.0, 0]]), np.array([[3.0, 4], [0, 1], [0, 0]]), 3)
+    np.testing.assert_allclose(found, [[0, 1, 25]])
+
+
+def test_rows_of_zeros_stay_zero() -> None:
+    np.testing.assert_allclose(unit(np.array([[0, 0], [3, 4]], dtype=np.float16)), [[0, 0], [0.6, 0.8]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("k", [1, 10])
+def test_knn_is_minus_the_distance_to_the_kth_neighbour(training: FittingData, k: int) -> None:
+    queries, references = training.validation.features, training.everyone.features
+    expected = -distances(queries, references, k)[:, -1]
+    np.testing.assert_allclose(neighbour_distance(queries, references, k), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_delta_knn_is_the_difference_of_mean_log_distances(training: FittingData) -> None:
+    queries, right, wrong = training.validation.features, training.right.features, training.wrong.features
+    logs = [np.log(distances(queries, kind, 10) ** 2 + LEAST_SQUARE).mean(axis=1) / 2 for kind in (wrong, right)]
+    np.testing.assert_allclose(delta_neighbours(queries, right, wrong, 10), logs[0] - logs[1], atol=1e-4)
+
+
+def test_a_sample_among_right_ones_is_trusted_and_one_among_wrong_ones_is_not() -> None:
+    right, wrong = np.array([[1.0, 0.1], [1, -0.1]]), np.array([[0.1, 1.0], [-0.1, 1]])
+    assert (np.sign(delta_neighbours(np.array([[2.0, 0], [0, 2.0]]), right, wrong, 2)) == [1, -1]).all()
+
+
+def test_a_duplicate_of_a_training_sample_has_a_finite_score() -> None:
+    right, wrong = np.array([[1.0, 0]]), np.array([[0.0, 1]])
+    assert np.isfinite(delta_neighbours(np.array([[1.0, 0], [0, 1]]), right, wrong, 1)).all()
+
+
+def test_both_choose_the_k_of_least_aurc(training: FittingData) -> None:
+    rows = training.validation
+    knn, delta = NearestNeighbour.fit(training), DeltaNeighbour.fit(training)
+    knns = [neighbour_distance(rows.features, training.everyone.features, k) for k in NEIGHBOURS]
+    deltas = [delta_neighbours(rows.features, training.right.features, training.wrong.features, k) for k in NEIGHBOURS]
+    for fitted, scores in ((knn, knns), (delta, deltas)):
+        best = int(np.argmin([trust_metrics(score, rows.correct)["aurc"] for score in scores]))
+        assert fitted.chosen == {"k": NEIGHBOURS[best]}
+        np.testing.assert_allclose(fitted.score(rows), scores[best], atol=1e-6)
+
+
+def test_few_wrong_answers_lower_k_and_none_is_too_few(training: FittingData) -> None:
+    assert DeltaNeighbour.fit(replace(training, wrong=training.wrong[:3])).k == 3
+    with pytest.raises(TooFew, match="right and wrong"):
+        DeltaNeighbour.fit(replace(training, wrong=training.wrong[:0]))

@@ -1,0 +1,178 @@
+"""Scores in a workspace: made once, kept, made anew where their caches changed, and explained where they cannot be."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import Result
+
+from trustcache.cache import open_cache
+from trustcache.errors import TrustcacheError
+from trustcache.scores import POST_HOC, fits, post_hoc_score
+from trustcache.scores.fits import KeptFits
+from trustcache.scores.fitting import TooFew
+from trustcache.scores.stored import ScoreStore
+from trustcache.workspace import Workspace
+
+RunCli = Callable[..., Result]
+FITTED = [name for name, entry in POST_HOC.items() if entry.logits is None]
+
+
+def results(workspace: Workspace) -> dict[str, dict]:
+    records = json.loads((workspace.report / "results.json").read_text())
+    return {record["method"]: record for record in records}
+
+
+def times(folder: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def test_evaluate_makes_every_score_and_the_report_shows_it(workspace: Workspace, run_cli: RunCli) -> None:
+    assert run_cli("evaluate").stdout.strip() == f"{len(POST_HOC)} scores made"
+    assert "already" in run_cli("evaluate").stdout
+    done = run_cli("report")
+    assert "left out" not in done.stderr
+    found = results(workspace)
+    assert found.keys() == POST_HOC.keys()
+    for name, record in found.items():
+        assert (record["oracle"], record["training"], record["seed"]) == (None, None, None)
+        thresholded = record["metrics"]["tpr"] is not None and record["metrics"]["tnr"] is not None
+        assert thresholded == (name in ("mcp", "temperature"))
+        assert record["metrics"]["auc"] > 0.5
+    assert found["knn"]["settings"].keys() == {"k"}
+    page = (workspace.report / "index.html").read_text()
+    assert page.count("Trust confidences on digits-test") == 2  # a histogram needs a threshold
+
+
+def test_kept_scores_are_those_of_the_caches(workspace: Workspace) -> None:
+    store, index = ScoreStore(workspace), workspace.find_cache("test")
+    store.fill([index])
+    cache, training = open_cache(index.folder), open_cache(workspace.find_cache("train").folder)
+    for name in POST_HOC:
+        stored = store.read(index, name)
+        assert stored is not None
+        np.testing.assert_allclose(stored.z, post_hoc_score(name, cache, training), rtol=1e-9, atol=1e-9)
+
+
+def test_the_report_makes_only_what_needs_no_fitting_and_says_the_rest(workspace: Workspace, run_cli: RunCli) -> None:
+    done = run_cli("report")
+    assert results(workspace).keys() == POST_HOC.keys() - set(FITTED)
+    assert f"{', '.join(FITTED)} left out: not made on digits-test yet: run `trustcache evaluate`" in done.stderr
+
+
+def test_without_a_training_cache_the_report_says_what_makes_one(workspace: Workspace, run_cli: RunCli) -> None:
+    index = workspace.find_cache("test")
+    shutil.rmtree(workspace.find_cache("train").folder)
+    assert run_cli("evaluate").stdout.strip() == f"{len(POST_HOC) - len(FITTED)} scores made"
+    done = run_cli("report")
+    assert results(workspace).keys() == POST_HOC.keys() - set(FITTED)
+    command = f"trustcache extract --classifier cifar-resnet8 --weights {index.made_from['weights']} --as digits-net"
+    assert f"{', '.join(FITTED)} left out: there is no training cache of digits-net" in done.stderr
+    assert f"`{command} --data TRAINING-DATA`" in done.stderr
+
+
+def test_a_training_cache_of_another_classifier_is_not_learnt_from(workspace: Workspace) -> None:
+    path = workspace.find_cache("train").folder / "index.json"
+    table = json.loads(path.read_text())
+    table["meaning"]["classifier"]["state_sha256"] = "0" * 64
+    path.write_text(json.dumps(table))
+    store, index = ScoreStore(workspace), workspace.find_cache("test")
+    assert "no training cache" in (store.why_not(index, "knn") or "")
+    assert store.missing(index) == [name for name in POST_HOC if name not in FITTED]
+
+
+def test_an_evaluation_cache_that_comes_later_learns_nothing_again(
+    workspace: Workspace, run_cli: RunCli, classifier_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_cli("evaluate")
+    before = times(workspace.root / "scores")
+    run_cli(
+        "extract", "--classifier", "cifar-resnet8", "--weights", classifier_file, "--as", "digits-net",
+        "--preprocess", "input_size=8", "--data", "digits-c/contrast/4", "--workers", "0",
+    )  # fmt: skip
+    monkeypatch.setattr(fits, "fitting_data", lambda cache: pytest.fail("read the training cache again"))
+    assert run_cli("evaluate").stdout.strip() == f"{len(POST_HOC)} scores made"
+    after = times(workspace.root / "scores")
+    assert {path: after[path] for path in before} == before
+    assert (workspace.root / "scores/digits-net/digits-c/contrast/4/knn.h5").is_file()
+
+
+def test_what_comes_back_from_disk_scores_as_when_it_was_learnt(workspace: Workspace, tmp_path: Path) -> None:
+    training, cache = workspace.find_cache("train"), open_cache(workspace.find_cache("test").folder)
+    fresh, kept = KeptFits(tmp_path, training), KeptFits(tmp_path, training)
+    for name in FITTED:
+        assert fresh[name].chosen == kept[name].chosen
+        np.testing.assert_array_equal(fresh.scores([name], cache)[name], kept.scores([name], cache)[name])
+
+
+@pytest.mark.parametrize("role", ["train", "test"])
+def test_scores_of_a_cache_that_changed_are_made_anew(workspace: Workspace, role: str) -> None:
+    index = workspace.find_cache("test")
+    ScoreStore(workspace).fill([index])
+    path = workspace.find_cache(role).folder / "index.json"
+    table = json.loads(path.read_text())
+    table["meaning"]["data"]["fingerprint"] = "0" * 64
+    path.write_text(json.dumps(table))
+    stale = list(POST_HOC) if role == "test" else FITTED
+    assert ScoreStore(workspace).missing(workspace.find_cache("test")) == stale
+
+
+def test_what_was_learnt_from_a_cache_that_changed_is_learnt_anew(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = workspace.find_cache("train")
+    assert KeptFits(tmp_path, training)["p-norm"].chosen == KeptFits(tmp_path, training)["p-norm"].chosen
+    other = dataclasses.replace(training, meaning={**training.meaning, "precision": "another"})
+
+    def asked(cache: object) -> None:
+        raise TooFew("asked anew")
+
+    monkeypatch.setattr(fits, "fitting_data", asked)
+    KeptFits(tmp_path, training)["p-norm"]
+    with pytest.raises(TooFew, match="asked anew"):
+        KeptFits(tmp_path, other)["p-norm"]
+
+
+def test_what_an_older_recipe_made_is_made_anew(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = workspace.find_cache("test")
+    ScoreStore(workspace).fill([index])
+    assert not ScoreStore(workspace).missing(index)
+    monkeypatch.setattr(fits, "RECIPE", fits.RECIPE + 1)
+    assert ScoreStore(workspace).missing(index) == list(POST_HOC)
+
+
+def test_a_training_cache_without_mistakes_is_tried_once_and_named(
+    workspace: Workspace, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = fits.fitting_data
+
+    def never_wrong(cache: object) -> object:
+        data = real(cache)  # type: ignore[arg-type]
+        none = type(data.wrong)(cache, np.empty(0, int))  # type: ignore[call-arg]
+        return type(data)(data.validation, data.everyone, data.right, none)
+
+    monkeypatch.setattr(fits, "fitting_data", never_wrong)
+    lacking = ["rel-u", "delta-knn", "delta-mahalanobis", "delta-knn+margin", "delta-mahalanobis+margin"]
+    assert run_cli("evaluate").stdout.strip() == f"{len(POST_HOC) - len(lacking)} scores made"
+    monkeypatch.setattr(fits, "fitting_data", lambda cache: pytest.fail("tried again"))
+    assert "already" in run_cli("evaluate").stdout
+    said = run_cli("report").stderr
+    assert f"{', '.join(lacking)} left out: digits-train is no use to learn from: it needs right and wrong" in said
+
+
+@pytest.mark.parametrize("file", ["digits-test/mcp.h5", "digits-train/knn.safetensors"])
+def test_a_damaged_file_is_named_with_the_remedy(workspace: Workspace, file: str) -> None:
+    index = workspace.find_cache("test")
+    ScoreStore(workspace).fill([index])
+    path = workspace.root / "scores" / "digits-net" / file
+    path.write_bytes(b"no such thing")
+    with pytest.raises(TrustcacheError, match=f"{path}: cannot be read .*; remove it and run trustcache evaluate"):
+        ScoreStore(workspace).missing(index)
+    path.unlink()
+    assert ScoreStore(workspace).fill([index]) == (1 if "mcp" in file else 0)

@@ -1,0 +1,100 @@
+"""Reading a preset: which losses with which settings, which seeds, and the optimiser of fine-tuning."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from trustcache.errors import UsageError
+from trustcache.oracles import OPTIMISERS, Optimiser
+from trustcache.toml_tables import TableReader
+
+# The settings of losses that a preset may set, each to a value or a list of them.
+_NUMBERS = ("alpha_pos", "alpha_neg", "gamma", "beta")
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What a training takes where its options do not say otherwise; () and None leave it to the defaults.
+
+    settings: lists of values by a loss's setting. fine_tuning: the optimiser, not for heads on cached features.
+    start: the loss whose finished runs a fine-tuning goes on from, "" for the model's own weights.
+    """
+
+    title: str = ""
+    losses: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    settings: dict[str, list[float | str]] = field(default_factory=dict)
+    val_fraction: float | None = None
+    fine_tuning: Optimiser | None = None
+    start: str = ""
+
+
+def preset_names() -> list[str]:
+    """The presets that come with trustcache, sorted."""
+    return sorted(file.name.removesuffix(".toml") for file in _folder().iterdir() if file.name.endswith(".toml"))
+
+
+def preset_text(request: str) -> str:
+    """The TOML of a preset by name, or of a user's own file. Raises UsageError with the known names."""
+    known = preset_names()
+    try:
+        if request in known:
+            return (_folder() / f"{request}.toml").read_text(encoding="utf-8")
+        return Path(request).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise UsageError(
+            f"--preset {request}: neither one of {', '.join(known)} nor a .toml file that can be read; print one with "
+            "trustcache presets NAME, change it, and pass your file"
+        ) from None
+
+
+def read_preset(request: str) -> Preset:
+    """A preset by name or file. Raises UsageError naming the key at fault."""
+    where = f"--preset {request}"
+    try:
+        reader = TableReader(tomllib.loads(preset_text(request)), where)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{where}: not valid TOML: {error}") from None
+    settings = TableReader(reader.table("settings") or {}, f"{where}: settings")
+    fine_tuning = reader.table("fine_tuning")
+    fraction = reader.real("val_fraction")
+    if fraction is not None and not 0 <= fraction <= 0.9:
+        raise UsageError(f"{where}: 'val_fraction' must lie from 0 to 0.9, not be {fraction}")
+    preset = Preset(
+        title=reader.text("title"),
+        losses=reader.texts("losses"),
+        seeds=reader.numbers("seeds") or (),
+        settings={key: list(values) for key in _NUMBERS if (values := settings.reals(key))},
+        val_fraction=fraction,
+        fine_tuning=None if fine_tuning is None else _optimiser(fine_tuning, f"{where}: fine_tuning"),
+        start=reader.text("start"),
+    )
+    settings.finish()
+    reader.finish()
+    return preset
+
+
+def _optimiser(table: dict[str, Any], where: str) -> Optimiser:
+    reader = TableReader(table, where)
+    name = reader.choice("optimiser", OPTIMISERS)
+    optimiser = Optimiser(
+        name,
+        epochs=reader.number("epochs") or 0,
+        batch_size=reader.number("batch_size") or 0,
+        lr=reader.real("lr") or 0.0,
+        momentum=reader.real("momentum") or 0.0,
+        warmup_steps=reader.number("warmup_steps"),
+        cycle_momentum=reader.flag("cycle_momentum"),
+    )
+    reader.finish()
+    if lacking := [key for key in ("epochs", "batch_size", "lr") if getattr(optimiser, key) <= 0]:
+        raise UsageError(f"{where}: '{lacking[0]}' must be given, and above 0")
+    return optimiser
+
+
+def _folder() -> Any:
+    return resources.files("trustcache") / "presets"

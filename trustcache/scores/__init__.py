@@ -1,0 +1,5 @@
+"""Post-hoc trust scores: of logits alone, and of logits and features after fitting on a training cache."""
+
+from trustcache.scores.registry import POST_HOC, post_hoc_score
+
+__all__ = ["POST_HOC", "post_hoc_score"]

@@ -1,0 +1,217 @@
+"""Trust scores from moments of training features: Delta-Mahalanobis, ViM and SIRC; in float64, blocks of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import eigh
+
+from trustcache.scores.fitting import FittingData, Judged, Outputs, TooFew
+from trustcache.scores.logit_scores import maximum_class_probability, negative_energy
+
+BLOCK_ROWS = 4096
+# Directions of less variance than this share of the largest hold nothing but the rounding of float16.
+RANK_TOLERANCE = 1e-7
+
+
+def blocks(*arrays: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+    """Equal slices of arrays of one length, as float64, a few thousand rows at a time."""
+    for start in range(0, len(arrays[0]), BLOCK_ROWS):
+        yield tuple(array[start : start + BLOCK_ROWS].astype(np.float64) for array in arrays)
+
+
+@dataclass(frozen=True)
+class ClassGaussians:
+    """Classes as Gaussians of one covariance: means (K, D), and whitening (D, D) with W W^T its inverse, float64."""
+
+    means: np.ndarray
+    whitening: np.ndarray
+
+    @classmethod
+    def fit(cls, features: np.ndarray, labels: np.ndarray) -> ClassGaussians:
+        """Means of the classes there are, and the covariance about them, shrunk as Ledoit & Wolf (2004) have it.
+
+        features (N, D) of any float dtype, labels (N,) int. With many samples this is the empirical covariance; with
+        fewer wrong answers than features, as is common, that one has no inverse.
+        """
+        present, rows = np.unique(labels, return_inverse=True)
+        counts = np.bincount(rows)
+        means = np.zeros((len(present), features.shape[1]))
+        for start in range(0, len(features), BLOCK_ROWS):
+            part = slice(start, start + BLOCK_ROWS)
+            np.add.at(means, rows[part], features[part].astype(np.float64))
+        means /= counts[:, None]
+        values, vectors = eigh(shrunk_covariance(features, means, rows))
+        return cls(means, vectors / np.sqrt(values))
+
+    def least_squares(self, features: np.ndarray) -> np.ndarray:
+        """The squared Mahalanobis distance to the nearest class mean, float64 (N,), from features (N, D)."""
+        centre = self.means.mean(axis=0)  # about it, differences of large numbers stay small
+        means = (self.means - centre) @ self.whitening
+        lengths = np.square(means).sum(axis=1)
+        found = []
+        for (part,) in blocks(features):
+            x = (part - centre) @ self.whitening
+            found.append((lengths - 2 * x @ means.T).min(axis=1) + np.square(x).sum(axis=1))
+        return np.concatenate(found)
+
+
+def shrunk_covariance(features: np.ndarray, means: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """The covariance of features (N, D) about means[rows], shrunk to a multiple of the identity, float64 (D, D).
+
+    Ledoit & Wolf 2004, A well-conditioned estimator for large-dimensional covariance matrices. Raises TooFew where
+    the features do not vary.
+    """
+    count, width = features.shape
+    second, fourth = np.zeros((width, width)), 0.0
+    for x, own in blocks(features, rows):
+        x -= means[own.astype(np.int64)]
+        second += x.T @ x
+        fourth += float(np.square(np.square(x).sum(axis=1)).sum())
+    second /= count
+    mean = np.trace(second) / width
+    if not mean > 0:
+        raise TooFew("its features do not vary within a class")
+    squared = float(np.square(second).sum())
+    spread = squared / width - mean**2
+    noise = (fourth / count - squared) / (width * count)
+    shrinkage = min(noise, spread) / spread if spread > 0 else 0.0
+    return (1 - shrinkage) * second + shrinkage * mean * np.eye(width)
+
+
+@dataclass(frozen=True)
+class DeltaMahalanobis:
+    """Squared Mahalanobis distance to the nearest class of wrong samples less that to the nearest of right ones.
+
+    Heng & Soh 2025 (arXiv:2505.15008), Delta-MDS; classes are the true ones, each kind has a covariance of its own.
+    """
+
+    right_means: np.ndarray
+    right_whitening: np.ndarray
+    wrong_means: np.ndarray
+    wrong_whitening: np.ndarray
+
+    @classmethod
+    def fit(cls, data: FittingData) -> DeltaMahalanobis:
+        right, wrong = (_gaussians(kind) for kind in (data.right, data.wrong))
+        return cls(right.means, right.whitening, wrong.means, wrong.whitening)
+
+    def score(self, rows: Outputs) -> np.ndarray:
+        features = rows.features
+        right = ClassGaussians(self.right_means, self.right_whitening).least_squares(features)
+        return ClassGaussians(self.wrong_means, self.wrong_whitening).least_squares(features) - right
+
+    @property
+    def chosen(self) -> dict[str, float | str]:
+        return {}
+
+
+def _gaussians(rows: Judged) -> ClassGaussians:
+    if not len(rows):
+        raise TooFew("it needs right and wrong answers to learn from")
+    return ClassGaussians.fit(rows.features, rows.labels)
+
+
+@dataclass(frozen=True)
+class VirtualLogit:
+    """ViM: energy less the features' residual outside their principal space, scaled like a logit.
+
+    Wang et al. 2022 (arXiv:2203.10807). origin: (D,) the point where the classifier's last layer says least;
+    residual: (D, R) an orthonormal basis of what the principal space leaves. The layer itself is found from
+    features and logits, by least squares.
+    """
+
+    origin: np.ndarray
+    residual: np.ndarray
+    alpha: float
+
+    @classmethod
+    def fit(cls, data: FittingData) -> VirtualLogit:
+        rows = data.everyone
+        weight, bias = last_layer(rows.features, rows.logits)
+        origin = -np.linalg.pinv(weight.T) @ bias
+        second = np.zeros((len(origin),) * 2)
+        for (x,) in blocks(rows.features):
+            x -= origin
+            second += x.T @ x
+        _, vectors = eigh(second)  # ascending: the first are the residual's
+        residual = vectors[:, : len(origin) - principal_dimensions(len(origin))]
+        lengths = residual_length(rows.features, origin, residual)
+        largest = float(rows.logits.max(axis=1).mean(dtype=np.float64))
+        return cls(origin, residual, largest / max(float(lengths.mean()), np.finfo(np.float64).tiny))
+
+    def score(self, rows: Outputs) -> np.ndarray:
+        return negative_energy(rows.logits) - self.alpha * residual_length(rows.features, self.origin, self.residual)
+
+    @property
+    def chosen(self) -> dict[str, float | str]:
+        return {}
+
+
+def principal_dimensions(features: int) -> int:
+    """ViM's rule: 1000 of about 2048 features, 512 of about 1024; half where there are fewer."""
+    return 1000 if features > 1500 else 512 if features > 768 else features // 2
+
+
+def residual_length(features: np.ndarray, origin: np.ndarray, residual: np.ndarray) -> np.ndarray:
+    """How long the part of features (N, D) - origin (D,) within residual (D, R) is, float64 (N,)."""
+    return np.concatenate([np.linalg.norm((x - origin) @ residual, axis=1) for (x,) in blocks(features)])
+
+
+def last_layer(features: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The linear layer that turns features (N, D) into logits (N, K): weight (D, K) and bias (K,), float64.
+
+    By least squares; along directions in which the features do not vary the weight is 0.
+    """
+    x_mean, z_mean = features.mean(axis=0, dtype=np.float64), logits.mean(axis=0, dtype=np.float64)
+    second, cross = np.zeros((len(x_mean),) * 2), np.zeros((len(x_mean), len(z_mean)))
+    for x, z in blocks(features, logits):
+        x -= x_mean
+        second += x.T @ x
+        cross += x.T @ (z - z_mean)
+    values, vectors = eigh(second)
+    kept = values > RANK_TOLERANCE * values[-1]
+    basis = vectors[:, kept]
+    weight = basis @ ((basis.T @ cross) / values[kept, None])
+    return weight, z_mean - x_mean @ weight
+
+
+@dataclass(frozen=True)
+class SoftmaxRetaining:
+    """SIRC of MCP with the features' L1 norm, whose mean and deviation on training data set when it matters.
+
+    Xia & Bouganis 2022 (arXiv:2207.07506).
+    """
+
+    mean: float
+    deviation: float
+
+    @classmethod
+    def fit(cls, data: FittingData) -> SoftmaxRetaining:
+        lengths = absolute_length(data.everyone.features)
+        return cls(float(lengths.mean()), max(float(lengths.std()), np.finfo(np.float64).tiny))
+
+    def score(self, rows: Outputs) -> np.ndarray:
+        return retained(rows.logits, absolute_length(rows.features), self.mean, self.deviation)
+
+    @property
+    def chosen(self) -> dict[str, float | str]:
+        return {}
+
+
+def absolute_length(features: np.ndarray) -> np.ndarray:
+    """The L1 norm of features (N, D), float64 (N,)."""
+    return np.concatenate([np.abs(x).sum(axis=1) for (x,) in blocks(features)])
+
+
+def retained(logits: np.ndarray, second: np.ndarray, mean: float, deviation: float) -> np.ndarray:
+    """-log((1 - p)(1 + e^(-b (s - a)))), float64 (N,): ranks as SIRC's -(1 - p)(1 + e^(-b (s - a))) does.
+
+    p is the largest softmax probability of logits (N, K), s the second score (N,), a = mean - 3 deviations and
+    b = 1 / deviation of s on training data. arXiv:2207.07506, Eq. 8; in logarithms, as in its code, p does not
+    saturate.
+    """
+    log_odds = maximum_class_probability(logits)
+    return np.logaddexp(0, log_odds) - np.logaddexp(0, -(second - mean) / deviation - 3)

@@ -1,0 +1,82 @@
+"""What scores learnt from a training cache, kept on disk: no evaluation cache makes them learn it again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load_file, save
+
+from trustcache.cache import open_cache
+from trustcache.cache.index import Index
+from trustcache.cache.publish import publish
+from trustcache.errors import TrustcacheError
+from trustcache.scores.fitting import TooFew, fitting_data
+from trustcache.scores.registry import POST_HOC, Fitted, Learnt, Weight
+
+# Raised when scores change their meaning or the way they learn: what an older program made is then made anew.
+RECIPE = 1
+
+
+def recipe_fingerprint(name: str, *caches: Index) -> str:
+    """SHA-256 over a score's name and the caches it comes from: what is kept for others is never used for these."""
+    made_from = [RECIPE, name, *(cache.fingerprint() for cache in caches)]
+    return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()
+
+
+class KeptFits(Learnt):
+    """What was learnt from one training cache, `<score>.safetensors` in a folder, or why it could not be."""
+
+    def __init__(self, folder: Path, training: Index) -> None:
+        super().__init__(lambda: fitting_data(open_cache(training.folder)))
+        self._folder, self._training = folder, training
+
+    def lacks(self, name: str) -> str | None:
+        """What the training cache was found to lack for a score, if that was tried."""
+        about = self._about(name)
+        return about.get("lacks") if about else None
+
+    def _learn(self, name: str) -> Fitted | Weight:
+        about = self._about(name)
+        if about and "lacks" in about:
+            raise TooFew(about["lacks"])
+        if about:
+            return _restored(name, load_file(self._path(name)))
+        try:
+            learnt = super()._learn(name)
+        except TooFew as few:
+            self._keep(name, {}, lacks=str(few))
+            raise
+        self._keep(name, {field: np.asarray(value) for field, value in vars(learnt).items()})
+        return learnt
+
+    def _keep(self, name: str, arrays: dict[str, np.ndarray], **about: str) -> None:
+        key = recipe_fingerprint(name, self._training)
+        whole = {part: np.asarray(array, order="C") for part, array in arrays.items()}
+        publish(self._path(name), save(whole, metadata={"key": key, **about}))
+
+    def _about(self, name: str) -> dict[str, str] | None:
+        """The notes beside what is kept for a score, or None where nothing is kept for this training cache."""
+        path = self._path(name)
+        if not path.is_file():
+            return None
+        try:
+            with safe_open(path, "np") as file:
+                about: dict[str, str] = file.metadata() or {}
+        except (OSError, SafetensorError) as error:
+            raise TrustcacheError(f"{path}: cannot be read ({error}); remove it and run trustcache evaluate") from None
+        return about if about.get("key") == recipe_fingerprint(name, self._training) else None
+
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{name}.safetensors"
+
+
+def _restored(name: str, arrays: dict[str, np.ndarray]) -> Fitted | Weight:
+    """What was learnt, from its fields: those of no dimension are plain numbers."""
+    state: dict[str, Any] = {field: array if array.ndim else array.item() for field, array in arrays.items()}
+    learner: Any = POST_HOC[name].learner or Weight
+    return learner(**state)

@@ -1,0 +1,179 @@
+"""Trust scores of logits with something to choose first: p-norm max-logit, temperature scaling, Rel-U.
+
+What is chosen is chosen on the validation part of a training cache, by least AURC or, for a temperature, least
+cross-entropy. That part is data the classifier itself was fitted on, where it is surer of itself than on new data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
+
+from trustcache.metrics import rank
+from trustcache.scores.fitting import FittingData, Outputs, TooFew
+from trustcache.scores.logit_scores import BLOCK_ROWS, by_blocks, maximum_class_probability, odds
+
+POWERS = tuple(range(10))
+RATIOS = tuple(round(0.1 * i, 1) for i in range(1, 10))
+TEMPERATURES = (0.05, 20.0)
+
+
+def least_aurc(scores: Sequence[np.ndarray], correct: np.ndarray) -> int:
+    """Which of several scores (N,) has the least AURC (Geifman et al. 2019), the first where several have."""
+    return int(np.argmin([rank(score, correct).aurc for score in scores]))
+
+
+@by_blocks
+def p_norm_max_logit(z: np.ndarray, p: int) -> np.ndarray:
+    """max_k c_k / |c|_p with c the logits less their mean, float64 (N,), from logits (N, K) of any float dtype.
+
+    Cattelan & Silva 2023 (arXiv:2305.15508). p = 0 leaves the norm out; where all logits are alike the score is 0.
+    With two classes it is the same for every sample, unless p = 0.
+    """
+    c = z - z.max(axis=1, keepdims=True)  # first, so that logits that are all alike leave no rounding
+    c -= c.mean(axis=1, keepdims=True)
+    largest = np.abs(c).max(axis=1)
+    if p == 0:
+        return c.max(axis=1)
+    # Over the largest first, so that no power over- or underflows.
+    scaled = np.abs(c) / np.where(largest > 0, largest, 1)[:, None]
+    norm = _power(scaled, p).sum(axis=1) ** (1 / p)
+    return np.divide(c.max(axis=1), largest * norm, out=np.zeros(len(c)), where=largest > 0)
+
+
+def _power(x: np.ndarray, p: int) -> np.ndarray:
+    """x^p for a whole p >= 1 by repeated squaring: NumPy's power takes ten times as long."""
+    if p == 1:
+        return x
+    half = _power(x, p // 2)
+    square = half * half
+    return square * x if p % 2 else square
+
+
+@dataclass(frozen=True)
+class PNorm:
+    """p-norm max-logit with the p of least AURC among 0 to 9, or MCP (p = -1) where no p is better.
+
+    Cattelan & Silva 2023 (arXiv:2305.15508).
+    """
+
+    p: int
+
+    @classmethod
+    def fit(cls, data: FittingData) -> PNorm:
+        rows = data.validation
+        options = [-1, *POWERS]
+        return cls(options[least_aurc([cls(p).score(rows) for p in options], rows.correct)])
+
+    def score(self, rows: Outputs) -> np.ndarray:
+        return maximum_class_probability(rows.logits) if self.p == -1 else p_norm_max_logit(rows.logits, self.p)
+
+    @property
+    def chosen(self) -> dict[str, float | str]:
+        return {"p": "mcp" if self.p == -1 else self.p}
+
+
+@by_blocks
+def scaled_maximum_class_probability(z: np.ndarray, temperature: float) -> np.ndarray:
+    """MCP's log-odds at a temperature, float64 (N,), from logits (N, K). Guo et al. 2017 (arXiv:1706.04599)."""
+    return -odds(z / temperature).log_sum
+
+
+@dataclass(frozen=True)
+class Temperature:
+    """MCP of logits over a temperature: the one of least cross-entropy with the labels (Guo et al. 2017).
+
+    arXiv:1706.04599. Above 0 the calibrated probability is above one half. With three classes or more it may rank
+    samples otherwise than MCP does; beside mcp it shows what calibration does to the ranking.
+    """
+
+    temperature: float
+
+    @classmethod
+    def fit(cls, data: FittingData) -> Temperature:
+        logits, labels = data.validation.logits, data.validation.labels
+        low, high = np.log(TEMPERATURES)
+        found = minimize_scalar(
+            lambda t: cross_entropy(logits, labels, np.exp(t)), bounds=(low, high), method="bounded"
+        )
+        return cls(float(np.exp(found.x)))
+
+    def score(self, rows: Outputs) -> np.ndarray:
+        return scaled_maximum_class_probability(rows.logits, self.temperature)
+
+    @property
+    def chosen(self) -> dict[str, float | str]:
+        return {"T": round(self.temperature, 4)}
+
+
+def cross_entropy(logits: np.ndarray, labels: np.ndarray, temperature: float) -> float:
+    """Mean of -log softmax(logits / temperature) at the labels, from logits (N, K) and int labels (N,)."""
+    total = 0.0
+    for start in range(0, len(logits), BLOCK_ROWS):
+        rows = slice(start, start + BLOCK_ROWS)
+        log_p = log_softmax(logits[rows].astype(np.float64) / temperature, axis=1)
+        total -= float(np.take_along_axis(log_p, labels[rows, None], axis=1).sum())
+    return total / len(logits)
+
+
+@by_blocks
+def relative_uncertainty(z: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """-p D p^T, float64 (N,) <= 0, with p the softmax of logits (N, K) and D a non-negative float32 matrix (K, K).
+
+    Dadalto et al. 2023 (arXiv:2306.01710). The product is taken in float32: as no term is negative, nothing cancels.
+    """
+    p = softmax(z, axis=1)
+    return -np.einsum("nk,nk->n", p.astype(np.float32) @ matrix, p)
+
+
+def uncertainty_matrix(wrong: np.ndarray, right: np.ndarray, ratio: float) -> np.ndarray:
+    """Rel-U's D = relu(ratio E_wrong[p p^T] - (1 - ratio) E_right[p p^T]) off the diagonal, float32 (K, K), of norm 1.
+
+    wrong, right: the mean outer products (K, K). Where nothing is positive, every pair of classes counts alike, which
+    ranks as Doctor does, as in the paper's code.
+    """
+    matrix = np.maximum(ratio * wrong - (1 - ratio) * right, 0)
+    np.fill_diagonal(matrix, 0)
+    if not matrix.any():
+        matrix = 1 - np.eye(len(matrix))
+    return (matrix / np.linalg.norm(matrix)).astype(np.float32)
+
+
+def mean_outer_product(logits: np.ndarray) -> np.ndarray:
+    """The mean of p^T p over softmax rows p, float64 (K, K), from logits (N, K), as one product a block of rows."""
+    total = np.zeros((logits.shape[1],) * 2)
+    for start in range(0, len(logits), BLOCK_ROWS):
+        p = softmax(logits[start : start + BLOCK_ROWS].astype(np.float64), axis=1)
+        total += p.T @ p
+    return total / len(logits)
+
+
+@dataclass(frozen=True)
+class RelU:
+    """Rel-U at temperature 1, its matrix from right and wrong fitting samples, lambda by least AURC.
+
+    Dadalto et al. 2023 (arXiv:2306.01710). matrix: float32 (K, K).
+    """
+
+    ratio: float
+    matrix: np.ndarray
+
+    @classmethod
+    def fit(cls, data: FittingData) -> RelU:
+        if not len(data.wrong) or not len(data.right):
+            raise TooFew("it needs right and wrong answers to learn from")
+        wrong, right = mean_outer_product(data.wrong.logits), mean_outer_product(data.right.logits)
+        options = [cls(ratio, uncertainty_matrix(wrong, right, ratio)) for ratio in RATIOS]
+        rows = data.validation
+        return options[least_aurc([option.score(rows) for option in options], rows.correct)]
+
+    def score(self, rows: Outputs) -> np.ndarray:
+        return relative_uncertainty(rows.logits, self.matrix)
+
+    @property
+    def chosen(self) -> dict[str, float | str]:
+        return {"lambda": self.ratio}

@@ -1,0 +1,133 @@
+"""Trust scores that need no fitting: functions of a classifier's logits alone, higher = more trustworthy.
+
+All are written in the gaps between the largest logit and the others, so that none saturates where a softmax
+probability is 1 to machine precision, and all take rows in small blocks, whose intermediate arrays stay in a CPU's
+cache.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from trustcache.scores.blocks import over_blocks
+
+# 128 rows of 1000 classes are 1 MB: larger arrays leave the cache, and take three times as long.
+BLOCK_ROWS = 128
+
+
+def by_blocks(score: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+    """Make a score of float64 logits (n, K) take logits of any float dtype and length; extra arguments are passed on.
+
+    Raises ValueError on logits that are not (N, K) with K >= 2: one class leaves nothing to doubt.
+    """
+
+    @functools.wraps(score)
+    def in_blocks(logits: np.ndarray, *settings: object) -> np.ndarray:
+        if logits.ndim != 2 or logits.shape[1] < 2:
+            raise ValueError(f"expected logits of shape (N, K) with K >= 2, not {logits.shape}")
+        scores = np.empty(len(logits))
+
+        def one(rows: slice) -> None:
+            scores[rows] = score(logits[rows].astype(np.float64), *settings)
+
+        over_blocks(one, len(logits), BLOCK_ROWS)
+        return scores
+
+    return in_blocks
+
+
+@dataclass(frozen=True)
+class Odds:
+    """How the classes that are not predicted stand against the one that is, as odds: their sum is (1 - p)/p.
+
+    gap: (n, K) each logit less the largest, 0 at the prediction. margin: (n,) the least of the others' gaps, >= 0.
+    weight: (n, K) odds over the largest of them, e^(gap + margin), 0 at the prediction. log_sum: (n,) log of their
+    sum; as odds underflow where the classifier is sure, only `log_sum` tells such samples apart.
+    """
+
+    gap: np.ndarray
+    margin: np.ndarray
+    weight: np.ndarray
+    log_sum: np.ndarray
+
+
+def odds(z: np.ndarray) -> Odds:
+    """The odds of float64 logits (n, K)."""
+    top = z.argmax(axis=1)[:, None]
+    gap = z - np.take_along_axis(z, top, axis=1)
+    np.put_along_axis(gap, top, -np.inf, axis=1)
+    margin = -gap.max(axis=1)
+    weight = gap + margin[:, None]
+    np.exp(weight, out=weight)
+    np.put_along_axis(gap, top, 0.0, axis=1)
+    return Odds(gap, margin, weight, np.log(weight.sum(axis=1)) - margin)
+
+
+@by_blocks
+def maximum_class_probability(z: np.ndarray) -> np.ndarray:
+    """The log-odds of the largest softmax probability p, float64 (N,), from logits (N, K) of any float dtype.
+
+    Hendrycks & Gimpel 2017 (arXiv:1610.02136). log(p / (1 - p)) ranks as p does and never saturates at 1; it is
+    above 0 where p is above one half, as an oracle's z is.
+    """
+    return -odds(z).log_sum
+
+
+@by_blocks
+def logit_margin(z: np.ndarray) -> np.ndarray:
+    """The largest logit less the second largest, float64 (N,) >= 0, from logits (N, K) of any float dtype.
+
+    The softmax's confidence margin before normalisation: Liang et al. 2024 (arXiv:2405.05160); a likelihood ratio in
+    Heng & Soh 2025 (arXiv:2505.15008).
+    """
+    return odds(z).margin
+
+
+@by_blocks
+def max_logit(z: np.ndarray) -> np.ndarray:
+    """The largest logit, float64 (N,), from logits (N, K) of any float dtype. Hendrycks et al. 2022 (arXiv:1911.11132).
+
+    Unlike the others here it changes when a constant is added to all logits of a sample.
+    """
+    return z.max(axis=1)
+
+
+@by_blocks
+def negative_entropy(z: np.ndarray) -> np.ndarray:
+    """Minus the entropy of the softmax in nats, float64 (N,) in [-log K, 0], from logits (N, K) of any float dtype.
+
+    Shannon's entropy as a measure of a prediction's total uncertainty: Malinin & Gales 2018 (arXiv:1802.10501).
+    """
+    against = odds(z)
+    # H = -log p + sum of odds * -gap, times p; every term is positive, so nothing cancels where H is small.
+    normaliser = np.logaddexp(0.0, against.log_sum)
+    rest = (against.weight * against.gap).sum(axis=1)
+    return rest * np.exp(-against.margin - normaliser) - normaliser
+
+
+@by_blocks
+def negative_energy(z: np.ndarray) -> np.ndarray:
+    """log of the sum of e^logit, the negative free energy at temperature 1, float64 (N,), from logits (N, K).
+
+    Liu et al. 2020 (arXiv:2010.03759).
+    """
+    return z.max(axis=1) + np.logaddexp(0.0, odds(z).log_sum)
+
+
+@by_blocks
+def doctor(z: np.ndarray) -> np.ndarray:
+    """log(g / (1 - g)), g the sum of squared softmax probabilities, float64 (N,), from logits (N, K) of any dtype.
+
+    Minus the logarithm of Doctor's D_alpha: Granese et al. 2021 (arXiv:2106.02395). (Its D_beta ranks as MCP does.)
+    """
+    against = odds(z)
+    log_error = against.log_sum - np.logaddexp(0.0, against.log_sum)
+    error = np.exp(log_error)
+    # Of the probability that the others share, r is the chance that two draws agree: g = (1 - e)^2 + e^2 r, and
+    # 1 - g = e (2 - e - e r), which is exact however small e is.
+    r = np.square(against.weight).sum(axis=1) / np.square(against.weight.sum(axis=1))
+    return np.log(np.square(1 - error) + np.square(error) * r) - log_error - np.log(2 - error * (1 + r))

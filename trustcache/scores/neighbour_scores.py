@@ -1,0 +1,137 @@
+"""Trust scores from the distances to the nearest training features: kNN distance and Delta-kNN.
+
+Features are brought to length 1, as in both papers, and compared in float32, whose rounding is far below that of
+features stored as float16. Distances come from matrix products over blocks of queries and of references.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from trustcache.scores.blocks import over_blocks
+from trustcache.scores.fitted_logit_scores import least_aurc
+from trustcache.scores.fitting import FittingData, Outputs, TooFew
+
+NEIGHBOURS = (5, 10, 25, 50, 100)
+QUERY_ROWS, REFERENCE_ROWS = 256, 8192
+# Added to squared distances before their logarithm, as in the code of arXiv:2505.15008: duplicates are not infinite.
+LEAST_SQUARE = 1e-6
+
+
+def unit(features: np.ndarray) -> np.ndarray:
+    """Rows of length 1, float32 (N, D), from features (N, D) of any float dtype; rows of zeros stay zero."""
+    x = features.astype(np.float32)
+    norm = np.sqrt(np.einsum("nd,nd->n", x, x))
+    x /= np.where(norm > 0, norm, 1)[:, None]
+    return x
+
+
+def nearest_squares(queries: np.ndarray, references: np.ndarray, k: int) -> np.ndarray:
+    """Squared Euclidean distances to the k nearest references, ascending, (N, k), in the dtype of the arguments.
+
+    queries (N, D) and references (M, D) of one float dtype, 1 <= k <= M. No (N, M) array is ever made.
+    """
+    found = np.empty((len(queries), k), queries.dtype)
+    lengths = np.einsum("md,md->m", references, references)
+
+    def one(rows: slice) -> None:
+        found[rows] = nearest_of_block(queries[rows], references, lengths, k)
+
+    over_blocks(one, len(queries), QUERY_ROWS)
+    return found
+
+
+def nearest_of_block(x: np.ndarray, references: np.ndarray, lengths: np.ndarray, k: int) -> np.ndarray:
+    """`nearest_squares` of few queries (n, D), given the squared lengths (M,) of the references."""
+    best = np.empty((len(x), 0), x.dtype)
+    for first in range(0, len(references), REFERENCE_ROWS):
+        block = slice(first, first + REFERENCE_ROWS)
+        squares = x @ (-2 * references[block].T)
+        squares += lengths[block]
+        both = np.concatenate([best, squares], axis=1)
+        best = np.partition(both, k - 1, axis=1)[:, :k] if both.shape[1] > k else both
+    return np.maximum(np.sort(best, axis=1) + np.einsum("nd,nd->n", x, x)[:, None], 0)
+
+
+def neighbour_distance(features: np.ndarray, references: np.ndarray, k: int) -> np.ndarray:
+    """Minus the distance to the k-th nearest of the references, all of length 1, float64 (N,) in [-2, 0].
+
+    Sun et al. 2022 (arXiv:2204.06507). features (N, D), references (M, D) of any float dtype and length, k <= M.
+    """
+    return -np.sqrt(nearest_squares(unit(features), unit(references), k)[:, -1].astype(np.float64))
+
+
+def mean_log_distances(features: np.ndarray, references: np.ndarray, ks: tuple[int, ...]) -> list[np.ndarray]:
+    """For each k, the mean log distance to the k nearest references, all of length 1, float64 (N,).
+
+    features (N, D), references (M, D) of any float dtype and length, each k <= M.
+    """
+    squares = nearest_squares(unit(features), unit(references), max(ks)).astype(np.float64)
+    logs = np.log(squares + LEAST_SQUARE) / 2
+    return [logs[:, :k].mean(axis=1) for k in ks]
+
+
+def delta_neighbours(features: np.ndarray, right: np.ndarray, wrong: np.ndarray, k: int) -> np.ndarray:
+    """Mean log distance to the k nearest wrong samples less that to the k nearest right ones, float64 (N,).
+
+    Heng & Soh 2025 (arXiv:2505.15008). All features (·, D) of any float dtype; k <= the samples of either kind.
+    """
+    return mean_log_distances(features, wrong, (k,))[0] - mean_log_distances(features, right, (k,))[0]
+
+
+@dataclass(frozen=True)
+class NearestNeighbour:
+    """kNN distance to training features (M, D), k by least AURC. Sun et al. 2022 (arXiv:2204.06507)."""
+
+    k: int
+    references: np.ndarray
+
+    @classmethod
+    def fit(cls, data: FittingData) -> NearestNeighbour:
+        references, rows = data.everyone.features, data.validation
+        ks = _possible(len(references))
+        squares = nearest_squares(unit(rows.features), unit(references), max(ks))
+        return cls(ks[least_aurc([-squares[:, k - 1] for k in ks], rows.correct)], references)
+
+    def score(self, rows: Outputs) -> np.ndarray:
+        return neighbour_distance(rows.features, self.references, self.k)
+
+    @property
+    def chosen(self) -> dict[str, float | str]:
+        return {"k": self.k}
+
+
+@dataclass(frozen=True)
+class DeltaNeighbour:
+    """Delta-kNN between features of right (M, D) and wrong (L, D) samples, k by least AURC.
+
+    Heng & Soh 2025 (arXiv:2505.15008).
+    """
+
+    k: int
+    right: np.ndarray
+    wrong: np.ndarray
+
+    @classmethod
+    def fit(cls, data: FittingData) -> DeltaNeighbour:
+        ks = _possible(min(len(data.right), len(data.wrong)))
+        right, wrong, rows = data.right.features, data.wrong.features, data.validation
+        near, far = (mean_log_distances(rows.features, kind, ks) for kind in (right, wrong))
+        scores = [w - r for r, w in zip(near, far, strict=True)]
+        return cls(ks[least_aurc(scores, rows.correct)], right, wrong)
+
+    def score(self, rows: Outputs) -> np.ndarray:
+        return delta_neighbours(rows.features, self.right, self.wrong, self.k)
+
+    @property
+    def chosen(self) -> dict[str, float | str]:
+        return {"k": self.k}
+
+
+def _possible(samples: int) -> tuple[int, ...]:
+    """The numbers of neighbours to choose from, where there are so many samples."""
+    if not samples:
+        raise TooFew("it needs right and wrong answers to learn from")
+    return tuple(k for k in NEIGHBOURS if k <= samples) or (samples,)

@@ -1,0 +1,168 @@
+"""Post-hoc scores on disk: `scores/<classifier>/<data set>/<score>.h5`, made once for each evaluation cache."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from trustcache.cache import CacheView, open_cache
+from trustcache.cache.index import Index
+from trustcache.cache.publish import pack, publish
+from trustcache.errors import TrustcacheError, UsageError
+from trustcache.progress import Progress, silent
+from trustcache.runs import judged_fingerprint
+from trustcache.scores.fits import KeptFits, recipe_fingerprint
+from trustcache.scores.fitting import TooFew
+from trustcache.scores.registry import POST_HOC, Learnt
+from trustcache.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class StoredScore:
+    """A score of every row of a cache, float64 (N,), and the settings that were chosen for it."""
+
+    z: np.ndarray
+    settings: dict[str, float | str]
+
+
+class ScoreStore:
+    """The post-hoc scores of a workspace."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._caches = workspace.caches()
+        self._fits: dict[Path, KeptFits] = {}
+
+    def read(self, index: Index, name: str) -> StoredScore | None:
+        """A score of a cache, or None where it has not been made from the caches that are there now."""
+        path = self._folder(index) / f"{name}.h5"
+        if not path.is_file():
+            return None
+        try:
+            with h5py.File(path, "r", locking=False) as file:
+                if file.attrs["key"] != self._key(index, name):
+                    return None
+                return StoredScore(file["z"][:], json.loads(file.attrs["settings"]))
+        except (OSError, KeyError, ValueError) as error:
+            raise TrustcacheError(f"{path}: cannot be read ({error}); remove it and run trustcache evaluate") from None
+
+    def why_not(self, index: Index, name: str) -> str | None:
+        """Why a score cannot be made of a cache, and what mends that; None where nothing is known to be in the way."""
+        if POST_HOC[name].logits is not None:
+            return None
+        training = self._training(index)
+        if training is None:
+            return f"there is no training cache of {index.classifier} to learn from: run `{_extraction(index)}`"
+        lacks = self._learnt(training).lacks(name)
+        return f"{training.data} is no use to learn from: {lacks}" if lacks else None
+
+    def scorer(self, index: Index, name: str) -> Learnt:
+        """What scores any rows of the cache's classifier, once it has learnt what `name` needs.
+
+        Raises UsageError where there is nothing, or too little, to learn from.
+        """
+        reason = self.why_not(index, name)
+        learnt = self._learnt(self._training(index) or index)
+        if reason is None and POST_HOC[name].logits is None:
+            try:
+                learnt[name]
+            except TooFew as few:
+                reason = str(few)
+        if reason:
+            raise UsageError(f"{name}: {reason}")
+        return learnt
+
+    def missing(self, index: Index, logits_only: bool = False) -> list[str]:
+        """The scores that could be made of a cache and are not there, or those of them that need no fitting."""
+        names = [name for name, entry in POST_HOC.items() if entry.logits is not None or not logits_only]
+        return [name for name in names if self.why_not(index, name) is None and self.read(index, name) is None]
+
+    def fill(self, indices: Sequence[Index], logits_only: bool = False, progress: Progress = silent) -> int:
+        """Make and keep what is missing on some finished caches; returns how many scores that were."""
+        made = 0
+        for index in indices:
+            if names := self._learn(index, self.missing(index, logits_only), progress):
+                self._score(index, names, progress)
+            made += len(names)
+        return made
+
+    def _learn(self, index: Index, names: list[str], progress: Progress) -> list[str]:
+        """Learn what the scores need, and leave out those for which there is too little to learn from."""
+        fitted = [name for name in names if POST_HOC[name].logits is None]
+        training = self._training(index)
+        if not fitted or training is None:
+            return names
+        learnt = self._learnt(training)
+        with progress(f"post-hoc scores learn from {training.classifier}/{training.data}", len(fitted)) as advance:
+            for name in fitted:
+                try:
+                    learnt[name]
+                except TooFew:
+                    names = [other for other in names if other != name]
+                advance(1)
+        return names
+
+    def _score(self, index: Index, names: list[str], progress: Progress) -> None:
+        cache, training = open_cache(index.folder), self._training(index)
+        learnt = self._learnt(training or index)
+        scores = {name: np.empty(len(cache)) for name in names}
+        done = 0
+        with progress(f"post-hoc scores of {index.classifier}/{index.data}", len(cache)) as advance:
+            for part in cache.chunks():
+                for name, z in learnt.scores(names, _Held(part)).items():
+                    scores[name][done : done + len(part)] = z
+                done += len(part)
+                advance(len(part))
+        for name, z in scores.items():
+            settings = learnt[name].chosen if POST_HOC[name].logits is None else {}
+            attributes = {"key": self._key(index, name), "settings": json.dumps(settings)}
+            publish(self._folder(index) / f"{name}.h5", pack({"z": z}, attributes))
+
+    def _training(self, index: Index) -> Index | None:
+        """The training cache that scores of a cache learn from: of the same classifier, the largest of several."""
+        judged = judged_fingerprint(index)
+        fitting = [c for c in self._caches if c.role == "train" and judged_fingerprint(c) == judged and c.finished()]
+        return max(fitting, key=lambda other: other.samples, default=None)
+
+    def _learnt(self, training: Index) -> KeptFits:
+        return self._fits.setdefault(training.folder, KeptFits(self._folder(training), training))
+
+    def _key(self, index: Index, name: str) -> str:
+        training = self._training(index) if POST_HOC[name].logits is None else None
+        return recipe_fingerprint(name, index, *([training] if training else []))
+
+    def _folder(self, index: Index) -> Path:
+        return self._workspace.scores_folder(index.classifier, index.data)
+
+
+class _Held:
+    """A part of a cache whose columns are read once, however many scores ask for them."""
+
+    def __init__(self, part: CacheView) -> None:
+        self._part = part
+
+    @cached_property
+    def logits(self) -> np.ndarray:
+        return self._part.logits
+
+    @cached_property
+    def features(self) -> np.ndarray:
+        return self._part.features
+
+    @cached_property
+    def predictions(self) -> np.ndarray:
+        return self._part.predictions
+
+
+def _extraction(index: Index) -> str:
+    """The command that would make a training cache beside an evaluation cache, but for the data and rare options."""
+    classifier, weights = index.meaning["classifier"], index.made_from["weights"]
+    given = ["--classifier", classifier["name"], *(["--weights", weights] if weights else []), "--as", index.classifier]
+    return shlex.join(["trustcache", "extract", *given]) + " --data TRAINING-DATA"
