@@ -9,7 +9,7 @@ import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
-from subprocess import Popen
+from subprocess import Popen, TimeoutExpired
 
 import pytest
 from click.testing import Result
@@ -138,4 +138,5 @@ def test_lines_appear_as_batches_are_done(
     assert slow.stdout is not None
     for file in files[:6]:
         assert json.loads(slow.stdout.readline())["path"] == str(file)
-    assert slow.poll() is None  # twelve batches are to come
+    with pytest.raises(TimeoutExpired):  # twelve batches are to come
+        slow.wait(timeout=2.5)
