@@ -12,6 +12,9 @@ import pytest
 from click.testing import Result
 
 from trustcache.cache import open_cache
+from trustcache.evaluate import validation_scores
+from trustcache.finetune import Machine
+from trustcache.metrics import trust_metrics
 from trustcache.oracles import validation_rows
 from trustcache.runs import Run, finished_runs
 from trustcache.scores import post_hoc_score
@@ -71,6 +74,16 @@ def test_without_data_the_part_that_the_run_set_aside_is_taken(
     run_cli("calibrate", beginning, "--tpr", 0.9, "--workers", 0, "--device", "cpu")
     sensitivity = (kept(run.folder)["trusted"] - kept(run.folder)["wrong"]) / cache.correct[rows].sum()
     assert sensitivity == pytest.approx(0.9, abs=0.02)
+
+
+@pytest.mark.parametrize("beginning", [FROZEN, TUNED])
+def test_scores_of_the_part_set_aside_have_the_metrics_that_training_logged(
+    runs_workspace: Workspace, beginning: str
+) -> None:
+    run, index = run_named(runs_workspace, beginning), runs_workspace.find_cache("train")
+    rows, z = validation_scores(run, index, runs_workspace.caches(), Path(), Machine("cpu", 0))
+    logged = run.log()[-1]["validation"]
+    assert trust_metrics(z, open_cache(index.folder).correct[rows]) == pytest.approx(logged, abs=1e-6)
 
 
 def test_a_half_is_calibrated_on_and_the_other_checked(with_runs: Workspace, run_cli: RunCli) -> None:

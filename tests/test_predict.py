@@ -9,7 +9,7 @@ import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
-from subprocess import Popen
+from subprocess import Popen, TimeoutExpired
 
 import pytest
 from click.testing import Result
@@ -134,8 +134,9 @@ def test_lines_appear_as_batches_are_done(
     assert run_cli("extract", *model, "--data", "digits-test", "--workers", 0).exit_code == 0
     files = sorted(digit_files.iterdir())[:30]  # all their lines would fit into a pipe's buffer
     options = ("--classifier", "own", "--batch-size", 2, "--device", "cpu")
-    slow = start_cli("predict", "mcp", *files, *options, SECONDS_A_BATCH="0.5")
+    slow = start_cli("predict", "mcp", *files, *options, SECONDS_A_BATCH="0.5", PYTHONUNBUFFERED="")
     assert slow.stdout is not None
     for file in files[:6]:
         assert json.loads(slow.stdout.readline())["path"] == str(file)
-    assert slow.poll() is None  # twelve batches are to come
+    with pytest.raises(TimeoutExpired):  # twelve batches are to come
+        slow.wait(timeout=2.5)
