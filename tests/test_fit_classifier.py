@@ -19,7 +19,7 @@ from trustcache import decoded
 from trustcache import fit_classifier as module
 from trustcache.cache import open_cache
 from trustcache.checkpoints import load_into
-from trustcache.classifiers import ModelSpec, new_model
+from trustcache.classifiers import ModelSpec, load_classifier, new_model
 from trustcache.errors import TrustcacheError
 from trustcache.finetune import Machine
 from trustcache.fit_classifier import OPTIMISERS, FitSettings, Fitted, fit_classifier
@@ -52,7 +52,7 @@ def build(classes=10):
     body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.5), nn.Flatten())
     model = nn.Sequential(body, nn.Linear(144, classes))
     model.pretrained_cfg = {"input_size": (3, 8, 8), "crop_pct": 1.0}
-    return model
+    return model.eval()
 """,
         encoding="utf-8",
     )
@@ -147,14 +147,34 @@ def test_held_out_images_are_not_learnt_from(digits: Dataset, tmp_path: Path, mo
     assert len(set(learnt[: len(learnt) // 2])) == len(learnt) // 2, "each image once an epoch"
 
 
+def test_it_learns_with_dropout_and_batch_norm_at_work_and_is_measured_without(
+    digits: Dataset, dropping: ModelSpec, tmp_path: Path
+) -> None:
+    fitted = fit_classifier(dropping, digits, tmp_path / "w", SHORT, MACHINE)
+    weights = load_file(tmp_path / "w")
+    assert weights["0.1.running_mean"].any()
+    classifier = load_classifier(replace(dropping, weights=str(tmp_path / "w")))
+    transform = classifier.preprocessing.transform()
+    logits, _ = classifier(torch.stack([transform(digits.read(i)) for i in range(len(digits))]))
+    right = int((logits.argmax(1).numpy() == digits.labels).sum())
+    assert fitted.val_accuracy is not None
+    assert right == round(405 * fitted.accuracy + 45 * fitted.val_accuracy)
+
+
 def test_augmentation_varies_what_is_learnt_but_not_what_is_tested(
     digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[int] = []
-    monkeypatch.setitem(module.AUGMENTATIONS, "flip-crop", lambda x, rng: seen.append(len(x)) or x.flip(-1))
+    seen: list[tuple[int, int]] = []
+
+    def flipped(pixels: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+        seen.append((len(pixels), int(rng.integers(2**60))))
+        return pixels.flip(-1)
+
+    monkeypatch.setitem(module.AUGMENTATIONS, "flip-crop", flipped)
     fit_classifier(RESNET, digits, tmp_path / "flipped", replace(SHORT, augment="flip-crop"), MACHINE)
     fit_classifier(RESNET, digits, tmp_path / "plain", SHORT, MACHINE)
-    assert seen == [64] * 12
+    assert [images for images, _ in seen] == [64] * 12
+    assert len({drawn for _, drawn in seen}) == 12, "each step by numbers of its own"
     assert not same_weights(tmp_path / "flipped", tmp_path / "plain")
 
 

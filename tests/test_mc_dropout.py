@@ -88,6 +88,15 @@ def test_it_is_the_negative_entropy_of_the_mean_softmax(layer: nn.Module, spatia
     np.testing.assert_allclose(found, p * math.log(p) + (1 - p) * math.log(1 - p), atol=0.01)
 
 
+def test_alike_images_of_other_numbers_drop_other_units() -> None:
+    classifier = Classifier(ModelSpec("one-unit"), OneUnit(nn.Dropout(0.5)))
+    pixels = torch.zeros(40, 3, 4, 4, dtype=torch.uint8)
+    found = negative_predictive_entropy(classifier, pixels, np.arange(40), McDropout(passes=9))
+    assert len(found.unique()) > 3
+    again = negative_predictive_entropy(classifier, pixels[:2], np.array([7, 3]), McDropout(passes=9))
+    torch.testing.assert_close(again, found[[7, 3]])
+
+
 def test_a_channel_is_dropped_as_a_whole_and_an_activation_alone() -> None:
     zeros = {}
     for layer in (nn.Dropout(0.5), nn.Dropout2d(0.5)):
