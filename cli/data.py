@@ -26,8 +26,8 @@ def list_data(place: Place) -> None:
     from trustcache.images import available, why_missing
     from trustcache.manifest import packaged_manifests
 
-    known = sorted(packaged_manifests(), key=lambda manifest: manifest.name.split("/")[0])
-    for family, members in groupby(known, key=lambda manifest: manifest.name.split("/")[0]):
+    known = sorted(packaged_manifests(), key=lambda manifest: manifest.family)
+    for family, members in groupby(known, key=lambda manifest: manifest.family):
         found = list(members)
         reasons = [reason for m in found if (reason := why_missing(m, place.data_root))]
         if len(found) > 1:

@@ -121,6 +121,11 @@ class Manifest:
     path: str = field(default="", compare=False)
 
     @property
+    def family(self) -> str:
+        """The first part of its name, which all members of a family share."""
+        return self.name.split("/")[0]
+
+    @property
     def shows_crops(self) -> bool:
         """Whether its images are centre crops, so that a classifier is to see the whole of each."""
         return self.cropped or bool(self.variant and self.variant.crop)
@@ -194,7 +199,7 @@ def find_manifests(request: str, role: str = "test") -> list[Manifest]:
         return found
     if path.is_dir() or (path.suffix == ".tar" and path.is_file()):
         return [folder_manifest(path, role)]
-    names = sorted({m.name.split("/")[0] for m in known})
+    names = sorted({m.family for m in known})
     raise UsageError(
         f"--data {request}: no data set of that name, no such folder or .tar file, and no .toml file; "
         f"known: {', '.join(names)}"

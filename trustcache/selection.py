@@ -33,13 +33,13 @@ class Selection:
         """What is passed over and why, a sentence a family."""
         families: dict[str, list[tuple[Manifest, str]]] = {}
         for manifest, reason in self.passed_over:
-            families.setdefault(_family(manifest.name), []).append((manifest, reason))
+            families.setdefault(manifest.family, []).append((manifest, reason))
         lines = []
         for family, members in families.items():
             first, reason = members[0]
             count = f"{len(members)} of its data sets passed over" if first.name != family else "passed over"
             names = {manifest.name for manifest, _ in members}
-            instead = {_family(m.name) for m in self.taken if m.stands_in_for in names}
+            instead = {m.family for m in self.taken if m.stands_in_for in names}
             made = f"; made on the fly instead: {', '.join(sorted(instead))}" if instead else ""
             lines.append(f"{family}: {count}, {reason}{made}")
         return lines
@@ -51,7 +51,7 @@ def everything(data_root: Path) -> Selection:
     selection = Selection([], [])
     for wanted in ORDER:
         for manifest in known:
-            if _family(manifest.name) == wanted:
+            if manifest.family == wanted:
                 _take(manifest, known, data_root, selection)
     return selection
 
@@ -65,7 +65,3 @@ def _take(manifest: Manifest, known: list[Manifest], data_root: Path, selection:
     for other in known:
         if other.stands_in_for == manifest.name:
             _take(other, known, data_root, selection)
-
-
-def _family(name: str) -> str:
-    return name.split("/")[0]

@@ -93,7 +93,8 @@ def test_the_classifier_errs_and_no_image_leaves_the_bound(
     sizes = SIZES[name](images, changed)
     bound = settings_of(name)["bound"]
     assert sizes.max() <= bound + ROUNDING
-    assert sizes.median() > bound / 2
+    # A map of colours moves grey digits as far as it pays; a step of PGD moves every image.
+    assert (sizes.median() if name == "recolor" else sizes.min()) > bound / 2
     with torch.no_grad():
         before, after = (digits_classifier.logits_of(x) for x in (images, changed))
     assert (before.argmax(1) == labels).float().mean() > 0.8
@@ -112,7 +113,7 @@ def test_more_bound_leaves_fewer_right(
     for settings in (weak, QUICK[name]):
         changed = attack(name, digits_classifier.logits_of, images, labels, range(len(images)), settings)
         loss.append(torch.nn.functional.cross_entropy(digits_classifier.logits_of(changed), labels))
-    assert loss[1] > 1.5 * loss[0]
+    assert loss[1] > (1.5 if name == "recolor" else 2) * loss[0]
 
 
 @every_attack
