@@ -10,6 +10,7 @@ import typer
 from trustcache.errors import UsageError
 from trustcache.progress import console
 
+from .options import Device, Workers
 from .program import Place, app, command
 
 if TYPE_CHECKING:
@@ -52,8 +53,8 @@ def calibrate(
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="--part: draws the halves (0).")] = None,
     classifier: Annotated[str | None, typer.Option(help="Whose run or score, where there are several.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …; auto takes the GPU where there is one.")] = "auto",
-    workers: Annotated[int, typer.Option(min=0, help="Decoding processes; 0 decodes in this one.")] = 2,
+    device: Device = "auto",
+    workers: Workers = 2,
 ) -> None:
     """Set the threshold above which predict trusts: by one of --max-risk, --coverage, --tpr and --precision.
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from trustcache.errors import UsageError
 from trustcache.progress import console
 
+from .options import Device, Workers
 from .program import Place, app, command, say
 
 if TYPE_CHECKING:
@@ -19,8 +18,8 @@ if TYPE_CHECKING:
 @command(app, "evaluate")
 def evaluate(
     place: Place,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …; auto takes the GPU where there is one.")] = "auto",
-    workers: Annotated[int, typer.Option(min=0, help="Decoding processes; 0 decodes in this one.")] = 2,
+    device: Device = "auto",
+    workers: Workers = 2,
 ) -> None:
     """Make the scores that are missing: every run's and every post-hoc score's, on every evaluation cache."""
     from trustcache.evaluate import evaluate as run

@@ -11,6 +11,7 @@ import typer
 from trustcache.errors import TrustcacheError
 
 from .calibrate import RUN
+from .options import Device
 from .program import Place, app, command, say
 
 
@@ -30,7 +31,7 @@ def predict(
     strict: Annotated[bool, typer.Option("--strict", help="Exit code 1 where an image cannot be read.")] = False,
     classifier: Annotated[str | None, typer.Option(help="Whose run or score, where there are several.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images a forward pass.")] = 64,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …; auto takes the GPU where there is one.")] = "auto",
+    device: Device = "auto",
     workers: Annotated[int, typer.Option(min=1, help="Decoding threads.")] = 2,
 ) -> None:
     """A line an image: path, class, probability, trust score, and whether to trust it by the run's threshold.

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import io
-import pickle
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +13,6 @@ import torch
 from trustcache.batches import Viewer, choose_device, viewed_batches
 from trustcache.cache import CacheView
 from trustcache.cache.index import Index
-from trustcache.cache.publish import publish
 from trustcache.classifiers import ModelSpec
 from trustcache.errors import TrustcacheError
 from trustcache.images import Dataset
@@ -24,6 +20,7 @@ from trustcache.oracles import Oracle, validation_rows
 from trustcache.progress import Advance, Progress, silent
 from trustcache.protocols import PROTOCOLS
 from trustcache.runs import Run, RunConfig
+from trustcache.training_state import Stateful, load_state, save_state
 from trustcache.variants.variation import Batch
 
 CHECKPOINT = "checkpoint.pt"
@@ -94,12 +91,25 @@ def finetune(
     """
     run.begin()
     training = _Training(run, spec, dataset, cache, machine)
-    training.resume()
     with progress(run.name, len(training.batches)) as advance:
         advance(training.step)
         training.run_steps(advance)
-    run.finish(training.oracle.state_dict(), training.log)
+    run.finish(training.oracle.state_dict(), training.history.log)
     (run.folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+class _History:
+    """What training reported so far: finished epochs' entries, and the losses of this epoch's steps."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+        self.log: list[dict[str, Any]] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"losses": self.losses, "log": self.log}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.losses, self.log = state_dict["losses"], state_dict["log"]
 
 
 class _Training:
@@ -127,9 +137,14 @@ class _Training:
         self.batches = _batches(rows, config.optimiser.batch_size, config.optimiser.epochs, config.seed)
         self.steps_per_epoch = len(self.batches) // config.optimiser.epochs
         self.optimiser, self.schedule = config.optimiser.of(self.oracle.parameters(), len(self.batches))
-        self.step = 0
-        self.losses: list[float] = []
-        self.log: list[dict[str, Any]] = []
+        self.history = _History()
+        self.parts: dict[str, Stateful] = {
+            "oracle": self.oracle,
+            "optimiser": self.optimiser,
+            "history": self.history,
+            **({"schedule": self.schedule} if self.schedule else {}),
+        }
+        self.step = load_state(run.folder / CHECKPOINT, self.parts)
 
     def run_steps(self, advance: Any) -> None:
         saved = time.monotonic()
@@ -142,7 +157,7 @@ class _Training:
             if self.step % self.steps_per_epoch == 0:
                 self._end_epoch()
             if time.monotonic() - saved >= self.machine.checkpoint_every_s:
-                self._save()
+                save_state(self.run.folder / CHECKPOINT, self.parts, self.step)
                 saved = time.monotonic()
             advance(1)
 
@@ -158,54 +173,24 @@ class _Training:
         self.optimiser.step()
         if self.schedule:
             self.schedule.step()
-        self.losses.append(float(loss.detach()))
-        if not np.isfinite(self.losses[-1]):
+        self.history.losses.append(float(loss.detach()))
+        if not np.isfinite(self.history.losses[-1]):
             raise TrustcacheError(
                 f"{self.run.name}: the loss is no longer finite at step {self.step}; use a smaller --lr"
             )
 
     def _end_epoch(self) -> None:
-        entry: dict[str, Any] = {"epoch": self.step // self.steps_per_epoch, "loss": float(np.mean(self.losses))}
+        entry: dict[str, Any] = {
+            "epoch": self.step // self.steps_per_epoch,
+            "loss": float(np.mean(self.history.losses)),
+        }
         if len(self.validation):
             batches = in_batches(self.indices[self.validation])
             z = score_images([self.oracle], self.dataset, batches, self.viewer)
             entry["validation"] = validation_entry(z[:, 0], self.correct[self.validation], self.run.config.protocol)
             self.oracle.train()
-        self.log.append(entry)
-        self.losses = []
-
-    def _save(self) -> None:
-        state = {
-            "step": self.step,
-            "losses": self.losses,
-            "log": self.log,
-            "oracle": self.oracle.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "schedule": self.schedule.state_dict() if self.schedule else None,
-            "rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state_all(),
-        }
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        publish(self.run.folder / CHECKPOINT, buffer.getvalue())
-
-    def resume(self) -> None:
-        """Go back to the last checkpoint, where there is one."""
-        path: Path = self.run.folder / CHECKPOINT
-        if not path.is_file():
-            return
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-            raise TrustcacheError(f"{path}: not a whole checkpoint; remove it to start the run anew") from error
-        self.step, self.losses, self.log = state["step"], state["losses"], state["log"]
-        self.oracle.load_state_dict(state["oracle"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        if self.schedule:
-            self.schedule.load_state_dict(state["schedule"])
-        torch.set_rng_state(state["rng"])
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state_all(state["cuda_rng"])
+        self.history.log.append(entry)
+        self.history.losses = []
 
 
 def validation_entry(z: np.ndarray, correct: np.ndarray, protocol: str) -> dict[str, float | None]:
