@@ -23,7 +23,7 @@ import torch
 
 from trustcache.batches import Viewer, viewed_batches
 from trustcache.images import Dataset, open_dataset
-from trustcache.manifest import find_manifests
+from trustcache.known_data import find_manifests
 from trustcache.preprocessing import Preprocessing
 
 PREPROCESSING = Preprocessing((224, 224), 0.875, "center", "bicubic", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, i
 
 from trustcache.classifiers import Classifier, ModelSpec, load_classifier
 from trustcache.images import open_dataset
-from trustcache.manifest import folder_manifest
+from trustcache.known_data import folder_manifest
 from trustcache.variants.attacks import attack, checked_settings
 from trustcache.variants.cieluv import rgb_to_luv
 from trustcache.variants.pgd import Logits

@@ -24,7 +24,7 @@ Request = Annotated[str, typer.Argument(help="A known data set, family, pattern,
 def list_data(place: Place) -> None:
     """One line a known data set or family: its name, role, and whether its files are here or what it lacks."""
     from trustcache.images import available, why_missing
-    from trustcache.manifest import packaged_manifests
+    from trustcache.known_data import packaged_manifests
 
     known = sorted(packaged_manifests(), key=lambda manifest: manifest.family)
     for family, members in groupby(known, key=lambda manifest: manifest.family):
@@ -42,7 +42,7 @@ def list_data(place: Place) -> None:
 @command(group, "show")
 def show(place: Place, request: Request) -> None:
     """Where a data set is looked for, in which layout, what it lacks, and where to get it."""
-    from trustcache.manifest import find_manifests
+    from trustcache.known_data import find_manifests
 
     for manifest in find_manifests(request):
         _show(place, manifest)
@@ -73,7 +73,7 @@ def check(place: Place, request: Request) -> None:
 
     Exit code 1 where one is missing, incomplete or cannot be read.
     """
-    from trustcache.manifest import find_manifests
+    from trustcache.known_data import find_manifests
 
     manifests = find_manifests(request)
     faulty = []

@@ -133,7 +133,7 @@ def extract(
 
 def _choose(place: Place, data: list[str] | None, role: str) -> list[Manifest]:
     """The data sets to extract; those of the default that are passed over are named, with the reason."""
-    from trustcache.manifest import find_manifests
+    from trustcache.known_data import find_manifests
     from trustcache.selection import everything
 
     if data:

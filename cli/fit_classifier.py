@@ -72,7 +72,7 @@ def fit_classifier(
     from trustcache.fit_classifier import FitSettings
     from trustcache.fit_classifier import fit_classifier as run
     from trustcache.images import open_dataset
-    from trustcache.manifest import find_manifests
+    from trustcache.known_data import find_manifests
     from trustcache.preprocessing import parse_preprocessing
 
     manifests = find_manifests(data, role="train")

@@ -60,7 +60,7 @@ def prepared_workspace(tmp_path_factory: pytest.TempPathFactory, digits_classifi
     """Caches of digits-train and digits-test by `digits_classifier`, four shards each; to be read only."""
     from trustcache.extract import ExtractSettings, extract
     from trustcache.images import open_dataset
-    from trustcache.manifest import find_manifests
+    from trustcache.known_data import find_manifests
 
     workspace = Workspace(tmp_path_factory.mktemp("prepared"))
     settings = ExtractSettings(batch_size=100, workers=0, device="cpu", shard_rows=200)
@@ -254,7 +254,7 @@ def with_runs(runs_workspace: Workspace, tmp_path: Path) -> Workspace:
 def digit_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the images of digits-test as PNG files, named by their ids."""
     from trustcache.images import open_dataset
-    from trustcache.manifest import find_manifests
+    from trustcache.known_data import find_manifests
 
     folder = tmp_path_factory.mktemp("digit-files")
     dataset = open_dataset(find_manifests("digits-test")[0], Path())

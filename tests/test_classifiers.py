@@ -29,7 +29,7 @@ from trustcache.cifar_resnet import CifarResNet, cifar_resnet_depth
 from trustcache.classifiers import Classifier, ModelSpec, backbone, load_classifier, load_model
 from trustcache.errors import UsageError
 from trustcache.images import open_dataset
-from trustcache.manifest import find_manifests, folder_manifest
+from trustcache.known_data import find_manifests, folder_manifest
 from trustcache.preprocessing import Preprocessing, parse_preprocessing, preprocessing_of
 from trustcache.timm_models import PAPER_MODELS, architecture
 

@@ -28,7 +28,7 @@ from trustcache.classifiers import Classifier
 from trustcache.errors import UsageError
 from trustcache.extract import ExtractSettings, extract
 from trustcache.images import open_dataset
-from trustcache.manifest import find_manifests
+from trustcache.known_data import find_manifests
 from trustcache.samples import ArraySamples
 from trustcache.workspace import Workspace
 

@@ -24,7 +24,7 @@ from trustcache.errors import TrustcacheError
 from trustcache.finetune import Machine
 from trustcache.fit_classifier import OPTIMISERS, FitSettings, Fitted, fit_classifier
 from trustcache.images import Dataset, open_dataset
-from trustcache.manifest import find_manifests
+from trustcache.known_data import find_manifests
 from trustcache.samples import ArraySamples
 
 Cli = Callable[..., Result]

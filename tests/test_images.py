@@ -10,7 +10,8 @@ import numpy as np
 
 from tests.pictures import put, refusal
 from trustcache.images import open_dataset
-from trustcache.manifest import Variant, find_manifests, folder_manifest
+from trustcache.known_data import find_manifests, folder_manifest
+from trustcache.manifest import Variant
 
 
 def test_the_digits_are_scikit_learn_s() -> None:

@@ -13,18 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trustcache.errors import UsageError
-from trustcache.manifest import (
-    CLASS_LISTS,
-    ROLES,
-    Files,
-    Manifest,
-    Variant,
-    find_manifests,
-    folder_manifest,
-    from_record,
-    load_manifests,
-    packaged_manifests,
-)
+from trustcache.known_data import find_manifests, folder_manifest, load_manifests, packaged_manifests
+from trustcache.manifest import CLASS_LISTS, ROLES, Files, Manifest, Variant, from_record
 
 Write = Callable[[str], Path]
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.pictures import picture, read_rgb
 from trustcache.images import open_dataset
-from trustcache.manifest import folder_manifest
+from trustcache.known_data import folder_manifest
 from trustcache.samples import BadImage
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from trustcache.manifest import find_manifests
+from trustcache.known_data import find_manifests
 from trustcache.selection import everything
 
 

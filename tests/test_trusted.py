@@ -134,7 +134,7 @@ def test_weights_that_are_gone_or_others_are_refused(with_runs: Workspace, own_m
     from trustcache.classifiers import ModelSpec, load_classifier
     from trustcache.extract import ExtractSettings, extract
     from trustcache.images import open_dataset
-    from trustcache.manifest import find_manifests
+    from trustcache.known_data import find_manifests
 
     def extracted(scale: int) -> None:
         classifier = load_classifier(ModelSpec(own_model(f"x * {scale}")))

@@ -10,8 +10,8 @@ from trustcache.extract import ExtractSettings, extract
 from trustcache.finetune import Machine
 from trustcache.fit_classifier import FitSettings, fit_classifier
 from trustcache.images import open_dataset
+from trustcache.known_data import find_manifests
 from trustcache.losses import LOSSES
-from trustcache.manifest import find_manifests
 from trustcache.oracles import default_optimiser
 from trustcache.pairs import cached_oracle
 from trustcache.progress import Progress, silent

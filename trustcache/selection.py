@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trustcache.images import why_missing
-from trustcache.manifest import Manifest, packaged_manifests
+from trustcache.known_data import packaged_manifests
+from trustcache.manifest import Manifest
 
 ORDER = (
     "imagenet-train",

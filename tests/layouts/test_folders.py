@@ -13,7 +13,7 @@ import pytest
 
 from tests.pictures import picture, put, refusal
 from trustcache.images import available, open_dataset
-from trustcache.manifest import find_manifests, folder_manifest
+from trustcache.known_data import find_manifests, folder_manifest
 from trustcache.samples import BadImage
 
 

@@ -18,7 +18,8 @@ from scipy.io import savemat
 
 from trustcache.errors import UsageError
 from trustcache.images import Dataset, available, open_dataset
-from trustcache.manifest import Manifest, find_manifests, packaged_manifests
+from trustcache.known_data import find_manifests, packaged_manifests
+from trustcache.manifest import Manifest
 
 WNIDS = find_manifests("imagenet-val")[0].classes or ()
 CHOSEN = (3, 970, 14, 999)

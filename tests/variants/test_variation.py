@@ -16,7 +16,8 @@ from trustcache.batches import Viewer, viewed_batches
 from trustcache.classifiers import Classifier
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.images import Dataset, open_dataset
-from trustcache.manifest import Manifest, Variant, find_manifests, folder_manifest
+from trustcache.known_data import find_manifests, folder_manifest
+from trustcache.manifest import Manifest, Variant
 from trustcache.preprocessing import Preprocessing
 from trustcache.variants.adain import StyleTransfer
 from trustcache.variants.corruptions import corrupt, sample_rng
