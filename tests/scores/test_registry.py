@@ -17,7 +17,7 @@ from trustcache.scores.fitting import FittingData
 from trustcache.scores.registry import Learnt, Weight, fit_weight
 from trustcache.workspace import Workspace
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+METHODS = (Path(__file__).parents[2] / "docs" / "methods.md").read_text(encoding="utf-8")
 NAMES = [
     *("mcp", "margin", "max-logit", "p-norm", "entropy", "energy", "doctor", "rel-u", "temperature"),
     *("knn", "delta-knn", "delta-mahalanobis", "delta-knn+margin", "delta-mahalanobis+margin"),
@@ -41,7 +41,7 @@ def test_a_score_has_a_meaning_a_paper_and_its_line_in_the_readme(name: str) -> 
     entry = POST_HOC[name]
     (number,) = re.findall(r"arXiv:(\d{4}\.\d{5})", entry.paper)
     assert entry.meaning
-    (line,) = [line for line in README.splitlines() if line.startswith("|") and f"`{name}`" in line.split("|")[1]]
+    (line,) = [line for line in METHODS.splitlines() if line.startswith("|") and f"`{name}`" in line.split("|")[1]]
     assert f"(https://arxiv.org/abs/{number})" in line
     assert entry.paper.split(",")[0] in line
     assert ("*" in line.split("|")[1]) == entry.fitted
