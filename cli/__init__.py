@@ -2,7 +2,21 @@
 
 # Help lists the commands in the order they are registered, which is the order of work.
 # isort: off
-from . import fit_classifier, extract, train, presets, evaluate, report, calibrate, predict, export, demo, data, cache
+from . import (
+    fit_classifier,
+    extract,
+    train,
+    presets,
+    evaluate,
+    report,
+    reproduce,
+    calibrate,
+    predict,
+    export,
+    demo,
+    data,
+    cache,
+)
 from .program import app
 
 __all__ = [
@@ -18,5 +32,6 @@ __all__ = [
     "predict",
     "presets",
     "report",
+    "reproduce",
     "train",
 ]

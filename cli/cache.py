@@ -24,7 +24,8 @@ def list_caches(place: Place) -> None:
             state = f"{len(index.records())}/{len(index.ranges())} shards"
         except TrustcacheError:
             state = "damaged: run trustcache cache verify"
-        print(f"{index.classifier}/{index.data}\t{index.role}\t{index.samples:,} samples\t{state}")
+        samples = index.part or f"{index.samples:,}"
+        print(f"{index.classifier}/{index.data}\t{index.role}\t{samples} samples\t{state}")
 
 
 @command(group, "show")

@@ -104,4 +104,4 @@ def _check(place: Place, manifest: Manifest) -> bool:
         image = dataset.read(index)
         label = dataset.classes[dataset.labels[index]]
         print(f"  {dataset.ids[index]}: {image.width} x {image.height}, class {label}")
-    return count in (None, len(dataset)) or manifest.rows is not None
+    return count in (None, len(dataset)) or bool(manifest.rows or manifest.thinned_to)

@@ -10,7 +10,7 @@ import typer
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.progress import console
 
-from .options import Classifier, Device, ModelArg, Preprocess, Workers
+from .options import Classifier, Device, ModelArg, Preprocess, Subset, Workers, thinned
 from .program import Place, app, command, say
 from .values import ProtocolName, pairs
 
@@ -68,6 +68,7 @@ def extract(
             help="A known data set, a family, a manifest.toml, or a folder or .tar of class folders; may be repeated."
         ),
     ] = None,
+    subset: Subset = None,
     role: Annotated[Role, typer.Option(help="What a bare folder or .tar given as --data is for.")] = Role.test,
     batch_size: Annotated[int, typer.Option(min=1, help="Images a forward pass.")] = 64,
     workers: Workers = 2,
@@ -93,7 +94,7 @@ def extract(
     """
     if mc_seed is not None and not mc_dropout:
         raise UsageError("--mc-seed: means nothing without --mc-dropout")
-    manifests = _choose(place, data, role.value)
+    manifests = thinned(_choose(place, data, role.value), subset)
     from trustcache.classifiers import ModelSpec, load_classifier
     from trustcache.extract import ExtractSettings, extract_each, require_ready
     from trustcache.mc_dropout import McDropout

@@ -12,7 +12,7 @@ import typer
 from trustcache.errors import UsageError
 from trustcache.progress import console
 
-from .options import Classifier, Device, ModelArg, Preprocess, Workers
+from .options import Classifier, Device, ModelArg, Preprocess, Subset, Workers, thinned
 from .program import Place, app, command
 from .values import pairs
 
@@ -42,6 +42,7 @@ def fit_classifier(
     ],
     classifier: Classifier,
     out: Annotated[Path, typer.Option(help="Where its weights go, as safetensors.")],
+    subset: Subset = None,
     model_arg: ModelArg = None,
     preprocess: Preprocess = None,
     start: Annotated[
@@ -80,10 +81,12 @@ def fit_classifier(
         raise UsageError(f"--data {data}: names {len(manifests)} data sets; a classifier is fitted on one, so name one")
     spec = ModelSpec(classifier, start, pairs("--model-arg", model_arg or []), parse_preprocessing(preprocess or []))
     settings = FitSettings(epochs, batch_size, optimiser.value, lr, weight_decay, augment.value, val_fraction, seed)
-    dataset = open_dataset(manifests[0], place.data_root)
+    (manifest,) = thinned(manifests, subset)
+    dataset = open_dataset(manifest, place.data_root)
     fitted = run(spec, dataset, out, settings, Machine(device, workers, checkpoint_every), console)
     print(_outcome(out, fitted))
-    print(f"go on with:\n{shlex.join(_extract_line(place, data, classifier, out, model_arg, preprocess))}")
+    line = _extract_line(place, data, classifier, out, model_arg, preprocess)
+    print(f"go on with:\n{shlex.join(line + (['--subset', str(subset)] if subset else []))}")
 
 
 def _outcome(out: Path, fitted: Fitted) -> str:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from trustcache.manifest import Manifest
 
 Classifier = Annotated[
     str,
@@ -17,5 +21,14 @@ Preprocess = Annotated[
     list[str] | None,
     typer.Option(help="Replace part of the model's preprocessing, as in mean=0.5,0.5,0.5; may be repeated."),
 ]
+Subset = Annotated[
+    int | None,
+    typer.Option(min=1, help="Take only so many images of each data set, spread evenly over its classes."),
+]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …; auto takes the GPU where there is one.")]
 Workers = Annotated[int, typer.Option(min=0, help="Decoding processes; 0 decodes in this one.")]
+
+
+def thinned(manifests: list[Manifest], subset: int | None) -> list[Manifest]:
+    """The data sets as --subset asks for them; one that is thinned by its own manifest stays so without."""
+    return [replace(manifest, thinned_to=subset or manifest.thinned_to) for manifest in manifests]

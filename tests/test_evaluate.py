@@ -278,3 +278,17 @@ def test_adversarial_images_of_another_batch_size_are_another_cache(
     refused = extract_digits("--data", "digits-pgd", "--batch-size", 50)
     assert refused.exit_code != 0
     assert "data.batch_size was 100 and is now 50" in refused.stderr
+
+
+def test_an_oracle_learns_from_and_is_scored_on_the_images_of_a_subset_alone(
+    workspace: Workspace, run_cli: RunCli, extract_digits: Callable[..., Result]
+) -> None:
+    shutil.rmtree(workspace.root / "cache")
+    assert extract_digits("--data", "digits-train", "--data", "digits-pgd", "--subset", 250).exit_code == 0
+    assert run_cli("train", "--loss", "ce", "--epochs", 1, "--workers", 0, "--device", "cpu").exit_code == 0
+    (run,) = finished_runs(workspace)
+    # Of the attacked images the classifier is asked again, and others than those extracted would be refused.
+    for data, part in (("digits-test", "250 of 647"), ("digits-pgd", "250 of 647")):
+        index = workspace.find_cache("test", data=data)
+        assert (index.part, len(run.scores(index))) == (part, 250)  # type: ignore[arg-type]
+    assert workspace.find_cache("train").part == "250 of 700"

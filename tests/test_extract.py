@@ -29,6 +29,7 @@ from trustcache.errors import UsageError
 from trustcache.extract import ExtractSettings, extract
 from trustcache.images import open_dataset
 from trustcache.known_data import find_manifests
+from trustcache.origins import original_dataset
 from trustcache.samples import ArraySamples
 from trustcache.workspace import Workspace
 
@@ -693,3 +694,44 @@ def test_debug_shows_where_an_error_comes_from(run_cli: Cli, own_model: OwnModel
     assert "Traceback (most recent call last)" in failed.stderr
     assert "return self.last(x @ torch.ones(3, 3))" in failed.stderr
     assert "Traceback" not in run_cli(*args).stderr
+
+
+# --- a part of the data ----------------------------------------------------------------------------------------
+
+
+def test_a_subset_is_extracted_as_its_rows_of_the_whole(
+    workspace: Workspace, extract_digits: Cli, run_cli: Cli
+) -> None:
+    done = extract_digits("--subset", 100, name="part")
+    assert "of 100 images" in done.stdout
+    whole = open_cache(workspace.cache_folder("digits-net", "digits-test"))
+    part = open_cache(workspace.cache_folder("part", "digits-test"))
+    assert len(part) == 100
+    rows = [whole.sample_ids.index(name) for name in part.sample_ids]
+    np.testing.assert_array_equal(part.labels, whole.labels[rows])
+    np.testing.assert_array_equal(part.predictions, whole.predictions[rows])
+    listed = run_cli("cache", "list").stdout
+    assert "part/digits-test\ttest\t100 of 647 samples\t1/1 shards" in listed
+    assert "digits-net/digits-test\ttest\t647 samples\t4/4 shards" in listed
+    assert '"subset": "100 of 647"' in run_cli("cache", "show", "part/digits-test").stdout
+    assert "digits-test is a part: 100 of 647 images of it were extracted for part" in run_cli("report").stderr
+
+
+def test_a_cache_of_another_subset_is_refused_with_the_difference_alone(extract_digits: Cli) -> None:
+    assert extract_digits("--subset", 100).exit_code == 0
+    difference = "made with other settings: the part of the images that --subset takes was '100 of 647' and is now"
+    assert f"{difference} '200 of 647'; remove" in fails(extract_digits("--subset", 200), 2)
+    assert f"{difference} None; remove" in fails(extract_digits(), 2)
+    assert extract_digits("--subset", 100).exit_code == 0
+
+
+def test_an_unfinished_extraction_does_not_go_on_with_another_subset(extract_digits: Cli) -> None:
+    assert extract_digits("--subset", 300).exit_code == 0  # two shards
+    (CACHE / "digits-net" / "digits-test" / "00001.json").unlink()
+    assert "'300 of 647' and is now '301 of 647'" in fails(extract_digits("--subset", 301), 2)
+
+
+def test_what_goes_on_from_a_subset_s_cache_sees_its_very_images(workspace: Workspace, extract_digits: Cli) -> None:
+    assert extract_digits("--subset", 100, name="part").exit_code == 0
+    index = workspace.find_cache("test", "part")
+    assert original_dataset(index, Path()).ids == open_cache(index.folder).sample_ids

@@ -7,11 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.pictures import put, refusal
 from trustcache.images import open_dataset
 from trustcache.known_data import find_manifests, folder_manifest
 from trustcache.manifest import Variant
+from trustcache.samples import spread_evenly
 
 
 def test_the_digits_are_scikit_learn_s() -> None:
@@ -98,3 +101,33 @@ def test_a_fingerprint_changes_with_a_label_a_name_or_a_size_and_with_nothing_el
     put(moved, "c/1.png")
     seen.add(fingerprint(moved, classes=classes))
     assert len(seen) == 5, "a name, a class, a size, one image more"
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=200), st.data())
+def test_a_part_holds_every_class_in_its_share_and_no_sample_twice(labels: list[int], data: st.DataObject) -> None:
+    count = data.draw(st.integers(1, len(labels)))
+    taken = spread_evenly(np.array(labels), count)
+    assert len(taken) == count
+    assert (np.diff(taken) > 0).all()
+    for label in set(labels):
+        share = labels.count(label) * count / len(labels)
+        assert abs(np.array(labels)[taken].tolist().count(label) - share) < 1
+
+
+def test_a_thinned_data_set_holds_the_same_images_of_the_whole_every_time() -> None:
+    (manifest,) = find_manifests("digits-test")
+    whole = open_dataset(manifest, Path())
+    thin = open_dataset(replace(manifest, thinned_to=100), Path())
+    assert (len(thin), thin.part, whole.part) == (100, "100 of 647", None)
+    where = [whole.ids.index(name) for name in thin.ids]
+    np.testing.assert_array_equal(thin.labels, whole.labels[where])
+    assert all(thin.read(i).tobytes() == whole.read(there).tobytes() for i, there in enumerate(where))
+    assert open_dataset(replace(manifest, thinned_to=100), Path()).fingerprint() == thin.fingerprint()
+    assert open_dataset(replace(manifest, thinned_to=101), Path()).fingerprint() != thin.fingerprint()
+
+
+def test_a_part_as_large_as_the_whole_is_the_whole() -> None:
+    (manifest,) = find_manifests("digits-test")
+    whole, all_of_it = open_dataset(manifest, Path()), open_dataset(replace(manifest, thinned_to=5000), Path())
+    assert all_of_it.part is None
+    assert all_of_it.fingerprint() == whole.fingerprint()

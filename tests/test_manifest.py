@@ -319,6 +319,7 @@ manifests = st.builds(
     classes=st.none() | st.lists(texts, min_size=1, max_size=5, unique=True).map(tuple),
     count=st.none() | st.integers(1, 10**9),
     rows=st.none() | st.tuples(st.integers(0, 100), st.integers(101, 10**7)),
+    thinned_to=st.none() | st.integers(1, 10**7),
     variant=st.none()
     | st.builds(Variant, st.just("corruption"), texts, severity=st.integers(1, 5), seed=st.integers(0, 2**32)),
     source=st.just("") | texts,

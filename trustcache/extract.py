@@ -270,6 +270,8 @@ def _index(
             "crops": manifest.shows_crops,
             # The last digits of an attack's images depend on which of them are made together.
             "batch_size": settings.batch_size if dataset.variation and dataset.variation.needs_classifier else None,
+            # Left out of a whole data set's, so that caches from before it was thought of go on meaning the same.
+            **({"subset": dataset.part} if dataset.part else {}),
         },
         "precision": settings.precision,
         "store": settings.store,

@@ -5,20 +5,24 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from trustcache.errors import UsageError
 from trustcache.layouts import READERS
 from trustcache.manifest import Files, Manifest
-from trustcache.samples import Samples
+from trustcache.samples import Samples, spread_evenly
 from trustcache.variants.variation import Variation, make_variation, missing_material
 
 
 class Dataset:
-    """The samples a manifest describes, with its variant applied."""
+    """The samples a manifest describes, with its variant applied; `thinned_from` how many there are in all."""
 
-    def __init__(self, manifest: Manifest, samples: Samples, variation: Variation | None = None) -> None:
+    def __init__(
+        self, manifest: Manifest, samples: Samples, variation: Variation | None = None, thinned_from: int | None = None
+    ) -> None:
         self.manifest, self.samples, self.variation = manifest, samples, variation
+        self.thinned_from = thinned_from or len(samples.ids)
         self.ids, self.labels, self.classes = samples.ids, samples.labels, samples.classes
 
     def __len__(self) -> int:
@@ -29,12 +33,18 @@ class Dataset:
         image = self.samples.read(index)
         return self.variation.image(image, index, self.samples) if self.variation else image
 
+    @property
+    def part(self) -> str | None:
+        """Which part of the samples these are, as in `500 of 5000`; None where they are all."""
+        return f"{len(self)} of {self.thinned_from}" if len(self) < self.thinned_from else None
+
     def fingerprint(self, start: int = 0, stop: int | None = None) -> str:
         """SHA-256 over what the numbers of samples `start` to `stop` are made from.
 
         That is ids, labels, class names, the files' sizes (or pixels), and the files that a variant draws on.
         """
-        samples = self.samples if (start, stop) == (0, None) else self.samples.keep(start, stop or len(self))
+        some = np.arange(start, stop or len(self))
+        samples = self.samples if (start, stop) == (0, None) else self.samples.take(some)
         digest = hashlib.sha256(samples.contents())
         digest.update(samples.labels.astype("<i8").tobytes())
         digest.update("\0".join([*samples.ids, *self.classes]).encode("utf-8", "surrogateescape"))
@@ -80,5 +90,8 @@ def open_dataset(manifest: Manifest, data_root: Path) -> Dataset:
                 f"{manifest.name}: its manifest's 'rows' end at {manifest.rows[1]}, but there are only "
                 f"{len(samples.ids)} images in {files.describe(data_root)}; correct 'rows' or complete the files"
             )
-        samples = samples.keep(*manifest.rows)
-    return Dataset(manifest, samples, variation)
+        samples = samples.take(np.arange(*manifest.rows))
+    total = len(samples.ids)
+    if manifest.thinned_to and manifest.thinned_to < total:
+        samples = samples.take(spread_evenly(samples.labels, manifest.thinned_to))
+    return Dataset(manifest, samples, variation, total)

@@ -97,7 +97,8 @@ class Manifest:
     `files` are tried in order, the first that exists is used. `classes` are the class names (for folders: the
     folder names) in label order; without them the sorted folder names count. `subset` are the classes that occur,
     where they are few by design. `cropped`: the images are centre crops already. `rows` keeps the samples from its
-    first up to (not including) its second entry. `count` is how many images the whole data set is known to have.
+    first up to (not including) its second entry; of these, `thinned_to` takes so many, spread evenly over the classes.
+    `count` is how many images the whole data set is known to have.
     `stands_in_for` names the data set whose place this one takes where that is not there.
     """
 
@@ -110,6 +111,7 @@ class Manifest:
     cropped: bool = False
     count: int | None = None
     rows: tuple[int, int] | None = None
+    thinned_to: int | None = None
     variant: Variant | None = None
     stands_in_for: str = ""
     source: str = ""
@@ -154,6 +156,9 @@ def parse_manifest(table: dict[str, Any], where: str) -> Manifest:
     count = reader.number("count")
     if count is not None and count < 1:
         raise UsageError(f"{where}: 'count' must be the number of images, or be left out, not {count}")
+    thinned_to = reader.number("thinned_to")
+    if thinned_to is not None and thinned_to < 1:
+        raise UsageError(f"{where}: 'thinned_to' must be a number of images, not {thinned_to}")
     manifest = Manifest(
         name=name,
         role=role,
@@ -164,6 +169,7 @@ def parse_manifest(table: dict[str, Any], where: str) -> Manifest:
         cropped=reader.flag("cropped"),
         count=count,
         rows=(rows[0], rows[1]) if rows else None,
+        thinned_to=thinned_to,
         variant=None if (v := reader.table("variant")) is None else _variant(TableReader(v, f"{where}: variant"), role),
         stands_in_for=reader.text("stands_in_for"),
         source=reader.text("source"),

@@ -35,8 +35,8 @@ class Samples(ABC):
         """Decode one image to RGB. Raises BadImage."""
 
     @abstractmethod
-    def keep(self, start: int, stop: int) -> Samples:
-        """The samples from `start` up to `stop`."""
+    def take(self, numbers: np.ndarray) -> Samples:
+        """The samples of these numbers (M,), in this order."""
 
     @abstractmethod
     def contents(self) -> bytes:
@@ -58,8 +58,8 @@ class FileSamples(Samples):
             raise BadImage(f"{self.tree.root}/{name}", error.strerror or error) from None
         return decode_rgb(data, f"{self.tree.root}/{name}")
 
-    def keep(self, start: int, stop: int) -> FileSamples:
-        return FileSamples(self.tree, self.ids[start:stop], self.labels[start:stop].tolist(), self.classes)
+    def take(self, numbers: np.ndarray) -> FileSamples:
+        return FileSamples(self.tree, [self.ids[i] for i in numbers], self.labels[numbers].tolist(), self.classes)
 
     def contents(self) -> bytes:
         # Sizes rather than hashes: one look at a file's entry, not a read of 140 GB.
@@ -76,12 +76,21 @@ class ArraySamples(Samples):
     def read(self, index: int) -> Image.Image:
         return Image.fromarray(np.asarray(self.pixels[index])).convert("RGB")
 
-    def keep(self, start: int, stop: int) -> ArraySamples:
-        part = slice(start, stop)
-        return ArraySamples(self.pixels[part], self.ids[part], self.labels[part], self.classes)
+    def take(self, numbers: np.ndarray) -> ArraySamples:
+        return ArraySamples(self.pixels[numbers], [self.ids[i] for i in numbers], self.labels[numbers], self.classes)
 
     def contents(self) -> bytes:
         return hashlib.sha256(self.pixels.tobytes()).digest()
+
+
+def spread_evenly(labels: np.ndarray, count: int) -> np.ndarray:
+    """The numbers, ascending, of `count` of the samples with labels (N,): every class in its share, to within one.
+
+    Sorted by class, as folders lie, the samples are taken in strides of N / count; the same ones every time.
+    """
+    by_class = np.argsort(labels, kind="stable")
+    middles = (2 * np.arange(count) + 1) * len(labels) // (2 * count)
+    return np.sort(by_class[middles])
 
 
 def decode_rgb(data: bytes, name: str) -> Image.Image:

@@ -27,11 +27,13 @@ INDEX = "index.json"
 Images = Callable[[int, int], str]
 # Entries of the meaning that depend on the images of all shards.
 _WHOLE_DATA = ("fingerprint", "samples")
+_PART = "subset"
 # Entries of the meaning whose names tell a user nothing.
 _IN_WORDS = {
     "classifier.state_sha256": "the SHA-256 of the classifier's weights",
     "data.fingerprint": "the fingerprint of the images' names, labels and sizes",
     "data.samples": "the number of images",
+    f"data.{_PART}": "the part of the images that --subset takes",
 }
 
 
@@ -83,6 +85,11 @@ class Index:
     def role(self) -> str:
         """`train` or `test`."""
         return self.made_from["manifest"]["role"]
+
+    @property
+    def part(self) -> str | None:
+        """Which part of the data set's samples it is of, as in `500 of 5000`; None where it is of all."""
+        return self.meaning["data"].get(_PART)
 
     def manifest(self) -> Manifest:
         """The data set as its manifest described it."""
@@ -225,6 +232,8 @@ def create_or_continue(index: Index, images: Images) -> Index:
     differences = dict(_differences(there.meaning, here.meaning))
     ahead = differences.keys() <= {f"data.{key}" for key in _WHOLE_DATA} and not there.finished()
     if differences and (not ahead or there.made_of_others(images)):
+        if f"data.{_PART}" in differences:  # other images follow from another part
+            differences = {where: both for where, both in differences.items() if where[5:] not in _WHOLE_DATA}
         named = ", ".join(
             f"{_IN_WORDS.get(where, where)} was {a!r} and is now {b!r}" for where, (a, b) in differences.items()
         )

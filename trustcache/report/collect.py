@@ -50,6 +50,8 @@ def collect(workspace: Workspace, progress: Progress = silent) -> tuple[list[Sco
         except TrustcacheError as error:
             notes.append(f"{index.data} is left out: {error}")
             continue
+        if index.part:
+            notes.append(f"{index.data} is a part: {index.part} images of it were extracted for {index.classifier}")
         store.fill([index], logits_only=True, progress=progress)
         post_hoc = {name: stored for name in POST_HOC if (stored := store.read(index, name)) is not None}
         notes += [note for note in _post_hoc_gaps(store, index, POST_HOC.keys() - post_hoc) if note not in notes]

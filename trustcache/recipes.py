@@ -1,0 +1,274 @@
+"""What makes each of the paper's tables and figures: the commands, in order, for the paper's models and data or others.
+
+A recipe says which pairs of models it is about, on which images beside the clean ones, and how its oracles learn;
+`plan` turns recipes into commands. What several of them need is done once: a run belongs to every table it fits.
+"""
+
+from __future__ import annotations
+
+import functools
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from trustcache.data_families import DataFamily, data_family
+from trustcache.errors import UsageError
+from trustcache.workspace import plain_name
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that is judged and judges: its name in the workspace, and the words that name it to `extract`.
+
+    `words` are what follows --classifier there, without --as.
+    """
+
+    name: str
+    words: tuple[str, ...]
+
+    def label(self, protocol: str) -> str:
+        """What its caches are called under a protocol."""
+        return self.name if protocol == "equations" else f"{self.name}-{protocol}"
+
+    @property
+    def preset(self) -> str:
+        """The paper's hyperparameters for an oracle built on it: those for ResNets, or for ViTs."""
+        return "paper-imagenet-resnet" if "resnet" in self.words[0] else "paper-imagenet-vit"
+
+
+PAPER_MODELS = (Model("vit", ("vit",)), Model("resnet", ("resnet",)))
+# The presets' steepnesses, for where their optimiser, that of ImageNet's million images, would learn nothing.
+STEEPNESS = {"paper-imagenet-vit": ("1", "3"), "paper-imagenet-resnet": ("2", "5")}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a reproduction is made with; by default, what the paper has.
+
+    family: of data sets, "" for each recipe's own. models: () for the recipe's own. frozen: heads on cached features
+    instead of fine-tuning. subset: so many images of each data set. workspace: where classifiers that are fitted go.
+    machine: options of every command that computes; place: of every command.
+    """
+
+    workspace: Path
+    data_root: Path
+    family: str = ""
+    models: tuple[Model, ...] = ()
+    protocols: tuple[str, ...] = ("released",)
+    frozen: bool = False
+    seeds: str = "0,1,2"
+    subset: int | None = None
+    machine: tuple[str, ...] = ()
+    place: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command: its words, and the names in the workspace of the models whose caches and runs it is about."""
+
+    words: tuple[str, ...]
+    models: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return shlex.join(["trustcache", *self.words])
+
+
+LOSSES = ("--loss", "ce,focal,tcp,ss")
+SWEPT = ",".join(f"{0.5 * n:g}" for n in range(1, 17))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one table or figure is made.
+
+    extracted: parts of the data family that are extracted beside what `unseen` says. pairs: "all" of the models,
+    "first" (the first model judging itself), or "none". unseen: `stylized`, `adversarial`, `corrupted` (defocus blur at
+    severity 5), `every-corruption`. trainings: the words of one `train` each, beside those of pair and protocol.
+    preset: whether those take the paper's hyperparameters. frozen: heads, whatever the setting says. protocols: those
+    it is held to, () for the setting's.
+    """
+
+    title: str
+    pairs: str = "all"
+    extracted: tuple[str, ...] = ("train", "test")
+    unseen: tuple[str, ...] = ()
+    trainings: tuple[tuple[str, ...], ...] = (LOSSES,)
+    preset: bool = True
+    frozen: bool = False
+    protocols: tuple[str, ...] = ()
+
+
+_UNSEEN = ("stylized", "adversarial", "corrupted")
+RECIPES: dict[str, Recipe] = {
+    "table1": Recipe("four losses for all pairs of models, on the test images"),
+    "table2": Recipe("MNIST and CIFAR-10: MCP, MC dropout, TrustScore, TCP, and ss tuned from TCP"),
+    "table3": Recipe(
+        "the first model judging itself on stylized, adversarial and corrupted images", "first", unseen=_UNSEEN
+    ),
+    "table-a1": Recipe("the same on 15 corruptions at 5 severities", "first", unseen=("every-corruption",)),
+    "table-e": Recipe("all pairs on stylized, adversarial and corrupted images", unseen=_UNSEEN),
+    "table-f": Recipe(
+        "ss with and without the norm of w, the first model judging itself",
+        "first",
+        trainings=(("--loss", "ss", "--signed-distance"), ("--loss", "ss", "--no-signed-distance")),
+    ),
+    "table-g": Recipe("how far apart the scores of right and wrong answers lie, from the runs of table1"),
+    "table-h": Recipe(
+        "class-balanced losses beside plain ones, the first model judging itself",
+        "first",
+        trainings=(LOSSES, ("--loss", "class-balanced", "--base", "ce,focal,ss")),
+        protocols=("equations",),
+    ),
+    "figure2b": Recipe("the loss curves, which need no run", "first", extracted=("test",), trainings=()),
+    "figure3": Recipe("histograms of trust confidence, the first model judging itself", "first"),
+    "figure-d": Recipe("histograms of trust confidence for all pairs, from the runs of table1"),
+    "figure4a": Recipe("risk against coverage, the first model judging itself", "first"),
+    "figure-e": Recipe("risk against coverage for all pairs, on the images of table-e too", unseen=_UNSEEN),
+    "figure4bc": Recipe(
+        "loss, TPR and TNR against alpha-neg: 16 values and all seeds as one training of heads",
+        "first",
+        trainings=(("--loss", "ss", "--alpha-pos", "1", "--alpha-neg", SWEPT),),
+        preset=False,
+        frozen=True,
+    ),
+    "theorem3.1": Recipe(
+        "the bound on the risk, which needs the number of training images alone", "first", trainings=()
+    ),
+}
+"""Every table and figure of the paper by its key in the report."""
+
+FindFamily = Callable[[str], DataFamily]
+_ORDER = ("fit-classifier", "extract", "train", "report")
+
+
+def plan(names: Sequence[str], setting: Setting) -> list[Step]:
+    """The commands that make some tables and figures, each once: all extractions, then all trainings, then the report.
+
+    So a training scores its oracles on all test data at once. Raises UsageError for an unknown name, and for data and
+    models that do not go with one.
+    """
+    steps: list[Step] = []
+    find = functools.cache(lambda family: data_family(family, setting.data_root))
+    for name in names:
+        if name not in RECIPES:
+            raise UsageError(f"{name}: no table or figure of the paper; one of {', '.join(RECIPES)}, or all")
+        steps += _small_scale(setting, find) if name == "table2" else _steps(name, setting, find)
+    steps.append(Step(("report", *setting.place)))
+    return sorted(dict.fromkeys(steps), key=lambda step: _ORDER.index(step.words[0]))
+
+
+def _steps(name: str, setting: Setting, find: FindFamily) -> list[Step]:
+    recipe, family = RECIPES[name], find(setting.family or "imagenet")
+    if family.name != "imagenet" and not setting.models:
+        raise UsageError(
+            f"--data {family.name}: the paper's models know ImageNet's classes only; name others for {name}, as in "
+            "--classifier 'cifar-resnet32 --weights resnet32.safetensors --as resnet32'"
+        )
+    models = setting.models or PAPER_MODELS
+    models = models if recipe.pairs == "all" else models[:1]
+    if recipe.frozen:
+        setting = replace(setting, frozen=True)
+    steps = []
+    for protocol in recipe.protocols or setting.protocols:
+        groups = [[family.one(part) for part in recipe.extracted], *(_UNSEEN_DATA[u](family) for u in recipe.unseen)]
+        steps += [_extract(model, protocol, data, setting) for model in models for data in groups]
+        for judged in models:
+            for oracle in models:
+                for words in recipe.trainings:
+                    chosen = _hyperparameters(oracle, protocol, family, words) if recipe.preset else words
+                    steps.append(_train(judged, oracle, protocol, family.one("train"), chosen, setting))
+    return steps
+
+
+_UNSEEN_DATA: dict[str, Callable[[DataFamily], list[str]]] = {
+    "stylized": lambda family: [family.one("stylized")],
+    "adversarial": lambda family: [family.one("adversarial")],
+    "corrupted": lambda family: [family.corrupted("defocus_blur", 5)],
+    "every-corruption": DataFamily.every_corruption,
+}
+
+
+def _hyperparameters(oracle: Model, protocol: str, family: DataFamily, words: tuple[str, ...]) -> tuple[str, ...]:
+    """The paper's preset; by the equations on other data than the paper's, its steepnesses alone."""
+    if protocol == "released" or family.name == "imagenet":
+        return "--preset", oracle.preset, *words
+    right, wrong = STEEPNESS[oracle.preset]
+    return *words, "--alpha-pos", right, "--alpha-neg", wrong
+
+
+@dataclass(frozen=True)
+class _SmallScale:
+    """A row of Table 2: the classifier that is fitted, how, and the preset of the oracle tuned from TCP."""
+
+    classifier: str
+    preset: str
+    fitting: tuple[str, ...] = ()
+
+
+_SMALL_SCALE = {
+    "mnist": _SmallScale("mnist-convnet", "paper-mnist"),
+    "cifar10": _SmallScale("cifar-vgg16", "paper-cifar10", ("--augment", "flip-crop", "--epochs", "100")),
+}
+
+
+def _small_scale(setting: Setting, find: FindFamily) -> list[Step]:
+    """Table 2, by the equations alone, for its code has neither of the two faults.
+
+    A classifier of the user's is taken as it is; the paper's are fitted first, and asked 50 times with dropout.
+    """
+    steps = []
+    for name in [setting.family] if setting.family else _SMALL_SCALE:
+        family = find(name)
+        train, test = family.one("train"), family.one("test")
+        row = _SMALL_SCALE.get(name)
+        if row is None and not setting.models:
+            raise UsageError(f"--data {name}: table2 has no classifier for it; name yours with --classifier")
+        for model in setting.models or [_fitted(row, setting)] if row else setting.models:
+            if not setting.models and row:
+                steps.append(_fit(row, train, setting))
+            dropout = () if setting.models else ("--mc-dropout", "50")
+            steps.append(_extract(model, "equations", [train, test], setting, dropout))
+            for words in (("--loss", "tcp"), ("--preset", row.preset if row else "paper-cifar10")):
+                steps.append(_train(model, model, "equations", train, words, setting))
+    return steps
+
+
+def _weights(row: _SmallScale, setting: Setting) -> str:
+    return str(setting.workspace / "classifiers" / f"{row.classifier}.safetensors")
+
+
+def _fitted(row: _SmallScale, setting: Setting) -> Model:
+    return Model(row.classifier, (row.classifier, "--weights", _weights(row, setting)))
+
+
+def _fit(row: _SmallScale, data: str, setting: Setting) -> Step:
+    words = ["fit-classifier", "--data", data, "--classifier", row.classifier, "--out", _weights(row, setting)]
+    return Step((*words, *row.fitting, *_subset(setting), *setting.machine, *setting.place))
+
+
+def _extract(model: Model, protocol: str, data: Sequence[str], setting: Setting, more: tuple[str, ...] = ()) -> Step:
+    label = model.label(protocol)
+    words = ["extract", "--classifier", *model.words, *more]
+    if protocol != "equations":
+        words += ["--protocol", protocol]
+    if label != plain_name(model.words[0] if protocol == "equations" else f"{model.words[0]}-{protocol}"):
+        words += ["--as", label]
+    words += [word for name in data for word in ("--data", name)]
+    return Step((*words, *_subset(setting), *setting.machine, *setting.place), (label,))
+
+
+def _train(judged: Model, oracle: Model, protocol: str, data: str, chosen: tuple[str, ...], setting: Setting) -> Step:
+    labels = judged.label(protocol), oracle.label(protocol)
+    words = ["train", "--classifier", labels[0], "--data", data]
+    if oracle != judged:
+        words += ["--oracle", labels[1]]
+    if protocol != "equations":
+        words += ["--protocol", protocol]
+    if setting.frozen:
+        words += ["--frozen"]
+    return Step((*words, *chosen, "--seed", setting.seeds, *setting.machine, *setting.place), labels)
+
+
+def _subset(setting: Setting) -> tuple[str, ...]:
+    return () if setting.subset is None else ("--subset", str(setting.subset))
