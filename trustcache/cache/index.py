@@ -32,6 +32,8 @@ _IN_WORDS = {
     "classifier.state_sha256": "the SHA-256 of the classifier's weights",
     "data.fingerprint": "the fingerprint of the images' names, labels and sizes",
     "data.samples": "the number of images",
+    "features": "what features are kept",
+    "stages": "whose outputs are kept as stages",
 }
 
 
@@ -83,6 +85,16 @@ class Index:
     def role(self) -> str:
         """`train` or `test`."""
         return self.made_from["manifest"]["role"]
+
+    @property
+    def features(self) -> str:
+        """What features it holds: `last`, `stages` (those too) or `none`."""
+        return self.meaning.get("features", "last")
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The modules whose outputs are its features of stages."""
+        return tuple(self.meaning.get("stages", {}).get("places", ()))
 
     def manifest(self) -> Manifest:
         """The data set as its manifest described it."""
@@ -222,7 +234,9 @@ def create_or_continue(index: Index, images: Images) -> Index:
         _write(here)
         return here
     there = read_index(index.folder)
-    differences = dict(_differences(there.meaning, here.meaning))
+    differences = dict(_differences(_spelt_out(there), _spelt_out(here)))
+    if "features" in differences:  # whether stages are kept says more than where they would be
+        differences.pop("stages", None)
     ahead = differences.keys() <= {f"data.{key}" for key in _WHOLE_DATA} and not there.finished()
     if differences and (not ahead or there.made_of_others(images)):
         named = ", ".join(
@@ -254,6 +268,11 @@ def _plain(value: Any) -> Any:
 
 def _sha256(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _spelt_out(index: Index) -> dict[str, Any]:
+    """The meaning with what was left out of it; the places of stages only where their features are there."""
+    return {**index.meaning, "features": index.features}
 
 
 def _differences(there: Any, here: Any, where: str = "") -> Iterator[tuple[str, tuple[Any, Any]]]:
