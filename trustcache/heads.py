@@ -40,7 +40,7 @@ class HeadSpec:
 LINEAR = HeadSpec()
 HEADS = {
     "linear": LINEAR,
-    "mlp": HeadSpec("mlp", hidden=128, dropout=0.5, input_dropout=0.2, weight_decay=0.01, patience=8),
+    "mlp": HeadSpec("mlp", hidden=256, dropout=0.5, weight_decay=0.01, patience=6),
 }
 """The kinds of heads, as they are unless told otherwise."""
 

@@ -2,9 +2,9 @@
 
 The rule holds for any module. Blocks are the members of the model's outermost lists of modules (`nn.Sequential`,
 `nn.ModuleList`) that have parameters, as timm's models and most others are built; where there are fewer than two, they
-are its convolutions and linear layers. The last layer is none of them. If three numbers a channel of every block are no
-more than `MOST_NUMBERS`, all blocks are taken; else those after which the shape changes, and of a model whose blocks
-are all of one shape, as a ViT's, four, evenly spaced.
+are its convolutions and linear layers. The last layer is none of them. A stage ends after each block whose successor
+gives another shape; of a model with fewer than three such ends, as a ViT, whose blocks are all of one shape, four
+blocks are taken, evenly spaced.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ import torch
 from torch import Tensor, nn
 
 POOLINGS = ("mean", "max", "std")
-# As float16 8 kB an image, less than most images take as JPEG.
-MOST_NUMBERS = 4096
-FEWEST_STAGES = 4
+FEWEST_STAGES = 3
+EVENLY_SPACED = 4
 _WITH_CHANNELS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
@@ -37,13 +36,11 @@ def stage_places(model: nn.Module, last: Collection[nn.Module], ask: Callable[[]
     finally:
         for hook in hooks:
             hook.remove()
-    if len(POOLINGS) * sum(shape[-1] for shape in shapes.values()) <= MOST_NUMBERS:
-        return tuple(shapes)
     names = list(shapes)
-    ends = [a for a, b in zip(names, [*names[1:], None], strict=True) if b is None or shapes[a] != shapes[b]]
-    if len(ends) < FEWEST_STAGES:
-        apart = len(names) / FEWEST_STAGES
-        ends = list(dict.fromkeys(names[round((i + 1) * apart) - 1] for i in range(FEWEST_STAGES) if len(names) > i))
+    ends = [a for a, b in zip(names, [*names[1:], None], strict=False) if b is None or shapes[a] != shapes[b]]
+    if len(ends) < FEWEST_STAGES < len(names):
+        number = min(EVENLY_SPACED, len(names))
+        ends = [names[len(names) * (i + 1) // number - 1] for i in range(number)]
     return tuple(ends)
 
 
