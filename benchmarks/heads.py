@@ -20,7 +20,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from trustcache.heads import HeadTask, train_heads
+from trustcache.head_training import HeadTask, train_heads
 from trustcache.losses import LossChoice
 from trustcache.oracles import Optimiser
 
@@ -37,7 +37,7 @@ def tasks(heads: int) -> list[HeadTask]:
 
 def at_once(x: torch.Tensor, correct: torch.Tensor, heads: int) -> None:
     """One epoch of `heads` heads, by trustcache."""
-    train_heads(x, correct, correct.float(), tasks(heads), Optimiser("adam", 1, BATCH, 1e-3), 0.1)
+    train_heads({"features": x}, correct, correct.float(), tasks(heads), Optimiser("adam", 1, BATCH, 1e-3), 0.1)
 
 
 def loader_loop(x: torch.Tensor, correct: torch.Tensor) -> None:

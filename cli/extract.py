@@ -34,6 +34,14 @@ class Store(StrEnum):
     float32 = "float32"
 
 
+class Features(StrEnum):
+    """Which features are kept."""
+
+    last = "last"
+    stages = "stages"
+    none = "none"
+
+
 class OnBadImage(StrEnum):
     """What an unreadable image does."""
 
@@ -77,6 +85,9 @@ def extract(
         Precision, typer.Option(help="Forward pass in float32 or under autocast.")
     ] = Precision.float32,
     store: Annotated[Store, typer.Option(help="Dtype of the stored logits and features.")] = Store.float16,
+    features: Annotated[
+        Features, typer.Option(help="What the last layer sees; the outputs of every stage, pooled, too; or none.")
+    ] = Features.last,
     shard_rows: Annotated[int, typer.Option(min=1, help="Samples a shard.")] = 2048,
     on_bad_image: Annotated[OnBadImage, typer.Option(help="Stop at an unreadable image, or record and skip it.")] = (
         OnBadImage.error
@@ -113,6 +124,7 @@ def extract(
         shard_rows,
         on_bad_image.value,
         McDropout(mc_dropout, mc_seed or 0) if mc_dropout else None,
+        features.value,
     )
     suffix = "" if protocol is ProtocolName.equations else f"-{protocol.value}"
     model, label = load_classifier(spec), plain_name(name or classifier + suffix)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from trustcache.errors import UsageError
 from trustcache.progress import console
 
+from . import train_options as o
 from .evaluate import say_what_is_lacking
 from .program import Place, app, command, say
 from .values import ProtocolName, listed, pairs
@@ -16,119 +15,50 @@ from .values import ProtocolName, listed, pairs
 if TYPE_CHECKING:
     from trustcache.cache.index import Index
     from trustcache.classifiers import ModelSpec
+    from trustcache.heads import HeadSpec
     from trustcache.oracles import Optimiser
     from trustcache.presets.preset import Preset
     from trustcache.runs import Run
-
-_LOSSES, _ORACLE, _TRAINING, _MACHINE = "Losses", "Oracle", "Training", "Machine"
 
 
 @command(app, "train")
 def train(
     place: Place,
-    loss: Annotated[
-        str | None,
-        typer.Option(help="ce, focal, tcp, ss, class-balanced; a list of them, or all.", rich_help_panel=_LOSSES),
-    ] = None,
-    alpha_pos: Annotated[
-        str | None, typer.Option(help="ss: steepness for right answers (1).", rich_help_panel=_LOSSES)
-    ] = None,
-    alpha_neg: Annotated[
-        str | None, typer.Option(help="ss: steepness for wrong answers (3).", rich_help_panel=_LOSSES)
-    ] = None,
-    gamma: Annotated[
-        str | None, typer.Option(help="focal: how much easy samples fade (2).", rich_help_panel=_LOSSES)
-    ] = None,
-    beta: Annotated[
-        str | None,
-        typer.Option(help="class-balanced: of the effective number of samples (0.9999).", rich_help_panel=_LOSSES),
-    ] = None,
-    base: Annotated[
-        str | None,
-        typer.Option(help="class-balanced: the loss it weights: ce, focal or ss (ce).", rich_help_panel=_LOSSES),
-    ] = None,
-    protocol: Annotated[
-        ProtocolName,
-        typer.Option(help="The paper's equations, or what its authors' released code does.", rich_help_panel=_LOSSES),
-    ] = ProtocolName.equations,
-    preset: Annotated[
-        str | None,
-        typer.Option(help="Hyperparameters: one of trustcache presets, or your .toml file.", rich_help_panel=_LOSSES),
-    ] = None,
-    classifier: Annotated[str | None, typer.Option(help="Whose cache to learn from, where there are several.")] = None,
-    data: Annotated[str | None, typer.Option(help="Which cache to learn from, where there are several.")] = None,
-    frozen: Annotated[
-        bool, typer.Option("--frozen", help="Fast: only heads, all at once, on cached features.")
-    ] = False,
-    seed: Annotated[str | None, typer.Option(help="Seed, or a list of them (0).")] = None,
-    oracle: Annotated[
-        str | None,
-        typer.Option(
-            help="Build the oracle on another model than the classifier: by its name in the workspace, or any that "
-            "extract takes.",
-            rich_help_panel=_ORACLE,
-        ),
-    ] = None,
-    oracle_weights: Annotated[
-        str | None, typer.Option(help="Its weights: a safetensors or torch file.", rich_help_panel=_ORACLE)
-    ] = None,
-    oracle_arg: Annotated[
-        list[str] | None,
-        typer.Option(help="KEY=VALUE for its builder; may be repeated.", rich_help_panel=_ORACLE),
-    ] = None,
-    oracle_preprocess: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Replace part of its preprocessing, as in input_size=224; may be repeated.", rich_help_panel=_ORACLE
-        ),
-    ] = None,
-    signed_distance: Annotated[
-        bool | None,
-        typer.Option(
-            "--signed-distance/--no-signed-distance",
-            help="Head gives (w·x + b)/|w| rather than w·x + b (by default for ss only).",
-            rich_help_panel=_ORACLE,
-        ),
-    ] = None,
-    start: Annotated[
-        str | None,
-        typer.Option(
-            help="Tune on from the finished oracles of this loss with the same seeds, as in tcp.",
-            rich_help_panel=_ORACLE,
-        ),
-    ] = None,
-    epochs: Annotated[
-        int | None,
-        typer.Option(min=1, help="Passes over the data (1; frozen: 20; small data: more).", rich_help_panel=_TRAINING),
-    ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(min=2, help="Samples a step (128; frozen: 512).", rich_help_panel=_TRAINING)
-    ] = None,
-    lr: Annotated[
-        float | None,
-        typer.Option(
-            min=0, help="Highest rate of OneCycle SGD (0.02); frozen: Adam's (0.001).", rich_help_panel=_TRAINING
-        ),
-    ] = None,
-    momentum: Annotated[
-        float | None,
-        typer.Option(min=0, max=1, help="SGD's momentum (0.9); not for --frozen.", rich_help_panel=_TRAINING),
-    ] = None,
-    val_fraction: Annotated[
-        float | None,
-        typer.Option(min=0, max=0.9, help="Part set aside for validation (0.1).", rich_help_panel=_TRAINING),
-    ] = None,
-    device: Annotated[
-        str,
-        typer.Option(help="cpu, cuda, cuda:1 …; auto takes the GPU where there is one.", rich_help_panel=_MACHINE),
-    ] = "auto",
-    workers: Annotated[
-        int, typer.Option(min=0, help="Decoding processes; 0 decodes in this one.", rich_help_panel=_MACHINE)
-    ] = 2,
-    checkpoint_every: Annotated[
-        float,
-        typer.Option(min=0, help="Seconds between a fine-tuning's checkpoints.", rich_help_panel=_MACHINE),
-    ] = 60.0,
+    loss: o.Loss = None,
+    alpha_pos: o.AlphaPos = None,
+    alpha_neg: o.AlphaNeg = None,
+    gamma: o.Gamma = None,
+    beta: o.Beta = None,
+    base: o.Base = None,
+    protocol: o.Protocol = ProtocolName.equations,
+    preset: o.PresetName = None,
+    classifier: o.Classifier = None,
+    data: o.Data = None,
+    part: o.Part = None,
+    frozen: o.Frozen = False,
+    seed: o.Seed = None,
+    oracle: o.OracleModelName = None,
+    oracle_weights: o.OracleWeights = None,
+    oracle_arg: o.OracleArg = None,
+    oracle_preprocess: o.OraclePreprocess = None,
+    signed_distance: o.SignedDistance = None,
+    start: o.Start = None,
+    head: o.Head = None,
+    inputs: o.Inputs = None,
+    ensemble: o.Ensemble = None,
+    hidden: o.Hidden = None,
+    dropout: o.Dropout = None,
+    input_dropout: o.InputDropout = None,
+    weight_decay: o.WeightDecay = None,
+    patience: o.Patience = None,
+    epochs: o.Epochs = None,
+    batch_size: o.BatchSize = None,
+    lr: o.LearningRate = None,
+    momentum: o.Momentum = None,
+    val_fraction: o.ValFraction = None,
+    device: o.Device = "auto",
+    workers: o.Workers = 2,
+    checkpoint_every: o.CheckpointEvery = 60.0,
 ) -> None:
     """Stage two: train oracles that tell when the classifier is right, then score them on every evaluation cache.
 
@@ -138,10 +68,10 @@ def train(
     """
     from trustcache.workspace import Workspace
 
+    if part and data is None:
+        raise UsageError(f"--part {part.value}: is one half of which data? name them with --data")
     workspace = Workspace(place.workspace)
-    index = workspace.find_cache("train", classifier, data)
-    own = {"--oracle-weights": oracle_weights, "--oracle-arg": oracle_arg, "--oracle-preprocess": oracle_preprocess}
-    _refuse_idle(frozen, oracle, own, {"--momentum": momentum, "--start": start})
+    index = workspace.find_cache(None if part else "train", classifier, data)
 
     from trustcache.evaluate import evaluate
     from trustcache.finetune import Machine
@@ -151,6 +81,16 @@ def train(
     from trustcache.train import train as run
 
     chosen = read_preset(preset) if preset else Preset()
+    frozen = frozen or chosen.head is not None
+    own = {"--oracle-weights": oracle_weights, "--oracle-arg": oracle_arg, "--oracle-preprocess": oracle_preprocess}
+    _refuse_idle(frozen, oracle, own, {"--momentum": momentum, "--start": start})
+    spec = _head(
+        chosen,
+        {"kind": head and head.value, "inputs": inputs and listed("--inputs", inputs, str)},
+        {"hidden": hidden, "members": ensemble, "dropout": dropout, "input_dropout": input_dropout}
+        | {"weight_decay": weight_decay, "patience": patience},
+    )
+    _refuse_without_frozen(frozen, spec, part)
     names = listed("--loss", loss, str) if loss else list(chosen.losses)
     if not names:
         raise UsageError("--loss: is missing; name one, several, or all, or take a --preset")
@@ -159,11 +99,13 @@ def train(
     by_hand: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "momentum": momentum}
     settings = TrainSettings(
         frozen,
-        _optimiser(index, frozen, protocol.value, chosen, by_hand),
+        _optimiser(index, frozen, spec, protocol.value, chosen, by_hand),
         tuple(listed("--seed", seed, int)) if seed else chosen.seeds or (0,),
         next(fraction for fraction in (val_fraction, chosen.val_fraction, 0.1) if fraction is not None),
         signed_distance,
         protocol.value,
+        spec,
+        part.value if part else "",
     )
     if frozen:
         model = cached_oracle(workspace, index, oracle)
@@ -182,6 +124,35 @@ def train(
     say(f"{made} scores made; see them with trustcache report" if made else "nothing new to score")
 
 
+def _head(preset: Preset, given: dict[str, Any], of_mlp: dict[str, Any]) -> HeadSpec:
+    """The preset's head, else the usual one of its kind, with what is given by hand. Refuses what would do nothing."""
+    from dataclasses import replace
+
+    from trustcache.head_inputs import parse_inputs
+    from trustcache.heads import HEADS, LINEAR
+
+    base = HEADS[given["kind"]] if given["kind"] else preset.head or LINEAR
+    if preset.head and base.kind == preset.head.kind:
+        base = preset.head
+    changed = {key: value for key, value in of_mlp.items() if value is not None}
+    if base.kind != "mlp" and changed:
+        option = "ensemble" if "members" in changed else next(iter(changed)).replace("_", "-")
+        raise UsageError(f"--{option}: means nothing to a {base.kind} head; add --head mlp")
+    if given["inputs"]:
+        changed["inputs"] = parse_inputs(given["inputs"])
+    return replace(base, **changed)
+
+
+def _refuse_without_frozen(frozen: bool, head: HeadSpec, part: o.Half | None) -> None:
+    """Refuse what only heads on cached outputs can do."""
+    from trustcache.heads import LINEAR
+
+    if not frozen and head != LINEAR:
+        raise UsageError("--head and --inputs: are of heads on cached outputs; add --frozen")
+    if not frozen and part:
+        raise UsageError(f"--part {part.value}: is of heads on cached outputs; add --frozen")
+
+
 def _refuse_idle(frozen: bool, oracle: str | None, own: dict[str, Any], tuning: dict[str, Any]) -> None:
     """Refuse options that would do nothing: an oracle's own without an oracle, those of fine-tuning for heads."""
     if frozen and (idle := next((name for name, value in (own | tuning).items() if value), None)):
@@ -198,13 +169,19 @@ def _loss_settings(numbers: dict[str, str | None], base: str | None) -> dict[str
     return settings if base is None else settings | {"base": [*listed("--base", base, str)]}
 
 
-def _optimiser(index: Index, frozen: bool, protocol: str, preset: Preset, by_hand: dict[str, Any]) -> Optimiser:
-    """The preset's optimiser, else the protocol's, with what is given by hand."""
+def _optimiser(
+    index: Index, frozen: bool, head: HeadSpec, protocol: str, preset: Preset, by_hand: dict[str, Any]
+) -> Optimiser:
+    """The preset's optimiser, else the head's or the protocol's, with what is given by hand."""
     from dataclasses import replace
 
+    from trustcache.oracles import MLP_HEADS, default_optimiser
     from trustcache.protocols import PROTOCOLS
 
-    usual = PROTOCOLS[protocol].optimiser(frozen, index.samples)
+    if head.kind == "mlp":
+        usual = preset.heads or default_optimiser(True, index.samples, MLP_HEADS)
+    else:
+        usual = PROTOCOLS[protocol].optimiser(frozen, index.samples)
     optimiser = preset.fine_tuning if preset.fine_tuning and not frozen else usual
     given = {key: value for key, value in by_hand.items() if value is not None}
     if "momentum" in given:

@@ -7,7 +7,8 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from trustcache.heads import HeadTask, LinearHead, score_heads, train_heads
+from trustcache.head_training import HeadTask, train_heads
+from trustcache.heads import AnyHead, LinearHead, score_heads
 from trustcache.losses import LOSSES, LossChoice
 from trustcache.oracles import Optimiser, validation_rows
 
@@ -30,21 +31,34 @@ def task(name: str, seed: int = 0, **settings: float) -> HeadTask:
     return HeadTask(LossChoice(name, {**LOSSES[name].settings, **settings}), LOSSES[name].signed_distance, seed)
 
 
+def fit(
+    x: torch.Tensor,
+    correct: torch.Tensor,
+    chance: torch.Tensor,
+    tasks: list[HeadTask],
+    optimiser: Optimiser,
+    part: float,
+) -> tuple[list[AnyHead], np.ndarray]:
+    """Heads on features x, and their mean losses (epochs, heads)."""
+    trained = train_heads({"features": x}, correct, chance, tasks, optimiser, part)
+    return [head for head, _ in trained], np.array([[entry["loss"] for entry in log] for _, log in trained]).T
+
+
 def test_a_head_in_a_batch_of_64_scores_as_the_same_head_trained_alone(data: tuple) -> None:
     tasks = [task(name, seed) for name in LOSSES for seed in range(8)]
     tasks += [task("ss", seed, alpha_neg=a) for a in (2.0, 5.0, 8.0) for seed in range(8)]
     assert len(tasks) == 64
-    together, history = train_heads(*data, tasks, OPTIMISER, 0.1)
+    together, history = fit(*data, tasks, OPTIMISER, 0.1)
     z = score_heads(together, data[0].numpy())
     for i in range(0, 64, 7):
-        (alone,), own_history = train_heads(*data, [tasks[i]], OPTIMISER, 0.1)
+        (alone,), own_history = fit(*data, [tasks[i]], OPTIMISER, 0.1)
         np.testing.assert_allclose(z[:, i], score_heads([alone], data[0].numpy())[:, 0], atol=1e-4)
         np.testing.assert_allclose(history[:, i], own_history[:, 0], atol=1e-4)
 
 
 def test_cross_entropy_ends_where_logistic_regression_does(data: tuple) -> None:
     x, correct, _ = data
-    (head,), _ = train_heads(*data, [task("ce")], Optimiser("adam", 300, 1500, 2e-2), 0.0)
+    (head,), _ = fit(*data, [task("ce")], Optimiser("adam", 300, 1500, 2e-2), 0.0)
     scaled = (x - x.mean(0)) / x.std(0, correction=0).clamp(min=1e-6)
     reference = LogisticRegression(C=1e6, max_iter=1000).fit(scaled.numpy(), correct.numpy())
     z = score_heads([head], x.numpy())[:, 0]
@@ -54,25 +68,25 @@ def test_cross_entropy_ends_where_logistic_regression_does(data: tuple) -> None:
 
 
 def test_losses_fall_over_the_epochs(data: tuple) -> None:
-    _, history = train_heads(*data, [task(name) for name in LOSSES], OPTIMISER, 0.1)
+    _, history = fit(*data, [task(name) for name in LOSSES], OPTIMISER, 0.1)
     assert (history[-1] < history[0]).all()
 
 
 def test_rows_held_out_for_validation_do_not_reach_their_seed(data: tuple) -> None:
     x, correct, chance = data
     held_out = torch.from_numpy(validation_rows(len(x), 0.3, seed=5))
-    (head,), _ = train_heads(x, correct, chance, [task("ce", 5)], OPTIMISER, 0.3)
+    (head,), _ = fit(x, correct, chance, [task("ce", 5)], OPTIMISER, 0.3)
     changed = torch.where(held_out, ~correct, correct)
-    (same,), _ = train_heads(x, changed, chance, [task("ce", 5)], OPTIMISER, 0.3)
-    (other,), _ = train_heads(x, changed, chance, [task("ce", 6)], OPTIMISER, 0.3)
+    (same,), _ = fit(x, changed, chance, [task("ce", 5)], OPTIMISER, 0.3)
+    (other,), _ = fit(x, changed, chance, [task("ce", 6)], OPTIMISER, 0.3)
     np.testing.assert_array_equal(head.weight, same.weight)
     assert not np.allclose(other.weight, same.weight)
 
 
 def test_heads_come_back_in_the_order_of_their_tasks(data: tuple) -> None:
     tasks = [task("tcp"), task("ce"), task("ss"), task("ce", 1), task("focal")]
-    together, history = train_heads(*data, tasks, OPTIMISER, 0.1)
-    reversed_, reversed_history = train_heads(*data, tasks[::-1], OPTIMISER, 0.1)
+    together, history = fit(*data, tasks, OPTIMISER, 0.1)
+    reversed_, reversed_history = fit(*data, tasks[::-1], OPTIMISER, 0.1)
     for head, twin in zip(together, reversed_[::-1], strict=True):
         np.testing.assert_allclose(head.weight, twin.weight, atol=1e-4)
         assert head.signed_distance == twin.signed_distance
@@ -92,8 +106,8 @@ def test_a_signed_distance_is_the_distance_from_the_plane() -> None:
 
 def test_half_precision_features_train_like_the_same_values_in_single_precision(data: tuple) -> None:
     x, correct, chance = data
-    (single,), _ = train_heads(x, correct, chance, [task("ce")], OPTIMISER, 0.1)
-    (half,), _ = train_heads(x.half(), correct, chance, [task("ce")], OPTIMISER, 0.1)
+    (single,), _ = fit(x, correct, chance, [task("ce")], OPTIMISER, 0.1)
+    (half,), _ = fit(x.half(), correct, chance, [task("ce")], OPTIMISER, 0.1)
     np.testing.assert_array_equal(single.weight, half.weight)
 
 
@@ -108,6 +122,6 @@ def test_the_validation_part_has_the_asked_share_and_depends_on_the_seed_alone()
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_heads_trained_on_a_gpu_score_as_on_the_cpu(data: tuple) -> None:
     tasks = [task(name, seed) for name in LOSSES for seed in range(2)]
-    here, _ = train_heads(*data, tasks, OPTIMISER, 0.1)
-    there, _ = train_heads(*(part.cuda() for part in data), tasks, OPTIMISER, 0.1)
+    here, _ = fit(*data, tasks, OPTIMISER, 0.1)
+    there, _ = fit(*(part.cuda() for part in data), tasks, OPTIMISER, 0.1)
     np.testing.assert_allclose(score_heads(there, data[0].numpy()), score_heads(here, data[0].numpy()), atol=1e-3)

@@ -18,7 +18,8 @@ from trustcache.cache.index import Index
 from trustcache.cifar_resnet import CifarResNet
 from trustcache.classifiers import Classifier, ModelSpec, load_classifier
 from trustcache.finetune import in_batches, load_oracle
-from trustcache.heads import HeadTask, score_heads, train_heads
+from trustcache.head_training import HeadTask, train_heads
+from trustcache.heads import score_heads
 from trustcache.origins import original_dataset
 from trustcache.runs import finished_runs
 from trustcache.train import frozen_head
@@ -78,7 +79,8 @@ def test_heads_see_the_oracles_features_and_the_judged_classifiers_answers(paire
     judged, other = (open_cache(cache_of(paired, name, "digits-train").folder) for name in (JUDGED, OTHER))
     task = HeadTask(config.loss, config.signed_distance, config.seed)
     arrays = (other.features, judged.correct, judged.true_class_prob)
-    (expected,), _ = train_heads(*map(torch.from_numpy, arrays), [task], config.optimiser, config.val_fraction)
+    x, *targets = map(torch.from_numpy, arrays)
+    ((expected, _),) = train_heads({"features": x}, *targets, [task], config.optimiser, config.val_fraction)
     np.testing.assert_allclose(frozen_head(run).weight, expected.weight, atol=1e-6)
     features = open_cache(cache_of(paired, OTHER, "digits-test").folder).features
     scores = run.scores(cache_of(paired, JUDGED, "digits-test"))

@@ -19,7 +19,8 @@ from trustcache.batches import Viewer
 from trustcache.cache import open_cache
 from trustcache.cache.index import read_index
 from trustcache.finetune import Machine, finetune
-from trustcache.heads import HeadTask, score_heads, train_heads
+from trustcache.head_training import HeadTask, train_heads
+from trustcache.heads import AnyHead, score_heads
 from trustcache.losses import RELEASED_LOSSES, LossChoice
 from trustcache.metrics import METRICS, trust_metrics
 from trustcache.oracles import Optimiser, validation_rows
@@ -99,13 +100,26 @@ def task(name: str, protocol: str, seed: int = 0) -> HeadTask:
     return HeadTask(LossChoice(name, dict(loss.settings)), loss.signed_distance, seed, protocol)
 
 
+def fit(
+    x: torch.Tensor,
+    correct: torch.Tensor,
+    chance: torch.Tensor,
+    tasks: list[HeadTask],
+    optimiser: Optimiser,
+    part: float,
+) -> tuple[list[AnyHead], np.ndarray]:
+    """Heads on features x, and their mean losses (epochs, heads)."""
+    trained = train_heads({"features": x}, correct, chance, tasks, optimiser, part)
+    return [head for head, _ in trained], np.array([[entry["loss"] for entry in log] for _, log in trained]).T
+
+
 def test_released_heads_end_the_same_whichever_sample_a_label_belongs_to(features: tuple) -> None:
     x, correct, chance = features
     shuffled = correct[torch.randperm(400, generator=torch.Generator().manual_seed(1))]
     whole = Optimiser("adam", 20, 400, 0.01)
     tasks = [task(name, protocol) for protocol in PROTOCOLS for name in BROADCAST]
-    one, _ = train_heads(x, correct, chance, tasks, whole, 0.0)
-    other, _ = train_heads(x, shuffled, chance, tasks, whole, 0.0)
+    one, _ = fit(x, correct, chance, tasks, whole, 0.0)
+    other, _ = fit(x, shuffled, chance, tasks, whole, 0.0)
     same = [np.array_equal(a.weight, b.weight) for a, b in zip(one, other, strict=True)]
     assert dict(zip([(t.protocol, t.loss.name) for t in tasks], same, strict=True)) == {
         ("equations", "ce"): False, ("equations", "focal"): False, ("released", "ce"): True, ("released", "focal"): True
@@ -115,10 +129,10 @@ def test_released_heads_end_the_same_whichever_sample_a_label_belongs_to(feature
 def test_heads_of_both_protocols_side_by_side_end_where_each_ends_alone(features: tuple) -> None:
     tasks = [task(name, protocol, seed) for seed in (0, 1) for protocol in PROTOCOLS for name in RELEASED_LOSSES]
     optimiser = Optimiser("adam", 5, 40, 0.01)
-    together, history = train_heads(*features, tasks, optimiser, 0.2)
+    together, history = fit(*features, tasks, optimiser, 0.2)
     z = score_heads(together, features[0].numpy())
     for i, one in enumerate(tasks):
-        (alone,), own = train_heads(*features, [one], optimiser, 0.2)
+        (alone,), own = fit(*features, [one], optimiser, 0.2)
         np.testing.assert_allclose(z[:, i], score_heads([alone], features[0].numpy())[:, 0], atol=1e-4)
         np.testing.assert_allclose(history[:, i], own[:, 0], atol=1e-4)
 
@@ -126,7 +140,7 @@ def test_heads_of_both_protocols_side_by_side_end_where_each_ends_alone(features
 def test_a_released_head_compares_with_the_accuracy_of_what_its_own_seed_trains_on(features: tuple) -> None:
     x, correct, chance = features
     still = Optimiser("adam", 1, 400, lr=0.0)
-    (head,), history = train_heads(x, correct, chance, [task("ce", "released")], still, 0.3)
+    (head,), history = fit(x, correct, chance, [task("ce", "released")], still, 0.3)
     mine = torch.from_numpy(~validation_rows(400, 0.3, 0))
     z, mine = torch.from_numpy(score_heads([head], x[mine].numpy())[:, 0]), correct[mine].double()
     assert history[0, 0] == pytest.approx(float(naive("ce", z, mine).mean()), rel=1e-5)

@@ -13,6 +13,7 @@ from trustcache.errors import TrustcacheError, UsageError
 from trustcache.evaluate import cache_scores, validation_scores
 from trustcache.finetune import Machine
 from trustcache.judges import Judge, Threshold
+from trustcache.oracles import other_half
 from trustcache.progress import Progress, silent
 from trustcache.scores import POST_HOC
 from trustcache.selective import TARGETS, WorkingPoint, guaranteed, least_samples, working_point
@@ -126,7 +127,7 @@ def _samples(
     index = next((index for index in judge.caches if index.data == data), None)
     if index is None:
         raise UsageError(f"--data {data}: no cache of {judge.classifier} has that name; there are {_names(judge)}")
-    if run and index.data == run.config.data:
+    if run and index.data == run.config.data and not run.config.part:
         raise UsageError(
             f"--data {data}: {run.name} learnt from it, so its scores there promise nothing; leave --data out to take "
             "the part that was set aside, or name other data"
@@ -141,7 +142,9 @@ def _samples(
         score = judge.post_hoc()
         return data, np.concatenate([score(part) for part in cache.chunks()]), cache.correct
     z = cache_scores(run, index, judge.workspace_caches, data_root, machine, progress)
-    return data, z, cache.correct
+    unseen = run.unseen(cache)
+    named = data if unseen.all() else f"{data}, its {other_half(run.config.part)}"
+    return named, z[unseen], cache.correct[unseen]
 
 
 def _reach(judge: Judge, goal: Goal, z: np.ndarray, correct: np.ndarray, data: str) -> WorkingPoint:

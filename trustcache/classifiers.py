@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from trustcache.built_in import built_in
 from trustcache.checkpoints import load_into, read_weights, state_sha256
 from trustcache.errors import UsageError
 from trustcache.preprocessing import model_config, preprocessing_of
+from trustcache.stages import pooled_outputs, stage_places
 from trustcache.timm_models import architecture, has_scheme, reason, timm_model
 
 LastLayer = nn.Linear | nn.Conv2d
@@ -77,6 +78,32 @@ class Classifier:
                 "name the right one in the module's pretrained_cfg = {'classifier': NAME}, and return its output"
             )
         return logits.flatten(1).float(), torch.cat(pooled, 1).float()
+
+    def stage_places(self) -> tuple[str, ...]:
+        """The modules whose outputs are its stages' features, found by asking it once about black.
+
+        Raises UsageError where it has none.
+        """
+        device = next(self.model.parameters()).device
+        black = torch.zeros(1, 3, *self.preprocessing.input_size, device=device)
+        places = stage_places(self.model, list(self._last.values()), lambda: self(black))
+        if not places:
+            raise UsageError(
+                f"{self.spec.name}: has no blocks, convolutions or linear layers before its last layer whose outputs "
+                "could be features of stages; use --features last"
+            )
+        return places
+
+    def said(self, x: torch.Tensor, places: Sequence[str] = ()) -> dict[str, torch.Tensor]:
+        """What it says about normalised images, by the names of a cache's columns, float32: logits and features.
+
+        With the names of modules, `stages` (N, S) too: their outputs, pooled, side by side. Plain operations only, as
+        in `answer`.
+        """
+        with pooled_outputs(self.model, places) as seen:
+            logits, features = self.answer(x)
+        said = {"logits": logits, "features": features}
+        return said | {"stages": torch.cat([seen[place] for place in places], 1)} if places else said
 
     def logits_of(self, images: torch.Tensor) -> torch.Tensor:
         """RGB images, float32 (N, 3, H, W) in [0, 1] at its input size, to logits (N, K), with gradients."""

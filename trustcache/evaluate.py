@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from trustcache.batches import Viewer, choose_device, shard_batches, viewed_batches
 from trustcache.cache import CacheView, open_cache
@@ -15,6 +16,7 @@ from trustcache.cache.index import Index
 from trustcache.classifiers import Classifier, load_classifier
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.finetune import Machine, in_batches, load_oracle, oracle_viewer, readable, score_views
+from trustcache.head_inputs import head_inputs, read_columns
 from trustcache.heads import score_heads
 from trustcache.oracles import validation_rows
 from trustcache.origins import original_dataset, original_model
@@ -62,7 +64,7 @@ def evaluate(
 def cache_scores(
     run: Run, index: Index, caches: Sequence[Index], data_root: Path, machine: Machine, progress: Progress = silent
 ) -> np.ndarray:
-    """A run's z, float64 (N,), for the rows of a cache, made and kept where they are missing.
+    """A run's z, float64 (N,), for the rows of a cache, made and kept where they are missing; nan where it learnt.
 
     `caches` are all there are. Raises as `evaluate`, and UsageError where the oracle's features are not cached.
     """
@@ -82,8 +84,8 @@ def validation_scores(
     Raises UsageError where it set none aside, and as `cache_scores`.
     """
     cache = open_cache(index.folder)
-    held_out = validation_rows(len(cache), run.config.val_fraction, run.config.seed)
-    rows = np.flatnonzero(held_out)
+    learnt = run.config.learnt_rows(cache)
+    rows = learnt[validation_rows(len(learnt), run.config.val_fraction, run.config.seed)]
     if not len(rows):
         raise UsageError(f"{run.name}: was trained with no validation part; name other data with --data")
     z = _Scoring(index, caches, data_root, machine, progress).scores([run], rows)
@@ -108,7 +110,8 @@ def _alike(runs: Sequence[Run]) -> list[list[Run]]:
     """Runs that look at the same thing in the same way, together."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
-        seen = run.config.training, run.config.protocol, run.config.backbone
+        c = run.config
+        seen = c.training, c.protocol, c.backbone, c.head.inputs, c.stages
         groups.setdefault(json.dumps(seen, sort_keys=True), []).append(run)
     return list(groups.values())
 
@@ -128,8 +131,9 @@ class _Scoring:
         z = self.scores(runs)
         if z is None:
             return 0
+        cache = open_cache(self.index.folder)
         for run, column in zip(runs, z.T, strict=True):
-            run.save_scores(self.index, column)
+            run.save_scores(self.index, np.where(run.unseen(cache), column, np.nan))
         return len(runs)
 
     def scores(self, runs: list[Run], rows: np.ndarray | None = None) -> np.ndarray | None:
@@ -148,7 +152,9 @@ class _Scoring:
         if found := features_of(config, self.index, self.caches):
             features = open_cache(found.folder)
             require_same_rows(cache, features)
-            return np.concatenate([score_heads(heads, part.features) for part in features.chunks()])
+            parts = config.head.inputs
+            inputs = (head_inputs(parts, read_columns(parts, rows)).numpy() for rows in features.chunks())
+            return np.concatenate([score_heads(heads, x) for x in inputs])
         source = made_anew(config, self.index, self.caches)
         if source is None:
             return None
@@ -156,11 +162,14 @@ class _Scoring:
         viewer = Viewer(oracle.preprocessing, choose_device(self.machine.device), self.machine.workers)
         oracle.model.to(viewer.device)
         with self.progress(f"{config.oracle} on {self.index.data}", len(cache)) as advance:
-            parts = []
+            scores = []
             for batch in self._views(viewer, cache):
-                parts.append(score_heads(heads, oracle(batch.pixels)[1].cpu().numpy()))
-                advance(len(parts[-1]))
-        return np.concatenate(parts)
+                with torch.inference_mode():
+                    said = oracle.said(oracle.preprocessing.normalise(batch.pixels), config.stages)
+                    x = head_inputs(config.head.inputs, said).cpu().numpy()
+                scores.append(score_heads(heads, x))
+                advance(len(scores[-1]))
+        return np.concatenate(scores)
 
     def _fine_tuned(self, runs: list[Run], cache: CacheView, rows: np.ndarray | None) -> np.ndarray:
         """z (N, runs) from the images."""

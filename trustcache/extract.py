@@ -30,8 +30,10 @@ from trustcache.images import Dataset, open_dataset, require_files
 from trustcache.manifest import Manifest
 from trustcache.mc_dropout import McDropout, negative_predictive_entropy, require_dropout
 from trustcache.progress import Advance, Progress, silent
+from trustcache.stages import POOLINGS
 from trustcache.workspace import Workspace
 
+FEATURES = ("last", "stages", "none")
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -43,6 +45,7 @@ class ExtractSettings:
     store: dtype of the stored logits and features; predictions are made before the rounding.
     shard_rows: samples a shard. workers: decoding processes (0: in this process). on_bad_image: "error" or "skip".
     mc_dropout: ask this often more, with dropout on, and store how sure the classifier is then.
+    features: "last" (the last layer's input), "stages" (those of `trustcache.stages` too) or "none".
     """
 
     batch_size: int = 64
@@ -53,6 +56,7 @@ class ExtractSettings:
     shard_rows: int = 2048
     on_bad_image: str = "error"
     mc_dropout: McDropout | None = None
+    features: str = "last"
 
 
 def extract(
@@ -75,7 +79,10 @@ def extract(
         require_dropout(classifier)
     device = choose_device(settings.device)
 
-    index = create_or_continue(_index(classifier, label, dataset, data_root, folder, settings), dataset.fingerprint)
+    places = classifier.stage_places() if settings.features == "stages" else ()
+    index = create_or_continue(
+        _index(classifier, label, dataset, data_root, folder, settings, places), dataset.fingerprint
+    )
     missing = index.faults(progress)
     if settings.on_bad_image == "error":
         _refuse_gaps(index, missing)
@@ -83,7 +90,7 @@ def extract(
     total = sum(stop - start for start, stop in ranges)
     with machine_at_its_limits(), progress(f"{label} on {dataset.manifest.name}", total) as advance:
         classifier.model.to(device)
-        answers = _answers(classifier, dataset, ranges, settings, device, advance)
+        answers = _answers(classifier, dataset, ranges, settings, places, device, advance)
         for number, (start, stop) in zip(missing, ranges, strict=True):
             columns, skipped = _shard(answers, stop)
             index.add(number, columns, skipped, dataset.fingerprint(start, stop))
@@ -157,6 +164,7 @@ def _answers(
     dataset: Dataset,
     ranges: list[tuple[int, int]],
     settings: ExtractSettings,
+    places: Sequence[str],
     device: torch.device,
     advance: Advance,
 ) -> Iterator[_Answer]:
@@ -169,8 +177,10 @@ def _answers(
         rows, pixels = len(batch.indices), batch.pixels
         if not rows:  # asked about black, for a column of no rows has a width too
             pixels = torch.zeros(1, 3, *classifier.preprocessing.input_size, dtype=torch.uint8, device=device)
-        logits, features = _forward(classifier, pixels, settings.precision)
-        columns = _columns(dataset, batch.indices, logits[:rows], features[:rows], settings.store)
+        said = _forward(classifier, pixels, settings.precision, places)
+        if settings.features == "none":
+            del said["features"]
+        columns = _columns(dataset, batch.indices, {name: part[:rows] for name, part in said.items()}, settings.store)
         if settings.mc_dropout:
             with _computing(classifier, batch.pixels, settings.precision):
                 entropy = negative_predictive_entropy(classifier, batch.pixels, batch.indices, settings.mc_dropout)
@@ -179,10 +189,13 @@ def _answers(
         advance(len(asked))
 
 
-def _forward(classifier: Classifier, pixels: torch.Tensor, precision: str) -> tuple[np.ndarray, np.ndarray]:
-    with _computing(classifier, pixels, precision):
-        logits, features = classifier(pixels)
-        return logits.cpu().numpy(), features.cpu().numpy()
+def _forward(
+    classifier: Classifier, pixels: torch.Tensor, precision: str, places: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """What the classifier says, by the names of a shard's columns."""
+    with _computing(classifier, pixels, precision), torch.inference_mode():
+        said = classifier.said(classifier.preprocessing.normalise(pixels), places)
+        return {name: part.cpu().numpy() for name, part in said.items()}
 
 
 @contextmanager
@@ -202,14 +215,10 @@ def _shard(answers: Iterator[_Answer], stop: int) -> tuple[dict[str, np.ndarray]
     return columns, {sample: reason for answer in taken for sample, reason in answer.skipped.items()}
 
 
-def _columns(
-    dataset: Dataset, indices: np.ndarray, logits: np.ndarray, features: np.ndarray, store: str
-) -> dict[str, np.ndarray]:
+def _columns(dataset: Dataset, indices: np.ndarray, said: dict[str, np.ndarray], store: str) -> dict[str, np.ndarray]:
     ids = [dataset.ids[i] for i in indices]
-    stored = {
-        "logits": _stored(logits, store, "logits", dataset, ids),
-        "features": _stored(features, store, "features", dataset, ids),
-    }
+    stored = {name: _stored(part, store, name, dataset, ids) for name, part in said.items()}
+    logits = said["logits"]
     labels = dataset.labels[indices]
     prediction = logits.argmax(axis=1).astype(np.int64)
     return {
@@ -257,7 +266,13 @@ def _refuse_gaps(index: Index, missing: Collection[int]) -> None:
 
 
 def _index(
-    classifier: Classifier, label: str, dataset: Dataset, data_root: Path, folder: Path, settings: ExtractSettings
+    classifier: Classifier,
+    label: str,
+    dataset: Dataset,
+    data_root: Path,
+    folder: Path,
+    settings: ExtractSettings,
+    places: Sequence[str],
 ) -> Index:
     manifest = dataset.manifest
     meaning = {
@@ -278,6 +293,8 @@ def _index(
         "shard_rows": settings.shard_rows,
         # Left out where it is off, so that caches from before it was thought of go on meaning the same.
         **({"mc_dropout": asdict(settings.mc_dropout)} if settings.mc_dropout else {}),
+        **({"features": settings.features} if settings.features != "last" else {}),
+        **({"stages": {"places": list(places), "poolings": list(POOLINGS)}} if places else {}),
     }
     made_with = {
         "trustcache": trustcache.__version__,

@@ -18,7 +18,7 @@ from trustcache.errors import TrustcacheError
 from trustcache.images import Dataset
 from trustcache.oracles import Oracle, validation_rows
 from trustcache.progress import Advance, Progress, silent
-from trustcache.protocols import PROTOCOLS
+from trustcache.protocols import PROTOCOLS, validation_entry
 from trustcache.runs import Run, RunConfig
 from trustcache.training_state import Stateful, load_state, save_state
 from trustcache.variants.variation import Batch
@@ -191,14 +191,6 @@ class _Training:
             self.oracle.train()
         self.history.log.append(entry)
         self.history.losses = []
-
-
-def validation_entry(z: np.ndarray, correct: np.ndarray, protocol: str) -> dict[str, float | None]:
-    """The metrics of a log entry by a protocol's definitions, null where the validation part leaves one undefined."""
-    if correct.all() or not correct.any():
-        return {}
-    metrics = PROTOCOLS[protocol].metrics(z, correct)
-    return {key: value if np.isfinite(value) else None for key, value in metrics.items()}
 
 
 def _batches(rows: np.ndarray, size: int, epochs: int, seed: int) -> list[np.ndarray]:

@@ -51,6 +51,7 @@ LEAST_STEPS = {"adam": 1000, "sgd": 100}
 
 
 HEADS = Optimiser("adam", epochs=20, batch_size=512, lr=1e-3)
+MLP_HEADS = Optimiser("adam", epochs=30, batch_size=512, lr=1e-3)
 NETWORKS = Optimiser("sgd", epochs=1, batch_size=128, lr=0.02, momentum=0.9)
 
 
@@ -99,6 +100,20 @@ def initial_weight(features: int, seed: int) -> torch.Tensor:
     """A head's first w (D,), the same for every loss of one seed, as widely spread as torch's linear layers begin."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(features, generator=generator) / (3 * features) ** 0.5
+
+
+HALVES = ("first-half", "second-half")
+
+
+def half_rows(rows: int, half: str) -> np.ndarray:
+    """The numbers (N/2,), sorted, of the rows in one of `HALVES` of a cache, drawn once for all."""
+    order = np.random.default_rng(0).permutation(rows)
+    return np.sort(order[: rows // 2] if half == HALVES[0] else order[rows // 2 :])
+
+
+def other_half(half: str) -> str:
+    """The other one of `HALVES`."""
+    return HALVES[1 - HALVES.index(half)]
 
 
 def validation_rows(rows: int, fraction: float, seed: int) -> np.ndarray:

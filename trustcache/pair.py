@@ -6,7 +6,7 @@ to see (other layers, the logits), it gets here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +18,10 @@ from trustcache.cache.index import Index
 from trustcache.classifiers import Classifier, load_classifier
 from trustcache.errors import UsageError
 from trustcache.finetune import load_oracle
-from trustcache.heads import LinearHead
+from trustcache.head_inputs import head_inputs
+from trustcache.heads import AnyHead, LinearHead
 from trustcache.judges import Judge
+from trustcache.mlp_heads import MlpHead, mlp_scores
 from trustcache.oracles import Oracle
 from trustcache.origins import original_model
 from trustcache.pairs import identity
@@ -29,23 +31,45 @@ from trustcache.scores import POST_HOC
 from trustcache.scores.fitting import Outputs
 from trustcache.train import frozen_head
 
-# Each score is a network of the images uint8 (N, 3, H, W), the logits (N, K) and the features (N, D), giving z (N,).
+# Each score is a network of the images uint8 (N, 3, H, W) and of what the classifier said about them, giving z (N,).
 
 
 class HeadScore(nn.Module):
-    """A head on the classifier's own features."""
+    """A head on what the classifier itself said: its features, those of its stages, its logits."""
 
+    def __init__(self, head: AnyHead, inputs: Sequence[str]) -> None:
+        super().__init__()
+        self.inputs = inputs
+        # Scaled before the product, not folded into it as for many heads at once: float32 keeps its digits so.
+        for name in ("mean", "std"):
+            self.register_buffer(name, torch.from_numpy(getattr(head, name)).float())
+        self.head = _Mlp(head) if isinstance(head, MlpHead) else _Linear(head)
+
+    def forward(self, images: Tensor, said: dict[str, Tensor]) -> Tensor:
+        return self.head((head_inputs(self.inputs, said) - self.get_buffer("mean")) / self.get_buffer("std"))
+
+
+class _Linear(nn.Module):
     def __init__(self, head: LinearHead) -> None:
         super().__init__()
-        # Scaled before the product, not folded into it as for many heads at once: float32 keeps its digits so.
-        for name in ("weight", "mean", "std"):
-            self.register_buffer(name, torch.from_numpy(getattr(head, name)).float())
+        self.register_buffer("weight", torch.from_numpy(head.weight).float())
         self.bias = head.bias
         self.norm = float(self.get_buffer("weight").norm()) if head.signed_distance else 1.0
 
-    def forward(self, images: Tensor, logits: Tensor, features: Tensor) -> Tensor:
-        x = (features - self.get_buffer("mean")) / self.get_buffer("std")
+    def forward(self, x: Tensor) -> Tensor:
         return (x @ self.get_buffer("weight") + self.bias) / self.norm
+
+
+class _Mlp(nn.Module):
+    def __init__(self, head: MlpHead) -> None:
+        super().__init__()
+        for name, parameter in zip(("v", "c", "w", "b"), head.parameters(), strict=True):
+            self.register_buffer(name, parameter)
+        self.signed_distance = head.signed_distance
+
+    def forward(self, x: Tensor) -> Tensor:
+        v, c, w, b = (self.get_buffer(name) for name in ("v", "c", "w", "b"))
+        return mlp_scores(x, v, c, w, b, self.signed_distance).mean(1)
 
 
 class OracleScore(nn.Module):
@@ -55,7 +79,7 @@ class OracleScore(nn.Module):
         super().__init__()
         self.oracle = oracle
 
-    def forward(self, images: Tensor, logits: Tensor, features: Tensor) -> Tensor:
+    def forward(self, images: Tensor, said: dict[str, Tensor]) -> Tensor:
         preprocessing = self.oracle.preprocessing
         return self.oracle(preprocessing.normalise(preprocessing.resized(images)))
 
@@ -67,8 +91,9 @@ class PostHocScore(nn.Module):
         super().__init__()
         self.score = score
 
-    def forward(self, images: Tensor, logits: Tensor, features: Tensor) -> Tensor:
-        rows = _Said(logits.cpu().numpy(), features.cpu().numpy(), logits.argmax(1).cpu().numpy())
+    def forward(self, images: Tensor, said: dict[str, Tensor]) -> Tensor:
+        logits = said["logits"]
+        rows = _Said(logits.cpu().numpy(), said["features"].cpu().numpy(), logits.argmax(1).cpu().numpy())
         return torch.from_numpy(self.score(rows)).to(logits.device)
 
 
@@ -86,7 +111,7 @@ def _run_score(run: Run, judged: Index, classifier: Classifier) -> nn.Module:
     if run.config.training == "frozen":
         if run.config.backbone != identity(judged):
             raise UsageError(f"{run.name}: a head on the features of {run.config.oracle}; {_OWN_VIEW}")
-        return HeadScore(frozen_head(run))
+        return HeadScore(frozen_head(run), run.config.head.inputs)
     oracle = load_oracle(run)
     if _geometry(oracle.preprocessing) != _geometry(classifier.preprocessing):
         raise UsageError(f"{run.name}: its oracle sees images at another size or crop than the classifier; {_OWN_VIEW}")
@@ -107,16 +132,17 @@ def _geometry(preprocessing: Preprocessing) -> tuple[Any, ...]:
 class Pair(nn.Module):
     """Images uint8 (N, 3, H, W), RGB at the classifier's input size, to float32 logits (N, K) and z (N,)."""
 
-    def __init__(self, classifier: Classifier, score: nn.Module) -> None:
+    def __init__(self, classifier: Classifier, score: nn.Module, stages: Sequence[str] = ()) -> None:
         super().__init__()
         self.classifier = classifier
+        self.stages = stages  # the modules whose outputs the score looks at too
         self.network = classifier.model  # the classifier is no module, and its weights must move along
         self.score = score
         self.requires_grad_(False).eval()
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        logits, features = self.classifier.answer(self.classifier.preprocessing.normalise(images))
-        return logits, self.score(images, logits, features)
+        said = self.classifier.said(self.classifier.preprocessing.normalise(images), self.stages)
+        return said["logits"], self.score(images, said)
 
 
 def load_pair(judge: Judge) -> Pair:
@@ -134,5 +160,6 @@ def load_pair(judge: Judge) -> Pair:
             f"{index.folder}: the weights of {spec.name} are no longer the ones it was extracted with; extract and "
             "train anew, or bring those back"
         )
-    score = _run_score(judge.run, index, classifier) if judge.run else PostHocScore(judge.post_hoc())
-    return Pair(classifier, score)
+    if judge.run is None:
+        return Pair(classifier, PostHocScore(judge.post_hoc()))
+    return Pair(classifier, _run_score(judge.run, index, classifier), judge.run.config.stages)

@@ -15,6 +15,7 @@ from trustcache.cache import CacheView
 from trustcache.cache.index import Index
 from trustcache.classifiers import ModelSpec, load_classifier
 from trustcache.errors import UsageError
+from trustcache.head_inputs import columns_of
 from trustcache.origins import original_model
 from trustcache.protocols import PROTOCOLS
 from trustcache.runs import RunConfig
@@ -104,10 +105,8 @@ def tuned_oracle(workspace: Workspace, judged: Index, asked: ModelSpec | None, p
 
 def features_of(config: RunConfig, judged: Index, caches: Iterable[Index]) -> Index | None:
     """The cache, among these, of the features that a run's head needs on the images of `judged`, None without one."""
-    if identity(judged) == config.backbone:
-        return judged
-    fitting = (index for index in caches if identity(index) == config.backbone and not _other_images(judged, index))
-    return next(fitting, None)
+    known = [judged, *(index for index in caches if not _other_images(judged, index))]
+    return next((index for index in known if identity(index) == config.backbone and _holds(index, config)), None)
 
 
 def made_anew(config: RunConfig, judged: Index, caches: Iterable[Index]) -> Index | None:
@@ -118,6 +117,14 @@ def made_anew(config: RunConfig, judged: Index, caches: Iterable[Index]) -> Inde
     if not attacked(judged):
         return None
     return next((index for index in caches if identity(index) == config.backbone), None)
+
+
+def _holds(index: Index, config: RunConfig) -> bool:
+    """Whether a cache of a head's model has all that the head looks at."""
+    columns = columns_of(config.head.inputs)
+    if "stages" in columns:
+        return index.stages == config.stages
+    return "features" not in columns or index.features != "none"
 
 
 def scorable(config: RunConfig, judged: Index, caches: Sequence[Index]) -> bool:
@@ -136,6 +143,8 @@ def lacking(config: RunConfig, judged: Index) -> str:
     """The sentence that says which features a run lacks on the images of `judged`, and what makes them."""
     data = config.data if attacked(judged) else judged.data
     command = _extract_command(config.oracle, config.backbone["name"], data, [])
+    if config.stages:
+        command += " --features stages"
     return (
         f"the features of oracle {config.oracle} on {judged.data} are not cached: run `{command}`, with the options "
         f"that its {config.data} was extracted with, then `trustcache evaluate`"

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from trustcache.losses import LOSSES, RELEASED_LOSSES, Loss
 from trustcache.metrics import trust_metrics
 from trustcache.oracles import HEADS, Optimiser, default_optimiser
@@ -61,3 +63,11 @@ PROTOCOLS: dict[str, Protocol] = {
         through_judged_size=True,
     ),
 }
+
+
+def validation_entry(z: np.ndarray, correct: np.ndarray, protocol: str) -> dict[str, float | None]:
+    """The metrics of a log entry by a protocol's definitions, null where the validation part leaves one undefined."""
+    if correct.all() or not correct.any():
+        return {}
+    metrics = PROTOCOLS[protocol].metrics(z, correct)
+    return {key: value if np.isfinite(value) else None for key, value in metrics.items()}

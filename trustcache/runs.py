@@ -14,12 +14,14 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
+from trustcache.cache import CacheView
 from trustcache.cache.index import Index
 from trustcache.cache.publish import pack, publish, publish_json
 from trustcache.classifiers import ModelSpec
 from trustcache.errors import TrustcacheError
+from trustcache.heads import LINEAR, HeadSpec
 from trustcache.losses import LossChoice
-from trustcache.oracles import Optimiser
+from trustcache.oracles import Optimiser, half_rows
 from trustcache.workspace import Workspace, plain_name
 
 
@@ -31,6 +33,8 @@ class RunConfig:
     fingerprint of the classifier alone. oracle: the name of the model it is built on; backbone: what pins that model,
     as `Classifier.identity` gives it; features: the fingerprint of the cache of its features, "" where it sees images.
     training: "frozen" or "fine-tuned". protocol: a key of `PROTOCOLS`. start: the run whose weights it goes on from.
+    head: what it is on top, and of a frozen one what it looks at; stages: the modules whose outputs are its inputs
+    `stages`. part: the half of the cache it learns from, "" for all of it; samples: how many that cache has, if so.
     """
 
     classifier: str
@@ -48,13 +52,27 @@ class RunConfig:
     val_fraction: float
     protocol: str = "equations"
     start: str = ""
+    head: HeadSpec = LINEAR
+    stages: tuple[str, ...] = ()
+    part: str = ""
+    samples: int = 0
 
     @property
     def name(self) -> str:
         """A readable name, with a hash that tells apart all that it does not spell out."""
-        digest = fingerprint(asdict(self))
+        # What older configs lack does not count where it is as it was then, so that their runs are found again.
+        new = {"head": LINEAR, "stages": (), "part": "", "samples": 0}
+        told = {key: value for key, value in asdict(self).items() if key not in new or getattr(self, key) != new[key]}
         pair = plain_name(self.classifier) if self.oracle == self.classifier else f"{self.oracle}-on-{self.classifier}"
-        return f"{pair}-{self.loss.name}-{self.training}-seed{self.seed}-{digest[:8]}"
+        head = self.head.kind if self.head.kind != LINEAR.kind else ""
+        words = [pair, self.loss.name, head, self.training, self.part, f"seed{self.seed}", fingerprint(told)[:8]]
+        return "-".join(filter(None, words))
+
+    def learnt_rows(self, cache: CacheView) -> np.ndarray:
+        """Which rows of the cache it learns from it takes, be it to validate, as sorted numbers."""
+        if not self.part:
+            return np.arange(len(cache))
+        return np.flatnonzero(np.isin(cache.sample_indices, half_rows(self.samples, self.part)))
 
     def oracle_spec(self) -> ModelSpec:
         """The model that the oracle is built on, but for its weights, which a finished run has itself."""
@@ -107,7 +125,7 @@ class Run:
             raise TrustcacheError(f"{path}: cannot be read ({error}); remove the run and train it again") from None
 
     def log(self) -> list[dict[str, Any]]:
-        """What training reported, an entry an epoch."""
+        """What training reported, an entry an epoch; the last one is that of the epoch whose weights were kept."""
         return [json.loads(line) for line in (self.folder / "log.jsonl").read_text().splitlines()]
 
     def save_scores(self, index: Index, z: np.ndarray) -> None:
@@ -125,6 +143,16 @@ class Run:
                 return file["z"][:] if file.attrs["cache"] == index.fingerprint() else None
         except (OSError, KeyError) as error:
             raise TrustcacheError(f"{path}: cannot be read ({error}); remove it and run trustcache evaluate") from None
+
+    def unseen(self, cache: CacheView) -> np.ndarray:
+        """Which rows of an evaluation cache its scores count on, bool (N,): all, but for the half it learnt from.
+
+        A cache of as many samples is taken to be of the same images, be they changed, as those of CIFAR-10-C are.
+        """
+        unseen = np.ones(len(cache), dtype=bool)
+        if self.config.part and cache.index.samples == self.config.samples:
+            unseen[self.config.learnt_rows(cache)] = False
+        return unseen
 
     def judges(self, index: Index) -> bool:
         """Whether a cache's classifier is the one this run was trained to judge."""
@@ -147,6 +175,9 @@ def finished_runs(workspace: Workspace) -> list[Run]:
             table = json.loads(path.read_text(encoding="utf-8"))
             table["loss"] = LossChoice(**table["loss"])
             table["optimiser"] = Optimiser(**table["optimiser"])
+            table["stages"] = tuple(table.get("stages", ()))
+            if "head" in table:
+                table["head"] = HeadSpec(**table["head"] | {"inputs": tuple(table["head"]["inputs"])})
             runs.append(Run(path.parent, RunConfig(**table)))
         except (ValueError, KeyError, TypeError) as error:
             raise TrustcacheError(f"{path}: not a run's config ({error}); remove that folder") from None

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
-import numpy as np
 import torch
 
 from trustcache.batches import choose_device
 from trustcache.cache import CacheView, open_cache
 from trustcache.cache.index import Index
 from trustcache.errors import UsageError
-from trustcache.finetune import Machine, finetune, validation_entry
-from trustcache.heads import HeadTask, LinearHead, score_heads, train_heads
+from trustcache.finetune import Machine, finetune
+from trustcache.head_inputs import read_columns
+from trustcache.head_training import HeadTask, train_heads
+from trustcache.heads import LINEAR, AnyHead, HeadSpec, LinearHead
 from trustcache.losses import BALANCEABLE, LOSSES, LossChoice
-from trustcache.oracles import Optimiser, validation_rows
+from trustcache.mlp_heads import MlpHead
+from trustcache.oracles import Optimiser
 from trustcache.origins import original_dataset
 from trustcache.pairs import OracleModel, require_same_rows
 from trustcache.progress import Progress, silent
@@ -38,6 +39,8 @@ class TrainSettings:
     val_fraction: float = 0.1
     signed_distance: bool | None = None
     protocol: str = "equations"
+    head: HeadSpec = LINEAR
+    part: str = ""
 
 
 def loss_grid(
@@ -90,6 +93,10 @@ def plan(index: Index, oracle: OracleModel, losses: Sequence[LossChoice], settin
             optimiser=settings.optimiser,
             val_fraction=settings.val_fraction,
             protocol=settings.protocol,
+            head=settings.head,
+            stages=oracle.features().stages if "stages" in settings.head.inputs else (),
+            part=settings.part,
+            samples=index.samples if settings.part else 0,
         )
         for loss in losses
         for seed in settings.seeds
@@ -140,18 +147,19 @@ def train(
     to learn from.
     """
     cache = open_cache(index.folder)
-    wrong = len(cache) - int(cache.correct.sum())
-    if not 0 < wrong < len(cache):
+    correct = cache.correct[configs[0].learnt_rows(cache)]
+    wrong = len(correct) - int(correct.sum())
+    if not 0 < wrong < len(correct):
         raise UsageError(
-            f"{index.data}: {index.classifier} is {'never' if wrong else 'always'} right on its {len(cache)} samples, "
-            "so there is nothing to tell apart; train on data where it is sometimes wrong"
+            f"{index.data}: {index.classifier} is {'never' if wrong else 'always'} right on its {len(correct)} "
+            "samples, so there is nothing to tell apart; train on data where it is sometimes wrong"
         )
     runs = [open_run(workspace, config) for config in configs]
     new = [run for run in runs if not run.finished]
     if heads := [run for run in new if run.config.training == "frozen"]:
         features = open_cache(oracle.features().folder)
         require_same_rows(cache, features)
-        _train_frozen(heads, cache, features.features, machine, progress)
+        _train_frozen(heads, cache, features, machine, progress)
     if tuned := [run for run in new if run.config.training == "fine-tuned"]:
         dataset, spec = original_dataset(index, data_root), oracle.spec()
         for run in tuned:
@@ -159,56 +167,45 @@ def train(
     return runs
 
 
-def _train_frozen(
-    runs: list[Run], cache: CacheView, features: np.ndarray, machine: Machine, progress: Progress
-) -> None:
+def _train_frozen(runs: list[Run], cache: CacheView, features: CacheView, machine: Machine, progress: Progress) -> None:
+    """Train heads of one kind that learn from the same rows in the same way."""
     device = choose_device(machine.device)
     config = runs[0].config
-    configs = [run.config for run in runs]
-    tasks = [HeadTask(c.loss, c.signed_distance, c.seed, c.protocol) for c in configs]
-    heads, history = train_heads(
-        torch.from_numpy(features).to(device),
-        torch.from_numpy(cache.correct).to(device),
-        torch.from_numpy(cache.true_class_prob).to(device),
+    said = read_columns(config.head.inputs, features)
+    targets = [torch.from_numpy(cache.correct), torch.from_numpy(cache.true_class_prob)]
+    if config.part:
+        rows = torch.from_numpy(config.learnt_rows(cache))
+        said, targets = {name: column[rows] for name, column in said.items()}, [target[rows] for target in targets]
+    tasks = [HeadTask(c.loss, c.signed_distance, c.seed, c.protocol) for c in (run.config for run in runs)]
+    correct, true_class_prob = (target.to(device) for target in targets)
+    trained = train_heads(
+        {name: column.to(device) for name, column in said.items()},
+        correct,
+        true_class_prob,
         tasks,
         config.optimiser,
         config.val_fraction,
+        config.head,
         progress,
     )
-    validated = _validate(tasks, heads, cache, features, config.val_fraction)
-    for run, head, losses, entry in zip(runs, heads, history.T, validated, strict=True):
-        log: list[dict[str, Any]] = [{"epoch": epoch + 1, "loss": float(loss)} for epoch, loss in enumerate(losses)]
-        log[-1]["validation"] = entry
+    for run, (head, log) in zip(runs, trained, strict=True):
         run.begin()
         run.finish(_as_tensors(head), log)
 
 
-def _validate(
-    tasks: Sequence[HeadTask], heads: Sequence[LinearHead], cache: CacheView, features: np.ndarray, fraction: float
-) -> list[dict[str, float | None]]:
-    """Each head's metrics on the rows its seed set aside."""
-    entries: list[dict[str, float | None]] = [{} for _ in tasks]
-    for seed in {task.seed for task in tasks}:
-        held_out = validation_rows(len(cache), fraction, seed)
-        if held_out.any():
-            mine = [i for i, task in enumerate(tasks) if task.seed == seed]
-            z = score_heads([heads[i] for i in mine], features[held_out])
-            for column, i in enumerate(mine):
-                entries[i] = validation_entry(z[:, column], cache.correct[held_out], tasks[i].protocol)
-    return entries
-
-
-def frozen_head(run: Run) -> LinearHead:
+def frozen_head(run: Run) -> AnyHead:
     """The head of a finished run that was trained on cached features."""
     weights = {name: tensor.numpy() for name, tensor in run.weights().items()}
+    if run.config.head.kind == "mlp":
+        return MlpHead(**weights, signed_distance=run.config.signed_distance)
     return LinearHead(
         weights["weight"], float(weights["bias"]), weights["mean"], weights["std"], run.config.signed_distance
     )
 
 
-def _as_tensors(head: LinearHead) -> dict[str, torch.Tensor]:
-    arrays = {"weight": head.weight, "mean": head.mean, "std": head.std}
-    return {"bias": torch.tensor(head.bias), **{name: torch.from_numpy(array) for name, array in arrays.items()}}
+def _as_tensors(head: AnyHead) -> dict[str, torch.Tensor]:
+    names = [field.name for field in fields(head) if field.name != "signed_distance"]
+    return {name: torch.as_tensor(getattr(head, name)) for name in names}
 
 
 def _signed_distance(loss: LossChoice, asked: bool | None) -> bool:

@@ -43,11 +43,13 @@ class Workspace:
         found = [read_index(Path(folder)) for folder, _, files in walk if INDEX in files]
         return sorted(found, key=lambda index: (index.classifier, index.data))
 
-    def find_cache(self, role: str, classifier: str | None = None, data: str | None = None) -> Index:
-        """The one cache of a role that fits. Raises UsageError where none does, or where several do."""
+    def find_cache(self, role: str | None, classifier: str | None = None, data: str | None = None) -> Index:
+        """The one cache of a role, or of any, that fits. Raises UsageError where none does, or where several do."""
         caches = self.caches()
         fitting = [
-            c for c in caches if c.role == role and classifier in (None, c.classifier) and data in (None, c.data)
+            c
+            for c in caches
+            if role in (None, c.role) and classifier in (None, c.classifier) and data in (None, c.data)
         ]
         if len(fitting) == 1:
             return fitting[0]

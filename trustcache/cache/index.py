@@ -34,6 +34,8 @@ _IN_WORDS = {
     "data.fingerprint": "the fingerprint of the images' names, labels and sizes",
     "data.samples": "the number of images",
     f"data.{_PART}": "the part of the images that --subset takes",
+    "features": "what features are kept",
+    "stages": "whose outputs are kept as stages",
 }
 
 
@@ -90,6 +92,16 @@ class Index:
     def part(self) -> str | None:
         """Which part of the data set's samples it is of, as in `500 of 5000`; None where it is of all."""
         return self.meaning["data"].get(_PART)
+
+    @property
+    def features(self) -> str:
+        """What features it holds: `last`, `stages` (those too) or `none`."""
+        return self.meaning.get("features", "last")
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The modules whose outputs are its features of stages."""
+        return tuple(self.meaning.get("stages", {}).get("places", ()))
 
     def manifest(self) -> Manifest:
         """The data set as its manifest described it."""
@@ -229,7 +241,9 @@ def create_or_continue(index: Index, images: Images) -> Index:
         _write(here)
         return here
     there = read_index(index.folder)
-    differences = dict(_differences(there.meaning, here.meaning))
+    differences = dict(_differences(_spelt_out(there), _spelt_out(here)))
+    if "features" in differences:  # whether stages are kept says more than where they would be
+        differences.pop("stages", None)
     ahead = differences.keys() <= {f"data.{key}" for key in _WHOLE_DATA} and not there.finished()
     if differences and (not ahead or there.made_of_others(images)):
         if f"data.{_PART}" in differences:  # other images follow from another part
@@ -263,6 +277,11 @@ def _plain(value: Any) -> Any:
 
 def _sha256(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _spelt_out(index: Index) -> dict[str, Any]:
+    """The meaning with what was left out of it; the places of stages only where their features are there."""
+    return {**index.meaning, "features": index.features}
 
 
 def _differences(there: Any, here: Any, where: str = "") -> Iterator[tuple[str, tuple[Any, Any]]]:

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 from trustcache.cache.index import Index, ShardRecord, read_index
-from trustcache.errors import TrustcacheError
+from trustcache.errors import TrustcacheError, UsageError
 
 
 class CacheView:
@@ -47,8 +47,29 @@ class CacheView:
 
     @property
     def features(self) -> np.ndarray:
-        """(N, D) pooled features, the last layer's input, in the dtype they were stored in."""
+        """(N, D) pooled features, the last layer's input, in the dtype they were stored in.
+
+        Raises UsageError where the cache was extracted without.
+        """
+        if self.index.features == "none":
+            raise UsageError(
+                f"{self.index.folder}: was extracted with --features none; remove that folder and extract again with "
+                "--features last"
+            )
         return self._column("features")
+
+    @property
+    def stages(self) -> np.ndarray:
+        """(N, S) pooled outputs of the model's stages, in the dtype they were stored in.
+
+        Raises UsageError where the cache was extracted without.
+        """
+        if self.index.features != "stages":
+            raise UsageError(
+                f"{self.index.folder}: holds no features of stages; remove that folder and extract again with "
+                "--features stages, or keep both by giving the new one another name with --as NAME"
+            )
+        return self._column("stages")
 
     @cached_property
     def labels(self) -> np.ndarray:

@@ -1,14 +1,16 @@
-"""Reading a preset: which losses with which settings, which seeds, and the optimiser of fine-tuning."""
+"""Reading a preset: which losses with which settings, which seeds, what head, and the optimisers."""
 
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from trustcache.errors import UsageError
+from trustcache.head_inputs import parse_inputs
+from trustcache.heads import HEADS, HeadSpec
 from trustcache.oracles import OPTIMISERS, Optimiser
 from trustcache.toml_tables import TableReader
 
@@ -20,7 +22,8 @@ _NUMBERS = ("alpha_pos", "alpha_neg", "gamma", "beta")
 class Preset:
     """What a training takes where its options do not say otherwise; () and None leave it to the defaults.
 
-    settings: lists of values by a loss's setting. fine_tuning: the optimiser, not for heads on cached features.
+    settings: lists of values by a loss's setting. fine_tuning: the optimiser, not for heads on cached outputs. head:
+    what such heads are, which the preset then is for; heads: their optimiser.
     start: the loss whose finished runs a fine-tuning goes on from, "" for the model's own weights.
     """
 
@@ -31,6 +34,8 @@ class Preset:
     val_fraction: float | None = None
     fine_tuning: Optimiser | None = None
     start: str = ""
+    head: HeadSpec | None = None
+    heads: Optimiser | None = None
 
 
 def preset_names() -> list[str]:
@@ -60,7 +65,7 @@ def read_preset(request: str) -> Preset:
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{where}: not valid TOML: {error}") from None
     settings = TableReader(reader.table("settings") or {}, f"{where}: settings")
-    fine_tuning = reader.table("fine_tuning")
+    fine_tuning, head, heads = (reader.table(key) for key in ("fine_tuning", "head", "heads"))
     fraction = reader.real("val_fraction")
     if fraction is not None and not 0 <= fraction <= 0.9:
         raise UsageError(f"{where}: 'val_fraction' must lie from 0 to 0.9, not be {fraction}")
@@ -72,10 +77,24 @@ def read_preset(request: str) -> Preset:
         val_fraction=fraction,
         fine_tuning=None if fine_tuning is None else _optimiser(fine_tuning, f"{where}: fine_tuning"),
         start=reader.text("start"),
+        head=None if head is None else _head(head, f"{where}: head"),
+        heads=None if heads is None else _optimiser(heads, f"{where}: heads"),
     )
     settings.finish()
     reader.finish()
     return preset
+
+
+def _head(table: dict[str, Any], where: str) -> HeadSpec:
+    reader = TableReader(table, where)
+    usual = HEADS[reader.choice("kind", tuple(HEADS))]
+    given: dict[str, Any] = {
+        "inputs": parse_inputs(reader.texts("inputs")) or None,
+        **{key: reader.number(key) for key in ("hidden", "members", "patience")},
+        **{key: reader.real(key) for key in ("dropout", "input_dropout", "weight_decay")},
+    }
+    reader.finish()
+    return replace(usual, **{key: value for key, value in given.items() if value is not None})
 
 
 def _optimiser(table: dict[str, Any], where: str) -> Optimiser:

@@ -12,6 +12,8 @@ import numpy as np
 from trustcache.cache import CacheView, open_cache
 from trustcache.cache.index import Index
 from trustcache.errors import TrustcacheError, UsageError
+from trustcache.heads import LINEAR
+from trustcache.oracles import other_half
 from trustcache.pairs import lacking, scorable
 from trustcache.progress import Progress, silent
 from trustcache.protocols import PROTOCOLS
@@ -24,6 +26,7 @@ from trustcache.workspace import Workspace
 
 BINS = 40
 CURVE_POINTS = 300
+_HEAD_SETTINGS = ("hidden", "dropout", "input_dropout", "weight_decay", "patience")
 
 
 def collect(workspace: Workspace, progress: Progress = silent) -> tuple[list[Scored], list[str]]:
@@ -60,6 +63,7 @@ def collect(workspace: Workspace, progress: Progress = silent) -> tuple[list[Sco
         # Beside oracles, a score that needs no training is shown by the same definitions.
         protocols = sorted({"equations", *(run.config.protocol for run in judging)})
         found += [_scored_post_hoc(name, s, cache, protocol) for protocol in protocols for name, s in post_hoc.items()]
+        found += _confidence_on_halves(post_hoc, cache, judging)
         if strangers := len(here) - len(judging):
             notes.append(
                 f"{strangers} runs judge another {index.classifier} than the one {index.data} was extracted with; "
@@ -98,6 +102,21 @@ def _scored_post_hoc(name: str, stored: StoredScore, cache: CacheView, protocol:
     return replace(scored, histogram=None)
 
 
+def _confidence_on_halves(post_hoc: dict[str, StoredScore], cache: CacheView, runs: list[Run]) -> list[Scored]:
+    """The classifier's own confidence on those halves of a cache that runs fitted on the other are scored on."""
+    halves = {}
+    for run in runs:
+        if "mcp" in post_hoc and not (rows := run.unseen(cache)).all():
+            halves[run.config.protocol, other_half(run.config.part)] = rows
+    found = []
+    for (protocol, half), rows in halves.items():
+        record = _record(cache, protocol, None, "mcp", None, {"rows": half}, None)
+        found.append(
+            _with_figures(replace(record, n=int(rows.sum())), post_hoc["mcp"].z[rows], cache.correct[rows], None)
+        )
+    return found
+
+
 def _told_apart(runs: list[Run]) -> dict[str, dict[str, float | str]]:
     """By run, the settings of its loss, and those of its training in which runs of one loss and way differ.
 
@@ -109,6 +128,9 @@ def _told_apart(runs: list[Run]) -> dict[str, dict[str, float | str]]:
         told: dict[str, float | str] = {
             "data": c.data,
             "cache": c.cache[:8],  # the same data, extracted anew
+            "head": c.head.label,
+            "rows": other_half(c.part) if c.part else "",
+            **{key: getattr(c.head, key) for key in _HEAD_SETTINGS},
             "start": c.start.rpartition("-seed")[0],
             "backbone": fingerprint(c.backbone)[:8],
             "signed_distance": str(c.signed_distance).lower(),
@@ -126,7 +148,9 @@ def _told_apart(runs: list[Run]) -> dict[str, dict[str, float | str]]:
     for group in alike.values():
         differing = [key for key in group[0][1] if len({told[key] for _, told in group}) > 1]
         for run, told in group:
-            settings[run.name] = run.config.loss.settings | {key: told[key] for key in differing}
+            # What a head looks at, and half the data, no reader should take for the usual, whatever else is there.
+            unusual = {key: told[key] for key, usual in (("head", LINEAR.label), ("rows", "")) if told[key] != usual}
+            settings[run.name] = run.config.loss.settings | unusual | {key: told[key] for key in differing}
     return settings
 
 
@@ -134,9 +158,11 @@ def _scored_run(run: Run, settings: dict[str, float | str], z: np.ndarray, cache
     record = _record(
         cache, run.config.protocol, run.config.oracle, run.config.loss.name, run, settings, run.config.seed
     )
+    rows = run.unseen(cache)
+    record = replace(record, n=int(rows.sum()))
     # TCP regresses a probability, and calls a sample untrustworthy below chance level (Corbiere et al. 2019).
     negative = 1 / cache[:1].logits.shape[1] if run.config.loss.name == "tcp" else None
-    return _with_figures(record, z, cache.correct, negative)
+    return _with_figures(record, z[rows], cache.correct[rows], negative)
 
 
 def _record(

@@ -60,6 +60,7 @@ class PostHoc:
 
     logits: a function of logits (N, K). column: what some caches hold already. learner: fitted on a training cache
     first. sum_of: two other scores, the second weighted by least AURC on a training cache's validation part.
+    features: whether it looks at the last layer's features.
     natural_zero: whether above 0 means trusted; else only the order counts, and TPR and TNR are undefined.
     """
 
@@ -70,6 +71,7 @@ class PostHoc:
     learner: type[Fitted] | None = None
     sum_of: tuple[str, ...] = ()
     natural_zero: bool = False
+    features: bool = False
 
     @property
     def fitted(self) -> bool:
@@ -116,40 +118,52 @@ POST_HOC: dict[str, PostHoc] = {
         natural_zero=True,
     ),
     "knn": PostHoc(
-        "how near the k-th nearest training feature is", "Sun et al. 2022, arXiv:2204.06507", learner=NearestNeighbour
+        "how near the k-th nearest training feature is",
+        "Sun et al. 2022, arXiv:2204.06507",
+        learner=NearestNeighbour,
+        features=True,
     ),
     "delta-knn": PostHoc(
         "log distance to the nearest wrong training samples less that to right ones",
         "Heng & Soh 2025, arXiv:2505.15008",
         learner=DeltaNeighbour,
+        features=True,
     ),
     "delta-mahalanobis": PostHoc(
         "Mahalanobis distance to the classes of wrong training samples less that to right ones",
         "Heng & Soh 2025, arXiv:2505.15008",
         learner=DeltaMahalanobis,
+        features=True,
     ),
     "delta-knn+margin": PostHoc(
-        "delta-knn plus weighted margin", "Heng & Soh 2025, arXiv:2505.15008", sum_of=("delta-knn", "margin")
+        "delta-knn plus weighted margin",
+        "Heng & Soh 2025, arXiv:2505.15008",
+        sum_of=("delta-knn", "margin"),
+        features=True,
     ),
     "delta-mahalanobis+margin": PostHoc(
         "delta-mahalanobis plus weighted margin",
         "Heng & Soh 2025, arXiv:2505.15008",
         sum_of=("delta-mahalanobis", "margin"),
+        features=True,
     ),
     "sirc": PostHoc(
         "mcp, lowered where the features are shorter than those of training data",
         "Xia & Bouganis 2022, arXiv:2207.07506",
         learner=SoftmaxRetaining,
+        features=True,
     ),
     "vim": PostHoc(
         "energy less how far the features lie outside their principal space",
         "Wang et al. 2022, arXiv:2203.10807",
         learner=VirtualLogit,
+        features=True,
     ),
     "trust-score": PostHoc(
         "distance to the nearest other class over that to the predicted one",
         "Jiang et al. 2018, arXiv:1805.11783",
         learner=TrustScore,
+        features=True,
     ),
     "mc-dropout": PostHoc(
         "how little the mean softmax is spread over the classes when dropout stays on (extract --mc-dropout)",

@@ -66,6 +66,10 @@ class ScoreStore:
         training = self._training(index)
         if training is None:
             return f"there is no training cache of {index.classifier} to learn from: run `{_extraction(index)}`"
+        if POST_HOC[name].features:
+            for cache in (index, training):
+                if cache.features == "none":
+                    return f"{cache.classifier}/{cache.data} was extracted with --features none"
         lacks = self._learnt(training).lacks(name)
         return f"{training.data} is no use to learn from: {lacks}" if lacks else None
 

@@ -1,0 +1,310 @@
+"""Oracles on all that a classifier computes: trained, scored, calibrated, shipped; and fitted on a held-out half."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import Result
+
+from trustcache import TrustedClassifier
+from trustcache.cache import open_cache
+from trustcache.head_inputs import PARTS, head_inputs, read_columns
+from trustcache.heads import score_heads
+from trustcache.metrics import trust_metrics
+from trustcache.oracles import half_rows
+from trustcache.runs import Run, finished_runs
+from trustcache.train import frozen_head
+from trustcache.workspace import Workspace
+
+RunCli = Callable[..., Result]
+LABEL = "digits-net"
+STRONG = ("--frozen", "--head", "mlp", "--inputs", "all", "--loss", "ce", "--batch-size", 64)
+
+
+def extract_stages(run_cli: RunCli, weights: Path, *data: str) -> None:
+    """Caches with features of stages, in place of those that are there."""
+    shutil.rmtree("trustcache-workspace/cache", ignore_errors=True)
+    model = ("--classifier", "cifar-resnet8", "--weights", weights, "--preprocess", "input_size=8", "--as", LABEL)
+    for name in data:
+        done = run_cli("extract", *model, "--data", name, "--features", "stages", "--workers", 0, "--batch-size", 100)
+        assert done.exit_code == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def strong_workspace(tmp_path_factory: pytest.TempPathFactory, classifier_file: Path) -> Path:
+    """A workspace with stages of digits-train and digits-test, and a strong oracle of two members; to be read only."""
+    from dataclasses import replace
+
+    from trustcache.classifiers import ModelSpec, load_classifier
+    from trustcache.evaluate import evaluate
+    from trustcache.extract import ExtractSettings, extract
+    from trustcache.finetune import Machine
+    from trustcache.heads import HEADS
+    from trustcache.images import open_dataset
+    from trustcache.known_data import find_manifests
+    from trustcache.losses import LossChoice
+    from trustcache.oracles import Optimiser
+    from trustcache.pairs import cached_oracle
+    from trustcache.train import TrainSettings, plan, train
+
+    workspace = Workspace(tmp_path_factory.mktemp("strong"))
+    classifier = load_classifier(ModelSpec("cifar-resnet8", str(classifier_file), preprocessing={"input_size": (8, 8)}))
+    settings = ExtractSettings(batch_size=100, workers=0, device="cpu", shard_rows=200, features="stages")
+    for name in ("digits-train", "digits-test"):
+        dataset = open_dataset(find_manifests(name)[0], Path())
+        extract(classifier, LABEL, dataset, Path(), workspace.cache_folder(LABEL, name), settings)
+    index = workspace.find_cache("train")
+    oracle = cached_oracle(workspace, index, None)
+    head = replace(HEADS["mlp"], inputs=tuple(PARTS), hidden=32, members=2)
+    planned = TrainSettings(True, Optimiser("adam", 20, 64, 1e-3), val_fraction=0.3, head=head)
+    configs = plan(index, oracle, [LossChoice("ce", {})], planned)
+    machine = Machine(device="cpu", workers=0)
+    evaluate(workspace, train(workspace, index, oracle, configs, Path(), machine), Path(), machine)
+    return workspace.root
+
+
+@pytest.fixture
+def strong(strong_workspace: Path, in_tmp_path: Path) -> Workspace:
+    """A copy of `strong_workspace`, where `run_cli` finds it."""
+    shutil.copytree(strong_workspace, in_tmp_path / "trustcache-workspace")
+    return Workspace(in_tmp_path / "trustcache-workspace")
+
+
+def index_of(workspace: Workspace, data: str):
+    return next(index for index in workspace.caches() if index.data == data)
+
+
+def only_run(workspace: Workspace) -> Run:
+    (run,) = finished_runs(workspace)
+    return run
+
+
+# --- extraction ------------------------------------------------------------------------------------------------
+
+
+def test_a_cache_with_stages_says_so_and_holds_the_rest_as_before(
+    strong: Workspace, prepared_workspace: Workspace
+) -> None:
+    with_stages, without = (open_cache(w.cache_folder(LABEL, "digits-test")) for w in (strong, prepared_workspace))
+    assert with_stages.index.features == "stages"
+    assert with_stages.index.stages == ("layer1.0", "layer2.0", "layer3.0")
+    assert with_stages.stages.shape == (len(without), 3 * (16 + 32 + 64))
+    assert with_stages.stages.dtype == np.float16
+    np.testing.assert_allclose(with_stages.logits.astype(float), without.logits.astype(float), atol=1e-2)
+    # The last stage's mean over positions is what the last layer sees.
+    np.testing.assert_allclose(with_stages.stages[:, -192:-128], with_stages.features, rtol=2e-3, atol=1e-3)
+
+
+def test_what_was_not_kept_is_refused_with_the_remedy(
+    workspace: Workspace, run_cli: RunCli, extract_digits: RunCli
+) -> None:
+    refused = run_cli("train", *STRONG)
+    assert refused.exit_code == 2
+    assert "holds no features of stages; remove that folder and extract again with --features stages" in refused.stderr
+    again = extract_digits("--features", "stages")
+    assert again.exit_code == 2
+    assert "what features are kept was 'last' and is now 'stages'; remove that folder" in again.stderr
+    assert extract_digits("--features", "none", name="bare").exit_code == 0
+    shown = json.loads(run_cli("cache", "show", "bare/digits-test").stdout)
+    assert (shown["features"], shown["stages"]) == (0, 0)
+    bare = open_cache(workspace.cache_folder("bare", "digits-test"))
+    assert bare.logits.shape[1] == 10
+    with pytest.raises(Exception, match="was extracted with --features none"):
+        _ = bare.features
+    done = run_cli("evaluate")  # scores of logits alone are made of it all the same
+    assert done.exit_code == 0, done.stderr
+    assert (workspace.scores_folder("bare", "digits-test") / "mcp.h5").is_file()
+    assert not (workspace.scores_folder("bare", "digits-test") / "knn.h5").is_file()
+
+
+# --- training and scoring --------------------------------------------------------------------------------------
+
+
+def test_the_run_holds_what_it_is_and_its_log_ends_with_the_epoch_that_was_kept(strong: Workspace) -> None:
+    run = only_run(strong)
+    assert run.name.startswith("digits-net-ce-mlp-frozen-seed0-")
+    assert run.config.head.inputs == tuple(PARTS)
+    assert run.config.stages == ("layer1.0", "layer2.0", "layer3.0")
+    log = run.log()
+    best = max(log, key=lambda entry: entry["validation"]["auc"])
+    assert log[-1] == best
+    epochs = [entry["epoch"] for entry in log]
+    assert epochs[:-1] == list(range(1, len(epochs))) or epochs == list(range(1, len(epochs) + 1))
+    # What the run scores on its validation part is what that entry says.
+    from trustcache.evaluate import validation_scores
+    from trustcache.finetune import Machine
+
+    index = index_of(strong, "digits-train")
+    rows, z = validation_scores(run, index, strong.caches(), Path(), Machine("cpu", 0))
+    found = trust_metrics(z, open_cache(index.folder).correct[rows])
+    assert found["auc"] == pytest.approx(log[-1]["validation"]["auc"], abs=1e-6)
+
+
+def test_scores_are_those_of_the_head_on_the_caches_columns_and_rank_better_than_the_linear_head(
+    strong: Workspace, run_cli: RunCli
+) -> None:
+    run, cache = only_run(strong), open_cache(index_of(strong, "digits-test").folder)
+    x = head_inputs(tuple(PARTS), read_columns(tuple(PARTS), cache)).numpy()
+    z = run.scores(cache.index)
+    np.testing.assert_allclose(z, score_heads([frozen_head(run)], x)[:, 0], atol=1e-9)
+    assert run_cli("train", "--frozen", "--loss", "ce").exit_code == 0
+    linear = next(r for r in finished_runs(strong) if r.config.head.kind == "linear")
+    auc = [trust_metrics(scores, cache.correct)["auc"] for scores in (z, linear.scores(cache.index))]
+    assert auc[0] > auc[1]
+
+
+def test_the_report_never_averages_heads_of_two_kinds(strong: Workspace, run_cli: RunCli) -> None:
+    done = run_cli("train", "--frozen", "--loss", "ce", "--seed", "0,1")
+    assert done.exit_code == 0, done.stderr
+    assert run_cli("train", *STRONG, "--epochs", 2, "--hidden", 8).exit_code == 0
+    assert run_cli("report").exit_code == 0
+    records = json.loads((strong.report / "results.json").read_text())
+    rows = {(r["settings"].get("head"), r["settings"].get("hidden")) for r in records if r["method"] == "ce"}
+    assert rows == {("linear", 0.0), ("mlp on all, 2 members", 32.0), ("mlp on all", 8.0)} or len(rows) == 3
+    assert "mlp on all, 2 members" in (strong.report / "report.md").read_text()
+
+
+def test_attacked_and_other_caches_without_stages_are_named_as_what_is_lacking(
+    strong: Workspace, run_cli: RunCli, extract_digits: RunCli
+) -> None:
+    shutil.rmtree(index_of(strong, "digits-test").folder)
+    assert extract_digits().exit_code == 0
+    done = run_cli("evaluate")
+    assert done.exit_code == 0, done.stderr
+    assert "--data digits-test --features stages" in done.stderr
+
+
+# --- shipping --------------------------------------------------------------------------------------------------
+
+
+def test_predictions_say_what_the_cache_says(strong: Workspace, digit_files: Path) -> None:
+    run, cache = only_run(strong), open_cache(index_of(strong, "digits-test").folder)
+    trusted = TrustedClassifier.load(strong.root, run.name, device="cpu")
+    answers = list(trusted(digit_files / f"{name}.png" for name in cache.sample_ids[:50]))
+    # The cache's columns are rounded to float16.
+    np.testing.assert_allclose([a.score for a in answers], run.scores(cache.index)[:50], atol=0.02)
+    assert [a.class_number for a in answers] == cache.predictions[:50].tolist()
+
+
+@pytest.mark.parametrize("format", ["torch", "onnx"])
+def test_one_graph_gives_logits_and_the_strong_score(
+    strong: Workspace, run_cli: RunCli, digit_files: Path, tmp_path: Path, format: str
+) -> None:
+    if format == "onnx":
+        pytest.importorskip("onnxruntime")
+        pytest.importorskip("onnxscript")
+    run = only_run(strong)
+    assert run_cli("calibrate", run.name, "--data", "digits-test", "--coverage", 0.7).exit_code == 0
+    done = run_cli("export", run.name, "--format", format)
+    assert done.exit_code == 0, done.stderr
+    path, beside = map(Path, done.stdout.split())
+    assert json.loads(beside.read_text())["checked"]["largest_difference"] <= 1e-4
+    from PIL import Image
+
+    files = sorted(digit_files.iterdir())[:9]
+    images = np.stack([np.asarray(Image.open(file).convert("RGB")).transpose(2, 0, 1) for file in files])
+    if format == "onnx":
+        import onnxruntime
+
+        score = onnxruntime.InferenceSession(path).run(["score"], {"images": images})[0]
+    else:
+        score = torch.export.load(path).module()(torch.from_numpy(images))[1].numpy()
+    answers = TrustedClassifier.load(strong.root, run.name, device="cpu")(files)
+    np.testing.assert_allclose(score, [a.score for a in answers], atol=1e-4)
+
+
+# --- a held-out half -------------------------------------------------------------------------------------------
+
+
+def test_an_oracle_fitted_on_one_half_is_scored_reported_and_calibrated_on_the_other_only(
+    strong: Workspace, run_cli: RunCli
+) -> None:
+    half = ("--data", "digits-test", "--part", "first-half")
+    assert run_cli("train", *STRONG, "--epochs", 3, *half).exit_code == 0
+    run = next(r for r in finished_runs(strong) if r.config.part)
+    assert "-mlp-frozen-first-half-seed0-" in run.name
+    cache = open_cache(index_of(strong, "digits-test").folder)
+    learnt = np.zeros(len(cache), dtype=bool)
+    learnt[half_rows(len(cache), "first-half")] = True
+    assert learnt.sum() == len(cache) // 2
+    np.testing.assert_array_equal(np.isnan(run.scores(cache.index)), learnt)
+
+    assert run_cli("report").exit_code == 0
+    records = json.loads((strong.report / "results.json").read_text())
+    (mine,) = (r for r in records if r["run"] == run.name)
+    assert mine["n"] == (~learnt).sum()
+    expected = trust_metrics(run.scores(cache.index)[~learnt], cache.correct[~learnt])
+    assert mine["metrics"]["auc"] == pytest.approx(expected["auc"])
+    (beside,) = (r for r in records if r["method"] == "mcp" and "rows" in r["settings"])
+    assert (beside["n"], beside["settings"]) == (mine["n"], {"rows": "second-half"})
+    assert mine["settings"]["rows"] == "second-half"
+
+    done = run_cli("calibrate", run.name, "--data", "digits-test", "--coverage", 0.5)
+    assert done.exit_code == 0, done.stderr
+    assert "digits-test, its second-half" in done.stdout
+    assert f"of {(~learnt).sum():,})" in done.stdout
+
+
+def test_the_half_that_is_not_learnt_from_does_not_reach_the_head(strong: Workspace, run_cli: RunCli) -> None:
+    half = ("--data", "digits-test", "--part", "second-half", "--epochs", 3)
+    assert run_cli("train", *STRONG, *half).exit_code == 0
+    run = next(r for r in finished_runs(strong) if r.config.part)
+    cache = open_cache(index_of(strong, "digits-test").folder)
+    mine = half_rows(len(cache), "second-half")
+    x = head_inputs(tuple(PARTS), read_columns(tuple(PARTS), cache)).numpy()[mine].astype(float)
+    np.testing.assert_allclose(frozen_head(run).mean, x.mean(0), rtol=1e-3, atol=1e-3)
+    z = run.weights()
+    assert run_cli("train", *STRONG, *half).exit_code == 0  # finished already
+    assert all(torch.equal(z[name], tensor) for name, tensor in run.weights().items())
+
+
+# --- what is asked ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--head", "mlp", "--loss", "ce"), "--head and --inputs: are of heads on cached outputs; add --frozen"),
+        (("--frozen", "--loss", "ce", "--dropout", 0.2), "--dropout: means nothing to a linear head; add --head mlp"),
+        (("--frozen", "--loss", "ce", "--ensemble", 3), "--ensemble: means nothing to a linear head"),
+        (("--frozen", "--loss", "ce", "--part", "first-half"), "--part first-half: is one half of which data?"),
+        (("--loss", "ce", "--part", "first-half", "--data", "digits-test"), "--part first-half: is of heads on"),
+        (("--frozen", "--loss", "ce", "--inputs", "x"), "--inputs x: unknown; last, all, or a list of"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(
+    workspace: Workspace, run_cli: RunCli, options: tuple, said: str
+) -> None:
+    refused = run_cli("train", *options)
+    assert refused.exit_code == 2
+    assert said in refused.stderr
+
+
+def test_the_preset_is_what_head_mlp_on_all_inputs_is_by_default(strong: Workspace, run_cli: RunCli) -> None:
+    assert run_cli("train", "--preset", "strong", "--seed", 3, "--epochs", 2).exit_code == 0
+    before = {run.name for run in finished_runs(strong)}
+    same = ("--frozen", "--head", "mlp", "--inputs", "all", "--loss", "ce", "--batch-size", 512, "--lr", 1e-3)
+    assert run_cli("train", *same, "--seed", 3, "--epochs", 2).exit_code == 0
+    assert {run.name for run in finished_runs(strong)} == before
+    done = run_cli("train", "--preset", "strong", "--seed", 3, "--epochs", 2, "--ensemble", 2, "--hidden", 4)
+    assert done.exit_code == 0, done.stderr
+    (new,) = (run for run in finished_runs(strong) if run.name not in before)
+    assert (new.config.head.members, new.config.head.hidden) == (2, 4)
+
+
+def test_configs_from_before_heads_had_kinds_load_and_keep_their_names(with_runs: Workspace) -> None:
+    for run in finished_runs(with_runs):
+        path = run.folder / "config.json"
+        table = json.loads(path.read_text())
+        for key in ("head", "stages", "part", "samples"):
+            del table[key]
+        path.write_text(json.dumps(table))
+    for run in finished_runs(with_runs):
+        assert run.config.head.label == "linear"
+        assert run.config.name == run.name

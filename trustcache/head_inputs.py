@@ -1,0 +1,87 @@
+"""What a head looks at: which of a model's outputs, and how they become the columns of one matrix.
+
+All is made of plain tensor operations, a block of rows at a time: the same function serves training, scoring, and the
+exported graph, and no matrix of all inputs ever exists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from trustcache.cache import CacheView
+from trustcache.errors import UsageError
+
+# What a model said about some rows, by the cache's names: logits (N, K), features (N, D), stages (N, S), any float.
+Said = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of a head's inputs: the cache's column they come from, what they are, and how they come from it."""
+
+    column: str
+    meaning: str
+    make: Callable[[Tensor], Tensor]
+
+
+def _log_probs(logits: Tensor) -> Tensor:
+    return F.log_softmax(logits, dim=1)
+
+
+def _sorted_log_probs(logits: Tensor) -> Tensor:
+    return _log_probs(logits).sort(dim=1, descending=True).values
+
+
+def _prediction(logits: Tensor) -> Tensor:
+    classes = torch.arange(logits.shape[1], device=logits.device)
+    return (logits.argmax(dim=1, keepdim=True) == classes).to(logits.dtype)
+
+
+PARTS: dict[str, Part] = {
+    "features": Part("features", "what the last layer sees", lambda features: features),
+    "stages": Part("stages", "mean, max and deviation of every stage's output over positions", lambda stages: stages),
+    "log-probs": Part("logits", "the classes' log-probabilities, in the classifier's order", _log_probs),
+    "sorted-log-probs": Part("logits", "the same, largest first", _sorted_log_probs),
+    "prediction": Part("logits", "the predicted class, one column a class", _prediction),
+}
+"""All there are; a head takes them in this order."""
+
+NAMED = {"last": ("features",), "all": tuple(PARTS)}
+"""Choices of parts by name."""
+
+
+def parse_inputs(words: Sequence[str]) -> tuple[str, ...]:
+    """The parts that are asked for, in the order of `PARTS`; `last` and `all` stand for several. Raises UsageError."""
+    asked = {part for word in words for part in NAMED.get(word, (word,))}
+    if unknown := sorted(asked - PARTS.keys()):
+        raise UsageError(f"--inputs {unknown[0]}: unknown; last, all, or a list of {', '.join(PARTS)}")
+    return tuple(part for part in PARTS if part in asked)
+
+
+def inputs_label(parts: Sequence[str]) -> str:
+    """How people call some parts: "all", "last", or their names."""
+    return next((name for name, named in NAMED.items() if named == tuple(parts)), "+".join(parts))
+
+
+def columns_of(parts: Sequence[str]) -> tuple[str, ...]:
+    """The cache's columns that some parts need."""
+    return tuple(dict.fromkeys(PARTS[part].column for part in parts))
+
+
+def read_columns(parts: Sequence[str], cache: CacheView) -> dict[str, Tensor]:
+    """A cache's columns that some parts need, in the dtype they are stored in.
+
+    Raises UsageError where the cache was extracted without one of them.
+    """
+    return {name: torch.from_numpy(getattr(cache, name)) for name in columns_of(parts)}
+
+
+def head_inputs(parts: Sequence[str], said: Said) -> Tensor:
+    """The inputs of some rows, float32 (N, D), not yet standardised."""
+    made = [PARTS[part].make(said[PARTS[part].column].float()) for part in parts]
+    return made[0] if len(made) == 1 else torch.cat(made, 1)

@@ -1,0 +1,85 @@
+"""Heads with one hidden layer: one function computes them in training, scoring and the exported graph, many at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# Rows that are scored at once: their hidden layers are all in memory.
+SCORED_ROWS = 8192
+
+
+@dataclass(frozen=True)
+class MlpHead:
+    """A trained head on raw inputs x (D,): the mean over its M members of z = w . relu(V (x - mean)/std + c) + b.
+
+    first_weight (V): (D, M, hidden), first_bias (c): (M, hidden), weight (w): (M, hidden), bias (b): (M,); float32, as
+    are mean and std (D,). z is over |w| where it is a signed distance, from the plane that w is normal to.
+    """
+
+    first_weight: np.ndarray
+    first_bias: np.ndarray
+    weight: np.ndarray
+    bias: np.ndarray
+    mean: np.ndarray
+    std: np.ndarray
+    signed_distance: bool
+
+    def scores(self, x: np.ndarray) -> np.ndarray:
+        """z, float64 (N,), of raw inputs (N, D) of any float dtype."""
+        parts = []
+        for first in range(0, len(x), SCORED_ROWS):
+            rows = torch.from_numpy(x[first : first + SCORED_ROWS]).float()
+            scaled = (rows - torch.from_numpy(self.mean)) / torch.from_numpy(self.std)
+            with torch.inference_mode():
+                z = mlp_scores(scaled, *self.parameters(), self.signed_distance)
+            parts.append(z.double().mean(1).numpy())
+        return np.concatenate(parts)
+
+    def parameters(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """V, c, w and b, as `mlp_scores` takes them."""
+        arrays = self.first_weight, self.first_bias, self.weight, self.bias
+        first_weight, first_bias, weight, bias = (torch.from_numpy(array) for array in arrays)
+        return first_weight, first_bias, weight, bias
+
+
+def mlp_scores(
+    x: Tensor,
+    first_weight: Tensor,
+    first_bias: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    distance: Tensor | bool,
+    kept: Tensor | None = None,
+) -> Tensor:
+    """z (N, M) of M networks on standardised inputs (N, D); the parameters are laid out as in `MlpHead`.
+
+    distance: whether z is a signed distance, for all or for each (M,). kept: (N, hidden), what dropout multiplies the
+    hidden layers of all networks by.
+    """
+    # One matrix product for all first layers.
+    hidden = (x @ first_weight.flatten(1) + first_bias.flatten()).relu().unflatten(1, first_bias.shape)
+    if kept is not None:
+        hidden = hidden * kept[:, None]
+    z = (hidden * weight).sum(2) + bias
+    norm = weight.norm(dim=1)
+    return z / torch.where(torch.as_tensor(distance, device=z.device), norm, torch.ones_like(norm))
+
+
+def first_parameters(inputs: int, hidden: int, seed: int, member: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """V (D, hidden), c, w (hidden,) and b of a network to be trained, as widely spread as torch's layers begin."""
+    # Members draw from generators of their own; the first one's are the seed's.
+    generator = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, member]).generate_state(1)[0]))
+    first = torch.randn(inputs, hidden, generator=generator) / (3 * inputs) ** 0.5
+    last = torch.randn(hidden, generator=generator) / (3 * hidden) ** 0.5
+    return first, torch.zeros(hidden), last, torch.zeros(())
+
+
+def joined(members: Sequence[tuple[Tensor, Tensor, Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The parameters of several networks, as `mlp_scores` takes them."""
+    first, first_bias, last, bias = zip(*members, strict=True)
+    return torch.stack(first, 1), torch.stack(first_bias), torch.stack(last), torch.stack(bias)

@@ -1,0 +1,125 @@
+"""Features of a model's stages: which modules' outputs are looked at, and how each is pooled over its positions.
+
+The rule holds for any module. Blocks are the members of the model's outermost lists of modules (`nn.Sequential`,
+`nn.ModuleList`) that have parameters, as timm's models and most others are built; where there are fewer than two, they
+are its convolutions and linear layers. The last layer is none of them. A stage ends after each block whose successor
+gives another shape; of a model with fewer than three such ends, as a ViT, whose blocks are all of one shape, four
+blocks are taken, evenly spaced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+POOLINGS = ("mean", "max", "std")
+FEWEST_STAGES = 3
+EVENLY_SPACED = 4
+_WITH_CHANNELS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+def stage_places(model: nn.Module, last: Collection[nn.Module], ask: Callable[[], object]) -> tuple[str, ...]:
+    """The names of the modules that end stages, in the order they compute; () where there are none.
+
+    `last` are the model's last layers; `ask` runs the model once on any images, to see which blocks there are.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    hooks = [
+        module.register_forward_hook(_noting(shapes, name, channels_last(model)))
+        for name, module in _blocks(model, last)
+    ]
+    try:
+        ask()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    names = list(shapes)
+    ends = [a for a, b in zip(names, [*names[1:], None], strict=False) if b is None or shapes[a] != shapes[b]]
+    if len(ends) < FEWEST_STAGES < len(names):
+        number = min(EVENLY_SPACED, len(names))
+        ends = [names[len(names) * (i + 1) // number - 1] for i in range(number)]
+    return tuple(ends)
+
+
+@contextmanager
+def pooled_outputs(model: nn.Module, places: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+    """While the context lasts, a forward pass of the model puts each place's pooled output in the dictionary."""
+    seen: dict[str, Tensor] = {}
+    last = channels_last(model)
+    hooks = [model.get_submodule(name).register_forward_hook(_pooling(seen, name, last)) for name in places]
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def pooled(output: Tensor, last: bool = False) -> Tensor:
+    """Mean, largest and standard deviation over positions, side by side, float32 (N, 3 C).
+
+    output: (N, C, H, W), or (N, H, W, C) where the channels are `last`; or tokens (N, T, C). What has no positions
+    (N, C) stays as it is.
+    """
+    x = _by_position(output, last)
+    if x is None:
+        return output.float()
+    x = x.float()
+    mean = x.mean(1)
+    deviation = (x - mean[:, None]).square().mean(1).sqrt()
+    return torch.cat([mean, x.amax(1), deviation], 1)
+
+
+def channels_last(model: nn.Module) -> bool:
+    """Whether a model's blocks give (N, H, W, C): timm's say so (`output_fmt`), as Swin's do."""
+    return str(getattr(model, "output_fmt", "NCHW")).endswith("NHWC")
+
+
+def _by_position(output: Tensor, last: bool) -> Tensor | None:
+    """(N, P, C), None where there are no positions."""
+    if output.ndim == 3:
+        return output
+    if output.ndim == 4:
+        return output.flatten(1, 2) if last else output.flatten(2).transpose(1, 2)
+    return None
+
+
+def _blocks(model: nn.Module, last: Collection[nn.Module]) -> list[tuple[str, nn.Module]]:
+    kinds = nn.Sequential | nn.ModuleList
+    lists = [(name, module) for name, module in model.named_modules() if isinstance(module, kinds)]
+    names = [name for name, _ in lists]
+    outermost = [
+        (name, module) for name, module in lists if not any(_within(name, other) for other in names if other != name)
+    ]
+    members = [
+        (f"{name}.{child}" if name else child, block)
+        for name, module in outermost
+        for child, block in module.named_children()
+        if next(block.parameters(), None) is not None and not any(m in last for m in block.modules())
+    ]
+    if len(members) > 1:
+        return members
+    return [(n, m) for n, m in model.named_modules() if isinstance(m, _WITH_CHANNELS) and m not in last]
+
+
+def _within(name: str, other: str) -> bool:
+    return other == "" or name.startswith(f"{other}.")
+
+
+def _noting(shapes: dict[str, tuple[int, ...]], name: str, last: bool) -> Callable[..., None]:
+    def note(module: nn.Module, inputs: object, output: object) -> None:
+        if not isinstance(output, Tensor) or output.ndim not in (2, 3, 4):
+            return
+        x = _by_position(output, last)
+        shapes[name] = tuple(output.shape[1:]) if x is None else tuple(x.shape[1:])
+
+    return note
+
+
+def _pooling(seen: dict[str, Tensor], name: str, last: bool) -> Callable[..., None]:
+    def pool(module: nn.Module, inputs: object, output: Tensor) -> None:
+        seen[name] = pooled(output, last)
+
+    return pool
