@@ -24,13 +24,21 @@ def print_report(workspace: Workspace) -> None:
 
     from trustcache.progress import console
     from trustcache.report.collect import collect
+    from trustcache.report.grids import print_grids
+    from trustcache.report.intervals import compare, interval_grids, intervals_json
     from trustcache.report.made import made_with
+    from trustcache.report.resampled import Resampler
     from trustcache.report.tables import print_tables
     from trustcache.report.write import write_report
 
     scored, notes = collect(workspace, console)
-    written = write_report(workspace.report, scored, notes, made_with())
-    print_tables([s.record for s in scored], Console())
+    records = [one.record for one in scored]
+    compared = compare(records, Resampler(workspace, console))
+    grids = interval_grids(compared)
+    files = {"intervals.json": intervals_json(compared)}
+    written = write_report(workspace.report, scored, notes, made_with(), grids, files)
+    print_tables(records, Console())
+    print_grids(grids, Console())
     for note in notes:
         say(f"note: {note}")
     for path in written:
