@@ -22,7 +22,9 @@ def print_report(workspace: Workspace) -> None:
     """Write the report's files, then show its tables and where the files lie."""
     from rich.console import Console
 
+    from trustcache.choice import saved_sweeps
     from trustcache.progress import console
+    from trustcache.report.choice import outcome_grid, outcomes
     from trustcache.report.collect import collect
     from trustcache.report.grids import print_grids
     from trustcache.report.intervals import compare, interval_grids, intervals_json
@@ -34,7 +36,9 @@ def print_report(workspace: Workspace) -> None:
     scored, notes = collect(workspace, console)
     records = [one.record for one in scored]
     compared = compare(records, Resampler(workspace, console))
-    grids = interval_grids(compared)
+    chosen, gone = outcomes(saved_sweeps(workspace), records)
+    notes += gone
+    grids = [*map(outcome_grid, chosen), *interval_grids(compared)]
     files = {"intervals.json": intervals_json(compared)}
     written = write_report(workspace.report, scored, notes, made_with(), grids, files)
     print_tables(records, Console())

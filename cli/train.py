@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from trustcache.oracles import Optimiser
     from trustcache.presets.preset import Preset
     from trustcache.runs import Run
+    from trustcache.workspace import Workspace
 
 _LOSSES, _ORACLE, _TRAINING, _MACHINE = "Losses", "Oracle", "Training", "Machine"
 
@@ -61,6 +62,12 @@ def train(
         bool, typer.Option("--frozen", help="Fast: only heads, all at once, on cached features.")
     ] = False,
     seed: Annotated[str | None, typer.Option(help="Seed, or a list of them (0).")] = None,
+    sweep: Annotated[
+        bool,
+        typer.Option(
+            "--sweep", help="Try a small grid of what the losses leave open, rank by validation and name a winner."
+        ),
+    ] = False,
     oracle: Annotated[
         str | None,
         typer.Option(
@@ -143,6 +150,7 @@ def train(
     own = {"--oracle-weights": oracle_weights, "--oracle-arg": oracle_arg, "--oracle-preprocess": oracle_preprocess}
     _refuse_idle(frozen, oracle, own, {"--momentum": momentum, "--start": start})
 
+    from trustcache.choice import SWEEP
     from trustcache.evaluate import evaluate
     from trustcache.finetune import Machine
     from trustcache.pairs import cached_oracle, tuned_oracle
@@ -155,7 +163,7 @@ def train(
     if not names:
         raise UsageError("--loss: is missing; name one, several, or all, or take a --preset")
     numbers = {"alpha_pos": alpha_pos, "alpha_neg": alpha_neg, "gamma": gamma, "beta": beta}
-    losses = loss_grid(names, _loss_settings(numbers, base), protocol.value, chosen.settings)
+    losses = loss_grid(names, _loss_settings(numbers, base), protocol.value, (SWEEP if sweep else {}) | chosen.settings)
     by_hand: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "momentum": momentum}
     settings = TrainSettings(
         frozen,
@@ -176,7 +184,10 @@ def train(
         configs = starting_from(workspace, start or chosen.start, configs)
     machine = Machine(device, workers, checkpoint_every)
     runs = run(workspace, index, model, configs, place.data_root, machine, console)
-    _show(runs)
+    if sweep:
+        _choose(workspace, index, runs)
+    else:
+        _show(runs)
     made = evaluate(workspace, runs, place.data_root, machine, console)
     say_what_is_lacking(workspace, runs)
     say(f"{made} scores made; see them with trustcache report" if made else "nothing new to score")
@@ -235,6 +246,19 @@ def _note_preprocessing(index: Index, protocol: str) -> None:
             f"note: {index.classifier} saw {index.data} with its own preprocessing, not with that of protocol "
             f"{protocol}; trustcache extract --protocol {protocol} makes such a cache"
         )
+
+
+def _choose(workspace: Workspace, index: Index, runs: list[Run]) -> None:
+    """Rank the candidates by validation, keep that for the report, and show it."""
+    from rich.console import Console
+
+    from trustcache.choice import choose, save
+    from trustcache.report.choice import sweep_grid
+    from trustcache.report.grids import print_grids
+
+    found = choose(index, runs)
+    save(workspace, found)
+    print_grids([sweep_grid(found)], Console())
 
 
 def _show(runs: list[Run]) -> None:
