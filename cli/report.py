@@ -24,12 +24,12 @@ def print_report(workspace: Workspace) -> None:
 
     from trustcache.choice import saved_sweeps
     from trustcache.progress import console
-    from trustcache.report.choice import outcome_grid, outcomes
     from trustcache.report.collect import collect
     from trustcache.report.grids import print_grids
     from trustcache.report.intervals import compare, interval_grids, intervals_json
     from trustcache.report.made import made_with
     from trustcache.report.resampled import Resampler
+    from trustcache.report.sweeps import outcome_grid, outcomes
     from trustcache.report.tables import print_tables
     from trustcache.report.write import write_report
 

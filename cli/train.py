@@ -173,6 +173,8 @@ def train(
         signed_distance,
         protocol.value,
     )
+    if sweep and not settings.val_fraction:
+        raise UsageError("--val-fraction 0: sets no rows aside, and --sweep chooses by those; give a part, as in 0.1")
     if frozen:
         model = cached_oracle(workspace, index, oracle)
     else:
@@ -253,8 +255,8 @@ def _choose(workspace: Workspace, index: Index, runs: list[Run]) -> None:
     from rich.console import Console
 
     from trustcache.choice import choose, save
-    from trustcache.report.choice import sweep_grid
     from trustcache.report.grids import print_grids
+    from trustcache.report.sweeps import sweep_grid
 
     found = choose(index, runs)
     save(workspace, found)

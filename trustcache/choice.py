@@ -99,12 +99,10 @@ def _standing(metrics: Metrics) -> float:
 def choose(index: Index, runs: Sequence[Run]) -> Sweep:
     """Rank finished runs of one training, which differ in their loss's settings and seed only.
 
-    `index` is the cache they learnt from. Raises UsageError where no rows were set aside to choose by, or where those
-    hold only right or only wrong answers.
+    `index` is the cache they learnt from. Raises UsageError where the rows set aside to choose by hold only right or
+    only wrong answers.
     """
     config = runs[0].config
-    if not config.val_fraction:
-        raise UsageError("--val-fraction 0: sets no rows aside to choose by; give --sweep a part, as in 0.1")
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(fingerprint(asdict(replace(run.config, seed=0, start=""))), []).append(run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -148,11 +149,12 @@ def _findings(outcome: Outcome) -> Iterator[str]:
         else f"The test data would have chosen {method_label(sweep.candidates[best])} with {100 * test[best]:.2f}: the "
         f"choice costs {100 * (test[0] - test[best]):.2f} points."
     )
-    gaps = [there - here for here, there in zip(validation, test, strict=True) if math.isfinite(here)]
-    mean, own = 100 * sum(gaps) / len(gaps), 100 * gaps[0]
+    moved = [there - here for here, there in zip(validation, test, strict=True) if math.isfinite(here)]
+    own, usual = 100 * moved[0], 100 * statistics.median(moved)
+    luck = f"{own - usual:.2f} points of what validation promised were luck" if own > usual else "no luck in the choice"
     yield (
-        f"From validation to test the AURC moved by {own:+.2f} points for the chosen one and by {mean:+.2f} for all "
-        f"candidates on average; the difference, {own - mean:+.2f}, is what the choice owed to luck."
+        f"From validation to test the AURC moved by {own:+.2f} points for the chosen one and by {usual:+.2f} for the "
+        f"median candidate: {luck}."
     )
     if math.isfinite(correlation := outcome.rank_correlation()):
         yield f"Rank correlation between validation and test over the candidates: {correlation:.2f}."
@@ -167,9 +169,10 @@ def _beside_reference(outcome: Outcome, validation: float, test: float) -> Itera
         "better" if ours < theirs else "worse" if ours > theirs else "equal"
         for ours, theirs in ((validation, here), (test, there))
     ]
-    both = f"on both ({100 * here:.2f} and {100 * there:.2f})"
-    apart = f"on validation ({100 * here:.2f}) and {words[1]} on test ({100 * there:.2f})"
-    yield f"The chosen one is {words[0]} than {REFERENCE} {both if words[0] == words[1] else apart}."
+    yield (
+        f"{REFERENCE}, the classifier's own confidence, has {100 * here:.2f} and {100 * there:.2f}: the chosen one is "
+        f"{words[0]} on validation and {words[1]} on test data."
+    )
 
 
 def _percent(metrics: Metrics, key: str) -> str:
