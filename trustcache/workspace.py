@@ -42,7 +42,8 @@ class Workspace:
 
     def bootstrap_file(self, classifier: str, data: str) -> Path:
         """Where the metrics of one cache's scores on the bootstrap's resamples are kept."""
-        return self.root / "bootstrap" / _of_cache(classifier, data).with_suffix(".h5")
+        path = self.root / "bootstrap" / _of_cache(classifier, data)
+        return path.with_name(f"{path.name}.h5")  # a data set's name may have a dot
 
     def caches(self) -> list[Index]:
         """The indices of all caches, sorted by classifier and data set. Raises TrustcacheError for a damaged one."""
