@@ -24,7 +24,7 @@ class Part(StrEnum):
     second_half = "second-half"
 
 
-RUN = "A run's name or its unambiguous beginning; or mcp"
+RUN = "A run's name or its unambiguous beginning; winner, what a sweep chose; or mcp"
 
 
 @command(app, "calibrate")

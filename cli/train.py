@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from trustcache.oracles import Optimiser
     from trustcache.presets.preset import Preset
     from trustcache.runs import Run
+    from trustcache.workspace import Workspace
 
 
 @command(app, "train")
@@ -37,6 +38,7 @@ def train(
     part: o.Part = None,
     frozen: o.Frozen = False,
     seed: o.Seed = None,
+    sweep: o.Sweep = False,
     oracle: o.OracleModelName = None,
     oracle_weights: o.OracleWeights = None,
     oracle_arg: o.OracleArg = None,
@@ -73,6 +75,7 @@ def train(
     workspace = Workspace(place.workspace)
     index = workspace.find_cache(None if part else "train", classifier, data)
 
+    from trustcache.choice import SWEEP
     from trustcache.evaluate import evaluate
     from trustcache.finetune import Machine
     from trustcache.pairs import cached_oracle, tuned_oracle
@@ -95,7 +98,7 @@ def train(
     if not names:
         raise UsageError("--loss: is missing; name one, several, or all, or take a --preset")
     numbers = {"alpha_pos": alpha_pos, "alpha_neg": alpha_neg, "gamma": gamma, "beta": beta}
-    losses = loss_grid(names, _loss_settings(numbers, base), protocol.value, chosen.settings)
+    losses = loss_grid(names, _loss_settings(numbers, base), protocol.value, (SWEEP if sweep else {}) | chosen.settings)
     by_hand: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "momentum": momentum}
     settings = TrainSettings(
         frozen,
@@ -107,6 +110,8 @@ def train(
         spec,
         part.value if part else "",
     )
+    if sweep and not settings.val_fraction:
+        raise UsageError("--val-fraction 0: sets no rows aside, and --sweep chooses by those; give a part, as in 0.1")
     if frozen:
         model = cached_oracle(workspace, index, oracle)
     else:
@@ -118,7 +123,10 @@ def train(
         configs = starting_from(workspace, start or chosen.start, configs)
     machine = Machine(device, workers, checkpoint_every)
     runs = run(workspace, index, model, configs, place.data_root, machine, console)
-    _show(runs)
+    if sweep:
+        _choose(workspace, index, runs)
+    else:
+        _show(runs)
     made = evaluate(workspace, runs, place.data_root, machine, console)
     say_what_is_lacking(workspace, runs)
     say(f"{made} scores made; see them with trustcache report" if made else "nothing new to score")
@@ -212,6 +220,19 @@ def _note_preprocessing(index: Index, protocol: str) -> None:
             f"note: {index.classifier} saw {index.data} with its own preprocessing, not with that of protocol "
             f"{protocol}; trustcache extract --protocol {protocol} makes such a cache"
         )
+
+
+def _choose(workspace: Workspace, index: Index, runs: list[Run]) -> None:
+    """Rank the candidates by validation, keep that for the report, and show it."""
+    from rich.console import Console
+
+    from trustcache.choice import choose, save
+    from trustcache.report.grids import print_grids
+    from trustcache.report.sweeps import sweep_grid
+
+    found = choose(index, runs)
+    save(workspace, found)
+    print_grids([sweep_grid(found)], Console())
 
 
 def _show(runs: list[Run]) -> None:

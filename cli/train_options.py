@@ -57,6 +57,12 @@ Part = Annotated[
 ]
 Frozen = Annotated[bool, typer.Option("--frozen", help="Fast: only heads, all at once, on cached outputs.")]
 Seed = Annotated[str | None, typer.Option(help="Seed, or a list of them (0).")]
+Sweep = Annotated[
+    bool,
+    typer.Option(
+        "--sweep", help="Try a small grid of what the losses leave open, rank by validation and name a winner."
+    ),
+]
 OracleModelName = Annotated[
     str | None,
     typer.Option(

@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 
+from trustcache.choice import choose, save
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.judges import find_judge
 from trustcache.runs import finished_runs
@@ -86,3 +87,17 @@ def test_a_threshold_that_is_damaged_or_another_classifiers_is_refused(
         judge.threshold()
     assert str(path) in str(caught.value)
     assert "trustcache calibrate mcp again" in str(caught.value)
+
+
+def test_winner_is_the_run_that_the_only_sweep_chose(with_runs: Workspace) -> None:
+    with pytest.raises(UsageError, match=r"winner: no sweep has chosen a run yet; run trustcache train .* --sweep"):
+        find_judge(with_runs, "winner")
+    index = with_runs.find_cache("train")
+    by_training = {run.config.training: run for run in finished_runs(with_runs)}
+    save(with_runs, choose(index, [by_training["frozen"]]))
+    assert find_judge(with_runs, "winner").name == by_training["frozen"].name
+    with pytest.raises(UsageError, match="no sweep has chosen"):
+        find_judge(with_runs, "winner", "other")
+    save(with_runs, choose(index, [by_training["fine-tuned"]]))
+    with pytest.raises(UsageError, match="winner: sweeps chose 2 runs; give one's name: digits-net-ce-fine-tuned"):
+        find_judge(with_runs, "winner")

@@ -107,3 +107,9 @@ def test_any_name_becomes_one_plain_folder(name: str) -> None:
 def test_a_cache_folder_stays_inside_the_workspace() -> None:
     folder = Workspace(Path("w")).cache_folder("../my model:v2", "birds-c/fog/3")
     assert folder == Path("w/cache/my-model-v2/birds-c/fog/3")
+
+
+def test_caches_whose_names_differ_after_a_dot_keep_their_resamples_apart() -> None:
+    one, two = (Workspace(Path("w")).bootstrap_file("vit", data) for data in ("photos.v1", "photos.v2"))
+    assert one != two
+    assert one.suffix == two.suffix == ".h5"

@@ -12,12 +12,16 @@ import numpy as np
 
 from trustcache.cache.index import Index
 from trustcache.cache.publish import publish_json
+from trustcache.choice import saved_sweeps
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.runs import Run, finished_runs, judged_fingerprint
 from trustcache.scores import POST_HOC
 from trustcache.scores.fitting import Outputs
 from trustcache.scores.stored import ScoreStore
 from trustcache.workspace import Workspace, plain_name
+
+WINNER = "winner"
+"""The name by which commands take the run that a sweep chose."""
 
 DEFAULT_THRESHOLD = 0.0
 """Above it, an oracle says that the classifier is rather right than wrong."""
@@ -123,11 +127,14 @@ class Judge:
 
 
 def find_judge(workspace: Workspace, name: str, classifier: str | None = None) -> Judge:
-    """The run of that name, or the only one whose name so begins; or the post-hoc score of that name.
+    """The run of that name, or the only one whose name so begins; or the post-hoc score of that name; or "winner".
 
-    `classifier` is whose, where there are several. Raises UsageError naming what there is where none or several fit.
+    That is the run which a sweep chose. `classifier` is whose, where there are several. Raises UsageError naming what
+    there is where none or several fit.
     """
     caches = workspace.caches()
+    if name == WINNER:
+        name = _winner(workspace, classifier)
     if name in POST_HOC:
         return _post_hoc(workspace, name, [index for index in caches if classifier in (None, index.classifier)])
     runs = finished_runs(workspace)
@@ -144,6 +151,16 @@ def find_judge(workspace: Workspace, name: str, classifier: str | None = None) -
         )
     own_first = sorted(judged, key=lambda index: index.fingerprint() != run.config.cache)
     return Judge(run.name, run.folder, run.config.judged, tuple(own_first), run, tuple(caches), ScoreStore(workspace))
+
+
+def _winner(workspace: Workspace, classifier: str | None) -> str:
+    fitting = [sweep for sweep in saved_sweeps(workspace) if classifier in (None, sweep.classifier)]
+    names = sorted({sweep.winner.runs[0] for sweep in fitting})
+    if len(names) == 1:
+        return names[0]
+    if names:
+        raise UsageError(f"{WINNER}: sweeps chose {len(names)} runs; give one's name: {', '.join(names)}")
+    raise UsageError(f"{WINNER}: no sweep has chosen a run yet; run trustcache train --loss all --sweep --frozen")
 
 
 def _post_hoc(workspace: Workspace, name: str, caches: Sequence[Index]) -> Judge:

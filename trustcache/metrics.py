@@ -121,6 +121,14 @@ class Cutoffs:
     negative: float | None
 
 
+def cutoffs(positive_threshold: float = 0.5, negative_threshold: float | None = None) -> Cutoffs:
+    """The z at which a trust confidence passes the thresholds. Raises ValueError for one outside (0, 1)."""
+    return Cutoffs(
+        positive=_logit("positive", positive_threshold),
+        negative=None if negative_threshold is None else _logit("negative", negative_threshold),
+    )
+
+
 def _logit(name: str, threshold: float) -> float:
     """The z whose sigmoid is `threshold`: compared with it, a z never saturates as its sigmoid would."""
     threshold = float(threshold)  # a float32 would round the quotient below
@@ -317,10 +325,7 @@ def trust_metrics(
     names them all. Raises ValueError on empty or nan scores, on unequal or not one-dimensional shapes, on
     `correct` with anything but 0 and 1, and on thresholds outside (0, 1).
     """
-    cutoffs = Cutoffs(
-        positive=_logit("positive", positive_threshold),
-        negative=None if negative_threshold is None else _logit("negative", negative_threshold),
-    )
+    at = cutoffs(positive_threshold, negative_threshold)
     ranking = rank(scores, correct)
     undefined = [name for name, metric in METRICS.items() if ranking.absent in metric.needs]
     if undefined:
@@ -329,6 +334,4 @@ def trust_metrics(
             f"so these metrics are undefined: {', '.join(undefined)}.",
             stacklevel=2,
         )
-    return {
-        name: math.nan if name in undefined else metric.compute(ranking, cutoffs) for name, metric in METRICS.items()
-    }
+    return {name: math.nan if name in undefined else metric.compute(ranking, at) for name, metric in METRICS.items()}

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from trustcache.bootstrap import Definitions, metrics_of
 from trustcache.losses import LOSSES, RELEASED_LOSSES, Loss
 from trustcache.metrics import trust_metrics
 from trustcache.oracles import HEADS, Optimiser, default_optimiser
 from trustcache.preprocessing import RELEASED_PREPROCESSING
-from trustcache.released_metrics import released_trust_metrics
+from trustcache.released_metrics import released_metrics_of, released_trust_metrics
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class Protocol:
     """One set of definitions; figures of different ones are never averaged nor shown in one table.
 
     meaning: what it is, for people. losses: those it has. metrics: from scores (N,) and correct (N,) to figures.
+    resampled: the same on resamples of the bootstrap.
     preprocessing: entries that replace those of every model that sees images. heads: the optimiser on cached features.
     fine_tuning: that on images, None for the usual one. flip: whether images are mirrored at random in fine-tuning.
     through_judged_size: whether an oracle of another input size than the judged classifier's gets that one's images,
@@ -29,6 +31,7 @@ class Protocol:
     meaning: str
     losses: Mapping[str, Loss]
     metrics: Callable[..., dict[str, float]]
+    resampled: Definitions
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
     heads: Optimiser = HEADS
     fine_tuning: Optimiser | None = None
@@ -47,12 +50,14 @@ PROTOCOLS: dict[str, Protocol] = {
         "the paper's equations; AUPR-Error ranks errors first, as it should, so higher is better",
         LOSSES,
         trust_metrics,
+        metrics_of,
     ),
     "released": Protocol(
         "the released code's definitions: AUPR-Error ranks errors last, so there lower is better; FPR@95 is read off a "
         "grid and may be missing; ce and focal compare every prediction with every label, and learn a constant",
         RELEASED_LOSSES,
         released_trust_metrics,
+        released_metrics_of,
         RELEASED_PREPROCESSING,
         # The scripts' batch: of its 40 x 40 comparisons 40 are right ones, and that much of the truth is learnt. At
         # their rate a head on fixed features would stay where it began.

@@ -13,7 +13,7 @@ from trustcache.errors import UsageError
 
 @dataclass(frozen=True)
 class Workspace:
-    """A folder with `cache/` and `scores/`, each of `<classifier>/<data set>/`, `runs/<run>/` and `report/`.
+    """A folder with `cache/` and `scores/`, each of `<classifier>/<data set>/`, `runs/<run>/`, `sweeps/`, `report/`.
 
     It is made when first written to.
     """
@@ -23,6 +23,10 @@ class Workspace:
     @property
     def runs(self) -> Path:
         return self.root / "runs"
+
+    @property
+    def sweeps(self) -> Path:
+        return self.root / "sweeps"
 
     @property
     def report(self) -> Path:
@@ -35,6 +39,11 @@ class Workspace:
     def scores_folder(self, classifier: str, data: str) -> Path:
         """Where the post-hoc scores of one classifier on one data set lie, and what they learnt from it."""
         return self.root / "scores" / _of_cache(classifier, data)
+
+    def bootstrap_file(self, classifier: str, data: str) -> Path:
+        """Where the metrics of one cache's scores on the bootstrap's resamples are kept."""
+        path = self.root / "bootstrap" / _of_cache(classifier, data)
+        return path.with_name(f"{path.name}.h5")  # a data set's name may have a dot
 
     def caches(self) -> list[Index]:
         """The indices of all caches, sorted by classifier and data set. Raises TrustcacheError for a damaged one."""

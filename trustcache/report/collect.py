@@ -160,9 +160,16 @@ def _scored_run(run: Run, settings: dict[str, float | str], z: np.ndarray, cache
     )
     rows = run.unseen(cache)
     record = replace(record, n=int(rows.sum()))
-    # TCP regresses a probability, and calls a sample untrustworthy below chance level (Corbiere et al. 2019).
-    negative = 1 / cache[:1].logits.shape[1] if run.config.loss.name == "tcp" else None
+    negative = negative_threshold(run.config.loss.name, cache[:1].logits.shape[1])
     return _with_figures(record, z[rows], cache.correct[rows], negative)
+
+
+def negative_threshold(method: str, classes: int) -> float | None:
+    """Below which trust confidence a method calls a sample untrustworthy; None where that is one half.
+
+    TCP regresses a probability, and calls a sample untrustworthy below chance level (Corbiere et al. 2019).
+    """
+    return 1 / classes if method == "tcp" else None
 
 
 def _record(

@@ -9,6 +9,7 @@ from html import escape
 
 from trustcache.metrics import METRICS
 from trustcache.report.figures import confidence_histogram, risk_coverage_chart
+from trustcache.report.grids import Grid, grid_html
 from trustcache.report.records import Scored
 from trustcache.report.tables import (
     COLUMNS,
@@ -109,12 +110,12 @@ right from wrong, first of all with the classifier’s own confidence (mcp), whi
 _READING_HERE = f"{READING} The best of each ranking column is marked; mcp is shaded. Click a heading to sort."
 
 
-def page(scored: Sequence[Scored], notes: Sequence[str], made: dict[str, str]) -> str:
+def page(scored: Sequence[Scored], notes: Sequence[str], made: dict[str, str], grids: Sequence[Grid] = ()) -> str:
     """The whole report as one HTML document.
 
-    `notes` say what is missing, with `code` in backticks; `made` says when and with which versions the report
-    was made, as term and value. All text from data is escaped. With nothing scored the page says so.
-    Raises ValueError on a histogram that lacks a group, as `confidence_histogram` does.
+    `grids` follow the tables. `notes` say what is missing, with `code` in backticks; `made` says when and with which
+    versions the report was made, as term and value. All text from data is escaped. With nothing scored the page says
+    so. Raises ValueError on a histogram that lacks a group, as `confidence_histogram` does.
     """
     tables = build_tables(one.record for one in scored)
     folded = len(tables) > _MOST_UNFOLDED
@@ -124,6 +125,7 @@ def page(scored: Sequence[Scored], notes: Sequence[str], made: dict[str, str]) -
         _gaps(notes),
         _contents(tables) if len(tables) > 1 else "",
         *(_section(_anchor(i, table), table, scored, folded) for i, table in enumerate(tables)),
+        *map(grid_html, grids),
         _closing(tables, made),
     ]
     head = [_HEAD, f"<style>{_STYLE}</style>", "</head>", "<body>"]

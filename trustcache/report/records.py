@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from trustcache.cache import CacheView
+from trustcache.oracles import half_rows
+
 
 @dataclass(frozen=True)
 class Record:
@@ -28,6 +31,13 @@ class Record:
     settings: dict[str, float | str]
     metrics: dict[str, float]
     run: str | None
+
+    def rows(self, cache: CacheView) -> np.ndarray:
+        """Which rows of its cache its figures are of, bool (N,): all, or the half that its settings name."""
+        half = self.settings.get("rows")
+        if half is None:
+            return np.ones(len(cache), dtype=bool)
+        return np.isin(cache.sample_indices, half_rows(cache.index.samples, str(half)))
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import statistics
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Protocol
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -122,7 +123,16 @@ def row_key(entry: Record | Row) -> tuple[str | None, str, str | None, tuple[Set
     return entry.oracle, entry.method, entry.training, settings
 
 
-def method_label(entry: Record | Row) -> str:
+class Labelled(Protocol):
+    """What has a method and its settings: a record, a row, a sweep's candidate."""
+
+    @property
+    def method(self) -> str: ...
+    @property
+    def settings(self) -> Mapping[str, float | str] | tuple[Setting, ...]: ...
+
+
+def method_label(entry: Labelled) -> str:
     """A method with its settings as people write them: "ss α⁺1 α⁻3", "class-balanced ce β0.999", "ce depth=2"."""
     texts = {name: v if isinstance(v, str) else f"{v:g}" for name, v in sorted(dict(entry.settings).items())}
     base = [texts.pop("base")] if "base" in texts else []

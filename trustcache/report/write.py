@@ -6,13 +6,15 @@ import csv
 import io
 import json
 import math
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from trustcache.cache.publish import publish
 from trustcache.metrics import METRICS
+from trustcache.report.grids import Grid, grid_markdown
+from trustcache.report.markdown import escaped
 from trustcache.report.page import page
 from trustcache.report.records import Record, Scored
 from trustcache.report.tables import (
@@ -29,33 +31,45 @@ from trustcache.report.tables import (
 _IDS = ("dataset", "classifier", "oracle", "method", "training", "protocol", "seed", "n", "settings", "run")
 
 
-def write_report(folder: Path, scored: list[Scored], notes: list[str], made: dict[str, str]) -> list[Path]:
-    """Write report.md, results.csv, results.json and index.html to `folder`, and return their paths.
+def write_report(
+    folder: Path,
+    scored: list[Scored],
+    notes: list[str],
+    made: dict[str, str],
+    grids: Sequence[Grid] = (),
+    files: Mapping[str, str] = MappingProxyType({}),
+) -> list[Path]:
+    """Write report.md, results.csv, results.json, index.html and `files` (text by name), and return their paths.
 
     Everything is rendered before anything is written. `notes` say what is missing, `made` how the report was
-    made. Raises OSError where a file cannot be written, and ValueError on a histogram that lacks a group.
+    made; `grids` follow the tables. Raises OSError where a file cannot be written, and ValueError on a histogram that
+    lacks a group.
     """
     records = [one.record for one in scored]
     contents = {
-        "report.md": report_markdown(records, notes, made),
+        "report.md": report_markdown(records, notes, made, grids),
         "results.csv": results_csv(records),
         "results.json": results_json(records),
-        "index.html": page(scored, notes, made),
+        "index.html": page(scored, notes, made, grids),
+        **files,
     }
     for name, text in contents.items():
         publish(folder / name, text.encode())
     return [folder / name for name in contents]
 
 
-def report_markdown(records: Sequence[Record], notes: Sequence[str], made: dict[str, str]) -> str:
-    """The tables as GitHub-flavoured Markdown, with what is missing, a legend, and how the report was made."""
+def report_markdown(
+    records: Sequence[Record], notes: Sequence[str], made: dict[str, str], grids: Sequence[Grid] = ()
+) -> str:
+    """The tables as GitHub-flavoured Markdown, then the grids, with what is missing, a legend, and how it was made."""
     tables = build_tables(records)
     parts = ["# trustcache report"]
     if notes:
-        parts.append("**What is missing**\n\n" + "\n".join(f"- {_escaped(note, '`')}" for note in notes))
+        parts.append("**What is missing**\n\n" + "\n".join(f"- {escaped(note, '`')}" for note in notes))
     parts += [_markdown_table(table) for table in tables] or ["Nothing is scored yet."]
     if tables:
         parts.append(f"{READING} The best of each ranking column is bold.")
+    parts += map(grid_markdown, grids)
     for title, entries in (legend(tables) if tables else {}).items():
         parts.append(f"**{title}**\n\n" + _definitions(entries))
     parts.append("**How this was made**\n\n" + _definitions(made.items()))
@@ -70,20 +84,13 @@ def _markdown_table(table: Table) -> str:
         names = method_label(row), row.oracle or "none", row.training or "none"
         cells = [str(row.cells.get(key, "–")) for key in COLUMNS]
         marked = [f"**{cell}**" if i in best[key] else cell for key, cell in zip(COLUMNS, cells, strict=True)]
-        lines.append([*map(_escaped, names), str(row.seeds), *marked])
+        lines.append([*map(escaped, names), str(row.seeds), *marked])
     grid = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"## {_escaped(table.dataset)}\n\n{_escaped(table.facts)}\n\n{grid}"
+    return f"## {escaped(table.dataset)}\n\n{escaped(table.facts)}\n\n{grid}"
 
 
 def _definitions(entries: Iterable[tuple[str, str]]) -> str:
-    return "\n".join(f"- **{_escaped(term)}**: {_escaped(text)}" for term, text in entries)
-
-
-def _escaped(text: str, kept: str = "") -> str:
-    """Text that Markdown shows as it is, on one line; underscores within words need no escape."""
-    one_line = " ".join(text.split())
-    special = "".join(mark for mark in r"\`*|<>[]&~#" if mark not in kept)
-    return re.sub(rf"[{re.escape(special)}]|\b_|_\b", r"\\\g<0>", one_line)
+    return "\n".join(f"- **{escaped(term)}**: {escaped(text)}" for term, text in entries)
 
 
 def results_csv(records: Sequence[Record]) -> str:

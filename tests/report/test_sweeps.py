@@ -1,0 +1,103 @@
+"""A sweep beside its test figures: places, what the test set would have chosen, and what was luck."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+
+from trustcache.choice import Candidate, Sweep
+from trustcache.report.records import Record
+from trustcache.report.sweeps import Outcome, outcome_grid, outcomes, sweep_grid
+
+
+def make(validation: list[float], reference: float = 0.05, seeds: tuple[int, ...] = (0, 1)) -> Sweep:
+    candidates = tuple(
+        Candidate("ss", {"alpha_neg": float(i)}, tuple(f"run-{i}-{s}" for s in seeds), {"aurc": v, "auc": 1 - v})
+        for i, v in enumerate(validation)
+    )
+    return Sweep("mlp", "train", "j", "mlp", "frozen", "equations", seeds, candidates, {"aurc": reference})
+
+
+def records_of(record: Callable[..., Record], test: list[float], dataset: str = "digits") -> list[Record]:
+    """Records whose mean over two seeds is `test`, and mcp."""
+    runs = [
+        record("ss", seed, dataset=dataset, aurc=value + shift, run=f"run-{i}-{seed}", settings={"alpha_neg": float(i)})
+        for i, value in enumerate(test)
+        for seed, shift in ((0, 0.01), (1, -0.01))
+    ]
+    return [*runs, record("mcp", dataset=dataset, aurc=0.06)]
+
+
+def said(outcome: Outcome) -> str:
+    return " ".join(outcome_grid(outcome).said)
+
+
+def test_test_figures_are_means_over_the_runs_of_a_candidate(record) -> None:
+    (outcome,), notes = outcomes([make([0.10, 0.12, 0.14])], records_of(record, [0.20, 0.18, 0.25]))
+    assert [metrics["aurc"] for metrics in outcome.test] == pytest.approx([0.20, 0.18, 0.25])
+    assert outcome.reference["aurc"] == 0.06
+    assert notes == []
+
+
+def test_the_grid_has_both_figures_the_winner_and_the_best_on_test(record) -> None:
+    (outcome,), _ = outcomes([make([0.10, 0.12, 0.14])], records_of(record, [0.20, 0.18, 0.25]))
+    grid = outcome_grid(outcome)
+    assert grid.heads[:6] == ("Place", "Candidate", "", "Place on test", "AURC ↓ validation", "AURC ↓ test")
+    assert [row[2:6] for row in grid.rows] == [
+        ("chosen", "2", "10.00", "20.00"),
+        ("best on test", "1", "12.00", "18.00"),
+        ("", "3", "14.00", "25.00"),
+        ("not a candidate", "", "5.00", "6.00"),
+    ]
+    assert grid.marked == {0}
+
+
+def test_it_is_said_what_the_choice_cost_and_how_the_rankings_agree(record) -> None:
+    (outcome,), _ = outcomes([make([0.10, 0.12, 0.14])], records_of(record, [0.20, 0.18, 0.25]))
+    assert outcome.rank_correlation() == pytest.approx(0.5)
+    text = said(outcome)
+    assert "place 2 of 3" in text
+    assert "would have chosen ss α⁻1 with 18.00: the choice costs 2.00 points" in text
+    assert "candidates: 0.50" in text
+    assert "has 5.00 and 6.00: the chosen one is worse on validation and worse on test data" in text
+
+
+def test_a_validation_figure_that_was_luck_is_called_that(record) -> None:
+    # The chosen one falls by 15 points, the others by 1.
+    (outcome,), _ = outcomes([make([0.05, 0.12, 0.14], 0.055)], records_of(record, [0.20, 0.13, 0.15]))
+    text = said(outcome)
+    assert "moved by +15.00 points for the chosen one and by +1.00 for the median candidate" in text
+    assert "14.00 points of what validation promised were luck" in text
+    assert "better on validation and worse on test data" in text
+    (fair,), _ = outcomes([make([0.10, 0.12, 0.14])], records_of(record, [0.11, 0.13, 0.15]))
+    assert "no luck in the choice" in said(fair)
+    assert "The test data would have chosen the same." in said(fair)
+
+
+def test_equal_candidates_share_a_place_and_have_no_correlation(record) -> None:
+    (outcome,), _ = outcomes([make([0.10, 0.12])], records_of(record, [0.2, 0.2]))
+    assert outcome.test_ranks() == [1, 1]
+    assert math.isnan(outcome.rank_correlation())
+    assert "Rank correlation" not in said(outcome)
+
+
+def test_each_data_set_has_its_own_outcome_and_one_with_runs_missing_a_note(record) -> None:
+    records = records_of(record, [0.2, 0.3]) + records_of(record, [0.4, 0.3], "noisy")
+    found, notes = outcomes([make([0.1, 0.2])], records)
+    assert [one.dataset for one in found] == ["digits", "noisy"]
+    assert [one.test_ranks()[0] for one in found] == [1, 2]
+    found, notes = outcomes([make([0.1, 0.2])], [r for r in records if (r.dataset, r.run) != ("noisy", "run-1-0")])
+    assert [one.dataset for one in found] == ["digits"]
+    assert len(notes) == 1
+    assert "1 of its 4 runs are gone or not scored on noisy" in notes[0]
+
+
+@pytest.mark.parametrize(("reference", "warned"), [(0.05, True), (0.2, False)])
+def test_a_sweeps_own_ranking_warns_where_mcp_is_better(reference: float, warned: bool) -> None:
+    grid = sweep_grid(make([0.1, 0.2], reference))
+    assert [row[0] for row in grid.rows] == ["1", "2", ""]
+    assert [row[2] for row in grid.rows] == ["10.00", "20.00", f"{100 * reference:.2f}"]
+    assert "Go on with its run run-0-0." in grid.said[0]
+    assert any("better choice" in sentence for sentence in grid.said) is warned

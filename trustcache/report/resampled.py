@@ -1,0 +1,121 @@
+"""Each record's metrics on the bootstrap's resamples, made once and kept: `bootstrap/<classifier>/<data set>.h5`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from trustcache.bootstrap import RESAMPLES, SEED, draw_counts, resampled_metrics
+from trustcache.cache import CacheView, open_cache
+from trustcache.cache.publish import pack, publish
+from trustcache.metrics import METRICS
+from trustcache.progress import Progress, silent
+from trustcache.protocols import PROTOCOLS
+from trustcache.report.collect import negative_threshold
+from trustcache.report.records import Record
+from trustcache.runs import finished_runs
+from trustcache.scores.stored import ScoreStore
+from trustcache.workspace import Workspace
+
+# To be raised where `resampled_metrics` changes what it computes, so that nothing kept outlives it.
+_RECIPE = 1
+
+
+class Resampler:
+    """The resamples of a workspace's records; those of one cache are the same for all its scores."""
+
+    def __init__(self, workspace: Workspace, progress: Progress = silent) -> None:
+        self._workspace, self._progress = workspace, progress
+        self._runs = {run.name: run for run in finished_runs(workspace)}
+        self._store = ScoreStore(workspace)
+        self._indices = {(index.classifier, index.data): index for index in workspace.caches()}
+
+    def metrics(self, records: Sequence[Record]) -> list[dict[str, np.ndarray]]:
+        """Each record's metrics on every resample, float64 (R,); the records are of one cache, as `collect` finds them.
+
+        What has not been computed from these very scores before is computed on all cores, and kept.
+        """
+        index = self._indices[records[0].classifier, records[0].dataset]
+        cache = open_cache(index.folder)
+        classes = cache[:1].logits.shape[1]
+        tasks = [self._task(record, cache, classes) for record in records]
+        keys = [task.key() for task in tasks]
+        path = self._workspace.bootstrap_file(index.classifier, index.data)
+        known = _read(path)
+        new = {key: task for key, task in zip(keys, tasks, strict=True) if key not in known}
+        if new:
+            known |= self._compute(new, f"bootstrap of {index.classifier}/{index.data}")
+            publish(path, pack({key: known[key] for key in sorted(set(keys))}))
+        return [dict(zip(METRICS, known[key].T, strict=True)) for key in keys]
+
+    def _task(self, record: Record, cache: CacheView, classes: int) -> _Task:
+        if record.run:
+            z = self._runs[record.run].scores(cache.index)
+        else:
+            stored = self._store.read(cache.index, record.method)
+            z = stored.z if stored else None
+        assert z is not None, "a record is of scores that are there"
+        rows = record.rows(cache)
+        return _Task(z[rows], cache.correct[rows], record.protocol, record.method, classes)
+
+    def _compute(self, tasks: dict[str, _Task], title: str) -> dict[str, np.ndarray]:
+        # Records of the same rows get the same resamples.
+        counts = {size: draw_counts(size) for size in {len(task.z) for task in tasks.values()}}
+        found = {}
+        with self._progress(title, len(tasks)) as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
+            waiting = {pool.submit(task.run, counts[len(task.z)]): key for key, task in tasks.items()}
+            for done in as_completed(waiting):
+                found[waiting[done]] = done.result()
+                advance(1)
+        return found
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A score to resample, by its protocol's definitions."""
+
+    z: np.ndarray
+    correct: np.ndarray
+    protocol: str
+    method: str
+    classes: int
+
+    @property
+    def negative(self) -> float | None:
+        return negative_threshold(self.method, self.classes)
+
+    def key(self) -> str:
+        """SHA-256 over all that the figures depend on."""
+        settings = _RECIPE, RESAMPLES, SEED, self.protocol, self.negative, list(METRICS)
+        digest = hashlib.sha256(json.dumps(settings).encode())
+        digest.update(self.z.astype(np.float64).tobytes())
+        digest.update(self.correct.astype(np.bool_).tobytes())
+        return digest.hexdigest()
+
+    def run(self, counts: np.ndarray) -> np.ndarray:
+        """Float64 (R, metrics), in the order of METRICS."""
+        values = resampled_metrics(
+            self.z,
+            self.correct,
+            counts,
+            negative_threshold=self.negative,
+            definitions=PROTOCOLS[self.protocol].resampled,
+        )
+        return np.stack([values[name] for name in METRICS], axis=1)
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    """What is kept; nothing where the file is damaged, since it can be made again."""
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            return {key: column[:] for key, column in file.items()}
+    except OSError:
+        return {}

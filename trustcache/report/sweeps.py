@@ -1,0 +1,180 @@
+"""Sweeps: what each candidate showed on the validation part and what it then did on test data, side by side."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from scipy import stats
+
+from trustcache.choice import CRITERION, REFERENCE, Metrics, Sweep, mean_metrics
+from trustcache.report.grids import Grid
+from trustcache.report.records import Record
+from trustcache.report.tables import heading, method_label
+
+SHOWN = ("aurc", "auc", "aupr_error", "fpr_at_95_tpr")
+BESIDE = ("aurc", "auc")
+"""What a sweep's own ranking shows, and what stands beside the test figures."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A sweep on one evaluation data set: by candidate, in the sweep's order, its mean metrics there; and mcp's."""
+
+    sweep: Sweep
+    dataset: str
+    test: tuple[Metrics, ...]
+    reference: Metrics
+
+    def test_ranks(self) -> list[int]:
+        """Where each candidate stands on the test data by the criterion; equal ones share the better place."""
+        values = [_value(metrics) for metrics in self.test]
+        return [1 + sum(other < value for other in values) for value in values]
+
+    def rank_correlation(self) -> float:
+        """Spearman's, of validation against test figures over candidates; nan where all of one side are equal."""
+        validation = [_value(candidate.validation) for candidate in self.sweep.candidates]
+        test = [_value(metrics) for metrics in self.test]
+        if len(set(validation)) < 2 or len(set(test)) < 2:
+            return math.nan
+        return float(stats.spearmanr(validation, test).statistic)
+
+
+def _value(metrics: Metrics) -> float:
+    found = metrics.get(CRITERION)
+    return math.inf if found is None else found
+
+
+def outcomes(sweeps: Sequence[Sweep], records: Sequence[Record]) -> tuple[list[Outcome], list[str]]:
+    """Each sweep on each data set that all its runs are scored on, and notes on those that runs are gone from."""
+    found: list[Outcome] = []
+    notes: list[str] = []
+    for sweep in sweeps:
+        wanted = {name for candidate in sweep.candidates for name in candidate.runs}
+        datasets = list(dict.fromkeys(record.dataset for record in records if record.run in wanted))
+        for dataset in datasets:
+            here = [r for r in records if (r.dataset, r.classifier) == (dataset, sweep.classifier)]
+            by_run = {record.run: record for record in here if record.run and record.run in wanted}
+            if by_run.keys() == wanted:
+                found.append(_outcome(sweep, dataset, by_run, here))
+            else:
+                notes.append(
+                    f"sweep {sweep.name}: {len(wanted) - len(by_run)} of its {len(wanted)} runs are gone or not scored "
+                    f"on {dataset}: run the same `trustcache train --sweep` again"
+                )
+    return found, notes
+
+
+def _outcome(sweep: Sweep, dataset: str, by_run: dict[str, Record], here: Sequence[Record]) -> Outcome:
+    test = tuple(mean_metrics([_metrics(by_run[run]) for run in candidate.runs]) for candidate in sweep.candidates)
+    reference = next((r for r in here if r.method == REFERENCE and r.protocol == sweep.protocol), None)
+    return Outcome(sweep, dataset, test, _metrics(reference) if reference else {})
+
+
+def _metrics(record: Record) -> Metrics:
+    return {key: value if math.isfinite(value) else None for key, value in record.metrics.items()}
+
+
+def sweep_grid(sweep: Sweep) -> Grid:
+    """The ranking by validation alone, as it stands when a sweep ends."""
+    rows = [
+        (str(place), method_label(candidate), *(_percent(candidate.validation, key) for key in SHOWN))
+        for place, candidate in enumerate(sweep.candidates, 1)
+    ]
+    rows.append(("", REFERENCE, *(_percent(sweep.reference, key) for key in SHOWN)))
+    said = [f"Chosen: {method_label(sweep.winner)}, with the least AURC. Go on with its run {sweep.winner.runs[0]}."]
+    if sweep.reference_leads():
+        said.append(
+            f"But {REFERENCE}, the classifier's own confidence, which needs no training, has a lower AURC on the same "
+            "rows: it would be the better choice."
+        )
+    return Grid(
+        title="Sweep: candidates by their AURC on the validation part",
+        facts=_facts(sweep),
+        heads=("Place", "Candidate", *(heading(key, sweep.protocol) for key in SHOWN)),
+        rows=tuple(rows),
+        names=2,
+        marked=frozenset({0}),
+        said=tuple(said),
+    )
+
+
+def outcome_grid(outcome: Outcome) -> Grid:
+    """Validation and test figures of every candidate side by side, and in words what the choice was worth."""
+    sweep, places = outcome.sweep, outcome.test_ranks()
+    rows = []
+    for place, (candidate, test) in enumerate(zip(sweep.candidates, outcome.test, strict=True), 1):
+        remarks = [word for word, so in (("chosen", place == 1), ("best on test", places[place - 1] == 1)) if so]
+        figures = [_percent(side, key) for key in BESIDE for side in (candidate.validation, test)]
+        rows.append((str(place), method_label(candidate), ", ".join(remarks), str(places[place - 1]), *figures))
+    figures = [_percent(side, key) for key in BESIDE for side in (sweep.reference, outcome.reference)]
+    rows.append(("", REFERENCE, "not a candidate", "", *figures))
+    sides = [f"{heading(key, sweep.protocol)} {side}" for key in BESIDE for side in ("validation", "test")]
+    return Grid(
+        title=f"{outcome.dataset}: what a sweep chose by validation",
+        facts=_facts(sweep),
+        heads=("Place", "Candidate", "", "Place on test", *sides),
+        rows=tuple(rows),
+        names=3,
+        marked=frozenset({0}),
+        said=tuple(_findings(outcome)),
+    )
+
+
+def _facts(sweep: Sweep) -> str:
+    seeds = f"{len(sweep.seeds)} seeds" if len(sweep.seeds) > 1 else "1 seed"
+    return (
+        f"{len(sweep.candidates)} candidates, {sweep.training}, oracle {sweep.oracle} on {sweep.classifier}, "
+        f"{seeds} · learnt from {sweep.data} · protocol {sweep.protocol}"
+    )
+
+
+def _findings(outcome: Outcome) -> Iterator[str]:
+    """What the choice did on test data, and how much of its validation figure was luck."""
+    sweep, test = outcome.sweep, [_value(metrics) for metrics in outcome.test]
+    if not all(map(math.isfinite, test)):
+        return
+    validation = [_value(candidate.validation) for candidate in sweep.candidates]
+    chosen, place = method_label(sweep.winner), outcome.test_ranks()[0]
+    yield (
+        f"By validation {chosen} was chosen, with an AURC of {100 * validation[0]:.2f} there and {100 * test[0]:.2f} "
+        f"on test data: place {place} of {len(test)} there."
+    )
+    best = test.index(min(test))
+    yield (
+        "The test data would have chosen the same."
+        if place == 1
+        else f"The test data would have chosen {method_label(sweep.candidates[best])} with {100 * test[best]:.2f}: the "
+        f"choice costs {100 * (test[0] - test[best]):.2f} points."
+    )
+    moved = [there - here for here, there in zip(validation, test, strict=True) if math.isfinite(here)]
+    own, usual = 100 * moved[0], 100 * statistics.median(moved)
+    luck = f"{own - usual:.2f} points of what validation promised were luck" if own > usual else "no luck in the choice"
+    yield (
+        f"From validation to test the AURC moved by {own:+.2f} points for the chosen one and by {usual:+.2f} for the "
+        f"median candidate: {luck}."
+    )
+    if math.isfinite(correlation := outcome.rank_correlation()):
+        yield f"Rank correlation between validation and test over the candidates: {correlation:.2f}."
+    yield from _beside_reference(outcome, validation[0], test[0])
+
+
+def _beside_reference(outcome: Outcome, validation: float, test: float) -> Iterator[str]:
+    here, there = _value(outcome.sweep.reference), _value(outcome.reference)
+    if not math.isfinite(here) or not math.isfinite(there):
+        return
+    words = [
+        "better" if ours < theirs else "worse" if ours > theirs else "equal"
+        for ours, theirs in ((validation, here), (test, there))
+    ]
+    yield (
+        f"{REFERENCE}, the classifier's own confidence, has {100 * here:.2f} and {100 * there:.2f}: the chosen one is "
+        f"{words[0]} on validation and {words[1]} on test data."
+    )
+
+
+def _percent(metrics: Metrics, key: str) -> str:
+    value = metrics.get(key)
+    return "–" if value is None else f"{100 * value:.2f}"
