@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -186,3 +187,19 @@ def test_a_damaged_file_of_resamples_is_made_again(with_runs: Workspace, run_cli
     os.truncate(file, 100)
     assert run_cli("report").exit_code == 0
     assert rows_of(with_runs) == before
+
+
+def test_figures_of_some_of_the_rows_have_no_interval_and_no_difference(with_runs: Workspace) -> None:
+    from trustcache.report.collect import collect
+
+    records = [one.record for one in collect(with_runs)[0]]
+    fewer = [dataclasses.replace(r, n=r.n - 1) if r.training == "frozen" else r for r in records]
+    compared = compare(fewer, Resampler(with_runs))
+    by_name = {(one.row.method, one.row.training): one for one in compared}
+    assert by_name["ce", "frozen"].differences == {}
+    assert math.isnan(by_name["ce", "frozen"].figures["auc"].low)
+    assert by_name["ce", "fine-tuned"].differences["auc"].low < 1
+    (grid,) = interval_grids(compared)
+    assert "scored on some of the samples only has no intervals" in grid.said[-1]
+    (whole,) = interval_grids(compare(records, Resampler(with_runs)))
+    assert not any("no interval" in sentence for sentence in whole.said)

@@ -86,7 +86,7 @@ def _compared(table: Table, row: Row, baseline: Row | None, draws: Mapping[Any, 
     own = draws[row_key(row)]
     values = {key: cell.mean for key, cell in row.cells.items() if key in own}
     figures = {key: _estimate(value, own[key]) for key, value in values.items()}
-    if baseline is None or baseline is row:
+    if baseline is None or baseline is row or np.isnan(own["accuracy"]).any():  # of other rows than mcp's figures
         return Compared(table, row, figures, {})
     other = draws[row_key(baseline)]
     differences = {
@@ -155,8 +155,15 @@ def _without(group: list[Compared]) -> Iterator[str]:
             "FPR@95 has no interval here: whether one of the released code's 10,000 thresholds comes close enough to "
             "a TPR of 95 % is luck, and another on each resample."
         )
-    if any(math.isfinite(auc.value) > math.isfinite(auc.low) for one in group if (auc := one.figures.get("auc"))):
+    whole = [one.figures["auc"] for one in group if "auc" in one.figures and _has_interval(one, "accuracy")]
+    if len(whole) < len(group):
+        yield "A method that is scored on some of the samples only has no intervals."
+    if any(math.isfinite(auc.value) > math.isfinite(auc.low) for auc in whole):
         yield "AUC and others have no interval here: there are so few right or wrong samples that resamples hold none."
+
+
+def _has_interval(one: Compared, key: str) -> bool:
+    return key in one.figures and math.isfinite(one.figures[key].low)
 
 
 def intervals_json(compared: Sequence[Compared]) -> str:

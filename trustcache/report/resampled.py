@@ -42,22 +42,27 @@ class Resampler:
     def metrics(self, records: Sequence[Record]) -> list[dict[str, np.ndarray]]:
         """Each record's metrics on every resample, float64 (R,); the records are of one cache, as `collect` finds them.
 
-        What has not been computed from these very scores before is computed on all cores, and kept.
+        What has not been computed from these very scores before is computed on all cores, and kept. All metrics of a
+        record of only some of the cache's rows are nan: its resamples would be others than those of the rest.
         """
         index = self._indices[records[0].classifier, records[0].dataset]
         cache = open_cache(index.folder)
         classes = cache[:1].logits.shape[1]
-        tasks = [
-            _Task(self._z(record, index), cache.correct, record.protocol, record.method, classes) for record in records
-        ]
-        keys = [task.key() for task in tasks]
+        tasks = {
+            i: _Task(self._z(record, index), cache.correct, record.protocol, record.method, classes)
+            for i, record in enumerate(records)
+            if record.n == len(cache)
+        }
+        keys = {i: task.key() for i, task in tasks.items()}
         path = self._workspace.bootstrap_file(index.classifier, index.data)
         known = _read(path)
-        new = {key: task for key, task in zip(keys, tasks, strict=True) if key not in known}
+        new = {keys[i]: task for i, task in tasks.items() if keys[i] not in known}
         if new:
             known |= self._compute(new, f"bootstrap of {index.classifier}/{index.data}", len(cache))
-            publish(path, pack({key: known[key] for key in sorted(set(keys))}))
-        return [dict(zip(METRICS, known[key].T, strict=True)) for key in keys]
+            publish(path, pack({key: known[key] for key in sorted(set(keys.values()))}))
+        none = np.full((RESAMPLES, len(METRICS)), np.nan)
+        found = (known[keys[i]] if i in keys else none for i in range(len(records)))
+        return [dict(zip(METRICS, values.T, strict=True)) for values in found]
 
     def _z(self, record: Record, index: Index) -> np.ndarray:
         if record.run:
