@@ -29,7 +29,7 @@ def test_without_any_files_they_are_the_paper_s(tmp_path: Path) -> None:
 
 def test_what_is_not_here_gives_way_to_what_can_be_made(tmp_path: Path) -> None:
     put(tmp_path / "imagenet" / "val" / "n01440764" / "1.JPEG")
-    put(tmp_path / "imagenet-c" / "fog" / "3" / "n01440764" / "1.JPEG")  # one of 75, so not all of them
+    put(tmp_path / "imagenet-c" / "defocus_blur" / "1" / "n01440764" / "1.JPEG")  # one of 75, so not all of them
     family = data_family("imagenet", tmp_path)
     assert family.one("stylized") == "imagenet-fourier"  # neither files nor AdaIN's weights
     assert family.corrupted("fog", 3) == "imagenet-c-made/fog/3"
