@@ -106,7 +106,10 @@ def _model(text: str) -> Model:
     from trustcache.recipes import Model
     from trustcache.workspace import plain_name
 
-    words = shlex.split(text)
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise UsageError(f"--classifier {text}: {error}; write it as one would after trustcache extract") from None
     own = next((word for word in words if word.split("=")[0] in _OWN), None)
     if not words or words[0].startswith("-") or own:
         what = f"{own} is the recipe's to say" if own else "it begins with the model's name"

@@ -714,7 +714,7 @@ def test_a_subset_is_extracted_as_its_rows_of_the_whole(
     assert "part/digits-test\ttest\t100 of 647 samples\t1/1 shards" in listed
     assert "digits-net/digits-test\ttest\t647 samples\t4/4 shards" in listed
     assert '"subset": "100 of 647"' in run_cli("cache", "show", "part/digits-test").stdout
-    assert "digits-test is a part: 100 of 647 images of it were extracted for part" in run_cli("report").stderr
+    assert "note: only 100 of 647 images were extracted of digits-test for part\n" in run_cli("report").stderr
 
 
 def test_a_cache_of_another_subset_is_refused_with_the_difference_alone(extract_digits: Cli) -> None:

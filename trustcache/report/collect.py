@@ -46,15 +46,13 @@ def collect(workspace: Workspace, progress: Progress = silent) -> tuple[list[Sco
     runs, store = finished_runs(workspace), ScoreStore(workspace)
     settings = _told_apart(runs)
     found: list[Scored] = []
-    notes: list[str] = []
+    notes = _parts(indices)
     for index in indices:
         try:
             cache = open_cache(index.folder)
         except TrustcacheError as error:
             notes.append(f"{index.data} is left out: {error}")
             continue
-        if index.part:
-            notes.append(f"{index.data} is a part: {index.part} images of it were extracted for {index.classifier}")
         store.fill([index], logits_only=True, progress=progress)
         post_hoc = {name: stored for name in POST_HOC if (stored := store.read(index, name)) is not None}
         notes += [note for note in _post_hoc_gaps(store, index, POST_HOC.keys() - post_hoc) if note not in notes]
@@ -81,6 +79,21 @@ def collect(workspace: Workspace, progress: Progress = silent) -> tuple[list[Sco
     if not found:
         raise UsageError(f"nothing to report: {notes[0]}")
     return found, notes
+
+
+def _parts(indices: list[Index]) -> list[str]:
+    """Of which data sets only a part was extracted, a sentence for each size."""
+    sizes: dict[str, list[Index]] = {}
+    for index in indices:
+        if index.part:
+            sizes.setdefault(index.part, []).append(index)
+    told = []
+    for part, those in sizes.items():
+        data, classifiers = ({i.manifest().family for i in those}, {i.classifier for i in those})
+        told.append(
+            f"only {part} images were extracted of {', '.join(sorted(data))} for {', '.join(sorted(classifiers))}"
+        )
+    return told
 
 
 def _post_hoc_gaps(store: ScoreStore, index: Index, absent: Set[str]) -> list[str]:
