@@ -195,13 +195,13 @@ class _Batch:
         """Mean loss of each column over those of the minibatch's rows that its seed trains on, (columns,)."""
         dropout = self.spec.dropout
         z = self.z(x, self.inputs.keep((len(x), self.spec.hidden), dropout) if dropout else None)
-        kept = self.training[rows][:, self.seed_column]
-        count = kept.sum(0).clamp(min=1)
+        counted = self.training[rows].to(z.dtype)
+        share = (counted / counted.sum(0).clamp(min=1))[:, self.seed_column]  # of the mean over a column's own rows
         # A sample's target stands in a row of one; what a head's own samples have in common, in a column of one.
         compared = {name: target[:, None].expand(-1, len(self.columns)) for name, target in targets.items()}
-        compared["mean_correct"] = ((targets["correct"][:, None] * kept).sum(0) / count)[None]
+        compared["mean_correct"] = (targets["correct"] @ share)[None]
         each = torch.cat([formula(z[:, c], compared[name][:, c], **row) for c, formula, name, row in self.groups], 1)
-        return (each * kept).sum(0) / count
+        return (each * share).sum(0)
 
     def validated(self, correct: np.ndarray) -> list[dict[str, float | None]]:
         """Each task's metrics on the rows that its seed set aside, {} where these are of one class."""
