@@ -103,7 +103,8 @@ class Manifest:
     folder names) in label order; without them the sorted folder names count. `subset` are the classes that occur,
     where they are few by design. `cropped`: the images are centre crops already. `rows` keeps the samples from its
     first up to (not including) its second entry. `count` is how many images the whole data set is known to have.
-    `stands_in_for` names the data set whose place this one takes where that is not there.
+    `stands_in_for` names the data set whose place this one takes where that is not there. `variant_of` names the data
+    set whose images these were before they were changed; `shows` says what files hold that were changed already.
     """
 
     name: str
@@ -117,8 +118,19 @@ class Manifest:
     rows: tuple[int, int] | None = None
     variant: Variant | None = None
     stands_in_for: str = ""
+    variant_of: str = ""
+    shows: str = ""
     source: str = ""
     path: str = field(default="", compare=False)
+
+    @property
+    def condition(self) -> str:
+        """What its images went through: "stylized", "adversarial", "fog/3" (a corruption and severity), "" if clean."""
+        if self.variant is None:
+            return self.shows
+        if self.variant.kind == "corruption":
+            return f"{self.variant.name}/{self.variant.severity}"
+        return "adversarial" if self.variant.kind == "attack" else "stylized"
 
     @property
     def family(self) -> str:
@@ -225,7 +237,8 @@ def _inherited(name: Any, path: Path) -> dict[str, Any]:
     if base is None or base.variant:
         raise UsageError(f"{path}: 'variant_of' must name one data set that is no variant itself, not '{name}'")
     kept = base.record()
-    return {key: kept[key] for key in ("role", "files", "classes", "subset", "count", "rows", "source")}
+    taken = {key: kept[key] for key in ("role", "files", "classes", "subset", "count", "rows", "source")}
+    return taken | {"variant_of": base.name}
 
 
 def _fill(value: Any, member: dict[str, Any], path: Path) -> Any:
@@ -275,6 +288,8 @@ def _parse(table: dict[str, Any], where: str) -> Manifest:
         rows=(rows[0], rows[1]) if rows else None,
         variant=None if (v := reader.table("variant")) is None else _variant(TableReader(v, f"{where}: variant"), role),
         stands_in_for=reader.text("stands_in_for"),
+        variant_of=reader.text("variant_of"),
+        shows=reader.text("shows"),
         source=reader.text("source"),
         path=where,
     )
