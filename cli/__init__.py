@@ -2,11 +2,26 @@
 
 # Help lists the commands in the order they are registered, which is the order of work.
 # isort: off
-from . import fit_classifier, extract, train, presets, evaluate, report, calibrate, predict, export, demo, data, cache
+from . import (
+    fit_classifier,
+    extract,
+    train,
+    presets,
+    evaluate,
+    report,
+    calibrate,
+    predict,
+    export,
+    demo,
+    data,
+    cache,
+    bound,
+)
 from .program import app
 
 __all__ = [
     "app",
+    "bound",
     "cache",
     "calibrate",
     "data",

@@ -15,7 +15,7 @@ from trustcache.errors import TrustcacheError, UsageError
 from trustcache.pairs import lacking, scorable
 from trustcache.progress import Progress, silent
 from trustcache.protocols import PROTOCOLS
-from trustcache.report.records import Record, Scored
+from trustcache.report.records import Origin, Record, Scored
 from trustcache.runs import Run, fingerprint, finished_runs
 from trustcache.scores import POST_HOC
 from trustcache.scores.stored import ScoreStore, StoredScore
@@ -41,7 +41,7 @@ def collect(workspace: Workspace, progress: Progress = silent) -> tuple[list[Sco
             "begin with trustcache extract --classifier vit, or trustcache demo"
         )
     runs, store = finished_runs(workspace), ScoreStore(workspace)
-    settings = _told_apart(runs)
+    settings, rows = _told_apart(runs), _rows_by_fingerprint(caches)
     found: list[Scored] = []
     notes: list[str] = []
     for index in indices:
@@ -64,7 +64,7 @@ def collect(workspace: Workspace, progress: Progress = silent) -> tuple[list[Sco
                 "train them again"
             )
         scored = [(run, z) for run in judging if (z := run.scores(index)) is not None]
-        found += [_scored_run(run, settings[run.name], z, cache) for run, z in scored]
+        found += [_scored_run(run, settings[run.name], z, cache, rows.get(run.config.cache, 0)) for run, z in scored]
         unscored = [run for run in judging if run.scores(index) is None]
         able = [run for run in unscored if scorable(run.config, index, caches)]
         notes += dict.fromkeys(lacking(run.config, index) for run in unscored if run not in able)
@@ -88,7 +88,7 @@ def _post_hoc_gaps(store: ScoreStore, index: Index, absent: Set[str]) -> list[st
 
 def _scored_post_hoc(name: str, stored: StoredScore, cache: CacheView, protocol: str) -> Scored:
     record = _record(cache, protocol, None, name, None, stored.settings, None)
-    scored = _with_figures(record, stored.z, cache.correct, None)
+    scored = _with_figures(record, stored.z, cache.correct, None, Origin(cache.index))
     if POST_HOC[name].natural_zero:
         return scored
     # Nothing happens at 0 in such a score: what lies above it would be a made-up number.
@@ -128,13 +128,19 @@ def _told_apart(runs: list[Run]) -> dict[str, dict[str, float | str]]:
     return settings
 
 
-def _scored_run(run: Run, settings: dict[str, float | str], z: np.ndarray, cache: CacheView) -> Scored:
+def _rows_by_fingerprint(caches: list[Index]) -> dict[str, int]:
+    return {index.fingerprint(): sum(r.rows for r in index.records()) for index in caches if index.role == "train"}
+
+
+def _scored_run(
+    run: Run, settings: dict[str, float | str], z: np.ndarray, cache: CacheView, learnt_from: int
+) -> Scored:
     record = _record(
         cache, run.config.protocol, run.config.oracle, run.config.loss.name, run, settings, run.config.seed
     )
     # TCP regresses a probability, and calls a sample untrustworthy below chance level (Corbiere et al. 2019).
     negative = 1 / cache[:1].logits.shape[1] if run.config.loss.name == "tcp" else None
-    return _with_figures(record, z, cache.correct, negative)
+    return _with_figures(record, z, cache.correct, negative, Origin(cache.index, run, learnt_from))
 
 
 def _record(
@@ -161,14 +167,16 @@ def _record(
     )
 
 
-def _with_figures(record: Record, z: np.ndarray, correct: np.ndarray, negative_threshold: float | None) -> Scored:
+def _with_figures(
+    record: Record, z: np.ndarray, correct: np.ndarray, negative_threshold: float | None, origin: Origin
+) -> Scored:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # undefined metrics stand as gaps in the tables
         metrics = PROTOCOLS[record.protocol].metrics
         record.metrics.update(metrics(z, correct, negative_threshold=negative_threshold))
     curve = risk_coverage(z, correct)
     kept = np.unique(np.linspace(0, len(curve.coverage) - 1, CURVE_POINTS).round().astype(int))
-    return Scored(record, confidence_histogram(z, correct), curve.coverage[kept], curve.risk[kept])
+    return Scored(record, confidence_histogram(z, correct), curve.coverage[kept], curve.risk[kept], origin)
 
 
 def confidence_histogram(z: np.ndarray, correct: np.ndarray, bins: int = BINS) -> dict[str, np.ndarray]:

@@ -89,3 +89,8 @@ def svg_document(width: int, height: int, title: str, description: str, parts: S
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" fill="currentColor" '
         f'font-family="system-ui, sans-serif" font-size="12">{content}</svg>'
     )
+
+
+def inline(svg: str) -> str:
+    """A figure as part of a page, where its namespace goes without saying and would read as an address."""
+    return svg.replace(' xmlns="http://www.w3.org/2000/svg"', "", 1)

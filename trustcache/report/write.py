@@ -14,6 +14,10 @@ from typing import Any
 from trustcache.cache.publish import publish
 from trustcache.metrics import METRICS
 from trustcache.report.page import page
+from trustcache.report.paper.latex import tables_latex
+from trustcache.report.paper.long_csv import tables_csv
+from trustcache.report.paper.markdown import paper_markdown
+from trustcache.report.paper.shown import Chart, Shown
 from trustcache.report.records import Record, Scored
 from trustcache.report.tables import (
     COLUMNS,
@@ -29,26 +33,44 @@ from trustcache.report.tables import (
 _IDS = ("dataset", "classifier", "oracle", "method", "training", "protocol", "seed", "n", "settings", "run")
 
 
-def write_report(folder: Path, scored: list[Scored], notes: list[str], made: dict[str, str]) -> list[Path]:
-    """Write report.md, results.csv, results.json and index.html to `folder`, and return their paths.
+def write_report(
+    folder: Path, scored: list[Scored], notes: list[str], made: dict[str, str], paper: Sequence[Shown] = ()
+) -> list[Path]:
+    """Write the report's files to `folder`, and return their paths.
+
+    report.md, results.csv, results.json and index.html; of `paper` also tables.tex, paper.csv and its figures as SVG.
 
     Everything is rendered before anything is written. `notes` say what is missing, `made` how the report was
     made. Raises OSError where a file cannot be written, and ValueError on a histogram that lacks a group.
     """
     records = [one.record for one in scored]
+    drawn = _figure_files(paper)
     contents = {
-        "report.md": report_markdown(records, notes, made),
+        "report.md": report_markdown(records, notes, made, paper),
         "results.csv": results_csv(records),
         "results.json": results_json(records),
-        "index.html": page(scored, notes, made),
+        "index.html": page(scored, notes, made, paper),
     }
-    for name, text in contents.items():
+    if paper:
+        contents |= {"tables.tex": tables_latex(paper), "paper.csv": tables_csv(paper)}
+    figures = {name: chart.svg for name, chart in drawn}
+    for name, text in (contents | figures).items():
         publish(folder / name, text.encode())
+    for stale in folder.glob("figures/*.svg"):
+        if f"figures/{stale.name}" not in figures:
+            stale.unlink()
     return [folder / name for name in contents]
 
 
-def report_markdown(records: Sequence[Record], notes: Sequence[str], made: dict[str, str]) -> str:
-    """The tables as GitHub-flavoured Markdown, with what is missing, a legend, and how the report was made."""
+def _figure_files(paper: Sequence[Shown]) -> list[tuple[str, Chart]]:
+    """The paper's figures with the paths of their files below the report's folder."""
+    return [(f"figures/{one.key}-{i}.svg", chart) for one in paper for i, chart in enumerate(one.charts, start=1)]
+
+
+def report_markdown(
+    records: Sequence[Record], notes: Sequence[str], made: dict[str, str], paper: Sequence[Shown] = ()
+) -> str:
+    """All tables as GitHub-flavoured Markdown, with what is missing, a legend, and how the report was made."""
     tables = build_tables(records)
     parts = ["# trustcache report"]
     if notes:
@@ -58,6 +80,8 @@ def report_markdown(records: Sequence[Record], notes: Sequence[str], made: dict[
         parts.append(f"{READING} The best of each ranking column is bold.")
     for title, entries in (legend(tables) if tables else {}).items():
         parts.append(f"**{title}**\n\n" + _definitions(entries))
+    if paper:
+        parts.append(paper_markdown(paper, _escaped, _figure_files(paper)))
     parts.append("**How this was made**\n\n" + _definitions(made.items()))
     return "\n\n".join(parts) + "\n"
 
