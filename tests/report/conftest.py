@@ -15,8 +15,11 @@ from trustcache.losses import LOSSES, LossChoice
 from trustcache.manifest import Files, Manifest
 from trustcache.metrics import METRICS
 from trustcache.oracles import default_optimiser
+from trustcache.preprocessing import RELEASED_PREPROCESSING
+from trustcache.presets.preset import read_preset
 from trustcache.report.records import Origin, Record, Scored
 from trustcache.runs import Run, RunConfig
+from trustcache.timm_models import PAPER_MODELS
 
 _FIELDS = {field.name for field in dataclasses.fields(Record)}
 
@@ -134,3 +137,30 @@ def _origin(
         "protocol": record.protocol,
     }
     return Origin(index, Run(folder / record.run, RunConfig(**(entries | (config or {})))), learnt_from)
+
+
+RELEASED = {key: [*v] if isinstance(v, tuple) else v for key, v in RELEASED_PREPROCESSING.items()}
+
+
+@pytest.fixture
+def papers(scored: Callable[..., Scored]) -> Callable[..., Scored]:
+    """Make a run of the paper's own Table 1, ⟨ViT, ViT⟩; keywords change it, `config` single entries of its config."""
+
+    def make(method: str = "ss", seed: int = 0, config: dict[str, Any] | None = None, **given: Any) -> Scored:
+        preset = read_preset("paper-imagenet-vit")
+        own: dict[str, Any] = {"data": "imagenet-train", "optimiser": preset.fine_tuning, "val_fraction": 0.0}
+        fields: dict[str, Any] = {
+            "dataset": "imagenet-val",
+            "n": 50_000,
+            "classifier": "vit-released",
+            "oracle": "vit-released",
+            "model": PAPER_MODELS["vit"],
+            "preprocessing": RELEASED,
+            "protocol": "released",
+            "training": "fine-tuned",
+            "settings": LOSSES[method].settings if method in LOSSES else {},
+            "learnt_from": 1_281_167,
+        }
+        return scored(method, seed, **(fields | {"config": own | (config or {})} | given))
+
+    return make

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from trustcache.manifest import Manifest, packaged_manifests
+from trustcache.manifest import Manifest
 from trustcache.report.figures import confidence_histogram, risk_coverage_chart
 from trustcache.report.paper.bounds import bound_grids
 from trustcache.report.paper.comparisons import DISTANCES, MCP, Comparison
 from trustcache.report.paper.corruptions import Corruptions
 from trustcache.report.paper.drawings import loss_curves
-from trustcache.report.paper.evidence import Evidence, Found, Method, Stage
+from trustcache.report.paper.evidence import Evidence, Found, Method, Stage, known_manifests
 from trustcache.report.paper.shown import Chart, Grid, Shown
 from trustcache.report.paper.sweeps import sweep_charts, sweep_grids
 from trustcache.report.records import Scored
@@ -48,7 +48,7 @@ def shifted(evidence: Evidence, stage: Stage, classifier: str) -> list[tuple[str
     sets = []
     for condition in ("stylized", "adversarial", "defocus_blur/5"):
         names = [manifest.name for manifest in here if manifest.condition == condition]
-        known = [m for m in packaged_manifests() if m.variant_of == stage.data and m.condition == condition]
+        known = [m for m in known_manifests() if m.variant_of == stage.data and m.condition == condition]
         sets += [(condition, name) for name in names or [m.name for m in sorted(known, key=_easily_had)[:1]]]
     return sets
 

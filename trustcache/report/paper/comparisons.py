@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from trustcache.protocols import PROTOCOLS
 from trustcache.report.paper.commands import Need, commands, needs_of
-from trustcache.report.paper.evidence import Evidence, Found, Method, Stage
+from trustcache.report.paper.evidence import SEEDS, Evidence, Found, Method, Stage
 from trustcache.report.paper.published import DEFINITIONS, beside, mismatches
 from trustcache.report.paper.shown import MISSING, Grid, Line, Value
 from trustcache.report.records import Scored
@@ -174,7 +174,7 @@ class _Table:
         yield f"{beginning} {'; '.join(fewest)}."
 
 
-def row_label(method: Method, found: Found) -> str:
+def row_label(method: Method, found: Found, seeds: int | None = None) -> str:
     """A row's method with the settings of what was found, and over how many seeds where they are fewer than three."""
     if method.score:
         return method.label
@@ -183,8 +183,8 @@ def row_label(method: Method, found: Found) -> str:
         label += ", over ‖w‖" if method.signed_distance else ", not over ‖w‖"
     if method.start and found.first.config and found.first.config.start:
         label += f", from {method.start}"
-    seeds = len(found.seeds)
-    return label if seeds >= 3 else f"{label} ({seeds} seed{'s' if seeds > 1 else ''})"
+    seeds = len(found.seeds) if seeds is None else seeds
+    return label if seeds >= SEEDS else f"{label} ({seeds} seed{'s' if seeds > 1 else ''})"
 
 
 def values(columns: Mapping[str, Column], found: Found) -> tuple[Value, ...]:

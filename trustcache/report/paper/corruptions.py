@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from trustcache.manifest import Manifest, packaged_manifests
+from trustcache.manifest import Manifest
 from trustcache.protocols import PROTOCOLS
 from trustcache.report.paper.commands import Need, commands, extraction, needs_of
 from trustcache.report.paper.comparisons import METRICS, heads, row_label, value, values
-from trustcache.report.paper.evidence import Evidence, Found, Method, Stage
+from trustcache.report.paper.evidence import Evidence, Found, Method, Stage, known_manifests
 from trustcache.report.paper.shown import MISSING, Grid, Line
 
 PAPERS = (
@@ -67,7 +67,7 @@ def _corrupted(manifests: Sequence[Manifest]) -> list[Manifest]:
 
 def _expected(family: str) -> list[str]:
     """The paper's conditions that a family has as trustcache knows it, else all of them."""
-    known = [m.condition for m in packaged_manifests() if m.family == family and m.condition in CONDITIONS]
+    known = [m.condition for m in known_manifests() if m.family == family and m.condition in CONDITIONS]
     return known or [*CONDITIONS]
 
 
@@ -92,7 +92,7 @@ def _mean(method: Method, founds: Sequence[Found], expected: int) -> Line:
             figures = [column.of(found.scored[found.seeds.index(seed)]) for found in founds]
             by_seed.append(sum(figures) / len(figures))
         cells.append(value(by_seed, column))
-    return Line((*labels, row_label(method, founds[0])), tuple(cells), "mean", len(seeds))
+    return Line((*labels, row_label(method, founds[0], len(seeds))), tuple(cells), "mean", len(seeds))
 
 
 def _absent(here: dict[str, str], expected: Sequence[str]) -> Iterator[str]:

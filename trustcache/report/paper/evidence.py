@@ -110,7 +110,7 @@ class Evidence:
     @functools.cached_property
     def manifests(self) -> dict[str, Manifest]:
         """The data sets that something is scored on; of those that an older trustcache extracted, as known today."""
-        known = {manifest.name: manifest for manifest in packaged_manifests()}
+        known = {manifest.name: manifest for manifest in known_manifests()}
         found = {}
         for one in self.scored:
             manifest = one.origin.index.manifest()
@@ -216,6 +216,12 @@ class Evidence:
             and config.loss.settings.items() >= method.settings.items()
             and self.began_with(one) == start
         )
+
+
+@functools.cache
+def known_manifests() -> tuple[Manifest, ...]:
+    """The data sets that trustcache knows."""
+    return tuple(packaged_manifests())
 
 
 def preset_of(architecture: str) -> Preset | None:

@@ -9,7 +9,6 @@ from trustcache.report.paper.shown import LEGEND, Grid, Shown
 
 _PREAMBLE = r"""% Made by trustcache report. Each table needs booktabs, one of several pages longtable as well.
 \documentclass{article}
-\usepackage[T1]{fontenc}
 \usepackage[utf8]{inputenc}
 \usepackage{booktabs}
 \usepackage{longtable}
