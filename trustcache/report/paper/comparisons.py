@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from trustcache.protocols import PROTOCOLS
 from trustcache.report.paper.commands import Need, commands, needs_of
@@ -16,6 +16,8 @@ from trustcache.report.tables import averaged, method_label
 from trustcache.separability import average_kl_divergence, bhattacharyya_distance
 
 Pair = tuple[str, str]
+
+_MOST_REASONS = 3
 
 
 @dataclass(frozen=True)
@@ -94,10 +96,12 @@ class Comparison:
         for pair in pairs:
             for condition, data in self.sets(evidence, stage, pair[1]):
                 lines += table.block(pair, condition, data, methods)
-        if self.reference:
+                if self.reference and self.own:
+                    lines += table.reference(pair, data, self.reference)
+        if self.reference and not self.own:
             for classifier in dict.fromkeys(pair[1] for pair in pairs):
-                for condition, data in self.sets(evidence, stage, classifier):
-                    lines += table.reference(classifier, condition, data, self.reference)
+                for _, data in self.sets(evidence, stage, classifier):
+                    lines += table.reference(("none", classifier), data, self.reference)
         if not self.own and len(evidence.classifiers(stage)) == 1:
             table.notes.append("One classifier is here, hence one pair; with a second one there are the paper's four.")
         return Grid(
@@ -127,15 +131,19 @@ class _Table:
         self.alike = 0
 
     def block(self, pair: Pair, condition: str, data: str, methods: Sequence[Method]) -> Iterator[Line]:
-        """The rows of one pair on one data set."""
+        """The rows of one pair on one data set; one row for all methods where none of them has been run."""
         name = f"⟨{pair[0]}, {pair[1]}⟩"
-        here = self.evidence.cached(data, pair[1])
-        shown = data if here else condition
-        for method in methods:
-            found = self.evidence.find(self.stage, data, pair, method)
+        shown = data if self.evidence.cached(data, pair[1]) else condition
+        gap = (MISSING,) * len(self.comparison.columns)
+        rows = [(method, self.evidence.find(self.stage, data, pair, method)) for method in methods]
+        for method, found in rows:
             self.needs += needs_of(self.evidence, self.stage, data, pair, method, found)
+        if not any(found for _, found in rows):
+            yield Line((name, shown, ", ".join(method.label for method in methods)), gap)
+            return
+        for method, found in rows:
             if found is None:
-                yield Line((name, shown, method.label), (MISSING,) * len(self.comparison.columns))
+                yield Line((name, shown, method.label), gap)
                 continue
             label = row_label(method, found)
             yield Line((name, shown, label), values(self.comparison.columns, found), seeds=len(found.seeds))
@@ -143,11 +151,11 @@ class _Table:
                 self.notes.append(f"{label}: run with other settings too; the tables by data set show them all.")
             yield from self._published(name, shown, method, found)
 
-    def reference(self, classifier: str, condition: str, data: str, method: Method) -> Iterator[Line]:
+    def reference(self, pair: Pair, data: str, method: Method) -> Iterator[Line]:
         """A row that the paper does not have."""
-        if found := self.evidence.find(self.stage, data, ("", classifier), method):
+        if found := self.evidence.find(self.stage, data, pair, method):
             cells = values(self.comparison.columns, found)
-            yield Line((f"⟨none, {classifier}⟩", data, method.label), cells, "reference")
+            yield Line((f"⟨{pair[0]}, {pair[1]}⟩", data, method.label), cells, "reference")
 
     def _published(self, pair: str, data: str, method: Method, found: Found) -> Iterator[Line]:
         table = self.comparison.published
@@ -168,17 +176,20 @@ class _Table:
         if not self.apart:
             return
         fewest = min(self.apart, key=len)
+        more = ", among other things" if len(fewest) > _MOST_REASONS else ""
         beginning = "Published figures stand beside none of these: they are"
         if self.alike:
             beginning = "Published figures stand beside those rows only that are defined alike; the others' are"
-        yield f"{beginning} {'; '.join(fewest)}."
+        yield f"{beginning} {'; '.join(fewest[:_MOST_REASONS])}{more}."
 
 
 def row_label(method: Method, found: Found, seeds: int | None = None) -> str:
     """A row's method with the settings of what was found, and over how many seeds where they are fewer than three."""
     if method.score:
         return method.label
-    label = method_label(found.first.record)
+    record = found.first.record
+    # The head's form is in the methods' own words, where it matters.
+    label = method_label(replace(record, settings={k: v for k, v in record.settings.items() if k != "signed_distance"}))
     if method.signed_distance is not None:
         label += ", over ‖w‖" if method.signed_distance else ", not over ‖w‖"
     if method.start and found.first.config and found.first.config.start:

@@ -65,19 +65,19 @@ def _print_grid(grid: Grid, console: Console) -> None:
         texts = [[_short(cell) for cell in line.cells] for line in grid.lines]
     widths = _widths(grid.heads, texts)
     name = max(min(longest, room - sum(widths)), 12)
-    console.print(Text(grid.subject, style="italic"))
+    console.print(Text(grid.subject, style="italic"), crop=False, soft_wrap=True)
     for half in (0, 1):
         halves = [_halves(head)[half].rjust(width) for head, width in zip(grid.heads, widths, strict=True)]
         if any(text.strip() for text in halves):
-            console.print(Text(" " * name + "".join(halves)), crop=False)
+            console.print(Text(" " * name + "".join(halves)), crop=False, soft_wrap=True)
     rows = zip(grid.lines, texts, strict=True)
     for block, members in groupby(rows, key=lambda row: row[0].labels[:-1]):
         if heading := " · ".join(label for label in block if label):
-            console.print(Text(heading, style="dim"), crop=False)
+            console.print(Text(heading, style="dim"), crop=False, soft_wrap=True)
         for line, cells in members:
             first, *more = textwrap.wrap(_name(line), name, drop_whitespace=False) or [""]
             values = "".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
-            console.print(Text(first.ljust(name) + values), crop=False)
+            console.print(Text(first.ljust(name) + values), crop=False, soft_wrap=True)
             for part in more:
                 console.print(Text("   " + part), crop=False)
     if any(cell.missing for line in grid.lines for cell in line.cells):
