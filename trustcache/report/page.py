@@ -128,6 +128,7 @@ def page(scored: Sequence[Scored], notes: Sequence[str], made: dict[str, str], p
         f'<p class="note">{_READING_HERE}</p>' if tables else "<p><strong>Nothing is scored yet.</strong></p>",
         _gaps(notes),
         _contents(tables) if len(tables) > 1 else "",
+        '<p><a href="#paper">The paper’s tables and figures</a> come last.</p>' if paper else "",
         *(_section(_anchor(i, table), table, scored, folded) for i, table in enumerate(tables)),
         paper_section(paper),
         _closing(tables, made),

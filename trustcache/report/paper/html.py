@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 
@@ -13,9 +14,13 @@ STYLE = """
   font-weight: 400; } .paper h3 { margin-top: 1rem; } .paper tr.published > * { color: var(--link); }
 .paper tr.reference { background: var(--tint); } .paper tr.mean { font-weight: 600; }
 .paper td.gap { background: var(--gap); text-align: center; } .paper tr.block > * { border-top: 2px solid var(--rule); }
+.paper .note { margin: .3rem 0; } .drawings { display: flex; flex-wrap: wrap; gap: 1.2rem; }
+.drawings figure { margin: .6rem 0; flex: 0 1 auto; width: 100%; }
 .paper pre { background: var(--gap); border-left: 4px solid var(--gap-rule); padding: .5rem .8rem; overflow-x: auto;
   margin: .5rem 0; font: .82rem/1.5 ui-monospace, Consolas, monospace; }
 """
+
+_WIDEST = 900
 
 
 def paper_section(shown: Sequence[Shown]) -> str:
@@ -78,6 +83,12 @@ def _charts(charts: Iterable[Chart]) -> Iterator[str]:
             yield f'{"" if subject is None else "</div>"}<h3>{escape(chart.subject)}</h3><div class="drawings">'
             subject = chart.subject
         caption = f"<figcaption>{escape(chart.caption)}</figcaption>" if chart.caption else ""
-        yield f"<figure>{inline(chart.svg)}{caption}</figure>"
+        yield f'<figure style="max-width: {_width(chart.svg)}px">{inline(chart.svg)}{caption}</figure>'
     if subject is not None:
         yield "</div>"
+
+
+def _width(svg: str) -> int:
+    """A drawing's own width, beyond which it is not blown up."""
+    found = re.search(r'viewBox="0 0 (\d+)', svg)
+    return int(found[1]) if found else _WIDEST
