@@ -53,7 +53,7 @@ def test_in_a_simulation_the_loss_leaves_the_bound_no_more_often_than_delta():
         drawn = rng.integers(0, 30, samples)
         outside += (np.abs(losses[:, drawn].mean(1) - expected) > bound).any()
     assert outside <= delta * draws
-    # Not by being endlessly wide: with a third of its width it would not hold.
+    # And not by being vacuous.
     assert bound < steep_slope_max(1, 3)
 
 

@@ -291,3 +291,14 @@ def test_table_2_needs_dropout_or_a_start_from_tcp(scored, run, mcp):
     assert any("--start tcp" in line for line in commands("table2", [start, goes_on, dropout, mcp()]))
     clean = rows("table1", [start, goes_on, mcp()])
     assert clean["⟨vit, vit⟩", "birds", "ss"] == [GAP] * 7
+
+
+def test_class_balanced_losses_of_several_bases_are_one_command(run):
+    balanced = run("class-balanced", settings={"base": "ce", "beta": 0.9999})
+    object.__setattr__(balanced.config.loss, "settings", {"base": "ce", "beta": 0.9999})
+    runs = [balanced, *(run(loss, seed) for loss in ("ce", "focal", "ss") for seed in (0, 1, 2))]
+    found = commands("table-h", runs)
+    assert [command.partition(" --frozen ")[2] for command in found] == [
+        "--loss class-balanced --seed 1,2",
+        "--loss class-balanced --base focal,ss --seed 0,1,2",
+    ]

@@ -21,11 +21,8 @@ def points(line):
 def panels():
     """Of Fig. 2b: for right and wrong answers, the clip window and its curves by name."""
     root = ET.fromstring(loss_curves())
-    return [
-        (clip, {c.get("data-name"): points(c) for c in clip.iter(f"{SVG}polyline")})
-        for clip in root.iter(f"{SVG}svg")
-        if clip.get("x")
-    ]
+    clips = [clip for clip in root.iter(f"{SVG}svg") if clip.get("x")]
+    return [(clip, {c.get("data-name"): points(c) for c in clip.iter(f"{SVG}polyline")}) for clip in clips]
 
 
 def height(panel, name, z, limit):

@@ -142,8 +142,8 @@ def _subject(stage: Stage, pair: tuple[str, str]) -> str:
 
 def _loss_curves(evidence: Evidence) -> tuple[Chart, ...]:
     caption = (
-        "Each loss by its equation. ss is bounded: far on the wrong side it costs at most e^α − e^(−α), and it is steep "
-        "near 0; α⁻ = 5 goes on to 148.4, beyond the axis. The released code's ce and focal are not these."
+        "Each loss by its equation. ss is bounded, at most e^α − e^(−α) far on the wrong side, and steep near 0; "
+        "α⁻ = 5 goes on to 148.4, beyond the axis. The released code's ce and focal are not these."
     )
     return (Chart("equations", loss_curves(), caption),)
 

@@ -24,16 +24,21 @@ EVALUATE = "trustcache evaluate"
 
 @dataclass(frozen=True)
 class Training:
-    """Runs to train: those that share `words` and seeds become one command with a list of losses."""
+    """Runs to train: those that share `words`, seeds and what comes `after` become one command with a list of losses.
+
+    bases: of class-balanced, the losses it weighs.
+    """
 
     words: tuple[str, ...]
     losses: tuple[str, ...]
     seeds: tuple[int, ...]
     after: tuple[str, ...] = ()
+    bases: tuple[str, ...] = ()
 
     def command(self) -> str:
         seeds = ",".join(map(str, self.seeds))
-        return shlex.join([*self.words, "--loss", ",".join(self.losses), *self.after, "--seed", seeds])
+        base = ["--base", ",".join(self.bases)] if set(self.bases) - {"ce"} else []
+        return shlex.join([*self.words, "--loss", ",".join(self.losses), *base, *self.after, "--seed", seeds])
 
 
 @dataclass(frozen=True)
@@ -69,8 +74,9 @@ def commands(needs: Iterable[Need]) -> tuple[str, ...]:
             extractions[need.words] = replace(need, data=tuple(dict.fromkeys(known.data + need.data)))
         elif isinstance(need, Training):
             key = (need.words, need.seeds, need.after)
-            planned = trainings.get(key, replace(need, losses=()))
-            trainings[key] = replace(need, losses=tuple(dict.fromkeys(planned.losses + need.losses)))
+            planned = trainings.get(key, replace(need, losses=(), bases=()))
+            losses, bases = planned.losses + need.losses, planned.bases + need.bases
+            trainings[key] = replace(need, losses=tuple(dict.fromkeys(losses)), bases=tuple(dict.fromkeys(bases)))
         # A training scores its own runs; those that are there already have not seen what is extracted.
         unscored = unscored or not isinstance(need, Training)
     made = [*(e.command() for e in extractions.values()), *(t.command() for t in trainings.values())]
@@ -126,7 +132,8 @@ def training(
     if model and model[0].config and not preset:
         usual = PROTOCOLS[stage.protocol].optimiser(stage.training == "frozen", model[0].origin.learnt_from)
         words += _optimiser_options(model[0].config.optimiser, usual)
-    return Training(tuple(words), (method.loss,), seeds, tuple(_loss_options(method, arch, preset, stage)))
+    base = (str(method.settings["base"]),) if "base" in method.settings else ()
+    return Training(tuple(words), (method.loss,), seeds, tuple(_loss_options(method, arch, preset, stage)), base)
 
 
 def _of_stage(record: Any, stage: Stage) -> bool:
@@ -137,8 +144,8 @@ def _loss_options(method: Method, arch: str, preset: str, stage: Stage) -> list[
     words = []
     defaults = Method("", method.loss, settings={k: v for k, v in method.settings.items() if k == "base"}).usual("")
     for key, value in method.usual("" if preset else arch).items():
-        if value != defaults.get(key) or (key == "base" and value != "ce"):
-            words += [f"--{key.replace('_', '-')}", value if isinstance(value, str) else f"{value:g}"]
+        if value != defaults.get(key) and not isinstance(value, str):
+            words += [f"--{key.replace('_', '-')}", f"{value:g}"]
     if method.signed_distance is not None:
         words.append("--signed-distance" if method.signed_distance else "--no-signed-distance")
     if method.start and stage.training == "fine-tuned":

@@ -139,7 +139,8 @@ class _Table:
         for method, found in rows:
             self.needs += needs_of(self.evidence, self.stage, data, pair, method, found)
         if not any(found for _, found in rows):
-            yield Line((name, shown, ", ".join(method.label for method in methods)), gap)
+            labels = [method.label for method in methods]
+            yield Line((name, shown, ", ".join(labels) if len(labels) < 6 else f"all {len(labels)} methods"), gap)
             return
         for method, found in rows:
             if found is None:

@@ -83,7 +83,7 @@ def _table(one: Shown, grid: Grid) -> str:
     notes = " ".join(escaped(note) for note in (*grid.notes, *([LEGEND + "."] if missing else [])))
     if long:
         body = [
-            "{\\footnotesize\\setlength{\\tabcolsep}{4pt}",
+            "{\\footnotesize\\setlength{\\tabcolsep}{3pt}",
             f"\\begin{{longtable}}{{{columns}}}",
             caption + " \\\\",
             f"\\toprule\n{head}\n\\midrule\n\\endhead",
@@ -96,7 +96,7 @@ def _table(one: Shown, grid: Grid) -> str:
     else:
         body = [
             "\\begin{table}[p]",
-            "\\centering\\footnotesize\\setlength{\\tabcolsep}{4pt}",
+            "\\centering\\footnotesize\\setlength{\\tabcolsep}{3pt}",
             caption,
             f"\\begin{{tabular}}{{{columns}}}",
             f"\\toprule\n{head}\n\\midrule",

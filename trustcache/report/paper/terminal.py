@@ -67,7 +67,7 @@ def _print_grid(grid: Grid, console: Console) -> None:
     name = max(min(longest, room - sum(widths)), 12)
     console.print(Text(grid.subject, style="italic"), crop=False, soft_wrap=True)
     for half in (0, 1):
-        halves = [_halves(head)[half].rjust(width) for head, width in zip(grid.heads, widths, strict=True)]
+        halves = [_right(_halves(head)[half], width) for head, width in zip(grid.heads, widths, strict=True)]
         if any(text.strip() for text in halves):
             console.print(Text(" " * name + "".join(halves)), crop=False, soft_wrap=True)
     rows = zip(grid.lines, texts, strict=True)
@@ -76,7 +76,7 @@ def _print_grid(grid: Grid, console: Console) -> None:
             console.print(Text(heading, style="dim"), crop=False, soft_wrap=True)
         for line, cells in members:
             first, *more = textwrap.wrap(_name(line), name, drop_whitespace=False) or [""]
-            values = "".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
+            values = "".join(_right(cell, width) for cell, width in zip(cells, widths, strict=True))
             console.print(Text(first.ljust(name) + values), crop=False, soft_wrap=True)
             for part in more:
                 console.print(Text("   " + part), crop=False)
@@ -91,6 +91,10 @@ def _print_grid(grid: Grid, console: Console) -> None:
 
 def _name(line: Line) -> str:
     return " " + line.labels[-1]
+
+
+def _right(text: str, width: int) -> str:
+    return " " * (width - cell_len(text)) + text
 
 
 def _short(cell: Value) -> str:
