@@ -16,11 +16,13 @@ from . import (
     demo,
     data,
     cache,
+    bound,
 )
 from .program import app
 
 __all__ = [
     "app",
+    "bound",
     "cache",
     "calibrate",
     "data",

@@ -2,47 +2,70 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from .program import Place, app, command, say
+from .values import listed
 
 if TYPE_CHECKING:
     from trustcache.workspace import Workspace
 
 
 @command(app, "report")
-def report(place: Place) -> None:
-    """Every table and figure: on the terminal, as Markdown, CSV and JSON, and as one offline HTML page."""
+def report(
+    place: Place,
+    only: Annotated[
+        str | None,
+        typer.Option(help="Print the whole of these of the paper's tables and figures, as in table1,table-a1."),
+    ] = None,
+) -> None:
+    """Every table and figure: on the terminal, as Markdown, LaTeX, CSV and JSON, and as one offline HTML page.
+
+    The terminal shows the tables by data set and an overview of the paper's; the files hold all of both.
+    """
     from trustcache.workspace import Workspace
 
-    print_report(Workspace(place.workspace))
+    print_report(Workspace(place.workspace), listed("--only", only, str) if only else [])
 
 
-def print_report(workspace: Workspace) -> None:
-    """Write the report's files, then show its tables and where the files lie."""
+def print_report(workspace: Workspace, only: list[str] | None = None) -> None:
+    """Write the report's files, then show its tables, or only some of the paper's, and where the files lie."""
     from rich.console import Console
 
     from trustcache.choice import saved_sweeps
+    from trustcache.errors import UsageError
     from trustcache.progress import console
     from trustcache.report.collect import collect
     from trustcache.report.grids import print_grids
     from trustcache.report.intervals import compare, interval_grids, intervals_json
     from trustcache.report.made import made_with
+    from trustcache.report.paper.artefacts import ARTEFACTS, paper
+    from trustcache.report.paper.terminal import print_overview, print_shown
     from trustcache.report.resampled import Resampler
     from trustcache.report.sweeps import outcome_grid, outcomes
     from trustcache.report.tables import print_tables
     from trustcache.report.write import write_report
 
+    if unknown := [key for key in only or [] if key not in ARTEFACTS]:
+        raise UsageError(f"--only {unknown[0]}: is none of the paper's; one or several of {', '.join(ARTEFACTS)}")
     scored, notes = collect(workspace, console)
     records = [one.record for one in scored]
     compared = compare(records, Resampler(workspace, console))
     chosen, gone = outcomes(saved_sweeps(workspace), records)
     notes += gone
     grids = [*map(outcome_grid, chosen), *interval_grids(compared)]
+    shown = paper(scored, workspace.caches())
     files = {"intervals.json": intervals_json(compared)}
-    written = write_report(workspace.report, scored, notes, made_with(), grids, files)
-    print_tables(records, Console())
-    print_grids(grids, Console())
+    written = write_report(workspace.report, scored, notes, made_with(), shown, grids, files)
+    terminal = Console()
+    if only:
+        print_shown([one for one in shown if one.key in only], terminal)
+        return
+    print_tables(records, terminal)
+    print_grids(grids, terminal)
+    print_overview(shown, terminal)
     for note in notes:
         say(f"note: {note}")
     for path in written:

@@ -97,7 +97,8 @@ def _inherited(name: Any, path: Path) -> dict[str, Any]:
     if base is None or base.variant:
         raise UsageError(f"{path}: 'variant_of' must name one data set that is no variant itself, not '{name}'")
     kept = base.record()
-    return {key: kept[key] for key in ("role", "files", "classes", "subset", "count", "rows", "thinned_to", "source")}
+    inherited = ("role", "files", "classes", "subset", "count", "rows", "thinned_to", "source")
+    return {key: kept[key] for key in inherited} | {"variant_of": base.name}
 
 
 def _fill(value: Any, member: dict[str, Any], path: Path) -> Any:

@@ -99,7 +99,8 @@ class Manifest:
     where they are few by design. `cropped`: the images are centre crops already. `rows` keeps the samples from its
     first up to (not including) its second entry; of these, `thinned_to` takes so many, spread evenly over the classes.
     `count` is how many images the whole data set is known to have.
-    `stands_in_for` names the data set whose place this one takes where that is not there.
+    `stands_in_for` names the data set whose place this one takes where that is not there. `variant_of` names the data
+    set whose images these were before they were changed; `shows` says what files hold that were changed already.
     """
 
     name: str
@@ -114,8 +115,19 @@ class Manifest:
     thinned_to: int | None = None
     variant: Variant | None = None
     stands_in_for: str = ""
+    variant_of: str = ""
+    shows: str = ""
     source: str = ""
     path: str = field(default="", compare=False)
+
+    @property
+    def condition(self) -> str:
+        """What its images went through: "stylized", "adversarial", "fog/3" (a corruption and severity), "" if clean."""
+        if self.variant is None:
+            return self.shows
+        if self.variant.kind == "corruption":
+            return f"{self.variant.name}/{self.variant.severity}"
+        return "adversarial" if self.variant.kind == "attack" else "stylized"
 
     @property
     def family(self) -> str:
@@ -172,6 +184,8 @@ def parse_manifest(table: dict[str, Any], where: str) -> Manifest:
         thinned_to=thinned_to,
         variant=None if (v := reader.table("variant")) is None else _variant(TableReader(v, f"{where}: variant"), role),
         stands_in_for=reader.text("stands_in_for"),
+        variant_of=reader.text("variant_of"),
+        shows=reader.text("shows"),
         source=reader.text("source"),
         path=where,
     )

@@ -17,7 +17,7 @@ from trustcache.oracles import other_half
 from trustcache.pairs import lacking, scorable
 from trustcache.progress import Progress, silent
 from trustcache.protocols import PROTOCOLS
-from trustcache.report.records import Record, Scored
+from trustcache.report.records import Origin, Record, Scored
 from trustcache.runs import Run, fingerprint, finished_runs
 from trustcache.scores import POST_HOC
 from trustcache.scores.stored import ScoreStore, StoredScore
@@ -44,7 +44,7 @@ def collect(workspace: Workspace, progress: Progress = silent) -> tuple[list[Sco
             "begin with trustcache extract --classifier vit, or trustcache demo"
         )
     runs, store = finished_runs(workspace), ScoreStore(workspace)
-    settings = _told_apart(runs)
+    settings, rows = _told_apart(runs), _rows_by_fingerprint(caches)
     found: list[Scored] = []
     notes = _parts(indices)
     for index in indices:
@@ -68,7 +68,7 @@ def collect(workspace: Workspace, progress: Progress = silent) -> tuple[list[Sco
                 "train them again"
             )
         scored = [(run, z) for run in judging if (z := run.scores(index)) is not None]
-        found += [_scored_run(run, settings[run.name], z, cache) for run, z in scored]
+        found += [_scored_run(run, settings[run.name], z, cache, rows.get(run.config.cache, 0)) for run, z in scored]
         unscored = [run for run in judging if run.scores(index) is None]
         able = [run for run in unscored if scorable(run.config, index, caches)]
         notes += dict.fromkeys(lacking(run.config, index) for run in unscored if run not in able)
@@ -107,7 +107,7 @@ def _post_hoc_gaps(store: ScoreStore, index: Index, absent: Set[str]) -> list[st
 
 def _scored_post_hoc(name: str, stored: StoredScore, cache: CacheView, protocol: str) -> Scored:
     record = _record(cache, protocol, None, name, None, stored.settings, None)
-    scored = _with_figures(record, stored.z, cache.correct, None)
+    scored = _with_figures(record, stored.z, cache.correct, None, Origin(cache.index))
     if POST_HOC[name].natural_zero:
         return scored
     # Nothing happens at 0 in such a score: what lies above it would be a made-up number.
@@ -124,9 +124,8 @@ def _confidence_on_halves(post_hoc: dict[str, StoredScore], cache: CacheView, ru
     found = []
     for (protocol, half), rows in halves.items():
         record = _record(cache, protocol, None, "mcp", None, {"rows": half}, None)
-        found.append(
-            _with_figures(replace(record, n=int(rows.sum())), post_hoc["mcp"].z[rows], cache.correct[rows], None)
-        )
+        record = replace(record, n=int(rows.sum()))
+        found.append(_with_figures(record, post_hoc["mcp"].z[rows], cache.correct[rows], None, Origin(cache.index)))
     return found
 
 
@@ -167,14 +166,20 @@ def _told_apart(runs: list[Run]) -> dict[str, dict[str, float | str]]:
     return settings
 
 
-def _scored_run(run: Run, settings: dict[str, float | str], z: np.ndarray, cache: CacheView) -> Scored:
+def _rows_by_fingerprint(caches: list[Index]) -> dict[str, int]:
+    return {index.fingerprint(): sum(r.rows for r in index.records()) for index in caches if index.role == "train"}
+
+
+def _scored_run(
+    run: Run, settings: dict[str, float | str], z: np.ndarray, cache: CacheView, learnt_from: int
+) -> Scored:
     record = _record(
         cache, run.config.protocol, run.config.oracle, run.config.loss.name, run, settings, run.config.seed
     )
     rows = run.unseen(cache)
     record = replace(record, n=int(rows.sum()))
     negative = negative_threshold(run.config.loss.name, cache[:1].logits.shape[1])
-    return _with_figures(record, z[rows], cache.correct[rows], negative)
+    return _with_figures(record, z[rows], cache.correct[rows], negative, Origin(cache.index, run, learnt_from))
 
 
 def negative_threshold(method: str, classes: int) -> float | None:
@@ -209,14 +214,16 @@ def _record(
     )
 
 
-def _with_figures(record: Record, z: np.ndarray, correct: np.ndarray, negative_threshold: float | None) -> Scored:
+def _with_figures(
+    record: Record, z: np.ndarray, correct: np.ndarray, negative_threshold: float | None, origin: Origin
+) -> Scored:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # undefined metrics stand as gaps in the tables
         metrics = PROTOCOLS[record.protocol].metrics
         record.metrics.update(metrics(z, correct, negative_threshold=negative_threshold))
     curve = risk_coverage(z, correct)
     kept = np.unique(np.linspace(0, len(curve.coverage) - 1, CURVE_POINTS).round().astype(int))
-    return Scored(record, confidence_histogram(z, correct), curve.coverage[kept], curve.risk[kept])
+    return Scored(record, confidence_histogram(z, correct), curve.coverage[kept], curve.risk[kept], origin)
 
 
 def confidence_histogram(z: np.ndarray, correct: np.ndarray, bins: int = BINS) -> dict[str, np.ndarray]:

@@ -10,7 +10,11 @@ from html import escape
 from trustcache.metrics import METRICS
 from trustcache.report.figures import confidence_histogram, risk_coverage_chart
 from trustcache.report.grids import Grid, grid_html
+from trustcache.report.paper.html import STYLE as PAPER_STYLE
+from trustcache.report.paper.html import paper_section
+from trustcache.report.paper.shown import Shown
 from trustcache.report.records import Scored
+from trustcache.report.svg import inline
 from trustcache.report.tables import (
     COLUMNS,
     READING,
@@ -110,12 +114,19 @@ right from wrong, first of all with the classifier’s own confidence (mcp), whi
 _READING_HERE = f"{READING} The best of each ranking column is marked; mcp is shaded. Click a heading to sort."
 
 
-def page(scored: Sequence[Scored], notes: Sequence[str], made: dict[str, str], grids: Sequence[Grid] = ()) -> str:
+def page(
+    scored: Sequence[Scored],
+    notes: Sequence[str],
+    made: dict[str, str],
+    paper: Sequence[Shown] = (),
+    grids: Sequence[Grid] = (),
+) -> str:
     """The whole report as one HTML document.
 
-    `grids` follow the tables. `notes` say what is missing, with `code` in backticks; `made` says when and with which
-    versions the report was made, as term and value. All text from data is escaped. With nothing scored the page says
-    so. Raises ValueError on a histogram that lacks a group, as `confidence_histogram` does.
+    `notes` say what is missing, with `code` in backticks; `made` says when and with which versions the report
+    was made, as term and value; `grids` follow the tables; `paper` are the paper's tables and figures. All text from
+    data is escaped. With nothing scored the page says so. Raises ValueError on a histogram that lacks a group, as
+    `confidence_histogram` does.
     """
     tables = build_tables(one.record for one in scored)
     folded = len(tables) > _MOST_UNFOLDED
@@ -124,11 +135,13 @@ def page(scored: Sequence[Scored], notes: Sequence[str], made: dict[str, str], g
         f'<p class="note">{_READING_HERE}</p>' if tables else "<p><strong>Nothing is scored yet.</strong></p>",
         _gaps(notes),
         _contents(tables) if len(tables) > 1 else "",
+        '<p><a href="#paper">The paper’s tables and figures</a> come last.</p>' if paper else "",
         *(_section(_anchor(i, table), table, scored, folded) for i, table in enumerate(tables)),
         *map(grid_html, grids),
+        paper_section(paper),
         _closing(tables, made),
     ]
-    head = [_HEAD, f"<style>{_STYLE}</style>", "</head>", "<body>"]
+    head = [_HEAD, f"<style>{_STYLE}{PAPER_STYLE}</style>", "</head>", "<body>"]
     return _joined([*head, *body, f"<script>{_SCRIPT}</script>", "</body>", "</html>", ""])
 
 
@@ -162,7 +175,7 @@ def _anchor(index: int, table: Table) -> str:
 
 def _section(anchor: str, table: Table, scored: Sequence[Scored], folded: bool) -> str:
     entries = _first_seeds(table, scored)
-    histograms = _joined(_inline(confidence_histogram(one)) for one in entries if one.histogram is not None)
+    histograms = _joined(inline(confidence_histogram(one)) for one in entries if one.histogram is not None)
     return _joined(
         [
             f'<section id="{anchor}">',
@@ -170,7 +183,7 @@ def _section(anchor: str, table: Table, scored: Sequence[Scored], folded: bool) 
             f'<p class="facts">{escape(table.facts)}</p>',
             _finding(table),
             _comparison(table),
-            f'<figure class="chart">{_inline(risk_coverage_chart(entries))}',
+            f'<figure class="chart">{inline(risk_coverage_chart(entries))}',
             "<figcaption>Lower is better; every curve ends at the classifier’s error rate.",
             "Each method’s first seed.</figcaption></figure>",
             f"<details{'' if folded else ' open'}><summary>Where the trust confidences lie</summary>",
@@ -263,11 +276,6 @@ def _closing(tables: Sequence[Table], made: dict[str, str]) -> str:
 
 def _definitions(entries: Iterable[tuple[str, str]]) -> str:
     return f"<dl>{_joined(f'<dt>{escape(term)}</dt><dd>{escape(text)}</dd>' for term, text in entries)}</dl>"
-
-
-def _inline(svg: str) -> str:
-    """A figure as part of a page, where its namespace goes without saying and would read as an address."""
-    return svg.replace(' xmlns="http://www.w3.org/2000/svg"', "", 1)
 
 
 def _joined(parts: Iterable[str]) -> str:

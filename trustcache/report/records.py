@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from trustcache.cache import CacheView
+from trustcache.cache.index import Index
 from trustcache.oracles import half_rows
+from trustcache.runs import Run, RunConfig
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,19 @@ class Record:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where a record comes from, for what asks more than it says.
+
+    index: the cache it was scored on. run: the oracle, None for a post-hoc score; learnt_from: how many samples the
+    cache has that it learnt from, its validation part included, 0 where that cache is gone.
+    """
+
+    index: Index
+    run: Run | None = None
+    learnt_from: int = 0
+
+
+@dataclass(frozen=True)
 class Scored:
     """A record together with what its figures need.
 
@@ -54,3 +69,9 @@ class Scored:
     histogram: dict[str, np.ndarray] | None
     coverage: np.ndarray
     risk: np.ndarray
+    origin: Origin
+
+    @property
+    def config(self) -> RunConfig | None:
+        """The settings of the run, None for a post-hoc score."""
+        return self.origin.run.config if self.origin.run else None

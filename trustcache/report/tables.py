@@ -167,11 +167,12 @@ def _table(records: list[Record]) -> Table:
 def _row(records: list[Record]) -> Row:
     oracle, method, training, settings = row_key(records[0])
     keys = dict.fromkeys(key for record in records for key in record.metrics)
-    cells = {key: _cell([record.metrics.get(key, math.nan) for record in records]) for key in keys}
+    cells = {key: averaged([record.metrics.get(key, math.nan) for record in records]) for key in keys}
     return Row(oracle, method, training, settings, len(records), cells)
 
 
-def _cell(values: list[float]) -> Cell:
+def averaged(values: Sequence[float]) -> Cell:
+    """Mean and sample standard deviation; nan where any value is not finite, and no deviation of one value."""
     if not all(math.isfinite(value) for value in values):
         return Cell(math.nan, None)
     return Cell(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)

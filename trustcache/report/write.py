@@ -16,6 +16,10 @@ from trustcache.metrics import METRICS
 from trustcache.report.grids import Grid, grid_markdown
 from trustcache.report.markdown import escaped
 from trustcache.report.page import page
+from trustcache.report.paper.latex import tables_latex
+from trustcache.report.paper.long_csv import tables_csv
+from trustcache.report.paper.markdown import paper_markdown
+from trustcache.report.paper.shown import Chart, Shown
 from trustcache.report.records import Record, Scored
 from trustcache.report.tables import (
     COLUMNS,
@@ -36,32 +40,52 @@ def write_report(
     scored: list[Scored],
     notes: list[str],
     made: dict[str, str],
+    paper: Sequence[Shown] = (),
     grids: Sequence[Grid] = (),
     files: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Path]:
-    """Write report.md, results.csv, results.json, index.html and `files` (text by name), and return their paths.
+    """Write the report's files to `folder`, and return their paths.
+
+    report.md, results.csv, results.json, index.html and `files` (text by name); of `paper` also tables.tex, paper.csv
+    and its figures as SVG.
 
     Everything is rendered before anything is written. `notes` say what is missing, `made` how the report was
     made; `grids` follow the tables. Raises OSError where a file cannot be written, and ValueError on a histogram that
     lacks a group.
     """
     records = [one.record for one in scored]
+    drawn = _figure_files(paper)
     contents = {
-        "report.md": report_markdown(records, notes, made, grids),
+        "report.md": report_markdown(records, notes, made, paper, grids),
         "results.csv": results_csv(records),
         "results.json": results_json(records),
-        "index.html": page(scored, notes, made, grids),
+        "index.html": page(scored, notes, made, paper, grids),
         **files,
     }
-    for name, text in contents.items():
+    if paper:
+        contents |= {"tables.tex": tables_latex(paper), "paper.csv": tables_csv(paper)}
+    figures = {name: chart.svg for name, chart in drawn}
+    for name, text in (contents | figures).items():
         publish(folder / name, text.encode())
+    for stale in folder.glob("figures/*.svg"):
+        if f"figures/{stale.name}" not in figures:
+            stale.unlink()
     return [folder / name for name in contents]
 
 
+def _figure_files(paper: Sequence[Shown]) -> list[tuple[str, Chart]]:
+    """The paper's figures with the paths of their files below the report's folder."""
+    return [(f"figures/{one.key}-{i}.svg", chart) for one in paper for i, chart in enumerate(one.charts, start=1)]
+
+
 def report_markdown(
-    records: Sequence[Record], notes: Sequence[str], made: dict[str, str], grids: Sequence[Grid] = ()
+    records: Sequence[Record],
+    notes: Sequence[str],
+    made: dict[str, str],
+    paper: Sequence[Shown] = (),
+    grids: Sequence[Grid] = (),
 ) -> str:
-    """The tables as GitHub-flavoured Markdown, then the grids, with what is missing, a legend, and how it was made."""
+    """All tables as GitHub-flavoured Markdown, then the grids and the paper's, with what is missing."""
     tables = build_tables(records)
     parts = ["# trustcache report"]
     if notes:
@@ -72,6 +96,8 @@ def report_markdown(
     parts += map(grid_markdown, grids)
     for title, entries in (legend(tables) if tables else {}).items():
         parts.append(f"**{title}**\n\n" + _definitions(entries))
+    if paper:
+        parts.append(paper_markdown(paper, escaped, _figure_files(paper)))
     parts.append("**How this was made**\n\n" + _definitions(made.items()))
     return "\n\n".join(parts) + "\n"
 

@@ -1,0 +1,40 @@
+"""How far the steep slope loss on new data may lie from that on the training data: the paper's Theorem 3.1."""
+
+from __future__ import annotations
+
+import math
+
+from trustcache.losses import steep_slope_max
+
+FLOAT_BITS = 32
+"""A float32 has 2^32 settings, so a head of P numbers is one of 2^(32 P) functions."""
+
+
+def generalisation_bound(loss_max: float, log_hypotheses: float, samples: int, delta: float) -> float:
+    """The largest |R - R^| to expect: loss_max * sqrt((log|F| + log(2/delta)) / (2 |D|)) (Theorem 3.1).
+
+    With probability at least 1 - delta over the draw of |D| = `samples` training samples, it holds for every one of
+    |F| = exp(`log_hypotheses`) oracles at once (Hoeffding's inequality and a union bound), R being the expected and R^
+    the mean loss, which lies between 0 and `loss_max`. A bound of `loss_max` or more says nothing: it is vacuous.
+    Raises ValueError where samples < 1, delta is not inside (0, 1), or one of the others is negative or not finite.
+    """
+    if samples < 1 or not 0 < delta < 1:
+        raise ValueError(f"a bound needs samples of 1 or more and delta between 0 and 1, not {samples} and {delta}")
+    if not (0 <= loss_max < math.inf and 0 <= log_hypotheses < math.inf):
+        raise ValueError(f"a bound needs loss_max and log_hypotheses of 0 or more, not {loss_max}, {log_hypotheses}")
+    return loss_max * math.sqrt((log_hypotheses + math.log(2 / delta)) / (2 * samples))
+
+
+def steep_slope_bound(alpha_pos: float, alpha_neg: float, log_hypotheses: float, samples: int, delta: float) -> float:
+    """`generalisation_bound` of the steep slope loss, whose maximum is `steep_slope_max`."""
+    return generalisation_bound(steep_slope_max(alpha_pos, alpha_neg), log_hypotheses, samples, delta)
+
+
+def log_settings(numbers: int) -> float:
+    """log |F| of all oracles that differ in so many float32 numbers: 32 log 2 for each."""
+    return FLOAT_BITS * math.log(2) * numbers
+
+
+def is_vacuous(bound: float, loss_max: float) -> bool:
+    """Whether a bound says no more than that a loss lies between 0 and its maximum."""
+    return bound >= loss_max

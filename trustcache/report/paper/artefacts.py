@@ -1,0 +1,247 @@
+"""The registry of the paper's tables and figures: what each is, what it takes, and how it is laid out.
+
+A table is laid out by a `Comparison` or its like, a figure by a function; both are given the evidence and return what
+there is. `trustcache reproduce` and `trustcache report --only` know them by the same keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from trustcache.manifest import Manifest
+from trustcache.report.figures import confidence_histogram, risk_coverage_chart
+from trustcache.report.paper.alpha_sweep import sweep_charts, sweep_grids
+from trustcache.report.paper.bounds import bound_grids
+from trustcache.report.paper.comparisons import DISTANCES, MCP, Comparison
+from trustcache.report.paper.corruptions import Corruptions
+from trustcache.report.paper.drawings import loss_curves
+from trustcache.report.paper.evidence import Evidence, Found, Method, Stage, known_manifests
+from trustcache.report.paper.shown import Chart, Grid, Shown
+from trustcache.report.records import Scored
+
+CE, FOCAL, TCP, SS = (Method(name, loss=name) for name in ("ce", "focal", "tcp", "ss"))
+FOUR = (CE, FOCAL, TCP, SS)
+SMALL_SCALE = (
+    Method("mcp", score="mcp"),
+    Method("mc-dropout", score="mc-dropout"),
+    Method("trust-score", score="trust-score"),
+    TCP,
+    Method("ss", loss="ss", start="tcp"),
+)
+TWO_HEADS = (Method("ss", loss="ss", signed_distance=True), Method("ss", loss="ss", signed_distance=False))
+BALANCED = tuple(
+    method
+    for base in (CE, FOCAL, SS)
+    for method in (base, Method(f"class-balanced {base.loss}", loss="class-balanced", settings={"base": base.loss}))
+)
+
+
+def clean(evidence: Evidence, stage: Stage, classifier: str) -> list[tuple[str, str]]:
+    """The stage's own data set."""
+    return [("clean", stage.data)]
+
+
+def shifted(evidence: Evidence, stage: Stage, classifier: str) -> list[tuple[str, str]]:
+    """Table 3's: stylized, adversarial, and one corruption; of each all that are here, or the one to extract."""
+    here = evidence.variants(stage.data)
+    sets = []
+    for condition in ("stylized", "adversarial", "defocus_blur/5"):
+        names = [manifest.name for manifest in here if manifest.condition == condition]
+        known = [m for m in known_manifests() if m.variant_of == stage.data and m.condition == condition]
+        sets += [(condition, name) for name in names or [m.name for m in sorted(known, key=_easily_had)[:1]]]
+    return sets
+
+
+def _easily_had(manifest: Manifest) -> tuple[bool, ...]:
+    """What is made on the fly from images alone first; of attacks the paper's, weakened where there is such a one.
+
+    At the paper's settings it leaves a small classifier nothing right, and so nothing to tell apart.
+    """
+    variant = manifest.variant
+    if variant is None:
+        return (True,)
+    return False, variant.kind == "attack" and variant.name != "recolor", bool(variant.vgg), not variant.settings
+
+
+def _any_shifted(evidence: Evidence, stage: Stage) -> bool:
+    return any(m.condition in ("stylized", "adversarial", "defocus_blur/5") for m in evidence.variants(stage.data))
+
+
+def _several(evidence: Evidence, stage: Stage) -> bool:
+    return len(evidence.pairs(stage)) > 1
+
+
+def _small_scale(evidence: Evidence, stage: Stage) -> bool:
+    """Whether a stage is Table 2's: something there has MC dropout, or goes on from a tcp oracle."""
+    there = (one for one in evidence.scored if one.record.dataset == stage.data)
+    return stage.protocol == "equations" and any(
+        one.record.method == "mc-dropout" or evidence.began_with(one) == "tcp" for one in there
+    )
+
+
+def _with_balanced(evidence: Evidence, stage: Stage) -> bool:
+    return stage.protocol == "equations" and _has(evidence, stage, BALANCED[1::2])
+
+
+def _with_both_heads(evidence: Evidence, stage: Stage) -> bool:
+    return _has(evidence, stage, TWO_HEADS[1:])
+
+
+def _has(evidence: Evidence, stage: Stage, methods: Sequence[Method]) -> bool:
+    found = (evidence.find(stage, stage.data, pair, m) for pair in evidence.pairs(stage) for m in methods)
+    return any(found)
+
+
+def _found(evidence: Evidence, stage: Stage, pair: tuple[str, str]) -> Iterator[Found]:
+    return (found for m in FOUR if (found := evidence.find(stage, stage.data, pair, m)))
+
+
+def _other_pairs(evidence: Evidence, stage: Stage) -> list[tuple[str, str]]:
+    return [pair for pair in evidence.pairs(stage) if pair != evidence.first_pair(stage)]
+
+
+def _first_pair(evidence: Evidence, stage: Stage) -> list[tuple[str, str]]:
+    return [evidence.first_pair(stage)]
+
+
+Pairs = Callable[[Evidence, Stage], list[tuple[str, str]]]
+
+
+def _histograms(pairs: Pairs) -> Callable[[Evidence], tuple[Chart, ...]]:
+    """Fig. 3 and D: where the confidences of right and wrong answers lie, a histogram a loss, of each first seed."""
+
+    def charts(evidence: Evidence) -> Iterator[Chart]:
+        for stage in evidence.stages():
+            for pair in pairs(evidence, stage):
+                for found in _found(evidence, stage, pair):
+                    if found.first.histogram is not None:
+                        yield Chart(_subject(stage, pair), confidence_histogram(found.first))
+
+    return lambda evidence: tuple(charts(evidence))
+
+
+def _risks(pairs: Pairs) -> Callable[[Evidence], tuple[Chart, ...]]:
+    """Fig. 4a and E: the error rate over the share accepted, a curve a loss, of each first seed."""
+
+    def charts(evidence: Evidence) -> Iterator[Chart]:
+        for stage in evidence.stages():
+            for pair in pairs(evidence, stage):
+                curves: list[Scored] = [found.first for found in _found(evidence, stage, pair)]
+                reference = evidence.find(stage, stage.data, ("", pair[1]), MCP)
+                if curves:
+                    drawn = [*([reference.first] if reference else []), *curves]
+                    yield Chart(_subject(stage, pair), risk_coverage_chart(drawn), "Lower is better.")
+
+    return lambda evidence: tuple(charts(evidence))
+
+
+def _subject(stage: Stage, pair: tuple[str, str]) -> str:
+    return f"{stage} · ⟨{pair[0]}, {pair[1]}⟩"
+
+
+def _loss_curves(evidence: Evidence) -> tuple[Chart, ...]:
+    caption = (
+        "Each loss by its equation. ss is bounded, at most e^α − e^(−α) far on the wrong side, and steep near 0; "
+        "α⁻ = 5 goes on to 148.4, beyond the axis. The released code's ce and focal are not these."
+    )
+    return (Chart("equations", loss_curves(), caption),)
+
+
+def _none(evidence: Evidence) -> tuple[Chart, ...]:
+    return ()
+
+
+def _no_grids(evidence: Evidence) -> tuple[Grid, ...]:
+    return ()
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """One of the paper's tables or figures: its title, what it takes to have any of it, and what lays it out."""
+
+    title: str
+    needs: str
+    grids: Callable[[Evidence], tuple[Grid, ...]] = _no_grids
+    charts: Callable[[Evidence], tuple[Chart, ...]] = _none
+
+
+_SEPARATION = (
+    "Both distances are between histograms of the confidences p of right and of wrong answers, in 40 bins, in nats; "
+    "every bin starts at half a sample. How the paper estimates them is not known here, so its own are not shown."
+)
+_BALANCING = "Class-balanced losses weigh right and wrong samples by their effective numbers (β)."
+
+ARTEFACTS: dict[str, Artefact] = {
+    "table1": Artefact(
+        "Table 1: losses compared on clean data, all pairs",
+        "runs of ce, focal, tcp and ss, scored on a clean test set",
+        Comparison(FOUR, clean, published="table1").grids,
+    ),
+    "table2": Artefact(
+        "Table 2: small-scale data, beside scores that need no training",
+        "a classifier extracted with --mc-dropout, or ss tuned from tcp",
+        Comparison(SMALL_SCALE, clean, own=True, published="table2", fits=_small_scale, reference=None).grids,
+    ),
+    "table3": Artefact(
+        "Table 3: stylized, adversarial and corrupted images",
+        "the runs of Table 1, scored on a stylized, adversarial or corrupted variant",
+        Comparison(FOUR, shifted, own=True, published="table3", fits=_any_shifted).grids,
+    ),
+    "table-a1": Artefact(
+        "Table A1: every corruption at every severity",
+        "the runs of Table 1, scored on corrupted variants",
+        Corruptions(FOUR).grids,
+    ),
+    "table-e": Artefact(
+        "Table E: all pairs on stylized, adversarial and corrupted images",
+        "a second classifier, and the sets of Table 3",
+        Comparison(FOUR, shifted, published="table3", fits=lambda e, s: _any_shifted(e, s) and _several(e, s)).grids,
+    ),
+    "table-f": Artefact(
+        "Table F: ss with and without dividing by ‖w‖",
+        "ss trained once more with --no-signed-distance",
+        Comparison(TWO_HEADS, clean, fits=_with_both_heads).grids,
+    ),
+    "table-g": Artefact(
+        "Table G: how far apart right and wrong lie",
+        "the runs of Table 1",
+        Comparison(FOUR, clean, columns=DISTANCES, notes=(_SEPARATION,)).grids,
+    ),
+    "table-h": Artefact(
+        "Table H: class-balanced losses beside their bases",
+        "runs of class-balanced under protocol equations",
+        Comparison(BALANCED, clean, fits=_with_balanced, notes=(_BALANCING,)).grids,
+    ),
+    "figure2b": Artefact("Figure 2b: the losses over z", "nothing", charts=_loss_curves),
+    "figure3": Artefact(
+        "Figure 3: trust confidences of right and wrong answers", "the runs of Table 1", charts=_histograms(_first_pair)
+    ),
+    "figure-d": Artefact(
+        "Figure D: the same for the other pairs",
+        "the runs of Table 1, of other pairs",
+        charts=_histograms(_other_pairs),
+    ),
+    "figure4a": Artefact("Figure 4a: risk against coverage", "the runs of Table 1", charts=_risks(_first_pair)),
+    "figure-e": Artefact(
+        "Figure E: the same for the other pairs", "the runs of Table 1, of other pairs", charts=_risks(_other_pairs)
+    ),
+    "figure4bc": Artefact(
+        "Figure 4b-c: loss, TPR and TNR over α⁻",
+        "ss trained with three or more values of --alpha-neg",
+        sweep_grids,
+        sweep_charts,
+    ),
+    "theorem3.1": Artefact(
+        "Theorem 3.1: the bound for the workspace's ss heads", "ss trained with --frozen", bound_grids
+    ),
+}
+
+
+def paper(scored: Iterable[Scored], indices: Sequence = ()) -> tuple[Shown, ...]:
+    """Every artefact in the paper's order, as far as what is scored makes it; `indices` are those of all caches."""
+    evidence = Evidence(tuple(scored), tuple(indices))
+    return tuple(
+        Shown(key, artefact.title, artefact.needs, artefact.grids(evidence), artefact.charts(evidence))
+        for key, artefact in ARTEFACTS.items()
+    )
