@@ -85,7 +85,7 @@ class Recipe:
     extracted: parts of the data family that are extracted beside what `unseen` says. pairs: "all" of the models,
     "first" (the first model judging itself), or "none". unseen: `stylized`, `adversarial`, `corrupted` (defocus blur at
     severity 5), `every-corruption`. trainings: the words of one `train` each, beside those of pair and protocol.
-    preset: whether those take the paper's hyperparameters. frozen: heads, whatever the setting says. protocols: those
+    Those take the paper's hyperparameters where they give none of their own. frozen: heads, whatever the setting says. protocols: those
     it is held to, () for the setting's.
     """
 
@@ -94,7 +94,6 @@ class Recipe:
     extracted: tuple[str, ...] = ("train", "test")
     unseen: tuple[str, ...] = ()
     trainings: tuple[tuple[str, ...], ...] = (LOSSES,)
-    preset: bool = True
     frozen: bool = False
     protocols: tuple[str, ...] = ()
 
@@ -129,7 +128,6 @@ RECIPES: dict[str, Recipe] = {
         "loss, TPR and TNR against alpha-neg: 16 values and all seeds as one training of heads",
         "first",
         trainings=(("--loss", "ss", "--alpha-pos", "1", "--alpha-neg", SWEPT),),
-        preset=False,
         frozen=True,
     ),
     "theorem3.1": Recipe(
@@ -176,7 +174,7 @@ def _steps(name: str, setting: Setting, find: FindFamily) -> list[Step]:
         for judged in models:
             for oracle in models:
                 for words in recipe.trainings:
-                    chosen = _hyperparameters(oracle, protocol, family, words) if recipe.preset else words
+                    chosen = _hyperparameters(oracle, protocol, family, words)
                     steps.append(_train(judged, oracle, protocol, family.one("train"), chosen, setting))
     return steps
 
@@ -193,6 +191,8 @@ def _hyperparameters(oracle: Model, protocol: str, family: DataFamily, words: tu
     """The paper's preset; by the equations on other data than the paper's, its steepnesses alone."""
     if protocol == "released" or family.name == "imagenet":
         return "--preset", oracle.preset, *words
+    if "--alpha-neg" in words:
+        return words
     right, wrong = STEEPNESS[oracle.preset]
     return *words, "--alpha-pos", right, "--alpha-neg", wrong
 
