@@ -84,9 +84,9 @@ class Recipe:
 
     extracted: parts of the data family that are extracted beside what `unseen` says. pairs: "all" of the models,
     "first" (the first model judging itself), or "none". unseen: `stylized`, `adversarial`, `corrupted` (defocus blur at
-    severity 5), `every-corruption`. trainings: the words of one `train` each, beside those of pair and protocol.
-    Those take the paper's hyperparameters where they give none of their own. frozen: heads, whatever the setting says. protocols: those
-    it is held to, () for the setting's.
+    severity 5), `every-corruption`. trainings: the words of one `train` each, beside those of pair and protocol, and
+    beside the paper's hyperparameters where they give none of their own. frozen: heads, whatever the setting says.
+    protocols: those it is held to, () for the setting's.
     """
 
     title: str
@@ -108,14 +108,12 @@ RECIPES: dict[str, Recipe] = {
     "table-a1": Recipe("the same on 15 corruptions at 5 severities", "first", unseen=("every-corruption",)),
     "table-e": Recipe("all pairs on stylized, adversarial and corrupted images", unseen=_UNSEEN),
     "table-f": Recipe(
-        "ss with and without the norm of w, the first model judging itself",
-        "first",
+        "ss with and without the norm of w, for all pairs",
         trainings=(("--loss", "ss", "--signed-distance"), ("--loss", "ss", "--no-signed-distance")),
     ),
     "table-g": Recipe("how far apart the scores of right and wrong answers lie, from the runs of table1"),
     "table-h": Recipe(
-        "class-balanced losses beside plain ones, the first model judging itself",
-        "first",
+        "class-balanced losses beside plain ones, for all pairs",
         trainings=(LOSSES, ("--loss", "class-balanced", "--base", "ce,focal,ss")),
         protocols=("equations",),
     ),
