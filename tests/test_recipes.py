@@ -138,9 +138,9 @@ def test_table2_takes_another_classifier_as_it_is() -> None:
 
 def test_losses_that_the_released_code_lacks_are_compared_by_the_equations() -> None:
     lines = trainings(PAPER, "table-h")
-    assert len(lines) == 2
+    assert len(lines) == 8, "plain and class-balanced, for four pairs"
     assert not any("released" in line for line in lines)
-    assert "--loss class-balanced --base ce,focal,ss" in lines[1]
+    assert sum("--loss class-balanced --base ce,focal,ss" in line for line in lines) == 4
 
 
 def test_the_sweep_of_steepness_is_one_training_of_heads() -> None:
@@ -149,6 +149,14 @@ def test_the_sweep_of_steepness_is_one_training_of_heads() -> None:
     assert "--frozen" in words
     assert len(words[words.index("--alpha-neg") + 1].split(",")) == 16
     assert words[words.index("--seed") + 1] == "0,1,2"
+    assert words.count("--alpha-neg") == 1
+
+
+def test_the_sweep_s_run_of_the_paper_s_steepness_is_that_of_table_1() -> None:
+    (swept,) = trainings(replace(CIFAR, protocols=("released",)), "figure4bc")
+    table1 = trainings(replace(CIFAR, protocols=("released",)), "table1")[0]
+    kept = swept.partition(" --preset ")[2].split()[0]
+    assert kept == table1.partition(" --preset ")[2].split()[0]
 
 
 def test_unseen_images_are_those_the_family_has() -> None:
