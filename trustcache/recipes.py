@@ -108,12 +108,14 @@ RECIPES: dict[str, Recipe] = {
     "table-a1": Recipe("the same on 15 corruptions at 5 severities", "first", unseen=("every-corruption",)),
     "table-e": Recipe("all pairs on stylized, adversarial and corrupted images", unseen=_UNSEEN),
     "table-f": Recipe(
-        "ss with and without the norm of w, for all pairs",
+        "ss with and without the norm of w, the first model judging itself",
+        "first",
         trainings=(("--loss", "ss", "--signed-distance"), ("--loss", "ss", "--no-signed-distance")),
     ),
     "table-g": Recipe("how far apart the scores of right and wrong answers lie, from the runs of table1"),
     "table-h": Recipe(
-        "class-balanced losses beside plain ones, for all pairs",
+        "class-balanced losses beside plain ones, the first model judging itself",
+        "first",
         trainings=(LOSSES, ("--loss", "class-balanced", "--base", "ce,focal,ss")),
         protocols=("equations",),
     ),
