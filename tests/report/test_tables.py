@@ -134,7 +134,7 @@ def test_settings_sort_as_numbers_and_alpha_pos_first(record):
         ("ss", {"alpha_neg": 3.0, "alpha_pos": 1.0}, "ss α⁺1 α⁻3"),
         ("focal", {"gamma": 2.5}, "focal γ2.5"),
         ("class-balanced", {"beta": 0.9999, "base": "ce"}, "class-balanced ce β0.9999"),
-        ("ce", {"head": "mlp", "depth": 2}, "ce depth=2 head=mlp"),
+        ("ce", {"head": "mlp", "depth": 2}, "ce mlp depth=2"),
     ],
 )
 def test_a_label_writes_settings_as_people_do(record, method, settings, label):
