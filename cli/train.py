@@ -36,6 +36,7 @@ def train(
     classifier: o.Classifier = None,
     data: o.Data = None,
     part: o.Part = None,
+    also: o.Also = None,
     frozen: o.Frozen = False,
     seed: o.Seed = None,
     sweep: o.Sweep = False,
@@ -93,7 +94,7 @@ def train(
         {"hidden": hidden, "members": ensemble, "dropout": dropout, "input_dropout": input_dropout}
         | {"weight_decay": weight_decay, "patience": patience},
     )
-    _refuse_without_frozen(frozen, spec, part)
+    _refuse_without_frozen(frozen, spec, {"--part": part, "--also": also})
     names = listed("--loss", loss, str) if loss else list(chosen.losses)
     if not names:
         raise UsageError("--loss: is missing; name one, several, or all, or take a --preset")
@@ -109,6 +110,7 @@ def train(
         protocol.value,
         spec,
         part.value if part else "",
+        _others(workspace, index, also, oracle, part) if also else (),
     )
     if sweep and not settings.val_fraction:
         raise UsageError("--val-fraction 0: sets no rows aside, and --sweep chooses by those; give a part, as in 0.1")
@@ -122,7 +124,7 @@ def train(
     if (start or chosen.start) and not frozen:
         configs = starting_from(workspace, start or chosen.start, configs)
     machine = Machine(device, workers, checkpoint_every)
-    runs = run(workspace, index, model, configs, place.data_root, machine, console)
+    runs = run(workspace, index, model, configs, place.data_root, machine, console, settings.also)
     if sweep:
         _choose(workspace, index, runs)
     else:
@@ -151,14 +153,30 @@ def _head(preset: Preset, given: dict[str, Any], of_mlp: dict[str, Any]) -> Head
     return replace(base, **changed)
 
 
-def _refuse_without_frozen(frozen: bool, head: HeadSpec, part: o.Half | None) -> None:
+def _others(
+    workspace: Workspace, index: Index, also: str, oracle: str | None, part: o.Half | None
+) -> tuple[Index, ...]:
+    """The caches of --also, which are of the same classifier as the first."""
+    from trustcache.runs import judged_fingerprint
+
+    if idle := next((name for name, given in (("--oracle", oracle), ("--part", part)) if given), None):
+        raise UsageError(f"--also: cannot be combined with {idle}; leave one of them out")
+    others = tuple(workspace.find_cache("train", index.classifier, name) for name in listed("--also", also, str))
+    for other in others:
+        if other.folder == index.folder or judged_fingerprint(other) != judged_fingerprint(index):
+            what = "the same as --data" if other.folder == index.folder else "of another classifier than --data"
+            raise UsageError(f"--also {other.data}: is {what} {index.data}; name another")
+    return others
+
+
+def _refuse_without_frozen(frozen: bool, head: HeadSpec, given: dict[str, object]) -> None:
     """Refuse what only heads on cached outputs can do."""
     from trustcache.heads import LINEAR
 
     if not frozen and head != LINEAR:
         raise UsageError("--head and --inputs: are of heads on cached outputs; add --frozen")
-    if not frozen and part:
-        raise UsageError(f"--part {part.value}: is of heads on cached outputs; add --frozen")
+    if not frozen and (idle := next((name for name, value in given.items() if value), None)):
+        raise UsageError(f"{idle}: is of heads on cached outputs; add --frozen")
 
 
 def _refuse_idle(frozen: bool, oracle: str | None, own: dict[str, Any], tuning: dict[str, Any]) -> None:

@@ -55,6 +55,13 @@ Part = Annotated[
     Half | None,
     typer.Option(help="--frozen: learn from one half of --data, of any role, and be scored on the other only."),
 ]
+Also = Annotated[
+    str | None,
+    typer.Option(
+        help="--frozen: learn from these training caches too, as of the same images changed; what is set aside for "
+        "validation is so in them as well."
+    ),
+]
 Frozen = Annotated[bool, typer.Option("--frozen", help="Fast: only heads, all at once, on cached outputs.")]
 Seed = Annotated[str | None, typer.Option(help="Seed, or a list of them (0).")]
 Sweep = Annotated[

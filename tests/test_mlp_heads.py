@@ -114,3 +114,25 @@ def test_dropout_and_decay_act(data: Data) -> None:
     heads = [fit(data, [task("ce")], replace(plain, **change))[0].head for change in changes]
     assert all(not np.allclose(heads[0].weight, head.weight) for head in heads[1:])
     assert np.linalg.norm(heads[3].first_weight) < 0.8 * np.linalg.norm(heads[0].first_weight)
+
+
+def test_samples_that_are_shown_again_are_learnt_from_but_where_they_are_held_out(data: Data) -> None:
+    said, correct, chance = data
+    last = replace(SPEC, patience=0)
+    held_out = validation_rows(1200, 0.2, 5)
+    again = np.concatenate([np.arange(1200), np.full(100, -1)])  # all of them, and 100 strangers
+    x = said["features"]
+    more = {"features": torch.cat([x, x + 0.1, x[:100]])}
+
+    def trained(flipped: np.ndarray) -> Trained:
+        labels = torch.cat([correct, torch.where(torch.from_numpy(flipped), ~correct, correct), correct[:100]])
+        targets = labels, torch.cat([chance, chance, chance[:100]])
+        (found,) = train_heads(more, *targets, [task("ce", 5)], OPTIMISER, 0.2, last, shown_again=again)
+        return found
+
+    plain, held, learnt = (trained(rows) for rows in (np.zeros(1200, bool), held_out, ~held_out))
+    np.testing.assert_array_equal(plain.head.weight, held.head.weight)
+    assert not np.allclose(plain.head.weight, learnt.head.weight)
+    z = score_heads([plain.head], x.numpy()[held_out])[:, 0]
+    expected = trust_metrics(z, correct.numpy()[held_out])["auc"]
+    assert plain.log[-1]["validation"]["auc"] == pytest.approx(expected, abs=1e-3)

@@ -264,6 +264,54 @@ def test_the_half_that_is_not_learnt_from_does_not_reach_the_head(strong: Worksp
     assert all(torch.equal(z[name], tensor) for name, tensor in run.weights().items())
 
 
+# --- the same images, changed ----------------------------------------------------------------------------------
+
+BENT = """
+name = "digits-train-bent"
+variant_of = "digits-train"
+
+[variant]
+kind = "corruption"
+name = "contrast"
+severity = 1
+"""
+
+
+def test_changed_images_are_learnt_from_too_and_named(
+    strong: Workspace, run_cli: RunCli, classifier_file: Path, in_tmp_path: Path
+) -> None:
+    (in_tmp_path / "bent.toml").write_text(BENT)
+    model = (
+        "--classifier",
+        "cifar-resnet8",
+        "--weights",
+        classifier_file,
+        "--preprocess",
+        "input_size=8",
+        "--as",
+        LABEL,
+    )
+    made = run_cli("extract", *model, "--data", "bent.toml", "--features", "stages", "--workers", 0)
+    assert made.exit_code == 0, made.stderr
+    options = (*STRONG, "--epochs", 2, "--data", "digits-train")
+    assert run_cli("train", *options, "--also", "digits-train-bent").exit_code == 0
+    assert run_cli("train", *options).exit_code == 0
+    with_bent, without = (
+        next(r for r in finished_runs(strong) if bool(r.config.also) == also and r.config.head.members == 1)
+        for also in (True, False)
+    )
+    assert list(with_bent.config.also) == ["digits-train-bent"]
+    caches = [open_cache(index_of(strong, name).folder) for name in ("digits-train", "digits-train-bent")]
+    x = np.concatenate([head_inputs(tuple(PARTS), read_columns(tuple(PARTS), cache)).numpy() for cache in caches])
+    np.testing.assert_allclose(frozen_head(with_bent).mean, x.mean(0), rtol=1e-3, atol=1e-3)
+    assert not np.allclose(frozen_head(without).mean, x.mean(0), rtol=1e-3, atol=1e-3)
+    assert run_cli("report").exit_code == 0
+    assert "with digits-train-bent" in (strong.report / "report.md").read_text()
+    refused = run_cli("train", *options, "--also", "digits-train")
+    assert refused.exit_code == 2
+    assert "--also digits-train: is the same as --data digits-train" in refused.stderr
+
+
 # --- what is asked ---------------------------------------------------------------------------------------------
 
 
@@ -274,7 +322,7 @@ def test_the_half_that_is_not_learnt_from_does_not_reach_the_head(strong: Worksp
         (("--frozen", "--loss", "ce", "--dropout", 0.2), "--dropout: means nothing to a linear head; add --head mlp"),
         (("--frozen", "--loss", "ce", "--ensemble", 3), "--ensemble: means nothing to a linear head"),
         (("--frozen", "--loss", "ce", "--part", "first-half"), "--part first-half: is one half of which data?"),
-        (("--loss", "ce", "--part", "first-half", "--data", "digits-test"), "--part first-half: is of heads on"),
+        (("--loss", "ce", "--part", "first-half", "--data", "digits-test"), "--part: is of heads on"),
         (("--frozen", "--loss", "ce", "--inputs", "x"), "--inputs x: unknown; last, all, or a list of"),
     ],
 )
@@ -302,7 +350,7 @@ def test_configs_from_before_heads_had_kinds_load_and_keep_their_names(with_runs
     for run in finished_runs(with_runs):
         path = run.folder / "config.json"
         table = json.loads(path.read_text())
-        for key in ("head", "stages", "part", "samples"):
+        for key in ("head", "stages", "part", "samples", "also"):
             del table[key]
         path.write_text(json.dumps(table))
     for run in finished_runs(with_runs):

@@ -55,17 +55,21 @@ def train_heads(
     val_fraction: float,
     spec: HeadSpec = LINEAR,
     progress: Progress = silent,
+    shown_again: np.ndarray | None = None,
 ) -> list[Trained]:
     """Train every task's head with AdamW; each ends where it would end if trained alone (to float tolerance).
 
     said: the columns that the inputs need, of any float dtype, correct and true_class_prob (N,), all on the device to
     train on. Inputs are standardised by all rows' mean and deviation. Only a minibatch of inputs is made at a time.
+    shown_again: of as many last rows as it has, int (M,), the number of the row whose sample each shows again, changed,
+    or -1. These are never validated on, and not learnt from where that row is held out.
     """
     # Heads of one formula stand side by side, so that each formula works on a slice, not on a copy.
     place = sorted(range(len(tasks)), key=lambda i: tasks[i].formula_key)
     inputs = _Inputs(spec, said)
     targets = {"correct": correct.float(), "true_class_prob": true_class_prob.float()}
-    batch = _Batch([tasks[i] for i in place], correct, inputs, spec, val_fraction)
+    again = np.empty(0, dtype=np.int64) if shown_again is None else shown_again
+    batch = _Batch([tasks[i] for i in place], correct, inputs, spec, val_fraction, again)
     keeper = _Keeper(batch, correct, spec.patience)
     adam = batch.optimiser(optimiser.lr, spec.weight_decay)
     order = torch.Generator().manual_seed(ORDER_SEED)
@@ -135,7 +139,13 @@ class _Batch:
     """The parameters of all heads, and their losses on a minibatch; a column is a head, or one member of it."""
 
     def __init__(
-        self, tasks: list[HeadTask], correct: Tensor, inputs: _Inputs, spec: HeadSpec, val_fraction: float
+        self,
+        tasks: list[HeadTask],
+        correct: Tensor,
+        inputs: _Inputs,
+        spec: HeadSpec,
+        val_fraction: float,
+        shown_again: np.ndarray,
     ) -> None:
         device = correct.device
         self.tasks, self.inputs, self.spec = tasks, inputs, spec
@@ -143,8 +153,10 @@ class _Batch:
         self.parameters = [p.to(device).requires_grad_() for p in self._first_parameters()]
         self.distance = torch.tensor([task.signed_distance for task in self.columns], device=device)
         self.seeds = sorted({task.seed for task in tasks})
-        held_out = np.stack([validation_rows(len(correct), val_fraction, seed) for seed in self.seeds], axis=1)
-        self.training = torch.from_numpy(~held_out).to(device)  # (N, number of seeds)
+        rows = len(correct) - len(shown_again)
+        self.held_out = np.stack([validation_rows(rows, val_fraction, seed) for seed in self.seeds], axis=1)
+        again = self.held_out[shown_again] & (shown_again >= 0)[:, None]
+        self.training = torch.from_numpy(~np.concatenate([self.held_out, again])).to(device)  # (N, number of seeds)
         self.seed_column = torch.tensor([self.seeds.index(task.seed) for task in self.columns], device=device)
         self.groups = self._group(correct)
 
@@ -205,14 +217,13 @@ class _Batch:
 
     def validated(self, correct: np.ndarray) -> list[dict[str, float | None]]:
         """Each task's metrics on the rows that its seed set aside, {} where these are of one class."""
-        held_out = ~self.training.cpu().numpy()
-        rows = np.flatnonzero(held_out.any(axis=1))
+        rows = np.flatnonzero(self.held_out.any(axis=1))
         if not len(rows):
             return [{} for _ in self.tasks]
         with torch.no_grad():
             z = torch.cat([self.z(self.inputs[part]) for part in torch.from_numpy(rows).split(BLOCK_ROWS)])
         mean = z.double().view(len(rows), len(self.tasks), -1).mean(2).cpu().numpy()
-        own = [held_out[rows, self.seeds.index(task.seed)] for task in self.tasks]
+        own = [self.held_out[rows, self.seeds.index(task.seed)] for task in self.tasks]
         return [
             validation_entry(mean[mine, i], correct[rows[mine]], task.protocol)
             for i, (task, mine) in enumerate(zip(self.tasks, own, strict=True))

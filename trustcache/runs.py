@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ class RunConfig:
     training: "frozen" or "fine-tuned". protocol: a key of `PROTOCOLS`. start: the run whose weights it goes on from.
     head: what it is on top, and of a frozen one what it looks at; stages: the modules whose outputs are its inputs
     `stages`. part: the half of the cache it learns from, "" for all of it; samples: how many that cache has, if so.
+    also: the fingerprints of other caches that it learns from too, by the names of their data.
     """
 
     classifier: str
@@ -56,12 +57,13 @@ class RunConfig:
     stages: tuple[str, ...] = ()
     part: str = ""
     samples: int = 0
+    also: dict[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         """A readable name, with a hash that tells apart all that it does not spell out."""
         # What older configs lack does not count where it is as it was then, so that their runs are found again.
-        new = {"head": LINEAR, "stages": (), "part": "", "samples": 0}
+        new: dict[str, Any] = {"head": LINEAR, "stages": (), "part": "", "samples": 0, "also": {}}
         told = {key: value for key, value in asdict(self).items() if key not in new or getattr(self, key) != new[key]}
         pair = plain_name(self.classifier) if self.oracle == self.classifier else f"{self.oracle}-on-{self.classifier}"
         head = self.head.kind if self.head.kind != LINEAR.kind else ""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import MappingProxyType
 
+import numpy as np
 import torch
 
 from trustcache.batches import choose_device
@@ -31,7 +32,10 @@ from trustcache.workspace import Workspace
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """What all runs of one call share. `signed_distance` None leaves the head's form to the loss."""
+    """What all runs of one call share. `signed_distance` None leaves the head's form to the loss.
+
+    also: caches of the judged classifier that heads learn from beside the first.
+    """
 
     frozen: bool
     optimiser: Optimiser
@@ -41,6 +45,7 @@ class TrainSettings:
     protocol: str = "equations"
     head: HeadSpec = LINEAR
     part: str = ""
+    also: tuple[Index, ...] = ()
 
 
 def loss_grid(
@@ -97,6 +102,7 @@ def plan(index: Index, oracle: OracleModel, losses: Sequence[LossChoice], settin
             stages=oracle.features().stages if "stages" in settings.head.inputs else (),
             part=settings.part,
             samples=index.samples if settings.part else 0,
+            also={other.data: other.fingerprint() for other in settings.also},
         )
         for loss in losses
         for seed in settings.seeds
@@ -139,12 +145,13 @@ def train(
     data_root: Path,
     machine: Machine,
     progress: Progress = silent,
+    also: Sequence[Index] = (),
 ) -> list[Run]:
     """Train the runs that are not finished yet; returns all of them.
 
-    `index` and `oracle` are those that the configs were planned with. Heads on cached features are trained all at once;
-    fine-tunings one after the other, each resumed where it was stopped. Raises UsageError where the cache has nothing
-    to learn from.
+    `index`, `oracle` and `also` are those that the configs were planned with. Heads on cached features are trained all
+    at once; fine-tunings one after the other, each resumed where it was stopped. Raises UsageError where the cache has
+    nothing to learn from.
     """
     cache = open_cache(index.folder)
     correct = cache.correct[configs[0].learnt_rows(cache)]
@@ -159,7 +166,7 @@ def train(
     if heads := [run for run in new if run.config.training == "frozen"]:
         features = open_cache(oracle.features().folder)
         require_same_rows(cache, features)
-        _train_frozen(heads, cache, features, machine, progress)
+        _train_frozen(heads, cache, features, [open_cache(other.folder) for other in also], machine, progress)
     if tuned := [run for run in new if run.config.training == "fine-tuned"]:
         dataset, spec = original_dataset(index, data_root), oracle.spec()
         for run in tuned:
@@ -167,7 +174,14 @@ def train(
     return runs
 
 
-def _train_frozen(runs: list[Run], cache: CacheView, features: CacheView, machine: Machine, progress: Progress) -> None:
+def _train_frozen(
+    runs: list[Run],
+    cache: CacheView,
+    features: CacheView,
+    also: Sequence[CacheView],
+    machine: Machine,
+    progress: Progress,
+) -> None:
     """Train heads of one kind that learn from the same rows in the same way."""
     device = choose_device(machine.device)
     config = runs[0].config
@@ -176,6 +190,13 @@ def _train_frozen(runs: list[Run], cache: CacheView, features: CacheView, machin
     if config.part:
         rows = torch.from_numpy(config.learnt_rows(cache))
         said, targets = {name: column[rows] for name, column in said.items()}, [target[rows] for target in targets]
+    numbers = {sample: number for number, sample in enumerate(cache.sample_ids)} if also else {}
+    shown_again = np.array([numbers.get(sample, -1) for other in also for sample in other.sample_ids], dtype=np.int64)
+    for other in also:
+        more = read_columns(config.head.inputs, other)
+        said = {name: torch.cat([column, more[name]]) for name, column in said.items()}
+        own = (torch.from_numpy(other.correct), torch.from_numpy(other.true_class_prob))
+        targets = [torch.cat(pair) for pair in zip(targets, own, strict=True)]
     tasks = [HeadTask(c.loss, c.signed_distance, c.seed, c.protocol) for c in (run.config for run in runs)]
     correct, true_class_prob = (target.to(device) for target in targets)
     trained = train_heads(
@@ -187,6 +208,7 @@ def _train_frozen(runs: list[Run], cache: CacheView, features: CacheView, machin
         config.val_fraction,
         config.head,
         progress,
+        shown_again,
     )
     for run, (head, log) in zip(runs, trained, strict=True):
         run.begin()

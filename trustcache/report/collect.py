@@ -142,6 +142,7 @@ def _told_apart(runs: list[Run]) -> dict[str, dict[str, float | str]]:
             "cache": c.cache[:8],  # the same data, extracted anew
             "head": c.head.label,
             "rows": other_half(c.part) if c.part else "",
+            "also": ",".join(c.also),
             **{key: getattr(c.head, key) for key in _HEAD_SETTINGS},
             "start": c.start.rpartition("-seed")[0],
             "backbone": fingerprint(c.backbone)[:8],
@@ -161,7 +162,11 @@ def _told_apart(runs: list[Run]) -> dict[str, dict[str, float | str]]:
         differing = [key for key in group[0][1] if len({told[key] for _, told in group}) > 1]
         for run, told in group:
             # What a head looks at, and half the data, no reader should take for the usual, whatever else is there.
-            unusual = {key: told[key] for key, usual in (("head", LINEAR.label), ("rows", "")) if told[key] != usual}
+            unusual = {
+                key: told[key]
+                for key, usual in (("head", LINEAR.label), ("rows", ""), ("also", ""))
+                if told[key] != usual
+            }
             settings[run.name] = run.config.loss.settings | unusual | {key: told[key] for key in differing}
     return settings
 

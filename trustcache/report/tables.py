@@ -35,6 +35,7 @@ SETTINGS = {
     "beta": ("β", "class-balanced: at 0 all samples weigh alike, towards 1 right and wrong weigh alike in total"),
     "head": ("", "what the oracle is on top of the frozen model, and which of its outputs it looks at"),
     "rows": ("on its ", "scored on this half of the data only, since an oracle learnt from the other one"),
+    "also": ("with ", "what the oracle learnt from beside its training data: the same images, changed"),
     "p": ("p=", "p-norm: the norm of least AURC on held-out training data; mcp where no norm is better than mcp"),
     "T": ("T=", "temperature: what the logits are divided by, the least cross-entropy on held-out training data"),
     "lambda": ("λ=", "rel-u: how much wrong training samples count beside right ones"),
