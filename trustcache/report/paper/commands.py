@@ -167,7 +167,13 @@ def extraction(evidence: Evidence, classifier: str, data: Sequence[str], *option
     words = ["trustcache", "extract", "--classifier", classifier]
     if index is not None:
         words = ["trustcache", "extract", *classifier_options(index)]
+        thinned = [getattr(i.manifest(), "thinned_to", None) for i in evidence.indices if _tests(i, classifier)]
+        words += ["--subset", str(thinned[0])] if thinned and thinned[0] else []
     return Extraction((*words, *options), tuple(data))
+
+
+def _tests(index: Index, classifier: str) -> bool:
+    return index.classifier == classifier and index.role == "test"
 
 
 def classifier_options(index: Index) -> list[str]:

@@ -25,8 +25,12 @@ PAPER_PRESETS = {PAPER_MODELS["vit"]: "paper-imagenet-vit", PAPER_MODELS["resnet
 
 
 def papers_head(config: RunConfig) -> bool:
-    """Whether a run's head is the paper's: linear, on the last layer's features."""
-    return getattr(config, "head", "linear") == "linear"
+    """Whether a run is an oracle of the paper's kind: a linear head on the last layer's features, taught on all data.
+
+    The one place that decides which runs its tables take.
+    """
+    head, part = getattr(config, "head", None), getattr(config, "part", "")
+    return not part and (head is None or (head.kind, tuple(head.inputs)) == ("linear", ("features",)))
 
 
 @dataclass(frozen=True)
