@@ -103,11 +103,13 @@ class Evidence:
     indices: Sequence[Index] = ()
     _cells: dict[tuple[str, str, str], list[Scored]] = field(default_factory=dict, compare=False)
     _losses: dict[str, str] = field(default_factory=dict, compare=False)
+    _here: set[tuple[str, str]] = field(default_factory=set, compare=False)
 
     def __post_init__(self) -> None:
         for one in self.scored:
             r = one.record
             self._cells.setdefault((r.dataset, r.classifier, r.protocol), []).append(one)
+            self._here.add((r.dataset, r.classifier))
             if r.run:
                 self._losses[r.run] = r.method
 
@@ -116,8 +118,8 @@ class Evidence:
         """The data sets that something is scored on; of those that an older trustcache extracted, as known today."""
         known = {manifest.name: manifest for manifest in known_manifests()}
         found = {}
-        for one in self.scored:
-            manifest = one.origin.index.manifest()
+        for index in {one.record.dataset: one.origin.index for one in self.scored}.values():
+            manifest = index.manifest()
             today = known.get(manifest.name, manifest)
             found[manifest.name] = today if today.variant_of and not manifest.variant_of else manifest
         return found
@@ -177,7 +179,7 @@ class Evidence:
 
     def cached(self, data: str, classifier: str) -> bool:
         """Whether something is scored on that data set of that classifier."""
-        return any(one.record.dataset == data and one.record.classifier == classifier for one in self.scored)
+        return (data, classifier) in self._here
 
     def index_of(self, classifier: str) -> Index | None:
         """A cache of a classifier, to read its identity off."""
