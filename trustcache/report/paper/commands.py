@@ -97,10 +97,18 @@ def needs_of(
         return [Evaluation()]
     elsewhere = evidence.find(stage, stage.data, pair, method) if data != stage.data else None
     if elsewhere and (found is None or len(elsewhere.seeds) > len(found.seeds)):
-        return [Evaluation()]
+        return [*_features(evidence, stage, data, pair[0]), Evaluation()]
     there = found.seeds if found else ()
     seeds = tuple(seed for seed in range(SEEDS + len(there)) if seed not in there)[: SEEDS - len(there)]
     return [training(evidence, stage, pair, method, seeds, found)]
+
+
+def _features(evidence: Evidence, stage: Stage, data: str, oracle: str) -> list[Need]:
+    """The extraction of the oracle's features, which heads read; those of attacked images are made when scored."""
+    attacked = evidence.manifests[data].condition == "adversarial"
+    if stage.training != "frozen" or attacked or evidence.cached(data, oracle) or not evidence.index_of(oracle):
+        return []
+    return [extraction(evidence, oracle, (data,))]
 
 
 def training(

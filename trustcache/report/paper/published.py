@@ -115,11 +115,11 @@ def mismatches(evidence: Evidence, definition: Definition, found: Found, method:
     wanted = definition.learnt_from.get(record.dataset)
     if wanted and (config.data, origin.learnt_from) != wanted:
         apart.append(f"learnt from {wanted[1]:,} images of {wanted[0]}, not {origin.learnt_from:,} of {config.data}")
-    apart += _other_settings(evidence, definition, found)
+    apart += _other_settings(definition, found)
     return apart
 
 
-def _other_settings(evidence: Evidence, definition: Definition, found: Found) -> list[str]:
+def _other_settings(definition: Definition, found: Found) -> list[str]:
     config = found.first.config
     assert config is not None
     names = (definition.models.get(config.backbone["architecture"]), definition.data.get(found.first.record.dataset))
@@ -131,11 +131,10 @@ def _other_settings(evidence: Evidence, definition: Definition, found: Found) ->
     for key, values in preset.settings.items():
         if key in config.loss.settings and [config.loss.settings[key]] != values:
             apart.append(f"with {key} {values[0]}, not {config.loss.settings[key]}")
-    if config.loss.name in preset.losses:
-        if config.optimiser != preset.fine_tuning or config.val_fraction != preset.val_fraction:
-            apart.append(f"tuned as preset {name} says, not otherwise")
-        if evidence.began_with(found.first) != preset.start:
-            apart.append(f"started from {preset.start or 'the classifier'}")
+    if config.loss.name in preset.losses and (
+        config.optimiser != preset.fine_tuning or config.val_fraction != preset.val_fraction
+    ):
+        apart.append(f"tuned as preset {name} says, not otherwise")
     return apart
 
 
