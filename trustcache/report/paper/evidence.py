@@ -233,11 +233,12 @@ def known_manifests() -> tuple[Manifest, ...]:
 def preset_of(architecture: str) -> Preset | None:
     """The paper's hyperparameters for oracles of an architecture, None for all but its own two."""
     name = PAPER_PRESETS.get(architecture)
-    return _read(name) if name else None
+    return known_preset(name) if name else None
 
 
 @functools.cache
-def _read(name: str) -> Preset:
+def known_preset(name: str) -> Preset:
+    """A preset that comes with trustcache, read once."""
     return read_preset(name)
 
 

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 
-from trustcache.presets.preset import Preset, read_preset
-from trustcache.report.paper.evidence import Evidence, Found, papers_head, shows_as_released
+from trustcache.report.paper.evidence import Evidence, Found, known_preset, papers_head, shows_as_released
 from trustcache.report.paper.shown import Value
 from trustcache.timm_models import PAPER_MODELS
 
@@ -126,7 +125,7 @@ def _other_settings(definition: Definition, found: Found) -> list[str]:
     name = next((definition.presets[n] for n in names if n and n in definition.presets), None)
     if name is None:
         return []
-    preset = _preset(name)
+    preset = known_preset(name)
     apart = []
     for key, values in preset.settings.items():
         if key in config.loss.settings and [config.loss.settings[key]] != values:
@@ -136,11 +135,6 @@ def _other_settings(definition: Definition, found: Found) -> list[str]:
     ):
         apart.append(f"tuned as preset {name} says, not otherwise")
     return apart
-
-
-@functools.cache
-def _preset(name: str) -> Preset:
-    return read_preset(name)
 
 
 def beside(
