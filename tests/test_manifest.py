@@ -345,3 +345,22 @@ def test_where_files_lie_is_said_as_a_path_to_look_at(tmp_path: Path) -> None:
     assert Files("cifar-binary", path="c", members=("x", "y")).describe(tmp_path) == f"{tmp_path}/c/{{x,y}}"
     assert Files("idx", images="i", labels="l").describe(tmp_path) == f"{tmp_path}/i"
     assert Files("digits").describe(tmp_path) == "inside scikit-learn"
+
+
+@pytest.mark.parametrize(
+    ("name", "clean", "condition"),
+    [
+        ("cifar10-test", "", ""),
+        ("cifar10-c-made/fog/3", "cifar10-test", "fog/3"),
+        ("cifar10-c/fog/3", "cifar10-test", "fog/3"),
+        ("imagenet-c/defocus_blur/5", "imagenet-val", "defocus_blur/5"),
+        ("imagenet-stylized", "imagenet-val", "stylized"),
+        ("digits-fourier", "digits-test", "stylized"),
+        ("imagenet-recolor", "imagenet-val", "adversarial"),
+        ("imagenet-a", "", ""),
+    ],
+)
+def test_a_manifest_says_of_which_data_it_is_a_variant_and_what_its_images_went_through(name, clean, condition):
+    (manifest,) = [m for m in packaged_manifests() if m.name == name]
+    assert (manifest.variant_of, manifest.condition) == (clean, condition)
+    assert from_record(manifest.record()).variant_of == clean

@@ -302,3 +302,17 @@ def test_class_balanced_losses_of_several_bases_are_one_command(run):
         "--loss class-balanced --seed 1,2",
         "--loss class-balanced --base focal,ss --seed 0,1,2",
     ]
+
+
+def test_heads_on_another_models_features_need_those_of_the_variant_too(run, mcp):
+    shifted = {"dataset": "birds-styled", "variant_of": "birds", "shows": "stylized"}
+    own = [run(loss, seed) for loss in ("ce", "focal", "tcp", "ss") for seed in (0, 1, 2)]
+    there = [run(loss, seed, **shifted) for loss in ("ce", "focal", "tcp", "ss") for seed in (0, 1, 2)]
+    cross = [run(loss, seed, oracle="resnet") for loss in ("ce", "focal", "tcp", "ss") for seed in (0, 1, 2)]
+    resnet = mcp("resnet")
+    found = commands("table-e", [*own, *there, *cross, resnet], [own[0].origin.index, resnet.origin.index])
+    extractions = [line for line in found if line.startswith("trustcache extract")]
+    assert len(extractions) == 1
+    assert "--classifier resnet" in extractions[0]
+    assert extractions[0].endswith("--data birds-styled")
+    assert found[-1] == "trustcache evaluate"

@@ -109,6 +109,7 @@ def test_latex_has_booktabs_rules_balanced_braces_and_as_many_columns_as_cells(s
 
 
 def test_latex_escapes_what_is_special_and_sets_signs_as_mathematics():
+    assert escaped("‖w‖") == r"$\Vert$w$\Vert$"
     assert escaped("50 % of a_b & c") == r"50 \% of a\_b \& c"
     assert escaped("α⁻3 ± ⟨a⟩") == r"$\alpha$$^{-}$3 $\pm$ $\langle$a$\rangle$"
     assert (

@@ -71,6 +71,13 @@ def test_weights_of_ones_own_hide_them_even_where_the_architecture_is_the_papers
     assert published([papers("ss")], indices=[papers("ss").origin.index])
 
 
+def test_an_oracle_that_sees_images_otherwise_hides_them(papers):
+    backbone = {**papers("ss").config.backbone, "preprocessing": PLAIN}
+    one = papers("ss", config={"backbone": backbone})
+    assert not published([one])
+    assert "with an oracle vit-released that sees images as the released code shows them" in notes([one])
+
+
 def test_arguments_to_the_model_hide_them(papers):
     one = papers("ss")
     one.origin.index.meaning["classifier"]["arguments"] = {"img_size": 224}

@@ -29,6 +29,8 @@ SMALL_SCALE = (
     TCP,
     Method("ss", loss="ss", start="tcp"),
 )
+SHIFTS = ("stylized", "adversarial", "defocus_blur/5")
+"""What Table 3's images went through."""
 TWO_HEADS = (Method("ss", loss="ss", signed_distance=True), Method("ss", loss="ss", signed_distance=False))
 BALANCED = tuple(
     method
@@ -46,7 +48,7 @@ def shifted(evidence: Evidence, stage: Stage, classifier: str) -> list[tuple[str
     """Table 3's: stylized, adversarial, and one corruption; of each all that are here, or the one to extract."""
     here = evidence.variants(stage.data)
     sets = []
-    for condition in ("stylized", "adversarial", "defocus_blur/5"):
+    for condition in SHIFTS:
         names = [manifest.name for manifest in here if manifest.condition == condition]
         known = [m for m in known_manifests() if m.variant_of == stage.data and m.condition == condition]
         sets += [(condition, name) for name in names or [m.name for m in sorted(known, key=_easily_had)[:1]]]
@@ -65,7 +67,7 @@ def _easily_had(manifest: Manifest) -> tuple[bool, ...]:
 
 
 def _any_shifted(evidence: Evidence, stage: Stage) -> bool:
-    return any(m.condition in ("stylized", "adversarial", "defocus_blur/5") for m in evidence.variants(stage.data))
+    return any(m.condition in SHIFTS for m in evidence.variants(stage.data))
 
 
 def _several(evidence: Evidence, stage: Stage) -> bool:
@@ -93,51 +95,62 @@ def _has(evidence: Evidence, stage: Stage, methods: Sequence[Method]) -> bool:
     return any(found)
 
 
-def _found(evidence: Evidence, stage: Stage, pair: tuple[str, str]) -> Iterator[Found]:
-    return (found for m in FOUR if (found := evidence.find(stage, stage.data, pair, m)))
+Drawn = tuple[tuple[str, str], str]
+"""A pair and a data set."""
 
 
-def _other_pairs(evidence: Evidence, stage: Stage) -> list[tuple[str, str]]:
-    return [pair for pair in evidence.pairs(stage) if pair != evidence.first_pair(stage)]
+def _first(evidence: Evidence, stage: Stage) -> list[Drawn]:
+    return [(evidence.first_pair(stage), stage.data)]
 
 
-def _first_pair(evidence: Evidence, stage: Stage) -> list[tuple[str, str]]:
-    return [evidence.first_pair(stage)]
+def _other_pairs(evidence: Evidence, stage: Stage) -> list[Drawn]:
+    return [(pair, stage.data) for pair in evidence.pairs(stage) if pair != evidence.first_pair(stage)]
 
 
-Pairs = Callable[[Evidence, Stage], list[tuple[str, str]]]
+def _all_else(evidence: Evidence, stage: Stage) -> list[Drawn]:
+    sets = [stage.data, *(m.name for m in evidence.variants(stage.data) if m.condition in SHIFTS)]
+    every = [(pair, data) for data in sets for pair in evidence.pairs(stage)]
+    return [drawn for drawn in every if drawn not in _first(evidence, stage)]
 
 
-def _histograms(pairs: Pairs) -> Callable[[Evidence], tuple[Chart, ...]]:
+Which = Callable[[Evidence, Stage], list[Drawn]]
+
+
+def _found(evidence: Evidence, stage: Stage, drawn: Drawn) -> list[Found]:
+    return [found for m in FOUR if (found := evidence.find(stage, drawn[1], drawn[0], m))]
+
+
+def _histograms(which: Which) -> Callable[[Evidence], tuple[Chart, ...]]:
     """Fig. 3 and D: where the confidences of right and wrong answers lie, a histogram a loss, of each first seed."""
 
     def charts(evidence: Evidence) -> Iterator[Chart]:
         for stage in evidence.stages():
-            for pair in pairs(evidence, stage):
-                for found in _found(evidence, stage, pair):
+            for drawn in which(evidence, stage):
+                for found in _found(evidence, stage, drawn):
                     if found.first.histogram is not None:
-                        yield Chart(_subject(stage, pair), confidence_histogram(found.first))
+                        yield Chart(_subject(stage, drawn), confidence_histogram(found.first))
 
     return lambda evidence: tuple(charts(evidence))
 
 
-def _risks(pairs: Pairs) -> Callable[[Evidence], tuple[Chart, ...]]:
+def _risks(which: Which) -> Callable[[Evidence], tuple[Chart, ...]]:
     """Fig. 4a and E: the error rate over the share accepted, a curve a loss, of each first seed."""
 
     def charts(evidence: Evidence) -> Iterator[Chart]:
         for stage in evidence.stages():
-            for pair in pairs(evidence, stage):
-                curves: list[Scored] = [found.first for found in _found(evidence, stage, pair)]
-                reference = evidence.find(stage, stage.data, ("", pair[1]), MCP)
+            for drawn in which(evidence, stage):
+                curves: list[Scored] = [found.first for found in _found(evidence, stage, drawn)]
+                reference = evidence.find(stage, drawn[1], drawn[0], MCP)
                 if curves:
-                    drawn = [*([reference.first] if reference else []), *curves]
-                    yield Chart(_subject(stage, pair), risk_coverage_chart(drawn), "Lower is better.")
+                    shown = [*([reference.first] if reference else []), *curves]
+                    yield Chart(_subject(stage, drawn), risk_coverage_chart(shown), "Lower is better.")
 
     return lambda evidence: tuple(charts(evidence))
 
 
-def _subject(stage: Stage, pair: tuple[str, str]) -> str:
-    return f"{stage} · ⟨{pair[0]}, {pair[1]}⟩"
+def _subject(stage: Stage, drawn: Drawn) -> str:
+    (oracle, classifier), data = drawn
+    return f"{data} · {stage.training} · protocol {stage.protocol} · ⟨{oracle}, {classifier}⟩"
 
 
 def _loss_curves(evidence: Evidence) -> tuple[Chart, ...]:
@@ -201,7 +214,7 @@ ARTEFACTS: dict[str, Artefact] = {
     "table-f": Artefact(
         "Table F: ss with and without dividing by ‖w‖",
         "ss trained once more with --no-signed-distance",
-        Comparison(TWO_HEADS, clean, fits=_with_both_heads).grids,
+        Comparison(TWO_HEADS, clean, own=True, fits=_with_both_heads).grids,
     ),
     "table-g": Artefact(
         "Table G: how far apart right and wrong lie",
@@ -211,20 +224,22 @@ ARTEFACTS: dict[str, Artefact] = {
     "table-h": Artefact(
         "Table H: class-balanced losses beside their bases",
         "runs of class-balanced under protocol equations",
-        Comparison(BALANCED, clean, fits=_with_balanced, notes=(_BALANCING,)).grids,
+        Comparison(BALANCED, clean, own=True, fits=_with_balanced, notes=(_BALANCING,)).grids,
     ),
     "figure2b": Artefact("Figure 2b: the losses over z", "nothing", charts=_loss_curves),
     "figure3": Artefact(
-        "Figure 3: trust confidences of right and wrong answers", "the runs of Table 1", charts=_histograms(_first_pair)
+        "Figure 3: trust confidences of right and wrong answers", "the runs of Table 1", charts=_histograms(_first)
     ),
     "figure-d": Artefact(
         "Figure D: the same for the other pairs",
         "the runs of Table 1, of other pairs",
         charts=_histograms(_other_pairs),
     ),
-    "figure4a": Artefact("Figure 4a: risk against coverage", "the runs of Table 1", charts=_risks(_first_pair)),
+    "figure4a": Artefact("Figure 4a: risk against coverage", "the runs of Table 1", charts=_risks(_first)),
     "figure-e": Artefact(
-        "Figure E: the same for the other pairs", "the runs of Table 1, of other pairs", charts=_risks(_other_pairs)
+        "Figure E: the same for the other pairs and data sets",
+        "the runs of Table 1, of other pairs or on the sets of Table 3",
+        charts=_risks(_all_else),
     ),
     "figure4bc": Artefact(
         "Figure 4b-c: loss, TPR and TNR over α⁻",

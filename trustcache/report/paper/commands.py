@@ -97,10 +97,18 @@ def needs_of(
         return [Evaluation()]
     elsewhere = evidence.find(stage, stage.data, pair, method) if data != stage.data else None
     if elsewhere and (found is None or len(elsewhere.seeds) > len(found.seeds)):
-        return [Evaluation()]
+        return [*_features(evidence, stage, data, pair[0]), Evaluation()]
     there = found.seeds if found else ()
     seeds = tuple(seed for seed in range(SEEDS + len(there)) if seed not in there)[: SEEDS - len(there)]
     return [training(evidence, stage, pair, method, seeds, found)]
+
+
+def _features(evidence: Evidence, stage: Stage, data: str, oracle: str) -> list[Need]:
+    """The extraction of the oracle's features, which heads read; those of attacked images are made when scored."""
+    attacked = evidence.manifests[data].condition == "adversarial"
+    if stage.training != "frozen" or attacked or evidence.cached(data, oracle) or not evidence.index_of(oracle):
+        return []
+    return [extraction(evidence, oracle, (data,))]
 
 
 def training(
@@ -167,7 +175,13 @@ def extraction(evidence: Evidence, classifier: str, data: Sequence[str], *option
     words = ["trustcache", "extract", "--classifier", classifier]
     if index is not None:
         words = ["trustcache", "extract", *classifier_options(index)]
+        thinned = [i.manifest().thinned_to for i in evidence.indices if _tests(i, classifier)]
+        words += ["--subset", str(thinned[0])] if thinned and thinned[0] else []
     return Extraction((*words, *options), tuple(data))
+
+
+def _tests(index: Index, classifier: str) -> bool:
+    return index.classifier == classifier and index.role == "test"
 
 
 def classifier_options(index: Index) -> list[str]:

@@ -27,8 +27,11 @@ PAPER_PRESETS = {PAPER_MODELS["vit"]: "paper-imagenet-vit", PAPER_MODELS["resnet
 
 
 def papers_head(config: RunConfig) -> bool:
-    """Whether a run's head is the paper's: linear, on the last layer's features of all the data it learns from."""
-    return config.head == LINEAR and not config.part
+    """Whether a run is an oracle of the paper's kind: a linear head on the last layer's features, taught on all data.
+
+    The one place that decides which runs its tables take.
+    """
+    return config.head == LINEAR and not config.part and not config.also
 
 
 @dataclass(frozen=True)
@@ -101,11 +104,13 @@ class Evidence:
     indices: Sequence[Index] = ()
     _cells: dict[tuple[str, str, str], list[Scored]] = field(default_factory=dict, compare=False)
     _losses: dict[str, str] = field(default_factory=dict, compare=False)
+    _here: set[tuple[str, str]] = field(default_factory=set, compare=False)
 
     def __post_init__(self) -> None:
         for one in self.scored:
             r = one.record
             self._cells.setdefault((r.dataset, r.classifier, r.protocol), []).append(one)
+            self._here.add((r.dataset, r.classifier))
             if r.run:
                 self._losses[r.run] = r.method
 
@@ -114,8 +119,8 @@ class Evidence:
         """The data sets that something is scored on; of those that an older trustcache extracted, as known today."""
         known = {manifest.name: manifest for manifest in known_manifests()}
         found = {}
-        for one in self.scored:
-            manifest = one.origin.index.manifest()
+        for index in {one.record.dataset: one.origin.index for one in self.scored}.values():
+            manifest = index.manifest()
             today = known.get(manifest.name, manifest)
             found[manifest.name] = today if today.variant_of and not manifest.variant_of else manifest
         return found
@@ -175,7 +180,7 @@ class Evidence:
 
     def cached(self, data: str, classifier: str) -> bool:
         """Whether something is scored on that data set of that classifier."""
-        return any(one.record.dataset == data and one.record.classifier == classifier for one in self.scored)
+        return (data, classifier) in self._here
 
     def index_of(self, classifier: str) -> Index | None:
         """A cache of a classifier, to read its identity off."""
@@ -229,11 +234,12 @@ def known_manifests() -> tuple[Manifest, ...]:
 def preset_of(architecture: str) -> Preset | None:
     """The paper's hyperparameters for oracles of an architecture, None for all but its own two."""
     name = PAPER_PRESETS.get(architecture)
-    return _read(name) if name else None
+    return known_preset(name) if name else None
 
 
 @functools.cache
-def _read(name: str) -> Preset:
+def known_preset(name: str) -> Preset:
+    """A preset that comes with trustcache, read once."""
     return read_preset(name)
 
 

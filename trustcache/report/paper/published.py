@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 
-from trustcache.presets.preset import Preset, read_preset
-from trustcache.report.paper.evidence import Evidence, Found, papers_head, shows_as_released
+from trustcache.report.paper.evidence import Evidence, Found, known_preset, papers_head, shows_as_released
 from trustcache.report.paper.shown import Value
 from trustcache.timm_models import PAPER_MODELS
 
@@ -115,33 +114,27 @@ def mismatches(evidence: Evidence, definition: Definition, found: Found, method:
     wanted = definition.learnt_from.get(record.dataset)
     if wanted and (config.data, origin.learnt_from) != wanted:
         apart.append(f"learnt from {wanted[1]:,} images of {wanted[0]}, not {origin.learnt_from:,} of {config.data}")
-    apart += _other_settings(evidence, definition, found)
+    apart += _other_settings(definition, found)
     return apart
 
 
-def _other_settings(evidence: Evidence, definition: Definition, found: Found) -> list[str]:
+def _other_settings(definition: Definition, found: Found) -> list[str]:
     config = found.first.config
     assert config is not None
     names = (definition.models.get(config.backbone["architecture"]), definition.data.get(found.first.record.dataset))
     name = next((definition.presets[n] for n in names if n and n in definition.presets), None)
     if name is None:
         return []
-    preset = _preset(name)
+    preset = known_preset(name)
     apart = []
     for key, values in preset.settings.items():
         if key in config.loss.settings and [config.loss.settings[key]] != values:
             apart.append(f"with {key} {values[0]}, not {config.loss.settings[key]}")
-    if config.loss.name in preset.losses:
-        if config.optimiser != preset.fine_tuning or config.val_fraction != preset.val_fraction:
-            apart.append(f"tuned as preset {name} says, not otherwise")
-        if evidence.began_with(found.first) != preset.start:
-            apart.append(f"started from {preset.start or 'the classifier'}")
+    if config.loss.name in preset.losses and (
+        config.optimiser != preset.fine_tuning or config.val_fraction != preset.val_fraction
+    ):
+        apart.append(f"tuned as preset {name} says, not otherwise")
     return apart
-
-
-@functools.cache
-def _preset(name: str) -> Preset:
-    return read_preset(name)
 
 
 def beside(

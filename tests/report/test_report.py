@@ -1,0 +1,93 @@
+"""`trustcache report`: from a workspace to the terminal and the files, the paper's part of it."""
+
+from __future__ import annotations
+
+import csv
+
+import pytest
+
+from trustcache.report.collect import collect
+from trustcache.report.paper.artefacts import ARTEFACTS, paper
+
+
+def test_the_terminal_lists_the_papers_tables_and_what_is_not_run(with_runs, run_cli):
+    out = run_cli("report").stdout
+    listed = out[out.index("The paper's tables and figures") :]
+    assert "table1     losses compared on clean data, all pairs (1 of 4 rows, with gaps)" in listed
+    assert "table2: takes a classifier extracted with --mc-dropout, or ss tuned from tcp" in listed
+    for key in ARTEFACTS:
+        assert key in listed
+
+
+def test_only_prints_the_tables_asked_for_with_their_commands(with_runs, run_cli):
+    out = run_cli("report", "--only", "table1,table2").stdout
+    assert out.startswith("Table 1")
+    assert "digits-test · fine-tuned · protocol equations" in out
+    assert "trustcache train --classifier digits-net --data digits-train --epochs 1" in out
+    assert "trustcache reproduce table2" in out
+    assert "Table G" not in out
+    assert "index.html" not in out
+
+
+def test_a_table_that_the_paper_does_not_have_is_refused_with_those_it_has(with_runs, run_cli):
+    result = run_cli("report", "--only", "table1,table9")
+    assert result.exit_code == 2
+    assert "--only table9" in result.stderr
+    assert "table-a1" in result.stderr
+
+
+def test_every_file_holds_the_papers_part(with_runs, run_cli):
+    run_cli("report")
+    folder = with_runs.report
+    assert r"\caption{Table 1" in (folder / "tables.tex").read_text(encoding="utf-8")
+    assert "## Table 1: losses compared" in (folder / "report.md").read_text(encoding="utf-8")
+    assert 'id="paper-table1"' in (folder / "index.html").read_text(encoding="utf-8")
+    lines = list(csv.DictReader((folder / "paper.csv").read_text(encoding="utf-8").splitlines()))
+    assert {line["artefact"] for line in lines} == {"table1", "table-g"}
+    assert (folder / "figures" / "figure2b-1.svg").is_file()
+
+
+def test_the_command_below_a_table_fills_its_gaps_as_it_stands(workspace, run_cli):
+    run_cli("train", "--frozen", "--loss", "ss", "--seed", "0,1,2", "--epochs", 3, "--batch-size", 70)
+    out = run_cli("report", "--only", "table1").stdout
+    (command,) = [line.strip() for line in out.splitlines() if line.startswith("    trustcache")]
+    assert "--epochs 3 --batch-size 70 --loss ce,focal,tcp --seed 0,1,2" in command
+    assert run_cli(*command.split()[1:]).exit_code == 0
+    assert "losses compared on clean data, all pairs (4 rows)" in run_cli("report").stdout
+
+
+def test_a_record_knows_its_run_and_how_much_it_learnt_from(with_runs):
+    scored, _ = collect(with_runs)
+    runs = [one for one in scored if one.config is not None]
+    assert {one.origin.learnt_from for one in runs} == {700}
+    assert {one.origin.run.name for one in runs} == {one.record.run for one in runs}
+    assert {one.origin.index.data for one in scored} == {"digits-test"}
+
+
+def test_the_registry_is_whole(with_runs):
+    scored, _ = collect(with_runs)
+    shown = paper(scored, with_runs.caches())
+    assert [one.key for one in shown] == [
+        *("table1", "table2", "table3", "table-a1", "table-e", "table-f", "table-g", "table-h"),
+        *("figure2b", "figure3", "figure-d", "figure4a", "figure-e", "figure4bc", "theorem3.1"),
+    ]
+    for one in shown:
+        assert one.title.partition(": ")[2]
+        assert one.needs
+        for grid in one.grids:
+            assert all(len(line.cells) == len(grid.heads) for line in grid.lines)
+            assert all(len(line.labels) == len(grid.label_heads) for line in grid.lines)
+
+
+def test_an_older_cache_that_does_not_say_what_it_is_a_variant_of_is_known_by_name(scored):
+    from trustcache.report.paper.evidence import Evidence
+
+    old = scored(dataset="cifar10-c/fog/3")
+    assert Evidence([old]).manifests["cifar10-c/fog/3"].condition == "fog/3"
+    assert Evidence([old]).stages()[0].data == "cifar10-test"
+
+
+@pytest.mark.parametrize("key", ["table1", "figure3"])
+def test_nothing_trained_is_nothing_shown(scored, key):
+    (one,) = [one for one in paper([scored("mcp")]) if one.key == key]
+    assert not one.begun
