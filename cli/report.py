@@ -23,7 +23,8 @@ def report(
 ) -> None:
     """Every table and figure: on the terminal, as Markdown, LaTeX, CSV and JSON, and as one offline HTML page.
 
-    The terminal shows the tables by data set and an overview of the paper's; the files hold all of both.
+    The terminal shows the tables by data set (of many only those of clean data) and an overview of the paper's; the
+    files hold all of both.
     """
     from trustcache.workspace import Workspace
 
@@ -33,11 +34,13 @@ def report(
 def print_report(workspace: Workspace, only: list[str] | None = None) -> None:
     """Write the report's files, then show its tables, or only some of the paper's, and where the files lie."""
     from rich.console import Console
+    from rich.text import Text
 
     from trustcache.choice import saved_sweeps
     from trustcache.errors import UsageError
     from trustcache.progress import console
     from trustcache.report.collect import collect
+    from trustcache.report.foreground import foreground
     from trustcache.report.grids import print_grids
     from trustcache.report.intervals import compare, interval_grids, intervals_json
     from trustcache.report.made import made_with
@@ -52,7 +55,8 @@ def print_report(workspace: Workspace, only: list[str] | None = None) -> None:
         raise UsageError(f"--only {unknown[0]}: is none of the paper's; one or several of {', '.join(ARTEFACTS)}")
     scored, notes = collect(workspace, console)
     records = [one.record for one in scored]
-    compared = compare(records, Resampler(workspace, console))
+    front = foreground(scored)
+    compared = compare([r for r in records if r.dataset in front.detailed], Resampler(workspace, console))
     chosen, gone = outcomes(saved_sweeps(workspace), records)
     notes += gone
     grids = [*map(outcome_grid, chosen), *interval_grids(compared)]
@@ -63,8 +67,11 @@ def print_report(workspace: Workspace, only: list[str] | None = None) -> None:
     if only:
         print_shown([one for one in shown if one.key in only], terminal)
         return
-    print_tables(records, terminal)
-    print_grids(grids, terminal)
+    print_tables([record for record in records if record.dataset in front.printed], terminal)
+    print_grids([outcome_grid(one) for one in chosen if one.dataset in front.printed], terminal)
+    print_grids(interval_grids([one for one in compared if one.table.dataset in front.printed]), terminal)
+    if front.tables:
+        terminal.print(Text(front.elsewhere(shown)), end="\n\n")
     print_overview(shown, terminal)
     for note in notes:
         say(f"note: {note}")

@@ -26,6 +26,8 @@ from trustcache.workspace import Workspace
 
 BINS = 40
 CURVE_POINTS = 300
+_DATA = "\0"  # where a data set's name goes, as no name can read
+_MOST_NAMED = 3
 _HEAD_SETTINGS = ("hidden", "dropout", "input_dropout", "weight_decay", "patience")
 
 
@@ -47,6 +49,7 @@ def collect(workspace: Workspace, progress: Progress = silent) -> tuple[list[Sco
     settings, rows = _told_apart(runs), _rows_by_fingerprint(caches)
     found: list[Scored] = []
     notes = _parts(indices)
+    gaps: dict[str, list[str]] = {}  # sentences with a place for a data set's name, and the names
     for index in indices:
         try:
             cache = open_cache(index.folder)
@@ -55,7 +58,8 @@ def collect(workspace: Workspace, progress: Progress = silent) -> tuple[list[Sco
             continue
         store.fill([index], logits_only=True, progress=progress)
         post_hoc = {name: stored for name in POST_HOC if (stored := store.read(index, name)) is not None}
-        notes += [note for note in _post_hoc_gaps(store, index, POST_HOC.keys() - post_hoc) if note not in notes]
+        for gap in _post_hoc_gaps(store, index, POST_HOC.keys() - post_hoc):
+            gaps.setdefault(gap, []).append(index.data)
         here = [run for run in runs if run.config.classifier == index.classifier]
         judging = [run for run in here if run.judges(index)]
         # Beside oracles, a score that needs no training is shown by the same definitions.
@@ -63,22 +67,28 @@ def collect(workspace: Workspace, progress: Progress = silent) -> tuple[list[Sco
         found += [_scored_post_hoc(name, s, cache, protocol) for protocol in protocols for name, s in post_hoc.items()]
         found += _confidence_on_halves(post_hoc, cache, judging)
         if strangers := len(here) - len(judging):
-            notes.append(
-                f"{strangers} runs judge another {index.classifier} than the one {index.data} was extracted with; "
-                "train them again"
-            )
+            gap = f"{strangers} runs judge another {index.classifier} than the one {_DATA} was extracted with; "
+            gaps.setdefault(f"{gap}train them again", []).append(index.data)
         scored = [(run, z) for run in judging if (z := run.scores(index)) is not None]
         found += [_scored_run(run, settings[run.name], z, cache, rows.get(run.config.cache, 0)) for run, z in scored]
         unscored = [run for run in judging if run.scores(index) is None]
         able = [run for run in unscored if scorable(run.config, index, caches)]
         notes += dict.fromkeys(lacking(run.config, index) for run in unscored if run not in able)
         if able:
-            notes.append(f"{len(able)} runs are not scored on {index.data}: run `trustcache evaluate`")
+            gap = f"{len(able)} runs are not scored on {_DATA}: run `trustcache evaluate`"
+            gaps.setdefault(gap, []).append(index.data)
+    notes += [gap.replace(_DATA, _named(data)) for gap, data in gaps.items()]
     if not runs:
         notes.append("No oracle has been trained: run `trustcache train --loss all --frozen`")
     if not found:
         raise UsageError(f"nothing to report: {notes[0]}")
     return found, notes
+
+
+def _named(data: list[str]) -> str:
+    """Some data sets in a sentence: by name, of many only the first."""
+    names = list(dict.fromkeys(data))
+    return ", ".join(names) if len(names) <= _MOST_NAMED else f"{names[0]} and {len(names) - 1} more data sets"
 
 
 def _parts(indices: list[Index]) -> list[str]:
@@ -100,7 +110,7 @@ def _post_hoc_gaps(store: ScoreStore, index: Index, absent: Set[str]) -> list[st
     reasons: dict[str, list[str]] = {}
     for name in store.applicable(index):
         if name in absent:
-            reason = store.why_not(index, name) or f"not made on {index.data} yet: run `trustcache evaluate`"
+            reason = store.why_not(index, name) or f"not made on {_DATA} yet: run `trustcache evaluate`"
             reasons.setdefault(reason, []).append(name)
     return [f"{', '.join(names)} left out: {reason}" for reason, names in reasons.items()]
 

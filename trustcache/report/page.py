@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from html import escape
 
 from trustcache.metrics import METRICS
 from trustcache.report.figures import confidence_histogram, risk_coverage_chart
+from trustcache.report.foreground import foreground
 from trustcache.report.grids import Grid, grid_html
 from trustcache.report.paper.html import STYLE as PAPER_STYLE
 from trustcache.report.paper.html import paper_section
@@ -130,13 +131,18 @@ def page(
     """
     tables = build_tables(one.record for one in scored)
     folded = len(tables) > _MOST_UNFOLDED
+    entries, detailed = _first_seeds(scored), foreground(scored).detailed
+    sections = [
+        _section(anchor, table, entries, folded) if table.dataset in detailed else _short_section(anchor, table)
+        for anchor, table in ((_anchor(i, table), table) for i, table in enumerate(tables))
+    ]
     body = [
         _OPENING,
-        f'<p class="note">{_READING_HERE}</p>' if tables else "<p><strong>Nothing is scored yet.</strong></p>",
+        f'<p class="note">{_READING_HERE}{_left_out(tables, detailed)}</p>' if tables else "<p><strong>Nothing is scored yet.</strong></p>",
         _gaps(notes),
         _contents(tables) if len(tables) > 1 else "",
         '<p><a href="#paper">The paper’s tables and figures</a> come last.</p>' if paper else "",
-        *(_section(_anchor(i, table), table, scored, folded) for i, table in enumerate(tables)),
+        *sections,
         *map(grid_html, grids),
         paper_section(paper),
         _closing(tables, made),
@@ -151,6 +157,16 @@ def _gaps(notes: Sequence[str]) -> str:
     marked = (re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(note)) for note in notes)
     items = _joined(f"<li>{note}</li>" for note in marked)
     return f'<aside aria-label="What is missing"><strong>What is missing</strong><ul>{items}</ul></aside>'
+
+
+def _left_out(tables: Sequence[Table], detailed: Set[str]) -> str:
+    """Of which data sets the page has tables alone; empty where of none."""
+    if not (short := {table.dataset for table in tables} - detailed):
+        return ""
+    return (
+        f" {len(short)} variants have closed tables without drawings and intervals, since they are many; clean data sets "
+        "and the paper’s figures below have them."
+    )
 
 
 def _contents(tables: Sequence[Table]) -> str:
@@ -173,15 +189,12 @@ def _anchor(index: int, table: Table) -> str:
     return f"{index + 1}-" + re.sub(r"[^a-z0-9]+", "-", table.dataset.lower()).strip("-")
 
 
-def _section(anchor: str, table: Table, scored: Sequence[Scored], folded: bool) -> str:
-    entries = _first_seeds(table, scored)
+def _section(anchor: str, table: Table, first: dict[object, Scored], folded: bool) -> str:
+    entries = [first[_entry(table, row)] for row in table.rows]
     histograms = _joined(inline(confidence_histogram(one)) for one in entries if one.histogram is not None)
     return _joined(
         [
-            f'<section id="{anchor}">',
-            f"<h2>{escape(table.dataset)} <small>{escape(table.classifier)}</small></h2>",
-            f'<p class="facts">{escape(table.facts)}</p>',
-            _finding(table),
+            *_section_head(anchor, table),
             _comparison(table),
             f'<figure class="chart">{inline(risk_coverage_chart(entries))}',
             "<figcaption>Lower is better; every curve ends at the classifier’s error rate.",
@@ -196,13 +209,37 @@ def _section(anchor: str, table: Table, scored: Sequence[Scored], folded: bool) 
     )
 
 
-def _first_seeds(table: Table, scored: Sequence[Scored]) -> list[Scored]:
-    """The lowest seed of each row, in the table's order."""
+def _short_section(anchor: str, table: Table) -> str:
+    """One of many variants: its table alone, closed."""
+    return _joined(
+        [
+            *_section_head(anchor, table),
+            f"<details><summary>All {len(table.rows)} rows</summary>",
+            _comparison(table),
+            "</details></section>",
+        ]
+    )
+
+
+def _section_head(anchor: str, table: Table) -> list[str]:
+    return [
+        f'<section id="{anchor}">',
+        f"<h2>{escape(table.dataset)} <small>{escape(table.classifier)}</small></h2>",
+        f'<p class="facts">{escape(table.facts)}</p>',
+        _finding(table),
+    ]
+
+
+def _first_seeds(scored: Sequence[Scored]) -> dict[object, Scored]:
+    """The lowest seed of each row of each table, by `_entry`."""
     first: dict[object, Scored] = {}
     for one in sorted(scored, key=lambda one: -1 if one.record.seed is None else one.record.seed):
-        if table_key(one.record) == (table.dataset, table.classifier, table.protocol):
-            first.setdefault(row_key(one.record), one)
-    return [first[row_key(row)] for row in table.rows]
+        first.setdefault((table_key(one.record), row_key(one.record)), one)
+    return first
+
+
+def _entry(table: Table, row: Row) -> object:
+    return (table.dataset, table.classifier, table.protocol), row_key(row)
 
 
 def _finding(table: Table) -> str:
@@ -269,7 +306,7 @@ def _closing(tables: Sequence[Table], made: dict[str, str]) -> str:
     """The glossary, and how the report was made."""
     protocols = ", ".join(sorted({table.protocol for table in tables}))
     groups = {"Words": _WORDS, **legend(tables)} if tables else {"Words": _WORDS}
-    lists = [f"<h3>{title}</h3>{_definitions(entries)}" for title, entries in groups.items() if entries]
+    lists = [f"<h3>{title}</h3>{_definitions(entries)}" for title, entries in groups.items()]
     origin = _definitions([*made.items(), *([("protocol", protocols)] if protocols else [])])
     return f"<footer><h2>Glossary</h2>{_joined(lists)}<h3>How this was made</h3>{origin}</footer>"
 

@@ -221,18 +221,19 @@ def heading(key: str, protocol: str) -> str:
 
 
 def legend(tables: Sequence[Table]) -> dict[str, list[tuple[str, str]]]:
-    """What the columns and all names in these tables mean: terms with their meanings, by group."""
+    """What the columns and all names in these tables mean: terms with their meanings, by group; no group is empty."""
     rows = [row for table in tables for row in table.rows]
     methods, trainings = {row.method for row in rows}, {row.training for row in rows}
     settings = {name for row in rows for name, _ in row.settings}
     protocols = {table.protocol for table in tables}
-    return {
+    groups = {
         "Columns": [(METRICS[key].label, METRICS[key].meaning) for key in COLUMNS],
         "Methods": [(name, text) for name, text in METHODS.items() if name in methods],
         "Settings": [shown for name, shown in SETTINGS.items() if name in settings],
         "Training": [(name or "none", text) for name, text in TRAININGS.items() if name in trainings],
         "Protocol": [(name, protocol.meaning) for name, protocol in PROTOCOLS.items() if name in protocols],
     }
+    return {title: entries for title, entries in groups.items() if entries}
 
 
 def print_tables(records: Iterable[Record], console: Console) -> None:
