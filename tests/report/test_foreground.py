@@ -60,7 +60,10 @@ def test_where_nothing_is_clean_one_data_set_is_printed_all_the_same(corrupted):
 
 @pytest.mark.parametrize(("count", "have"), [(MOST_VARIANTS, True), (MOST_VARIANTS + 1, False)])
 def test_corruptions_have_intervals_and_drawings_only_where_they_are_few(scored, corrupted, count, have):
-    others = [scored("mcp", dataset="birds"), scored("mcp", dataset="attacked", shows="adversarial", variant_of="birds")]
+    others = [
+        scored("mcp", dataset="birds"),
+        scored("mcp", dataset="attacked", shows="adversarial", variant_of="birds"),
+    ]
     detailed = foreground([*others, *corrupted(count)]).detailed
     assert {"birds", "attacked"} <= detailed
     assert ("birds-c/fog/1" in detailed) is have
@@ -71,7 +74,7 @@ def test_the_page_has_every_table_but_draws_no_variant_of_many(scored, corrupted
     many = page([scored("mcp", dataset="birds"), *corrupted(MOST_VARIANTS + 1, auc=0.6789)], [], {})
     assert many.count("<svg") == few.count("<svg")
     assert many.count(">67.89</td>") >= MOST_VARIANTS + 1
-    assert many.count("<details>") == 1 + MOST_VARIANTS + 1
+    assert many.count('<details class="short">') == MOST_VARIANTS + 1
     assert "9 variants have closed tables without drawings" in many
     assert "variants have closed tables" not in few
 
@@ -99,8 +102,7 @@ def test_the_report_of_many_prints_clean_data_and_says_where_the_rest_is(
 
 
 def test_gaps_of_many_data_sets_are_one_line(with_runs, extract_digits, run_cli):
-    for severity in (1, 2, 3, 4):
-        extract_digits("--data", f"digits-c/contrast/{severity}")
+    extract_digits(*(word for severity in (1, 2, 3, 4) for word in ("--data", f"digits-c/contrast/{severity}")))
     notes = run_cli("report").stderr
     assert "2 runs are not scored on digits-c/contrast/1 and 3 more data sets: run `trustcache evaluate`" in notes
     assert notes.count("not scored on") == 1

@@ -214,6 +214,13 @@ def test_the_legend_explains_every_column_and_all_names_in_use_but_no_others(rec
     }
 
 
+def test_where_no_row_has_settings_nothing_is_headed_settings(record):
+    records = [record("mcp"), record("ce")]
+    assert "Settings" not in legend(build_tables(records))
+    assert "Training" in printed(records)
+    assert "Settings" not in printed(records)
+
+
 def test_every_loss_of_the_registry_is_explained(record):
     explained = dict(legend(build_tables(record(name) for name in LOSSES))["Methods"])
     assert explained == {name: loss.meaning for name, loss in LOSSES.items()}

@@ -121,6 +121,12 @@ def test_markdown_names_the_protocol_the_gaps_and_how_it_was_made(record):
     assert "- **equations**: the paper's equations" in text
 
 
+def test_markdown_heads_no_settings_where_there_are_none(record):
+    text = report_markdown([record("mcp")], [], MADE)
+    assert "**Methods**" in text
+    assert "**Settings**" not in text
+
+
 def test_names_cannot_break_a_markdown_table_or_become_markup(record):
     text = report_markdown([record("a|b\n*c*", dataset="<script>", oracle="vit_base_p16")], [], MADE)
     (row,) = [line for line in text.splitlines() if line.startswith(r"| a\|b \*c\* |")]

@@ -67,7 +67,7 @@ th, td { padding: .3rem .45rem; text-align: left; border-bottom: 1px solid var(-
 thead th { position: sticky; top: 0; background: var(--paper); color: var(--soft); vertical-align: bottom;
   white-space: normal; }
 tbody th { font-weight: 500; } tbody .name { white-space: normal; overflow-wrap: anywhere; min-width: 7.5rem; }
-.number { text-align: right; }
+.number, .short td + td + td + td { text-align: right; }
 tbody tr:hover, tr.baseline { background: var(--tint); } td.best { font-weight: 700; background: var(--best); }
 th button { all: unset; cursor: pointer; } th button:focus-visible { outline: 2px solid var(--link); }
 th button:hover { text-decoration: underline; } th[aria-sort] { color: var(--ink); }
@@ -90,8 +90,8 @@ for (const button of document.querySelectorAll("th button")) button.addEventList
   const rising = sorted ? sorted === "descending" : good !== "high";
   for (const other of head.parentNode.cells) other.removeAttribute("aria-sort");
   head.setAttribute("aria-sort", rising ? "ascending" : "descending");
-  const value = row => row.cells[column].dataset.value;
-  const compare = (a, b) => good ? a - b : a.localeCompare(b, undefined, {numeric: true});
+  const value = row => row.cells[column].dataset.value ?? row.cells[column].textContent.replace("–", "");
+  const compare = (a, b) => good ? parseFloat(a) - parseFloat(b) : a.localeCompare(b, undefined, {numeric: true});
   body.append(...[...body.rows].sort((a, b) => (value(a) === "") - (value(b) === "")
     || (rising ? 1 : -1) * compare(value(a), value(b))));
 });
@@ -138,7 +138,9 @@ def page(
     ]
     body = [
         _OPENING,
-        f'<p class="note">{_READING_HERE}{_left_out(tables, detailed)}</p>' if tables else "<p><strong>Nothing is scored yet.</strong></p>",
+        f'<p class="note">{_READING_HERE}{_left_out(tables, detailed)}</p>'
+        if tables
+        else "<p><strong>Nothing is scored yet.</strong></p>",
         _gaps(notes),
         _contents(tables) if len(tables) > 1 else "",
         '<p><a href="#paper">The paper’s tables and figures</a> come last.</p>' if paper else "",
@@ -214,8 +216,8 @@ def _short_section(anchor: str, table: Table) -> str:
     return _joined(
         [
             *_section_head(anchor, table),
-            f"<details><summary>All {len(table.rows)} rows</summary>",
-            _comparison(table),
+            f'<details class="short"><summary>All {len(table.rows)} rows</summary>',
+            _short_comparison(table),
             "</details></section>",
         ]
     )
@@ -269,11 +271,28 @@ def _auc(row: Row | None) -> str:
     return str(row.cells["auc"]) if row and "auc" in row.cells else "–"
 
 
-def _comparison(table: Table) -> str:
+def _short_comparison(table: Table) -> str:
+    """The same table in a third of the bytes, since there may be hundreds: it sorts by the digits that it shows."""
+    best = {key: best_rows(table, key) for key in COLUMNS}
+    marked = {True: ' class="best"', False: ""}
+    rows = []
+    for i, row in enumerate(table.rows):
+        names = method_label(row), row.oracle or "none", row.training or "none", str(row.seeds)
+        cells = [f"<td>{escape(name)}</td>" for name in names]
+        cells += [f"<td{marked[i in best[key]]}>{row.cells.get(key) or '–'}</td>" for key in COLUMNS]
+        rows.append(("baseline" if row.method == "mcp" else "", "".join(cells)))
+    return _table(_comparison_heads(table), rows)
+
+
+def _comparison_heads(table: Table) -> list[str]:
     heads = [_sortable(name) for name in ("Method", "Oracle", "Training")] + [_sortable("Seeds", "high")]
     for key in COLUMNS:
         good = "low" if higher_is_better(key, table.protocol) is False else "high"
         heads.append(_sortable(heading(key, table.protocol), good, METRICS[key].meaning))
+    return heads
+
+
+def _comparison(table: Table) -> str:
     best = {key: best_rows(table, key) for key in COLUMNS}
     rows = []
     for i, row in enumerate(table.rows):
@@ -286,7 +305,7 @@ def _comparison(table: Table) -> str:
             kind = "number best" if i in best[key] else "number"
             cells.append(f'<td class="{kind}" data-value="{value}">{cell or "–"}</td>')
         rows.append(("baseline" if row.method == "mcp" else "", "".join(cells)))
-    return _table(heads, rows)
+    return _table(_comparison_heads(table), rows)
 
 
 def _sortable(name: str, good: str = "", meaning: str = "") -> str:
