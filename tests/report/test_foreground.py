@@ -67,6 +67,7 @@ def test_corruptions_have_intervals_and_drawings_only_where_they_are_few(scored,
     detailed = foreground([*others, *corrupted(count)]).detailed
     assert {"birds", "attacked"} <= detailed
     assert ("birds-c/fog/1" in detailed) is have
+    assert ("attacked" in foreground([*others, *corrupted(count)]).drawn) is have
 
 
 def test_the_page_has_every_table_but_draws_no_variant_of_many(scored, corrupted):

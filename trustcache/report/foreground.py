@@ -14,7 +14,7 @@ from trustcache.report.tables import table_key
 MOST_TABLES = 8
 """With more tables than this a terminal prints those of clean data sets alone."""
 MOST_VARIANTS = 8
-"""More corruptions (or attacks, or styles) of one data set than this have neither intervals nor drawings of their own."""
+"""More corruptions (or attacks, or styles) of one data set than this have no intervals."""
 
 SUMMARIES = ("table-a1", "table-e")
 """The paper's tables that have a row of means over corruptions, or a line a variant."""
@@ -24,12 +24,14 @@ SUMMARIES = ("table-a1", "table-e")
 class Foreground:
     """Names of data sets, of those that anything is scored on.
 
-    printed: those whose tables a terminal shows. detailed: those that have intervals, and drawings on the page.
+    printed: those whose tables a terminal shows. detailed: those that have intervals. drawn: those that the page draws,
+    all of them, or where some have no intervals only the clean ones, since drawings are most of a page's bytes.
     tables: how many tables there are of the data sets that are not printed.
     """
 
     printed: frozenset[str]
     detailed: frozenset[str]
+    drawn: frozenset[str]
     tables: int
 
     def elsewhere(self, shown: Sequence[Shown]) -> str:
@@ -59,7 +61,9 @@ def foreground(scored: Sequence[Scored]) -> Foreground:
     if len(tables) > MOST_TABLES:
         printed = clean or set(sorted(manifests)[:1])  # never nothing at all
     left_out = sum(dataset not in printed for dataset, *_ in tables)
-    return Foreground(frozenset(printed), frozenset(clean | few), left_out)
+    detailed = clean | few
+    drawn = detailed if len(detailed) == len(manifests) else clean
+    return Foreground(frozenset(printed), frozenset(detailed), frozenset(drawn), left_out)
 
 
 def _is_clean(manifest: Manifest) -> bool:

@@ -131,14 +131,14 @@ def page(
     """
     tables = build_tables(one.record for one in scored)
     folded = len(tables) > _MOST_UNFOLDED
-    entries, detailed = _first_seeds(scored), foreground(scored).detailed
+    entries, drawn = _first_seeds(scored), foreground(scored).drawn
     sections = [
-        _section(anchor, table, entries, folded) if table.dataset in detailed else _short_section(anchor, table)
+        _section(anchor, table, entries, folded) if table.dataset in drawn else _short_section(anchor, table)
         for anchor, table in ((_anchor(i, table), table) for i, table in enumerate(tables))
     ]
     body = [
         _OPENING,
-        f'<p class="note">{_READING_HERE}{_left_out(tables, detailed)}</p>'
+        f'<p class="note">{_READING_HERE}{_left_out(tables, drawn)}</p>'
         if tables
         else "<p><strong>Nothing is scored yet.</strong></p>",
         _gaps(notes),
@@ -161,13 +161,13 @@ def _gaps(notes: Sequence[str]) -> str:
     return f'<aside aria-label="What is missing"><strong>What is missing</strong><ul>{items}</ul></aside>'
 
 
-def _left_out(tables: Sequence[Table], detailed: Set[str]) -> str:
+def _left_out(tables: Sequence[Table], drawn: Set[str]) -> str:
     """Of which data sets the page has tables alone; empty where of none."""
-    if not (short := {table.dataset for table in tables} - detailed):
+    if not (short := {table.dataset for table in tables} - drawn):
         return ""
     return (
-        f" {len(short)} variants have closed tables without drawings and intervals, since they are many; clean data sets "
-        "and the paper’s figures below have them."
+        f" {len(short)} variants have closed tables without drawings, since they are many; the paper’s figures at the "
+        "end have some."
     )
 
 
