@@ -86,7 +86,11 @@ def extract(
     ] = Precision.float32,
     store: Annotated[Store, typer.Option(help="Dtype of the stored logits and features.")] = Store.float16,
     features: Annotated[
-        Features, typer.Option(help="What the last layer sees; the outputs of every stage, pooled, too; or none.")
+        Features,
+        typer.Option(
+            help="What the last layer sees; for strong oracles every stage's output, pooled, and the mirror image's "
+            "logits too, which takes twice the time; or none."
+        ),
     ] = Features.last,
     shard_rows: Annotated[int, typer.Option(min=1, help="Samples a shard.")] = 2048,
     on_bad_image: Annotated[OnBadImage, typer.Option(help="Stop at an unreadable image, or record and skip it.")] = (

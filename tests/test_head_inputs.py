@@ -13,6 +13,7 @@ from trustcache.head_inputs import NAMED, PARTS, columns_of, head_inputs, inputs
 
 def test_inputs_stand_side_by_side_in_one_order_whatever_was_asked_first() -> None:
     said = {"logits": torch.randn(5, 3), "features": torch.randn(5, 4).half(), "stages": torch.randn(5, 6)}
+    said["mirrored_logits"] = torch.randn(5, 3)
     log_probs = log_softmax(said["logits"].numpy(), axis=1)
     expected = [
         said["features"].float().numpy(),
@@ -20,6 +21,10 @@ def test_inputs_stand_side_by_side_in_one_order_whatever_was_asked_first() -> No
         log_probs,
         -np.sort(-log_probs, axis=1),
         np.eye(3)[log_probs.argmax(1)],
+        mirrored := log_softmax(said["mirrored_logits"].numpy(), axis=1),
+        -np.sort(-mirrored, axis=1),
+        np.eye(3)[mirrored.argmax(1)],
+        mirrored[np.arange(5), log_probs.argmax(1)][:, None],
     ]
     x = head_inputs(parse_inputs(["all"]), said)
     assert x.dtype == torch.float32
@@ -29,12 +34,13 @@ def test_inputs_stand_side_by_side_in_one_order_whatever_was_asked_first() -> No
 
 def test_rows_do_not_depend_on_those_beside_them() -> None:
     said = {"logits": torch.randn(7, 3), "features": torch.randn(7, 4), "stages": torch.randn(7, 6)}
+    said["mirrored_logits"] = torch.randn(7, 3)
     one = head_inputs(tuple(PARTS), {name: column[2:3] for name, column in said.items()})
     torch.testing.assert_close(one, head_inputs(tuple(PARTS), said)[2:3])
 
 
 def test_every_part_is_documented_and_comes_from_a_column_of_the_cache() -> None:
-    assert {part.column for part in PARTS.values()} == {"features", "stages", "logits"}
+    assert set(columns_of(tuple(PARTS))) == {"features", "stages", "logits", "mirrored_logits"}
     assert all(part.meaning for part in PARTS.values())
 
 

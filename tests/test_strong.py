@@ -14,6 +14,7 @@ from click.testing import Result
 
 from trustcache import TrustedClassifier
 from trustcache.cache import open_cache
+from trustcache.classifiers import Classifier
 from trustcache.head_inputs import PARTS, head_inputs, read_columns
 from trustcache.heads import score_heads
 from trustcache.metrics import trust_metrics
@@ -99,6 +100,21 @@ def test_a_cache_with_stages_says_so_and_holds_the_rest_as_before(
     np.testing.assert_allclose(with_stages.logits.astype(float), without.logits.astype(float), atol=1e-2)
     # The last stage's mean over positions is what the last layer sees.
     np.testing.assert_allclose(with_stages.stages[:, -192:-128], with_stages.features, rtol=2e-3, atol=1e-3)
+
+
+def test_a_cache_with_stages_holds_what_the_classifier_says_of_the_mirror_images(
+    strong: Workspace, digits_classifier: Classifier
+) -> None:
+    from trustcache.images import open_dataset
+    from trustcache.known_data import find_manifests
+
+    cache = open_cache(strong.cache_folder(LABEL, "digits-test"))
+    samples = open_dataset(find_manifests("digits-test")[0], Path()).samples
+    images = np.stack([np.asarray(samples.read(int(i))) for i in cache.sample_indices[:20]])
+    mirrored = torch.from_numpy(images[:, :, ::-1].copy()).permute(0, 3, 1, 2)
+    said = digits_classifier(mirrored)[0].numpy()
+    np.testing.assert_allclose(cache.mirrored_logits[:20].astype(float), said, atol=2e-2)
+    assert np.abs(cache.mirrored_logits[:20].astype(float) - cache.logits[:20]).max() > 1
 
 
 def test_what_was_not_kept_is_refused_with_the_remedy(

@@ -94,16 +94,21 @@ class Classifier:
             )
         return places
 
-    def said(self, x: torch.Tensor, places: Sequence[str] = ()) -> dict[str, torch.Tensor]:
+    def said(self, x: torch.Tensor, places: Sequence[str] = (), mirrored: bool = False) -> dict[str, torch.Tensor]:
         """What it says about normalised images, by the names of a cache's columns, float32: logits and features.
 
-        With the names of modules, `stages` (N, S) too: their outputs, pooled, side by side. Plain operations only, as
-        in `answer`.
+        With the names of modules, `stages` (N, S) too: their outputs, pooled, side by side. Where `mirrored`,
+        `mirrored_logits` (N, K) too: of each image's mirror image, left and right exchanged, for which it is asked
+        again. Plain operations only, as in `answer`.
         """
         with pooled_outputs(self.model, places) as seen:
             logits, features = self.answer(x)
-        said = {"logits": logits, "features": features}
-        return said | {"stages": torch.cat([seen[place] for place in places], 1)} if places else said
+            said = {"logits": logits, "features": features}
+            if places:
+                said["stages"] = torch.cat([seen[place] for place in places], 1)
+        if mirrored:
+            said["mirrored_logits"] = self.answer(x.flip(-1))[0]
+        return said
 
     def logits_of(self, images: torch.Tensor) -> torch.Tensor:
         """RGB images, float32 (N, 3, H, W) in [0, 1] at its input size, to logits (N, K), with gradients."""

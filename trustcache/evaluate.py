@@ -16,7 +16,7 @@ from trustcache.cache.index import Index
 from trustcache.classifiers import Classifier, load_classifier
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.finetune import Machine, in_batches, load_oracle, oracle_viewer, readable, score_views
-from trustcache.head_inputs import head_inputs, read_columns
+from trustcache.head_inputs import columns_of, head_inputs, read_columns
 from trustcache.heads import score_heads
 from trustcache.oracles import validation_rows
 from trustcache.origins import original_dataset, original_model
@@ -159,13 +159,14 @@ class _Scoring:
         if source is None:
             return None
         oracle = load_classifier(original_model(source))
+        mirrored = "mirrored_logits" in columns_of(config.head.inputs)
         viewer = Viewer(oracle.preprocessing, choose_device(self.machine.device), self.machine.workers)
         oracle.model.to(viewer.device)
         with self.progress(f"{config.oracle} on {self.index.data}", len(cache)) as advance:
             scores = []
             for batch in self._views(viewer, cache):
                 with torch.inference_mode():
-                    said = oracle.said(oracle.preprocessing.normalise(batch.pixels), config.stages)
+                    said = oracle.said(oracle.preprocessing.normalise(batch.pixels), config.stages, mirrored)
                     x = head_inputs(config.head.inputs, said).cpu().numpy()
                 scores.append(score_heads(heads, x))
                 advance(len(scores[-1]))

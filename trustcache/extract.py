@@ -45,7 +45,8 @@ class ExtractSettings:
     store: dtype of the stored logits and features; predictions are made before the rounding.
     shard_rows: samples a shard. workers: decoding processes (0: in this process). on_bad_image: "error" or "skip".
     mc_dropout: ask this often more, with dropout on, and store how sure the classifier is then.
-    features: "last" (the last layer's input), "stages" (those of `trustcache.stages` too) or "none".
+    features: "last" (the last layer's input), "stages" (those of `trustcache.stages` and the mirror image's logits too)
+    or "none".
     """
 
     batch_size: int = 64
@@ -194,7 +195,7 @@ def _forward(
 ) -> dict[str, np.ndarray]:
     """What the classifier says, by the names of a shard's columns."""
     with _computing(classifier, pixels, precision), torch.inference_mode():
-        said = classifier.said(classifier.preprocessing.normalise(pixels), places)
+        said = classifier.said(classifier.preprocessing.normalise(pixels), places, mirrored=bool(places))
         return {name: part.cpu().numpy() for name, part in said.items()}
 
 

@@ -16,17 +16,18 @@ from torch.nn import functional as F
 from trustcache.cache import CacheView
 from trustcache.errors import UsageError
 
-# What a model said about some rows, by the cache's names: logits (N, K), features (N, D), stages (N, S), any float.
+# What a model said about some rows, by the cache's names, any float: logits and mirrored_logits (N, K),
+# features (N, D), stages (N, S).
 Said = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
 class Part:
-    """Some of a head's inputs: the cache's column they come from, what they are, and how they come from it."""
+    """Some of a head's inputs: the cache's columns they come from, what they are, and how they come from those."""
 
-    column: str
+    columns: tuple[str, ...]
     meaning: str
-    make: Callable[[Tensor], Tensor]
+    make: Callable[..., Tensor]
 
 
 def _log_probs(logits: Tensor) -> Tensor:
@@ -42,12 +43,25 @@ def _prediction(logits: Tensor) -> Tensor:
     return (logits.argmax(dim=1, keepdim=True) == classes).to(logits.dtype)
 
 
+def _mirrored(logits: Tensor, mirrored: Tensor) -> Tensor:
+    """All of the mirror image's three, and its log-probability of the class predicted for the image itself."""
+    agreed = (_log_probs(mirrored) * _prediction(logits)).sum(dim=1, keepdim=True)
+    return torch.cat([_log_probs(mirrored), _sorted_log_probs(mirrored), _prediction(mirrored), agreed], 1)
+
+
 PARTS: dict[str, Part] = {
-    "features": Part("features", "what the last layer sees", lambda features: features),
-    "stages": Part("stages", "mean, max and deviation of every stage's output over positions", lambda stages: stages),
-    "log-probs": Part("logits", "the classes' log-probabilities, in the classifier's order", _log_probs),
-    "sorted-log-probs": Part("logits", "the same, largest first", _sorted_log_probs),
-    "prediction": Part("logits", "the predicted class, one column a class", _prediction),
+    "features": Part(("features",), "what the last layer sees", lambda features: features),
+    "stages": Part(
+        ("stages",), "mean, max and deviation of every stage's output over positions", lambda stages: stages
+    ),
+    "log-probs": Part(("logits",), "the classes' log-probabilities, in the classifier's order", _log_probs),
+    "sorted-log-probs": Part(("logits",), "the same, largest first", _sorted_log_probs),
+    "prediction": Part(("logits",), "the predicted class, one column a class", _prediction),
+    "mirrored": Part(
+        ("logits", "mirrored_logits"),
+        "log-probabilities in both orders and predicted class of the mirror image, and how far it agrees",
+        _mirrored,
+    ),
 }
 """All there are; a head takes them in this order."""
 
@@ -70,7 +84,7 @@ def inputs_label(parts: Sequence[str]) -> str:
 
 def columns_of(parts: Sequence[str]) -> tuple[str, ...]:
     """The cache's columns that some parts need."""
-    return tuple(dict.fromkeys(PARTS[part].column for part in parts))
+    return tuple(dict.fromkeys(column for part in parts for column in PARTS[part].columns))
 
 
 def read_columns(parts: Sequence[str], cache: CacheView) -> dict[str, Tensor]:
@@ -83,5 +97,5 @@ def read_columns(parts: Sequence[str], cache: CacheView) -> dict[str, Tensor]:
 
 def head_inputs(parts: Sequence[str], said: Said) -> Tensor:
     """The inputs of some rows, float32 (N, D), not yet standardised."""
-    made = [PARTS[part].make(said[PARTS[part].column].float()) for part in parts]
+    made = [PARTS[part].make(*(said[column].float() for column in PARTS[part].columns)) for part in parts]
     return made[0] if len(made) == 1 else torch.cat(made, 1)

@@ -18,7 +18,7 @@ from trustcache.cache.index import Index
 from trustcache.classifiers import Classifier, load_classifier
 from trustcache.errors import UsageError
 from trustcache.finetune import load_oracle
-from trustcache.head_inputs import head_inputs
+from trustcache.head_inputs import columns_of, head_inputs
 from trustcache.heads import AnyHead, LinearHead
 from trustcache.judges import Judge
 from trustcache.mlp_heads import MlpHead, mlp_scores
@@ -132,16 +132,18 @@ def _geometry(preprocessing: Preprocessing) -> tuple[Any, ...]:
 class Pair(nn.Module):
     """Images uint8 (N, 3, H, W), RGB at the classifier's input size, to float32 logits (N, K) and z (N,)."""
 
-    def __init__(self, classifier: Classifier, score: nn.Module, stages: Sequence[str] = ()) -> None:
+    def __init__(
+        self, classifier: Classifier, score: nn.Module, stages: Sequence[str] = (), mirrored: bool = False
+    ) -> None:
         super().__init__()
         self.classifier = classifier
-        self.stages = stages  # the modules whose outputs the score looks at too
+        self.stages, self.mirrored = stages, mirrored  # what the score looks at too
         self.network = classifier.model  # the classifier is no module, and its weights must move along
         self.score = score
         self.requires_grad_(False).eval()
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        said = self.classifier.said(self.classifier.preprocessing.normalise(images), self.stages)
+        said = self.classifier.said(self.classifier.preprocessing.normalise(images), self.stages, self.mirrored)
         return said["logits"], self.score(images, said)
 
 
@@ -162,4 +164,6 @@ def load_pair(judge: Judge) -> Pair:
         )
     if judge.run is None:
         return Pair(classifier, PostHocScore(judge.post_hoc()))
-    return Pair(classifier, _run_score(judge.run, index, classifier), judge.run.config.stages)
+    config = judge.run.config
+    mirrored = config.training == "frozen" and "mirrored_logits" in columns_of(config.head.inputs)
+    return Pair(classifier, _run_score(judge.run, index, classifier), config.stages, mirrored)

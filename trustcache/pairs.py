@@ -122,8 +122,10 @@ def made_anew(config: RunConfig, judged: Index, caches: Iterable[Index]) -> Inde
 def _holds(index: Index, config: RunConfig) -> bool:
     """Whether a cache of a head's model has all that the head looks at."""
     columns = columns_of(config.head.inputs)
-    if "stages" in columns:
-        return index.stages == config.stages
+    if "stages" in columns and index.stages != config.stages:
+        return False
+    if "mirrored_logits" in columns and index.features != "stages":
+        return False
     return "features" not in columns or index.features != "none"
 
 
@@ -143,7 +145,7 @@ def lacking(config: RunConfig, judged: Index) -> str:
     """The sentence that says which features a run lacks on the images of `judged`, and what makes them."""
     data = config.data if attacked(judged) else judged.data
     command = _extract_command(config.oracle, config.backbone["name"], data, [])
-    if config.stages:
+    if {"stages", "mirrored_logits"} & {*columns_of(config.head.inputs)}:
         command += " --features stages"
     return (
         f"the features of oracle {config.oracle} on {judged.data} are not cached: run `{command}`, with the options "

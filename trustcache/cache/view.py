@@ -64,12 +64,17 @@ class CacheView:
 
         Raises UsageError where the cache was extracted without.
         """
-        if self.index.features != "stages":
-            raise UsageError(
-                f"{self.index.folder}: holds no features of stages; remove that folder and extract again with "
-                "--features stages, or keep both by giving the new one another name with --as NAME"
-            )
+        self._require_stages()
         return self._column("stages")
+
+    @property
+    def mirrored_logits(self) -> np.ndarray:
+        """(N, K) logits of each image's mirror image, in the dtype they were stored in.
+
+        Raises UsageError where the cache was extracted without.
+        """
+        self._require_stages()
+        return self._column("mirrored_logits")
 
     @cached_property
     def labels(self) -> np.ndarray:
@@ -118,6 +123,13 @@ class CacheView:
             if start < stop:
                 yield record, slice(start - first, stop - first)
             first += record.rows
+
+    def _require_stages(self) -> None:
+        if self.index.features != "stages":
+            raise UsageError(
+                f"{self.index.folder}: holds no features of stages; remove that folder and extract again with "
+                "--features stages, or keep both by giving the new one another name with --as NAME"
+            )
 
     def _column(self, name: str) -> np.ndarray:
         # An empty slice still has its column's dtype and width.
