@@ -131,7 +131,9 @@ def test_a_kill_leaves_the_old_file_or_the_new_one(tmp_path: Path) -> None:
 
     moments = random.Random(0)
     seen = set()
-    for _ in range(20):
+    for attempt in range(200):
+        if attempt >= 20 and len(seen) > 1:
+            break  # on a busy machine it may take longer until a writer has written anything
         writer = in_another_process(publish_for_ever)
         time.sleep(moments.uniform(0.01, 0.1))
         os.kill(writer, signal.SIGKILL)
