@@ -110,7 +110,7 @@ def test_a_killed_command_goes_on_from_its_checkpoint(
         "--loss",
         "ss",
         "--epochs",
-        "6",
+        "3",
         "--batch-size",
         "32",
         "--workers",

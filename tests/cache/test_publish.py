@@ -133,9 +133,10 @@ def test_a_kill_leaves_the_old_file_or_the_new_one(tmp_path: Path) -> None:
     seen = set()
     for attempt in range(200):
         if attempt >= 20 and len(seen) > 1:
-            break  # on a busy machine it may take longer until a writer has written anything
+            break
         writer = in_another_process(publish_for_ever)
-        time.sleep(moments.uniform(0.01, 0.1))
+        # On a busy machine it takes longer until a writer has written twice.
+        time.sleep(moments.uniform(0.01, 0.1) * (1 + attempt // 20))
         os.kill(writer, signal.SIGKILL)
         os.waitpid(writer, 0)
         found = path.read_bytes()
