@@ -267,6 +267,28 @@ def test_an_oracle_fitted_on_one_half_is_scored_reported_and_calibrated_on_the_o
     assert f"of {(~learnt).sum():,})" in done.stdout
 
 
+def test_intervals_of_an_oracle_fitted_on_one_half_are_of_the_samples_that_it_is_scored_on(
+    strong: Workspace, run_cli: RunCli, classifier_file: Path
+) -> None:
+    assert run_cli("train", *STRONG, "--epochs", 3, "--data", "digits-test", "--part", "first-half").exit_code == 0
+    model = ("--classifier", "cifar-resnet8", "--weights", classifier_file, "--preprocess", "input_size=8")
+    fewer = ("--data", "digits-c/contrast/4", "--subset", 100, "--features", "stages", "--workers", 0)
+    assert run_cli("extract", *model, "--as", LABEL, *fewer).exit_code == 0
+    assert run_cli("evaluate").exit_code == 0
+    assert run_cli("report").exit_code == 0
+    records = json.loads((strong.report / "results.json").read_text())
+    rows = json.loads((strong.report / "intervals.json").read_text())
+    for data, half in (("digits-test", "second-half"), ("digits-c/contrast/4", None)):
+        (mine,) = (r for r in rows if r["dataset"] == data and r["settings"].get("rows") and r["method"] == "ce")
+        (own,) = (r for r in records if r["dataset"] == data and r["settings"] == mine["settings"])
+        baselines = {r["settings"].get("rows"): r for r in records if r["dataset"] == data and r["method"] == "mcp"}
+        difference, low, high = mine["difference_to_mcp"]["auc"]
+        auc = own["metrics"]["auc"]
+        assert difference == pytest.approx(auc - baselines[half]["metrics"]["auc"])
+        assert low < difference < high
+        assert mine["intervals"]["auc"][0] < auc < mine["intervals"]["auc"][1]
+
+
 def test_the_half_that_is_not_learnt_from_does_not_reach_the_head(strong: Workspace, run_cli: RunCli) -> None:
     half = ("--data", "digits-test", "--part", "second-half", "--epochs", 3)
     assert run_cli("train", *STRONG, *half).exit_code == 0

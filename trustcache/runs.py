@@ -21,7 +21,7 @@ from trustcache.classifiers import ModelSpec
 from trustcache.errors import TrustcacheError
 from trustcache.heads import LINEAR, HeadSpec
 from trustcache.losses import LossChoice
-from trustcache.oracles import Optimiser, half_rows
+from trustcache.oracles import Optimiser, half_rows, other_half
 from trustcache.workspace import Workspace, plain_name
 
 
@@ -74,12 +74,17 @@ class RunConfig:
         """Which rows of the cache it learns from it takes, be it to validate, as sorted numbers."""
         if not self.part:
             return np.arange(len(cache))
-        return np.flatnonzero(np.isin(cache.sample_indices, half_rows(self.samples, self.part)))
+        return np.flatnonzero(in_half(cache, self.part))
 
     def oracle_spec(self) -> ModelSpec:
         """The model that the oracle is built on, but for its weights, which a finished run has itself."""
         backbone = self.backbone
         return ModelSpec(backbone["name"], None, backbone["arguments"], backbone["preprocessing"])
+
+
+def in_half(cache: CacheView, half: str) -> np.ndarray:
+    """Which rows of a cache are in one of `HALVES` of its data set, bool (N,)."""
+    return np.isin(cache.sample_indices, half_rows(cache.index.samples, half))
 
 
 def judged_fingerprint(index: Index) -> str:
@@ -151,10 +156,9 @@ class Run:
 
         A cache of as many samples is taken to be of the same images, be they changed, as those of CIFAR-10-C are.
         """
-        unseen = np.ones(len(cache), dtype=bool)
         if self.config.part and cache.index.samples == self.config.samples:
-            unseen[self.config.learnt_rows(cache)] = False
-        return unseen
+            return in_half(cache, other_half(self.config.part))
+        return np.ones(len(cache), dtype=bool)
 
     def judges(self, index: Index) -> bool:
         """Whether a cache's classifier is the one this run was trained to judge."""

@@ -73,9 +73,10 @@ def compare(records: Sequence[Record], resampler: Resampler) -> list[Compared]:
     for table in build_tables(records):
         name = table.dataset, table.classifier, table.protocol
         rows = {row_key(row): _mean(draws[name, row_key(row)]) for row in table.rows}
-        # Runs that learnt from one half of the data are compared on the other.
+        # A run that learnt from one half of these data is compared on the other, where the table has mcp of that half.
         baselines = {_half(row): row for row in table.rows if row.method == BASELINE}
-        found += [_compared(table, row, baselines.get(_half(row)), rows) for row in table.rows]
+        whole = baselines.get(None)
+        found += [_compared(table, row, baselines.get(_half(row), whole), rows) for row in table.rows]
     return found
 
 

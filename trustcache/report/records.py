@@ -6,9 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trustcache.cache import CacheView
 from trustcache.cache.index import Index
-from trustcache.oracles import half_rows
 from trustcache.runs import Run, RunConfig
 
 
@@ -33,13 +31,6 @@ class Record:
     settings: dict[str, float | str]
     metrics: dict[str, float]
     run: str | None
-
-    def rows(self, cache: CacheView) -> np.ndarray:
-        """Which rows of its cache its figures are of, bool (N,): all, or the half that its settings name."""
-        half = self.settings.get("rows")
-        if half is None:
-            return np.ones(len(cache), dtype=bool)
-        return np.isin(cache.sample_indices, half_rows(cache.index.samples, str(half)))
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from trustcache.progress import Progress, silent
 from trustcache.protocols import PROTOCOLS
 from trustcache.report.collect import negative_threshold
 from trustcache.report.records import Record
-from trustcache.runs import finished_runs
+from trustcache.runs import finished_runs, in_half
 from trustcache.scores.stored import ScoreStore
 from trustcache.workspace import Workspace
 
@@ -57,13 +57,16 @@ class Resampler:
         return [dict(zip(METRICS, known[key].T, strict=True)) for key in keys]
 
     def _task(self, record: Record, cache: CacheView, classes: int) -> _Task:
+        rows = np.ones(len(cache), dtype=bool)
         if record.run:
-            z = self._runs[record.run].scores(cache.index)
+            run = self._runs[record.run]
+            z, rows = run.scores(cache.index), run.unseen(cache)
         else:
             stored = self._store.read(cache.index, record.method)
             z = stored.z if stored else None
+            if half := record.settings.get("rows"):
+                rows = in_half(cache, str(half))
         assert z is not None, "a record is of scores that are there"
-        rows = record.rows(cache)
         return _Task(z[rows], cache.correct[rows], record.protocol, record.method, classes)
 
     def _compute(self, tasks: dict[str, _Task], title: str) -> dict[str, np.ndarray]:
