@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,18 +9,11 @@ import typer
 from trustcache.errors import UsageError
 from trustcache.progress import console
 
-from .options import Device, Workers
+from .options import Device, Half, Workers
 from .program import Place, app, command
 
 if TYPE_CHECKING:
     from trustcache.judges import Judge, Threshold
-
-
-class Part(StrEnum):
-    """Which half of the data to calibrate on."""
-
-    first_half = "first-half"
-    second_half = "second-half"
 
 
 RUN = "A run's name or its unambiguous beginning; winner, what a sweep chose; or mcp"
@@ -49,7 +41,7 @@ def calibrate(
         typer.Option(help="The data set whose cache to calibrate on; without it, what the run set aside in training."),
     ] = None,
     part: Annotated[
-        Part | None, typer.Option(help="Calibrate on one half of the data, and check on the other.")
+        Half | None, typer.Option(help="Calibrate on one half of the data, and check on the other.")
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="--part: draws the halves (0).")] = None,
     classifier: Annotated[str | None, typer.Option(help="Whose run or score, where there are several.")] = None,

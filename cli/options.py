@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -25,8 +26,17 @@ Subset = Annotated[
     int | None,
     typer.Option(min=1, help="Take only so many images of each data set, spread evenly over its classes."),
 ]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …; auto takes the GPU where there is one.")]
-Workers = Annotated[int, typer.Option(min=0, help="Decoding processes; 0 decodes in this one.")]
+DEVICE_HELP = "cpu, cuda, cuda:1 …; auto takes the GPU where there is one."
+WORKERS_HELP = "Decoding processes; 0 decodes in this one."
+Device = Annotated[str, typer.Option(help=DEVICE_HELP)]
+Workers = Annotated[int, typer.Option(min=0, help=WORKERS_HELP)]
+
+
+class Half(StrEnum):
+    """One half of the samples of a data set."""
+
+    first_half = "first-half"
+    second_half = "second-half"
 
 
 def thinned(manifests: list[Manifest], subset: int | None) -> list[Manifest]:

@@ -9,6 +9,7 @@ from trustcache.progress import console
 
 from . import train_options as o
 from .evaluate import say_what_is_lacking
+from .options import Half
 from .program import Place, app, command, say
 from .values import ProtocolName, listed, pairs
 
@@ -153,9 +154,7 @@ def _head(preset: Preset, given: dict[str, Any], of_mlp: dict[str, Any]) -> Head
     return replace(base, **changed)
 
 
-def _others(
-    workspace: Workspace, index: Index, also: str, oracle: str | None, part: o.Half | None
-) -> tuple[Index, ...]:
+def _others(workspace: Workspace, index: Index, also: str, oracle: str | None, part: Half | None) -> tuple[Index, ...]:
     """The caches of --also, which are of the same classifier as the first."""
     from trustcache.runs import judged_fingerprint
 

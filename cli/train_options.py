@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from .options import DEVICE_HELP, WORKERS_HELP, Half
 from .values import ProtocolName
 
 _LOSSES, _ORACLE, _HEAD, _TRAINING, _MACHINE = "Losses", "Oracle", "Heads on cached outputs", "Training", "Machine"
@@ -17,13 +18,6 @@ class HeadKind(StrEnum):
 
     linear = "linear"
     mlp = "mlp"
-
-
-class Half(StrEnum):
-    """Which half of a cache to learn from."""
-
-    first_half = "first-half"
-    second_half = "second-half"
 
 
 Loss = Annotated[
@@ -113,8 +107,8 @@ Head = Annotated[
 Inputs = Annotated[
     str | None,
     typer.Option(
-        help="What it looks at: last, all, or a list of features, stages, log-probs, sorted-log-probs, prediction "
-        "(last).",
+        help="What it looks at: last, all, or a list of features, stages, log-probs, sorted-log-probs, prediction, "
+        "mirrored (last).",
         rich_help_panel=_HEAD,
     ),
 ]
@@ -163,11 +157,9 @@ ValFraction = Annotated[
 ]
 Device = Annotated[
     str,
-    typer.Option(help="cpu, cuda, cuda:1 …; auto takes the GPU where there is one.", rich_help_panel=_MACHINE),
+    typer.Option(help=DEVICE_HELP, rich_help_panel=_MACHINE),
 ]
-Workers = Annotated[
-    int, typer.Option(min=0, help="Decoding processes; 0 decodes in this one.", rich_help_panel=_MACHINE)
-]
+Workers = Annotated[int, typer.Option(min=0, help=WORKERS_HELP, rich_help_panel=_MACHINE)]
 CheckpointEvery = Annotated[
     float,
     typer.Option(min=0, help="Seconds between a fine-tuning's checkpoints.", rich_help_panel=_MACHINE),

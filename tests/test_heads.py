@@ -7,8 +7,9 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from trustcache.head_training import HeadTask, train_heads
-from trustcache.heads import AnyHead, LinearHead, score_heads
+from tests.fitted_heads import fit
+from trustcache.head_training import HeadTask
+from trustcache.heads import LinearHead, score_heads
 from trustcache.losses import LOSSES, LossChoice
 from trustcache.oracles import Optimiser, validation_rows
 
@@ -29,19 +30,6 @@ def data() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 def task(name: str, seed: int = 0, **settings: float) -> HeadTask:
     return HeadTask(LossChoice(name, {**LOSSES[name].settings, **settings}), LOSSES[name].signed_distance, seed)
-
-
-def fit(
-    x: torch.Tensor,
-    correct: torch.Tensor,
-    chance: torch.Tensor,
-    tasks: list[HeadTask],
-    optimiser: Optimiser,
-    part: float,
-) -> tuple[list[AnyHead], np.ndarray]:
-    """Heads on features x, and their mean losses (epochs, heads)."""
-    trained = train_heads({"features": x}, correct, chance, tasks, optimiser, part)
-    return [head for head, _ in trained], np.array([[entry["loss"] for entry in log] for _, log in trained]).T
 
 
 def test_a_head_in_a_batch_of_64_scores_as_the_same_head_trained_alone(data: tuple) -> None:

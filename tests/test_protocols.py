@@ -14,13 +14,14 @@ from click.testing import Result
 from sklearn.metrics import average_precision_score
 
 from cli.values import ProtocolName
+from tests.fitted_heads import fit
 from trustcache import losses
 from trustcache.batches import Viewer
 from trustcache.cache import open_cache
 from trustcache.cache.index import read_index
 from trustcache.finetune import Machine, finetune
-from trustcache.head_training import HeadTask, train_heads
-from trustcache.heads import AnyHead, score_heads
+from trustcache.head_training import HeadTask
+from trustcache.heads import score_heads
 from trustcache.losses import RELEASED_LOSSES, LossChoice
 from trustcache.metrics import METRICS, trust_metrics
 from trustcache.oracles import Optimiser, validation_rows
@@ -98,19 +99,6 @@ def features() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 def task(name: str, protocol: str, seed: int = 0) -> HeadTask:
     loss = PROTOCOLS[protocol].losses[name]
     return HeadTask(LossChoice(name, dict(loss.settings)), loss.signed_distance, seed, protocol)
-
-
-def fit(
-    x: torch.Tensor,
-    correct: torch.Tensor,
-    chance: torch.Tensor,
-    tasks: list[HeadTask],
-    optimiser: Optimiser,
-    part: float,
-) -> tuple[list[AnyHead], np.ndarray]:
-    """Heads on features x, and their mean losses (epochs, heads)."""
-    trained = train_heads({"features": x}, correct, chance, tasks, optimiser, part)
-    return [head for head, _ in trained], np.array([[entry["loss"] for entry in log] for _, log in trained]).T
 
 
 def test_released_heads_end_the_same_whichever_sample_a_label_belongs_to(features: tuple) -> None:

@@ -13,7 +13,7 @@ from trustcache.errors import TrustcacheError, UsageError
 from trustcache.evaluate import cache_scores, validation_scores
 from trustcache.finetune import Machine
 from trustcache.judges import Judge, Threshold
-from trustcache.oracles import other_half
+from trustcache.oracles import half_rows, other_half
 from trustcache.progress import Progress, silent
 from trustcache.scores import POST_HOC
 from trustcache.selective import TARGETS, WorkingPoint, guaranteed, least_samples, working_point
@@ -79,10 +79,10 @@ def calibrate(
     data, or the run learnt from it.
     """
     data, z, correct = _samples(judge, calibration, data_root, machine, progress)
-    order = np.random.default_rng(calibration.seed).permutation(len(z))
-    middle = len(z) // 2
-    rows = {None: order, "first": order[:middle], "second": order[middle:]}[calibration.half]
-    rest = np.setdiff1d(order, rows)
+    rows = everything = np.arange(len(z))
+    if calibration.half:
+        rows = half_rows(len(z), f"{calibration.half}-half", calibration.seed)
+    rest = np.setdiff1d(everything, rows)
     if not len(rows):
         raise UsageError(f"{data}: {len(z)} samples are too few to calibrate on; name a larger --data")
     point = _reach(judge, goal, z[rows], correct[rows], data)

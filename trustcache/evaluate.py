@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from trustcache.cache.index import Index
 from trustcache.classifiers import Classifier, load_classifier
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.finetune import Machine, in_batches, load_oracle, oracle_viewer, readable, score_views
-from trustcache.head_inputs import columns_of, head_inputs, read_columns
+from trustcache.head_inputs import head_inputs, read_columns
 from trustcache.heads import score_heads
 from trustcache.oracles import validation_rows
 from trustcache.origins import original_dataset, original_model
@@ -83,12 +84,12 @@ def validation_scores(
 
     Raises UsageError where it set none aside, and as `cache_scores`.
     """
-    cache = open_cache(index.folder)
-    learnt = run.config.learnt_rows(cache)
+    scoring = _Scoring(index, caches, data_root, machine, progress)
+    learnt = run.config.learnt_rows(scoring.cache)
     rows = learnt[validation_rows(len(learnt), run.config.val_fraction, run.config.seed)]
     if not len(rows):
         raise UsageError(f"{run.name}: was trained with no validation part; name other data with --data")
-    z = _Scoring(index, caches, data_root, machine, progress).scores([run], rows)
+    z = scoring.scores([run], rows)
     if z is None:
         raise UsageError(lacking(run.config, index))
     return rows, z[:, 0]
@@ -126,32 +127,34 @@ class _Scoring:
     machine: Machine
     progress: Progress
 
+    @cached_property
+    def cache(self) -> CacheView:
+        return open_cache(self.index.folder)
+
     def run(self, runs: list[Run]) -> int:
         """Score runs that are alike; returns how many that were."""
         z = self.scores(runs)
         if z is None:
             return 0
-        cache = open_cache(self.index.folder)
         for run, column in zip(runs, z.T, strict=True):
-            run.save_scores(self.index, np.where(run.unseen(cache), column, np.nan))
+            run.save_scores(self.index, np.where(run.unseen(self.cache), column, np.nan))
         return len(runs)
 
     def scores(self, runs: list[Run], rows: np.ndarray | None = None) -> np.ndarray | None:
         """z, float64 (N, runs), of the cache's rows or of some; None where the oracle's features are not cached."""
-        cache = open_cache(self.index.folder)
         if runs[0].config.training == "frozen":
-            z = self._frozen(runs, cache)
+            z = self._frozen(runs)
             return z if z is None or rows is None else z[rows]
         parts = [runs[i : i + ORACLES_A_PASS] for i in range(0, len(runs), ORACLES_A_PASS)]
-        return np.concatenate([self._fine_tuned(part, cache, rows) for part in parts], axis=1)
+        return np.concatenate([self._fine_tuned(part, rows) for part in parts], axis=1)
 
-    def _frozen(self, runs: list[Run], cache: CacheView) -> np.ndarray | None:
+    def _frozen(self, runs: list[Run]) -> np.ndarray | None:
         """z (N, runs) from the oracle's features, cached or, of images made for the judged classifier, made anew."""
         heads = [frozen_head(run) for run in runs]
         config = runs[0].config
         if found := features_of(config, self.index, self.caches):
             features = open_cache(found.folder)
-            require_same_rows(cache, features)
+            require_same_rows(self.cache, features)
             parts = config.head.inputs
             inputs = (head_inputs(parts, read_columns(parts, rows)).numpy() for rows in features.chunks())
             return np.concatenate([score_heads(heads, x) for x in inputs])
@@ -159,35 +162,36 @@ class _Scoring:
         if source is None:
             return None
         oracle = load_classifier(original_model(source))
-        mirrored = "mirrored_logits" in columns_of(config.head.inputs)
         viewer = Viewer(oracle.preprocessing, choose_device(self.machine.device), self.machine.workers)
         oracle.model.to(viewer.device)
-        with self.progress(f"{config.oracle} on {self.index.data}", len(cache)) as advance:
+        with self.progress(f"{config.oracle} on {self.index.data}", len(self.cache)) as advance:
             scores = []
-            for batch in self._views(viewer, cache):
+            for batch in self._views(viewer):
                 with torch.inference_mode():
-                    said = oracle.said(oracle.preprocessing.normalise(batch.pixels), config.stages, mirrored)
+                    said = oracle.said(
+                        oracle.preprocessing.normalise(batch.pixels), config.stages, config.head.mirrored
+                    )
                     x = head_inputs(config.head.inputs, said).cpu().numpy()
                 scores.append(score_heads(heads, x))
                 advance(len(scores[-1]))
         return np.concatenate(scores)
 
-    def _fine_tuned(self, runs: list[Run], cache: CacheView, rows: np.ndarray | None) -> np.ndarray:
+    def _fine_tuned(self, runs: list[Run], rows: np.ndarray | None) -> np.ndarray:
         """z (N, runs) from the images."""
         oracles = [load_oracle(run) for run in runs]
         viewer = oracle_viewer(oracles[0], runs[0].config, self.index, self.machine)
-        with self.progress(f"scoring {self.index.data}", len(cache) if rows is None else len(rows)) as advance:
-            return score_views(oracles, self._views(viewer, cache, rows), viewer, advance)
+        with self.progress(f"scoring {self.index.data}", len(self.cache) if rows is None else len(rows)) as advance:
+            return score_views(oracles, self._views(viewer, rows), viewer, advance)
 
-    def _views(self, viewer: Viewer, cache: CacheView, rows: np.ndarray | None = None) -> Iterator[Batch]:
+    def _views(self, viewer: Viewer, rows: np.ndarray | None = None) -> Iterator[Batch]:
         """The images of the cache's rows as the viewer sees them, those that were attacked made anew, and all."""
-        samples = cache.sample_indices if rows is None else cache.sample_indices[rows]
+        samples = self.cache.sample_indices if rows is None else self.cache.sample_indices[rows]
         dataset, batches = original_dataset(self.index, self.data_root), in_batches(samples)
         if attacked(self.index):
             judged = load_classifier(original_model(self.index))
             judged.model.to(viewer.device)
-            viewer = replace(viewer, judged=judged, witness=_SameImages(judged, cache))
-            batches = _batches_of_extraction(self.index, cache)
+            viewer = replace(viewer, judged=judged, witness=_SameImages(judged, self.cache))
+            batches = _batches_of_extraction(self.index, self.cache)
         return readable(viewed_batches(dataset, viewer, batches))
 
 

@@ -33,7 +33,6 @@ from trustcache.progress import Advance, Progress, silent
 from trustcache.stages import POOLINGS
 from trustcache.workspace import Workspace
 
-FEATURES = ("last", "stages", "none")
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trustcache.head_inputs import inputs_label
+from trustcache.head_inputs import columns_of, inputs_label
 from trustcache.mlp_heads import MlpHead
 
 
@@ -35,6 +35,11 @@ class HeadSpec:
         """What tells it from other heads, for people: "mlp on all, 5 members"; "linear" for the default."""
         seen = "" if self.inputs == HeadSpec.inputs else f" on {inputs_label(self.inputs)}"
         return self.kind + seen + (f", {self.members} members" if self.members > 1 else "")
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether it looks at what the classifier says of the mirror image."""
+        return "mirrored_logits" in columns_of(self.inputs)
 
 
 LINEAR = HeadSpec()

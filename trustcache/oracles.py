@@ -105,9 +105,9 @@ def initial_weight(features: int, seed: int) -> torch.Tensor:
 HALVES = ("first-half", "second-half")
 
 
-def half_rows(rows: int, half: str) -> np.ndarray:
-    """The numbers (N/2,), sorted, of the rows in one of `HALVES` of a cache, drawn once for all."""
-    order = np.random.default_rng(0).permutation(rows)
+def half_rows(rows: int, half: str, seed: int = 0) -> np.ndarray:
+    """The numbers (N/2,), sorted, of the rows in one of `HALVES`; those of a cache are drawn once for all."""
+    order = np.random.default_rng(seed).permutation(rows)
     return np.sort(order[: rows // 2] if half == HALVES[0] else order[rows // 2 :])
 
 

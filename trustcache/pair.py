@@ -18,7 +18,7 @@ from trustcache.cache.index import Index
 from trustcache.classifiers import Classifier, load_classifier
 from trustcache.errors import UsageError
 from trustcache.finetune import load_oracle
-from trustcache.head_inputs import columns_of, head_inputs
+from trustcache.head_inputs import head_inputs
 from trustcache.heads import AnyHead, LinearHead
 from trustcache.judges import Judge
 from trustcache.mlp_heads import MlpHead, mlp_scores
@@ -165,5 +165,4 @@ def load_pair(judge: Judge) -> Pair:
     if judge.run is None:
         return Pair(classifier, PostHocScore(judge.post_hoc()))
     config = judge.run.config
-    mirrored = config.training == "frozen" and "mirrored_logits" in columns_of(config.head.inputs)
-    return Pair(classifier, _run_score(judge.run, index, classifier), config.stages, mirrored)
+    return Pair(classifier, _run_score(judge.run, index, classifier), config.stages, config.head.mirrored)

@@ -124,7 +124,7 @@ def _holds(index: Index, config: RunConfig) -> bool:
     columns = columns_of(config.head.inputs)
     if "stages" in columns and index.stages != config.stages:
         return False
-    if "mirrored_logits" in columns and index.features != "stages":
+    if config.head.mirrored and index.features != "stages":
         return False
     return "features" not in columns or index.features != "none"
 
@@ -145,7 +145,7 @@ def lacking(config: RunConfig, judged: Index) -> str:
     """The sentence that says which features a run lacks on the images of `judged`, and what makes them."""
     data = config.data if attacked(judged) else judged.data
     command = _extract_command(config.oracle, config.backbone["name"], data, [])
-    if {"stages", "mirrored_logits"} & {*columns_of(config.head.inputs)}:
+    if config.stages or config.head.mirrored:
         command += " --features stages"
     return (
         f"the features of oracle {config.oracle} on {judged.data} are not cached: run `{command}`, with the options "

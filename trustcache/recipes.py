@@ -222,12 +222,14 @@ def _small_scale(setting: Setting, find: FindFamily) -> list[Step]:
         family = find(name)
         train, test = family.one("train"), family.one("test")
         row = _SMALL_SCALE.get(name)
-        if row is None and not setting.models:
-            raise UsageError(f"--data {name}: table2 has no classifier for it; name yours with --classifier")
-        for model in setting.models or [_fitted(row, setting)] if row else setting.models:
-            if not setting.models and row:
-                steps.append(_fit(row, train, setting))
-            dropout = () if setting.models else ("--mc-dropout", "50")
+        models = setting.models
+        dropout: tuple[str, ...] = ()
+        if not models:
+            if row is None:
+                raise UsageError(f"--data {name}: table2 has no classifier for it; name yours with --classifier")
+            steps.append(_fit(row, train, setting))
+            models, dropout = (_fitted(row, setting),), ("--mc-dropout", "50")
+        for model in models:
             steps.append(_extract(model, "equations", [train, test], setting, dropout))
             for words in (("--loss", "tcp"), ("--preset", row.preset if row else "paper-cifar10")):
                 steps.append(_train(model, model, "equations", train, words, setting))
