@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from torch import nn
 from typer.testing import Result
@@ -135,10 +136,11 @@ def test_a_sample_s_score_does_not_depend_on_what_is_scored_with_it(extract_drop
 def test_only_the_new_column_differs_and_dropout_is_off_again(extract_dropping: Cli) -> None:
     plain = extracted(extract_dropping("--workspace", "plain"), Path("plain/cache/m/digits-test"))
     asked = extracted(extract_dropping("--mc-dropout", 3))
-    assert plain.mc_dropout is None
+    with pytest.raises(UsageError, match="was extracted without --mc-dropout"):
+        _ = plain.mc_dropout
     np.testing.assert_array_equal(plain.logits, asked.logits)
     np.testing.assert_array_equal(plain.true_class_prob, asked.true_class_prob)
-    assert (asked.mc_dropout <= 0).all()  # type: ignore[operator]
+    assert (asked.mc_dropout <= 0).all()
     assert "mc_dropout" not in plain.index.meaning
 
 
@@ -168,9 +170,30 @@ def test_a_shard_that_is_made_again_is_the_same(extract_dropping: Cli) -> None:
 def test_a_classifier_without_dropout_is_refused(extract_dropping: Cli, extract_digits: Cli) -> None:
     for result in (extract_digits("--mc-dropout", 3), extract_dropping("--mc-dropout", 3, "--model-arg", "rate=0")):
         assert result.exit_code == 2
-        assert "has no dropout layer with a rate above 0" in result.stderr
-    with pytest.raises(UsageError, match="no dropout layer"):
-        require_dropout(Classifier(ModelSpec("linear"), nn.Sequential(nn.Flatten(), nn.Linear(3, 2))))
+        assert "has no dropout at a rate above 0" in result.stderr
+    linear = nn.Sequential(nn.Flatten(), nn.Linear(3, 2))
+    linear.pretrained_cfg = {"input_size": (3, 1, 1)}  # type: ignore[assignment]
+    with pytest.raises(UsageError, match="no dropout at a rate above 0"):
+        require_dropout(Classifier(ModelSpec("linear"), linear))
+
+
+def test_dropout_that_a_network_calls_as_a_function_drops_too() -> None:
+    """timm's EfficientNet and MobileNet have no layer for it."""
+    torch.manual_seed(0)
+    model = timm.create_model("mobilenetv2_035", drop_rate=0.5, num_classes=3)
+    classifier = Classifier(ModelSpec("m", preprocessing={"input_size": (32, 32)}), model)
+    require_dropout(classifier)
+    pixels = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
+    features = classifier(pixels)[1]
+    seen: list[torch.Tensor] = []
+    hook = classifier.model.classifier.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].clone()))
+    negative_predictive_entropy(classifier, pixels, np.arange(4), McDropout(200))
+    hook.remove()
+    dropped = torch.stack(seen)
+    assert ((dropped == 0) | torch.isclose(dropped, 2 * features, atol=1e-6)).all()
+    alive = features.abs() > 1e-3
+    assert ((dropped == 0).float().mean(0)[alive] - 0.5).abs().max() < 0.2
+    torch.testing.assert_close(classifier(pixels)[1], features)
 
 
 def test_a_seed_without_passes_is_refused(extract_dropping: Cli) -> None:
@@ -187,7 +210,7 @@ def test_a_shard_of_unreadable_images_has_an_empty_column(
         path.write_bytes(b"no image")
     work = ("--data", photos, "--shard-rows", 2, "--on-bad-image", "skip", "--mc-dropout", 2)
     cache = extracted(extract_dropping(*work), Path("trustcache-workspace/cache/m/photos"))
-    assert len(cache) == len(cache.mc_dropout) == 18  # type: ignore[arg-type]
+    assert len(cache) == len(cache.mc_dropout) == 18
 
 
 def test_the_report_shows_it_where_a_cache_has_it(extract_dropping: Cli, extract_digits: Cli, run_cli: Cli) -> None:
@@ -199,7 +222,7 @@ def test_the_report_shows_it_where_a_cache_has_it(extract_dropping: Cli, extract
     assert record["classifier"] == "m"
     assert record["metrics"]["tpr"] is None
     z = cache.mc_dropout
-    right, wrong = z[cache.correct], z[~cache.correct]  # type: ignore[index]
+    right, wrong = z[cache.correct], z[~cache.correct]
     wins = (right[:, None] > wrong).mean() + (right[:, None] == wrong).mean() / 2
     assert record["metrics"]["auc"] == pytest.approx(wins)
     assert {r["classifier"] for r in records if r["method"] == "mcp"} == {"m", "digits-net"}

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 from click.testing import Result
+from scipy.special import softmax
+from sklearn.metrics import roc_auc_score
 
 from trustcache import TrustedClassifier
 from trustcache.cache import open_cache
@@ -194,6 +196,31 @@ def test_attacked_and_other_caches_without_stages_are_named_as_what_is_lacking(
     done = run_cli("evaluate")
     assert done.exit_code == 0, done.stderr
     assert "--data digits-test --features stages" in done.stderr
+
+
+def test_confidence_averaged_over_the_mirror_image_is_a_score_of_caches_that_have_both(
+    strong: Workspace, run_cli: RunCli, extract_digits: RunCli, digit_files: Path
+) -> None:
+    assert extract_digits(name="bare").exit_code == 0
+    assert run_cli("report").exit_code == 0
+    results = json.loads((strong.report / "results.json").read_text())
+    records = [r for r in results if r["method"] == "mcp-mirrored"]
+    (record,) = records  # none of the cache without the mirror images' logits
+    cache = open_cache(strong.cache_folder(LABEL, "digits-test"))
+    p = (softmax(cache.logits.astype(float), axis=1) + softmax(cache.mirrored_logits.astype(float), axis=1)) / 2
+    p = p[np.arange(len(cache)), cache.predictions]
+    assert record["classifier"] == LABEL
+    assert record["metrics"]["auc"] == pytest.approx(roc_auc_score(cache.correct, p))
+    assert record["metrics"]["tnr"] == pytest.approx(np.mean(p[~cache.correct] <= 0.5))
+    answers = list(
+        TrustedClassifier.load(strong.root, "mcp-mirrored", classifier="bare", device="cpu")(
+            digit_files / f"{name}.png" for name in cache.sample_ids[:50]
+        )
+    )
+    np.testing.assert_allclose([1 / (1 + np.exp(-a.score)) for a in answers], p[:50], atol=0.01)
+    refused = run_cli("calibrate", "mcp-mirrored", "--classifier", "bare", "--data", "digits-test", "--coverage", 0.5)
+    assert refused.exit_code == 2
+    assert "holds no features of stages" in refused.stderr
 
 
 # --- shipping --------------------------------------------------------------------------------------------------

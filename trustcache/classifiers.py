@@ -79,14 +79,17 @@ class Classifier:
             )
         return logits.flatten(1).float(), torch.cat(pooled, 1).float()
 
+    def black(self) -> torch.Tensor:
+        """One black image at its input size, on its device: pixels 0 (1, 3, H, W), to see what it does."""
+        device = next(self.model.parameters()).device
+        return torch.zeros(1, 3, *self.preprocessing.input_size, device=device)
+
     def stage_places(self) -> tuple[str, ...]:
         """The modules whose outputs are its stages' features, found by asking it once about black.
 
         Raises UsageError where it has none.
         """
-        device = next(self.model.parameters()).device
-        black = torch.zeros(1, 3, *self.preprocessing.input_size, device=device)
-        places = stage_places(self.model, list(self._last.values()), lambda: self(black))
+        places = stage_places(self.model, list(self._last.values()), lambda: self(self.black()))
         if not places:
             raise UsageError(
                 f"{self.spec.name}: has no blocks, convolutions or linear layers before its last layer whose outputs "

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from trustcache.classifiers import Classifier
 from trustcache.errors import UsageError
 
-# These drop whole channels rather than single activations.
-_OF_CHANNELS = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
+# Layers (torch.nn.Dropout) call these, and so do timm's models that have no layer for it. The second drop whole
+# channels rather than single activations.
+_OF_ACTIVATIONS = (F.dropout,)
+_OF_CHANNELS = (F.dropout1d, F.dropout2d, F.dropout3d)
 
 
 @dataclass(frozen=True)
@@ -27,10 +30,14 @@ class McDropout:
 
 def require_dropout(classifier: Classifier) -> None:
     """Raise UsageError for a classifier without dropout, which would say the same every time."""
-    if not _dropout_layers(classifier.model):
+    black = classifier.black()
+    with _Dropping([torch.Generator(black.device)]) as dropping:
+        classifier(black)
+    if not dropping.dropped:
         raise UsageError(
-            f"--mc-dropout: {classifier.spec.name} has no dropout layer with a rate above 0 (torch.nn.Dropout); leave "
-            "it out, or use a classifier that was fitted with dropout, such as cifar-vgg16 or mnist-convnet"
+            f"--mc-dropout: {classifier.spec.name} has no dropout at a rate above 0; leave it out, or use a classifier "
+            "that was fitted with dropout, such as cifar-vgg16 or mnist-convnet, or a timm model with the rate it was "
+            "fitted with (--model-arg drop_rate=0.2)"
         )
 
 
@@ -47,30 +54,30 @@ def negative_predictive_entropy(
         return torch.empty(0)
     seeds = [int(np.random.default_rng([mc.seed, int(index)]).integers(2**63)) for index in indices]
     generators = [torch.Generator(pixels.device).manual_seed(seed) for seed in seeds]
-    hooks = [layer.register_forward_hook(_dropping(layer, generators)) for layer in _dropout_layers(classifier.model)]
-    try:
-        total = torch.zeros(len(pixels), classifier.num_classes, dtype=torch.float64, device=pixels.device)
+    total = torch.zeros(len(pixels), classifier.num_classes, dtype=torch.float64, device=pixels.device)
+    with _Dropping(generators):
         for _ in range(mc.passes):
             total += classifier(pixels)[0].double().softmax(1)
-    finally:
-        for hook in hooks:
-            hook.remove()
     return torch.special.entr(total / mc.passes).sum(1).neg().float()
 
 
-def _dropout_layers(model: nn.Module) -> list[Any]:
-    kinds = (nn.Dropout, *_OF_CHANNELS)
-    return [layer for layer in model.modules() if isinstance(layer, kinds) and layer.p > 0]
+class _Dropping(TorchFunctionMode):
+    """While it lasts, every dropout drops as in training, each sample by its own generator; counts how often."""
 
+    def __init__(self, generators: Sequence[torch.Generator]) -> None:
+        super().__init__()
+        self.generators, self.dropped = generators, 0
 
-def _dropping(layer: Any, generators: list[torch.Generator]) -> Callable[..., torch.Tensor]:
-    """A hook that does what a dropout layer does in training, each sample by its own generator."""
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function in _OF_ACTIVATIONS + _OF_CHANNELS:
+            return self._drop(function in _OF_CHANNELS, *args, **kwargs or {})
+        return function(*args, **kwargs or {})
 
-    def drop(module: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> torch.Tensor:
-        (x,) = inputs
-        rows = len(x) // len(generators)  # windows of one image stand side by side in some transformers
-        shape = (rows, x.shape[1], *[1] * (x.ndim - 2)) if isinstance(layer, _OF_CHANNELS) else (rows, *x.shape[1:])
-        kept = torch.cat([torch.empty(shape, device=x.device).bernoulli_(1 - layer.p, generator=g) for g in generators])
-        return x * kept / (1 - layer.p) if layer.p < 1 else x * 0
-
-    return drop
+    def _drop(self, channels: bool, x: torch.Tensor, p: float, training: bool, inplace: bool) -> torch.Tensor:
+        if p == 0:
+            return x
+        self.dropped += 1
+        rows = len(x) // len(self.generators)  # windows of one image stand side by side in some transformers
+        shape = (rows, x.shape[1], *[1] * (x.ndim - 2)) if channels else (rows, *x.shape[1:])
+        kept = [torch.empty(shape, device=x.device).bernoulli_(1 - p, generator=g) for g in self.generators]
+        return x * torch.cat(kept) / (1 - p) if p < 1 else x * 0

@@ -7,7 +7,7 @@ to see (other layers, the logits), it gets here.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -92,18 +92,9 @@ class PostHocScore(nn.Module):
         self.score = score
 
     def forward(self, images: Tensor, said: dict[str, Tensor]) -> Tensor:
-        logits = said["logits"]
-        rows = _Said(logits.cpu().numpy(), said["features"].cpu().numpy(), logits.argmax(1).cpu().numpy())
-        return torch.from_numpy(self.score(rows)).to(logits.device)
-
-
-@dataclass(frozen=True)
-class _Said:
-    """What the classifier said about a batch, as post-hoc scores take it."""
-
-    logits: np.ndarray
-    features: np.ndarray
-    predictions: np.ndarray
+        heard = {name: tensor.cpu().numpy() for name, tensor in said.items()}
+        rows = SimpleNamespace(**heard, predictions=heard["logits"].argmax(1))
+        return torch.from_numpy(self.score(rows)).to(said["logits"].device)
 
 
 def _run_score(run: Run, judged: Index, classifier: Classifier) -> nn.Module:
@@ -152,7 +143,7 @@ def load_pair(judge: Judge) -> Pair:
 
     Raises UsageError where the classifier's weights are gone, or no longer the ones that it judges.
     """
-    if judge.run is None and POST_HOC[judge.name].column:
+    if judge.run is None and POST_HOC[judge.name].column == "mc_dropout":
         raise UsageError(f"{judge.name}: takes many passes, and is only made by trustcache extract; name another score")
     index = judge.caches[0]
     spec = original_model(index)
@@ -163,6 +154,7 @@ def load_pair(judge: Judge) -> Pair:
             "train anew, or bring those back"
         )
     if judge.run is None:
-        return Pair(classifier, PostHocScore(judge.post_hoc()))
+        mirrored = POST_HOC[judge.name].column == "mirrored_logits"
+        return Pair(classifier, PostHocScore(judge.post_hoc()), mirrored=mirrored)
     config = judge.run.config
     return Pair(classifier, _run_score(judge.run, index, classifier), config.stages, config.head.mirrored)

@@ -124,9 +124,7 @@ def _holds(index: Index, config: RunConfig) -> bool:
     columns = columns_of(config.head.inputs)
     if "stages" in columns and index.stages != config.stages:
         return False
-    if config.head.mirrored and index.features != "stages":
-        return False
-    return "features" not in columns or index.features != "none"
+    return all(index.holds(column) for column in columns)
 
 
 def scorable(config: RunConfig, judged: Index, caches: Sequence[Index]) -> bool:

@@ -21,9 +21,9 @@ METHODS = (Path(__file__).parents[2] / "docs" / "methods.md").read_text(encoding
 NAMES = [
     *("mcp", "margin", "max-logit", "p-norm", "entropy", "energy", "doctor", "rel-u", "temperature"),
     *("knn", "delta-knn", "delta-mahalanobis", "delta-knn+margin", "delta-mahalanobis+margin"),
-    *("sirc", "vim", "trust-score", "mc-dropout"),
+    *("sirc", "vim", "trust-score", "mc-dropout", "mcp-mirrored"),
 ]
-# What is a column of some caches has nothing to compute; tests/test_mc_dropout.py has its promises.
+# The others need a column that only some caches have; test_mc_dropout.py and test_strong.py have their promises.
 COMPUTED = [name for name, entry in POST_HOC.items() if not entry.column]
 
 

@@ -103,6 +103,16 @@ class Index:
         """The modules whose outputs are its features of stages."""
         return tuple(self.meaning.get("stages", {}).get("places", ()))
 
+    def holds(self, column: str) -> bool:
+        """Whether its shards have a column; all have those that no option of extraction decides on."""
+        optional = {
+            "features": self.features != "none",
+            "stages": self.features == "stages",
+            "mirrored_logits": self.features == "stages",
+            "mc_dropout": bool(self.meaning.get("mc_dropout")),
+        }
+        return optional.get(column, True)
+
     def manifest(self) -> Manifest:
         """The data set as its manifest described it."""
         return from_record(self.made_from["manifest"])

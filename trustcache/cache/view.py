@@ -51,7 +51,7 @@ class CacheView:
 
         Raises UsageError where the cache was extracted without.
         """
-        if self.index.features == "none":
+        if not self.index.holds("features"):
             raise UsageError(
                 f"{self.index.folder}: was extracted with --features none; remove that folder and extract again with "
                 "--features last"
@@ -97,9 +97,16 @@ class CacheView:
         return self._column("true_class_prob")
 
     @cached_property
-    def mc_dropout(self) -> np.ndarray | None:
-        """(N,) float32 negative predictive entropy with dropout on; None where it was extracted without."""
-        return self._column("mc_dropout") if self.index.meaning.get("mc_dropout") else None
+    def mc_dropout(self) -> np.ndarray:
+        """(N,) float32 negative predictive entropy with dropout on.
+
+        Raises UsageError where the cache was extracted without.
+        """
+        if not self.index.holds("mc_dropout"):
+            raise UsageError(
+                f"{self.index.folder}: was extracted without --mc-dropout; extract it so under another --as"
+            )
+        return self._column("mc_dropout")
 
     @cached_property
     def sample_ids(self) -> list[str]:
@@ -125,7 +132,7 @@ class CacheView:
             first += record.rows
 
     def _require_stages(self) -> None:
-        if self.index.features != "stages":
+        if not self.index.holds("stages"):
             raise UsageError(
                 f"{self.index.folder}: holds no features of stages; remove that folder and extract again with "
                 "--features stages, or keep both by giving the new one another name with --as NAME"

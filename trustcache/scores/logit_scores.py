@@ -131,3 +131,33 @@ def doctor(z: np.ndarray) -> np.ndarray:
     # 1 - g = e (2 - e - e r), which is exact however small e is.
     r = np.square(against.weight).sum(axis=1) / np.square(against.weight.sum(axis=1))
     return np.log(np.square(1 - error) + np.square(error) * r) - log_error - np.log(2 - error * (1 + r))
+
+
+def mirrored_confidence(logits: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
+    """The log-odds of the predicted class's mean probability over an image and its mirror image, float64 (N,).
+
+    Averaging over test-time augmentations, as Ashukha et al. 2020 (arXiv:2002.06470) recommend for every classifier;
+    here over the two views, of the class that is predicted for the image itself. logits and mirrored (N, K) of any
+    float dtype. Where both views say the same it is `maximum_class_probability`. Raises ValueError on other shapes.
+    """
+    if logits.shape != mirrored.shape or logits.ndim != 2 or logits.shape[1] < 2:
+        raise ValueError(f"expected two arrays of logits (N, K), K >= 2, not {logits.shape} and {mirrored.shape}")
+    scores = np.empty(len(logits))
+
+    def one(rows: slice) -> None:
+        predicted = logits[rows].argmax(axis=1)[:, None]
+        views = [_log_odds(view[rows].astype(np.float64), predicted) for view in (logits, mirrored)]
+        # p and 1 - p are summed apart, as logarithms: their ratio keeps its digits where either is next to nothing.
+        right, wrong = (np.logaddexp(*(-np.logaddexp(0.0, sign * view) for view in views)) for sign in (-1, 1))
+        scores[rows] = right - wrong
+
+    over_blocks(one, len(logits), BLOCK_ROWS)
+    return scores
+
+
+def _log_odds(z: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """log(p / (1 - p)) of the softmax probability p of a class, (n,), from logits (n, K), which are changed."""
+    top = np.take_along_axis(z, chosen, axis=1)[:, 0]
+    np.put_along_axis(z, chosen, -np.inf, axis=1)
+    most = z.max(axis=1)
+    return top - most - np.log(np.exp(z - most[:, None]).sum(axis=1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from trustcache.scores.logit_scores import (
     logit_margin,
     max_logit,
     maximum_class_probability,
+    mirrored_confidence,
     negative_energy,
     negative_entropy,
 )
@@ -58,8 +59,9 @@ class Weight:
 class PostHoc:
     """A score's meaning and paper, and one of four ways to compute it.
 
-    logits: a function of logits (N, K). column: what some caches hold already. learner: fitted on a training cache
-    first. sum_of: two other scores, the second weighted by least AURC on a training cache's validation part.
+    logits: a function of logits (N, K). rows: one of outputs with a `column` that only some extractions make, by
+    `option`. learner: fitted on a training cache first. sum_of: two other scores, the second weighted by least AURC on
+    a training cache's validation part.
     features: whether it looks at the last layer's features.
     natural_zero: whether above 0 means trusted; else only the order counts, and TPR and TNR are undefined.
     """
@@ -67,7 +69,9 @@ class PostHoc:
     meaning: str
     paper: str
     logits: Callable[[np.ndarray], np.ndarray] | None = None
+    rows: Callable[[Any], np.ndarray] | None = None
     column: str = ""
+    option: str = ""
     learner: type[Fitted] | None = None
     sum_of: tuple[str, ...] = ()
     natural_zero: bool = False
@@ -76,7 +80,7 @@ class PostHoc:
     @property
     def fitted(self) -> bool:
         """Whether it learns from a training cache."""
-        return self.logits is None and not self.column
+        return self.logits is None and self.rows is None
 
 
 POST_HOC: dict[str, PostHoc] = {
@@ -168,7 +172,17 @@ POST_HOC: dict[str, PostHoc] = {
     "mc-dropout": PostHoc(
         "how little the mean softmax is spread over the classes when dropout stays on (extract --mc-dropout)",
         "Gal & Ghahramani 2016, arXiv:1506.02142",
+        rows=lambda outputs: outputs.mc_dropout.astype(np.float64),
         column="mc_dropout",
+        option="--mc-dropout N",
+    ),
+    "mcp-mirrored": PostHoc(
+        "mcp of the image and its mirror image, averaged (extract --features stages)",
+        "Ashukha et al. 2020, arXiv:2002.06470",
+        rows=lambda outputs: mirrored_confidence(outputs.logits, outputs.mirrored_logits),
+        column="mirrored_logits",
+        option="--features stages",
+        natural_zero=True,
     ),
 }
 
@@ -215,8 +229,8 @@ class Learnt:
             if entry.logits is not None:
                 found[name] = entry.logits(rows.logits)
                 continue
-            if entry.column:
-                found[name] = getattr(rows, entry.column).astype(np.float64)
+            if entry.rows is not None:
+                found[name] = entry.rows(rows)
                 continue
             learnt = self[name]
             if isinstance(learnt, Weight):
@@ -235,9 +249,9 @@ def post_hoc_score(name: str, cache: CacheView, training: CacheView | None = Non
     Raises ValueError where such a score is given none, or the cache lacks the column that a score is; and TooFew where
     the training cache lacks what the score learns from.
     """
-    column = POST_HOC[name].column
-    if column and getattr(cache, column) is None:
-        raise ValueError(f"{name} is made at extraction, and {cache.index.folder} was extracted without it")
+    entry = POST_HOC[name]
+    if entry.column and not cache.index.holds(entry.column):
+        raise ValueError(f"{name} is made at extraction, and {cache.index.folder} was extracted without {entry.option}")
     learnt = Learnt(lambda: fitting_data(_given(name, training)))
     return np.concatenate([learnt.scores([name], part)[name] for part in cache.chunks()])
 

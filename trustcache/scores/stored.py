@@ -55,12 +55,17 @@ class ScoreStore:
 
     def applicable(self, index: Index) -> list[str]:
         """The scores but those that a cache would have to hold from its extraction, and does not."""
-        return [name for name, entry in POST_HOC.items() if not entry.column or index.meaning.get(entry.column)]
+        return [name for name, entry in POST_HOC.items() if not entry.column or index.holds(entry.column)]
 
     def why_not(self, index: Index, name: str) -> str | None:
         """Why a score cannot be made of a cache, and what mends that; None where nothing is known to be in the way."""
         if name not in self.applicable(index):
-            return f"{index.classifier}/{index.data} was extracted without --{name}; extract it so under another --as"
+            option = POST_HOC[name].option
+            return f"{index.classifier}/{index.data} was extracted without {option}; extract it so under another --as"
+        return self._why_unlearnt(index, name)
+
+    def _why_unlearnt(self, index: Index, name: str) -> str | None:
+        """Why a score has nothing, or too little, to learn from; None where nothing is known to be in the way."""
         if not POST_HOC[name].fitted:
             return None
         training = self._training(index)
@@ -68,7 +73,7 @@ class ScoreStore:
             return f"there is no training cache of {index.classifier} to learn from: run `{_extraction(index)}`"
         if POST_HOC[name].features:
             for cache in (index, training):
-                if cache.features == "none":
+                if not cache.holds("features"):
                     return f"{cache.classifier}/{cache.data} was extracted with --features none"
         lacks = self._learnt(training).lacks(name)
         return f"{training.data} is no use to learn from: {lacks}" if lacks else None
@@ -78,7 +83,7 @@ class ScoreStore:
 
         Raises UsageError where there is nothing, or too little, to learn from.
         """
-        reason = self.why_not(index, name)
+        reason = self._why_unlearnt(index, name)
         learnt = self._learnt(self._training(index) or index)
         if reason is None and POST_HOC[name].fitted:
             try:
@@ -171,8 +176,12 @@ class _Held:
         return self._part.predictions
 
     @cached_property
-    def mc_dropout(self) -> np.ndarray | None:
+    def mc_dropout(self) -> np.ndarray:
         return self._part.mc_dropout
+
+    @cached_property
+    def mirrored_logits(self) -> np.ndarray:
+        return self._part.mirrored_logits
 
 
 def _extraction(index: Index) -> str:
