@@ -17,6 +17,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from trustcache.errors import TrustcacheError
+from trustcache.memory import keep_freed_memory
 
 # Torch's threads otherwise spin while they wait for each other, which makes decoding processes (or anything else on
 # the same cores) slow them down several times. Read when torch is first imported.
@@ -61,6 +62,7 @@ def command(group: typer.Typer, name: str) -> Callable[[Callable[..., None]], Ca
         @functools.wraps(function)
         def run(workspace: Path, data_root: Path, debug: bool, **options: Any) -> None:
             signal.signal(signal.SIGTERM, _terminate)
+            keep_freed_memory()
             for stream in (sys.stdout, sys.stderr):
                 if isinstance(stream, io.TextIOWrapper):  # a pipe's encoding may lack what a table or a name holds
                     stream.reconfigure(errors="backslashreplace")
