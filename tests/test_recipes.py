@@ -108,6 +108,27 @@ def test_by_the_equations_other_data_keep_the_usual_optimiser_and_the_paper_s_st
     assert steep == [resnet, vit, resnet, vit]  # the oracle's, not the judged model's
 
 
+def test_fine_tuning_as_released_on_fewer_images_keeps_rate_times_steps() -> None:
+    rates = {}
+    for name, setting in {
+        "paper": PAPER,
+        "subset": replace(PAPER, subset=12_812),
+        "cifar10": replace(CIFAR, frozen=False, subset=None),
+        "cifar10 subset": replace(CIFAR, frozen=False, subset=10_000),
+    }.items():
+        for line in trainings(setting, "table1"):
+            words = line.split()
+            rate = words[words.index("--lr") + 1] if "--lr" in words else None
+            rates.setdefault(name, set()).add(("released" in line, rate))
+    assert rates == {
+        "paper": {(True, None)},
+        "subset": {(True, "0.001")},
+        "cifar10": {(True, "0.000256"), (False, None)},
+        "cifar10 subset": {(True, "0.00128"), (False, None)},
+    }
+    assert not any("--lr" in line for line in trainings(CIFAR, "table1"))  # heads have a rate of their own
+
+
 def test_the_steepness_is_that_of_the_presets() -> None:
     assert {model.preset for model in PAPER_MODELS} == STEEPNESS.keys()
     for preset, (right, wrong) in STEEPNESS.items():

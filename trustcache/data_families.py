@@ -33,6 +33,10 @@ class DataFamily:
         """The name of the data set that plays a part. Raises UsageError where none does."""
         return self._of(part)[0].name
 
+    def count(self, part: str) -> int | None:
+        """How many images the data set of a part is known to have. Raises UsageError where there is none."""
+        return self._of(part)[0].count
+
     def corrupted(self, corruption: str, severity: int) -> str:
         """The name of one corruption's data set. Raises UsageError where there is none."""
         wanted = f"{self._of('corrupted')[0].family}/{corruption}/{severity}"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from trustcache.data_families import DataFamily, data_family
 from trustcache.errors import UsageError
+from trustcache.presets.preset import read_preset
 from trustcache.workspace import plain_name
 
 
@@ -40,6 +41,8 @@ class Model:
 PAPER_MODELS = (Model("vit", ("vit",)), Model("resnet", ("resnet",)))
 # The presets' steepnesses, for where their optimiser, that of ImageNet's million images, would learn nothing.
 STEEPNESS = {"paper-imagenet-vit": ("1", "3"), "paper-imagenet-resnet": ("2", "5")}
+# What the presets' learning rate is made for: one epoch over ImageNet's training images.
+PRESET_IMAGES = 1_281_167
 
 
 @dataclass(frozen=True)
@@ -174,7 +177,9 @@ def _steps(name: str, setting: Setting, find: FindFamily) -> list[Step]:
         for judged in models:
             for oracle in models:
                 for words in recipe.trainings:
-                    chosen = _hyperparameters(oracle, protocol, family, words)
+                    chosen = _hyperparameters(oracle, protocol, family, words) + _rate(
+                        oracle, protocol, family, setting
+                    )
                     steps.append(_train(judged, oracle, protocol, family.one("train"), chosen, setting))
     return steps
 
@@ -195,6 +200,19 @@ def _hyperparameters(oracle: Model, protocol: str, family: DataFamily, words: tu
         return words
     right, wrong = STEEPNESS[oracle.preset]
     return *words, "--alpha-pos", right, "--alpha-neg", wrong
+
+
+def _rate(oracle: Model, protocol: str, family: DataFamily, setting: Setting) -> tuple[str, ...]:
+    """For fine-tuning under `released` on fewer images than ImageNet's: the preset's rate, raised as steps are fewer.
+
+    Rate times steps, and so how far an oracle can get from where it began, stay the scripts': at theirs, a few hundred
+    steps teach nothing.
+    """
+    known = [count for count in (family.count("train"), setting.subset) if count]
+    preset = read_preset(oracle.preset).fine_tuning
+    if protocol != "released" or setting.frozen or not known or preset is None or min(known) == PRESET_IMAGES:
+        return ()
+    return "--lr", f"{preset.lr * PRESET_IMAGES / min(known):.3g}"
 
 
 @dataclass(frozen=True)
