@@ -44,7 +44,9 @@ def say_what_is_lacking(workspace: Workspace, runs: list[Run]) -> bool:
     from trustcache.evaluate import unscored
     from trustcache.pairs import lacking
 
-    lines = dict.fromkeys(lacking(run.config, index) for index, left in unscored(workspace, runs) for run in left)
+    caches = workspace.caches()
+    waiting = ((run.config, index) for index, left in unscored(workspace, runs) for run in left)
+    lines = dict.fromkeys(lacking(config, index, caches) for config, index in waiting)
     for line in lines:
         say(f"note: {line}")
     return bool(lines)

@@ -73,7 +73,7 @@ def cache_scores(
         _score([run], index, caches, data_root, machine, progress)
     z = run.scores(index)
     if z is None:
-        raise UsageError(lacking(run.config, index))
+        raise UsageError(lacking(run.config, index, caches))
     return z
 
 
@@ -91,7 +91,7 @@ def validation_scores(
         raise UsageError(f"{run.name}: was trained with no validation part; name other data with --data")
     z = scoring.scores([run], rows)
     if z is None:
-        raise UsageError(lacking(run.config, index))
+        raise UsageError(lacking(run.config, index, caches))
     return rows, z[:, 0]
 
 

@@ -1,14 +1,25 @@
-"""From a cache back to what it was made of: its images and its classifier, refused where they have changed."""
+"""From a cache back to what it was made of: its images and its classifier, refused where they have changed; and to the
+command that made it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from torch import nn
+
+from trustcache.built_in import built_in
 from trustcache.cache.index import Index
 from trustcache.cache.publish import file_sha256
 from trustcache.classifiers import ModelSpec
 from trustcache.errors import UsageError
 from trustcache.images import Dataset, open_dataset
+from trustcache.preprocessing import preprocessing_of
+from trustcache.protocols import PROTOCOLS, shows_as_released
+from trustcache.timm_models import architecture
+from trustcache.workspace import plain_name
 
 
 def original_dataset(index: Index, data_root: Path) -> Dataset:
@@ -43,3 +54,42 @@ def original_model(index: Index) -> ModelSpec:
             "or run the same trustcache extract with --weights where they are now"
         )
     return ModelSpec(classifier["name"], weights, classifier["arguments"], classifier["preprocessing"])
+
+
+def extraction_options(index: Index) -> list[str]:
+    """The options of `extract` that make a cache's columns of other data: its classifier again, and what is kept."""
+    model = index.meaning["classifier"]
+    words = ["--classifier", model["name"]]
+    if weights := index.made_from["weights"]:
+        words += ["--weights", weights]
+    for key, value in model["arguments"].items():
+        words += ["--model-arg", f"{key}={value}"]
+    released = shows_as_released(model) and index.classifier == plain_name(f"{model['name']}-released")
+    if released:
+        words += ["--protocol", "released"]
+    elif index.classifier != plain_name(model["name"]):
+        words += ["--as", index.classifier]
+    own = _own_preprocessing(model["name"], model["arguments"])
+    if released:
+        own |= {k: [*v] if isinstance(v, tuple) else v for k, v in PROTOCOLS["released"].preprocessing.items()}
+    for key, value in model["preprocessing"].items():
+        if own.get(key) != value:
+            text = ",".join(f"{v:g}" for v in value) if isinstance(value, list | tuple) else value
+            words += ["--preprocess", f"{key}={text}"]
+    return words if index.features == "last" else [*words, "--features", index.features]
+
+
+def _own_preprocessing(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """A model's own preprocessing as an index has it, without building timm's models; {} where only they can say."""
+    from timm.models import get_pretrained_cfg
+
+    full = architecture(name)
+    model = nn.Module()
+    if builder := built_in(name):
+        model = builder(num_classes=2)
+    elif ":" in full or arguments or (config := get_pretrained_cfg(full)) is None:
+        return {}
+    else:
+        model.pretrained_cfg = config.to_dict()
+    own = preprocessing_of(model, {})
+    return {key: [*v] if isinstance(v, tuple) else v for key, v in vars(own).items()}

@@ -16,7 +16,7 @@ from trustcache.cache.index import Index
 from trustcache.classifiers import ModelSpec, load_classifier
 from trustcache.errors import UsageError
 from trustcache.head_inputs import columns_of
-from trustcache.origins import original_model
+from trustcache.origins import extraction_options, original_model
 from trustcache.protocols import PROTOCOLS
 from trustcache.runs import RunConfig
 from trustcache.workspace import Workspace, plain_name
@@ -61,7 +61,7 @@ def cached_oracle(workspace: Workspace, judged: Index, label: str | None) -> Ora
     name = plain_name(str(label))
     caches = workspace.caches()
     of_model = [index for index in caches if index.classifier == name]
-    command = _extract_command(name, str(label), judged.data, of_model)
+    command = _extract_command(str(label), judged.data, next(iter(of_model), None))
     found = next((index for index in of_model if index.data == judged.data), None)
     if found is None:
         there = ", ".join(sorted({index.classifier for index in caches if index.data == judged.data}))
@@ -139,15 +139,21 @@ def attacked(index: Index) -> bool:
     return (index.meaning["data"]["variant"] or {}).get("kind") == "attack"
 
 
-def lacking(config: RunConfig, judged: Index) -> str:
-    """The sentence that says which features a run lacks on the images of `judged`, and what makes them."""
+def lacking(config: RunConfig, judged: Index, caches: Sequence[Index]) -> str:
+    """The sentence that says which features a run lacks on the images of `judged`, and what makes them.
+
+    caches: all there are, among which one of the oracle's may say how it is extracted.
+    """
     data = config.data if attacked(judged) else judged.data
-    command = _extract_command(config.oracle, config.backbone["name"], data, [])
-    if config.stages or config.head.mirrored:
-        command += " --features stages"
+    of_oracle = (index for index in caches if identity(index) == config.backbone)
+    known = next((index for index in of_oracle if _holds(index, config)), None)
+    command = _extract_command(config.backbone["name"], data, known)
+    if not known:
+        stages = " --features stages" if config.stages or config.head.mirrored else ""
+        command += f" --as {config.oracle}{stages}"
     return (
-        f"the features of oracle {config.oracle} on {judged.data} are not cached: run `{command}`, with the options "
-        f"that its {config.data} was extracted with, then `trustcache evaluate`"
+        f"the features of oracle {config.oracle} on {judged.data} are not cached: run `{command}`, then "
+        "`trustcache evaluate`"
     )
 
 
@@ -175,14 +181,10 @@ def _other_images(judged: Index, other: Index) -> str:
     return ""
 
 
-def _extract_command(label: str, name: str, data: str, caches: list[Index]) -> str:
-    """The extraction that makes a model's features of a data set; with its weights, where a cache of it tells them."""
-    words = ["trustcache", "extract", "--classifier", caches[0].meaning["classifier"]["name"] if caches else name]
-    if caches and (weights := caches[0].made_from["weights"]):
-        words += ["--weights", weights]
-    if plain_name(words[3]) != label:
-        words += ["--as", label]
-    return shlex.join([*words, "--data", data])
+def _extract_command(asked: str, data: str, known: Index | None) -> str:
+    """The extraction that makes a model's features of a data set, as in a cache of it where there is one."""
+    options = extraction_options(known) if known else ["--classifier", asked]
+    return shlex.join(["trustcache", "extract", *options, "--data", data])
 
 
 def _plain(value: Any) -> Any:

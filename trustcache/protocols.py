@@ -76,3 +76,9 @@ def validation_entry(z: np.ndarray, correct: np.ndarray, protocol: str) -> dict[
         return {}
     metrics = PROTOCOLS[protocol].metrics(z, correct)
     return {key: value if np.isfinite(value) else None for key, value in metrics.items()}
+
+
+def shows_as_released(model: Mapping[str, Any]) -> bool:
+    """Whether a model's images are prepared as the released code does it."""
+    wanted = {key: [*v] if isinstance(v, tuple) else v for key, v in RELEASED_PREPROCESSING.items()}
+    return wanted.items() <= model["preprocessing"].items()

@@ -73,7 +73,7 @@ def collect(workspace: Workspace, progress: Progress = silent) -> tuple[list[Sco
         found += [_scored_run(run, settings[run.name], z, cache, rows.get(run.config.cache, 0)) for run, z in scored]
         unscored = [run for run in judging if run.scores(index) is None]
         able = [run for run in unscored if scorable(run.config, index, caches)]
-        notes += dict.fromkeys(lacking(run.config, index) for run in unscored if run not in able)
+        notes += dict.fromkeys(lacking(run.config, index, caches) for run in unscored if run not in able)
         if able:
             gap = f"{len(able)} runs are not scored on {_DATA}: run `trustcache evaluate`"
             gaps.setdefault(gap, []).append(index.data)

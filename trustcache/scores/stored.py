@@ -16,6 +16,7 @@ from trustcache.cache import CacheView, open_cache
 from trustcache.cache.index import Index
 from trustcache.cache.publish import pack, publish
 from trustcache.errors import TrustcacheError, UsageError
+from trustcache.origins import extraction_options
 from trustcache.progress import Progress, silent
 from trustcache.runs import judged_fingerprint
 from trustcache.scores.fits import KeptFits, recipe_fingerprint
@@ -70,7 +71,8 @@ class ScoreStore:
             return None
         training = self._training(index)
         if training is None:
-            return f"there is no training cache of {index.classifier} to learn from: run `{_extraction(index)}`"
+            command = shlex.join(["trustcache", "extract", *extraction_options(index)]) + " --data TRAINING-DATA"
+            return f"there is no training cache of {index.classifier} to learn from: run `{command}`"
         if POST_HOC[name].features:
             for cache in (index, training):
                 if not cache.holds("features"):
@@ -182,10 +184,3 @@ class _Held:
     @cached_property
     def mirrored_logits(self) -> np.ndarray:
         return self._part.mirrored_logits
-
-
-def _extraction(index: Index) -> str:
-    """The command that would make a training cache beside an evaluation cache, but for the data and rare options."""
-    classifier, weights = index.meaning["classifier"], index.made_from["weights"]
-    given = ["--classifier", classifier["name"], *(["--weights", weights] if weights else []), "--as", index.classifier]
-    return shlex.join(["trustcache", "extract", *given]) + " --data TRAINING-DATA"

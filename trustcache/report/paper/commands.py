@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import nn
-
-from trustcache.built_in import built_in
 from trustcache.cache.index import Index
 from trustcache.oracles import Optimiser
-from trustcache.preprocessing import preprocessing_of
+from trustcache.origins import extraction_options
 from trustcache.protocols import PROTOCOLS
 from trustcache.report.paper.evidence import PAPER_PRESETS, SEEDS, Evidence, Found, Method, Stage
-from trustcache.report.paper.evidence import shows_as_released as as_released
-from trustcache.timm_models import architecture
-from trustcache.workspace import plain_name
 
 EVALUATE = "trustcache evaluate"
 
@@ -174,7 +168,7 @@ def extraction(evidence: Evidence, classifier: str, data: Sequence[str], *option
     index = evidence.index_of(classifier)
     words = ["trustcache", "extract", "--classifier", classifier]
     if index is not None:
-        words = ["trustcache", "extract", *classifier_options(index)]
+        words = ["trustcache", "extract", *extraction_options(index)]
         thinned = [i.manifest().thinned_to for i in evidence.indices if _tests(i, classifier)]
         words += ["--subset", str(thinned[0])] if thinned and thinned[0] else []
     return Extraction((*words, *options), tuple(data))
@@ -182,42 +176,3 @@ def extraction(evidence: Evidence, classifier: str, data: Sequence[str], *option
 
 def _tests(index: Index, classifier: str) -> bool:
     return index.classifier == classifier and index.role == "test"
-
-
-def classifier_options(index: Index) -> list[str]:
-    """The options of `extract` that name a cache's classifier again."""
-    model = index.meaning["classifier"]
-    words = ["--classifier", model["name"]]
-    if weights := index.made_from["weights"]:
-        words += ["--weights", weights]
-    for key, value in model["arguments"].items():
-        words += ["--model-arg", f"{key}={value}"]
-    released = as_released(model) and index.classifier == plain_name(f"{model['name']}-released")
-    if released:
-        words += ["--protocol", "released"]
-    elif index.classifier != plain_name(model["name"]):
-        words += ["--as", index.classifier]
-    own = _own_preprocessing(model["name"], model["arguments"])
-    if released:
-        own |= {k: [*v] if isinstance(v, tuple) else v for k, v in PROTOCOLS["released"].preprocessing.items()}
-    for key, value in model["preprocessing"].items():
-        if own.get(key) != value:
-            text = ",".join(f"{v:g}" for v in value) if isinstance(value, list | tuple) else value
-            words += ["--preprocess", f"{key}={text}"]
-    return words
-
-
-def _own_preprocessing(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """A model's own preprocessing as an index has it, without building timm's models; {} where only they can say."""
-    from timm.models import get_pretrained_cfg
-
-    full = architecture(name)
-    model = nn.Module()
-    if builder := built_in(name):
-        model = builder(num_classes=2)
-    elif ":" in full or arguments or (config := get_pretrained_cfg(full)) is None:
-        return {}
-    else:
-        model.pretrained_cfg = config.to_dict()
-    own = preprocessing_of(model, {})
-    return {key: [*v] if isinstance(v, tuple) else v for key, v in vars(own).items()}

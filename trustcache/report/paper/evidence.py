@@ -14,9 +14,8 @@ from trustcache.known_data import packaged_manifests
 from trustcache.losses import LOSSES
 from trustcache.manifest import Manifest
 from trustcache.pairs import identity
-from trustcache.preprocessing import RELEASED_PREPROCESSING
 from trustcache.presets.preset import Preset, read_preset
-from trustcache.protocols import PROTOCOLS
+from trustcache.protocols import PROTOCOLS, shows_as_released
 from trustcache.report.records import Record, Scored
 from trustcache.runs import RunConfig
 from trustcache.timm_models import PAPER_MODELS
@@ -241,12 +240,6 @@ def preset_of(architecture: str) -> Preset | None:
 def known_preset(name: str) -> Preset:
     """A preset that comes with trustcache, read once."""
     return read_preset(name)
-
-
-def shows_as_released(model: Mapping[str, Any]) -> bool:
-    """Whether a model's images are prepared as the released code does it."""
-    wanted = {key: [*v] if isinstance(v, tuple) else v for key, v in RELEASED_PREPROCESSING.items()}
-    return wanted.items() <= model["preprocessing"].items()
 
 
 def _model(index: Index) -> str:

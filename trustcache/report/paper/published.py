@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 
-from trustcache.report.paper.evidence import Evidence, Found, known_preset, papers_head, shows_as_released
+from trustcache.protocols import shows_as_released
+from trustcache.report.paper.evidence import Evidence, Found, known_preset, papers_head
 from trustcache.report.paper.shown import Value
 from trustcache.timm_models import PAPER_MODELS
 
