@@ -57,6 +57,12 @@ def test_seeds_of_one_method_become_one_row_with_mean_and_sample_standard_deviat
     assert row.cells["auc"].std == pytest.approx(statistics.stdev(values), abs=1e-15)
 
 
+def test_the_many_sets_of_a_family_come_after_the_others(record):
+    names = ["cifar10-c/fog/3", "cifar10-test", "cifar10-c/fog/1", "cifar10-fourier"]
+    tables = build_tables(record(dataset=name) for name in names)
+    assert [table.dataset for table in tables] == ["cifar10-fourier", "cifar10-test", *sorted(names)[:2]]
+
+
 def test_one_seed_is_shown_with_two_decimals_and_several_with_their_spread(record):
     (one,) = build_tables([record(auc=0.85957)])
     (two,) = build_tables([record(seed=0, auc=0.7352), record(seed=1, auc=0.7388)])

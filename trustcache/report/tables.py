@@ -148,11 +148,14 @@ def entry_name(entry: Record | Row, *, with_oracle: bool) -> str:
 
 
 def build_tables(records: Iterable[Record]) -> list[Table]:
-    """Average `records` over seeds; tables by name, rows from no training over frozen to fine-tuned."""
+    """Average `records` over seeds; tables by name, rows from no training over frozen to fine-tuned.
+
+    Members of a family (`cifar10-c/fog/3`), of which there may be a hundred, come after the other data sets.
+    """
     by_table: dict[tuple[str, str, str], list[Record]] = {}
     for record in records:
         by_table.setdefault(table_key(record), []).append(record)
-    return [_table(by_table[key]) for key in sorted(by_table)]
+    return [_table(by_table[key]) for key in sorted(by_table, key=lambda key: ("/" in key[0], key))]
 
 
 def _table(records: list[Record]) -> Table:
