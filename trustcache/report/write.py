@@ -97,7 +97,7 @@ def report_markdown(
     for title, entries in (legend(tables) if tables else {}).items():
         parts.append(f"**{title}**\n\n" + _definitions(entries))
     if paper:
-        parts.append(paper_markdown(paper, escaped, _figure_files(paper)))
+        parts.append(paper_markdown(paper, _figure_files(paper)))
     parts.append("**How this was made**\n\n" + _definitions(made.items()))
     return "\n\n".join(parts) + "\n"
 

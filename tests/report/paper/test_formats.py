@@ -82,9 +82,9 @@ def test_a_wide_table_is_shortened_rather_than_cut(shown):
 
 def test_markdown_has_tables_figures_commands_and_what_is_not_run(shown):
     chart = shown[1].charts[0]
-    text = paper_markdown(shown, lambda t: t.replace("|", r"\|"), [("figures/figure2b-1.svg", chart)])
+    text = paper_markdown(shown, [("figures/figure2b-1.svg", chart)])
     assert "| ⟨a, b⟩ | birds | ce | 50.00 ± 1.00 | – |" in text
-    assert "|  |  |   published | 25.00 | 12.50 ± 2.00 |" in text
+    assert "|  |  | published | 25.00 | 12.50 ± 2.00 |" in text
     assert "```sh\ntrustcache train --loss ss --seed 0,1,2\n```" in text
     assert "![curves](figures/figure2b-1.svg)" in text
     assert "- `table2`: takes dropout; `trustcache reproduce table2`" in text
