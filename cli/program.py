@@ -90,7 +90,8 @@ def command(group: typer.Typer, name: str) -> Callable[[Callable[..., None]], Ca
 
 def say(text: str) -> None:
     """Tell the user something that is no result: on standard error."""
-    print(text, file=sys.stderr)
+    if sys.stderr is not None:  # print would take standard output then
+        print(text, file=sys.stderr)
 
 
 def _terminate(number: int, frame: object) -> NoReturn:

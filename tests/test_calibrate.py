@@ -119,7 +119,10 @@ def test_where_no_threshold_keeps_the_promise_it_is_said_and_the_one_before_stay
     before = kept(folder)
     failed = run_cli("calibrate", FROZEN, "--data", "digits-test", "--max-risk", 0.001)
     assert failed.exit_code == 1
-    assert "no threshold reaches --max-risk 0.001 on the 647 samples of digits-test" in failed.stderr
+    assert (
+        "the search by halving meets no threshold that keeps --max-risk 0.001 on the 647 samples of digits-test"
+        in failed.stderr
+    )
     assert "at --delta 0.001 it takes 9,206 trusted samples, all right" in failed.stderr
     assert len(failed.stderr.strip().splitlines()) == 1
     assert kept(folder) == before
@@ -151,7 +154,7 @@ def test_all_right_is_trusted_whole_and_all_wrong_is_refused(
         (("--coverage", 0.5, "--delta", 0.1), "--delta: means nothing to --coverage"),
         (("--coverage", 0.5, "--seed", 1), "--seed: draws the halves of --part"),
         (("--coverage", 0.5, "--data", "cifar10-test"), "there are digits-train, digits-test"),
-        (("--coverage", 0.5, "--data", "digits-train"), "learnt from it, so its scores there promise nothing"),
+        (("--coverage", 0.5, "--data", "digits-train"), "learnt from its images, so scores there promise nothing"),
     ],
 )
 def test_a_request_that_means_nothing_is_refused(
@@ -189,6 +192,35 @@ def test_a_score_that_learns_is_calibrated_and_predicts_as_one_of_logits_does(
     assert found["trusted"] == (z > found["threshold"]).sum() == pytest.approx(len(z) / 2, abs=1)
     answers = [json.loads(line) for line in run_cli("predict", "delta-knn", digit_files).stdout.splitlines()]
     assert sum(answer["trusted"] for answer in answers) == pytest.approx(len(z) / 2, abs=3)
+
+
+def test_a_threshold_of_a_score_that_learns_ends_with_what_it_has_learnt_from(
+    with_runs: Workspace, run_cli: RunCli, extract_digits: RunCli, digit_files: Path
+) -> None:
+    assert run_cli("calibrate", "temperature", "--data", "digits-test", "--coverage", 0.5).exit_code == 0
+    assert run_cli("predict", "temperature", digit_files).exit_code == 0
+    path = with_runs.find_cache("train").folder / "index.json"
+    table = json.loads(path.read_text())
+    table["meaning"]["data"]["fingerprint"] = "0" * 64
+    path.write_text(json.dumps(table))
+    refused = run_cli("predict", "temperature", digit_files)
+    assert refused.exit_code == 1
+    assert "had learnt from another training cache than is there now; run trustcache calibrate" in refused.stderr
+    assert run_cli("calibrate", "temperature", "--data", "digits-test", "--coverage", 0.5).exit_code == 0
+    assert run_cli("predict", "temperature", digit_files).exit_code == 0
+
+
+def test_a_cache_without_features_stands_in_no_other_s_way(
+    with_runs: Workspace, run_cli: RunCli, classifier_file: Path
+) -> None:
+    bare = ("--data", "digits-c/contrast/4", "--features", "none", "--workers", 0)
+    model = ("--classifier", "cifar-resnet8", "--weights", classifier_file, "--preprocess", "input_size=8")
+    assert run_cli("extract", *model, "--as", "digits-net", *bare).exit_code == 0
+    done = run_cli("calibrate", "knn", "--data", "digits-test", "--coverage", 0.5)
+    assert done.exit_code == 0, done.stderr
+    refused = run_cli("calibrate", "knn", "--data", "digits-c/contrast/4", "--coverage", 0.5)
+    assert refused.exit_code == 2
+    assert "was extracted with --features none" in refused.stderr
 
 
 def test_without_training_data_a_score_that_learns_says_what_it_lacks(with_runs: Workspace, run_cli: RunCli) -> None:

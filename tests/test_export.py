@@ -146,6 +146,7 @@ def test_what_is_missing_or_meaningless_is_said(
     refused = run_cli("export", "mcp")
     assert refused.exit_code == 2
     assert "mcp: needs no export, being a function of the logits" in refused.stderr
+    assert "knn: is computed outside of the network, and cannot be exported" in run_cli("export", "knn").stderr
     for module in ("onnx", "onnxscript", "onnxruntime"):
         monkeypatch.setitem(sys.modules, module, None)
     refused = run_cli("export", FROZEN, "--format", "onnx")

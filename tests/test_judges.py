@@ -101,3 +101,5 @@ def test_winner_is_the_run_that_the_only_sweep_chose(with_runs: Workspace) -> No
     save(with_runs, choose(index, [by_training["fine-tuned"]]))
     with pytest.raises(UsageError, match="winner: sweeps chose 2 runs; give one's name: digits-net-ce-fine-tuned"):
         find_judge(with_runs, "winner")
+    shutil.rmtree(by_training["fine-tuned"].folder)  # a sweep whose winner is gone counts no more
+    assert find_judge(with_runs, "winner").name == by_training["frozen"].name

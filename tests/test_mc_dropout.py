@@ -7,6 +7,7 @@ import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -177,6 +178,28 @@ def test_a_classifier_without_dropout_is_refused(extract_dropping: Cli, extract_
         require_dropout(Classifier(ModelSpec("linear"), linear))
 
 
+class OverTokens(nn.Module):
+    """Drops from (tokens, images, 3), or from a position embedding (1, tokens, 3)."""
+
+    pretrained_cfg: ClassVar = {"input_size": (3, 4, 4)}
+
+    def __init__(self, embedding: bool) -> None:
+        super().__init__()
+        self.embedding, self.dropout, self.last = embedding, nn.Dropout(0.5), nn.Linear(3, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        tokens = x.flatten(2).permute(2, 0, 1)
+        dropped = tokens + self.dropout(torch.ones(1, 1, 3)) if self.embedding else self.dropout(tokens)
+        return self.last(dropped.mean(0))
+
+
+@pytest.mark.parametrize("embedding", [False, True])
+def test_dropout_along_another_axis_than_the_images_is_refused(embedding: bool) -> None:
+    classifier = Classifier(ModelSpec("over-tokens"), OverTokens(embedding))
+    with pytest.raises(UsageError, match="first axis is not its images"):
+        require_dropout(classifier)
+
+
 def test_dropout_that_a_network_calls_as_a_function_drops_too() -> None:
     """timm's EfficientNet and MobileNet have no layer for it."""
     torch.manual_seed(0)
@@ -221,6 +244,8 @@ def test_the_report_shows_it_where_a_cache_has_it(extract_dropping: Cli, extract
     (record,) = [r for r in records if r["method"] == "mc-dropout"]
     assert record["classifier"] == "m"
     assert record["metrics"]["tpr"] is None
+    refused = run_cli("predict", "mc-dropout", "x.png", "--classifier", "m")
+    assert refused.exit_code == 2
     z = cache.mc_dropout
     right, wrong = z[cache.correct], z[~cache.correct]
     wins = (right[:, None] > wrong).mean() + (right[:, None] == wrong).mean() / 2

@@ -121,6 +121,10 @@ def test_a_place_where_nothing_is_is_refused_before_the_first_line(
     refused = run_cli("predict", FROZEN, tmp_path / "empty")
     assert refused.exit_code == 2
     assert f"{tmp_path / 'empty'}: holds no image files" in refused.stderr
+    (tmp_path / "junk.tar").write_bytes(b"no tar file" * 99)
+    for wrong in ("empty", "junk.tar"):  # none of what comes before is answered and then lost
+        refused = run_cli("predict", FROZEN, photos, tmp_path / wrong)
+        assert (refused.exit_code, refused.stdout) == (2, "")
 
 
 def test_lines_appear_as_batches_are_done(

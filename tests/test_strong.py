@@ -372,6 +372,12 @@ def test_changed_images_are_learnt_from_too_and_named(
     assert not np.allclose(frozen_head(without).mean, x.mean(0), rtol=1e-3, atol=1e-3)
     assert run_cli("report").exit_code == 0
     assert "with digits-train-bent" in (strong.report / "report.md").read_text()
+    for data in ("digits-train-bent", "digits-train"):
+        refused = run_cli("calibrate", with_bent.name, "--data", data, "--coverage", 0.5)
+        assert refused.exit_code == 2
+        assert f"--data {data}: {with_bent.name} learnt from its images" in refused.stderr
+    refused = run_cli("calibrate", without.name, "--data", "digits-train-bent", "--coverage", 0.5)
+    assert "learnt from its images" in refused.stderr  # changed, but the very ones
     refused = run_cli("train", *options, "--also", "digits-train")
     assert refused.exit_code == 2
     assert "--also digits-train: is the same as --data digits-train" in refused.stderr

@@ -103,6 +103,22 @@ def test_what_is_no_image_is_a_value_error(runs_workspace: Workspace, thing: obj
         list(loaded(runs_workspace)([thing]))
 
 
+def test_a_single_image_is_not_taken_for_many(runs_workspace: Workspace, digit_files: Path) -> None:
+    trusted, path = loaded(runs_workspace), min(digit_files.iterdir())
+    image = Image.open(path).convert("RGB")
+    for alone in (path, str(path), image, np.asarray(image), np.asarray(image)[:, :, 0]):
+        with pytest.raises(ValueError, match="put a single one in a list"):
+            list(trusted(alone))  # type: ignore[arg-type]
+    assert len(list(trusted(np.asarray(image)[None]))) == 1
+
+
+def test_an_image_without_pixels_is_an_error_of_its_own(runs_workspace: Workspace) -> None:
+    answers = list(loaded(runs_workspace)([np.zeros((0, 5), np.uint8), np.zeros((8, 8), np.uint8)]))
+    assert answers[0].error is not None
+    assert "no pixels" in answers[0].error
+    assert answers[1].error is None
+
+
 @pytest.mark.parametrize("ahead", [0, 1, 3])
 def test_no_more_images_are_taken_than_the_batches_in_hand(runs_workspace: Workspace, ahead: int) -> None:
     taken = 0

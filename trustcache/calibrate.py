@@ -103,6 +103,7 @@ def calibrate(
         guarantee=_promise(goal),
         other_half=asdict(other) | {"coverage": other.coverage, "risk": other.risk} if other else None,
         judged=judge.judged,
+        learnt=judge.learnt,
     )
     judge.save_threshold(threshold)
     return threshold
@@ -127,10 +128,11 @@ def _samples(
     index = next((index for index in judge.caches if index.data == data), None)
     if index is None:
         raise UsageError(f"--data {data}: no cache of {judge.classifier} has that name; there are {_names(judge)}")
-    if run and index.data == run.config.data and not run.config.part:
+    learnt = {run.config.data, *run.config.also} if run and not run.config.part else set()
+    if run and {index.data, index.manifest().variant_of} & learnt:
         raise UsageError(
-            f"--data {data}: {run.name} learnt from it, so its scores there promise nothing; leave --data out to take "
-            "the part that was set aside, or name other data"
+            f"--data {data}: {run.name} learnt from its images, so scores there promise nothing; leave --data out "
+            "to take the part that was set aside, or name other data"
         )
     cache = open_cache(index.folder)
     if run is None:
@@ -149,18 +151,19 @@ def _samples(
 
 def _reach(judge: Judge, goal: Goal, z: np.ndarray, correct: np.ndarray, data: str) -> WorkingPoint:
     """The working point of a goal. Raises TrustcacheError where there is none."""
-    least = ""
+    least, found = "", "no threshold reaches"
     if goal.delta is None:
         point = TARGETS[goal.kind](z, correct, goal.target)
     else:
         point = guaranteed(z, correct, goal.target, goal.delta)
         fewest = least_samples(len(z), goal.target, goal.delta)
+        found = "the search by halving meets no threshold that keeps"  # others might, where risk falls with coverage
         least = (
             f" (at --delta {goal.delta:g} it takes {fewest:,} trusted samples, all right, and more where some are not)"
         )
     if point is None:
         raise TrustcacheError(
-            f"{judge.name}: no threshold reaches --{goal.kind} {goal.target:g} on the {len(z):,} samples of {data}, "
+            f"{judge.name}: {found} --{goal.kind} {goal.target:g} on the {len(z):,} samples of {data}, "
             f"{correct.mean():.2%} of which the classifier gets right{least}; ask for less, or calibrate on more data"
         )
     return point

@@ -29,6 +29,7 @@ from trustcache.origins import original_dataset
 from trustcache.pair import Pair, load_pair
 from trustcache.preprocessing import Preprocessing
 from trustcache.samples import BadImage
+from trustcache.scores import POST_HOC
 
 # How far the exported graph may lie from the original, absolutely or as a share of the value.
 TOLERANCE = 1e-4
@@ -60,7 +61,9 @@ def export(judge: Judge, format: str, path: Path | None, data_root: Path) -> tup
     UsageError for a post-hoc score and where a library is missing, TrustcacheError where the pair cannot be exported.
     """
     if judge.run is None:
-        raise UsageError(f"{judge.name}: needs no export, being a function of the logits; export a run")
+        if POST_HOC[judge.name].logits:
+            raise UsageError(f"{judge.name}: needs no export, being a function of the logits; export a run")
+        raise UsageError(f"{judge.name}: is computed outside of the network, and cannot be exported; export a run")
     chosen = FORMATS[format]
     if missing := [name for name in chosen.needs if not _is_here(name)]:
         raise UsageError(

@@ -34,7 +34,7 @@ class Threshold:
     goal: "max-risk" (with `delta`), "coverage", "tpr" or "precision", and its target. data, part: which samples it
     was found on; samples, trusted, wrong, coverage, risk: what it does to them. bound: what SGR holds the risk under.
     guarantee: the promise in a sentence. other_half: what it does to the half of the data that was left out.
-    judged: the fingerprint of the classifier.
+    judged: the fingerprint of the classifier. learnt: that of what a post-hoc score had learnt from, "" for others.
     """
 
     threshold: float
@@ -52,6 +52,7 @@ class Threshold:
     guarantee: str
     other_half: dict[str, Any] | None
     judged: str
+    learnt: str
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,11 @@ class Judge:
         return lambda rows: learnt.scores([self.name], rows)[self.name]
 
     @property
+    def learnt(self) -> str:
+        """The fingerprint of what a post-hoc score learns from, "" where it learns nothing."""
+        return "" if self.run else self.scores.learnt_from(self.caches[0], self.name)
+
+    @property
     def classifier(self) -> str:
         """The classifier's name in the workspace."""
         return self.caches[0].classifier
@@ -102,6 +108,10 @@ class Judge:
             raise TrustcacheError(f"{path}: not a threshold ({error}); {remedy}") from None
         if found.judged != self.judged:
             raise TrustcacheError(f"{path}: was found for another {self.classifier} than is cached now; {remedy}")
+        if found.learnt != self.learnt:
+            raise TrustcacheError(
+                f"{path}: was found when {self.name} had learnt from another training cache than is there now; {remedy}"
+            )
         return found
 
     def save_threshold(self, threshold: Threshold) -> None:
@@ -154,12 +164,16 @@ def find_judge(workspace: Workspace, name: str, classifier: str | None = None) -
 
 
 def _winner(workspace: Workspace, classifier: str | None) -> str:
-    fitting = [sweep for sweep in saved_sweeps(workspace) if classifier in (None, sweep.classifier)]
+    here = {run.name for run in finished_runs(workspace)}
+    sweeps = [sweep for sweep in saved_sweeps(workspace) if sweep.winner.runs[0] in here]
+    fitting = [sweep for sweep in sweeps if classifier in (None, sweep.classifier)]
     names = sorted({sweep.winner.runs[0] for sweep in fitting})
     if len(names) == 1:
         return names[0]
     if names:
-        raise UsageError(f"{WINNER}: sweeps chose {len(names)} runs; give one's name: {', '.join(names)}")
+        several = len({sweep.classifier for sweep in fitting}) > 1
+        choose = "choose with --classifier, or give one's name" if several else "give one's name"
+        raise UsageError(f"{WINNER}: sweeps chose {len(names)} runs; {choose}: {', '.join(names)}")
     raise UsageError(f"{WINNER}: no sweep has chosen a run yet; run trustcache train --loss all --sweep --frozen")
 
 

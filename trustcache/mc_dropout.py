@@ -18,6 +18,10 @@ from trustcache.errors import UsageError
 # channels rather than single activations.
 _OF_ACTIVATIONS = (F.dropout,)
 _OF_CHANNELS = (F.dropout1d, F.dropout2d, F.dropout3d)
+_NOT_BY_IMAGE = (
+    "--mc-dropout: the classifier drops parts of something whose first axis is not its images, so that no image can "
+    "have a draw of its own; leave it out"
+)
 
 
 @dataclass(frozen=True)
@@ -29,16 +33,24 @@ class McDropout:
 
 
 def require_dropout(classifier: Classifier) -> None:
-    """Raise UsageError for a classifier without dropout, which would say the same every time."""
+    """Raise UsageError for a classifier without dropout, which would say the same every time.
+
+    And for one that drops parts of what is no batch of images, where each image cannot have a draw of its own.
+    """
     black = classifier.black()
-    with _Dropping([torch.Generator(black.device)]) as dropping:
-        classifier(black)
-    if not dropping.dropped:
+    seen = []
+    for images in (black, black.repeat(2, 1, 1, 1)):
+        with _Dropping([torch.Generator(black.device) for _ in images]) as dropping:
+            classifier(images)
+        seen.append(dropping.rows)
+    if not seen[0]:
         raise UsageError(
             f"--mc-dropout: {classifier.spec.name} has no dropout at a rate above 0; leave it out, or use a classifier "
             "that was fitted with dropout, such as cifar-vgg16 or mnist-convnet, or a timm model with the rate it was "
             "fitted with (--model-arg drop_rate=0.2)"
         )
+    if seen[1] != [2 * rows for rows in seen[0]]:
+        raise UsageError(_NOT_BY_IMAGE)
 
 
 def negative_predictive_entropy(
@@ -62,11 +74,15 @@ def negative_predictive_entropy(
 
 
 class _Dropping(TorchFunctionMode):
-    """While it lasts, every dropout drops as in training, each sample by its own generator; counts how often."""
+    """While it lasts, every dropout drops as in training, each sample by its own generator.
+
+    rows: the lengths of what was dropped from, in order.
+    """
 
     def __init__(self, generators: Sequence[torch.Generator]) -> None:
         super().__init__()
-        self.generators, self.dropped = generators, 0
+        self.generators = generators
+        self.rows: list[int] = []
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if function in _OF_ACTIVATIONS + _OF_CHANNELS:
@@ -76,8 +92,12 @@ class _Dropping(TorchFunctionMode):
     def _drop(self, channels: bool, x: torch.Tensor, p: float, training: bool, inplace: bool) -> torch.Tensor:
         if p == 0:
             return x
-        self.dropped += 1
-        rows = len(x) // len(self.generators)  # windows of one image stand side by side in some transformers
+        self.rows.append(len(x))
+        rows, rest = divmod(
+            len(x), len(self.generators)
+        )  # windows of one image stand side by side in some transformers
+        if rest:
+            raise UsageError(_NOT_BY_IMAGE)
         shape = (rows, x.shape[1], *[1] * (x.ndim - 2)) if channels else (rows, *x.shape[1:])
         kept = [torch.empty(shape, device=x.device).bernoulli_(1 - p, generator=g) for g in self.generators]
         return x * torch.cat(kept) / (1 - p) if p < 1 else x * 0

@@ -74,7 +74,7 @@ def extraction_options(index: Index) -> list[str]:
         own |= {k: [*v] if isinstance(v, tuple) else v for k, v in PROTOCOLS["released"].preprocessing.items()}
     for key, value in model["preprocessing"].items():
         if own.get(key) != value:
-            text = ",".join(f"{v:g}" for v in value) if isinstance(value, list | tuple) else value
+            text = ",".join(map(str, value)) if isinstance(value, list | tuple) else value
             words += ["--preprocess", f"{key}={text}"]
     return words if index.features == "last" else [*words, "--features", index.features]
 

@@ -138,13 +138,17 @@ class Pair(nn.Module):
         return said["logits"], self.score(images, said)
 
 
+def require_one_pass(judge: Judge) -> None:
+    """Raise UsageError for a score that asks the classifier many times, which only an extraction does."""
+    if judge.run is None and POST_HOC[judge.name].column == "mc_dropout":
+        raise UsageError(f"{judge.name}: takes many passes, and is only made by trustcache extract; name another score")
+
+
 def load_pair(judge: Judge) -> Pair:
     """The pair of a judge and its classifier, on the CPU.
 
     Raises UsageError where the classifier's weights are gone, or no longer the ones that it judges.
     """
-    if judge.run is None and POST_HOC[judge.name].column == "mc_dropout":
-        raise UsageError(f"{judge.name}: takes many passes, and is only made by trustcache extract; name another score")
     index = judge.caches[0]
     spec = original_model(index)
     classifier = load_classifier(spec)

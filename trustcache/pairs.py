@@ -151,8 +151,11 @@ def lacking(config: RunConfig, judged: Index, caches: Sequence[Index]) -> str:
     if not known:
         stages = " --features stages" if config.stages or config.head.mirrored else ""
         command += f" --as {config.oracle}{stages}"
+    # Features are not added to a cache that was made with fewer.
+    poorer = [i for i in caches if i.data == data and identity(i) == config.backbone and not _holds(i, config)]
+    first = f"remove {poorer[0].folder}, " if poorer else ""
     return (
-        f"the features of oracle {config.oracle} on {judged.data} are not cached: run `{command}`, then "
+        f"the features of oracle {config.oracle} on {judged.data} are not cached: {first}run `{command}`, then "
         "`trustcache evaluate`"
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import functools
 import io
+import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -19,23 +20,22 @@ from trustcache.trusted import Answer, Picture, file_picture
 def pictures(paths: Sequence[Path]) -> Iterator[Picture]:
     """The images at some paths, in order; those of a folder or tar file sorted by name, others than images passed over.
 
-    Raises UsageError for a path where nothing is, before the first image, and for a folder without images.
+    Folders and tar files are listed before the first image is given. Raises UsageError then for a path where nothing
+    is, for a tar file that cannot be read, and for a folder without images.
     """
     if missing := [path for path in paths if not path.is_file() and not tree_exists(path)]:
         raise UsageError(f"{missing[0]}: there is no such file, folder or .tar file; correct the path")
-    return _pictures(paths)
+    return itertools.chain.from_iterable([_below(path) for path in paths])
 
 
-def _pictures(paths: Sequence[Path]) -> Iterator[Picture]:
-    for path in paths:
-        if not tree_exists(path):
-            yield file_picture(str(path), path.read_bytes)
-            continue
-        tree = open_tree(path)
-        names = image_names(tree)
-        if not names:
-            raise UsageError(f"{path}: holds no image files; name a folder, a .tar file or files that do")
-        yield from (_member(tree, name) for name in names)
+def _below(path: Path) -> Iterable[Picture]:
+    if not tree_exists(path):
+        return [file_picture(str(path), path.read_bytes)]
+    tree = open_tree(path)
+    names = image_names(tree)
+    if not names:
+        raise UsageError(f"{path}: holds no image files; name a folder, a .tar file or files that do")
+    return (_member(tree, name) for name in names)
 
 
 def _member(tree: FileTree, name: str) -> Picture:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from trustcache.batches import choose_device, machine_at_its_limits
 from trustcache.judges import Judge, find_judge
-from trustcache.pair import Pair, load_pair
+from trustcache.pair import Pair, load_pair, require_one_pass
 from trustcache.samples import BadImage, decode_rgb, to_rgb
 from trustcache.workspace import Workspace
 
@@ -74,6 +74,7 @@ class TrustedClassifier:
     @classmethod
     def of(cls, judge: Judge, device: str = "auto") -> TrustedClassifier:
         """The classifier of a judge that is known already."""
+        require_one_pass(judge)
         judge.working_threshold()  # before the networks are loaded, whether there is one
         pair = load_pair(judge)
         return cls(pair, judge.classes(pair.classifier.num_classes), judge, choose_device(device))
@@ -84,8 +85,12 @@ class TrustedClassifier:
         """Answers in order, a batch at a time, of images that are decoded by `workers` threads.
 
         Only `1 + ahead` batches are in memory. While the model works on one, `ahead` more are decoded: faster, but an
-        answer then waits for the images of later batches to be there. Raises ValueError for what is no image.
+        answer then waits for the images of later batches to be there. Raises ValueError for what is no image, and for
+        one image that is not in a list.
         """
+        alone = isinstance(images, np.ndarray) and (images.ndim < 3 or images.shape[2:] == (3,))
+        if alone or isinstance(images, str | Path | Image.Image | Picture):
+            raise ValueError("takes several images: put a single one in a list, as in trusted([image])")
         stream = iter(images)
         waiting: deque[list[tuple[Picture, Future[torch.Tensor]]]] = deque()
         with ThreadPoolExecutor(workers) as pool:
@@ -166,6 +171,8 @@ def _held(image: Image.Image) -> Picture:
 
     def decode() -> Image.Image:
         try:
+            if not all(image.size):
+                raise ValueError("has no pixels")
             return to_rgb(image)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise BadImage(str(path or "an image"), error) from None

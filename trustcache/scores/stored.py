@@ -63,6 +63,8 @@ class ScoreStore:
         if name not in self.applicable(index):
             option = POST_HOC[name].option
             return f"{index.classifier}/{index.data} was extracted without {option}; extract it so under another --as"
+        if POST_HOC[name].features and not index.holds("features"):
+            return _without_features(index)
         return self._why_unlearnt(index, name)
 
     def _why_unlearnt(self, index: Index, name: str) -> str | None:
@@ -73,10 +75,8 @@ class ScoreStore:
         if training is None:
             command = shlex.join(["trustcache", "extract", *extraction_options(index)]) + " --data TRAINING-DATA"
             return f"there is no training cache of {index.classifier} to learn from: run `{command}`"
-        if POST_HOC[name].features:
-            for cache in (index, training):
-                if not cache.holds("features"):
-                    return f"{cache.classifier}/{cache.data} was extracted with --features none"
+        if POST_HOC[name].features and not training.holds("features"):
+            return _without_features(training)
         lacks = self._learnt(training).lacks(name)
         return f"{training.data} is no use to learn from: {lacks}" if lacks else None
 
@@ -95,6 +95,11 @@ class ScoreStore:
         if reason:
             raise UsageError(f"{name}: {reason}")
         return learnt
+
+    def learnt_from(self, index: Index, name: str) -> str:
+        """The fingerprint of the training cache that a score of a cache learns from, "" where it learns nothing."""
+        training = self._training(index) if POST_HOC[name].fitted else None
+        return training.fingerprint() if training else ""
 
     def missing(self, index: Index, logits_only: bool = False) -> list[str]:
         """The scores that could be made of a cache and are not there, or those of them that need no fitting."""
@@ -184,3 +189,7 @@ class _Held:
     @cached_property
     def mirrored_logits(self) -> np.ndarray:
         return self._part.mirrored_logits
+
+
+def _without_features(index: Index) -> str:
+    return f"{index.classifier}/{index.data} was extracted with --features none"
