@@ -131,6 +131,8 @@ def start_cli(in_tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            # A suite that was itself started in the background ignores Ctrl-C, and its processes would inherit that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         started.append(process)
         return process
