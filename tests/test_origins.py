@@ -14,7 +14,7 @@ from trustcache.cache.index import Index, read_index
 from trustcache.checkpoints import state_sha256
 from trustcache.classifiers import load_classifier
 from trustcache.errors import UsageError
-from trustcache.origins import original_dataset, original_model
+from trustcache.origins import extraction_options, original_dataset, original_model
 from trustcache.workspace import Workspace
 
 Cli = Callable[..., Result]
@@ -106,3 +106,18 @@ def test_weights_that_have_changed_are_refused(workspace: Workspace, moved_weigh
     moved_weights.write_bytes(data)
     with pytest.raises(UsageError, match=r"moved\.safetensors: the weights that .*digits-test was extracted with are"):
         original_model(workspace.find_cache("test"))
+
+
+def test_the_options_that_extract_again_make_the_same_classifier(
+    workspace: Workspace, extract_digits: Cli, run_cli: Cli
+) -> None:
+    """Down to the last digit of CLIP's mean: a seventh digit is another classifier, whose caches do not go together."""
+    given = ("--preprocess", "mean=0.48145466,0.4578275,0.40821073", "--preprocess", "crop_pct=0.9")
+    assert extract_digits(*given, "--features", "none", name="clip").exit_code == 0
+    first = read_index(workspace.cache_folder("clip", "digits-test"))
+    again = ("--data", "digits-c/contrast/4", "--workers", 0)
+    done = run_cli("extract", *extraction_options(first), *again)
+    assert done.exit_code == 0, done.stderr
+    second = read_index(workspace.cache_folder("clip", "digits-c/contrast/4"))
+    assert second.meaning["classifier"] == first.meaning["classifier"]
+    assert second.features == "none"

@@ -196,6 +196,8 @@ def test_attacked_and_other_caches_without_stages_are_named_as_what_is_lacking(
     done = run_cli("evaluate")
     assert done.exit_code == 0, done.stderr
     assert "--features stages --data digits-test" in done.stderr
+    poorer = strong.cache_folder(LABEL, "digits-test").relative_to(strong.root.parent)
+    assert f"are not cached: remove {poorer}, run `trustcache extract" in done.stderr
 
 
 def test_confidence_averaged_over_the_mirror_image_is_a_score_of_caches_that_have_both(
