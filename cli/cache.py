@@ -45,7 +45,7 @@ def show(place: Place, name: Annotated[str, typer.Argument(help=f"{NAME}.")]) ->
         "accuracy": round(float(cache.correct.mean()), 6),
         "accuracy_within_subset": accuracy_within_subset(cache),
         "classes": cache[:1].logits.shape[1],
-        "features": cache[:1].features.shape[1] if index.features != "none" else 0,
+        "features": cache[:1].features.shape[1] if index.holds("features") else 0,
         "stages": cache[:1].stages.shape[1] if index.holds("stages") else 0,
         "skipped": skipped,
     }

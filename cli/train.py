@@ -229,10 +229,13 @@ def _spec(oracle: str | None, weights: str | None, arguments: list[str], preproc
 
 def _note_preprocessing(index: Index, protocol: str) -> None:
     """Say where a cache's classifier saw images otherwise than the protocol shows them to it."""
+    from trustcache.preprocessing import as_recorded
     from trustcache.protocols import PROTOCOLS
 
-    wanted = {key: [*v] if isinstance(v, tuple) else v for key, v in PROTOCOLS[protocol].preprocessing.items()}
-    if not wanted.items() <= index.meaning["classifier"]["preprocessing"].items():
+    if (
+        not as_recorded(PROTOCOLS[protocol].preprocessing).items()
+        <= index.meaning["classifier"]["preprocessing"].items()
+    ):
         say(
             f"note: {index.classifier} saw {index.data} with its own preprocessing, not with that of protocol "
             f"{protocol}; trustcache extract --protocol {protocol} makes such a cache"

@@ -74,9 +74,22 @@ def extract(
     where the cache there means something else, and for MC dropout of a classifier without dropout; TrustcacheError
     for bad images and non-finite logits. Everything published before that stays, and the same call goes on from there.
     """
-    _check_classes(classifier, label, dataset.manifest.name, dataset.classes)
     if settings.mc_dropout:
         require_dropout(classifier)
+    return _extract(classifier, label, dataset, data_root, folder, settings, progress)
+
+
+def _extract(
+    classifier: Classifier,
+    label: str,
+    dataset: Dataset,
+    data_root: Path,
+    folder: Path,
+    settings: ExtractSettings,
+    progress: Progress,
+) -> CacheView:
+    """`extract` by a classifier that is known to have what the settings need."""
+    _check_classes(classifier, label, dataset.manifest.name, dataset.classes)
     device = choose_device(settings.device)
 
     places = classifier.stage_places() if settings.features == "stages" else ()
@@ -116,7 +129,7 @@ def extract_each(
         try:
             dataset = open_dataset(manifest, data_root)
             folder = workspace.cache_folder(label, manifest.name)
-            yield manifest, extract(classifier, label, dataset, data_root, folder, settings, progress)
+            yield manifest, _extract(classifier, label, dataset, data_root, folder, settings, progress)
         except TrustcacheError as error:
             yield manifest, error
 

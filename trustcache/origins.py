@@ -16,7 +16,7 @@ from trustcache.cache.publish import file_sha256
 from trustcache.classifiers import ModelSpec
 from trustcache.errors import UsageError
 from trustcache.images import Dataset, open_dataset
-from trustcache.preprocessing import preprocessing_of
+from trustcache.preprocessing import as_recorded, preprocessing_of
 from trustcache.protocols import PROTOCOLS, shows_as_released
 from trustcache.timm_models import architecture
 from trustcache.workspace import plain_name
@@ -71,7 +71,7 @@ def extraction_options(index: Index) -> list[str]:
         words += ["--as", index.classifier]
     own = _own_preprocessing(model["name"], model["arguments"])
     if released:
-        own |= {k: [*v] if isinstance(v, tuple) else v for k, v in PROTOCOLS["released"].preprocessing.items()}
+        own |= as_recorded(PROTOCOLS["released"].preprocessing)
     for key, value in model["preprocessing"].items():
         if own.get(key) != value:
             text = ",".join(map(str, value)) if isinstance(value, list | tuple) else value
@@ -91,5 +91,4 @@ def _own_preprocessing(name: str, arguments: Mapping[str, Any]) -> dict[str, Any
         return {}
     else:
         model.pretrained_cfg = config.to_dict()
-    own = preprocessing_of(model, {})
-    return {key: [*v] if isinstance(v, tuple) else v for key, v in vars(own).items()}
+    return as_recorded(vars(preprocessing_of(model, {})))

@@ -145,15 +145,15 @@ def lacking(config: RunConfig, judged: Index, caches: Sequence[Index]) -> str:
     caches: all there are, among which one of the oracle's may say how it is extracted.
     """
     data = config.data if attacked(judged) else judged.data
-    of_oracle = (index for index in caches if identity(index) == config.backbone)
+    of_oracle = [index for index in caches if identity(index) == config.backbone]
     known = next((index for index in of_oracle if _holds(index, config)), None)
     command = _extract_command(config.backbone["name"], data, known)
     if not known:
         stages = " --features stages" if config.stages or config.head.mirrored else ""
         command += f" --as {config.oracle}{stages}"
     # Features are not added to a cache that was made with fewer.
-    poorer = [i for i in caches if i.data == data and identity(i) == config.backbone and not _holds(i, config)]
-    first = f"remove {poorer[0].folder}, " if poorer else ""
+    poorer = next((index for index in of_oracle if index.data == data and not _holds(index, config)), None)
+    first = f"remove {poorer.folder}, " if poorer else ""
     return (
         f"the features of oracle {config.oracle} on {judged.data} are not cached: {first}run `{command}`, then "
         "`trustcache evaluate`"

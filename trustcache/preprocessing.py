@@ -139,3 +139,8 @@ _PREPROCESSING_VALUES: dict[str, Callable[[str], Any]] = {
     "mean": _channels(above=-math.inf),
     "std": _channels(above=0),
 }
+
+
+def as_recorded(entries: Mapping[str, Any]) -> dict[str, Any]:
+    """Entries of a preprocessing as an index, which is JSON, has them: tuples are lists."""
+    return {key: [*value] if isinstance(value, tuple) else value for key, value in entries.items()}

@@ -12,7 +12,7 @@ from trustcache.bootstrap import Definitions, metrics_of
 from trustcache.losses import LOSSES, RELEASED_LOSSES, Loss
 from trustcache.metrics import trust_metrics
 from trustcache.oracles import HEADS, Optimiser, default_optimiser
-from trustcache.preprocessing import RELEASED_PREPROCESSING
+from trustcache.preprocessing import RELEASED_PREPROCESSING, as_recorded
 from trustcache.released_metrics import released_metrics_of, released_trust_metrics
 
 
@@ -80,5 +80,4 @@ def validation_entry(z: np.ndarray, correct: np.ndarray, protocol: str) -> dict[
 
 def shows_as_released(model: Mapping[str, Any]) -> bool:
     """Whether a model's images are prepared as the released code does it."""
-    wanted = {key: [*v] if isinstance(v, tuple) else v for key, v in RELEASED_PREPROCESSING.items()}
-    return wanted.items() <= model["preprocessing"].items()
+    return as_recorded(RELEASED_PREPROCESSING).items() <= model["preprocessing"].items()

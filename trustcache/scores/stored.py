@@ -98,7 +98,7 @@ class ScoreStore:
 
     def learnt_from(self, index: Index, name: str) -> str:
         """The fingerprint of the training cache that a score of a cache learns from, "" where it learns nothing."""
-        training = self._training(index) if POST_HOC[name].fitted else None
+        training = self._teacher(index, name)
         return training.fingerprint() if training else ""
 
     def missing(self, index: Index, logits_only: bool = False) -> list[str]:
@@ -153,11 +153,15 @@ class ScoreStore:
         fitting = [c for c in self._caches if c.role == "train" and judged_fingerprint(c) == judged and c.finished()]
         return max(fitting, key=lambda other: other.samples, default=None)
 
+    def _teacher(self, index: Index, name: str) -> Index | None:
+        """The training cache that a score learns from; None where there is none, or the score learns nothing."""
+        return self._training(index) if POST_HOC[name].fitted else None
+
     def _learnt(self, training: Index) -> KeptFits:
         return self._fits.setdefault(training.folder, KeptFits(self._folder(training), training))
 
     def _key(self, index: Index, name: str) -> str:
-        training = self._training(index) if POST_HOC[name].fitted else None
+        training = self._teacher(index, name)
         return recipe_fingerprint(name, index, *([training] if training else []))
 
     def _folder(self, index: Index) -> Path:
