@@ -148,6 +148,24 @@ def test_a_loss_that_runs_away_is_named_with_the_remedy(workspace: Workspace) ->
         tune(workspace, new_run(workspace, "ce", Optimiser("sgd", 2, 64, 1e18, 0.9)))
 
 
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (torch.cuda.OutOfMemoryError("CUDA out of memory. Tried much"), "GPU's memory is full .* smaller --batch-size"),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), "fails on images of 8 x 8 pixels"),
+    ],
+)
+def test_a_model_that_fails_or_is_too_large_is_one_sentence(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, raised: Exception, said: str
+) -> None:
+    def failing(self: Oracle, x: torch.Tensor) -> torch.Tensor:
+        raise raised
+
+    monkeypatch.setattr(Oracle, "forward", failing)
+    with pytest.raises(TrustcacheError, match=said):
+        tune(workspace, new_run(workspace))
+
+
 def test_scores_do_not_depend_on_batches_and_follow_the_asked_indices(workspace: Workspace) -> None:
     run = tune(workspace, new_run(workspace))
     index = workspace.find_cache("test", data="digits-test")

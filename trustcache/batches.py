@@ -59,7 +59,8 @@ class Viewer:
 def viewed_batches(dataset: Dataset, viewer: Viewer, batches: Sequence[np.ndarray]) -> Iterator[Batch]:
     """The samples of each batch of numbers (B,) as the viewer's model takes them, on its device, not yet normalised.
 
-    Raises TrustcacheError where a decoding process dies. What a model then raises is told by `machine_at_its_limits`.
+    Raises TrustcacheError where a decoding process dies. Callers run their models within
+    `machine_at_its_limits`, for what those raise.
     """
     transform = _decoding(dataset, viewer).transform()
     for batch in _decoded_batches(dataset, transform, batches, viewer.workers):
@@ -112,7 +113,7 @@ def _finished(dataset: Dataset, batch: Batch, viewer: Viewer) -> torch.Tensor:
 def _decoded_batches(dataset: Dataset, transform: Any, batches: Sequence[np.ndarray], workers: int) -> Iterator[Batch]:
     loader = DataLoader(
         _Decoded(dataset, transform),
-        batch_sampler=[batch.tolist() for batch in batches],
+        batch_sampler=(batch.tolist() for batch in batches),  # not all of a long training's at once
         num_workers=min(workers, len(batches)),
         collate_fn=_Collate(dataset.labels),
         worker_init_fn=_hold_tongue,

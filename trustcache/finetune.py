@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from trustcache.batches import Viewer, choose_device, viewed_batches
+from trustcache.batches import Viewer, choose_device, machine_at_its_limits, model_at_work, viewed_batches
 from trustcache.cache import CacheView
 from trustcache.cache.index import Index
 from trustcache.classifiers import ModelSpec
@@ -88,12 +88,15 @@ def finetune(
 
     Every `checkpoint_every_s` seconds all state is saved; the same call after a kill goes on from there, and ends
     where the uninterrupted one ends. The last epoch's weights are kept.
+
+    Raises TrustcacheError for an unreadable image, for a loss that is no longer finite, and where memory runs out.
     """
     run.begin()
-    training = _Training(run, spec, dataset, cache, machine)
-    with progress(run.name, len(training.batches)) as advance:
-        advance(training.step)
-        training.run_steps(advance)
+    with machine_at_its_limits():
+        training = _Training(run, spec, dataset, cache, machine)
+        with progress(run.name, len(training.batches)) as advance:
+            advance(training.step)
+            training.run_steps(advance)
     run.finish(training.oracle.state_dict(), training.history.log)
     (run.folder / CHECKPOINT).unlink(missing_ok=True)
 
@@ -165,7 +168,8 @@ class _Training:
         if self.protocol.flip:
             mirrored = torch.rand(len(pixels)) < 0.5  # drawn on the CPU, as a checkpoint keeps that generator
             pixels = torch.where(mirrored.to(self.device).view(-1, 1, 1, 1), pixels.flip(-1), pixels)
-        z = self.oracle(self.oracle.preprocessing.normalise(pixels))
+        with model_at_work(self.run.config.oracle, pixels):
+            z = self.oracle(self.oracle.preprocessing.normalise(pixels))
         compared = targets.mean() if self.target == "mean_correct" else targets
         loss = self.formula(z, compared, **self.settings).mean()
         self.optimiser.zero_grad()

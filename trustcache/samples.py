@@ -15,6 +15,10 @@ from trustcache.file_trees import FileTree
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".webp", ".tif", ".tiff", ".gif"})
 
 
+UNREADABLE = (OSError, SyntaxError, ValueError, RuntimeError, Image.DecompressionBombError)
+"""What Pillow and its plugins raise for the bytes of a broken image."""
+
+
 class BadImage(TrustcacheError):
     """One image that cannot be read; the text names it and says why and what to do, `reason` only why."""
 
@@ -104,7 +108,7 @@ def decode_rgb(data: bytes, name: str) -> Image.Image:
             return to_rgb(image)
     except UnidentifiedImageError:  # its own text names an object in memory
         raise BadImage(name, "it is in no known image format") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         raise BadImage(name, error) from None
 
 

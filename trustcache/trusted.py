@@ -17,7 +17,7 @@ from PIL import Image
 from trustcache.batches import choose_device, machine_at_its_limits
 from trustcache.judges import Judge, find_judge
 from trustcache.pair import Pair, load_pair, require_one_pass
-from trustcache.samples import BadImage, decode_rgb, to_rgb
+from trustcache.samples import UNREADABLE, BadImage, decode_rgb, to_rgb
 from trustcache.workspace import Workspace
 
 
@@ -174,7 +174,7 @@ def _held(image: Image.Image) -> Picture:
             if not all(image.size):
                 raise ValueError("has no pixels")
             return to_rgb(image)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except UNREADABLE as error:
             raise BadImage(str(path or "an image"), error) from None
 
     return Picture(None if path is None else str(path), decode)

@@ -190,6 +190,18 @@ def test_sweeping_removes_what_a_killed_writer_left(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_publishing_again_sweeps_what_a_killed_writer_of_that_file_left(tmp_path: Path) -> None:
+    def stop_before_the_end() -> None:
+        os.replace = lambda *_: os._exit(1)
+        publish(tmp_path / "checkpoint [1].pt", bytes(MEGABYTE))
+
+    os.waitpid(in_another_process(stop_before_the_end), 0)
+    publish(tmp_path / "another.pt", b"")
+    assert len(temporary_files(tmp_path)) == 1
+    publish(tmp_path / "checkpoint [1].pt", b"new")
+    assert not temporary_files(tmp_path)
+
+
 def test_sweeping_leaves_files_that_are_being_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     replace = os.replace
 

@@ -1,12 +1,14 @@
 """Publishing files whole or not at all: built in memory, written under a temporary name, synced, renamed.
 
-A crash, a full disk or a kill leaves either the old file or the new one, and at worst a temporary file to sweep.
+A crash, a full disk or a kill leaves either the old file or the new one, and at worst a temporary file, which the next
+publication of the same file sweeps away.
 HDF5 written in place would instead open as if whole after a kill, and crash the process on a full disk.
 """
 
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import io
 import json
@@ -30,6 +32,7 @@ CHUNK_ROWS = 256
 def publish(path: Path, data: bytes | memoryview) -> None:
     """Write `data` to `path` atomically and durably. Raises OSError, leaving nothing behind, where it cannot."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    sweep(path.parent, glob.escape(path.name))
     # Unique to the call, so that no two writers share it; the process is named for `sweep`.
     temporary = path.with_name(f"{path.name}{_MARK}{os.getpid()}-{secrets.token_hex(6)}-{socket.gethostname()}")
     try:
@@ -54,9 +57,9 @@ def publish_json(path: Path, value: Any) -> None:
     publish(path, text.encode("utf-8", "backslashreplace"))
 
 
-def sweep(folder: Path) -> None:
-    """Remove the temporary files that killed writers left in a folder; those being written are let be."""
-    for temporary in folder.glob(f"*{_MARK}*"):
+def sweep(folder: Path, names: str = "*") -> None:
+    """Remove what killed writers of files of such names (a pattern) left in a folder, not what is being written."""
+    for temporary in folder.glob(f"{names}{_MARK}*"):
         if not _being_written(temporary):
             temporary.unlink(missing_ok=True)
 

@@ -120,5 +120,5 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     try:
         with h5py.File(path, "r", locking=False) as file:
             return {key: column[:] for key, column in file.items()}
-    except OSError:
+    except (OSError, KeyError, RuntimeError):  # h5py's, by what is damaged
         return {}
