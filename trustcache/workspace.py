@@ -15,7 +15,7 @@ from trustcache.errors import UsageError
 class Workspace:
     """A folder with `cache/` and `scores/`, each of `<classifier>/<data set>/`, `runs/<run>/`, `sweeps/`, `report/`.
 
-    It is made when first written to.
+    `bootstrap/` holds what the report can make again. The folder is made when first written to.
     """
 
     root: Path

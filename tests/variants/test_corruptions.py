@@ -12,7 +12,7 @@ from scipy import ndimage
 from trustcache.variants import corruption_blur as blur
 from trustcache.variants.corruption_digital import smooth_noise
 from trustcache.variants.corruption_weather import outlines
-from trustcache.variants.corruptions import COMMON, CORRUPTIONS, EXTRA, SEVERITIES, corrupt, sample_rng
+from trustcache.variants.corruptions import COMMON, CORRUPTIONS, SEVERITIES, corrupt, sample_rng
 from trustcache.variants.frost_textures import procedural_frost
 
 FIFTEEN = [
@@ -153,7 +153,6 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 def test_the_registry_holds_the_common_fifteen_and_the_extra_four_in_the_papers_order():
     assert list(COMMON) == FIFTEEN
-    assert list(EXTRA) == FOUR
     assert list(CORRUPTIONS) == FIFTEEN + FOUR
 
 

@@ -139,10 +139,7 @@ CORRUPTIONS: dict[str, Corruption] = _COMMON | _EXTRA
 """Every corruption by name. A new one is a function in one of the `corruption_*` modules and a line here."""
 
 COMMON = tuple(_COMMON)
-"""The 15 that ImageNet-C's error is averaged over."""
-
-EXTRA = tuple(_EXTRA)
-"""The four that the authors keep for tuning."""
+"""The 15 that ImageNet-C's error is averaged over; the authors keep the other four for tuning."""
 
 SEVERITIES = (1, 2, 3, 4, 5)
 

@@ -67,6 +67,12 @@ def test_a_sweep_of_one_seed_has_the_command_for_two_more(swept):
     assert command.endswith("--loss ss --alpha-pos 1 --alpha-neg 1,2,3 --seed 1,2")
 
 
+def test_the_command_asks_for_the_seeds_that_a_value_of_alpha_lacks_not_for_further_ones(swept):
+    ((grid,), _) = of("figure4bc", [swept(a, seed) for a in (1.0, 2.0, 3.0) for seed in range(3 if a < 3 else 1)])
+    (command,) = grid.commands
+    assert command.endswith("--alpha-neg 1,2,3 --seed 1,2")
+
+
 def test_the_bound_of_a_head_is_theorem_3_1s(swept):
     one = swept(3.0, features=4, learnt_from=1000, loss=0.25)
     ((grid,), _) = of("theorem3.1", [one])

@@ -18,7 +18,7 @@ from trustcache.report.paper.evidence import Evidence
 from trustcache.report.paper.latex import escaped, tables_latex
 from trustcache.report.paper.long_csv import tables_csv
 from trustcache.report.paper.markdown import paper_markdown
-from trustcache.report.paper.shown import GAP, MISSING, Chart, Grid, Line, Shown, Value
+from trustcache.report.paper.shown import GAP, MISSING, Chart, Line, PaperGrid, Shown, Value
 from trustcache.report.paper.terminal import print_overview, print_shown
 from trustcache.report.write import write_report
 
@@ -34,7 +34,7 @@ def shown():
         Line(("⟨b, b⟩", NASTY, "ss α⁺1 α⁻3, over ‖w‖"), (MISSING, MISSING)),
     )
     command = "trustcache train --loss ss --seed 0,1,2"
-    grid = Grid(
+    grid = PaperGrid(
         "birds · frozen", ("pair", "data", "method"), ("AUC ↑", "AUPR-Error ↓"), lines, ("A note.",), (command,)
     )
     return (
@@ -72,7 +72,9 @@ def test_a_table_on_a_terminal_fits_its_width_and_commands_stay_whole(shown, wid
 
 
 def test_a_wide_table_is_shortened_rather_than_cut(shown):
-    wide = Grid("x", ("m",), tuple(f"column-{i} of seven" for i in range(7)), (Line(("ss",), (Value(0.5, 0.01),) * 7),))
+    wide = PaperGrid(
+        "x", ("m",), tuple(f"column-{i} of seven" for i in range(7)), (Line(("ss",), (Value(0.5, 0.01),) * 7),)
+    )
     text = printed(print_shown, [Shown("table1", "T", "", (wide,))], 80)
     assert text.count("50.0±1.0") == 7
 
@@ -126,7 +128,7 @@ def test_every_sign_of_the_real_tables_is_one_that_latex_knows(scored):
 
 
 def test_a_long_table_goes_over_several_pages(shown):
-    grid = Grid("x", ("m",), ("c",), tuple(Line((str(i),), (Value(0.5),)) for i in range(40)))
+    grid = PaperGrid("x", ("m",), ("c",), tuple(Line((str(i),), (Value(0.5),)) for i in range(40)))
     text = tables_latex([Shown("table-a1", "T", "", (grid,))])
     assert r"\begin{longtable}{lr}" in text
     assert r"\endhead" in text
@@ -134,7 +136,7 @@ def test_a_long_table_goes_over_several_pages(shown):
 
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="no LaTeX here")
 def test_the_document_compiles(shown, tmp_path):
-    grid = Grid("x", ("m",), ("c",), tuple(Line((str(i),), (Value(0.5),)) for i in range(40)))
+    grid = PaperGrid("x", ("m",), ("c",), tuple(Line((str(i),), (Value(0.5),)) for i in range(40)))
     path = tmp_path / "tables.tex"
     path.write_text(tables_latex([*shown, Shown("table-a1", "T", "", (grid,))]), encoding="utf-8")
     words = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", path.name]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from trustcache.report.paper.commands import commands, training
 from trustcache.report.paper.comparisons import Column, value
 from trustcache.report.paper.drawings import Swept, sweep_chart
 from trustcache.report.paper.evidence import SEEDS, Evidence, Method, Stage
-from trustcache.report.paper.shown import Chart, Grid, Line
+from trustcache.report.paper.shown import Chart, Line, PaperGrid
 from trustcache.report.records import Scored
 
 LEAST_VALUES = 3
@@ -73,12 +72,12 @@ def sweeps(evidence: Evidence) -> list[Sweep]:
     return found
 
 
-def sweep_grids(evidence: Evidence) -> tuple[Grid, ...]:
+def sweep_grids(evidence: Evidence) -> tuple[PaperGrid, ...]:
     """Each sweep as a table."""
     return tuple(_grid(evidence, sweep) for sweep in sweeps(evidence))
 
 
-def _grid(evidence: Evidence, sweep: Sweep) -> Grid:
+def _grid(evidence: Evidence, sweep: Sweep) -> PaperGrid:
     lines = [
         Line((f"{alpha:g}",), tuple(value([c.of(one) for one in ones], c) for c in COLUMNS.values()), seeds=len(ones))
         for alpha, ones in sweep.by_alpha.items()
@@ -87,14 +86,14 @@ def _grid(evidence: Evidence, sweep: Sweep) -> Grid:
     needs = []
     if fewest < SEEDS:
         method = Method("ss", loss="ss", settings={"alpha_pos": sweep.alpha_pos})
-        there = {one.record.seed for ones in sweep.by_alpha.values() for one in ones}
-        seeds = tuple(seed for seed in range(SEEDS + len(there)) if seed not in there)[: SEEDS - fewest]
+        trained = [{one.record.seed for one in ones} for ones in sweep.by_alpha.values()]
+        seeds = tuple(seed for seed in range(SEEDS) if any(seed not in there for there in trained))
         plan = training(evidence, sweep.stage, sweep.pair, method, seeds)
         alphas = ",".join(f"{alpha:g}" for alpha in sweep.by_alpha)
         after = ("--alpha-pos", f"{sweep.alpha_pos:g}", "--alpha-neg", alphas)
-        needs.append(type(plan)(plan.words, plan.losses, plan.seeds, after))
+        needs.append(replace(plan, after=after))
     note = f"{len(lines)} values of α⁻, at least {fewest} seed{'s' if fewest > 1 else ''} each."
-    return Grid(
+    return PaperGrid(
         sweep.subject, ("α⁻",), tuple(c.label for c in COLUMNS.values()), tuple(lines), (note,), commands(needs)
     )
 
@@ -114,10 +113,10 @@ def _chart(sweep: Sweep) -> Chart:
         limit = 100.0 if column.scale == 100 else float(np.nanmax(mean + std))
         unit = " (%)" if column.scale == 100 else ""
         panels.append(Swept(column.label + unit, x, mean, std, limit))
-    return Chart(sweep.subject, sweep_chart(f"Over α⁻, {sweep.subject}", panels), _caption(sweep, panels))
+    return Chart(sweep.subject, sweep_chart(f"Over α⁻, {sweep.subject}", panels), _caption(sweep))
 
 
-def _caption(sweep: Sweep, panels: Sequence[Swept]) -> str:
+def _caption(sweep: Sweep) -> str:
     seeds = sorted({len(ones) for ones in sweep.by_alpha.values()})
     over = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}"
     return (

@@ -17,7 +17,7 @@ from trustcache.report.paper.comparisons import DISTANCES, MCP, Comparison
 from trustcache.report.paper.corruptions import Corruptions
 from trustcache.report.paper.drawings import loss_curves
 from trustcache.report.paper.evidence import Evidence, Found, Method, Stage, known_manifests
-from trustcache.report.paper.shown import Chart, Grid, Shown
+from trustcache.report.paper.shown import Chart, PaperGrid, Shown
 from trustcache.report.records import Scored
 
 CE, FOCAL, TCP, SS = (Method(name, loss=name) for name in ("ce", "focal", "tcp", "ss"))
@@ -165,7 +165,7 @@ def _none(evidence: Evidence) -> tuple[Chart, ...]:
     return ()
 
 
-def _no_grids(evidence: Evidence) -> tuple[Grid, ...]:
+def _no_grids(evidence: Evidence) -> tuple[PaperGrid, ...]:
     return ()
 
 
@@ -175,7 +175,7 @@ class Artefact:
 
     title: str
     needs: str
-    grids: Callable[[Evidence], tuple[Grid, ...]] = _no_grids
+    grids: Callable[[Evidence], tuple[PaperGrid, ...]] = _no_grids
     charts: Callable[[Evidence], tuple[Chart, ...]] = _none
 
 

@@ -6,14 +6,14 @@ from trustcache.generalisation import is_vacuous, log_settings, steep_slope_boun
 from trustcache.losses import steep_slope_max
 from trustcache.oracles import validation_rows
 from trustcache.report.paper.evidence import Evidence, papers_head
-from trustcache.report.paper.shown import Grid, Line, Value
+from trustcache.report.paper.shown import Line, PaperGrid, Value
 from trustcache.report.records import Scored
 
 DELTA = 0.05
 _HEADS = ("numbers D + 1", "log |F|", "|D|", "largest loss", "training loss", "bound on |R − R̂|")
 
 
-def bound_grids(evidence: Evidence) -> tuple[Grid, ...]:
+def bound_grids(evidence: Evidence) -> tuple[PaperGrid, ...]:
     """One grid with a row for each kind of ss head on cached features; fine-tuned oracles have far more numbers."""
     heads: dict[tuple[str, ...], Scored] = {}
     for one in evidence.trained():
@@ -43,7 +43,7 @@ def bound_grids(evidence: Evidence) -> tuple[Grid, ...]:
             f"{vacuous} of {len(lines)} bounds are vacuous: no smaller than the largest loss there is, so they say "
             "nothing. Fewer features, more samples or a coarser |F| would make them smaller: trustcache bound --help."
         )
-    return (Grid(f"δ {DELTA:g}", ("⟨oracle, classifier⟩", "protocol", "ss"), _HEADS, tuple(lines), tuple(notes)),)
+    return (PaperGrid(f"δ {DELTA:g}", ("⟨oracle, classifier⟩", "protocol", "ss"), _HEADS, tuple(lines), tuple(notes)),)
 
 
 def _line(labels: tuple[str, ...], one: Scored) -> tuple[Line, bool]:

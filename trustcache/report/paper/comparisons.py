@@ -10,7 +10,7 @@ from trustcache.protocols import PROTOCOLS
 from trustcache.report.paper.commands import Need, commands, needs_of
 from trustcache.report.paper.evidence import SEEDS, Evidence, Found, Method, Stage
 from trustcache.report.paper.published import DEFINITIONS, beside, mismatches
-from trustcache.report.paper.shown import MISSING, Grid, Line, Value
+from trustcache.report.paper.shown import MISSING, Line, PaperGrid, Value
 from trustcache.report.records import Scored
 from trustcache.report.tables import averaged, method_label
 from trustcache.separability import average_kl_divergence, bhattacharyya_distance
@@ -82,12 +82,12 @@ class Comparison:
     notes: tuple[str, ...] = ()
     reference: Method | None = MCP
 
-    def grids(self, evidence: Evidence) -> tuple[Grid, ...]:
+    def grids(self, evidence: Evidence) -> tuple[PaperGrid, ...]:
         """A grid for each stage that has at least one of the rows."""
         made = [self._grid(evidence, stage) for stage in evidence.stages() if self.fits(evidence, stage)]
         return tuple(grid for grid in made if any(line.kind == "ours" and not line.missing for line in grid.lines))
 
-    def _grid(self, evidence: Evidence, stage: Stage) -> Grid:
+    def _grid(self, evidence: Evidence, stage: Stage) -> PaperGrid:
         pairs = [evidence.first_pair(stage)] if self.own else evidence.pairs(stage)
         known = PROTOCOLS[stage.protocol].losses
         methods = [method for method in self.methods if method.score or method.loss in known]
@@ -104,7 +104,7 @@ class Comparison:
                     lines += table.reference(("none", classifier), data, self.reference)
         if not self.own and len(evidence.classifiers(stage)) == 1:
             table.notes.append("One classifier is here, hence one pair; with a second one there are the paper's four.")
-        return Grid(
+        return PaperGrid(
             str(stage),
             ("⟨oracle, classifier⟩", "data", "method"),
             tuple(heads(self.columns, stage.protocol)),
@@ -165,8 +165,7 @@ class _Table:
         apart = mismatches(self.evidence, DEFINITIONS[table], found, method.name)
         self.apart += [apart] if apart else []
         self.alike += not apart
-        keys = dict.fromkeys(self.comparison.columns, "")
-        for name, row in beside(self.evidence, table, found, method.name, keys).items():
+        for name, row in beside(self.evidence, table, found, method.name, self.comparison.columns).items():
             cells = tuple(cell or Value(math.nan) for cell in row)
             yield Line(
                 (pair, data, "  published" + (", run again" if name.endswith("rerun") else "")), cells, "published"

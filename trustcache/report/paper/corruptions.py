@@ -10,7 +10,7 @@ from trustcache.protocols import PROTOCOLS
 from trustcache.report.paper.commands import Need, commands, extraction, needs_of
 from trustcache.report.paper.comparisons import METRICS, heads, row_label, value, values
 from trustcache.report.paper.evidence import Evidence, Found, Method, Stage, known_manifests
-from trustcache.report.paper.shown import MISSING, Grid, Line
+from trustcache.report.paper.shown import MISSING, Line, PaperGrid
 
 PAPERS = (
     *("gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur"),
@@ -28,7 +28,7 @@ class Corruptions:
 
     methods: Sequence[Method]
 
-    def grids(self, evidence: Evidence) -> tuple[Grid, ...]:
+    def grids(self, evidence: Evidence) -> tuple[PaperGrid, ...]:
         """A grid for each stage and family of corrupted sets; those from files and those made here are never mixed."""
         made = [
             self._grid(evidence, stage, family)
@@ -37,7 +37,7 @@ class Corruptions:
         ]
         return tuple(grid for grid in made if any(line.kind == "ours" and not line.missing for line in grid.lines))
 
-    def _grid(self, evidence: Evidence, stage: Stage, family: str) -> Grid:
+    def _grid(self, evidence: Evidence, stage: Stage, family: str) -> PaperGrid:
         pair = evidence.first_pair(stage)
         here = {m.condition: m.name for m in _corrupted(evidence.variants(stage.data)) if m.family == family}
         known = PROTOCOLS[stage.protocol].losses
@@ -56,7 +56,7 @@ class Corruptions:
             needs.append(extraction(evidence, pair[1], (family,)))
         subject = f"{family} · {stage.training} · protocol {stage.protocol} · ⟨{pair[0]}, {pair[1]}⟩"
         columns = tuple(heads(METRICS, stage.protocol))
-        return Grid(
+        return PaperGrid(
             subject, ("corruption", "severity", "method"), columns, (*means, *lines), tuple(notes), commands(needs)
         )
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 
-from trustcache.report.paper.shown import LEGEND, Chart, Grid, Line, Shown, Value
+from trustcache.report.paper.shown import LEGEND, Chart, Line, PaperGrid, Shown, Value
 from trustcache.report.svg import inline
 
 STYLE = """
@@ -51,7 +51,7 @@ def _artefact(one: Shown) -> str:
     return f'<details id="paper-{escape(one.key)}">{summary}{"".join(inside)}</details>'
 
 
-def _grid(grid: Grid) -> Iterator[str]:
+def _grid(grid: PaperGrid) -> Iterator[str]:
     yield f"<h3>{escape(grid.subject)}</h3>"
     heads = [f'<th scope="col">{escape(head)}</th>' for head in grid.label_heads]
     heads += [f'<th scope="col" class="number">{escape(head).replace(" ", "&nbsp;")}</th>' for head in grid.heads]
@@ -62,7 +62,7 @@ def _grid(grid: Grid) -> Iterator[str]:
         yield f"<pre>{escape(chr(10).join(grid.commands))}</pre>"
 
 
-def _rows(grid: Grid) -> Iterator[str]:
+def _rows(grid: PaperGrid) -> Iterator[str]:
     above: Line | None = None
     for line, labels in zip(grid.lines, grid.shown_labels(), strict=True):
         names = "".join(f'<th scope="row" class="name">{escape(label)}</th>' for label in labels)

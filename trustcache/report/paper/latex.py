@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from trustcache.report.paper.shown import LEGEND, Grid, Shown
+from trustcache.report.paper.shown import LEGEND, PaperGrid, Shown
 
 _PREAMBLE = r"""% Made by trustcache report. Each table needs booktabs, one of several pages longtable as well.
 \documentclass{article}
@@ -67,7 +67,7 @@ def escaped(text: str) -> str:
     return re.sub(marks, lambda match: _SPECIAL[match[0]], " ".join(text.split()))
 
 
-def _table(one: Shown, grid: Grid) -> str:
+def _table(one: Shown, grid: PaperGrid) -> str:
     long = len(grid.lines) > _LONGEST
     columns = "l" * len(grid.label_heads) + "r" * len(grid.heads)
     head = _row((*grid.label_heads, *grid.heads))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from trustcache.report.markdown import escaped
-from trustcache.report.paper.shown import LEGEND, Chart, Grid, Shown
+from trustcache.report.paper.shown import LEGEND, Chart, PaperGrid, Shown
 
 
 def paper_markdown(shown: Sequence[Shown], files: Sequence[tuple[str, Chart]]) -> str:
@@ -31,7 +31,7 @@ def paper_markdown(shown: Sequence[Shown], files: Sequence[tuple[str, Chart]]) -
     return "\n\n".join(parts)
 
 
-def _grid(grid: Grid) -> Iterator[str]:
+def _grid(grid: PaperGrid) -> Iterator[str]:
     yield f"### {escaped(grid.subject)}"
     heads = [*grid.label_heads, *grid.heads]
     rule = ["---"] * len(grid.label_heads) + ["---:"] * len(grid.heads)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 
@@ -139,11 +139,11 @@ def _other_settings(definition: Definition, found: Found) -> list[str]:
 
 
 def beside(
-    evidence: Evidence, table: str, found: Found, method: str, columns: Mapping[str, str]
+    evidence: Evidence, table: str, found: Found, method: str, metrics: Iterable[str]
 ) -> dict[str, tuple[Value | None, ...]]:
     """The published rows of a row of ours, by the file's method; {} where the definitions differ or there is none.
 
-    columns: our metrics by column; a metric that is defined otherwise is None.
+    Each is in the order of `metrics`; one that is defined otherwise is None.
     """
     definition = DEFINITIONS[table]
     if mismatches(evidence, definition, found, method):
@@ -156,7 +156,7 @@ def beside(
         key = (table, definition.data[record.dataset], oracle, classifier, name)
         values = [
             None if metric in definition.unlike else figures().get((*key, ACCURACY if metric == "accuracy" else metric))
-            for metric in columns
+            for metric in metrics
         ]
         if any(values):
             rows[name] = tuple(values)

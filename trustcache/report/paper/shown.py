@@ -62,7 +62,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Grid:
+class PaperGrid:
     """One table: `subject` is what it is of, notes are sentences to stand under it, commands fill its gaps."""
 
     subject: str
@@ -103,7 +103,7 @@ class Shown:
     key: str
     title: str
     needs: str
-    grids: tuple[Grid, ...] = ()
+    grids: tuple[PaperGrid, ...] = ()
     charts: tuple[Chart, ...] = ()
 
     @property
@@ -113,7 +113,7 @@ class Shown:
     @property
     def commands(self) -> list[str]:
         """What fills its gaps."""
-        parts: Sequence[Grid | Chart] = (*self.grids, *self.charts)
+        parts: Sequence[PaperGrid | Chart] = (*self.grids, *self.charts)
         return list(dict.fromkeys(command for part in parts for command in part.commands))
 
     def state(self) -> str:

@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from trustcache.report.paper.shown import LEGEND, Grid, Line, Shown, Value
+from trustcache.report.paper.shown import LEGEND, Line, PaperGrid, Shown, Value
 
 _LEAST_WIDTH = 120
 """Where output goes into a pipe, lines may be this long."""
@@ -57,7 +57,7 @@ def print_shown(shown: Iterable[Shown], console: Console) -> None:
         console.print()
 
 
-def _print_grid(grid: Grid, console: Console) -> None:
+def _print_grid(grid: PaperGrid, console: Console) -> None:
     room = console.width if console.is_terminal else max(console.width, _LEAST_WIDTH)
     texts = [[str(cell) for cell in line.cells] for line in grid.lines]
     longest = max(cell_len(_name(line)) for line in grid.lines)
