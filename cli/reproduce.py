@@ -12,7 +12,7 @@ from trustcache.errors import TrustcacheError, UsageError
 
 from .options import Device, Subset, Workers
 from .program import Place, app, command, say
-from .values import listed
+from .values import seeds
 
 if TYPE_CHECKING:
     from trustcache.recipes import Model, Setting, Step
@@ -87,7 +87,7 @@ def reproduce(
         models,
         ("released", "equations") if protocol is Protocols.both else (protocol.value,),
         frozen,
-        ",".join(map(str, listed("--seed", seed, int))),
+        ",".join(map(str, seeds(seed))),
         subset,
         _machine(workers, device),
         tuple(place.given()),

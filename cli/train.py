@@ -11,7 +11,7 @@ from . import train_options as o
 from .evaluate import say_what_is_lacking
 from .options import Half
 from .program import Place, app, command, say
-from .values import ProtocolName, listed, pairs
+from .values import ProtocolName, listed, pairs, seeds
 
 if TYPE_CHECKING:
     from trustcache.cache.index import Index
@@ -105,7 +105,7 @@ def train(
     settings = TrainSettings(
         frozen,
         _optimiser(index, frozen, spec, protocol.value, chosen, by_hand),
-        tuple(listed("--seed", seed, int)) if seed else chosen.seeds or (0,),
+        tuple(seeds(seed)) if seed else chosen.seeds or (0,),
         next(fraction for fraction in (val_fraction, chosen.val_fraction, 0.1) if fraction is not None),
         signed_distance,
         protocol.value,

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from trustcache.training_settings import LOSS_SETTINGS
+
 from .options import DEVICE_HELP, WORKERS_HELP, Half
 from .values import ProtocolName
 
@@ -20,17 +22,19 @@ class HeadKind(StrEnum):
     mlp = "mlp"
 
 
+def _explained(name: str) -> str:
+    setting = LOSS_SETTINGS[name]
+    return f"{setting.meaning[0].upper()}{setting.meaning[1:]} ({setting.default:g})."
+
+
 Loss = Annotated[
     str | None,
     typer.Option(help="ce, focal, tcp, ss, class-balanced; a list of them, or all.", rich_help_panel=_LOSSES),
 ]
-AlphaPos = Annotated[str | None, typer.Option(help="ss: steepness for right answers (1).", rich_help_panel=_LOSSES)]
-AlphaNeg = Annotated[str | None, typer.Option(help="ss: steepness for wrong answers (3).", rich_help_panel=_LOSSES)]
-Gamma = Annotated[str | None, typer.Option(help="focal: how much easy samples fade (2).", rich_help_panel=_LOSSES)]
-Beta = Annotated[
-    str | None,
-    typer.Option(help="class-balanced: of the effective number of samples (0.9999).", rich_help_panel=_LOSSES),
-]
+AlphaPos = Annotated[str | None, typer.Option(help=_explained("alpha_pos"), rich_help_panel=_LOSSES)]
+AlphaNeg = Annotated[str | None, typer.Option(help=_explained("alpha_neg"), rich_help_panel=_LOSSES)]
+Gamma = Annotated[str | None, typer.Option(help=_explained("gamma"), rich_help_panel=_LOSSES)]
+Beta = Annotated[str | None, typer.Option(help=_explained("beta"), rich_help_panel=_LOSSES)]
 Base = Annotated[
     str | None,
     typer.Option(help="class-balanced: the loss it weights: ce, focal or ss (ce).", rich_help_panel=_LOSSES),

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from trustcache.errors import UsageError
+from trustcache.training_settings import SEED
 
 T = TypeVar("T")
 
@@ -25,6 +26,11 @@ def listed(option: str, text: str, kind: Callable[[str], T]) -> list[T]:
         return [kind(part.strip()) for part in text.split(",")]
     except ValueError:
         raise UsageError(f"{option} {text}: expected a value or a list such as 1,2,3") from None
+
+
+def seeds(text: str) -> list[int]:
+    """The values of --seed, each once. Raises UsageError for one that is no seed."""
+    return [int(seed) for seed in SEED.each("--seed", listed("--seed", text, int))]
 
 
 def pairs(option: str, texts: list[str]) -> dict[str, Any]:

@@ -169,6 +169,8 @@ def test_a_command_with_nothing_prepared_says_what_is_missing(
         (("--loss", "ce", "--gamma", "2"), "--gamma: means nothing to ce"),
         (("--loss", "focal", "--gamma", "two"), "--gamma two: expected a value or a list"),
         (("--loss", "ce", "--seed", "0,x"), "--seed 0,x"),
+        (("--loss", "ce", "--seed", "0,-1"), "must be a whole number from 0 to 4294967295, not -1"),
+        (("--loss", "focal", "--gamma", "nan", "--frozen"), "--gamma (how fast focal forgets samples"),
         (("--loss", "ce", "--frozen", "--momentum", "0.5"), "--momentum: means nothing to --frozen"),
         (("--loss", "ce", "--classifier", "vit"), "there is: digits-net/digits-test (test)"),
         (("--loss", "ce", "--frozen", "--device", "cuda:99"), "--device cuda:99: not available here"),

@@ -98,6 +98,8 @@ def test_ss_goes_on_from_the_tcp_oracle_of_its_seed(workspace: Workspace, run_cl
         ("losses = ['ce']\nlr = 1", "unknown key 'lr'"),
         ("[settings]\nalpha = 1", "settings: unknown key 'alpha'"),
         ("[settings]\nalpha_pos = 'one'", "'alpha_pos' must be a number or a list"),
+        ("[settings]\nbeta = 1", "settings: 'beta' (class-balanced: at 0 all samples weigh alike"),
+        ("seeds = [0, -1]", "'seeds' (what first weights and the validation part are drawn by) must be a whole number"),
         ("[fine_tuning]\noptimiser = 'lamb'", "'optimiser' must be one of adam, sgd"),
         ("[fine_tuning]\noptimiser = 'sgd'\nepochs = 1\nbatch_size = 4", "'lr' must be given"),
         ("val_fraction = 2", "'val_fraction' must lie from 0 to 0.9"),

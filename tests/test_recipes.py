@@ -198,6 +198,14 @@ def test_requests_that_cannot_be_carried_out_are_refused_in_words() -> None:
         plan(["table3"], replace(CIFAR, family="mnist"))
 
 
+def test_seeds_are_checked_before_anything_is_printed_and_each_counts_once(run_cli: RunCli) -> None:
+    refused = run_cli("reproduce", "table1", "--dry-run", "--seed", "-1")
+    assert refused.exit_code == 2
+    assert refused.stderr.startswith("error: --seed (")
+    assert not refused.stdout
+    assert "--seed 3,1\n" in run_cli("reproduce", "table1", "--dry-run", "--seed", "3,1,3").stdout
+
+
 def test_without_a_name_every_recipe_is_listed_in_a_line(run_cli: RunCli) -> None:
     lines = run_cli("reproduce").stdout.splitlines()
     assert [line.split("\t")[0] for line in lines] == KEYS

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from trustcache.errors import UsageError
-from trustcache.losses import LOSSES
+from trustcache.losses import BALANCEABLE, LOSSES, LossChoice
 from trustcache.oracles import LEAST_STEPS, default_optimiser
 from trustcache.train import loss_grid
+from trustcache.training_settings import LOSS_SETTINGS
 
 
 def test_all_losses_with_their_defaults() -> None:
@@ -49,6 +51,43 @@ def test_several_bases_become_several_losses() -> None:
 def test_a_request_that_means_nothing_is_refused(names: list[str], settings: dict, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         loss_grid(names, settings)
+
+
+@pytest.mark.parametrize("name", ["alpha_pos", "alpha_neg", "gamma", "beta"])
+@pytest.mark.parametrize("value", [-3.0, 1000.0, float("nan"), float("inf")])
+def test_a_setting_out_of_its_range_is_refused_by_its_option(name: str, value: float) -> None:
+    option = f"--{name.replace('_', '-')}"
+    with pytest.raises(UsageError, match=rf"^{option} \(.*\) must be a number from 0 to .*, not {value}$"):
+        loss_grid(["class-balanced"], {"base": list(BALANCEABLE), name: [1.0 if name != "beta" else 0.5, value]})
+
+
+@pytest.mark.parametrize(("name", "end"), [("alpha_pos", 0.0), ("alpha_neg", 0.0), ("beta", 1.0)])
+def test_an_end_at_which_a_loss_means_nothing_is_no_part_of_the_range(name: str, end: float) -> None:
+    with pytest.raises(UsageError, match=f"without {end:g}, not {end}"):
+        loss_grid(["class-balanced"], {"base": ["ss"], name: [end]})
+
+
+@pytest.mark.parametrize("name", LOSS_SETTINGS)
+def test_at_both_ends_of_a_range_losses_and_what_adam_makes_of_their_gradients_are_finite(name: str) -> None:
+    setting = LOSS_SETTINGS[name]
+    inside = np.linspace(setting.lowest, setting.highest, 1001)
+    ends = {float(inside[1 if setting.lowest == setting.excluded else 0])}
+    ends.add(float(inside[-2 if setting.highest == setting.excluded else -1]))
+    grid = [c for b in BALANCEABLE for c in loss_grid(["class-balanced"], {"base": [b]}) if name in c.settings]
+    for choice in grid:
+        for end in ends:
+            formula, numbers = LossChoice(choice.name, choice.settings | {name: end}).bind((1, 10**6))
+            z = torch.tensor([-1e30, -1e4, -1.0, 0.0, 1.0, 1e4, 1e30] * 2, requires_grad=True)
+            loss = formula(z, torch.arange(14) // 7, **{key: torch.tensor(n) for key, n in numbers.items()})
+            loss.sum().backward()
+            assert z.grad is not None
+            assert torch.isfinite(loss).all()
+            assert torch.isfinite((1000 * z.grad).square()).all()  # at inputs a thousand deviations off
+
+
+def test_what_is_given_twice_is_one_run() -> None:
+    grid = loss_grid(["ss", "ss"], {"alpha_pos": [1.0, 2.0, 1.0]})
+    assert [choice.settings["alpha_pos"] for choice in grid] == [1.0, 2.0]
 
 
 @pytest.mark.parametrize("frozen", [True, False])

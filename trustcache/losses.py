@@ -20,6 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from trustcache.training_settings import LOSS_SETTINGS
+
 Setting = float | Tensor
 
 
@@ -172,20 +174,24 @@ class Loss:
     signed_distance: bool = False
 
 
+def _defaults(*names: str) -> dict[str, float | str]:
+    return {name: LOSS_SETTINGS[name].default for name in names}
+
+
 LOSSES: dict[str, Loss] = {
     "ce": Loss(_cross_entropy, "cross entropy"),
-    "focal": Loss(_focal, "focal loss: cross entropy that dwells on hard samples", {"gamma": 2.0}),
+    "focal": Loss(_focal, "focal loss: cross entropy that dwells on hard samples", _defaults("gamma")),
     "tcp": Loss(_true_class_probability, "squared distance to the true class's probability", target="true_class_prob"),
     "ss": Loss(
         _steep_slope,
         "steep slope loss: two steep slides that part right from wrong",
-        {"alpha_pos": 1.0, "alpha_neg": 3.0},
+        _defaults("alpha_pos", "alpha_neg"),
         signed_distance=True,
     ),
     "class-balanced": Loss(
         _class_balanced,
         "another loss, weighted by the effective number of right and wrong samples",
-        {"beta": 0.9999, "base": "ce"},
+        _defaults("beta") | {"base": "ce"},
     ),
 }
 BALANCEABLE = ("ce", "focal", "ss")

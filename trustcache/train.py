@@ -27,6 +27,7 @@ from trustcache.pairs import OracleModel, require_same_rows
 from trustcache.progress import Progress, silent
 from trustcache.protocols import PROTOCOLS
 from trustcache.runs import Run, RunConfig, finished_runs, judged_fingerprint, open_run
+from trustcache.training_settings import LOSS_SETTINGS
 from trustcache.workspace import Workspace
 
 
@@ -56,14 +57,16 @@ def loss_grid(
 ) -> list[LossChoice]:
     """Every combination of losses ("all" means each that the protocol has) and of the settings given for them.
 
-    What is not given is taken from `preset`, else the loss's default. Raises UsageError for a loss that the protocol
-    does not have, and for a setting given that none of the losses has.
+    What is not given is taken from `preset`, else the loss's default; what is given twice counts once. Raises
+    UsageError for a loss that the protocol does not have, and for a setting given that none of the losses has or that
+    is out of its range.
     """
     known = PROTOCOLS[protocol].losses
-    names = list(known) if list(names) == ["all"] else list(names)
+    names = list(known) if list(names) == ["all"] else list(dict.fromkeys(names))
     if unknown := [name for name in names if name not in known]:
         where = f" under --protocol {protocol}" if unknown[0] in LOSSES else ""
         raise UsageError(f"--loss {unknown[0]}: unknown{where}; one of {', '.join(known)}, a list of them, or all")
+    settings = {key: _checked(key, values) for key, values in settings.items()}
     choices: list[LossChoice] = []
     used: set[str] = set()
     for name in names:
@@ -78,6 +81,12 @@ def loss_grid(
     if unused := sorted(settings.keys() - used):
         raise UsageError(f"--{unused[0].replace('_', '-')}: means nothing to {', '.join(names)}")
     return choices
+
+
+def _checked(key: str, values: Sequence[float | str]) -> Sequence[float | str]:
+    if key in LOSS_SETTINGS:
+        return LOSS_SETTINGS[key].each(f"--{key.replace('_', '-')}", values)
+    return list(dict.fromkeys(values))
 
 
 def plan(index: Index, oracle: OracleModel, losses: Sequence[LossChoice], settings: TrainSettings) -> list[RunConfig]:

@@ -13,9 +13,7 @@ from trustcache.head_inputs import parse_inputs
 from trustcache.heads import HEADS, HeadSpec
 from trustcache.oracles import OPTIMISERS, Optimiser
 from trustcache.toml_tables import TableReader
-
-# The settings of losses that a preset may set, each to a value or a list of them.
-_NUMBERS = ("alpha_pos", "alpha_neg", "gamma", "beta")
+from trustcache.training_settings import LOSS_SETTINGS, SEED
 
 
 @dataclass(frozen=True)
@@ -72,8 +70,12 @@ def read_preset(request: str) -> Preset:
     preset = Preset(
         title=reader.text("title"),
         losses=reader.texts("losses"),
-        seeds=reader.numbers("seeds") or (),
-        settings={key: list(values) for key in _NUMBERS if (values := settings.reals(key))},
+        seeds=tuple(int(seed) for seed in SEED.each(f"{where}: 'seeds'", reader.numbers("seeds") or ())),
+        settings={
+            key: [*setting.each(f"{where}: settings: '{key}'", values)]
+            for key, setting in LOSS_SETTINGS.items()
+            if (values := settings.reals(key))
+        },
         val_fraction=fraction,
         fine_tuning=None if fine_tuning is None else _optimiser(fine_tuning, f"{where}: fine_tuning"),
         start=reader.text("start"),

@@ -20,6 +20,7 @@ from trustcache.metrics import METRICS
 from trustcache.protocols import PROTOCOLS
 from trustcache.report.records import Record
 from trustcache.scores import POST_HOC
+from trustcache.training_settings import LOSS_SETTINGS
 
 COLUMNS = ("auc", "aupr_error", "aupr_success", "fpr_at_95_tpr", "tpr", "tnr", "aurc")
 # The others depend on where a method's threshold lies: TPR alone is best for a method that trusts everything.
@@ -28,11 +29,8 @@ RANKING = tuple(key for key in COLUMNS if key not in ("tpr", "tnr"))
 METHODS = {name: score.meaning for name, score in POST_HOC.items()} | {
     name: loss.meaning for name, loss in LOSSES.items()
 }
-SETTINGS = {
-    "alpha_pos": ("α⁺", "how steeply ss pulls the scores of right answers above zero"),
-    "alpha_neg": ("α⁻", "how steeply ss pushes the scores of wrong answers below zero"),
-    "gamma": ("γ", "how fast focal forgets samples that it already tells well"),
-    "beta": ("β", "class-balanced: at 0 all samples weigh alike, towards 1 right and wrong weigh alike in total"),
+_LETTERS = {"alpha_pos": "α⁺", "alpha_neg": "α⁻", "gamma": "γ", "beta": "β"}
+SETTINGS = {key: (_LETTERS[key], setting.meaning) for key, setting in LOSS_SETTINGS.items()} | {
     "head": ("", "what the oracle is on top of the frozen model, and which of its outputs it looks at"),
     "rows": ("on its ", "scored on this half of the data only, since an oracle learnt from the other one"),
     "also": ("with ", "what the oracle learnt from beside its training data: the same images, changed"),

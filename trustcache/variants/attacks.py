@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -11,28 +9,9 @@ from typing import Any
 
 import torch
 
+from trustcache.settings import Setting
 from trustcache.variants.pgd import Logits, pgd_l2, pgd_linf
 from trustcache.variants.recolor import recolor
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One number that an attack takes: its default (whose type it has), its meaning, and its range, ends included."""
-
-    default: float
-    meaning: str
-    lowest: float = 0.0
-    highest: float = math.inf
-
-    def checked(self, attack: str, name: str, value: Any) -> float:
-        """`value` as a number of the default's type. Raises ValueError where it is not one in the range."""
-        whole = isinstance(self.default, int)
-        number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
-        if not number or not self.lowest <= value <= self.highest or (whole and value != int(value)):
-            kind = "a whole number" if whole else "a number"
-            upto = f"from {self.lowest:g} to {self.highest:g}" if self.highest < math.inf else f"of {self.lowest:g} up"
-            raise ValueError(f"{attack}: its '{name}' ({self.meaning}) must be {kind} {upto}, not {value!r}")
-        return int(value) if whole else float(value)
 
 
 @dataclass(frozen=True)
@@ -85,7 +64,10 @@ def checked_settings(name: str, settings: Mapping[str, Any]) -> dict[str, float]
     known = ATTACKS[name].settings
     if unknown := [key for key in settings if key not in known]:
         raise ValueError(f"{name}: has no setting '{unknown[0]}'; known are {', '.join(known)}")
-    return {key: setting.checked(name, key, settings.get(key, setting.default)) for key, setting in known.items()}
+    return {
+        key: setting.checked(f"{name}: its '{key}'", settings.get(key, setting.default))
+        for key, setting in known.items()
+    }
 
 
 def attack(
