@@ -16,6 +16,5 @@ def demo(place: Place) -> None:
     from trustcache.demo import run_demo
     from trustcache.workspace import Workspace
 
-    workspace = Workspace(place.workspace)
-    run_demo(workspace, place.data_root, console)
-    print_report(workspace)
+    run_demo(Workspace(place.workspace), place.data_root, console)
+    print_report(place)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from .program import Place, app, command, say
 from .values import listed
-
-if TYPE_CHECKING:
-    from trustcache.workspace import Workspace
 
 
 @command(app, "report")
@@ -26,12 +23,10 @@ def report(
     The terminal shows the tables by data set (of many only those of clean data) and an overview of the paper's; the
     files hold all of both.
     """
-    from trustcache.workspace import Workspace
-
-    print_report(Workspace(place.workspace), listed("--only", only, str) if only else [])
+    print_report(place, listed("--only", only, str) if only else [])
 
 
-def print_report(workspace: Workspace, only: list[str] | None = None) -> None:
+def print_report(place: Place, only: list[str] | None = None) -> None:
     """Write the report's files, then show its tables, or only some of the paper's, and where the files lie."""
     from rich.console import Console
     from rich.text import Text
@@ -50,9 +45,11 @@ def print_report(workspace: Workspace, only: list[str] | None = None) -> None:
     from trustcache.report.sweeps import outcome_grid, outcomes
     from trustcache.report.tables import print_tables
     from trustcache.report.write import write_report
+    from trustcache.workspace import Workspace
 
     if unknown := [key for key in only or [] if key not in ARTEFACTS]:
         raise UsageError(f"--only {unknown[0]}: is none of the paper's; one or several of {', '.join(ARTEFACTS)}")
+    workspace = Workspace(place.workspace)
     scored, notes = collect(workspace, console)
     records = [one.record for one in scored]
     front = foreground(scored)
@@ -60,7 +57,7 @@ def print_report(workspace: Workspace, only: list[str] | None = None) -> None:
     chosen, gone = outcomes(saved_sweeps(workspace), records)
     notes += gone
     grids = [*map(outcome_grid, chosen), *interval_grids(compared)]
-    shown = paper(scored, workspace.caches())
+    shown = paper(scored, workspace.caches(), place.given())
     files = {"intervals.json": intervals_json(compared)}
     written = write_report(workspace.report, scored, notes, made_with(), shown, grids, files)
     terminal = Console()

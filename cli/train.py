@@ -80,6 +80,7 @@ def train(
     from trustcache.choice import SWEEP
     from trustcache.evaluate import evaluate
     from trustcache.finetune import Machine
+    from trustcache.oracles import VAL_FRACTION
     from trustcache.pairs import cached_oracle, tuned_oracle
     from trustcache.presets.preset import Preset, read_preset
     from trustcache.train import TrainSettings, loss_grid, plan, starting_from
@@ -106,7 +107,7 @@ def train(
         frozen,
         _optimiser(index, frozen, spec, protocol.value, chosen, by_hand),
         tuple(seeds(seed)) if seed else chosen.seeds or (0,),
-        next(fraction for fraction in (val_fraction, chosen.val_fraction, 0.1) if fraction is not None),
+        next(fraction for fraction in (val_fraction, chosen.val_fraction, VAL_FRACTION) if fraction is not None),
         signed_distance,
         protocol.value,
         spec,

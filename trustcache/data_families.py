@@ -58,6 +58,13 @@ class DataFamily:
         return self.parts[part]
 
 
+def family_of(data: str) -> str:
+    """The family whose clean evaluation images a data set has, "" where it is of none."""
+    known = {manifest.family for manifest in packaged_manifests()}
+    name, _, end = data.rpartition("-")
+    return name if end in PARTS["test"] and {data, f"{name}-train"} <= known else ""
+
+
 def data_family(name: str, data_root: Path) -> DataFamily:
     """The family `name`, as in imagenet or cifar10. Raises UsageError naming the families there are."""
     known: dict[str, list[Manifest]] = {}

@@ -102,6 +102,8 @@ def initial_weight(features: int, seed: int) -> torch.Tensor:
     return torch.randn(features, generator=generator) / (3 * features) ** 0.5
 
 
+VAL_FRACTION = 0.1
+"""The part of the training samples that is set aside for validation unless told otherwise."""
 HALVES = ("first-half", "second-half")
 
 

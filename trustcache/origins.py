@@ -15,6 +15,7 @@ from trustcache.cache.index import Index
 from trustcache.cache.publish import file_sha256
 from trustcache.classifiers import ModelSpec
 from trustcache.errors import UsageError
+from trustcache.extract import ExtractSettings
 from trustcache.images import Dataset, open_dataset
 from trustcache.preprocessing import as_recorded, preprocessing_of
 from trustcache.protocols import PROTOCOLS, shows_as_released
@@ -76,7 +77,11 @@ def extraction_options(index: Index) -> list[str]:
         if own.get(key) != value:
             text = ",".join(map(str, value)) if isinstance(value, list | tuple) else value
             words += ["--preprocess", f"{key}={text}"]
-    return words if index.features == "last" else [*words, "--features", index.features]
+    for key in ("precision", "store", "shard_rows", "features"):
+        usual = getattr(ExtractSettings(), key)
+        if (value := index.meaning.get(key, usual)) != usual:
+            words += [f"--{key.replace('_', '-')}", str(value)]
+    return words
 
 
 def _own_preprocessing(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:

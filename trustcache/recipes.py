@@ -14,7 +14,7 @@ from pathlib import Path
 
 from trustcache.data_families import DataFamily, data_family
 from trustcache.errors import UsageError
-from trustcache.presets.preset import read_preset
+from trustcache.presets.preset import papers_preset, read_preset, small_scale_preset
 from trustcache.workspace import plain_name
 
 
@@ -34,8 +34,8 @@ class Model:
 
     @property
     def preset(self) -> str:
-        """The paper's hyperparameters for an oracle built on it: those for ResNets, or for ViTs."""
-        return "paper-imagenet-resnet" if "resnet" in self.words[0] else "paper-imagenet-vit"
+        """The paper's hyperparameters for an oracle built on it."""
+        return papers_preset(self.words[0])
 
 
 PAPER_MODELS = (Model("vit", ("vit",)), Model("resnet", ("resnet",)))
@@ -217,16 +217,15 @@ def _rate(oracle: Model, protocol: str, family: DataFamily, setting: Setting) ->
 
 @dataclass(frozen=True)
 class _SmallScale:
-    """A row of Table 2: the classifier that is fitted, how, and the preset of the oracle tuned from TCP."""
+    """A row of Table 2: the classifier that is fitted, and how."""
 
     classifier: str
-    preset: str
     fitting: tuple[str, ...] = ()
 
 
 _SMALL_SCALE = {
-    "mnist": _SmallScale("mnist-convnet", "paper-mnist"),
-    "cifar10": _SmallScale("cifar-vgg16", "paper-cifar10", ("--augment", "flip-crop", "--epochs", "100")),
+    "mnist": _SmallScale("mnist-convnet"),
+    "cifar10": _SmallScale("cifar-vgg16", ("--augment", "flip-crop", "--epochs", "100")),
 }
 
 
@@ -249,7 +248,7 @@ def _small_scale(setting: Setting, find: FindFamily) -> list[Step]:
             models, dropout = (_fitted(row, setting),), ("--mc-dropout", "50")
         for model in models:
             steps.append(_extract(model, "equations", [train, test], setting, dropout))
-            for words in (("--loss", "tcp"), ("--preset", row.preset if row else "paper-cifar10")):
+            for words in (("--loss", "tcp"), ("--preset", small_scale_preset(name))):
                 steps.append(_train(model, model, "equations", train, words, setting))
     return steps
 

@@ -21,7 +21,7 @@ from trustcache.head_training import HeadTask, train_heads
 from trustcache.heads import LINEAR, AnyHead, HeadSpec, LinearHead
 from trustcache.losses import BALANCEABLE, LOSSES, LossChoice
 from trustcache.mlp_heads import MlpHead
-from trustcache.oracles import Optimiser
+from trustcache.oracles import VAL_FRACTION, Optimiser
 from trustcache.origins import original_dataset
 from trustcache.pairs import OracleModel, require_same_rows
 from trustcache.progress import Progress, silent
@@ -41,7 +41,7 @@ class TrainSettings:
     frozen: bool
     optimiser: Optimiser
     seeds: tuple[int, ...] = (0,)
-    val_fraction: float = 0.1
+    val_fraction: float = VAL_FRACTION
     signed_distance: bool | None = None
     protocol: str = "equations"
     head: HeadSpec = LINEAR

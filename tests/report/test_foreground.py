@@ -10,7 +10,7 @@ import pytest
 from trustcache.report import foreground as module
 from trustcache.report.foreground import MOST_TABLES, MOST_VARIANTS, foreground
 from trustcache.report.page import page
-from trustcache.report.paper.shown import Grid, Line, Shown, Value
+from trustcache.report.paper.shown import Line, PaperGrid, Shown, Value
 from trustcache.report.records import Scored
 
 
@@ -42,7 +42,7 @@ def test_of_many_tables_those_of_clean_data_are_printed_and_the_others_counted(s
 
 def test_only_those_of_the_papers_tables_that_are_begun_are_pointed_to(scored, corrupted):
     front = foreground([scored("mcp", dataset="birds"), *corrupted(MOST_TABLES)])
-    grid = Grid("x", ("m",), ("c",), (Line(("a",), (Value(0.5),)),))
+    grid = PaperGrid("x", ("m",), ("c",), (Line(("a",), (Value(0.5),)),))
     shown = [Shown("table1", "T", "", (grid,)), Shown("table-a1", "T", "", (grid,)), Shown("table-e", "T", "", ())]
     assert front.elsewhere(shown).endswith("trustcache report --only table-a1")
 

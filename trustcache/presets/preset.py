@@ -36,6 +36,16 @@ class Preset:
     heads: Optimiser | None = None
 
 
+def papers_preset(architecture: str) -> str:
+    """The paper's hyperparameters for an oracle of an architecture (Table 1): those of its ResNet, else of its ViT."""
+    return "paper-imagenet-resnet" if "resnet" in architecture else "paper-imagenet-vit"
+
+
+def small_scale_preset(data: str) -> str:
+    """The paper's hyperparameters for ss tuned from TCP (Table 2) on a data set or family: MNIST's, else CIFAR-10's."""
+    return "paper-mnist" if data.startswith("mnist") else "paper-cifar10"
+
+
 def preset_names() -> list[str]:
     """The presets that come with trustcache, sorted."""
     return sorted(file.name.removesuffix(".toml") for file in _folder().iterdir() if file.name.endswith(".toml"))

@@ -22,6 +22,7 @@ from trustcache.report.paper.shown import GAP, MISSING, Chart, Line, PaperGrid, 
 from trustcache.report.paper.terminal import print_overview, print_shown
 from trustcache.report.write import write_report
 
+DRAW = "trustcache train --loss tcp --seed 0,1,2"
 NASTY = r"a_b&c%d#e$f{g}h\i~j^k<l>|m"
 
 
@@ -39,8 +40,8 @@ def shown():
     )
     return (
         Shown("table1", "Table 1: losses", "runs", (grid,)),
-        Shown("figure2b", "Figure 2b: curves", "nothing", charts=(Chart("curves", "<svg></svg>", "See."),)),
-        Shown("table2", "Table 2: small", "dropout"),
+        Shown("figure2b", "Figure 2b: curves", "nothing", (), (Chart("curves", "<svg></svg>", "See."),), (DRAW,)),
+        Shown("table2", "Table 2: small", "dropout", recipe="trustcache reproduce table2 --frozen"),
         Shown("table3", "Table 3: more", "dropout"),
     )
 
@@ -58,7 +59,8 @@ def test_the_overview_has_a_line_for_each_begun_and_names_what_the_others_take(s
     text = printed(print_overview, shown)
     assert re.search(r"table1 +losses \(1 of 2 rows, with gaps\)", text)
     assert "table2, table3: takes dropout" in text
-    assert "trustcache reproduce KEY" in text
+    assert "To make one: trustcache reproduce KEY --frozen" in text
+    assert re.search(r"figure2b +curves \(1 drawing, with gaps\)", text)
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -89,7 +91,8 @@ def test_markdown_has_tables_figures_commands_and_what_is_not_run(shown):
     assert "|  |  | published | 25.00 | 12.50 ± 2.00 |" in text
     assert "```sh\ntrustcache train --loss ss --seed 0,1,2\n```" in text
     assert "![curves](figures/figure2b-1.svg)" in text
-    assert "- `table2`: takes dropout; `trustcache reproduce table2`" in text
+    assert "- `table2`: takes dropout; `trustcache reproduce table2 --frozen`\n- `table3`: takes dropout" in text
+    assert f"```sh\n{DRAW}\n```" in text
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {6}
 
@@ -169,7 +172,8 @@ def test_the_page_marks_gaps_and_published_rows_and_escapes_names(shown):
     assert "&lt;l&gt;" in text
     assert "<l>" not in text
     assert "<pre>trustcache train --loss ss --seed 0,1,2</pre>" in text
-    assert "<code>trustcache reproduce table2</code>" in text
+    assert "takes dropout; <code>trustcache reproduce table2 --frozen</code></li>" in text
+    assert f"<pre>{DRAW}</pre>" in text
 
 
 def test_without_anything_of_the_paper_the_page_has_no_section():

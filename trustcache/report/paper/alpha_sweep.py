@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from trustcache.losses import LOSSES
 from trustcache.report.paper.commands import commands, training
 from trustcache.report.paper.comparisons import Column, value
 from trustcache.report.paper.drawings import Swept, sweep_chart
-from trustcache.report.paper.evidence import SEEDS, Evidence, Method, Stage
+from trustcache.report.paper.evidence import SEEDS, Evidence, Found, Method, Stage
 from trustcache.report.paper.shown import Chart, Line, PaperGrid
 from trustcache.report.records import Scored
+from trustcache.report.tables import method_label
 
 LEAST_VALUES = 3
 """Runs with fewer values of alpha- are no sweep."""
@@ -42,7 +44,12 @@ class Sweep:
 
     @property
     def subject(self) -> str:
-        return f"{self.stage} · ⟨{self.pair[0]}, {self.pair[1]}⟩ · α⁺ {self.alpha_pos:g}"
+        """What it is of, with whatever of the runs' settings is not usual."""
+        record = next(iter(self.by_alpha.values()))[0].record
+        rest = {key: value for key, value in record.settings.items() if key not in ("alpha_pos", "alpha_neg")}
+        unusual = method_label(replace(record, settings=rest)).partition(" ")[2]
+        pair = f"⟨{self.pair[0]}, {self.pair[1]}⟩"
+        return " · ".join([str(self.stage), pair, f"α⁺ {self.alpha_pos:g}", *([unusual] if unusual else [])])
 
 
 def sweeps(evidence: Evidence) -> list[Sweep]:
@@ -72,6 +79,12 @@ def sweeps(evidence: Evidence) -> list[Sweep]:
     return found
 
 
+def _form(one: Scored) -> bool | None:
+    """The head's form, None where it is the loss's own."""
+    assert one.config is not None
+    return None if one.config.signed_distance == LOSSES["ss"].signed_distance else one.config.signed_distance
+
+
 def sweep_grids(evidence: Evidence) -> tuple[PaperGrid, ...]:
     """Each sweep as a table."""
     return tuple(_grid(evidence, sweep) for sweep in sweeps(evidence))
@@ -85,17 +98,15 @@ def _grid(evidence: Evidence, sweep: Sweep) -> PaperGrid:
     fewest = min(len(ones) for ones in sweep.by_alpha.values())
     needs = []
     if fewest < SEEDS:
-        method = Method("ss", loss="ss", settings={"alpha_pos": sweep.alpha_pos})
+        runs = [one for ones in sweep.by_alpha.values() for one in ones]
         trained = [{one.record.seed for one in ones} for ones in sweep.by_alpha.values()]
         seeds = tuple(seed for seed in range(SEEDS) if any(seed not in there for there in trained))
-        plan = training(evidence, sweep.stage, sweep.pair, method, seeds)
-        alphas = ",".join(f"{alpha:g}" for alpha in sweep.by_alpha)
-        after = ("--alpha-pos", f"{sweep.alpha_pos:g}", "--alpha-neg", alphas)
-        needs.append(replace(plan, after=after))
+        swept = {"alpha_pos": [sweep.alpha_pos], "alpha_neg": [*sweep.by_alpha]}
+        method = Method("ss", loss="ss", signed_distance=_form(runs[0]))
+        needs.append(training(evidence, sweep.stage, sweep.pair, method, seeds, Found(tuple(runs)), swept))
     note = f"{len(lines)} values of α⁻, at least {fewest} seed{'s' if fewest > 1 else ''} each."
-    return PaperGrid(
-        sweep.subject, ("α⁻",), tuple(c.label for c in COLUMNS.values()), tuple(lines), (note,), commands(needs)
-    )
+    columns = tuple(column.label for column in COLUMNS.values())
+    return PaperGrid(sweep.subject, ("α⁻",), columns, tuple(lines), (note,), commands(needs, evidence.place))
 
 
 def sweep_charts(evidence: Evidence) -> tuple[Chart, ...]:

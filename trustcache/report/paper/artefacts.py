@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from trustcache.cache.index import Index
 from trustcache.manifest import Manifest
 from trustcache.report.figures import confidence_histogram, risk_coverage_chart
 from trustcache.report.paper.alpha_sweep import sweep_charts, sweep_grids
 from trustcache.report.paper.bounds import bound_grids
+from trustcache.report.paper.commands import Need, commands, needs_of, reproduction
 from trustcache.report.paper.comparisons import DISTANCES, MCP, Comparison
 from trustcache.report.paper.corruptions import Corruptions
 from trustcache.report.paper.drawings import loss_curves
@@ -148,6 +151,21 @@ def _risks(which: Which) -> Callable[[Evidence], tuple[Chart, ...]]:
     return lambda evidence: tuple(charts(evidence))
 
 
+def _undrawn(which: Which) -> Callable[[Evidence], tuple[str, ...]]:
+    """The commands for the losses and data sets that a figure lacks."""
+
+    def missing(evidence: Evidence) -> tuple[str, ...]:
+        needs: list[Need] = []
+        for stage in evidence.stages():
+            for pair, data in which(evidence, stage):
+                for method in FOUR:
+                    if not (found := evidence.find(stage, data, pair, method)):
+                        needs += needs_of(evidence, stage, data, pair, method, found)
+        return commands(needs, evidence.place)
+
+    return missing
+
+
 def _subject(stage: Stage, drawn: Drawn) -> str:
     (oracle, classifier), data = drawn
     return f"{data} · {stage.training} · protocol {stage.protocol} · ⟨{oracle}, {classifier}⟩"
@@ -165,18 +183,30 @@ def _none(evidence: Evidence) -> tuple[Chart, ...]:
     return ()
 
 
+def _complete(evidence: Evidence) -> tuple[str, ...]:
+    return ()
+
+
 def _no_grids(evidence: Evidence) -> tuple[PaperGrid, ...]:
     return ()
 
 
 @dataclass(frozen=True)
 class Artefact:
-    """One of the paper's tables or figures: its title, what it takes to have any of it, and what lays it out."""
+    """One of the paper's tables or figures: its title, what it takes to have any of it, and what lays it out.
+
+    to_draw: the commands for the drawings that it lacks; grids have those of their gaps.
+    """
 
     title: str
     needs: str
     grids: Callable[[Evidence], tuple[PaperGrid, ...]] = _no_grids
     charts: Callable[[Evidence], tuple[Chart, ...]] = _none
+    to_draw: Callable[[Evidence], tuple[str, ...]] = _complete
+
+
+def _drawn_for(which: Which, title: str, needs: str, draw: Callable[[Which], Callable[..., Any]]) -> Artefact:
+    return Artefact(title, needs, charts=draw(which), to_draw=_undrawn(which))
 
 
 _SEPARATION = (
@@ -227,19 +257,18 @@ ARTEFACTS: dict[str, Artefact] = {
         Comparison(BALANCED, clean, own=True, fits=_with_balanced, notes=(_BALANCING,)).grids,
     ),
     "figure2b": Artefact("Figure 2b: the losses over z", "nothing", charts=_loss_curves),
-    "figure3": Artefact(
-        "Figure 3: trust confidences of right and wrong answers", "the runs of Table 1", charts=_histograms(_first)
+    "figure3": _drawn_for(
+        _first, "Figure 3: trust confidences of right and wrong answers", "the runs of Table 1", _histograms
     ),
-    "figure-d": Artefact(
-        "Figure D: the same for the other pairs",
-        "the runs of Table 1, of other pairs",
-        charts=_histograms(_other_pairs),
+    "figure-d": _drawn_for(
+        _other_pairs, "Figure D: the same for the other pairs", "the runs of Table 1, of other pairs", _histograms
     ),
-    "figure4a": Artefact("Figure 4a: risk against coverage", "the runs of Table 1", charts=_risks(_first)),
-    "figure-e": Artefact(
+    "figure4a": _drawn_for(_first, "Figure 4a: risk against coverage", "the runs of Table 1", _risks),
+    "figure-e": _drawn_for(
+        _all_else,
         "Figure E: the same for the other pairs and data sets",
         "the runs of Table 1, of other pairs or on the sets of Table 3",
-        charts=_risks(_all_else),
+        _risks,
     ),
     "figure4bc": Artefact(
         "Figure 4b-c: loss, TPR and TNR over α⁻",
@@ -253,10 +282,21 @@ ARTEFACTS: dict[str, Artefact] = {
 }
 
 
-def paper(scored: Iterable[Scored], indices: Sequence = ()) -> tuple[Shown, ...]:
-    """Every artefact in the paper's order, as far as what is scored makes it; `indices` are those of all caches."""
-    evidence = Evidence(tuple(scored), tuple(indices))
+def paper(scored: Iterable[Scored], indices: Sequence[Index] = (), place: Sequence[str] = ()) -> tuple[Shown, ...]:
+    """Every artefact in the paper's order, as far as what is scored makes it.
+
+    indices: those of all caches. place: the options that make a command work in this workspace.
+    """
+    evidence = Evidence(tuple(scored), tuple(indices), tuple(place))
     return tuple(
-        Shown(key, artefact.title, artefact.needs, artefact.grids(evidence), artefact.charts(evidence))
+        Shown(
+            key,
+            artefact.title,
+            artefact.needs,
+            artefact.grids(evidence),
+            artefact.charts(evidence),
+            artefact.to_draw(evidence),
+            reproduction(evidence, key),
+        )
         for key, artefact in ARTEFACTS.items()
     )

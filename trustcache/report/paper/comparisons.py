@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from trustcache.protocols import PROTOCOLS
 from trustcache.report.paper.commands import Need, commands, needs_of
-from trustcache.report.paper.evidence import SEEDS, Evidence, Found, Method, Stage
+from trustcache.report.paper.evidence import SEEDS, Evidence, Found, Method, Stage, trained_alike
 from trustcache.report.paper.published import DEFINITIONS, beside, mismatches
 from trustcache.report.paper.shown import MISSING, Line, PaperGrid, Value
 from trustcache.report.records import Scored
@@ -109,8 +109,8 @@ class Comparison:
             ("⟨oracle, classifier⟩", "data", "method"),
             tuple(heads(self.columns, stage.protocol)),
             tuple(lines),
-            tuple(dict.fromkeys([*table.notes, *table.on_published(), *self.notes])),
-            commands(table.needs),
+            tuple(dict.fromkeys([*table.on_others(), *table.notes, *table.on_published(), *self.notes])),
+            commands(table.needs, evidence.place),
         )
 
 
@@ -127,6 +127,7 @@ class _Table:
         self.comparison, self.evidence, self.stage = comparison, evidence, stage
         self.needs: list[Need] = []
         self.notes: list[str] = []
+        self.others: list[str] = []
         self.apart: list[list[str]] = []
         self.alike = 0
 
@@ -135,7 +136,7 @@ class _Table:
         name = f"⟨{pair[0]}, {pair[1]}⟩"
         shown = data if self.evidence.cached(data, pair[1]) else condition
         gap = (MISSING,) * len(self.comparison.columns)
-        rows = [(method, self.evidence.find(self.stage, data, pair, method)) for method in methods]
+        rows = self._rows(pair, data, methods)
         for method, found in rows:
             self.needs += needs_of(self.evidence, self.stage, data, pair, method, found)
         if not any(found for _, found in rows):
@@ -149,8 +150,28 @@ class _Table:
             label = row_label(method, found)
             yield Line((name, shown, label), values(self.comparison.columns, found), seeds=len(found.seeds))
             if found.others:
-                self.notes.append(f"{label}: run with other settings too; the tables by data set show them all.")
+                self.others.append(label.partition(" (")[0])
             yield from self._published(name, shown, method, found)
+
+    def _rows(self, pair: Pair, data: str, methods: Sequence[Method]) -> list[tuple[Method, Found | None]]:
+        """What is there of each method; those of one loss trained alike where there are such runs, else said."""
+        rows: list[tuple[Method, Found | None]] = []
+        first: dict[str, int] = {}
+        for place, method in enumerate(methods):
+            loss = str(method.settings.get("base", method.loss))
+            earlier, before = rows[first[loss]] if loss in first else (method, None)
+            found = self.evidence.find(self.stage, data, pair, method, before)
+            rows.append((method, found))
+            if found and before and not trained_alike(found.first, before.first):
+                again = self.evidence.find(self.stage, data, pair, earlier, found)
+                assert again is not None
+                rows[first[loss]] = earlier, again
+                if not trained_alike(found.first, again.first):
+                    names = f"{row_label(earlier, again, SEEDS)} and {row_label(method, found, SEEDS)}"
+                    self.notes.append(f"{names}: trained with other settings each, so more than one thing differs.")
+            elif found and method.loss:
+                first.setdefault(loss, place)
+        return rows
 
     def reference(self, pair: Pair, data: str, method: Method) -> Iterator[Line]:
         """A row that the paper does not have."""
@@ -170,6 +191,12 @@ class _Table:
             yield Line(
                 (pair, data, "  published" + (", run again" if name.endswith("rerun") else "")), cells, "published"
             )
+
+    def on_others(self) -> Iterator[str]:
+        """Which rows are not all that was run of their kind."""
+        if self.others:
+            names = ", ".join(dict.fromkeys(self.others))
+            yield f"{names}: run with other settings too; the tables by data set show them all."
 
     def on_published(self) -> Iterator[str]:
         """Why no published figure stands beside some or all rows, in one line."""

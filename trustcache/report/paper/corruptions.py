@@ -56,9 +56,8 @@ class Corruptions:
             needs.append(extraction(evidence, pair[1], (family,)))
         subject = f"{family} · {stage.training} · protocol {stage.protocol} · ⟨{pair[0]}, {pair[1]}⟩"
         columns = tuple(heads(METRICS, stage.protocol))
-        return PaperGrid(
-            subject, ("corruption", "severity", "method"), columns, (*means, *lines), tuple(notes), commands(needs)
-        )
+        labels, rows_shown = ("corruption", "severity", "method"), (*means, *lines)
+        return PaperGrid(subject, labels, columns, rows_shown, tuple(notes), commands(needs, evidence.place))
 
 
 def _corrupted(manifests: Sequence[Manifest]) -> list[Manifest]:

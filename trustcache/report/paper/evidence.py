@@ -14,15 +14,13 @@ from trustcache.known_data import packaged_manifests
 from trustcache.losses import LOSSES
 from trustcache.manifest import Manifest
 from trustcache.pairs import identity
-from trustcache.presets.preset import Preset, read_preset
+from trustcache.presets.preset import Preset, papers_preset, read_preset
 from trustcache.protocols import PROTOCOLS, shows_as_released
 from trustcache.report.records import Record, Scored
 from trustcache.runs import RunConfig
-from trustcache.timm_models import PAPER_MODELS
 
 SEEDS = 3
 """Runs a cell of the paper's tables goes over."""
-PAPER_PRESETS = {PAPER_MODELS["vit"]: "paper-imagenet-vit", PAPER_MODELS["resnet"]: "paper-imagenet-resnet"}
 
 
 def papers_head(config: RunConfig) -> bool:
@@ -71,11 +69,11 @@ class Method:
         return LOSSES[str(self.settings.get("base", self.loss))].signed_distance
 
     def usual(self, architecture: str) -> dict[str, float | str]:
-        """The loss's settings where none are asked for: the paper's for its own oracles, else the defaults."""
+        """The loss's settings where none are asked for: the paper's for oracles of an architecture of that kind."""
         base = self.settings.get("base")
         values = LOSSES[self.loss].settings | (LOSSES[str(base)].settings if base else {})
-        if preset := preset_of(architecture):
-            values = {key: preset.settings.get(key, [value])[0] for key, value in values.items()}
+        papers = known_preset(papers_preset(architecture)).settings
+        values = {key: papers.get(key, [value])[0] for key, value in values.items()}
         return values | dict(self.settings)
 
 
@@ -97,10 +95,11 @@ class Found:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything scored, and the indices of all caches."""
+    """Everything scored, the indices of all caches, and the options that make a command work in this workspace."""
 
     scored: Sequence[Scored]
     indices: Sequence[Index] = ()
+    place: Sequence[str] = ()
     _cells: dict[tuple[str, str, str], list[Scored]] = field(default_factory=dict, compare=False)
     _losses: dict[str, str] = field(default_factory=dict, compare=False)
     _here: set[tuple[str, str]] = field(default_factory=set, compare=False)
@@ -185,6 +184,11 @@ class Evidence:
         """A cache of a classifier, to read its identity off."""
         return next((index for index in self.indices if index.classifier == classifier), None)
 
+    def architecture(self, classifier: str) -> str:
+        """A classifier's architecture, its name where no cache of it is here."""
+        index = self.index_of(classifier)
+        return index.meaning["classifier"]["architecture"] if index else classifier
+
     def own_weights(self, state_sha256: str) -> bool:
         """Whether a model was given its weights in a file: so says a cache of it, where there is one."""
         models = {index.meaning["classifier"]["state_sha256"]: index.made_from["weights"] for index in self.indices}
@@ -195,10 +199,13 @@ class Evidence:
         start = one.config.start if one.config else ""
         return self._losses.get(start, "another run") if start else ""
 
-    def find(self, stage: Stage, data: str, pair: tuple[str, str], method: Method) -> Found | None:
+    def find(
+        self, stage: Stage, data: str, pair: tuple[str, str], method: Method, like: Found | None = None
+    ) -> Found | None:
         """A row's records on one data set. Of several settings: the usual ones, the usual optimiser, the most seeds.
 
-        What was scored never decides: a row is not the best of many.
+        Before all that come settings in which it was trained as `like` was, the row that it is compared with. What was
+        scored never decides: a row is not the best of many.
         """
         groups: dict[object, list[Scored]] = {}
         for one in self._cells.get((data, pair[1], stage.protocol), ()):
@@ -206,7 +213,11 @@ class Evidence:
                 groups.setdefault(json.dumps(one.record.settings, sort_keys=True), []).append(one)
         if not groups:
             return None
-        ranked = sorted(groups.values(), key=lambda group: _preference(group, method), reverse=True)
+
+        def preference(group: list[Scored]) -> tuple[Any, ...]:
+            return bool(like and trained_alike(group[0], like.first)), *_preference(group, method)
+
+        ranked = sorted(groups.values(), key=preference, reverse=True)
         chosen = sorted(ranked[0], key=lambda one: one.record.seed or 0)
         return Found(tuple(chosen), tuple(group[0].record for group in ranked[1:]))
 
@@ -224,16 +235,19 @@ class Evidence:
         )
 
 
+def trained_alike(one: Scored, other: Scored) -> bool:
+    """Whether two runs differ in nothing but the seed, the head's form, and what only one of their losses has."""
+    if one.config is None or other.config is None:
+        return False
+    a, b = one.config.loss.settings, other.config.loss.settings
+    same = all(getattr(one.config, key) == getattr(other.config, key) for key in ("optimiser", "val_fraction"))
+    return same and all(a[key] == b[key] for key in a.keys() & b.keys())
+
+
 @functools.cache
 def known_manifests() -> tuple[Manifest, ...]:
     """The data sets that trustcache knows."""
     return tuple(packaged_manifests())
-
-
-def preset_of(architecture: str) -> Preset | None:
-    """The paper's hyperparameters for oracles of an architecture, None for all but its own two."""
-    name = PAPER_PRESETS.get(architecture)
-    return known_preset(name) if name else None
 
 
 @functools.cache
@@ -256,9 +270,10 @@ def _preference(group: Sequence[Scored], method: Method) -> tuple[Any, ...]:
     if one.config is None:
         return (True,)
     config, origin = one.config, one.origin
-    preset = preset_of(config.backbone["architecture"])
-    by_protocol = PROTOCOLS[config.protocol].optimiser(config.training == "frozen", origin.learnt_from)
-    usual = [by_protocol, preset.fine_tuning if preset and config.training == "fine-tuned" else by_protocol]
+    usual = [PROTOCOLS[config.protocol].optimiser(config.training == "frozen", origin.learnt_from)]
+    if config.training == "fine-tuned":
+        papers = known_preset(papers_preset(config.backbone["architecture"])).fine_tuning
+        usual += [papers] if papers else []
     return (
         config.loss.settings == method.usual(config.backbone["architecture"]),
         config.optimiser in usual,

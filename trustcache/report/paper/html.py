@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 
-from trustcache.report.paper.shown import LEGEND, Chart, Line, PaperGrid, Shown, Value
+from trustcache.report.paper.shown import LEGEND, TO_DRAW, Chart, Line, PaperGrid, Shown, Value
 from trustcache.report.svg import inline
 
 STYLE = """
@@ -37,8 +37,9 @@ def paper_section(shown: Sequence[Shown]) -> str:
     ]
     if rest:
         items = (
-            f"<li><code>{escape(one.key)}</code>: takes {escape(one.needs)}; "
-            f"<code>trustcache reproduce {escape(one.key)}</code></li>"
+            f"<li><code>{escape(one.key)}</code>: takes {escape(one.needs)}"
+            + (f"; <code>{escape(one.recipe)}</code>" if one.recipe else "")
+            + "</li>"
             for one in rest
         )
         parts.append(f"<h3>Not run yet</h3><ul>{''.join(items)}</ul>")
@@ -48,6 +49,7 @@ def paper_section(shown: Sequence[Shown]) -> str:
 def _artefact(one: Shown) -> str:
     summary = f"<summary>{escape(one.title)} <small>{escape(one.state())}</small></summary>"
     inside = [part for grid in one.grids for part in _grid(grid)] + list(_charts(one.charts))
+    inside += [f'<p class="note">{TO_DRAW}:</p>{_commands(one.to_draw)}'] if one.to_draw else []
     return f'<details id="paper-{escape(one.key)}">{summary}{"".join(inside)}</details>'
 
 
@@ -59,7 +61,11 @@ def _grid(grid: PaperGrid) -> Iterator[str]:
     yield f'<div class="wide"><table><thead><tr>{"".join(heads)}</tr></thead><tbody>{rows}</tbody></table></div>'
     yield from (f'<p class="note">{escape(note)}</p>' for note in grid.notes)
     if grid.commands:
-        yield f"<pre>{escape(chr(10).join(grid.commands))}</pre>"
+        yield _commands(grid.commands)
+
+
+def _commands(commands: Sequence[str]) -> str:
+    return f"<pre>{escape(chr(10).join(commands))}</pre>"
 
 
 def _rows(grid: PaperGrid) -> Iterator[str]:

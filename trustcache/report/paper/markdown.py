@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from trustcache.report.markdown import escaped
-from trustcache.report.paper.shown import LEGEND, Chart, PaperGrid, Shown
+from trustcache.report.paper.shown import LEGEND, TO_DRAW, Chart, PaperGrid, Shown
 
 
 def paper_markdown(shown: Sequence[Shown], files: Sequence[tuple[str, Chart]]) -> str:
@@ -25,8 +25,12 @@ def paper_markdown(shown: Sequence[Shown], files: Sequence[tuple[str, Chart]]) -
             if chart in one.charts:
                 parts.append(f"![{escaped(chart.subject)}]({name})")
                 parts += [escaped(chart.caption)] if chart.caption else []
+        if one.to_draw:
+            parts += [f"{TO_DRAW}:", _commands(one.to_draw)]
     if rest:
-        lines = [f"- `{one.key}`: takes {escaped(one.needs)}; `trustcache reproduce {one.key}`" for one in rest]
+        lines = [
+            f"- `{one.key}`: takes {escaped(one.needs)}" + (f"; `{one.recipe}`" * bool(one.recipe)) for one in rest
+        ]
         parts.append("## Not run yet\n\n" + "\n".join(lines))
     return "\n\n".join(parts)
 
@@ -42,4 +46,8 @@ def _grid(grid: PaperGrid) -> Iterator[str]:
     for note in grid.notes:
         yield escaped(note)
     if grid.commands:
-        yield "```sh\n" + "\n".join(grid.commands) + "\n```"
+        yield _commands(grid.commands)
+
+
+def _commands(commands: Sequence[str]) -> str:
+    return "```sh\n" + "\n".join(commands) + "\n```"

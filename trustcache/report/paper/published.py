@@ -25,7 +25,8 @@ class Definition:
 
     data: our data sets, as the file names them. samples: how many images each has. learnt_from: by our data set, the
     training data and how many they are. models: architectures, as the file names them. presets: by oracle or by data
-    set, as the file names them, the preset with the settings. metrics: those defined alike.
+    set, as the file names them, the preset with the settings. unlike: metrics that are defined otherwise, and how.
+    scores: post-hoc scores that are.
     """
 
     data: Mapping[str, str]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 GAP = "□"
 UNDEFINED = "–"
 LEGEND = f"{GAP} is not run yet; {UNDEFINED} is a value that at least one seed leaves undefined"
+
+TO_DRAW = "Not everything is drawn yet; what is missing takes"
 
 
 @dataclass(frozen=True)
@@ -93,18 +94,23 @@ class Chart:
     subject: str
     svg: str
     caption: str = ""
-    commands: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Shown:
-    """One of the paper's tables or figures as far as it goes; without grids and charts `needs` says what it takes."""
+    """One of the paper's tables or figures as far as it goes; without grids and charts `needs` says what it takes.
+
+    to_draw: the commands for drawings and curves that are missing. recipe: the command that makes the whole of it on
+    the workspace's data, "" where no recipe is for those.
+    """
 
     key: str
     title: str
     needs: str
     grids: tuple[PaperGrid, ...] = ()
     charts: tuple[Chart, ...] = ()
+    to_draw: tuple[str, ...] = ()
+    recipe: str = ""
 
     @property
     def begun(self) -> bool:
@@ -113,8 +119,8 @@ class Shown:
     @property
     def commands(self) -> list[str]:
         """What fills its gaps."""
-        parts: Sequence[PaperGrid | Chart] = (*self.grids, *self.charts)
-        return list(dict.fromkeys(command for part in parts for command in part.commands))
+        of_grids = (command for grid in self.grids for command in grid.commands)
+        return list(dict.fromkeys([*of_grids, *self.to_draw]))
 
     def state(self) -> str:
         """How much of it is there, in a few words."""

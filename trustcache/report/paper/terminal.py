@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from trustcache.report.paper.shown import LEGEND, Line, PaperGrid, Shown, Value
+from trustcache.report.paper.shown import LEGEND, TO_DRAW, Line, PaperGrid, Shown, Value
 
 _LEAST_WIDTH = 120
 """Where output goes into a pipe, lines may be this long."""
@@ -28,7 +28,9 @@ def print_overview(shown: Sequence[Shown], console: Console) -> None:
         console.print(Text("Not run yet", style="bold"))
         for needs, keys in _by_needs(rest).items():
             _wrapped(console, "  ", f"{', '.join(keys)}: takes {needs}")
-        _wrapped(console, "  ", "To make one: trustcache reproduce KEY")
+        if recipe := rest[0].recipe:
+            # A command is for copying: it is never broken into lines.
+            console.print(Text(f"  To make one: {recipe.replace(rest[0].key, 'KEY', 1)}"), crop=False, soft_wrap=True)
 
 
 def _by_needs(shown: Sequence[Shown]) -> dict[str, list[str]]:
@@ -49,11 +51,15 @@ def print_shown(shown: Iterable[Shown], console: Console) -> None:
     for one in shown:
         console.print(Text(one.title, style="bold"))
         if not one.begun:
-            _wrapped(console, "  ", f"not run yet: takes {one.needs}; make it with trustcache reproduce {one.key}")
+            _wrapped(console, "  ", f"not run yet: takes {one.needs}" + ("; made by" if one.recipe else ""))
+            _print_commands([one.recipe] if one.recipe else [], console)
         for grid in one.grids:
             _print_grid(grid, console)
         for chart in one.charts:
             _wrapped(console, "  ", f"drawn in index.html: {chart.subject}")
+        if one.begun and one.to_draw:
+            _wrapped(console, "  ", TO_DRAW)
+            _print_commands(one.to_draw, console)
         console.print()
 
 
@@ -84,8 +90,12 @@ def _print_grid(grid: PaperGrid, console: Console) -> None:
         _wrapped(console, "  ", LEGEND + ".")
     for note in grid.notes:
         _wrapped(console, "  ", note)
-    for command in grid.commands:
-        # A command is for copying: it is never broken into lines.
+    _print_commands(grid.commands, console)
+
+
+def _print_commands(commands: Sequence[str], console: Console) -> None:
+    """Commands are for copying: they are never broken into lines."""
+    for command in commands:
         console.print(Text(f"    {command}"), crop=False, soft_wrap=True)
 
 
