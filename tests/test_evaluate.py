@@ -21,6 +21,7 @@ from trustcache.classifiers import load_classifier
 from trustcache.finetune import load_oracle
 from trustcache.images import Dataset
 from trustcache.losses import LOSSES
+from trustcache.oracles import validation_rows
 from trustcache.origins import original_dataset, original_model
 from trustcache.runs import finished_runs
 from trustcache.scores import POST_HOC, post_hoc_score
@@ -185,30 +186,61 @@ def test_a_training_that_cannot_be_done_is_refused_in_a_sentence(
     assert not workspace.runs.exists()
 
 
-def test_a_classifier_that_is_always_right_leaves_nothing_to_learn(
-    run_cli: RunCli, in_tmp_path: Path, image_folder: Callable[..., Path]
-) -> None:
-    (in_tmp_path / "oneclass.py").write_text(
-        "import torch\n"
-        "class Always(torch.nn.Module):\n"
-        "    pretrained_cfg = {'input_size': (3, 8, 8)}\n"
-        "    def __init__(self):\n"
-        "        super().__init__()\n"
-        "        self.last = torch.nn.Linear(3, 2)\n"
-        "        torch.nn.init.zeros_(self.last.weight)\n"
-        "        self.last.bias.data = torch.tensor([1.0, 0.0])\n"
-        "    def forward(self, x):\n"
-        "        return self.last(x.mean(dim=(2, 3)))\n"
-    )
-    folder = image_folder({"a": 5})
-    (in_tmp_path / "only.toml").write_text(
-        f"name = 'only'\nrole = 'train'\nclasses = ['a', 'b']\n[[files]]\nlayout = 'folders'\npath = '{folder}'\n"
-    )
-    extracted = run_cli("extract", "--classifier", "oneclass:Always", "--data", "only.toml", "--workers", "0")
-    assert "right on 100.00%" in extracted.stdout
+@pytest.fixture
+def extract_always_a(run_cli: RunCli, in_tmp_path: Path, image_folder: Callable[..., Path]) -> RunCli:
+    """`extract_always_a({"a": 6, "b": 1})`: a training cache of so many images, all of which are called a."""
+
+    def run(counts: dict[str, int]) -> Result:
+        (in_tmp_path / "oneclass.py").write_text(ALWAYS_A)
+        (in_tmp_path / "only.toml").write_text(
+            "name = 'only'\nrole = 'train'\nclasses = ['a', 'b']\n"
+            f"[[files]]\nlayout = 'folders'\npath = '{image_folder(counts)}'\n"
+        )
+        return run_cli("extract", "--classifier", "oneclass:Always", "--data", "only.toml", "--workers", "0")
+
+    return run
+
+
+ALWAYS_A = """
+import torch
+
+
+class Always(torch.nn.Module):
+    pretrained_cfg = {"input_size": (3, 8, 8)}
+
+    def __init__(self):
+        super().__init__()
+        self.last = torch.nn.Linear(3, 2)
+        torch.nn.init.zeros_(self.last.weight)
+        self.last.bias.data = torch.tensor([1.0, 0.0])
+
+    def forward(self, x):
+        return self.last(x.mean(dim=(2, 3)))
+"""
+
+
+def test_a_classifier_that_is_always_right_leaves_nothing_to_learn(run_cli: RunCli, extract_always_a: RunCli) -> None:
+    assert "right on 100.00%" in extract_always_a({"a": 5}).stdout
     done = run_cli("train", "--loss", "ce", "--frozen")
     assert done.exit_code == 2
     assert "always right on its 5 samples" in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["wrong", "right"])
+@pytest.mark.parametrize("how", [("--frozen",), ("--workers", 0, "--batch-size", 2)])
+def test_a_seed_that_validates_on_all_mistakes_or_on_none_is_refused_before_anything_is_trained(
+    run_cli: RunCli, extract_always_a: RunCli, in_tmp_path: Path, kind: str, how: tuple[str, ...]
+) -> None:
+    assert extract_always_a({"a": 6, "b": 1} if kind == "wrong" else {"a": 1, "b": 6}).exit_code == 0
+    row = 6 if kind == "wrong" else 0
+    bad = next(seed for seed in range(99) if validation_rows(7, 0.3, seed)[row])
+    good = next(seed for seed in range(99) if not validation_rows(7, 0.3, seed)[row])
+    request = ("train", "--loss", "class-balanced", "--epochs", 1, "--device", "cpu", "--val-fraction", 0.3, *how)
+    done = run_cli(*request, "--seed", f"{good},{bad}")
+    assert done.exit_code == 2
+    assert f"only: seed {bad} sets all {kind} answers aside" in done.stderr
+    assert not (in_tmp_path / "trustcache-workspace" / "runs").exists()
+    assert run_cli(*request, "--seed", good).exit_code == 0
 
 
 # --- adversarial images ----------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from trustcache.head_inputs import Said, head_inputs
 from trustcache.heads import LINEAR, AnyHead, HeadSpec, LinearHead
 from trustcache.losses import LossChoice
 from trustcache.mlp_heads import MlpHead, first_parameters, joined, mlp_scores
-from trustcache.oracles import Optimiser, initial_weight, validation_rows
+from trustcache.oracles import Optimiser, initial_weight, training_rows, validation_rows
 from trustcache.progress import Progress, silent
 from trustcache.protocols import PROTOCOLS, validation_entry
 
@@ -155,8 +155,8 @@ class _Batch:
         self.seeds = sorted({task.seed for task in tasks})
         rows = len(correct) - len(shown_again)
         self.held_out = np.stack([validation_rows(rows, val_fraction, seed) for seed in self.seeds], axis=1)
-        again = self.held_out[shown_again] & (shown_again >= 0)[:, None]
-        self.training = torch.from_numpy(~np.concatenate([self.held_out, again])).to(device)  # (N, number of seeds)
+        kept = np.stack([training_rows(column, shown_again) for column in self.held_out.T], axis=1)
+        self.training = torch.from_numpy(kept).to(device)  # (N, number of seeds)
         self.seed_column = torch.tensor([self.seeds.index(task.seed) for task in self.columns], device=device)
         self.groups = self._group(correct)
 
