@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -184,6 +185,20 @@ def test_a_training_that_cannot_be_done_is_refused_in_a_sentence(
     assert done.exit_code == 2
     assert said in done.stderr
     assert not workspace.runs.exists()
+
+
+def test_a_head_that_diverges_is_named_and_nothing_of_it_is_kept_while_the_others_are(
+    workspace: Workspace, run_cli: RunCli
+) -> None:
+    request = ("train", "--frozen", "--loss", "tcp,ss", "--seed", "0,1", "--val-fraction", 0, *QUICK, "--lr", 1e37)
+    done = run_cli(*request)
+    assert done.exit_code == 1
+    assert re.match(r"error: (digits-net-ss-\S+ \(epoch \d+\)(, |: )){2}the loss is no longer finite", done.stderr)
+    assert "use a smaller --lr" in done.stderr
+    assert "the 2 others are trained" in done.stderr
+    assert [path.name.split("-")[2] for path in workspace.runs.iterdir()] == ["tcp", "tcp"]
+    assert run_cli("evaluate").exit_code == 0
+    assert run_cli("report").exit_code == 0
 
 
 @pytest.fixture

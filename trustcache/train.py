@@ -14,10 +14,10 @@ import torch
 from trustcache.batches import choose_device
 from trustcache.cache import CacheView, open_cache
 from trustcache.cache.index import Index
-from trustcache.errors import UsageError
+from trustcache.errors import TrustcacheError, UsageError
 from trustcache.finetune import Machine, finetune
 from trustcache.head_inputs import read_columns
-from trustcache.head_training import HeadTask, train_heads
+from trustcache.head_training import Diverged, HeadTask, Trained, train_heads
 from trustcache.heads import LINEAR, AnyHead, HeadSpec, LinearHead
 from trustcache.losses import BALANCEABLE, LOSSES, LossChoice
 from trustcache.mlp_heads import MlpHead
@@ -162,7 +162,7 @@ def train(
 
     `index`, `oracle` and `also` are those that the configs were planned with. Heads on cached features are trained all
     at once; fine-tunings one after the other, each resumed where it was stopped. Raises UsageError where the cache has
-    nothing to learn from, or a seed leaves nothing of it.
+    nothing to learn from, or a seed leaves nothing of it, and TrustcacheError where a loss is no longer finite.
     """
     cache = open_cache(index.folder)
     correct = cache.correct[configs[0].learnt_rows(cache)]
@@ -235,9 +235,25 @@ def _train_frozen(
         progress,
         shown_again,
     )
-    for run, (head, log) in zip(runs, trained, strict=True):
-        run.begin()
-        run.finish(_as_tensors(head), log)
+    _publish(runs, trained)
+
+
+def _publish(runs: Sequence[Run], trained: Sequence[Trained | Diverged]) -> None:
+    """Finish the runs whose heads are sound. Raises TrustcacheError naming the others, of which nothing is kept."""
+    diverged = []
+    for run, one in zip(runs, trained, strict=True):
+        if isinstance(one, Diverged):
+            diverged.append(f"{run.name} (epoch {one.epoch})")
+        else:
+            run.begin()
+            run.finish(_as_tensors(one.head), one.log)
+    if diverged:
+        others = len(runs) - len(diverged)
+        kept = f"; the {others} others are trained, and trustcache evaluate scores them" if others else ""
+        raise TrustcacheError(
+            f"{', '.join(diverged)}: the loss is no longer finite; use a smaller --lr, or milder settings of the loss"
+            + kept
+        )
 
 
 def frozen_head(run: Run) -> AnyHead:
