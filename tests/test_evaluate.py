@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -18,6 +19,7 @@ from trustcache import evaluate as scoring
 from trustcache.batches import Viewer, shard_batches, viewed_batches
 from trustcache.cache import open_cache
 from trustcache.cache.index import Index
+from trustcache.cache.publish import pack
 from trustcache.classifiers import load_classifier
 from trustcache.finetune import load_oracle
 from trustcache.images import Dataset
@@ -199,6 +201,28 @@ def test_a_head_that_diverges_is_named_and_nothing_of_it_is_kept_while_the_other
     assert [path.name.split("-")[2] for path in workspace.runs.iterdir()] == ["tcp", "tcp"]
     assert run_cli("evaluate").exit_code == 0
     assert run_cli("report").exit_code == 0
+
+
+def test_scores_that_are_not_finite_are_not_kept_and_older_ones_are_a_gap_in_the_report(
+    with_runs: Workspace, run_cli: RunCli
+) -> None:
+    run = next(run for run in finished_runs(with_runs) if run.config.training == "frozen")
+    path, folder = run.folder / "scores" / "digits-test.h5", run.folder.relative_to(Path.cwd())
+    with h5py.File(path) as file:
+        attributes, z = dict(file.attrs), file["z"][:]
+    run.finish({name: torch.full_like(tensor, torch.nan) for name, tensor in run.weights().items()}, run.log())
+    path.unlink()
+    refused = run_cli("evaluate")
+    assert refused.exit_code == 1
+    assert f"{run.name}: its scores of digits-test are not finite; remove {folder} and" in refused.stderr
+    assert not path.exists()
+    path.write_bytes(pack({"z": np.full_like(z, np.nan)}, attributes))
+    done = run_cli("report")
+    assert done.exit_code == 0, done.stderr
+    assert (
+        f"{run.name} is left out on digits-test: its stored scores are not numbers; remove {folder} and" in done.stderr
+    )
+    assert {record["run"] for record in results(with_runs) if record["run"]}.isdisjoint({run.name})
 
 
 @pytest.fixture
