@@ -96,6 +96,12 @@ def test_a_head_that_diverges_leaves_those_beside_it_as_they_are_alone(data: tup
         assert all(np.isfinite(entry["loss"]) for entry in one.log)
 
 
+def test_a_head_whose_last_step_goes_astray_after_a_finite_loss_has_diverged(data: tuple) -> None:
+    x, correct, chance = data
+    one_step = Optimiser("adam", epochs=1, batch_size=1500, lr=1e37)
+    assert train_heads({"features": x}, correct, chance, [task("ss", alpha_neg=30.0)], one_step, 0.0) == [Diverged(1)]
+
+
 def test_a_signed_distance_is_the_distance_from_the_plane() -> None:
     rng = np.random.default_rng(0)
     w, mean, std, x = rng.normal(size=4), rng.normal(size=4), rng.random(4) + 0.5, rng.normal(size=(9, 4))

@@ -101,6 +101,11 @@ def test_networks_that_diverge_are_told_by_their_epoch(data: Data, part: float) 
     assert train_heads(*data, [task("ce"), task("ss", 1)], optimiser, part, SPEC) == [Diverged(1), Diverged(1)]
 
 
+def test_a_network_whose_weights_are_finite_and_whose_scores_are_not_has_diverged_too(data: Data) -> None:
+    one_step = Optimiser("adam", epochs=1, batch_size=1200, lr=1e19)
+    assert train_heads(*data, [task("ce")], one_step, 0.2, SPEC) == [Diverged(1)]
+
+
 def test_rows_held_out_for_validation_do_not_reach_their_seed(data: Data) -> None:
     said, correct, chance = data
     held_out = torch.from_numpy(validation_rows(1200, 0.2, 5))
