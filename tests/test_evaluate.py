@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -17,10 +19,12 @@ from trustcache import evaluate as scoring
 from trustcache.batches import Viewer, shard_batches, viewed_batches
 from trustcache.cache import open_cache
 from trustcache.cache.index import Index
+from trustcache.cache.publish import pack
 from trustcache.classifiers import load_classifier
 from trustcache.finetune import load_oracle
 from trustcache.images import Dataset
 from trustcache.losses import LOSSES
+from trustcache.oracles import validation_rows
 from trustcache.origins import original_dataset, original_model
 from trustcache.runs import finished_runs
 from trustcache.scores import POST_HOC, post_hoc_score
@@ -185,30 +189,97 @@ def test_a_training_that_cannot_be_done_is_refused_in_a_sentence(
     assert not workspace.runs.exists()
 
 
-def test_a_classifier_that_is_always_right_leaves_nothing_to_learn(
-    run_cli: RunCli, in_tmp_path: Path, image_folder: Callable[..., Path]
+def test_a_head_that_diverges_is_named_and_nothing_of_it_is_kept_while_the_others_are(
+    workspace: Workspace, run_cli: RunCli
 ) -> None:
-    (in_tmp_path / "oneclass.py").write_text(
-        "import torch\n"
-        "class Always(torch.nn.Module):\n"
-        "    pretrained_cfg = {'input_size': (3, 8, 8)}\n"
-        "    def __init__(self):\n"
-        "        super().__init__()\n"
-        "        self.last = torch.nn.Linear(3, 2)\n"
-        "        torch.nn.init.zeros_(self.last.weight)\n"
-        "        self.last.bias.data = torch.tensor([1.0, 0.0])\n"
-        "    def forward(self, x):\n"
-        "        return self.last(x.mean(dim=(2, 3)))\n"
+    request = ("train", "--frozen", "--loss", "tcp,ss", "--seed", "0,1", "--val-fraction", 0, *QUICK, "--lr", 1e37)
+    done = run_cli(*request)
+    assert done.exit_code == 1
+    assert re.match(r"error: (digits-net-ss-\S+ \(epoch \d+\)(, |: )){2}the loss is no longer finite", done.stderr)
+    assert "use a smaller --lr" in done.stderr
+    assert "the 2 others are trained" in done.stderr
+    assert [path.name.split("-")[2] for path in workspace.runs.iterdir()] == ["tcp", "tcp"]
+    assert run_cli("evaluate").exit_code == 0
+    assert run_cli("report").exit_code == 0
+
+
+def test_scores_that_are_not_finite_are_not_kept_and_older_ones_are_a_gap_in_the_report(
+    with_runs: Workspace, run_cli: RunCli
+) -> None:
+    run = next(run for run in finished_runs(with_runs) if run.config.training == "frozen")
+    path, folder = run.folder / "scores" / "digits-test.h5", run.folder.relative_to(Path.cwd())
+    with h5py.File(path) as file:
+        attributes, z = dict(file.attrs), file["z"][:]
+    run.finish({name: torch.full_like(tensor, torch.nan) for name, tensor in run.weights().items()}, run.log())
+    path.unlink()
+    refused = run_cli("evaluate")
+    assert refused.exit_code == 1
+    assert f"{run.name}: its scores of digits-test are not finite; remove {folder} and" in refused.stderr
+    assert not path.exists()
+    path.write_bytes(pack({"z": np.full_like(z, np.nan)}, attributes))
+    done = run_cli("report")
+    assert done.exit_code == 0, done.stderr
+    assert (
+        f"{run.name} is left out on digits-test: its stored scores are not numbers; remove {folder} and" in done.stderr
     )
-    folder = image_folder({"a": 5})
-    (in_tmp_path / "only.toml").write_text(
-        f"name = 'only'\nrole = 'train'\nclasses = ['a', 'b']\n[[files]]\nlayout = 'folders'\npath = '{folder}'\n"
-    )
-    extracted = run_cli("extract", "--classifier", "oneclass:Always", "--data", "only.toml", "--workers", "0")
-    assert "right on 100.00%" in extracted.stdout
+    assert {record["run"] for record in results(with_runs) if record["run"]}.isdisjoint({run.name})
+
+
+@pytest.fixture
+def extract_always_a(run_cli: RunCli, in_tmp_path: Path, image_folder: Callable[..., Path]) -> RunCli:
+    """`extract_always_a({"a": 6, "b": 1})`: a training cache of so many images, all of which are called a."""
+
+    def run(counts: dict[str, int]) -> Result:
+        (in_tmp_path / "oneclass.py").write_text(ALWAYS_A)
+        (in_tmp_path / "only.toml").write_text(
+            "name = 'only'\nrole = 'train'\nclasses = ['a', 'b']\n"
+            f"[[files]]\nlayout = 'folders'\npath = '{image_folder(counts)}'\n"
+        )
+        return run_cli("extract", "--classifier", "oneclass:Always", "--data", "only.toml", "--workers", "0")
+
+    return run
+
+
+ALWAYS_A = """
+import torch
+
+
+class Always(torch.nn.Module):
+    pretrained_cfg = {"input_size": (3, 8, 8)}
+
+    def __init__(self):
+        super().__init__()
+        self.last = torch.nn.Linear(3, 2)
+        torch.nn.init.zeros_(self.last.weight)
+        self.last.bias.data = torch.tensor([1.0, 0.0])
+
+    def forward(self, x):
+        return self.last(x.mean(dim=(2, 3)))
+"""
+
+
+def test_a_classifier_that_is_always_right_leaves_nothing_to_learn(run_cli: RunCli, extract_always_a: RunCli) -> None:
+    assert "right on 100.00%" in extract_always_a({"a": 5}).stdout
     done = run_cli("train", "--loss", "ce", "--frozen")
     assert done.exit_code == 2
     assert "always right on its 5 samples" in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["wrong", "right"])
+@pytest.mark.parametrize("how", [("--frozen",), ("--workers", 0, "--batch-size", 2)])
+def test_a_seed_that_validates_on_all_mistakes_or_on_none_is_refused_before_anything_is_trained(
+    run_cli: RunCli, extract_always_a: RunCli, in_tmp_path: Path, kind: str, how: tuple[str, ...]
+) -> None:
+    assert extract_always_a({"a": 6, "b": 1} if kind == "wrong" else {"a": 1, "b": 6}).exit_code == 0
+    row = 6 if kind == "wrong" else 0
+    bad = next(seed for seed in range(99) if validation_rows(7, 0.3, seed)[row])
+    good = next(seed for seed in range(99) if not validation_rows(7, 0.3, seed)[row])
+    request = ("train", "--loss", "class-balanced", "--epochs", 1, "--device", "cpu", "--val-fraction", 0.3, *how)
+    done = run_cli(*request, "--seed", f"{good},{bad}")
+    assert done.exit_code == 2
+    assert f"only: seed {bad} sets all {kind} answers aside" in done.stderr
+    assert not (in_tmp_path / "trustcache-workspace" / "runs").exists()
+    assert run_cli(*request, "--seed", good).exit_code == 0
 
 
 # --- adversarial images ----------------------------------------------------------------------------------------

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
 from tests.fitted_heads import fit
-from trustcache.head_training import HeadTask
+from trustcache.head_training import Diverged, HeadTask, train_heads
 from trustcache.heads import LinearHead, score_heads
 from trustcache.losses import LOSSES, LossChoice
 from trustcache.oracles import Optimiser, validation_rows
@@ -79,6 +81,25 @@ def test_heads_come_back_in_the_order_of_their_tasks(data: tuple) -> None:
         np.testing.assert_allclose(head.weight, twin.weight, atol=1e-4)
         assert head.signed_distance == twin.signed_distance
     np.testing.assert_allclose(history, reversed_history[:, ::-1], atol=1e-4)
+
+
+@pytest.mark.parametrize("part", [0.0, 0.2])
+def test_a_head_that_diverges_leaves_those_beside_it_as_they_are_alone(data: tuple, part: float) -> None:
+    x, correct, chance = data
+    far = replace(OPTIMISER, lr=1e37)
+    tasks = [task("tcp"), task("ss"), task("tcp", 1)]
+    first, lost, last = train_heads({"features": x}, correct, chance, tasks, far, part)
+    assert isinstance(lost, Diverged)
+    for one, own in ((first, tasks[0]), (last, tasks[2])):
+        (alone,) = train_heads({"features": x}, correct, chance, [own], far, part)
+        np.testing.assert_allclose(one.head.weight, alone.head.weight, rtol=1e-4)
+        assert all(np.isfinite(entry["loss"]) for entry in one.log)
+
+
+def test_a_head_whose_last_step_goes_astray_after_a_finite_loss_has_diverged(data: tuple) -> None:
+    x, correct, chance = data
+    one_step = Optimiser("adam", epochs=1, batch_size=1500, lr=1e37)
+    assert train_heads({"features": x}, correct, chance, [task("ss", alpha_neg=30.0)], one_step, 0.0) == [Diverged(1)]
 
 
 def test_a_signed_distance_is_the_distance_from_the_plane() -> None:

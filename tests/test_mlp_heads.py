@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from trustcache.head_training import HeadTask, Trained, train_heads
+from trustcache.head_training import Diverged, HeadTask, Trained, train_heads
 from trustcache.heads import HeadSpec, score_heads
 from trustcache.losses import LOSSES, LossChoice
 from trustcache.metrics import trust_metrics
@@ -93,6 +93,17 @@ def test_without_patience_or_without_a_validation_part_the_last_epoch_is_kept(da
     ((_, log),) = train_heads(*data, [task("ce")], OPTIMISER, 0.0, SPEC)
     assert [entry["epoch"] for entry in log] == [1, 2, 3, 4]
     assert log[-1]["validation"] == {}
+
+
+@pytest.mark.parametrize("part", [0.0, 0.2])
+def test_networks_that_diverge_are_told_by_their_epoch(data: Data, part: float) -> None:
+    optimiser = replace(OPTIMISER, lr=1e19)
+    assert train_heads(*data, [task("ce"), task("ss", 1)], optimiser, part, SPEC) == [Diverged(1), Diverged(1)]
+
+
+def test_a_network_whose_weights_are_finite_and_whose_scores_are_not_has_diverged_too(data: Data) -> None:
+    one_step = Optimiser("adam", epochs=1, batch_size=1200, lr=1e19)
+    assert train_heads(*data, [task("ce")], one_step, 0.2, SPEC) == [Diverged(1)]
 
 
 def test_rows_held_out_for_validation_do_not_reach_their_seed(data: Data) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from trustcache.head_inputs import Said, head_inputs
 from trustcache.heads import LINEAR, AnyHead, HeadSpec, LinearHead
 from trustcache.losses import LossChoice
 from trustcache.mlp_heads import MlpHead, first_parameters, joined, mlp_scores
-from trustcache.oracles import Optimiser, initial_weight, validation_rows
+from trustcache.oracles import Optimiser, initial_weight, training_rows, validation_rows
 from trustcache.progress import Progress, silent
 from trustcache.protocols import PROTOCOLS, validation_entry
 
@@ -46,6 +47,13 @@ class Trained(NamedTuple):
     log: list[dict[str, Any]]
 
 
+@dataclass(frozen=True)
+class Diverged:
+    """A head with nothing to keep: its loss, weights or scores were no longer finite at the end of an epoch."""
+
+    epoch: int
+
+
 def train_heads(
     said: Said,
     correct: Tensor,
@@ -56,9 +64,10 @@ def train_heads(
     spec: HeadSpec = LINEAR,
     progress: Progress = silent,
     shown_again: np.ndarray | None = None,
-) -> list[Trained]:
+) -> list[Trained | Diverged]:
     """Train every task's head with AdamW; each ends where it would end if trained alone (to float tolerance).
 
+    One that diverges touches no other's column, so the others go on.
     said: the columns that the inputs need, of any float dtype, correct and true_class_prob (N,), all on the device to
     train on. Inputs are standardised by all rows' mean and deviation. Only a minibatch of inputs is made at a time.
     shown_again: of as many last rows as it has, int (M,), the number of the row whose sample each shows again, changed,
@@ -83,7 +92,8 @@ def train_heads(
                 losses.sum().backward()
                 adam.step()
                 total += losses.detach().view(len(tasks), -1).mean(1)
-            keeper.look(epoch, (total / len(parts)).tolist(), last=epoch == optimiser.epochs)
+            mean = torch.where(batch.finite(), total / len(parts), torch.nan)
+            keeper.look(epoch, mean.tolist(), last=epoch == optimiser.epochs)
             advance(1)
             if keeper.all_ended:
                 break
@@ -155,8 +165,8 @@ class _Batch:
         self.seeds = sorted({task.seed for task in tasks})
         rows = len(correct) - len(shown_again)
         self.held_out = np.stack([validation_rows(rows, val_fraction, seed) for seed in self.seeds], axis=1)
-        again = self.held_out[shown_again] & (shown_again >= 0)[:, None]
-        self.training = torch.from_numpy(~np.concatenate([self.held_out, again])).to(device)  # (N, number of seeds)
+        kept = np.stack([training_rows(column, shown_again) for column in self.held_out.T], axis=1)
+        self.training = torch.from_numpy(kept).to(device)  # (N, number of seeds)
         self.seed_column = torch.tensor([self.seeds.index(task.seed) for task in self.columns], device=device)
         self.groups = self._group(correct)
 
@@ -215,19 +225,31 @@ class _Batch:
         each = torch.cat([formula(z[:, c], compared[name][:, c], **row) for c, formula, name, row in self.groups], 1)
         return (each * share).sum(0)
 
-    def validated(self, correct: np.ndarray) -> list[dict[str, float | None]]:
-        """Each task's metrics on the rows that its seed set aside, {} where these are of one class."""
+    def finite(self) -> Tensor:
+        """Whether all parameters of a task are finite, bool (tasks,)."""
+        first, *others = self.parameters
+        by_column = first.transpose(0, 1), *others
+        each = [parameter.reshape(len(self.columns), -1).isfinite().all(1) for parameter in by_column]
+        return torch.stack(each).all(0).view(len(self.tasks), -1).all(1)
+
+    def validated(self, correct: np.ndarray, tasks: Sequence[int]) -> list[dict[str, float | None] | None]:
+        """Some tasks' metrics on the rows that their seeds set aside, {} where these are of one class.
+
+        None where the scores are no numbers.
+        """
         rows = np.flatnonzero(self.held_out.any(axis=1))
         if not len(rows):
-            return [{} for _ in self.tasks]
+            return [{} for _ in tasks]
         with torch.no_grad():
             z = torch.cat([self.z(self.inputs[part]) for part in torch.from_numpy(rows).split(BLOCK_ROWS)])
         mean = z.double().view(len(rows), len(self.tasks), -1).mean(2).cpu().numpy()
-        own = [self.held_out[rows, self.seeds.index(task.seed)] for task in self.tasks]
-        return [
-            validation_entry(mean[mine, i], correct[rows[mine]], task.protocol)
-            for i, (task, mine) in enumerate(zip(self.tasks, own, strict=True))
-        ]
+        found = []
+        for i in tasks:
+            mine = self.held_out[rows, self.seeds.index(self.tasks[i].seed)]
+            own = mean[mine, i]
+            numbers = not np.isnan(own).any()
+            found.append(validation_entry(own, correct[rows[mine]], self.tasks[i].protocol) if numbers else None)
+        return found
 
     def head(self, task: int) -> AnyHead:
         """One task's head as it is now."""
@@ -251,19 +273,25 @@ class _Keeper:
         self.correct = correct.bool().cpu().numpy()
         self.logs: list[list[dict[str, Any]]] = [[] for _ in batch.tasks]
         self.kept: list[tuple[int, AnyHead] | None] = [None for _ in batch.tasks]
+        self.diverged: dict[int, int] = {}  # tasks, and the epoch that ended them
         self.best = [-1.0 for _ in batch.tasks]
 
     def look(self, epoch: int, losses: Sequence[float], last: bool) -> None:
         """Note an epoch of each task that has not ended yet."""
-        if not self.patience and not last:
-            for log, loss in zip(self.logs, losses, strict=True):
-                log.append({"epoch": epoch, "loss": loss})
-            return
-        validated = self.batch.validated(self.correct)
-        for task, (loss, metrics) in enumerate(zip(losses, validated, strict=True)):
-            if self._ended(task):
+        running = [task for task in range(len(self.logs)) if not self._ended(task)]
+        self.diverged |= {task: epoch for task in running if not math.isfinite(losses[task])}
+        running = [task for task in running if task not in self.diverged]
+        for task in running:
+            self.logs[task].append({"epoch": epoch, "loss": losses[task]})
+        if self.patience or last:
+            self._validate(epoch, running)
+
+    def _validate(self, epoch: int, tasks: Sequence[int]) -> None:
+        for task, metrics in zip(tasks, self.batch.validated(self.correct, tasks), strict=True):
+            if metrics is None:
+                self.diverged[task] = epoch
                 continue
-            self.logs[task].append({"epoch": epoch, "loss": loss, "validation": metrics})
+            self.logs[task][-1]["validation"] = metrics
             auc = metrics.get("auc")
             if not self.patience or auc is None or auc > self.best[task]:
                 self.kept[task] = epoch, self.batch.head(task)
@@ -271,16 +299,21 @@ class _Keeper:
 
     def _ended(self, task: int) -> bool:
         kept = self.kept[task]
-        return bool(self.patience and kept and self.logs[task][-1]["epoch"] - kept[0] >= self.patience)
+        return task in self.diverged or bool(
+            self.patience and kept and self.logs[task][-1]["epoch"] - kept[0] >= self.patience
+        )
 
     @property
     def all_ended(self) -> bool:
         return all(map(self._ended, range(len(self.logs))))
 
-    def trained(self) -> list[Trained]:
-        found = []
-        for log, kept in zip(self.logs, self.kept, strict=True):
-            assert kept is not None
-            epoch, head = kept
-            found.append(Trained(head, log if log[-1]["epoch"] == epoch else [*log, log[epoch - 1]]))
-        return found
+    def trained(self) -> list[Trained | Diverged]:
+        return [self._trained(task) for task in range(len(self.logs))]
+
+    def _trained(self, task: int) -> Trained | Diverged:
+        if task in self.diverged:
+            return Diverged(self.diverged[task])
+        log, kept = self.logs[task], self.kept[task]
+        assert kept is not None
+        epoch, head = kept
+        return Trained(head, log if log[-1]["epoch"] == epoch else [*log, log[epoch - 1]])

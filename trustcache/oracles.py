@@ -123,3 +123,12 @@ def validation_rows(rows: int, fraction: float, seed: int) -> np.ndarray:
     held_out = np.zeros(rows, dtype=bool)
     held_out[np.random.default_rng(seed).permutation(rows)[: round(rows * fraction)]] = True
     return held_out
+
+
+def training_rows(held_out: np.ndarray, shown_again: np.ndarray) -> np.ndarray:
+    """Which rows a seed learns from, bool (N + M,): of N all that it has not `held_out`, bool (N,).
+
+    shown_again: of M rows that come after them, int (M,), the number of the row whose sample each shows again, or -1;
+    these are left out where that row is.
+    """
+    return ~np.concatenate([held_out, held_out[shown_again] & (shown_again >= 0)])

@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from trustcache.cache import CacheView
+from trustcache.cache import CacheView, open_cache
 from trustcache.cache.index import Index
 from trustcache.cache.publish import pack, publish, publish_json
 from trustcache.classifiers import ModelSpec
@@ -136,7 +136,12 @@ class Run:
         return [json.loads(line) for line in (self.folder / "log.jsonl").read_text().splitlines()]
 
     def save_scores(self, index: Index, z: np.ndarray) -> None:
-        """Keep z (N,) for the rows of a cache."""
+        """Keep z (N,) for the rows of a cache. Raises TrustcacheError where one that counts is not finite."""
+        if not np.isfinite(z[self.unseen(open_cache(index.folder))]).all():
+            raise TrustcacheError(
+                f"{self.name}: its scores of {index.data} are not finite; remove {self.folder} and train it again "
+                "with a smaller --lr"
+            )
         data = pack({"z": z.astype(np.float64)}, {"cache": index.fingerprint()})
         publish(self._scores_path(index), data)
 

@@ -14,14 +14,14 @@ import torch
 from trustcache.batches import choose_device
 from trustcache.cache import CacheView, open_cache
 from trustcache.cache.index import Index
-from trustcache.errors import UsageError
+from trustcache.errors import TrustcacheError, UsageError
 from trustcache.finetune import Machine, finetune
 from trustcache.head_inputs import read_columns
-from trustcache.head_training import HeadTask, train_heads
+from trustcache.head_training import Diverged, HeadTask, Trained, train_heads
 from trustcache.heads import LINEAR, AnyHead, HeadSpec, LinearHead
 from trustcache.losses import BALANCEABLE, LOSSES, LossChoice
 from trustcache.mlp_heads import MlpHead
-from trustcache.oracles import VAL_FRACTION, Optimiser
+from trustcache.oracles import VAL_FRACTION, Optimiser, training_rows, validation_rows
 from trustcache.origins import original_dataset
 from trustcache.pairs import OracleModel, require_same_rows
 from trustcache.progress import Progress, silent
@@ -29,6 +29,8 @@ from trustcache.protocols import PROTOCOLS
 from trustcache.runs import Run, RunConfig, finished_runs, judged_fingerprint, open_run
 from trustcache.training_settings import LOSS_SETTINGS
 from trustcache.workspace import Workspace
+
+_NONE = np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,7 @@ def train(
 
     `index`, `oracle` and `also` are those that the configs were planned with. Heads on cached features are trained all
     at once; fine-tunings one after the other, each resumed where it was stopped. Raises UsageError where the cache has
-    nothing to learn from.
+    nothing to learn from, or a seed leaves nothing of it, and TrustcacheError where a loss is no longer finite.
     """
     cache = open_cache(index.folder)
     correct = cache.correct[configs[0].learnt_rows(cache)]
@@ -177,10 +179,23 @@ def train(
         require_same_rows(cache, features)
         _train_frozen(heads, cache, features, [open_cache(other.folder) for other in also], machine, progress)
     if tuned := [run for run in new if run.config.training == "fine-tuned"]:
+        _require_both_kinds(tuned, cache.correct)
         dataset, spec = original_dataset(index, data_root), oracle.spec()
         for run in tuned:
             finetune(run, spec, dataset, cache, machine, progress)
     return runs
+
+
+def _require_both_kinds(runs: Sequence[Run], correct: np.ndarray, shown_again: np.ndarray = _NONE) -> None:
+    """Raise UsageError where a run's validation part takes all right or all wrong answers from what it learns."""
+    for config in {run.config.seed: run.config for run in runs}.values():
+        held_out = validation_rows(len(correct) - len(shown_again), config.val_fraction, config.seed)
+        learnt = correct[training_rows(held_out, shown_again)]
+        if learnt.all() or not learnt.any():
+            raise UsageError(
+                f"{config.data}: seed {config.seed} sets all {'wrong' if learnt.all() else 'right'} answers aside for "
+                "validation, which leaves nothing to tell apart; take a smaller --val-fraction or another --seed"
+            )
 
 
 def _train_frozen(
@@ -206,6 +221,7 @@ def _train_frozen(
         said = {name: torch.cat([column, more[name]]) for name, column in said.items()}
         own = (torch.from_numpy(other.correct), torch.from_numpy(other.true_class_prob))
         targets = [torch.cat(pair) for pair in zip(targets, own, strict=True)]
+    _require_both_kinds(runs, targets[0].numpy(), shown_again)
     tasks = [HeadTask(c.loss, c.signed_distance, c.seed, c.protocol) for c in (run.config for run in runs)]
     correct, true_class_prob = (target.to(device) for target in targets)
     trained = train_heads(
@@ -219,9 +235,25 @@ def _train_frozen(
         progress,
         shown_again,
     )
-    for run, (head, log) in zip(runs, trained, strict=True):
-        run.begin()
-        run.finish(_as_tensors(head), log)
+    _publish(runs, trained)
+
+
+def _publish(runs: Sequence[Run], trained: Sequence[Trained | Diverged]) -> None:
+    """Finish the runs whose heads are sound. Raises TrustcacheError naming the others, of which nothing is kept."""
+    diverged = []
+    for run, one in zip(runs, trained, strict=True):
+        if isinstance(one, Diverged):
+            diverged.append(f"{run.name} (epoch {one.epoch})")
+        else:
+            run.begin()
+            run.finish(_as_tensors(one.head), one.log)
+    if diverged:
+        others = len(runs) - len(diverged)
+        kept = f"; the {others} others are trained, and trustcache evaluate scores them" if others else ""
+        raise TrustcacheError(
+            f"{', '.join(diverged)}: the loss is no longer finite; use a smaller --lr, or milder settings of the loss"
+            + kept
+        )
 
 
 def frozen_head(run: Run) -> AnyHead:

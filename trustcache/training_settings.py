@@ -9,8 +9,8 @@ from types import MappingProxyType
 
 from trustcache.settings import Setting
 
-# The steep slope's gradient reaches alpha e^alpha, and Adam squares it: at 30 that is 1e29, which leaves float32 room
-# for inputs far from their mean. At 89 the loss itself is infinite there.
+# The steep slope's gradient reaches 4 e^(alpha - 2) / alpha, and Adam squares it: at 30 that is 4e22, which leaves
+# float32 room for inputs far from their mean. At 50 it is infinite, and at 89 so is the loss.
 _STEEPEST = 30.0
 
 _LOSS_SETTINGS = {

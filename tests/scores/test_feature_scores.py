@@ -79,6 +79,15 @@ def test_no_wrong_answers_or_a_single_one_are_too_few(training: FittingData, kep
         DeltaMahalanobis.fit(replace(training, wrong=training.wrong[:kept]))
 
 
+def test_two_wrong_answers_of_one_class_are_too_few_and_three_are_not(training: FittingData) -> None:
+    one_class = training.wrong[training.wrong.labels == 1]
+    for offset in range(len(one_class) - 1):
+        with pytest.raises(TooFew, match="too few wrong answers to tell how their features vary"):
+            DeltaMahalanobis.fit(replace(training, wrong=one_class[offset : offset + 2]))
+    fitted = DeltaMahalanobis.fit(replace(training, wrong=one_class[:3]))
+    assert np.isfinite(fitted.score(training.validation)).all()
+
+
 def test_the_last_layer_is_found_from_what_it_makes(training: FittingData) -> None:
     rows = training.everyone
     weight, bias = last_layer(rows.features, rows.logits)

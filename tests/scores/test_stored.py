@@ -8,11 +8,13 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from click.testing import Result
 
 from trustcache.cache import open_cache
+from trustcache.cache.publish import pack
 from trustcache.errors import TrustcacheError
 from trustcache.scores import POST_HOC, fits, post_hoc_score
 from trustcache.scores.fits import KeptFits
@@ -179,3 +181,36 @@ def test_a_damaged_file_is_named_with_the_remedy(workspace: Workspace, file: str
         ScoreStore(workspace).missing(index)
     path.unlink()
     assert ScoreStore(workspace).fill([index]) == (1 if "mcp" in file else 0)
+
+
+def test_scores_that_are_not_finite_are_named_and_the_others_are_kept(
+    workspace: Workspace, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(logits: np.ndarray) -> np.ndarray:
+        return np.where(np.arange(len(logits)) == 3, np.nan, 0.0)
+
+    monkeypatch.setitem(POST_HOC, "energy", dataclasses.replace(POST_HOC["energy"], logits=broken))
+    for command, code in (("evaluate", 1), ("report", 0)):
+        done = run_cli(command)
+        assert done.exit_code == code
+        assert "energy of digits-net/digits-test: some of the scores are not finite" in done.stderr
+    assert results(workspace).keys() == set(COMPUTED) - {"energy"}
+
+
+def test_a_stored_score_of_an_older_program_that_is_no_number_is_a_gap_in_the_report(
+    workspace: Workspace, run_cli: RunCli
+) -> None:
+    run_cli("evaluate")
+    path = workspace.root / "scores" / "digits-net" / "digits-test" / "mcp.h5"
+    with h5py.File(path) as file:
+        attributes, z = dict(file.attrs), file["z"][:]
+    z[5] = np.nan
+    path.write_bytes(pack({"z": z}, attributes))
+    done = run_cli("report")
+    assert done.exit_code == 0, done.stderr
+    named = path.relative_to(Path.cwd())
+    assert f"mcp is left out on digits-test: its stored scores are not numbers; remove {named} and run" in done.stderr
+    assert results(workspace).keys() == set(COMPUTED) - {"mcp"}
+    path.unlink()
+    run_cli("evaluate")
+    assert "left out" not in run_cli("report").stderr

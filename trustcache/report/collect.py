@@ -56,10 +56,14 @@ def collect(workspace: Workspace, progress: Progress = silent) -> tuple[list[Sco
         except TrustcacheError as error:
             notes.append(f"{index.data} is left out: {error}")
             continue
-        store.fill([index], logits_only=True, progress=progress)
-        post_hoc = {name: stored for name in POST_HOC if (stored := store.read(index, name)) is not None}
+        post_hoc, refused = _post_hoc(store, index, progress)
+        notes += refused
         for gap in _post_hoc_gaps(store, index, POST_HOC.keys() - post_hoc):
             gaps.setdefault(gap, []).append(index.data)
+        for name in [name for name, stored in post_hoc.items() if np.isnan(stored.z).any()]:
+            del post_hoc[name]
+            folder = workspace.scores_folder(index.classifier, index.data)
+            notes.append(_without_numbers(name, index.data, f"{folder / name}.h5 and run `trustcache evaluate`"))
         here = [run for run in runs if run.config.classifier == index.classifier]
         judging = [run for run in here if run.judges(index)]
         # Beside oracles, a score that needs no training is shown by the same definitions.
@@ -70,7 +74,11 @@ def collect(workspace: Workspace, progress: Progress = silent) -> tuple[list[Sco
             gap = f"{strangers} runs judge another {index.classifier} than the one {_DATA} was extracted with; "
             gaps.setdefault(f"{gap}train them again", []).append(index.data)
         scored = [(run, z) for run in judging if (z := run.scores(index)) is not None]
-        found += [_scored_run(run, settings[run.name], z, cache, rows.get(run.config.cache, 0)) for run, z in scored]
+        for run, z in scored:
+            if np.isnan(z[run.unseen(cache)]).any():
+                notes.append(_without_numbers(run.name, index.data, f"{run.folder} and train it again"))
+            else:
+                found.append(_scored_run(run, settings[run.name], z, cache, rows.get(run.config.cache, 0)))
         unscored = [run for run in judging if run.scores(index) is None]
         able = [run for run in unscored if scorable(run.config, index, caches)]
         notes += dict.fromkeys(lacking(run.config, index, caches) for run in unscored if run not in able)
@@ -83,6 +91,20 @@ def collect(workspace: Workspace, progress: Progress = silent) -> tuple[list[Sco
     if not found:
         raise UsageError(f"nothing to report: {notes[0]}")
     return found, notes
+
+
+def _post_hoc(store: ScoreStore, index: Index, progress: Progress) -> tuple[dict[str, StoredScore], list[str]]:
+    """The post-hoc scores of a cache, those of logits alone made first, and why some of these could not be kept."""
+    refused = []
+    try:
+        store.fill([index], logits_only=True, progress=progress)
+    except TrustcacheError as error:
+        refused.append(str(error))
+    return {name: stored for name in POST_HOC if (stored := store.read(index, name)) is not None}, refused
+
+
+def _without_numbers(name: str, data: str, what: str) -> str:
+    return f"{name} is left out on {data}: its stored scores are not numbers; remove {what}"
 
 
 def _named(data: list[str]) -> str:

@@ -14,6 +14,9 @@ from trustcache.scores.logit_scores import maximum_class_probability, negative_e
 BLOCK_ROWS = 4096
 # Directions of less variance than this share of the largest hold nothing but the rounding of float16.
 RANK_TOLERANCE = 1e-7
+# A covariance whose least variance is below this share of the largest has no inverse in float64. Where shrinking helped
+# at all, the least is above it: 1 / (samples x features) or so.
+SINGULAR = 1e-12
 
 
 def blocks(*arrays: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
@@ -34,7 +37,8 @@ class ClassGaussians:
         """Means of the classes there are, and the covariance about them, shrunk as Ledoit & Wolf (2004) have it.
 
         features (N, D) of any float dtype, labels (N,) int. With many samples this is the empirical covariance; with
-        fewer wrong answers than features, as is common, that one has no inverse.
+        fewer wrong answers than features, as is common, that one has no inverse. Raises TooFew where there are too few
+        for this one: of two samples there is nothing to tell how uncertain the covariance is, so it is not shrunk.
         """
         present, rows = np.unique(labels, return_inverse=True)
         counts = np.bincount(rows)
@@ -44,6 +48,8 @@ class ClassGaussians:
             np.add.at(means, rows[part], features[part].astype(np.float64))
         means /= counts[:, None]
         values, vectors = eigh(shrunk_covariance(features, means, rows))
+        if values[0] <= SINGULAR * values[-1]:
+            raise TooFew("it has too few right or too few wrong answers to tell how their features vary")
         return cls(means, vectors / np.sqrt(values))
 
     def least_squares(self, features: np.ndarray) -> np.ndarray:

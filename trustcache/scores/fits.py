@@ -19,7 +19,7 @@ from trustcache.scores.fitting import TooFew, fitting_data
 from trustcache.scores.registry import POST_HOC, Fitted, Learnt, Weight
 
 # Raised when scores change their meaning or the way they learn: what an older program made is then made anew.
-RECIPE = 1
+RECIPE = 2
 
 
 def recipe_fingerprint(name: str, *caches: Index) -> str:

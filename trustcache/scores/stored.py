@@ -107,12 +107,21 @@ class ScoreStore:
         return [name for name in names if self.why_not(index, name) is None and self.read(index, name) is None]
 
     def fill(self, indices: Sequence[Index], logits_only: bool = False, progress: Progress = silent) -> int:
-        """Make and keep what is missing on some finished caches; returns how many scores that were."""
+        """Make and keep what is missing on some finished caches; returns how many scores that were.
+
+        Raises TrustcacheError, after all others are kept, where scores are not finite.
+        """
         made = 0
+        refused = []
         for index in indices:
             if names := self._learn(index, self.missing(index, logits_only), progress):
-                self._score(index, names, progress)
+                refused += self._score(index, names, progress)
             made += len(names)
+        if refused:
+            raise TrustcacheError(
+                f"{', '.join(refused)}: some of the scores are not finite, and are not kept; run trustcache cache "
+                "verify, and extract again with --precision float32"
+            )
         return made
 
     def _learn(self, index: Index, names: list[str], progress: Progress) -> list[str]:
@@ -131,7 +140,8 @@ class ScoreStore:
                 advance(1)
         return names
 
-    def _score(self, index: Index, names: list[str], progress: Progress) -> None:
+    def _score(self, index: Index, names: list[str], progress: Progress) -> list[str]:
+        """Make scores of a cache, and keep those that are finite; returns which are not."""
         cache, training = open_cache(index.folder), self._training(index)
         learnt = self._learnt(training or index)
         scores = {name: np.empty(len(cache)) for name in names}
@@ -142,10 +152,12 @@ class ScoreStore:
                     scores[name][done : done + len(part)] = z
                 done += len(part)
                 advance(len(part))
-        for name, z in scores.items():
+        refused = [name for name, z in scores.items() if not np.isfinite(z).all()]
+        for name in [name for name in names if name not in refused]:
             settings = learnt[name].chosen if POST_HOC[name].fitted else {}
             attributes = {"key": self._key(index, name), "settings": json.dumps(settings)}
-            publish(self._folder(index) / f"{name}.h5", pack({"z": z}, attributes))
+            publish(self._folder(index) / f"{name}.h5", pack({"z": scores[name]}, attributes))
+        return [f"{name} of {index.classifier}/{index.data}" for name in refused]
 
     def _training(self, index: Index) -> Index | None:
         """The training cache that scores of a cache learn from: of the same classifier, the largest of several."""
