@@ -112,6 +112,42 @@ def test_runs_are_scored_on_data_that_came_later(workspace: Workspace, run_cli: 
     assert len(corrupted) == 2 + len(COMPUTED)
 
 
+def place(folder: Path) -> Path:
+    """As a command that works in the folder with the workspace names it."""
+    return folder.relative_to(folder.parents[3])
+
+
+@pytest.fixture
+def unfinished(workspace: Workspace, extract_digits: Callable[..., Result]) -> Path:
+    """A cache that comes first in the workspace and lacks a shard, as while it is being extracted."""
+    assert extract_digits("--data", "digits-fourier").exit_code == 0
+    folder = workspace.cache_folder("digits-net", "digits-fourier")
+    (folder / "00001.json").unlink()
+    return folder
+
+
+def test_a_cache_that_is_still_being_extracted_stops_no_other_from_being_scored(
+    workspace: Workspace, run_cli: RunCli, unfinished: Path
+) -> None:
+    note = f"note: passed over: {place(unfinished)}: 1 of 4 shards are not extracted yet; run the same"
+    done = run_cli("train", "--frozen", "--loss", "ce", *QUICK)
+    assert (done.exit_code, done.stderr.count(note)) == (0, 1), done.stderr
+    (run,) = finished_runs(workspace)
+    assert run.scores(workspace.find_cache("test", data="digits-test")) is not None
+    again = run_cli("evaluate")
+    assert (again.exit_code, again.stderr.count(note)) == (0, 1)
+    assert "already" not in again.stdout
+
+
+def test_where_no_evaluation_cache_can_be_opened_evaluate_fails(
+    workspace: Workspace, run_cli: RunCli, unfinished: Path
+) -> None:
+    shutil.rmtree(workspace.find_cache("test", data="digits-test").folder)
+    failed = run_cli("evaluate")
+    assert failed.exit_code == 1
+    assert failed.stderr.startswith(f"error: {place(unfinished)}: 1 of 4 shards are not extracted yet")
+
+
 def test_frozen_scores_do_not_depend_on_who_is_scored_beside(workspace: Workspace, run_cli: RunCli) -> None:
     run_cli("train", "--frozen", "--loss", "ss", "--seed", "0,1,2", *QUICK)
     index = workspace.find_cache("test")

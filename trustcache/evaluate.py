@@ -35,14 +35,26 @@ ORACLES_A_PASS = 8
 LOGITS_APART = 0.01
 
 
-def unscored(workspace: Workspace, runs: Sequence[Run]) -> list[tuple[Index, list[Run]]]:
-    """The evaluation caches (those of role "test") and, for each, the runs judging its classifier that lack scores."""
-    pending = []
+def evaluation_caches(workspace: Workspace) -> tuple[list[Index], list[str]]:
+    """The caches of role "test" that can be opened; of each other one, the sentence that says why not."""
+    usable, left_out = [], []
     for index in workspace.caches():
         if index.role == "test":
-            missing = [run for run in runs if run.judges(index) and run.scores(index) is None]
-            if missing:
-                pending.append((index, missing))
+            try:
+                open_cache(index.folder)
+                usable.append(index)
+            except TrustcacheError as error:
+                left_out.append(str(error))
+    return usable, left_out
+
+
+def unscored(workspace: Workspace, runs: Sequence[Run]) -> list[tuple[Index, list[Run]]]:
+    """The evaluation caches that can be opened and, for each, the runs judging its classifier that lack scores."""
+    pending = []
+    for index in evaluation_caches(workspace)[0]:
+        missing = [run for run in runs if run.judges(index) and run.scores(index) is None]
+        if missing:
+            pending.append((index, missing))
     return pending
 
 
@@ -51,15 +63,15 @@ def evaluate(
 ) -> int:
     """Score what has not been scored; returns how many scores (runs and post-hoc scores x data sets) were made.
 
-    What stays `unscored` are heads whose oracle's features of the images are not cached. Raises UsageError where an
-    oracle needs images or weights that are gone, TrustcacheError for a cache whose extraction is not finished.
+    What stays `unscored` are heads whose oracle's features of the images are not cached; caches that cannot be opened,
+    as while they are being extracted, are passed over. Raises UsageError where an oracle needs images or weights that
+    are gone.
     """
     made = 0
     caches = workspace.caches()
     for index, missing in unscored(workspace, runs):
         made += _score(missing, index, caches, data_root, machine, progress)
-    indices = [index for index in caches if index.role == "test" and index.finished()]
-    return made + ScoreStore(workspace).fill(indices, progress=progress)
+    return made + ScoreStore(workspace).fill(evaluation_caches(workspace)[0], progress=progress)
 
 
 def cache_scores(

@@ -46,9 +46,9 @@ def collect(workspace: Workspace, progress: Progress = silent) -> tuple[list[Sco
             "begin with trustcache extract --classifier vit, or trustcache demo"
         )
     runs, store = finished_runs(workspace), ScoreStore(workspace)
-    settings, rows = _told_apart(runs), _rows_by_fingerprint(caches)
+    settings, (rows, notes) = _told_apart(runs), _rows_by_fingerprint(caches)
     found: list[Scored] = []
-    notes = _parts(indices)
+    notes += _parts(indices)
     gaps: dict[str, list[str]] = {}  # sentences with a place for a data set's name, and the names
     for index in indices:
         try:
@@ -181,8 +181,16 @@ def _told_apart(runs: list[Run]) -> dict[str, dict[str, float | str]]:
     return settings
 
 
-def _rows_by_fingerprint(caches: list[Index]) -> dict[str, int]:
-    return {index.fingerprint(): sum(r.rows for r in index.records()) for index in caches if index.role == "train"}
+def _rows_by_fingerprint(caches: list[Index]) -> tuple[dict[str, int], list[str]]:
+    """How many rows training caches have, and the sentences that say of which ones this cannot be read."""
+    rows, unread = {}, []
+    for index in caches:
+        if index.role == "train":
+            try:
+                rows[index.fingerprint()] = sum(record.rows for record in index.records())
+            except TrustcacheError as error:
+                unread.append(f"how many samples of {index.data} runs learnt from is not known: {error}")
+    return rows, unread
 
 
 def _scored_run(
