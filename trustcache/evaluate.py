@@ -21,7 +21,7 @@ from trustcache.head_inputs import head_inputs, read_columns
 from trustcache.heads import score_heads
 from trustcache.oracles import validation_rows
 from trustcache.origins import original_dataset, original_model
-from trustcache.pairs import attacked, features_of, lacking, made_anew, require_same_rows
+from trustcache.pairs import attacked, features_of, lacking, made_anew, require_same_rows, scorable
 from trustcache.progress import Progress, silent
 from trustcache.runs import Run
 from trustcache.scores.stored import ScoreStore
@@ -63,9 +63,9 @@ def evaluate(
 ) -> int:
     """Score what has not been scored; returns how many scores (runs and post-hoc scores x data sets) were made.
 
-    What stays `unscored` are heads whose oracle's features of the images are not cached; caches that cannot be opened,
-    as while they are being extracted, are passed over. Raises UsageError where an oracle needs images or weights that
-    are gone.
+    What stays `unscored` are heads whose oracle's features of the images are not cached, and those that learnt from some
+    of the images, no one can tell which; caches that cannot be opened, as while they are being extracted, are passed
+    over. Raises UsageError where an oracle needs images or weights that are gone.
     """
     made = 0
     caches = workspace.caches()
@@ -79,12 +79,12 @@ def cache_scores(
 ) -> np.ndarray:
     """A run's z, float64 (N,), for the rows of a cache, made and kept where they are missing; nan where it learnt.
 
-    `caches` are all there are. Raises as `evaluate`, and UsageError where the oracle's features are not cached.
+    `caches` are all there are. Raises as `evaluate`, and UsageError where the run cannot be scored there.
     """
     if run.scores(index) is None:
         _score([run], index, caches, data_root, machine, progress)
     z = run.scores(index)
-    if z is None:
+    if z is None or run.config.mixed_up(index, caches):
         raise UsageError(lacking(run.config, index, caches))
     return z
 
@@ -116,7 +116,7 @@ def _score(
     progress: Progress,
 ) -> int:
     scoring = _Scoring(index, caches, data_root, machine, progress)
-    return sum(scoring.run(alike) for alike in _alike(runs))
+    return sum(scoring.run(alike) for alike in _alike([run for run in runs if scorable(run.config, index, caches)]))
 
 
 def _alike(runs: Sequence[Run]) -> list[list[Run]]:
@@ -149,7 +149,7 @@ class _Scoring:
         if z is None:
             return 0
         for run, column in zip(runs, z.T, strict=True):
-            run.save_scores(self.index, np.where(run.unseen(self.cache), column, np.nan))
+            run.save_scores(self.index, np.where(run.unseen(self.cache, self.caches), column, np.nan))
         return len(runs)
 
     def scores(self, runs: list[Run], rows: np.ndarray | None = None) -> np.ndarray | None:

@@ -65,13 +65,14 @@ def collect(workspace: Workspace, progress: Progress = silent) -> tuple[list[Sco
         # Beside oracles, a score that needs no training is shown by the same definitions.
         protocols = sorted({"equations", *(run.config.protocol for run in judging)})
         found += [_scored_post_hoc(name, s, cache, protocol) for protocol in protocols for name, s in post_hoc.items()]
-        found += _confidence_on_halves(post_hoc, cache, judging)
         if strangers := len(here) - len(judging):
             gap = f"{strangers} runs judge another {index.classifier} than the one {_DATA} was extracted with; "
             gaps.setdefault(f"{gap}train them again", []).append(index.data)
-        scored = [(run, z) for run in judging if (z := run.scores(index)) is not None]
-        found += [_scored_run(run, settings[run.name], z, cache, rows.get(run.config.cache, 0)) for run, z in scored]
-        unscored = [run for run in judging if run.scores(index) is None]
+        scored = [run for run in judging if run.scores(index) is not None and not run.config.mixed_up(index, caches)]
+        unseen = {run: run.unseen(cache, caches) for run in scored}
+        found += _confidence_on_halves(post_hoc, cache, unseen)
+        found += [_scored_run(r, settings[r.name], cache, unseen[r], rows.get(r.config.cache, 0)) for r in scored]
+        unscored = [run for run in judging if run not in scored]
         able = [run for run in unscored if scorable(run.config, index, caches)]
         notes += dict.fromkeys(lacking(run.config, index, caches) for run in unscored if run not in able)
         if able:
@@ -125,11 +126,13 @@ def _scored_post_hoc(name: str, stored: StoredScore, cache: CacheView, protocol:
     return replace(scored, histogram=None)
 
 
-def _confidence_on_halves(post_hoc: dict[str, StoredScore], cache: CacheView, runs: list[Run]) -> list[Scored]:
+def _confidence_on_halves(
+    post_hoc: dict[str, StoredScore], cache: CacheView, unseen: dict[Run, np.ndarray]
+) -> list[Scored]:
     """The classifier's own confidence on those halves of a cache that runs fitted on the other are scored on."""
     halves = {}
-    for run in runs:
-        if "mcp" in post_hoc and not (rows := run.unseen(cache)).all():
+    for run, rows in unseen.items():
+        if "mcp" in post_hoc and not rows.all():
             halves[run.config.protocol, other_half(run.config.part)] = rows
     found = []
     for (protocol, half), rows in halves.items():
@@ -194,12 +197,13 @@ def _rows_by_fingerprint(caches: list[Index]) -> tuple[dict[str, int], list[str]
 
 
 def _scored_run(
-    run: Run, settings: dict[str, float | str], z: np.ndarray, cache: CacheView, learnt_from: int
+    run: Run, settings: dict[str, float | str], cache: CacheView, rows: np.ndarray, learnt_from: int
 ) -> Scored:
+    z = run.scores(cache.index)
+    assert z is not None, "only scored runs are shown"
     record = _record(
         cache, run.config.protocol, run.config.oracle, run.config.loss.name, run, settings, run.config.seed
     )
-    rows = run.unseen(cache)
     record = replace(record, n=int(rows.sum()))
     negative = negative_threshold(run.config.loss.name, cache[:1].logits.shape[1])
     return _with_figures(record, z[rows], cache.correct[rows], negative, Origin(cache.index, run, learnt_from))
