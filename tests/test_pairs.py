@@ -182,6 +182,14 @@ def test_scores_that_wait_for_the_oracles_features_are_named_and_made_when_these
     assert [run.scores(index) is not None for run in finished_runs(workspace)] == [True, True]
 
 
+def test_features_that_are_still_being_extracted_are_waited_for(paired: Workspace, run_cli: RunCli) -> None:
+    (cache_of(paired, OTHER, "digits-test").folder / "00000.json").unlink()
+    done = train(run_cli, "--frozen", "--oracle", OTHER)
+    assert done.exit_code == 0, done.stderr
+    assert f"the features of oracle {OTHER} on digits-test are not cached" in done.stderr
+    assert run_cli("report").exit_code == 0
+
+
 def test_heads_score_the_images_that_were_attacked_for_the_judged_classifier(
     paired: Workspace,
     run_cli: RunCli,

@@ -63,9 +63,9 @@ def evaluate(
 ) -> int:
     """Score what has not been scored; returns how many scores (runs and post-hoc scores x data sets) were made.
 
-    What stays `unscored` are heads whose oracle's features of the images are not cached, and those that learnt from some
-    of the images, no one can tell which; caches that cannot be opened, as while they are being extracted, are passed
-    over. Raises UsageError where an oracle needs images or weights that are gone.
+    What stays `unscored` are heads whose oracle's features of the images are not cached, and those that learnt from
+    some of the images, no one can tell which; caches that cannot be opened, as while they are being extracted, are
+    passed over. Raises UsageError where an oracle needs images or weights that are gone.
     """
     made = 0
     caches = workspace.caches()

@@ -104,9 +104,10 @@ def tuned_oracle(workspace: Workspace, judged: Index, asked: ModelSpec | None, p
 
 
 def features_of(config: RunConfig, judged: Index, caches: Iterable[Index]) -> Index | None:
-    """The cache, among these, of the features that a run's head needs on the images of `judged`, None without one."""
+    """The finished cache, of these, of the features that a run's head needs on the images of `judged`; None without."""
     known = [judged, *(index for index in caches if not _other_images(judged, index))]
-    return next((index for index in known if identity(index) == config.backbone and _holds(index, config)), None)
+    fitting = (index for index in known if identity(index) == config.backbone and _holds(index, config))
+    return next((index for index in fitting if index.finished()), None)
 
 
 def made_anew(config: RunConfig, judged: Index, caches: Iterable[Index]) -> Index | None:
@@ -128,7 +129,7 @@ def _holds(index: Index, config: RunConfig) -> bool:
 
 
 def scorable(config: RunConfig, judged: Index, caches: Sequence[Index]) -> bool:
-    """Whether a run can be scored on a cache of the classifier it judges: it has features, and images it has not seen."""
+    """Whether a run can be scored on a cache of the classifier it judges: there are features, and unseen images."""
     if config.mixed_up(judged, caches):
         return False
     if config.training == "fine-tuned":

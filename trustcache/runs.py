@@ -84,9 +84,9 @@ class RunConfig:
         return original_name(index.data, caches) in learnt
 
     def mixed_up(self, index: Index, caches: Sequence[Index]) -> bool:
-        """Whether a cache holds images of the half that it learnt from, and nothing tells which: it is of more or fewer.
+        """Whether a cache holds images of the half that it learnt from, and nothing tells which.
 
-        Halves are drawn by the samples' numbers, which are others in another subset.
+        Halves are drawn by the samples' numbers, which are others where there are more or fewer, as in another subset.
         """
         return bool(self.part) and index.samples != self.samples and self.learnt_images_of(index, caches)
 
