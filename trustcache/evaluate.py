@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from trustcache.batches import Viewer, choose_device, shard_batches, viewed_batches
+from trustcache.batches import Viewer, choose_device, computing, shard_batches, viewed_batches
 from trustcache.cache import CacheView, open_cache
 from trustcache.cache.index import Index
 from trustcache.classifiers import Classifier, load_classifier
@@ -179,11 +179,11 @@ class _Scoring:
         with self.progress(f"{config.oracle} on {self.index.data}", len(self.cache)) as advance:
             scores = []
             for batch in self._views(viewer):
-                with torch.inference_mode():
+                with computing(config.oracle, batch.pixels, source.precision), torch.inference_mode():
                     said = oracle.said(
                         oracle.preprocessing.normalise(batch.pixels), config.stages, config.head.mirrored
                     )
-                    x = head_inputs(config.head.inputs, said).cpu().numpy()
+                x = head_inputs(config.head.inputs, said).cpu().numpy()
                 scores.append(score_heads(heads, x))
                 advance(len(scores[-1]))
         return np.concatenate(scores)
@@ -227,7 +227,9 @@ class _SameImages:
     def __call__(self, batch: Batch) -> None:
         rows = self.cache[self.done : self.done + len(batch.indices)]
         self.done += len(batch.indices)
-        logits = self.judged(batch.pixels)[0].cpu().numpy()
+        # In bf16 a classifier says other things than in float32.
+        with computing(self.judged.spec.name, batch.pixels, self.cache.index.precision):
+            logits = self.judged(batch.pixels)[0].cpu().numpy()
         stored = rows.logits.astype(np.float32)
         apart = np.abs(logits - stored).max(axis=1) > LOGITS_APART * np.abs(stored).max(axis=1)
         if apart.any():
