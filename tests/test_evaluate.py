@@ -245,6 +245,28 @@ def test_a_classifier_that_is_always_right_leaves_nothing_to_learn(
     assert "always right on its 5 samples" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (torch.cuda.OutOfMemoryError("Tried to allocate 2 GiB"), "the GPU's memory is full (Tried to allocate 2 GiB)"),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), "a decoding process died"),
+    ],
+)
+def test_a_machine_at_its_limits_while_scoring_is_said_in_a_sentence(
+    with_runs: Workspace, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    for path in with_runs.runs.glob("*-fine-tuned-*/scores/*.h5"):
+        path.unlink()
+    monkeypatch.setattr("trustcache.oracles.Oracle.forward", fail)
+    failed = run_cli("evaluate", "--workers", 0, "--device", "cpu")
+    assert failed.exit_code == 1
+    assert failed.stderr.splitlines()[-1].startswith(f"error: {said}")
+    assert "--batch-size" not in failed.stderr  # which evaluate does not have
+
+
 # --- adversarial images ----------------------------------------------------------------------------------------
 
 

@@ -174,14 +174,15 @@ WORKER_DIED = "DataLoader worker (pid"
 
 
 @contextmanager
-def machine_at_its_limits() -> Iterator[None]:
-    """Say in words that a decoding process died (raised wherever the main process happens to be) or the GPU is full."""
+def machine_at_its_limits(remedy: str = "use a smaller --batch-size, or another --device") -> Iterator[None]:
+    """Say in words that a decoding process died (raised wherever the main process happens to be) or the GPU is full.
+
+    `remedy` is what helps against the latter.
+    """
     try:
         yield
     except torch.cuda.OutOfMemoryError as error:
-        raise TrustcacheError(
-            f"the GPU's memory is full ({first_line(error)}); use a smaller --batch-size, or another --device"
-        ) from error
+        raise TrustcacheError(f"the GPU's memory is full ({first_line(error)}); {remedy}") from error
     except RuntimeError as error:
         if not str(error).startswith(WORKER_DIED):
             raise

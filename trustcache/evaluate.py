@@ -11,7 +11,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from trustcache.batches import Viewer, choose_device, computing, shard_batches, viewed_batches
+from trustcache.batches import (
+    Viewer,
+    choose_device,
+    computing,
+    machine_at_its_limits,
+    shard_batches,
+    viewed_batches,
+)
 from trustcache.cache import CacheView, open_cache
 from trustcache.cache.index import Index
 from trustcache.classifiers import Classifier, load_classifier
@@ -33,6 +40,8 @@ from trustcache.workspace import Workspace
 ORACLES_A_PASS = 8
 # How far logits may lie from the stored ones, as a share of a sample's largest: rounding to float16 takes 0.0005.
 LOGITS_APART = 0.01
+# Batches of scoring have a size of their own.
+NO_ROOM = "free some of it, or use another --device"
 
 
 def evaluation_caches(workspace: Workspace) -> tuple[list[Index], list[str]]:
@@ -176,7 +185,10 @@ class _Scoring:
         oracle = load_classifier(original_model(source))
         viewer = Viewer(oracle.preprocessing, choose_device(self.machine.device), self.machine.workers)
         oracle.model.to(viewer.device)
-        with self.progress(f"{config.oracle} on {self.index.data}", len(self.cache)) as advance:
+        with (
+            machine_at_its_limits(NO_ROOM),
+            self.progress(f"{config.oracle} on {self.index.data}", len(self.cache)) as advance,
+        ):
             scores = []
             for batch in self._views(viewer):
                 with computing(config.oracle, batch.pixels, source.precision), torch.inference_mode():
@@ -192,7 +204,8 @@ class _Scoring:
         """z (N, runs) from the images."""
         oracles = [load_oracle(run) for run in runs]
         viewer = oracle_viewer(oracles[0], runs[0].config, self.index, self.machine)
-        with self.progress(f"scoring {self.index.data}", len(self.cache) if rows is None else len(rows)) as advance:
+        samples = len(self.cache) if rows is None else len(rows)
+        with machine_at_its_limits(NO_ROOM), self.progress(f"scoring {self.index.data}", samples) as advance:
             return score_views(oracles, self._views(viewer, rows), viewer, advance)
 
     def _views(self, viewer: Viewer, rows: np.ndarray | None = None) -> Iterator[Batch]:
