@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trustcache.errors import UsageError
+from trustcache.errors import TrustcacheError, UsageError
 from trustcache.progress import console
 
 from .options import Device, Workers
@@ -23,6 +23,7 @@ def evaluate(
 ) -> None:
     """Make the scores that are missing: every run's and every post-hoc score's, on every evaluation cache."""
     from trustcache.evaluate import evaluate as run
+    from trustcache.evaluate import evaluation_caches
     from trustcache.finetune import Machine
     from trustcache.runs import finished_runs
     from trustcache.workspace import Workspace
@@ -34,19 +35,23 @@ def evaluate(
             f"nothing to score in {workspace.root}: extract evaluation data with trustcache extract --classifier vit, "
             "and train oracles with trustcache train --loss all --frozen"
         )
+    usable, left_out = evaluation_caches(workspace)
+    if left_out and not usable:
+        raise TrustcacheError(left_out[0])
     made = run(workspace, runs, place.data_root, Machine(device, workers), console)
     waiting = say_what_is_lacking(workspace, runs)
     print(f"{made} scores made" if made or waiting else "everything is scored on every evaluation cache already")
 
 
 def say_what_is_lacking(workspace: Workspace, runs: list[Run]) -> bool:
-    """Say, once for each, which cached features keep runs from being scored; returns whether any do."""
-    from trustcache.evaluate import unscored
+    """Say, once for each, what keeps runs from being scored, and which caches were passed over; returns whether any."""
+    from trustcache.evaluate import evaluation_caches, unscored
     from trustcache.pairs import lacking
 
     caches = workspace.caches()
     waiting = ((run.config, index) for index, left in unscored(workspace, runs) for run in left)
-    lines = dict.fromkeys(lacking(config, index, caches) for config, index in waiting)
+    passed_over = [f"passed over: {reason}" for reason in evaluation_caches(workspace)[1]]
+    lines = dict.fromkeys([*(lacking(config, index, caches) for config, index in waiting), *passed_over])
     for line in lines:
         say(f"note: {line}")
     return bool(lines)

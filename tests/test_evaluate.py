@@ -116,6 +116,42 @@ def test_runs_are_scored_on_data_that_came_later(workspace: Workspace, run_cli: 
     assert len(corrupted) == 2 + len(COMPUTED)
 
 
+def place(folder: Path) -> Path:
+    """As a command that works in the folder with the workspace names it."""
+    return folder.relative_to(folder.parents[3])
+
+
+@pytest.fixture
+def unfinished(workspace: Workspace, extract_digits: Callable[..., Result]) -> Path:
+    """A cache that comes first in the workspace and lacks a shard, as while it is being extracted."""
+    assert extract_digits("--data", "digits-fourier").exit_code == 0
+    folder = workspace.cache_folder("digits-net", "digits-fourier")
+    (folder / "00001.json").unlink()
+    return folder
+
+
+def test_a_cache_that_is_still_being_extracted_stops_no_other_from_being_scored(
+    workspace: Workspace, run_cli: RunCli, unfinished: Path
+) -> None:
+    note = f"note: passed over: {place(unfinished)}: 1 of 4 shards are not extracted yet; run the same"
+    done = run_cli("train", "--frozen", "--loss", "ce", *QUICK)
+    assert (done.exit_code, done.stderr.count(note)) == (0, 1), done.stderr
+    (run,) = finished_runs(workspace)
+    assert run.scores(workspace.find_cache("test", data="digits-test")) is not None
+    again = run_cli("evaluate")
+    assert (again.exit_code, again.stderr.count(note)) == (0, 1)
+    assert "already" not in again.stdout
+
+
+def test_where_no_evaluation_cache_can_be_opened_evaluate_fails(
+    workspace: Workspace, run_cli: RunCli, unfinished: Path
+) -> None:
+    shutil.rmtree(workspace.find_cache("test", data="digits-test").folder)
+    failed = run_cli("evaluate")
+    assert failed.exit_code == 1
+    assert failed.stderr.startswith(f"error: {place(unfinished)}: 1 of 4 shards are not extracted yet")
+
+
 def test_frozen_scores_do_not_depend_on_who_is_scored_beside(workspace: Workspace, run_cli: RunCli) -> None:
     run_cli("train", "--frozen", "--loss", "ss", "--seed", "0,1,2", *QUICK)
     index = workspace.find_cache("test")
@@ -280,6 +316,28 @@ def test_a_seed_that_validates_on_all_mistakes_or_on_none_is_refused_before_anyt
     assert f"only: seed {bad} sets all {kind} answers aside" in done.stderr
     assert not (in_tmp_path / "trustcache-workspace" / "runs").exists()
     assert run_cli(*request, "--seed", good).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (torch.cuda.OutOfMemoryError("Tried to allocate 2 GiB"), "the GPU's memory is full (Tried to allocate 2 GiB)"),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), "a decoding process died"),
+    ],
+)
+def test_a_machine_at_its_limits_while_scoring_is_said_in_a_sentence(
+    with_runs: Workspace, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    for path in with_runs.runs.glob("*-fine-tuned-*/scores/*.h5"):
+        path.unlink()
+    monkeypatch.setattr("trustcache.oracles.Oracle.forward", fail)
+    failed = run_cli("evaluate", "--workers", 0, "--device", "cpu")
+    assert failed.exit_code == 1
+    assert failed.stderr.splitlines()[-1].startswith(f"error: {said}")
+    assert "--batch-size" not in failed.stderr  # which evaluate does not have
 
 
 # --- adversarial images ----------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -182,6 +183,14 @@ def test_scores_that_wait_for_the_oracles_features_are_named_and_made_when_these
     assert [run.scores(index) is not None for run in finished_runs(workspace)] == [True, True]
 
 
+def test_features_that_are_still_being_extracted_are_waited_for(paired: Workspace, run_cli: RunCli) -> None:
+    (cache_of(paired, OTHER, "digits-test").folder / "00000.json").unlink()
+    done = train(run_cli, "--frozen", "--oracle", OTHER)
+    assert done.exit_code == 0, done.stderr
+    assert f"the features of oracle {OTHER} on digits-test are not cached" in done.stderr
+    assert run_cli("report").exit_code == 0
+
+
 def test_heads_score_the_images_that_were_attacked_for_the_judged_classifier(
     paired: Workspace,
     run_cli: RunCli,
@@ -206,6 +215,31 @@ def test_heads_score_the_images_that_were_attacked_for_the_judged_classifier(
     np.testing.assert_allclose(scores[:100], expected, atol=1e-4)
     theirs = open_cache(cache_of(paired, OTHER, "digits-pgd").folder)[:100].features
     assert np.abs(score_heads([frozen_head(run)], theirs)[:, 0] - expected).max() > 0.01
+
+
+def test_heads_score_attacked_images_in_the_precision_that_either_model_was_extracted_in(
+    workspace: Workspace,
+    run_cli: RunCli,
+    extract_digits: RunCli,
+    extract_other: RunCli,
+    digits_classifier: Classifier,
+    other_weights: Path,
+) -> None:
+    shutil.rmtree(workspace.root / "cache")
+    low = ("--precision", "bf16", "--device", "cpu")
+    data = ("--data", "digits-train", "--data", "digits-pgd")
+    assert extract_digits(*data, *low).exit_code == 0
+    extract_other("--data", "digits-train", *low)
+    done = train(run_cli, "--frozen", "--oracle", OTHER)
+    assert done.exit_code == 0, done.stderr
+    (run,) = finished_runs(workspace)
+    index = cache_of(workspace, JUDGED, "digits-pgd")
+    other = load_classifier(ModelSpec("cifar-resnet14", str(other_weights), preprocessing={"input_size": (12, 12)}))
+    viewer = Viewer(other.preprocessing, torch.device("cpu"), 0, judged=digits_classifier)
+    first = next(viewed_batches(original_dataset(index, Path()), viewer, [np.arange(100)]))
+    with torch.autocast("cpu", torch.bfloat16):
+        features = other(first.pixels)[1].numpy()
+    np.testing.assert_allclose(run.scores(index)[:100], score_heads([frozen_head(run)], features)[:, 0], atol=1e-4)
 
 
 # --- fine-tuning -----------------------------------------------------------------------------------------------

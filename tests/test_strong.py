@@ -266,6 +266,15 @@ def test_one_graph_gives_logits_and_the_strong_score(
 
 # --- a held-out half -------------------------------------------------------------------------------------------
 
+# Of other images than digits-test's, and of as many.
+OTHERS = """
+name = "others"
+role = "test"
+rows = [450, 1097]
+[[files]]
+layout = "digits"
+"""
+
 
 def test_an_oracle_fitted_on_one_half_is_scored_reported_and_calibrated_on_the_other_only(
     strong: Workspace, run_cli: RunCli
@@ -297,17 +306,18 @@ def test_an_oracle_fitted_on_one_half_is_scored_reported_and_calibrated_on_the_o
 
 
 def test_intervals_of_an_oracle_fitted_on_one_half_are_of_the_samples_that_it_is_scored_on(
-    strong: Workspace, run_cli: RunCli, classifier_file: Path
+    strong: Workspace, run_cli: RunCli, classifier_file: Path, in_tmp_path: Path
 ) -> None:
     assert run_cli("train", *STRONG, "--epochs", 3, "--data", "digits-test", "--part", "first-half").exit_code == 0
+    (in_tmp_path / "others.toml").write_text(OTHERS)
     model = ("--classifier", "cifar-resnet8", "--weights", classifier_file, "--preprocess", "input_size=8")
-    fewer = ("--data", "digits-c/contrast/4", "--subset", 100, "--features", "stages", "--workers", 0)
-    assert run_cli("extract", *model, "--as", LABEL, *fewer).exit_code == 0
+    others = ("--data", "others.toml", "--features", "stages", "--workers", 0)
+    assert run_cli("extract", *model, "--as", LABEL, *others).exit_code == 0
     assert run_cli("evaluate").exit_code == 0
     assert run_cli("report").exit_code == 0
     records = json.loads((strong.report / "results.json").read_text())
     rows = json.loads((strong.report / "intervals.json").read_text())
-    for data, half in (("digits-test", "second-half"), ("digits-c/contrast/4", None)):
+    for data, half in (("digits-test", "second-half"), ("others", None)):
         (mine,) = (r for r in rows if r["dataset"] == data and r["settings"].get("rows") and r["method"] == "ce")
         (own,) = (r for r in records if r["dataset"] == data and r["settings"] == mine["settings"])
         baselines = {r["settings"].get("rows"): r for r in records if r["dataset"] == data and r["method"] == "mcp"}
@@ -329,6 +339,69 @@ def test_the_half_that_is_not_learnt_from_does_not_reach_the_head(strong: Worksp
     z = run.weights()
     assert run_cli("train", *STRONG, *half).exit_code == 0  # finished already
     assert all(torch.equal(z[name], tensor) for name, tensor in run.weights().items())
+
+
+@pytest.fixture
+def extract_more(workspace: Workspace, run_cli: RunCli, classifier_file: Path, in_tmp_path: Path) -> RunCli:
+    """`extract_more("others.toml", "--subset", 300)`: a cache of that data set beside those of `workspace`."""
+    (in_tmp_path / "others.toml").write_text(OTHERS)
+
+    def extract(data: str, *options: object) -> None:
+        model = ("--classifier", "cifar-resnet8", "--weights", classifier_file, "--preprocess", "input_size=8")
+        done = run_cli("extract", *model, "--as", LABEL, "--data", data, "--workers", 0, *options)
+        assert done.exit_code == 0, done.stderr
+
+    return extract
+
+
+@pytest.mark.parametrize("learnt", ["digits-test", "digits-c/contrast/4"])
+def test_the_half_that_was_learnt_from_is_left_out_of_the_same_images_changed_and_of_no_others(
+    workspace: Workspace, run_cli: RunCli, extract_more: RunCli, learnt: str
+) -> None:
+    for data in ("digits-c/contrast/4", "digits-fourier", "others.toml"):
+        extract_more(data)
+    done = run_cli("train", "--frozen", "--loss", "ce", "--epochs", 3, "--data", learnt, "--part", "first-half")
+    assert done.exit_code == 0, done.stderr
+    (run,) = finished_runs(workspace)
+    half = np.isin(np.arange(647), half_rows(647, "first-half"))
+    for data in ("digits-test", "digits-c/contrast/4", "digits-fourier"):
+        np.testing.assert_array_equal(np.isnan(run.scores(index_of(workspace, data))), half)
+    assert not np.isnan(run.scores(index_of(workspace, "others"))).any()
+    assert "others, its" not in run_cli("calibrate", run.name, "--data", "others", "--coverage", 0.5).stdout
+
+
+def test_where_nothing_tells_the_half_that_was_learnt_from_no_score_is_made_shown_or_calibrated(
+    workspace: Workspace, run_cli: RunCli, extract_more: RunCli
+) -> None:
+    data = "digits-c/gaussian_noise/2"
+    extract_more(data, "--subset", 300)
+    said = (
+        f"learnt from the first half of 647 images of digits-test, and which of the 300 of {data} those are cannot be "
+        "told: extract both with the same --subset"
+    )
+    half = ("--data", "digits-test", "--part", "first-half")
+    assert said in run_cli("train", "--frozen", "--loss", "ce", "--epochs", 3, *half).stderr
+    (run,) = finished_runs(workspace)
+    assert run.scores(index_of(workspace, data)) is None
+    assert said in run_cli("evaluate").stderr
+    assert said in run_cli("report").stderr
+    shown = json.loads((workspace.report / "results.json").read_text())
+    assert [r["dataset"] for r in shown if r["run"]] == ["digits-test"]
+    refused = run_cli("calibrate", run.name, "--data", data, "--coverage", 0.5)
+    assert refused.exit_code == 2
+    assert said in refused.stderr
+
+
+def test_a_run_that_learnt_from_changed_images_is_not_calibrated_on_the_unchanged_ones(
+    workspace: Workspace, run_cli: RunCli, extract_more: RunCli, in_tmp_path: Path
+) -> None:
+    (in_tmp_path / "bent.toml").write_text(BENT)
+    extract_more("bent.toml")
+    assert run_cli("train", "--frozen", "--loss", "ce", "--epochs", 3, "--data", "digits-train-bent").exit_code == 0
+    (run,) = finished_runs(workspace)
+    refused = run_cli("calibrate", run.name, "--data", "digits-train", "--coverage", 0.5)
+    assert refused.exit_code == 2
+    assert "learnt from its images" in refused.stderr
 
 
 # --- the same images, changed ----------------------------------------------------------------------------------

@@ -22,6 +22,9 @@ from trustcache.preprocessing import Preprocessing
 from trustcache.samples import BadImage
 from trustcache.variants.variation import Batch
 
+PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""What a forward pass computes in: float32, or under autocast."""
+
 
 def choose_device(name: str) -> torch.device:
     """`auto` is the GPU where there is one. Raises UsageError for a device that is not there."""
@@ -172,14 +175,15 @@ WORKER_DIED = "DataLoader worker (pid"
 
 
 @contextmanager
-def machine_at_its_limits() -> Iterator[None]:
-    """Say in words that a decoding process died (raised wherever the main process happens to be) or the GPU is full."""
+def machine_at_its_limits(remedy: str = "use a smaller --batch-size, or another --device") -> Iterator[None]:
+    """Say in words that a decoding process died (raised wherever the main process happens to be) or the GPU is full.
+
+    `remedy` is what helps against the latter.
+    """
     try:
         yield
     except torch.cuda.OutOfMemoryError as error:
-        raise TrustcacheError(
-            f"the GPU's memory is full ({first_line(error)}); use a smaller --batch-size, or another --device"
-        ) from error
+        raise TrustcacheError(f"the GPU's memory is full ({first_line(error)}); {remedy}") from error
     except RuntimeError as error:
         if not str(error).startswith(WORKER_DIED):
             raise
@@ -203,6 +207,14 @@ def model_at_work(name: str, pixels: torch.Tensor) -> Iterator[None]:
             f"{name}: fails on images of {pixels.shape[-2]} x {pixels.shape[-1]} pixels "
             f"({type(error).__name__}: {first_line(error)}); check --preprocess input_size, or the model"
         ) from error
+
+
+@contextmanager
+def computing(name: str, pixels: torch.Tensor, precision: str) -> Iterator[None]:
+    """Have a model of that name look at images (N, 3, H, W) in one of `PRECISIONS`, and say in words where it fails."""
+    dtype = PRECISIONS[precision]
+    with model_at_work(name, pixels), torch.autocast(pixels.device.type, dtype, enabled=dtype != torch.float32):
+        yield
 
 
 def first_line(error: BaseException) -> str:

@@ -128,8 +128,7 @@ def _samples(
     index = next((index for index in judge.caches if index.data == data), None)
     if index is None:
         raise UsageError(f"--data {data}: no cache of {judge.classifier} has that name; there are {_names(judge)}")
-    learnt = {run.config.data, *run.config.also} if run and not run.config.part else set()
-    if run and {index.data, index.manifest().variant_of} & learnt:
+    if run and not run.config.part and run.config.learnt_images_of(index, judge.workspace_caches):
         raise UsageError(
             f"--data {data}: {run.name} learnt from its images, so scores there promise nothing; leave --data out "
             "to take the part that was set aside, or name other data"
@@ -144,7 +143,7 @@ def _samples(
         score = judge.post_hoc()
         return data, np.concatenate([score(part) for part in cache.chunks()]), cache.correct
     z = cache_scores(run, index, judge.workspace_caches, data_root, machine, progress)
-    unseen = run.unseen(cache)
+    unseen = run.unseen(cache, judge.workspace_caches)
     named = data if unseen.all() else f"{data}, its {other_half(run.config.part)}"
     return named, z[unseen], cache.correct[unseen]
 

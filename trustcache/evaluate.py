@@ -11,7 +11,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from trustcache.batches import Viewer, choose_device, shard_batches, viewed_batches
+from trustcache.batches import (
+    Viewer,
+    choose_device,
+    computing,
+    machine_at_its_limits,
+    shard_batches,
+    viewed_batches,
+)
 from trustcache.cache import CacheView, open_cache
 from trustcache.cache.index import Index
 from trustcache.classifiers import Classifier, load_classifier
@@ -21,7 +28,7 @@ from trustcache.head_inputs import head_inputs, read_columns
 from trustcache.heads import score_heads
 from trustcache.oracles import validation_rows
 from trustcache.origins import original_dataset, original_model
-from trustcache.pairs import attacked, features_of, lacking, made_anew, require_same_rows
+from trustcache.pairs import attacked, features_of, lacking, made_anew, require_same_rows, scorable
 from trustcache.progress import Progress, silent
 from trustcache.runs import Run
 from trustcache.scores.stored import ScoreStore
@@ -33,16 +40,30 @@ from trustcache.workspace import Workspace
 ORACLES_A_PASS = 8
 # How far logits may lie from the stored ones, as a share of a sample's largest: rounding to float16 takes 0.0005.
 LOGITS_APART = 0.01
+# Batches of scoring have a size of their own.
+NO_ROOM = "free some of it, or use another --device"
+
+
+def evaluation_caches(workspace: Workspace) -> tuple[list[Index], list[str]]:
+    """The caches of role "test" that can be opened; of each other one, the sentence that says why not."""
+    usable, left_out = [], []
+    for index in workspace.caches():
+        if index.role == "test":
+            try:
+                open_cache(index.folder)
+                usable.append(index)
+            except TrustcacheError as error:
+                left_out.append(str(error))
+    return usable, left_out
 
 
 def unscored(workspace: Workspace, runs: Sequence[Run]) -> list[tuple[Index, list[Run]]]:
-    """The evaluation caches (those of role "test") and, for each, the runs judging its classifier that lack scores."""
+    """The evaluation caches that can be opened and, for each, the runs judging its classifier that lack scores."""
     pending = []
-    for index in workspace.caches():
-        if index.role == "test":
-            missing = [run for run in runs if run.judges(index) and run.scores(index) is None]
-            if missing:
-                pending.append((index, missing))
+    for index in evaluation_caches(workspace)[0]:
+        missing = [run for run in runs if run.judges(index) and run.scores(index) is None]
+        if missing:
+            pending.append((index, missing))
     return pending
 
 
@@ -51,15 +72,15 @@ def evaluate(
 ) -> int:
     """Score what has not been scored; returns how many scores (runs and post-hoc scores x data sets) were made.
 
-    What stays `unscored` are heads whose oracle's features of the images are not cached. Raises UsageError where an
-    oracle needs images or weights that are gone, TrustcacheError for a cache whose extraction is not finished.
+    What stays `unscored` are heads whose oracle's features of the images are not cached, and those that learnt from
+    some of the images, no one can tell which; caches that cannot be opened, as while they are being extracted, are
+    passed over. Raises UsageError where an oracle needs images or weights that are gone.
     """
     made = 0
     caches = workspace.caches()
     for index, missing in unscored(workspace, runs):
         made += _score(missing, index, caches, data_root, machine, progress)
-    indices = [index for index in caches if index.role == "test" and index.finished()]
-    return made + ScoreStore(workspace).fill(indices, progress=progress)
+    return made + ScoreStore(workspace).fill(evaluation_caches(workspace)[0], progress=progress)
 
 
 def cache_scores(
@@ -67,12 +88,12 @@ def cache_scores(
 ) -> np.ndarray:
     """A run's z, float64 (N,), for the rows of a cache, made and kept where they are missing; nan where it learnt.
 
-    `caches` are all there are. Raises as `evaluate`, and UsageError where the oracle's features are not cached.
+    `caches` are all there are. Raises as `evaluate`, and UsageError where the run cannot be scored there.
     """
     if run.scores(index) is None:
         _score([run], index, caches, data_root, machine, progress)
     z = run.scores(index)
-    if z is None:
+    if z is None or run.config.mixed_up(index, caches):
         raise UsageError(lacking(run.config, index, caches))
     return z
 
@@ -104,7 +125,7 @@ def _score(
     progress: Progress,
 ) -> int:
     scoring = _Scoring(index, caches, data_root, machine, progress)
-    return sum(scoring.run(alike) for alike in _alike(runs))
+    return sum(scoring.run(alike) for alike in _alike([run for run in runs if scorable(run.config, index, caches)]))
 
 
 def _alike(runs: Sequence[Run]) -> list[list[Run]]:
@@ -137,7 +158,7 @@ class _Scoring:
         if z is None:
             return 0
         for run, column in zip(runs, z.T, strict=True):
-            run.save_scores(self.index, np.where(run.unseen(self.cache), column, np.nan))
+            run.save_scores(self.index, np.where(run.unseen(self.cache, self.caches), column, np.nan))
         return len(runs)
 
     def scores(self, runs: list[Run], rows: np.ndarray | None = None) -> np.ndarray | None:
@@ -164,14 +185,17 @@ class _Scoring:
         oracle = load_classifier(original_model(source))
         viewer = Viewer(oracle.preprocessing, choose_device(self.machine.device), self.machine.workers)
         oracle.model.to(viewer.device)
-        with self.progress(f"{config.oracle} on {self.index.data}", len(self.cache)) as advance:
+        with (
+            machine_at_its_limits(NO_ROOM),
+            self.progress(f"{config.oracle} on {self.index.data}", len(self.cache)) as advance,
+        ):
             scores = []
             for batch in self._views(viewer):
-                with torch.inference_mode():
+                with computing(config.oracle, batch.pixels, source.precision), torch.inference_mode():
                     said = oracle.said(
                         oracle.preprocessing.normalise(batch.pixels), config.stages, config.head.mirrored
                     )
-                    x = head_inputs(config.head.inputs, said).cpu().numpy()
+                x = head_inputs(config.head.inputs, said).cpu().numpy()
                 scores.append(score_heads(heads, x))
                 advance(len(scores[-1]))
         return np.concatenate(scores)
@@ -180,7 +204,8 @@ class _Scoring:
         """z (N, runs) from the images."""
         oracles = [load_oracle(run) for run in runs]
         viewer = oracle_viewer(oracles[0], runs[0].config, self.index, self.machine)
-        with self.progress(f"scoring {self.index.data}", len(self.cache) if rows is None else len(rows)) as advance:
+        samples = len(self.cache) if rows is None else len(rows)
+        with machine_at_its_limits(NO_ROOM), self.progress(f"scoring {self.index.data}", samples) as advance:
             return score_views(oracles, self._views(viewer, rows), viewer, advance)
 
     def _views(self, viewer: Viewer, rows: np.ndarray | None = None) -> Iterator[Batch]:
@@ -215,7 +240,9 @@ class _SameImages:
     def __call__(self, batch: Batch) -> None:
         rows = self.cache[self.done : self.done + len(batch.indices)]
         self.done += len(batch.indices)
-        logits = self.judged(batch.pixels)[0].cpu().numpy()
+        # In bf16 a classifier says other things than in float32.
+        with computing(self.judged.spec.name, batch.pixels, self.cache.index.precision):
+            logits = self.judged(batch.pixels)[0].cpu().numpy()
         stored = rows.logits.astype(np.float32)
         apart = np.abs(logits - stored).max(axis=1) > LOGITS_APART * np.abs(stored).max(axis=1)
         if apart.any():

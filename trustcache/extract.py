@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,8 +15,8 @@ import trustcache
 from trustcache.batches import (
     Viewer,
     choose_device,
+    computing,
     machine_at_its_limits,
-    model_at_work,
     shard_batches,
     viewed_batches,
 )
@@ -32,8 +31,6 @@ from trustcache.mc_dropout import McDropout, negative_predictive_entropy, requir
 from trustcache.progress import Advance, Progress, silent
 from trustcache.stages import POOLINGS
 from trustcache.workspace import Workspace
-
-PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -195,7 +192,7 @@ def _answers(
             del said["features"]
         columns = _columns(dataset, batch.indices, {name: part[:rows] for name, part in said.items()}, settings.store)
         if settings.mc_dropout:
-            with _computing(classifier, batch.pixels, settings.precision):
+            with computing(classifier.spec.name, batch.pixels, settings.precision):
                 entropy = negative_predictive_entropy(classifier, batch.pixels, batch.indices, settings.mc_dropout)
             columns["mc_dropout"] = entropy.cpu().numpy()
         yield _Answer(columns, {dataset.ids[i]: reason for i, reason in batch.bad.items()}, int(asked[-1]))
@@ -206,17 +203,9 @@ def _forward(
     classifier: Classifier, pixels: torch.Tensor, precision: str, places: Sequence[str]
 ) -> dict[str, np.ndarray]:
     """What the classifier says, by the names of a shard's columns."""
-    with _computing(classifier, pixels, precision), torch.inference_mode():
+    with computing(classifier.spec.name, pixels, precision), torch.inference_mode():
         said = classifier.said(classifier.preprocessing.normalise(pixels), places, mirrored=bool(places))
         return {name: part.cpu().numpy() for name, part in said.items()}
-
-
-@contextmanager
-def _computing(classifier: Classifier, pixels: torch.Tensor, precision: str) -> Iterator[None]:
-    dtype = PRECISIONS[precision]
-    autocast = torch.autocast(pixels.device.type, dtype, enabled=dtype != torch.float32)
-    with model_at_work(classifier.spec.name, pixels), autocast:
-        yield
 
 
 def _shard(answers: Iterator[_Answer], stop: int) -> tuple[dict[str, np.ndarray], dict[str, str]]:

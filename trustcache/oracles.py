@@ -62,8 +62,8 @@ def default_optimiser(frozen: bool, rows: int, heads: Optimiser = HEADS) -> Opti
     """
     usual = heads if frozen else NETWORKS
     # Fine-tuning drops an epoch's last, incomplete batch.
-    steps = math.ceil(rows / usual.batch_size) if frozen else max(rows // usual.batch_size, 1)
-    return replace(usual, epochs=max(usual.epochs, math.ceil(LEAST_STEPS[usual.name] / steps)))
+    steps = math.ceil(rows / usual.batch_size) if frozen else rows // usual.batch_size
+    return replace(usual, epochs=max(usual.epochs, math.ceil(LEAST_STEPS[usual.name] / max(steps, 1))))
 
 
 class Head(nn.Module):

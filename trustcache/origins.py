@@ -4,7 +4,7 @@ command that made it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,15 @@ def original_dataset(index: Index, data_root: Path) -> Dataset:
             "put those back, or remove that folder and extract again"
         )
     raise UsageError("; ".join(reasons))
+
+
+def original_name(data: str, caches: Iterable[Index]) -> str:
+    """The data set whose images those of a data set were before they were changed, as a cache of it tells; else itself.
+
+    So it finds the same images under the names of different variants.
+    """
+    manifest = next((index.manifest() for index in caches if index.data == data), None)
+    return (manifest and manifest.variant_of) or data
 
 
 def original_model(index: Index) -> ModelSpec:

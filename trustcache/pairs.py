@@ -104,9 +104,10 @@ def tuned_oracle(workspace: Workspace, judged: Index, asked: ModelSpec | None, p
 
 
 def features_of(config: RunConfig, judged: Index, caches: Iterable[Index]) -> Index | None:
-    """The cache, among these, of the features that a run's head needs on the images of `judged`, None without one."""
+    """The finished cache, of these, of the features that a run's head needs on the images of `judged`; None without."""
     known = [judged, *(index for index in caches if not _other_images(judged, index))]
-    return next((index for index in known if identity(index) == config.backbone and _holds(index, config)), None)
+    fitting = (index for index in known if identity(index) == config.backbone and _holds(index, config))
+    return next((index for index in fitting if index.finished()), None)
 
 
 def made_anew(config: RunConfig, judged: Index, caches: Iterable[Index]) -> Index | None:
@@ -128,7 +129,9 @@ def _holds(index: Index, config: RunConfig) -> bool:
 
 
 def scorable(config: RunConfig, judged: Index, caches: Sequence[Index]) -> bool:
-    """Whether a run can be scored on a cache of the classifier it judges, as far as features go."""
+    """Whether a run can be scored on a cache of the classifier it judges: there are features, and unseen images."""
+    if config.mixed_up(judged, caches):
+        return False
     if config.training == "fine-tuned":
         return True
     return (features_of(config, judged, caches) or made_anew(config, judged, caches)) is not None
@@ -140,10 +143,16 @@ def attacked(index: Index) -> bool:
 
 
 def lacking(config: RunConfig, judged: Index, caches: Sequence[Index]) -> str:
-    """The sentence that says which features a run lacks on the images of `judged`, and what makes them.
+    """The sentence that says which features, or unseen images, a run lacks in `judged`, and what makes them.
 
     caches: all there are, among which one of the oracle's may say how it is extracted.
     """
+    if config.mixed_up(judged, caches):
+        return (
+            f"oracle {config.oracle} learnt from the {config.part.replace('-', ' ')} of {config.samples} images of "
+            f"{config.data}, and which of the {judged.samples} of {judged.data} those are cannot be told: extract both "
+            "with the same --subset"
+        )
     data = config.data if attacked(judged) else judged.data
     of_oracle = [index for index in caches if identity(index) == config.backbone]
     known = next((index for index in of_oracle if _holds(index, config)), None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from trustcache.cache import CacheView, open_cache
+from trustcache.cache import CacheView
 from trustcache.cache.index import Index
 from trustcache.cache.publish import pack, publish, publish_json
 from trustcache.classifiers import ModelSpec
@@ -22,6 +23,7 @@ from trustcache.errors import TrustcacheError
 from trustcache.heads import LINEAR, HeadSpec
 from trustcache.losses import LossChoice
 from trustcache.oracles import Optimiser, half_rows, other_half
+from trustcache.origins import original_name
 from trustcache.workspace import Workspace, plain_name
 
 
@@ -75,6 +77,18 @@ class RunConfig:
         if not self.part:
             return np.arange(len(cache))
         return np.flatnonzero(in_half(cache, self.part))
+
+    def learnt_images_of(self, index: Index, caches: Sequence[Index]) -> bool:
+        """Whether it learnt from images of a cache's, be they changed in either; `caches` are all there are."""
+        learnt = {original_name(data, caches) for data in (self.data, *self.also)}
+        return original_name(index.data, caches) in learnt
+
+    def mixed_up(self, index: Index, caches: Sequence[Index]) -> bool:
+        """Whether a cache holds images of the half that it learnt from, and nothing tells which.
+
+        Halves are drawn by the samples' numbers, which are others where there are more or fewer, as in another subset.
+        """
+        return bool(self.part) and index.samples != self.samples and self.learnt_images_of(index, caches)
 
     def oracle_spec(self) -> ModelSpec:
         """The model that the oracle is built on, but for its weights, which a finished run has itself."""
@@ -136,8 +150,8 @@ class Run:
         return [json.loads(line) for line in (self.folder / "log.jsonl").read_text().splitlines()]
 
     def save_scores(self, index: Index, z: np.ndarray) -> None:
-        """Keep z (N,) for the rows of a cache. Raises TrustcacheError where one that counts is not finite."""
-        if not np.isfinite(z[self.unseen(open_cache(index.folder))]).all():
+        """Keep z (N,) for the rows of a cache. Raises TrustcacheError where one is not finite."""
+        if not np.isfinite(z).all():
             raise TrustcacheError(
                 f"{self.name}: its scores of {index.data} are not finite; remove {self.folder} and train it again "
                 "with a smaller --lr"
@@ -156,14 +170,17 @@ class Run:
         except (OSError, KeyError) as error:
             raise TrustcacheError(f"{path}: cannot be read ({error}); remove it and run trustcache evaluate") from None
 
-    def unseen(self, cache: CacheView) -> np.ndarray:
+    def unseen(self, cache: CacheView, caches: Sequence[Index]) -> np.ndarray:
         """Which rows of an evaluation cache its scores count on, bool (N,): all, but for the half it learnt from.
 
-        A cache of as many samples is taken to be of the same images, be they changed, as those of CIFAR-10-C are.
+        `caches` are all there are. No scores count where images are `mixed_up`.
         """
-        if self.config.part and cache.index.samples == self.config.samples:
-            return in_half(cache, other_half(self.config.part))
-        return np.ones(len(cache), dtype=bool)
+        config = self.config
+        if not config.part or not config.learnt_images_of(cache.index, caches):
+            return np.ones(len(cache), dtype=bool)
+        if config.mixed_up(cache.index, caches):
+            return np.zeros(len(cache), dtype=bool)
+        return in_half(cache, other_half(config.part))
 
     def judges(self, index: Index) -> bool:
         """Whether a cache's classifier is the one this run was trained to judge."""

@@ -64,6 +64,16 @@ def test_a_record_knows_its_run_and_how_much_it_learnt_from(with_runs):
     assert {one.origin.index.data for one in scored} == {"digits-test"}
 
 
+def test_a_training_cache_with_a_damaged_record_is_a_note_and_the_rest_is_reported(with_runs, run_cli):
+    record = with_runs.find_cache("train").folder / "00001.json"
+    record.write_text("{}")
+    done = run_cli("report")
+    assert done.exit_code == 0, done.stderr
+    assert "note: how many samples of digits-train runs learnt from is not known: " in done.stderr
+    assert "digits-train/00001.json: not this shard's record" in done.stderr
+    assert "digits-net-ce-frozen" in (with_runs.report / "results.json").read_text()
+
+
 def test_the_registry_is_whole(with_runs):
     scored, _ = collect(with_runs)
     shown = paper(scored, with_runs.caches())

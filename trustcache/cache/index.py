@@ -94,6 +94,11 @@ class Index:
         return self.meaning["data"].get(_PART)
 
     @property
+    def precision(self) -> str:
+        """What its classifier computed in: `float32`, `bf16` or `fp16`."""
+        return self.meaning["precision"]
+
+    @property
     def features(self) -> str:
         """What features it holds: `last`, `stages` (those too) or `none`."""
         return self.meaning.get("features", "last")

@@ -46,9 +46,9 @@ def collect(workspace: Workspace, progress: Progress = silent) -> tuple[list[Sco
             "begin with trustcache extract --classifier vit, or trustcache demo"
         )
     runs, store = finished_runs(workspace), ScoreStore(workspace)
-    settings, rows = _told_apart(runs), _rows_by_fingerprint(caches)
+    settings, (rows, notes) = _told_apart(runs), _rows_by_fingerprint(caches)
     found: list[Scored] = []
-    notes = _parts(indices)
+    notes += _parts(indices)
     gaps: dict[str, list[str]] = {}  # sentences with a place for a data set's name, and the names
     for index in indices:
         try:
@@ -69,17 +69,20 @@ def collect(workspace: Workspace, progress: Progress = silent) -> tuple[list[Sco
         # Beside oracles, a score that needs no training is shown by the same definitions.
         protocols = sorted({"equations", *(run.config.protocol for run in judging)})
         found += [_scored_post_hoc(name, s, cache, protocol) for protocol in protocols for name, s in post_hoc.items()]
-        found += _confidence_on_halves(post_hoc, cache, judging)
         if strangers := len(here) - len(judging):
             gap = f"{strangers} runs judge another {index.classifier} than the one {_DATA} was extracted with; "
             gaps.setdefault(f"{gap}train them again", []).append(index.data)
-        scored = [(run, z) for run in judging if (z := run.scores(index)) is not None]
-        for run, z in scored:
-            if np.isnan(z[run.unseen(cache)]).any():
+        apart = [run for run in judging if not run.config.mixed_up(index, caches)]
+        scored = {run: z for run in apart if (z := run.scores(index)) is not None}
+        unseen = {run: run.unseen(cache, caches) for run in scored}
+        found += _confidence_on_halves(post_hoc, cache, unseen)
+        for run, z in scored.items():
+            if np.isnan(z[unseen[run]]).any():
                 notes.append(_without_numbers(run.name, index.data, f"{run.folder} and train it again"))
             else:
-                found.append(_scored_run(run, settings[run.name], z, cache, rows.get(run.config.cache, 0)))
-        unscored = [run for run in judging if run.scores(index) is None]
+                figures = (z, cache, unseen[run], rows.get(run.config.cache, 0))
+                found.append(_scored_run(run, settings[run.name], *figures))
+        unscored = [run for run in judging if run not in scored]
         able = [run for run in unscored if scorable(run.config, index, caches)]
         notes += dict.fromkeys(lacking(run.config, index, caches) for run in unscored if run not in able)
         if able:
@@ -147,11 +150,13 @@ def _scored_post_hoc(name: str, stored: StoredScore, cache: CacheView, protocol:
     return replace(scored, histogram=None)
 
 
-def _confidence_on_halves(post_hoc: dict[str, StoredScore], cache: CacheView, runs: list[Run]) -> list[Scored]:
+def _confidence_on_halves(
+    post_hoc: dict[str, StoredScore], cache: CacheView, unseen: dict[Run, np.ndarray]
+) -> list[Scored]:
     """The classifier's own confidence on those halves of a cache that runs fitted on the other are scored on."""
     halves = {}
-    for run in runs:
-        if "mcp" in post_hoc and not (rows := run.unseen(cache)).all():
+    for run, rows in unseen.items():
+        if "mcp" in post_hoc and not rows.all():
             halves[run.config.protocol, other_half(run.config.part)] = rows
     found = []
     for (protocol, half), rows in halves.items():
@@ -203,17 +208,24 @@ def _told_apart(runs: list[Run]) -> dict[str, dict[str, float | str]]:
     return settings
 
 
-def _rows_by_fingerprint(caches: list[Index]) -> dict[str, int]:
-    return {index.fingerprint(): sum(r.rows for r in index.records()) for index in caches if index.role == "train"}
+def _rows_by_fingerprint(caches: list[Index]) -> tuple[dict[str, int], list[str]]:
+    """How many rows training caches have, and the sentences that say of which ones this cannot be read."""
+    rows, unread = {}, []
+    for index in caches:
+        if index.role == "train":
+            try:
+                rows[index.fingerprint()] = sum(record.rows for record in index.records())
+            except TrustcacheError as error:
+                unread.append(f"how many samples of {index.data} runs learnt from is not known: {error}")
+    return rows, unread
 
 
 def _scored_run(
-    run: Run, settings: dict[str, float | str], z: np.ndarray, cache: CacheView, learnt_from: int
+    run: Run, settings: dict[str, float | str], z: np.ndarray, cache: CacheView, rows: np.ndarray, learnt_from: int
 ) -> Scored:
     record = _record(
         cache, run.config.protocol, run.config.oracle, run.config.loss.name, run, settings, run.config.seed
     )
-    rows = run.unseen(cache)
     record = replace(record, n=int(rows.sum()))
     negative = negative_threshold(run.config.loss.name, cache[:1].logits.shape[1])
     return _with_figures(record, z[rows], cache.correct[rows], negative, Origin(cache.index, run, learnt_from))

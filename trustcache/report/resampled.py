@@ -60,7 +60,7 @@ class Resampler:
         rows = np.ones(len(cache), dtype=bool)
         if record.run:
             run = self._runs[record.run]
-            z, rows = run.scores(cache.index), run.unseen(cache)
+            z, rows = run.scores(cache.index), run.unseen(cache, [*self._indices.values()])
         else:
             stored = self._store.read(cache.index, record.method)
             z = stored.z if stored else None
