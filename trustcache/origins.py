@@ -86,7 +86,7 @@ def extraction_options(index: Index) -> list[str]:
         if own.get(key) != value:
             text = ",".join(map(str, value)) if isinstance(value, list | tuple) else value
             words += ["--preprocess", f"{key}={text}"]
-    for key in ("precision", "store", "shard_rows", "features"):
+    for key in ("precision", "store", "features"):
         usual = getattr(ExtractSettings(), key)
         if (value := index.meaning.get(key, usual)) != usual:
             words += [f"--{key.replace('_', '-')}", str(value)]

@@ -10,6 +10,7 @@ from typing import Any
 
 from trustcache.cache.index import Index
 from trustcache.data_families import family_of
+from trustcache.extract import ExtractSettings
 from trustcache.losses import LOSSES
 from trustcache.oracles import VAL_FRACTION, Optimiser
 from trustcache.origins import extraction_options
@@ -295,5 +296,7 @@ def _as_named(index: Index) -> list[str]:
     told = {"--protocol", "--as"} | ({"--preprocess"} if released else set())
     options = zip(words[1::2], words[2::2], strict=True)
     kept += [word for option, value in options if option not in told for word in (option, value)]
+    if index.shard_rows != ExtractSettings().shard_rows:
+        kept += ["--shard-rows", str(index.shard_rows)]
     name = index.classifier.removesuffix("-released") if released else index.classifier
     return kept if name == plain_name(kept[0]) else [*kept, "--as", name]
