@@ -26,6 +26,7 @@ from trustcache.heads import score_heads
 from trustcache.origins import original_dataset
 from trustcache.runs import finished_runs
 from trustcache.train import frozen_head
+from trustcache.variants.attacks import attack
 from trustcache.workspace import Workspace
 
 RunCli = Callable[..., Result]
@@ -240,6 +241,29 @@ def test_heads_score_attacked_images_in_the_precision_that_either_model_was_extr
     with torch.autocast("cpu", torch.bfloat16):
         features = other(first.pixels)[1].numpy()
     np.testing.assert_allclose(run.scores(index)[:100], score_heads([frozen_head(run)], features)[:, 0], atol=1e-4)
+
+
+def test_an_attack_is_made_again_once_for_all_that_are_to_see_its_images(
+    paired: Workspace, run_cli: RunCli, extract_digits: RunCli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for options in (("--loss", "ce,ss"), ("--loss", "ce", "--inputs", "log-probs"), ("--loss", "ce", "--head", "mlp")):
+        done = run_cli("train", "--classifier", JUDGED, "--frozen", "--oracle", OTHER, "--epochs", 1, *options)
+        assert done.exit_code == 0, done.stderr
+    for oracle in ((), ("--oracle", OTHER)):
+        assert train(run_cli, "--epochs", 1, "--protocol", "released", *oracle).exit_code == 0
+    assert extract_digits("--data", "digits-pgd").exit_code == 0
+    attacked = []
+
+    def counted(name: str, logits: object, images: torch.Tensor, *rest: object) -> torch.Tensor:
+        attacked.append(len(images))
+        return attack(name, logits, images, *rest)
+
+    monkeypatch.setattr("trustcache.variants.attacks.attack", counted)
+    done = run_cli("evaluate", *QUIET)
+    assert done.exit_code == 0, done.stderr
+    index = cache_of(paired, JUDGED, "digits-pgd")
+    assert [run.scores(index) is not None for run in finished_runs(paired)] == [True] * 6
+    assert sum(attacked) == len(open_cache(index.folder)) == 647
 
 
 # --- fine-tuning -----------------------------------------------------------------------------------------------

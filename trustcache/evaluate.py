@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from trustcache.batches import (
     choose_device,
     computing,
     machine_at_its_limits,
+    model_at_work,
     shard_batches,
     viewed_batches,
 )
@@ -23,7 +25,7 @@ from trustcache.cache import CacheView, open_cache
 from trustcache.cache.index import Index
 from trustcache.classifiers import Classifier, load_classifier
 from trustcache.errors import TrustcacheError, UsageError
-from trustcache.finetune import Machine, in_batches, load_oracle, oracle_viewer, readable, score_views
+from trustcache.finetune import Machine, in_batches, load_oracle, oracle_viewer, readable
 from trustcache.head_inputs import head_inputs, read_columns
 from trustcache.heads import score_heads
 from trustcache.oracles import validation_rows
@@ -36,8 +38,10 @@ from trustcache.train import frozen_head
 from trustcache.variants.variation import Batch
 from trustcache.workspace import Workspace
 
-# Fine-tuned oracles that look at the same decoded images.
-ORACLES_A_PASS = 8
+# Networks held at once that look at the same decoded images.
+NETWORKS_A_PASS = 8
+# The same of attacked images, which take hundreds of forward passes each to make again: 11 GB of ViT-Bs at most.
+NETWORKS_AN_ATTACK = 32
 # How far logits may lie from the stored ones, as a share of a sample's largest: rounding to float16 takes 0.0005.
 LOGITS_APART = 0.01
 # Batches of scoring have a size of their own.
@@ -110,10 +114,10 @@ def validation_scores(
     rows = learnt[validation_rows(len(learnt), run.config.val_fraction, run.config.seed)]
     if not len(rows):
         raise UsageError(f"{run.name}: was trained with no validation part; name other data with --data")
-    z = scoring.scores([run], rows)
-    if z is None:
+    if not scorable(run.config, index, caches):
         raise UsageError(lacking(run.config, index, caches))
-    return rows, z[:, 0]
+    ((_, z),) = scoring.scores([run], rows)
+    return rows, z
 
 
 def _score(
@@ -125,7 +129,11 @@ def _score(
     progress: Progress,
 ) -> int:
     scoring = _Scoring(index, caches, data_root, machine, progress)
-    return sum(scoring.run(alike) for alike in _alike([run for run in runs if scorable(run.config, index, caches)]))
+    made = 0
+    for run, z in scoring.scores([run for run in runs if scorable(run.config, index, caches)]):
+        run.save_scores(index, np.where(run.unseen(scoring.cache, caches), z, np.nan))
+        made += 1
+    return made
 
 
 def _alike(runs: Sequence[Run]) -> list[list[Run]]:
@@ -136,6 +144,17 @@ def _alike(runs: Sequence[Run]) -> list[list[Run]]:
         seen = c.training, c.protocol, c.backbone, c.head.inputs, c.stages
         groups.setdefault(json.dumps(seen, sort_keys=True), []).append(run)
     return list(groups.values())
+
+
+@dataclass(frozen=True)
+class _Network:
+    """What looks at images for some runs: an oracle for its own, a model for those with heads on its features.
+
+    z: from a batch of images (B, 3, H, W), as the viewer sees them, to float64 (B, runs).
+    """
+
+    viewer: Viewer
+    z: Callable[[torch.Tensor], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -152,70 +171,86 @@ class _Scoring:
     def cache(self) -> CacheView:
         return open_cache(self.index.folder)
 
-    def run(self, runs: list[Run]) -> int:
-        """Score runs that are alike; returns how many that were."""
-        z = self.scores(runs)
-        if z is None:
-            return 0
-        for run, column in zip(runs, z.T, strict=True):
-            run.save_scores(self.index, np.where(run.unseen(self.cache, self.caches), column, np.nan))
-        return len(runs)
+    def scores(self, runs: Sequence[Run], rows: np.ndarray | None = None) -> Iterator[tuple[Run, np.ndarray]]:
+        """Each run, all of them scorable, with its z, float64 (N,), of the cache's rows or of some."""
+        of_attacked: list[list[Run]] = []
+        for alike in _alike(runs):
+            config = alike[0].config
+            tuned = config.training == "fine-tuned"
+            networks = [[run] for run in alike] if tuned else [alike]
+            if not tuned and (found := features_of(config, self.index, self.caches)):
+                z = self._cached(alike, open_cache(found.folder))
+                yield from zip(alike, (z if rows is None else z[rows]).T, strict=True)
+            elif attacked(self.index):
+                of_attacked += networks
+            else:
+                yield from self._in_passes(networks, NETWORKS_A_PASS, rows)
+        yield from self._in_passes(of_attacked, NETWORKS_AN_ATTACK, rows)
 
-    def scores(self, runs: list[Run], rows: np.ndarray | None = None) -> np.ndarray | None:
-        """z, float64 (N, runs), of the cache's rows or of some; None where the oracle's features are not cached."""
-        if runs[0].config.training == "frozen":
-            z = self._frozen(runs)
-            return z if z is None or rows is None else z[rows]
-        parts = [runs[i : i + ORACLES_A_PASS] for i in range(0, len(runs), ORACLES_A_PASS)]
-        return np.concatenate([self._fine_tuned(part, rows) for part in parts], axis=1)
+    def _cached(self, runs: Sequence[Run], features: CacheView) -> np.ndarray:
+        """z (N, runs) from the oracle's features."""
+        require_same_rows(self.cache, features)
+        heads, parts = [frozen_head(run) for run in runs], runs[0].config.head.inputs
+        inputs = (head_inputs(parts, read_columns(parts, rows)).numpy() for rows in features.chunks())
+        return np.concatenate([score_heads(heads, x) for x in inputs])
 
-    def _frozen(self, runs: list[Run]) -> np.ndarray | None:
-        """z (N, runs) from the oracle's features, cached or, of images made for the judged classifier, made anew."""
-        heads = [frozen_head(run) for run in runs]
-        config = runs[0].config
-        if found := features_of(config, self.index, self.caches):
-            features = open_cache(found.folder)
-            require_same_rows(self.cache, features)
-            parts = config.head.inputs
-            inputs = (head_inputs(parts, read_columns(parts, rows)).numpy() for rows in features.chunks())
-            return np.concatenate([score_heads(heads, x) for x in inputs])
-        source = made_anew(config, self.index, self.caches)
-        if source is None:
-            return None
-        oracle = load_classifier(original_model(source))
-        viewer = Viewer(oracle.preprocessing, choose_device(self.machine.device), self.machine.workers)
-        oracle.model.to(viewer.device)
-        with (
-            machine_at_its_limits(NO_ROOM),
-            self.progress(f"{config.oracle} on {self.index.data}", len(self.cache)) as advance,
-        ):
-            scores = []
-            for batch in self._views(viewer):
-                with computing(config.oracle, batch.pixels, source.precision), torch.inference_mode():
-                    said = oracle.said(
-                        oracle.preprocessing.normalise(batch.pixels), config.stages, config.head.mirrored
-                    )
-                x = head_inputs(config.head.inputs, said).cpu().numpy()
-                scores.append(score_heads(heads, x))
-                advance(len(scores[-1]))
-        return np.concatenate(scores)
+    def _in_passes(
+        self, sharing: Sequence[Sequence[Run]], at_once: int, rows: np.ndarray | None
+    ) -> Iterator[tuple[Run, np.ndarray]]:
+        """Each run with its z from the images, made once for so many networks, each shared by some of the runs."""
+        for first in range(0, len(sharing), at_once):
+            together = sharing[first : first + at_once]
+            yield from zip(chain(*together), self._seen(together, rows).T, strict=True)
 
-    def _fine_tuned(self, runs: list[Run], rows: np.ndarray | None) -> np.ndarray:
-        """z (N, runs) from the images."""
-        oracles = [load_oracle(run) for run in runs]
-        viewer = oracle_viewer(oracles[0], runs[0].config, self.index, self.machine)
-        samples = len(self.cache) if rows is None else len(rows)
+    def _seen(self, sharing: Sequence[Sequence[Run]], rows: np.ndarray | None) -> np.ndarray:
+        """z (N, runs) from the images, of attacked ones by any networks, of others by such as see them alike."""
+        samples, parts = len(self.cache) if rows is None else len(rows), []
         with machine_at_its_limits(NO_ROOM), self.progress(f"scoring {self.index.data}", samples) as advance:
-            return score_views(oracles, self._views(viewer, rows), viewer, advance)
+            networks = [self._network(runs) for runs in sharing]
+            for batch in self._views(networks[0].viewer, rows):
+                parts.append(np.hstack([network.z(network.viewer.resized(batch.pixels)) for network in networks]))
+                advance(len(batch.indices))
+        return np.concatenate(parts)
 
-    def _views(self, viewer: Viewer, rows: np.ndarray | None = None) -> Iterator[Batch]:
-        """The images of the cache's rows as the viewer sees them, those that were attacked made anew, and all."""
+    def _network(self, runs: Sequence[Run]) -> _Network:
+        """The network of a fine-tuned run, or of heads on features that can only be made anew."""
+        config = runs[0].config
+        if config.training == "fine-tuned":
+            return self._tuned(runs[0])
+        source = made_anew(config, self.index, self.caches)
+        assert source is not None
+        precision, heads = source.precision, [frozen_head(run) for run in runs]
+        model = load_classifier(original_model(source))
+        viewer = Viewer(model.preprocessing, choose_device(self.machine.device), self.machine.workers)
+        model.model.to(viewer.device)
+
+        def z(pixels: torch.Tensor) -> np.ndarray:
+            with computing(config.oracle, pixels, precision), torch.inference_mode():
+                said = model.said(model.preprocessing.normalise(pixels), config.stages, config.head.mirrored)
+            return score_heads(heads, head_inputs(config.head.inputs, said).cpu().numpy())
+
+        return _Network(viewer, z)
+
+    def _tuned(self, run: Run) -> _Network:
+        oracle = load_oracle(run)
+        viewer = oracle_viewer(oracle, run.config, self.index, self.machine)
+        oracle.to(viewer.device).eval()
+
+        def z(pixels: torch.Tensor) -> np.ndarray:
+            with model_at_work(run.config.oracle, pixels), torch.inference_mode():
+                return oracle(viewer.preprocessing.normalise(pixels))[:, None].double().cpu().numpy()
+
+        return _Network(viewer, z)
+
+    def _views(self, viewer: Viewer, rows: np.ndarray | None) -> Iterator[Batch]:
+        """The images of the cache's rows as the viewer sees them; of attacked ones all, as the classifier saw them."""
         samples = self.cache.sample_indices if rows is None else self.cache.sample_indices[rows]
         dataset, batches = original_dataset(self.index, self.data_root), in_batches(samples)
         if attacked(self.index):
             judged = load_classifier(original_model(self.index))
             judged.model.to(viewer.device)
-            viewer = replace(viewer, judged=judged, witness=_SameImages(judged, self.cache))
+            witness = _SameImages(judged, self.cache)
+            viewer = Viewer(judged.preprocessing, viewer.device, viewer.workers, judged, witness)
             batches = _batches_of_extraction(self.index, self.cache)
         return readable(viewed_batches(dataset, viewer, batches))
 
