@@ -131,7 +131,7 @@ def _score(
     scoring = _Scoring(index, caches, data_root, machine, progress)
     made = 0
     for run, z in scoring.scores([run for run in runs if scorable(run.config, index, caches)]):
-        run.save_scores(index, np.where(run.unseen(scoring.cache, caches), z, np.nan))
+        run.save_scores(index, z, run.unseen(scoring.cache, caches))
         made += 1
     return made
 

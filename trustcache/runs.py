@@ -149,14 +149,17 @@ class Run:
         """What training reported, an entry an epoch; the last one is that of the epoch whose weights were kept."""
         return [json.loads(line) for line in (self.folder / "log.jsonl").read_text().splitlines()]
 
-    def save_scores(self, index: Index, z: np.ndarray) -> None:
-        """Keep z (N,) for the rows of a cache. Raises TrustcacheError where one is not finite."""
-        if not np.isfinite(z).all():
+    def save_scores(self, index: Index, z: np.ndarray, counts: np.ndarray) -> None:
+        """Keep z (N,) for the rows of a cache that count, bool (N,), and nan for the others.
+
+        Raises TrustcacheError where one that counts is not finite.
+        """
+        if not np.isfinite(z[counts]).all():
             raise TrustcacheError(
                 f"{self.name}: its scores of {index.data} are not finite; remove {self.folder} and train it again "
                 "with a smaller --lr"
             )
-        data = pack({"z": z.astype(np.float64)}, {"cache": index.fingerprint()})
+        data = pack({"z": np.where(counts, z, np.nan)}, {"cache": index.fingerprint()})
         publish(self._scores_path(index), data)
 
     def scores(self, index: Index) -> np.ndarray | None:
