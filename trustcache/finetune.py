@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from trustcache.classifiers import ModelSpec
 from trustcache.errors import TrustcacheError
 from trustcache.images import Dataset
 from trustcache.oracles import Oracle, validation_rows
-from trustcache.progress import Advance, Progress, silent
+from trustcache.progress import Progress, silent
 from trustcache.protocols import PROTOCOLS, validation_entry
 from trustcache.runs import Run, RunConfig
 from trustcache.training_state import Stateful, load_state, save_state
@@ -63,21 +63,15 @@ def score_images(
 
     The oracles share the viewer's preprocessing. Raises TrustcacheError for an unreadable image.
     """
-    views = readable(viewed_batches(dataset, viewer, batches))
-    with progress(f"scoring {dataset.manifest.name}", sum(map(len, batches))) as advance:
-        return score_views(oracles, views, viewer, advance)
-
-
-def score_views(oracles: Sequence[Oracle], views: Iterable[Batch], viewer: Viewer, advance: Advance) -> np.ndarray:
-    """As `score_images`, of batches as the viewer sees them."""
     for oracle in oracles:
         oracle.to(viewer.device).eval()
     parts = []
-    for batch in views:
-        with torch.inference_mode():
-            x = viewer.preprocessing.normalise(batch.pixels)
-            parts.append(torch.stack([oracle(x) for oracle in oracles], 1).double().cpu().numpy())
-        advance(len(x))
+    with progress(f"scoring {dataset.manifest.name}", sum(map(len, batches))) as advance:
+        for batch in readable(viewed_batches(dataset, viewer, batches)):
+            with torch.inference_mode():
+                x = viewer.preprocessing.normalise(batch.pixels)
+                parts.append(torch.stack([oracle(x) for oracle in oracles], 1).double().cpu().numpy())
+            advance(len(x))
     return np.concatenate(parts)
 
 
