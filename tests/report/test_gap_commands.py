@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import shlex
+import shutil
 from collections.abc import Callable
 
 import pytest
@@ -98,6 +99,12 @@ def test_commands_work_in_the_workspace_that_the_report_is_of(workspace: Workspa
     assert all(shlex.split(command)[-2:] == ["--workspace", str(elsewhere)] for command in commands)
     run_all(run_cli, commands)
     assert not printed_commands(run_cli, "table1", *place)
+
+
+def test_a_training_cache_that_is_gone_ends_no_report(workspace: Workspace, run_cli: Cli) -> None:
+    run_cli("train", "--frozen", "--loss", "ce", "--seed", "0", "--epochs", 3)
+    shutil.rmtree(workspace.find_cache("train").folder)
+    assert any("--loss focal,tcp" in command for command in printed_commands(run_cli, "table1"))
 
 
 def test_what_has_not_been_begun_has_a_recipe_for_the_workspaces_own_data_and_models(

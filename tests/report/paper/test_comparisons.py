@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import shlex
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from trustcache.oracles import Optimiser
+from trustcache.presets.preset import read_preset
 from trustcache.report.paper.artefacts import ARTEFACTS
 from trustcache.report.paper.evidence import Evidence
 from trustcache.report.paper.shown import GAP
@@ -179,6 +181,15 @@ def test_the_papers_own_pairs_are_trained_by_its_presets(papers):
     (command,) = commands("table1", [papers("ss", seed) for seed in (0, 1, 2)], [papers("ss").origin.index])
     assert "--preset paper-imagenet-vit" in command
     assert "--frozen" not in command
+
+
+def test_an_oracle_of_another_architecture_is_tuned_by_its_own_preset_at_the_rate_of_those_there(papers, mcp):
+    raised = {"optimiser": replace(read_preset("paper-imagenet-vit").fine_tuning, lr=0.002)}
+    resnet = mcp("resnet", model="resnet50.tv_in1k", dataset="imagenet-val", protocol="released")
+    runs = [papers("ss", seed, config=raised) for seed in (0, 1, 2)]
+    found = commands("table1", [*runs, resnet], [runs[0].origin.index, resnet.origin.index])
+    told = [command for command in found if "--preset paper-imagenet-resnet --lr 0.002" in command]
+    assert [command.partition(" --lr 0.002 ")[2] for command in told] == ["--loss ce,focal,tcp,ss --seed 0,1,2"] * 2
 
 
 def test_the_optimiser_of_the_runs_beside_is_asked_for_where_it_is_not_the_usual_one(run):

@@ -213,19 +213,18 @@ def _optimisation(
         return (papers_preset(architecture), []) if stage.training == "fine-tuned" else ("", [])
     config = like.config
     usual = PROTOCOLS[stage.protocol].optimiser(config.training == "frozen", like.origin.learnt_from)
-    preset, words = _told(config, usual)
+    preset, words = _told(config, usual, papers_preset(architecture))
     fraction = known_preset(preset).val_fraction if preset else None
     if config.val_fraction != (VAL_FRACTION if fraction is None else fraction):
         words += ["--val-fraction", _number(config.val_fraction)]
     return preset, words
 
 
-def _told(config: RunConfig, usual: Optimiser) -> tuple[str, list[str]]:
+def _told(config: RunConfig, usual: Optimiser, papers: str) -> tuple[str, list[str]]:
     """A preset ("" for none) and options that give a run's optimiser; what a preset of the user's gave has no words."""
     bases = [("", usual)]
     if config.training == "fine-tuned":
-        own = papers_preset(config.backbone["architecture"])
-        tuned = [(n, known_preset(n).fine_tuning or usual) for n in (own, "paper-cifar10", "paper-mnist")]
+        tuned = [(n, known_preset(n).fine_tuning or usual) for n in (papers, "paper-cifar10", "paper-mnist")]
         # The paper's own optimiser comes with its preset, which says more.
         bases = [*tuned[:1], *bases, *tuned[1:]] if config.protocol == "released" else [*bases, *tuned]
     for preset, base in bases:
