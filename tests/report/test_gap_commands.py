@@ -119,3 +119,12 @@ def test_what_has_not_been_begun_has_a_recipe_for_the_workspaces_own_data_and_mo
     assert not printed_commands(run_cli, "table-f")
     rows = {row.rpartition(" / ")[2] for _, row in rows_of(workspace, "table-f")}
     assert rows == {"ss α⁺2 α⁻5, over ‖w‖", "ss α⁺2 α⁻5, not over ‖w‖"}  # the classifier is a ResNet
+
+
+def test_two_sweeps_that_differ_in_more_than_alpha_have_two_names(workspace: Workspace, run_cli: Cli) -> None:
+    for epochs in (3, 4):
+        run_cli("train", "--frozen", "--loss", "ss", "--alpha-neg", "2,4,6", "--seed", "0", "--epochs", epochs)
+    printed_commands(run_cli, "figure4bc")
+    subjects = {subject for subject, _ in rows_of(workspace, "figure4bc")}
+    assert len(subjects) == 2
+    assert any("epochs=3" in subject for subject in subjects)

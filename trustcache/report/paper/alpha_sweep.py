@@ -45,11 +45,13 @@ class Sweep:
     @property
     def subject(self) -> str:
         """What it is of, with whatever of the runs' settings is not usual."""
-        record = next(iter(self.by_alpha.values()))[0].record
-        rest = {key: value for key, value in record.settings.items() if key not in ("alpha_pos", "alpha_neg")}
-        unusual = method_label(replace(record, settings=rest)).partition(" ")[2]
+        one = next(iter(self.by_alpha.values()))[0]
+        swept = ("alpha_pos", "alpha_neg", "signed_distance")
+        rest = {key: value for key, value in one.record.settings.items() if key not in swept}
+        unusual = [method_label(replace(one.record, settings=rest)).partition(" ")[2]]
+        unusual += ["not over ‖w‖"] if _form(one) is False else []
         pair = f"⟨{self.pair[0]}, {self.pair[1]}⟩"
-        return " · ".join([str(self.stage), pair, f"α⁺ {self.alpha_pos:g}", *([unusual] if unusual else [])])
+        return " · ".join([str(self.stage), pair, f"α⁺ {self.alpha_pos:g}", *filter(None, unusual)])
 
 
 def sweeps(evidence: Evidence) -> list[Sweep]:
