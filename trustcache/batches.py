@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from trustcache.classifiers import Classifier
-from trustcache.errors import TrustcacheError, UsageError
+from trustcache.errors import TrustcacheError, UsageError, first_line, kind_and_line
 from trustcache.images import Dataset
 from trustcache.preprocessing import Preprocessing
 from trustcache.samples import BadImage
@@ -73,6 +73,14 @@ def viewed_batches(dataset: Dataset, viewer: Viewer, batches: Sequence[np.ndarra
             companions=None if batch.companions is None else batch.companions.to(viewer.device, non_blocking=True),
         )
         yield replace(on_device, pixels=_finished(dataset, on_device, viewer)) if len(batch.indices) else on_device
+
+
+def readable(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The batches as they come. Raises TrustcacheError at the first with an image that could not be read."""
+    for batch in batches:
+        if batch.bad:
+            raise TrustcacheError(next(iter(batch.bad.values())))
+        yield batch
 
 
 def shard_batches(ranges: Sequence[tuple[int, int]], size: int) -> list[np.ndarray]:
@@ -205,7 +213,7 @@ def model_at_work(name: str, pixels: torch.Tensor) -> Iterator[None]:
             raise
         raise TrustcacheError(
             f"{name}: fails on images of {pixels.shape[-2]} x {pixels.shape[-1]} pixels "
-            f"({type(error).__name__}: {first_line(error)}); check --preprocess input_size, or the model"
+            f"({kind_and_line(error)}); check --preprocess input_size, or the model"
         ) from error
 
 
@@ -215,8 +223,3 @@ def computing(name: str, pixels: torch.Tensor, precision: str) -> Iterator[None]
     dtype = PRECISIONS[precision]
     with model_at_work(name, pixels), torch.autocast(pixels.device.type, dtype, enabled=dtype != torch.float32):
         yield
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text, or its kind."""
-    return (str(error) or type(error).__name__).splitlines()[0]

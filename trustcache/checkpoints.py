@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from trustcache.errors import UsageError
+from trustcache.errors import UsageError, kind_and_line
 
 # What training scripts call the weights inside a saved dictionary, and what wrappers put before every name.
 _CONTAINERS = ("state_dict", "model_state_dict", "model", "net", "weights")
@@ -28,10 +28,9 @@ def read_weights(path: Path, option: str = "--weights") -> dict[str, torch.Tenso
     try:
         found = _load(path)
     except Exception as error:  # there is hardly one that a broken file cannot draw from torch.load
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise UsageError(
-            f"{option} {path}: not a checkpoint that can be read without running code from it ({reason}); "
-            "save the state dict with safetensors or torch.save(model.state_dict(), FILE)"
+            f"{option} {path}: not a checkpoint that can be read without running code from it "
+            f"({kind_and_line(error)}); save the state dict with safetensors or torch.save(model.state_dict(), FILE)"
         ) from error
     while inner := next((v for k in _CONTAINERS if isinstance(v := found.get(k), Mapping)), None):
         found = inner

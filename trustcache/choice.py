@@ -18,8 +18,9 @@ from trustcache.cache.index import Index
 from trustcache.cache.publish import publish_json
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.oracles import validation_rows
+from trustcache.plain_data import fingerprint
 from trustcache.protocols import PROTOCOLS
-from trustcache.runs import Run, RunConfig, fingerprint
+from trustcache.runs import Run, RunConfig
 from trustcache.scores import post_hoc_score
 from trustcache.workspace import Workspace
 

@@ -14,10 +14,10 @@ from torch import nn
 
 from trustcache.built_in import built_in
 from trustcache.checkpoints import load_into, read_weights, state_sha256
-from trustcache.errors import UsageError
+from trustcache.errors import UsageError, kind_and_line
 from trustcache.preprocessing import model_config, preprocessing_of
 from trustcache.stages import pooled_outputs, stage_places
-from trustcache.timm_models import architecture, has_scheme, reason, timm_model
+from trustcache.timm_models import architecture, has_scheme, timm_model
 
 LastLayer = nn.Linear | nn.Conv2d
 
@@ -200,7 +200,7 @@ def _build(spec: ModelSpec, pretrained: bool = False) -> nn.Module:
         return timm_model(spec.name, pretrained, spec.arguments)
     except (TypeError, ValueError, AssertionError, RuntimeError, ArithmeticError, OSError) as error:
         settings = " ".join(f"{key}={value}" for key, value in spec.arguments.items())
-        cause = f"with --model-arg {settings}: {reason(error)}" if settings else f"({reason(error)})"
+        cause = f"with --model-arg {settings}: {kind_and_line(error)}" if settings else f"({kind_and_line(error)})"
         raise UsageError(f"--classifier {spec.name}: cannot be built {cause}") from error
 
 
@@ -226,7 +226,7 @@ def _own_model(name: str, arguments: dict[str, Any]) -> nn.Module:
         model = getattr(importlib.import_module(module), function)(**arguments)
     except Exception as error:  # her file may raise anything
         raise UsageError(
-            f"--classifier {name}: {reason(error)}; it must be package.module:function, importable from here, "
+            f"--classifier {name}: {kind_and_line(error)}; it must be package.module:function, importable from here, "
             "and the function take what --model-arg gives"
         ) from error
     if not isinstance(model, nn.Module):

@@ -8,8 +8,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from trustcache.batches import Viewer, viewed_batches
-from trustcache.errors import TrustcacheError
+from trustcache.batches import Viewer, readable, viewed_batches
 from trustcache.images import Dataset
 from trustcache.progress import Progress
 
@@ -51,7 +50,5 @@ class Images:
         return pixels
 
     def _stream(self, viewer: Viewer, parts: Sequence[np.ndarray]) -> Iterator[torch.Tensor]:
-        for batch in viewed_batches(self.dataset, viewer, parts):
-            if batch.bad:
-                raise TrustcacheError(next(iter(batch.bad.values())))
+        for batch in readable(viewed_batches(self.dataset, viewer, parts)):
             yield batch.pixels

@@ -15,3 +15,13 @@ class UsageError(TrustcacheError):
     """A request that cannot be carried out as given: a missing input, a wrong name, settings at odds."""
 
     exit_code = 2
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, or its kind."""
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def kind_and_line(error: BaseException) -> str:
+    """The kind of an error and the first line of its text."""
+    return f"{type(error).__name__}: {error}".splitlines()[0]

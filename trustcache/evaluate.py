@@ -18,6 +18,7 @@ from trustcache.batches import (
     computing,
     machine_at_its_limits,
     model_at_work,
+    readable,
     shard_batches,
     viewed_batches,
 )
@@ -25,7 +26,7 @@ from trustcache.cache import CacheView, open_cache
 from trustcache.cache.index import Index
 from trustcache.classifiers import Classifier, load_classifier
 from trustcache.errors import TrustcacheError, UsageError
-from trustcache.finetune import Machine, in_batches, load_oracle, oracle_viewer, readable
+from trustcache.finetune import Machine, in_batches, load_oracle, oracle_viewer
 from trustcache.head_inputs import head_inputs, read_columns
 from trustcache.heads import score_heads
 from trustcache.oracles import validation_rows

@@ -21,9 +21,8 @@ import numpy as np
 import torch
 
 import trustcache
-from trustcache.batches import first_line
 from trustcache.cache.publish import publish, publish_json
-from trustcache.errors import TrustcacheError, UsageError
+from trustcache.errors import TrustcacheError, UsageError, kind_and_line
 from trustcache.judges import Judge
 from trustcache.origins import original_dataset
 from trustcache.pair import Pair, load_pair
@@ -77,7 +76,7 @@ def export(judge: Judge, format: str, path: Path | None, data_root: Path) -> tup
             graph = chosen.open(data)
     except Exception as error:  # tracing a user's own model may raise anything, and each runtime has its own
         raise TrustcacheError(
-            f"{judge.name}: cannot be exported as {format} ({type(error).__name__}: {first_line(error)}); "
+            f"{judge.name}: cannot be exported as {format} ({kind_and_line(error)}); "
             "try another --format, or a classifier of plain tensor operations"
         ) from error
     images, which = _images_to_check(judge, pair.classifier.preprocessing, data_root)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
-from trustcache.batches import Viewer, choose_device, machine_at_its_limits, model_at_work, viewed_batches
+from trustcache.batches import Viewer, choose_device, machine_at_its_limits, model_at_work, readable, viewed_batches
 from trustcache.cache import CacheView
 from trustcache.cache.index import Index
 from trustcache.classifiers import ModelSpec
@@ -21,7 +21,6 @@ from trustcache.progress import Progress, silent
 from trustcache.protocols import PROTOCOLS, validation_entry
 from trustcache.runs import Run, RunConfig
 from trustcache.training_state import Stateful, load_state, save_state
-from trustcache.variants.variation import Batch
 
 CHECKPOINT = "checkpoint.pt"
 SCORING_BATCH = 128
@@ -204,11 +203,3 @@ def _batches(rows: np.ndarray, size: int, epochs: int, seed: int) -> list[np.nda
 def in_batches(indices: np.ndarray) -> list[np.ndarray]:
     """Sample numbers (N,) in batches of a size that suits scoring."""
     return [indices[i : i + SCORING_BATCH] for i in range(0, len(indices), SCORING_BATCH)]
-
-
-def readable(batches: Iterator[Batch]) -> Iterator[Batch]:
-    """The batches as they come. Raises TrustcacheError at the first with an image that could not be read."""
-    for batch in batches:
-        if batch.bad:
-            raise TrustcacheError(next(iter(batch.bad.values())))
-        yield batch

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -27,6 +26,7 @@ from trustcache.errors import TrustcacheError, UsageError
 from trustcache.finetune import Machine
 from trustcache.images import Dataset
 from trustcache.oracles import validation_rows
+from trustcache.plain_data import fingerprint, plain
 from trustcache.preprocessing import preprocessing_of
 from trustcache.progress import Progress, silent
 from trustcache.training_state import Stateful, load_state, save_state
@@ -119,7 +119,7 @@ def fit_classifier(
             f"{dataset.manifest.name}: its role is '{dataset.manifest.role}', and a classifier would be tested on what "
             "it has learnt; fit it on data whose manifest says role = 'train'"
         )
-    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:8]
+    digest = fingerprint(config)[:8]
     checkpoint = out.with_name(f"{out.name}.{digest}.checkpoint")
     with torch.random.fork_rng(), machine_at_its_limits():
         fitting = _Fitting(spec, dataset, settings, machine, progress)
@@ -239,7 +239,7 @@ def _config(spec: ModelSpec, dataset: Dataset, settings: FitSettings) -> dict[st
         "data": dataset.fingerprint(),
         **{key.replace("_", "-"): value for key, value in asdict(settings).items()},
     }
-    return json.loads(json.dumps(config))
+    return plain(config)
 
 
 def _finished(out: Path, config: dict[str, Any]) -> Fitted:

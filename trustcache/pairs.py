@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from collections.abc import Iterable, Sequence
@@ -17,6 +16,7 @@ from trustcache.classifiers import ModelSpec, load_classifier
 from trustcache.errors import UsageError
 from trustcache.head_inputs import columns_of
 from trustcache.origins import extraction_options, original_model
+from trustcache.plain_data import plain
 from trustcache.protocols import PROTOCOLS
 from trustcache.runs import RunConfig
 from trustcache.workspace import Workspace, plain_name
@@ -92,11 +92,11 @@ def tuned_oracle(workspace: Workspace, judged: Index, asked: ModelSpec | None, p
     if cached:
         pinned = identity(cached)
         pinned["preprocessing"] = pinned["preprocessing"] | by_hand
-        return OracleModel(cached.classifier, _plain(pinned), cached)
+        return OracleModel(cached.classifier, plain(pinned), cached)
     assert asked is not None
     spec = replace(asked, preprocessing=by_hand)
     try:
-        return OracleModel(plain_name(asked.name), _plain(load_classifier(spec).identity()), spec)
+        return OracleModel(plain_name(asked.name), plain(load_classifier(spec).identity()), spec)
     except UsageError as error:
         # Loading speaks of the options that classifiers are named by.
         text = re.sub(r"--(?:model-)?(weights|arg)\b", r"--oracle-\1", str(error)).replace("--classifier", "--oracle")
@@ -197,8 +197,3 @@ def _extract_command(asked: str, data: str, known: Index | None) -> str:
     """The extraction that makes a model's features of a data set, as in a cache of it where there is one."""
     options = extraction_options(known) if known else ["--classifier", asked]
     return shlex.join(["trustcache", "extract", *options, "--data", data])
-
-
-def _plain(value: Any) -> Any:
-    """As it comes back from a file: tuples are lists."""
-    return json.loads(json.dumps(value))

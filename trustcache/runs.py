@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -24,6 +23,7 @@ from trustcache.heads import LINEAR, HeadSpec
 from trustcache.losses import LossChoice
 from trustcache.oracles import Optimiser, half_rows, other_half
 from trustcache.origins import original_name
+from trustcache.plain_data import fingerprint
 from trustcache.workspace import Workspace, plain_name
 
 
@@ -104,11 +104,6 @@ def in_half(cache: CacheView, half: str) -> np.ndarray:
 def judged_fingerprint(index: Index) -> str:
     """SHA-256 over what a cache's classifier is: an oracle only scores caches of the classifier it judges."""
     return fingerprint(index.meaning["classifier"])
-
-
-def fingerprint(value: Any) -> str:
-    """SHA-256 over plain data."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 class Run:

@@ -15,7 +15,7 @@ from unittest import mock
 from torch import nn
 
 from trustcache.built_in import BUILT_IN
-from trustcache.errors import UsageError
+from trustcache.errors import UsageError, kind_and_line
 
 # The paper's two models, by timm's names for their weights.
 PAPER_MODELS = {"vit": "vit_base_patch16_384.orig_in21k_ft_in1k", "resnet": "resnet50.tv_in1k"}
@@ -90,7 +90,7 @@ def _fetched(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Modul
     except (TypeError, AssertionError, RuntimeError):
         raise
     except Exception as error:  # the hub, its HTTP client and the files' formats each have errors of their own
-        cause = reason(_root(error)) if online else f"{constants.ENDPOINT} cannot be reached"
+        cause = kind_and_line(_root(error)) if online else f"{constants.ENDPOINT} cannot be reached"
         raise UsageError(
             f"--classifier {name}: its weights are neither on this machine nor could they be downloaded ({cause}); "
             f"fetch {_published_at(name)} on a machine with a network and pass it with --weights FILE"
@@ -136,8 +136,3 @@ def _answers(url: str) -> bool:
     thread.start()
     thread.join(HUB_TIMEOUT_S)
     return answered.is_set()
-
-
-def reason(error: BaseException) -> str:
-    """The kind of an error and the first line of its text."""
-    return f"{type(error).__name__}: {error}".splitlines()[0]

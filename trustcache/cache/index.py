@@ -19,6 +19,7 @@ from typing import Any
 from trustcache.cache.publish import file_sha256, pack, publish, publish_json, sweep
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.manifest import Manifest, from_record
+from trustcache.plain_data import fingerprint, plain
 from trustcache.progress import Progress, silent
 
 SCHEMA = 1
@@ -124,7 +125,7 @@ class Index:
 
     def fingerprint(self) -> str:
         """SHA-256 over the meaning: scores made from one cache are refused beside another."""
-        return _sha256(self.meaning)
+        return fingerprint(self.meaning)
 
     def ranges(self) -> list[tuple[int, int]]:
         """The sample ranges of all shards, whatever the number of processes that write them."""
@@ -196,7 +197,7 @@ class Index:
     @cached_property
     def _shard_meaning(self) -> str:
         data = {key: value for key, value in self.meaning["data"].items() if key not in _WHOLE_DATA}
-        return _sha256({**self.meaning, "data": data})
+        return fingerprint({**self.meaning, "data": data})
 
     def _begun(self) -> list[int]:
         return [number for number in range(len(self.ranges())) if self._record_path(number).is_file()]
@@ -247,7 +248,7 @@ def create_or_continue(index: Index, images: Images) -> Index:
     not come to may change; otherwise, raises UsageError naming the differences.
     """
     sweep(index.folder)
-    here = replace(index, meaning=_plain(index.meaning), made_from=_plain(index.made_from))
+    here = replace(index, meaning=plain(index.meaning), made_from=plain(index.made_from))
     if not (index.folder / INDEX).is_file():
         if here.made_of_others(images):
             raise UsageError(
@@ -283,15 +284,6 @@ def _write(index: Index) -> None:
 
 def _shard_name(number: int) -> str:
     return f"{number:05d}.h5"
-
-
-def _plain(value: Any) -> Any:
-    """As it comes back from a file: tuples are lists."""
-    return json.loads(json.dumps(value))
-
-
-def _sha256(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _spelt_out(index: Index) -> dict[str, Any]:

@@ -15,10 +15,11 @@ from trustcache.errors import TrustcacheError, UsageError
 from trustcache.heads import LINEAR
 from trustcache.oracles import other_half
 from trustcache.pairs import lacking, scorable
+from trustcache.plain_data import fingerprint
 from trustcache.progress import Progress, silent
 from trustcache.protocols import PROTOCOLS
 from trustcache.report.records import Origin, Record, Scored
-from trustcache.runs import Run, fingerprint, finished_runs
+from trustcache.runs import Run, finished_runs
 from trustcache.scores import POST_HOC
 from trustcache.scores.stored import ScoreStore, StoredScore
 from trustcache.selective import risk_coverage
