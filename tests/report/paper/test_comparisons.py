@@ -198,6 +198,12 @@ def test_the_optimiser_of_the_runs_beside_is_asked_for_where_it_is_not_the_usual
     assert "--epochs 40 --batch-size 64" in command
 
 
+def test_a_momentum_of_ones_own_and_the_validation_part_are_asked_for(run):
+    tuned = {"optimiser": Optimiser("sgd", 1, 128, 0.003, 0.5), "val_fraction": 0.25}
+    (command,) = commands("table1", [run("ss", seed, training="fine-tuned", config=tuned) for seed in (0, 1, 2)])
+    assert "--lr 0.003 --momentum 0.5 --val-fraction 0.25 --loss ce,focal,tcp" in command
+
+
 def test_a_run_that_has_not_scored_a_variant_needs_scoring_and_no_training(run, mcp):
     shifted = {"dataset": "birds-styled", "variant_of": "birds", "shows": "stylized"}
     runs = [run(loss, seed) for loss in ("ce", "focal", "tcp", "ss") for seed in (0, 1, 2)]
