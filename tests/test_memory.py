@@ -25,8 +25,8 @@ def arrays(count):
 
 # A small array that comes to lie in a freed block makes the next large one ask for pages of its own: now and then
 # at first, not for long.
-arrays(20)
-print(arrays(20))
+arrays(12)
+print(arrays(6))
 """
 
 

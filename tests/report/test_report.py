@@ -47,15 +47,6 @@ def test_every_file_holds_the_papers_part(with_runs, run_cli):
     assert (folder / "figures" / "figure2b-1.svg").is_file()
 
 
-def test_the_command_below_a_table_fills_its_gaps_as_it_stands(workspace, run_cli):
-    run_cli("train", "--frozen", "--loss", "ss", "--seed", "0,1,2", "--epochs", 3, "--batch-size", 70)
-    out = run_cli("report", "--only", "table1").stdout
-    (command,) = [line.strip() for line in out.splitlines() if line.startswith("    trustcache")]
-    assert "--epochs 3 --batch-size 70 --loss ce,focal,tcp --seed 0,1,2" in command
-    assert run_cli(*command.split()[1:]).exit_code == 0
-    assert "losses compared on clean data, all pairs (4 rows)" in run_cli("report").stdout
-
-
 def test_a_record_knows_its_run_and_how_much_it_learnt_from(with_runs):
     scored, _ = collect(with_runs)
     runs = [one for one in scored if one.config is not None]
