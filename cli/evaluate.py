@@ -48,9 +48,9 @@ def say_what_is_lacking(workspace: Workspace, runs: list[Run]) -> bool:
     from trustcache.evaluate import evaluation_caches, unscored
     from trustcache.pairs import lacking
 
-    caches = workspace.caches()
-    waiting = ((run.config, index) for index, left in unscored(workspace, runs) for run in left)
-    passed_over = [f"passed over: {reason}" for reason in evaluation_caches(workspace)[1]]
+    caches, (usable, left_out) = workspace.caches(), evaluation_caches(workspace)
+    waiting = ((run.config, index) for index, left in unscored(usable, runs) for run in left)
+    passed_over = [f"passed over: {reason}" for reason in left_out]
     lines = dict.fromkeys([*(lacking(config, index, caches) for config, index in waiting), *passed_over])
     for line in lines:
         say(f"note: {line}")

@@ -233,10 +233,8 @@ def _note_preprocessing(index: Index, protocol: str) -> None:
     from trustcache.preprocessing import as_recorded
     from trustcache.protocols import PROTOCOLS
 
-    if (
-        not as_recorded(PROTOCOLS[protocol].preprocessing).items()
-        <= index.meaning["classifier"]["preprocessing"].items()
-    ):
+    wanted = as_recorded(PROTOCOLS[protocol].preprocessing)
+    if not wanted.items() <= index.meaning["classifier"]["preprocessing"].items():
         say(
             f"note: {index.classifier} saw {index.data} with its own preprocessing, not with that of protocol "
             f"{protocol}; trustcache extract --protocol {protocol} makes such a cache"

@@ -39,7 +39,7 @@ def new_run(workspace: Workspace, loss: str = "ss", optimiser: Optimiser = SHORT
 
 def scored(oracle: Oracle, dataset: Dataset, batches: list[np.ndarray]) -> np.ndarray:
     viewer = Viewer(oracle.preprocessing, torch.device("cpu"), workers=0)
-    return score_images([oracle], dataset, batches, viewer)[:, 0]
+    return score_images(oracle, dataset, batches, viewer)
 
 
 def tune(workspace: Workspace, run: Run, machine: Machine = MACHINE) -> Run:

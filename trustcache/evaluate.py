@@ -26,7 +26,7 @@ from trustcache.cache import CacheView, open_cache
 from trustcache.cache.index import Index
 from trustcache.classifiers import Classifier, load_classifier
 from trustcache.errors import TrustcacheError, UsageError
-from trustcache.finetune import Machine, in_batches, load_oracle, oracle_viewer
+from trustcache.finetune import Machine, in_batches, load_oracle, oracle_viewer, z_of
 from trustcache.head_inputs import head_inputs, read_columns
 from trustcache.heads import score_heads
 from trustcache.oracles import validation_rows
@@ -62,10 +62,10 @@ def evaluation_caches(workspace: Workspace) -> tuple[list[Index], list[str]]:
     return usable, left_out
 
 
-def unscored(workspace: Workspace, runs: Sequence[Run]) -> list[tuple[Index, list[Run]]]:
-    """The evaluation caches that can be opened and, for each, the runs judging its classifier that lack scores."""
+def unscored(usable: Sequence[Index], runs: Sequence[Run]) -> list[tuple[Index, list[Run]]]:
+    """Of some evaluation caches those that lack scores, each with the runs that judge its classifier and lack them."""
     pending = []
-    for index in evaluation_caches(workspace)[0]:
+    for index in usable:
         missing = [run for run in runs if run.judges(index) and run.scores(index) is None]
         if missing:
             pending.append((index, missing))
@@ -82,10 +82,10 @@ def evaluate(
     passed over. Raises UsageError where an oracle needs images or weights that are gone.
     """
     made = 0
-    caches = workspace.caches()
-    for index, missing in unscored(workspace, runs):
+    caches, (usable, _) = workspace.caches(), evaluation_caches(workspace)
+    for index, missing in unscored(usable, runs):
         made += _score(missing, index, caches, data_root, machine, progress)
-    return made + ScoreStore(workspace).fill(evaluation_caches(workspace)[0], progress=progress)
+    return made + ScoreStore(workspace).fill(usable, progress=progress)
 
 
 def cache_scores(
@@ -238,8 +238,8 @@ class _Scoring:
         oracle.to(viewer.device).eval()
 
         def z(pixels: torch.Tensor) -> np.ndarray:
-            with model_at_work(run.config.oracle, pixels), torch.inference_mode():
-                return oracle(viewer.preprocessing.normalise(pixels))[:, None].double().cpu().numpy()
+            with model_at_work(run.config.oracle, pixels):
+                return z_of(oracle, pixels, viewer)[:, None]
 
         return _Network(viewer, z)
 

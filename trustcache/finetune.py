@@ -52,26 +52,29 @@ def oracle_viewer(oracle: Oracle, config: RunConfig, judged: Index, machine: Mac
 
 
 def score_images(
-    oracles: Sequence[Oracle],
+    oracle: Oracle,
     dataset: Dataset,
     batches: Sequence[np.ndarray],
     viewer: Viewer,
     progress: Progress = silent,
 ) -> np.ndarray:
-    """z, float64 (N, len(oracles)), of the samples in batches of numbers (B,), in their order.
+    """An oracle's z, float64 (N,), of the samples in batches of numbers (B,), in their order.
 
-    The oracles share the viewer's preprocessing. Raises TrustcacheError for an unreadable image.
+    Raises TrustcacheError for an unreadable image.
     """
-    for oracle in oracles:
-        oracle.to(viewer.device).eval()
+    oracle.to(viewer.device).eval()
     parts = []
     with progress(f"scoring {dataset.manifest.name}", sum(map(len, batches))) as advance:
         for batch in readable(viewed_batches(dataset, viewer, batches)):
-            with torch.inference_mode():
-                x = viewer.preprocessing.normalise(batch.pixels)
-                parts.append(torch.stack([oracle(x) for oracle in oracles], 1).double().cpu().numpy())
-            advance(len(x))
+            parts.append(z_of(oracle, batch.pixels, viewer))
+            advance(len(parts[-1]))
     return np.concatenate(parts)
+
+
+def z_of(oracle: Oracle, pixels: torch.Tensor, viewer: Viewer) -> np.ndarray:
+    """An oracle's z, float64 (B,), of images (B, 3, H, W) as the viewer sees them, on its device."""
+    with torch.inference_mode():
+        return oracle(viewer.preprocessing.normalise(pixels)).double().cpu().numpy()
 
 
 def finetune(
@@ -183,8 +186,8 @@ class _Training:
         }
         if len(self.validation):
             batches = in_batches(self.indices[self.validation])
-            z = score_images([self.oracle], self.dataset, batches, self.viewer)
-            entry["validation"] = validation_entry(z[:, 0], self.correct[self.validation], self.run.config.protocol)
+            z = score_images(self.oracle, self.dataset, batches, self.viewer)
+            entry["validation"] = validation_entry(z, self.correct[self.validation], self.run.config.protocol)
             self.oracle.train()
         self.history.log.append(entry)
         self.history.losses = []

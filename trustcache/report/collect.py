@@ -81,8 +81,8 @@ def collect(workspace: Workspace, progress: Progress = silent) -> tuple[list[Sco
             if np.isnan(z[unseen[run]]).any():
                 notes.append(_without_numbers(run.name, index.data, f"{run.folder} and train it again"))
             else:
-                figures = (z, cache, unseen[run], rows.get(run.config.cache, 0))
-                found.append(_scored_run(run, settings[run.name], *figures))
+                learnt_from = rows.get(run.config.cache, 0)
+                found.append(_scored_run(run, settings[run.name], z, cache, unseen[run], learnt_from))
         unscored = [run for run in judging if run not in scored]
         able = [run for run in unscored if scorable(run.config, index, caches)]
         notes += dict.fromkeys(lacking(run.config, index, caches) for run in unscored if run not in able)

@@ -6,9 +6,9 @@ there is. `trustcache reproduce` and `trustcache report --only` know them by the
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from trustcache.cache.index import Index
 from trustcache.manifest import Manifest
@@ -179,15 +179,7 @@ def _loss_curves(evidence: Evidence) -> tuple[Chart, ...]:
     return (Chart("equations", loss_curves(), caption),)
 
 
-def _none(evidence: Evidence) -> tuple[Chart, ...]:
-    return ()
-
-
-def _complete(evidence: Evidence) -> tuple[str, ...]:
-    return ()
-
-
-def _no_grids(evidence: Evidence) -> tuple[PaperGrid, ...]:
+def _none(evidence: Evidence) -> tuple[()]:
     return ()
 
 
@@ -200,12 +192,14 @@ class Artefact:
 
     title: str
     needs: str
-    grids: Callable[[Evidence], tuple[PaperGrid, ...]] = _no_grids
+    grids: Callable[[Evidence], tuple[PaperGrid, ...]] = _none
     charts: Callable[[Evidence], tuple[Chart, ...]] = _none
-    to_draw: Callable[[Evidence], tuple[str, ...]] = _complete
+    to_draw: Callable[[Evidence], tuple[str, ...]] = _none
 
 
-def _drawn_for(which: Which, title: str, needs: str, draw: Callable[[Which], Callable[..., Any]]) -> Artefact:
+def _drawn_for(
+    which: Which, title: str, needs: str, draw: Callable[[Which], Callable[[Evidence], tuple[Chart, ...]]]
+) -> Artefact:
     return Artefact(title, needs, charts=draw(which), to_draw=_undrawn(which))
 
 
@@ -288,6 +282,7 @@ def paper(scored: Iterable[Scored], indices: Sequence[Index] = (), place: Sequen
     indices: those of all caches. place: the options that make a command work in this workspace.
     """
     evidence = Evidence(tuple(scored), tuple(indices), tuple(place))
+    options = reproduction(evidence)
     return tuple(
         Shown(
             key,
@@ -296,7 +291,7 @@ def paper(scored: Iterable[Scored], indices: Sequence[Index] = (), place: Sequen
             artefact.grids(evidence),
             artefact.charts(evidence),
             artefact.to_draw(evidence),
-            reproduction(evidence, key),
+            "" if options is None else shlex.join(["trustcache", "reproduce", key, *options]),
         )
         for key, artefact in ARTEFACTS.items()
     )

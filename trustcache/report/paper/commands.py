@@ -255,26 +255,27 @@ def extraction(evidence: Evidence, classifier: str, data: Sequence[str], *option
     words = ["trustcache", "extract", "--classifier", classifier]
     if index is not None:
         words = ["trustcache", "extract", *extraction_options(index)]
-        thinned = [i.manifest().thinned_to for i in evidence.indices if _tests(i, classifier)]
-        words += ["--subset", str(thinned[0])] if thinned and thinned[0] else []
+        words += _subset(i for i in evidence.indices if i.classifier == classifier and i.role == "test")
     return Extraction((*words, *options), tuple(data))
 
 
-def _tests(index: Index, classifier: str) -> bool:
-    return index.classifier == classifier and index.role == "test"
+def _subset(indices: Iterable[Index]) -> list[str]:
+    """The option that makes extractions as small as the first of some caches."""
+    thinned = next((index.manifest().thinned_to for index in indices), None)
+    return ["--subset", str(thinned)] if thinned else []
 
 
-def reproduction(evidence: Evidence, key: str) -> str:
-    """The `trustcache reproduce` that makes an artefact on this workspace's data, "" where no recipe is for those.
+def reproduction(evidence: Evidence) -> list[str] | None:
+    """The options of `reproduce` that make an artefact on this workspace's data, None where no recipe is for those.
 
     With nothing trained it is the paper's own data and models.
     """
-    words = ["trustcache", "reproduce", key]
+    words: list[str] = []
     stages = evidence.stages()
     if stages:
         family = family_of(stages[0].data)
         if not family:
-            return ""
+            return None
         names = evidence.classifiers(stages[0])
         models = [shlex.join(_as_named(index)) for name in names if (index := evidence.index_of(name))]
         if family != "imagenet" or models != ["vit", "resnet"][: len(models)]:
@@ -283,9 +284,8 @@ def reproduction(evidence: Evidence, key: str) -> str:
         if protocols != {"released"}:
             words += ["--protocol", "both" if len(protocols) > 1 else protocols.pop()]
         words += ["--frozen"] if all(stage.training == "frozen" for stage in stages) else []
-        thinned = [i.manifest().thinned_to for i in evidence.indices if i.data == stages[0].data]
-        words += ["--subset", str(thinned[0])] if thinned and thinned[0] else []
-    return shlex.join([*words, *evidence.place])
+        words += _subset(i for i in evidence.indices if i.data == stages[0].data)
+    return [*words, *evidence.place]
 
 
 def _as_named(index: Index) -> list[str]:

@@ -29,7 +29,7 @@ def paper_markdown(shown: Sequence[Shown], files: Sequence[tuple[str, Chart]]) -
             parts += [f"{TO_DRAW}:", _commands(one.to_draw)]
     if rest:
         lines = [
-            f"- `{one.key}`: takes {escaped(one.needs)}" + (f"; `{one.recipe}`" * bool(one.recipe)) for one in rest
+            f"- `{one.key}`: takes {escaped(one.needs)}" + (f"; `{one.recipe}`" if one.recipe else "") for one in rest
         ]
         parts.append("## Not run yet\n\n" + "\n".join(lines))
     return "\n\n".join(parts)
