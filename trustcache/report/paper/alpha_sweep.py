@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from trustcache.losses import LOSSES
-from trustcache.report.paper.commands import commands, training
+from trustcache.report.paper.commands import commands
 from trustcache.report.paper.comparisons import Column, value
 from trustcache.report.paper.drawings import Swept, sweep_chart
 from trustcache.report.paper.evidence import SEEDS, Evidence, Found, Method, Stage
+from trustcache.report.paper.needs import training
 from trustcache.report.paper.shown import Chart, Line, PaperGrid
 from trustcache.report.records import Scored
 from trustcache.report.tables import method_label

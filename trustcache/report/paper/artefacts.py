@@ -15,11 +15,12 @@ from trustcache.manifest import Manifest
 from trustcache.report.figures import confidence_histogram, risk_coverage_chart
 from trustcache.report.paper.alpha_sweep import sweep_charts, sweep_grids
 from trustcache.report.paper.bounds import bound_grids
-from trustcache.report.paper.commands import Need, commands, needs_of, reproduction
+from trustcache.report.paper.commands import Need, commands
 from trustcache.report.paper.comparisons import DISTANCES, MCP, Comparison
 from trustcache.report.paper.corruptions import Corruptions
 from trustcache.report.paper.drawings import loss_curves
 from trustcache.report.paper.evidence import Evidence, Found, Method, Stage, known_manifests
+from trustcache.report.paper.needs import needs_of, reproduction
 from trustcache.report.paper.shown import Chart, PaperGrid, Shown
 from trustcache.report.records import Scored
 

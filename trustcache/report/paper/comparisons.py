@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from trustcache.protocols import PROTOCOLS
-from trustcache.report.paper.commands import Need, commands, needs_of
+from trustcache.report.paper.commands import Need, commands
 from trustcache.report.paper.evidence import SEEDS, Evidence, Found, Method, Stage, trained_alike
+from trustcache.report.paper.needs import needs_of
 from trustcache.report.paper.published import DEFINITIONS, beside, mismatches
 from trustcache.report.paper.shown import MISSING, Line, PaperGrid, Value
 from trustcache.report.records import Scored

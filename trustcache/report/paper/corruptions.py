@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from trustcache.manifest import Manifest
 from trustcache.protocols import PROTOCOLS
-from trustcache.report.paper.commands import Need, commands, extraction, needs_of
+from trustcache.report.paper.commands import Need, commands
 from trustcache.report.paper.comparisons import METRICS, heads, row_label, value, values
 from trustcache.report.paper.evidence import Evidence, Found, Method, Stage, known_manifests
+from trustcache.report.paper.needs import extraction, needs_of
 from trustcache.report.paper.shown import MISSING, Line, PaperGrid
 
 PAPERS = (
