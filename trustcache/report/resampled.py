@@ -19,7 +19,7 @@ from trustcache.cache.publish import pack, publish
 from trustcache.metrics import METRICS
 from trustcache.progress import Progress, silent
 from trustcache.protocols import PROTOCOLS
-from trustcache.report.collect import negative_threshold
+from trustcache.report.measured import negative_threshold
 from trustcache.report.records import Record
 from trustcache.runs import finished_runs, in_half
 from trustcache.scores.stored import ScoreStore

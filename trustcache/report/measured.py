@@ -1,0 +1,103 @@
+"""The figures of one score on one cache: its record with metrics, histogram and risk-coverage curve."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from trustcache.cache import CacheView
+from trustcache.oracles import other_half
+from trustcache.protocols import PROTOCOLS
+from trustcache.report.records import Origin, Record, Scored
+from trustcache.runs import Run
+from trustcache.scores import POST_HOC
+from trustcache.scores.stored import StoredScore
+from trustcache.selective import risk_coverage
+
+BINS = 40
+CURVE_POINTS = 300
+
+
+def scored_run(
+    run: Run, settings: dict[str, float | str], z: np.ndarray, cache: CacheView, rows: np.ndarray, learnt_from: int
+) -> Scored:
+    """A run's figures by its scores z (N,), on those rows of a cache, bool (N,), that they count on.
+
+    settings: what its record is to be named by. learnt_from: as in `Origin`.
+    """
+    return _measured(cache, rows, z, run.config.protocol, run.config.loss.name, settings, run, learnt_from)
+
+
+def scored_post_hoc(name: str, stored: StoredScore, cache: CacheView, protocol: str) -> Scored:
+    """A post-hoc score's figures on all rows of a cache, by a protocol's definitions."""
+    scored = _measured(cache, np.ones(len(cache), dtype=bool), stored.z, protocol, name, stored.settings)
+    if POST_HOC[name].natural_zero:
+        return scored
+    # Nothing happens at 0 in such a score: what lies above it would be a made-up number.
+    scored.record.metrics.update(tpr=math.nan, tnr=math.nan)
+    return replace(scored, histogram=None)
+
+
+def confidence_on_halves(mcp: StoredScore, cache: CacheView, unseen: Mapping[Run, np.ndarray]) -> list[Scored]:
+    """The classifier's own confidence on those halves of a cache that runs fitted on the other are scored on.
+
+    unseen: by run, the rows that its scores count on, bool (N,).
+    """
+    halves = {
+        (run.config.protocol, other_half(run.config.part)): rows for run, rows in unseen.items() if not rows.all()
+    }
+    return [_measured(cache, rows, mcp.z, protocol, "mcp", {"rows": half}) for (protocol, half), rows in halves.items()]
+
+
+def negative_threshold(method: str, classes: int) -> float | None:
+    """Below which trust confidence a method calls a sample untrustworthy; None where that is one half.
+
+    TCP regresses a probability, and calls a sample untrustworthy below chance level (Corbiere et al. 2019).
+    """
+    return 1 / classes if method == "tcp" else None
+
+
+def _measured(
+    cache: CacheView,
+    rows: np.ndarray,
+    z: np.ndarray,
+    protocol: str,
+    method: str,
+    settings: dict[str, float | str],
+    run: Run | None = None,
+    learnt_from: int = 0,
+) -> Scored:
+    z, correct = z[rows], cache.correct[rows]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # undefined metrics stand as gaps in the tables
+        negative = negative_threshold(method, cache[:1].logits.shape[1])
+        metrics = PROTOCOLS[protocol].metrics(z, correct, negative_threshold=negative)
+    record = Record(
+        dataset=cache.index.data,
+        classifier=cache.index.classifier,
+        oracle=run.config.oracle if run else None,
+        method=method,
+        training=run.config.training if run else None,
+        protocol=protocol,
+        seed=run.config.seed if run else None,
+        n=len(z),
+        settings=settings,
+        metrics=metrics,
+        run=run.name if run else None,
+    )
+    curve = risk_coverage(z, correct)
+    kept = np.unique(np.linspace(0, len(curve.coverage) - 1, CURVE_POINTS).round().astype(int))
+    origin = Origin(cache.index, run, learnt_from)
+    return Scored(record, _confidence_counts(z, correct), curve.coverage[kept], curve.risk[kept], origin)
+
+
+def _confidence_counts(z: np.ndarray, correct: np.ndarray, bins: int = BINS) -> dict[str, np.ndarray]:
+    """Counts of TP, FP, TN, FN in equal bins of p = sigmoid(z) over [0, 1] (the paper's Fig. 3); trusted is z > 0."""
+    confidence = 1 / (1 + np.exp(-np.clip(z, -700, 700)))
+    trusted, right = z > 0, correct.astype(bool)
+    groups = {"TP": trusted & right, "FP": trusted & ~right, "TN": ~trusted & ~right, "FN": ~trusted & right}
+    return {name: np.histogram(confidence[rows], bins, (0, 1))[0] for name, rows in groups.items()}
