@@ -91,6 +91,19 @@ def _checked(key: str, values: Sequence[float | str]) -> Sequence[float | str]:
     return list(dict.fromkeys(values))
 
 
+def also_asked(workspace: Workspace, index: Index, names: Sequence[str]) -> tuple[Index, ...]:
+    """The training caches of some data that heads learn from beside the first, which are of the same classifier.
+
+    Raises UsageError where one is not, or is the first again.
+    """
+    others = tuple(workspace.find_cache("train", index.classifier, name) for name in names)
+    for other in others:
+        if other.folder == index.folder or judged_fingerprint(other) != judged_fingerprint(index):
+            what = "the same as --data" if other.folder == index.folder else "of another classifier than --data"
+            raise UsageError(f"--also {other.data}: is {what} {index.data}; name another")
+    return others
+
+
 def plan(index: Index, oracle: OracleModel, losses: Sequence[LossChoice], settings: TrainSettings) -> list[RunConfig]:
     """One config for each loss and seed: an oracle built on one model, learning from one cache of the judged one."""
     return [
