@@ -157,6 +157,18 @@ def test_table2_takes_another_classifier_as_it_is() -> None:
     assert "--mc-dropout" not in lines[0]
 
 
+def test_table2_is_fine_tuned_whatever_the_others_are() -> None:
+    assert CIFAR.frozen
+    assert not any("--frozen" in line for line in trainings(CIFAR, "table2"))
+
+
+@pytest.mark.parametrize("setting", [PAPER, CIFAR], ids=["paper", "cifar10"])
+def test_the_theorem_s_bound_has_heads_of_ss_to_be_of(setting: Setting) -> None:
+    lines = trainings(setting, "theorem3.1")
+    assert len(lines) == len(setting.protocols)
+    assert all("--frozen" in line.split() and "--loss ss" in line for line in lines)
+
+
 def test_losses_that_the_released_code_lacks_are_compared_by_the_equations() -> None:
     lines = trainings(PAPER, "table-h")
     assert len(lines) == 2

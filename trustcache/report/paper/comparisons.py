@@ -11,7 +11,7 @@ from trustcache.report.paper.commands import Need, commands
 from trustcache.report.paper.evidence import SEEDS, Evidence, Found, Method, Stage, trained_alike
 from trustcache.report.paper.needs import needs_of
 from trustcache.report.paper.published import DEFINITIONS, beside, mismatches
-from trustcache.report.paper.shown import MISSING, Line, PaperGrid, Value
+from trustcache.report.paper.shown import MISSING, UNDEFINED, Line, PaperGrid, Value
 from trustcache.report.records import Scored
 from trustcache.report.tables import averaged, method_label
 from trustcache.separability import average_kl_divergence, bhattacharyya_distance
@@ -131,6 +131,7 @@ class _Table:
         self.others: list[str] = []
         self.apart: list[list[str]] = []
         self.alike = 0
+        self.not_given: list[str] = []
 
     def block(self, pair: Pair, condition: str, data: str, methods: Sequence[Method]) -> Iterator[Line]:
         """The rows of one pair on one data set; one row for all methods where none of them has been run."""
@@ -187,11 +188,10 @@ class _Table:
         apart = mismatches(self.evidence, DEFINITIONS[table], found, method.name)
         self.apart += [apart] if apart else []
         self.alike += not apart
-        for name, row in beside(self.evidence, table, found, method.name, self.comparison.columns).items():
+        if row := beside(self.evidence, table, found, method.name, self.comparison.columns):
             cells = tuple(cell or Value(math.nan) for cell in row)
-            yield Line(
-                (pair, data, "  published" + (", run again" if name.endswith("rerun") else "")), cells, "published"
-            )
+            yield Line((pair, data, "  published"), cells, "published")
+            self.not_given += [key for key, cell in zip(self.comparison.columns, row, strict=True) if cell is None]
 
     def on_others(self) -> Iterator[str]:
         """Which rows are not all that was run of their kind."""
@@ -200,7 +200,11 @@ class _Table:
             yield f"{names}: run with other settings too; the tables by data set show them all."
 
     def on_published(self) -> Iterator[str]:
-        """Why no published figure stands beside some or all rows, in one line."""
+        """Why no published figure stands beside some or all rows, in one line; and why one is lacking in a row."""
+        for key in dict.fromkeys(self.not_given):
+            unlike = DEFINITIONS[self.comparison.published].unlike.get(key)
+            reason = unlike or f"the paper does not give {self.comparison.columns[key].label} in every row"
+            yield f"Published {UNDEFINED}: {reason}."
         if not self.apart:
             return
         fewest = min(self.apart, key=len)

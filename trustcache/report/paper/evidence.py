@@ -189,10 +189,12 @@ class Evidence:
         index = self.index_of(classifier)
         return index.meaning["classifier"]["architecture"] if index else classifier
 
-    def own_weights(self, state_sha256: str) -> bool:
-        """Whether a model was given its weights in a file: so says a cache of it, where there is one."""
-        models = {index.meaning["classifier"]["state_sha256"]: index.made_from["weights"] for index in self.indices}
-        return bool(models.get(state_sha256))
+    def has_timms_weights(self, state_sha256: str, judged: Index) -> bool:
+        """Whether a model has weights that no file gave it: so says a cache of it, be it `judged` or another one."""
+        return any(
+            index.meaning["classifier"]["state_sha256"] == state_sha256 and index.made_from["weights"] is None
+            for index in (judged, *self.indices)
+        )
 
     def began_with(self, one: Scored) -> str:
         """The loss of the run that a fine-tuning went on from, "" where it began with its model's own weights."""

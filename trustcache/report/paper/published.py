@@ -11,36 +11,37 @@ from importlib import resources
 from trustcache.protocols import shows_as_released
 from trustcache.report.paper.evidence import Evidence, Found, known_preset, papers_head
 from trustcache.report.paper.shown import Value
+from trustcache.runs import RunConfig
 from trustcache.timm_models import PAPER_MODELS
 
 ACCURACY = "acc"
 """What the file calls the metric `accuracy`."""
-RERUNS = {"tcp": ("tcp", "tcp-rerun")}
-"""Methods that the paper has two rows of: ConfidNet's figures, and its authors' own run of that code."""
 
 
 @dataclass(frozen=True)
 class Definition:
     """What a published table's figures are of. Ours are of the same only where all of it agrees.
 
-    data: our data sets, as the file names them. samples: how many images each has. learnt_from: by our data set, the
-    training data and how many they are. models: architectures, as the file names them. presets: by oracle or by data
-    set, as the file names them, the preset with the settings. unlike: metrics that are defined otherwise, and how.
-    scores: post-hoc scores that are.
+    data: our data sets, as the file names them. samples: how many images each has. models: architectures, as the file
+    names them. judged: by our data set, the one architecture that was judged on it, where not all of them were.
+    learnt_from: the training data and how many they are. presets: by oracle, as the file names them, the preset with
+    the settings. oracles: what they are on top, where not one linear layer. scores: post-hoc scores that are defined
+    alike. unlike: metrics that are not, and how.
     """
 
     data: Mapping[str, str]
     samples: int
     protocol: str
-    learnt_from: Mapping[str, tuple[str, int]]
     models: Mapping[str, str]
-    presets: Mapping[str, str]
-    unlike: Mapping[str, str] = field(default_factory=dict)
+    judged: Mapping[str, str] = field(default_factory=dict)
+    learnt_from: tuple[str, int] = ("", 0)
+    presets: Mapping[str, str] = field(default_factory=dict)
+    oracles: str = ""
     scores: frozenset[str] = frozenset()
+    unlike: Mapping[str, str] = field(default_factory=dict)
 
 
 _VIT, _RESNET = PAPER_MODELS["vit"], PAPER_MODELS["resnet"]
-_IMAGENET_TRAIN = ("imagenet-train", 1_281_167)
 _SHIFTED = {
     "imagenet-stylized": "imagenet-stylized",
     "imagenet-recolor": "imagenet-adversarial",
@@ -53,9 +54,9 @@ def _imagenet(data: Mapping[str, str]) -> Definition:
         data,
         50_000,
         "released",
-        dict.fromkeys(data, _IMAGENET_TRAIN),
         {_VIT: "vit", _RESNET: "resnet"},
-        {"vit": "paper-imagenet-vit", "resnet": "paper-imagenet-resnet"},
+        learnt_from=("imagenet-train", 1_281_167),
+        presets={"vit": "paper-imagenet-vit", "resnet": "paper-imagenet-resnet"},
     )
 
 
@@ -65,103 +66,115 @@ DEFINITIONS: dict[str, Definition] = {
         {"mnist-test": "mnist", "cifar10-test": "cifar10"},
         10_000,
         "equations",
-        {"mnist-test": ("mnist-train", 60_000), "cifar10-test": ("cifar10-train", 50_000)},
         {"mnist-convnet": "confidnet", "cifar-vgg16": "confidnet"},
-        {"mnist": "paper-mnist", "cifar10": "paper-cifar10"},
-        {"fpr_at_95_tpr": "FPR@95 is read off a grid of thresholds there, and exact here"},
-        frozenset({"mcp", "mc-dropout"}),
+        judged={"mnist-test": "mnist-convnet", "cifar10-test": "cifar-vgg16"},
+        oracles="ConfidNet's five layers on top, not one",
+        scores=frozenset({"mcp"}),
+        unlike={"fpr_at_95_tpr": "the paper's FPR@95 is read off a grid of thresholds, ours is exact"},
     ),
     "table3": _imagenet(_SHIFTED),
 }
-"""By table of the file. Table 2 has the right sign of AUPR-Error, hence `equations`; TrustScore chooses its alpha here,
-so that of the paper stays away."""
+"""By table of the file. Table 2 has the right sign of AUPR-Error, hence `equations`. Of its post-hoc scores, MC dropout
+averages logits there and probabilities here, and TrustScore chooses its alpha here."""
 
 
 def mismatches(evidence: Evidence, definition: Definition, found: Found, method: str) -> list[str]:
     """What tells a row of ours from the published one, a phrase each; none where they are defined alike."""
     record, origin = found.first.record, found.first.origin
-    apart, known = [], definition.models
+    apart = []
     if record.dataset not in definition.data:
         apart.append(f"of {' or '.join(definition.data)}, not {record.dataset}")
     if record.n != definition.samples:
         apart.append(f"of {definition.samples:,} images, not {record.n:,}")
     if record.protocol != definition.protocol:
         apart.append(f"under protocol {definition.protocol}, not {record.protocol}")
-    judged = origin.index.meaning["classifier"]
-    models = " and ".join(dict.fromkeys(known.values() if "confidnet" not in known.values() else known))
-    if judged["architecture"] not in known or judged["arguments"]:
-        apart.append(f"of {models}, not {record.classifier}")
-    elif record.protocol == "released" and not shows_as_released(judged):
-        apart.append(f"of a {record.classifier} that sees images as the released code shows them")
-    elif judged["architecture"] in (_VIT, _RESNET) and evidence.own_weights(judged["state_sha256"]):
-        apart.append(f"of timm's weights, not those of {record.classifier}")
-    run = origin.run
-    if run is None:
-        if method not in definition.scores:
-            apart.append(f"of another {method} than ours, whose settings are chosen on training data")
-        return apart
-    config = run.config
-    if config.backbone["architecture"] not in known or config.backbone["arguments"]:
-        if config.oracle != record.classifier:
-            apart.append(f"with oracles {models}, not {config.oracle}")
-    elif record.protocol == "released" and not shows_as_released(config.backbone):
-        apart.append(f"with an oracle {config.oracle} that sees images as the released code shows them")
-    elif config.backbone["architecture"] in (_VIT, _RESNET) and evidence.own_weights(config.backbone["state_sha256"]):
-        apart.append(f"with timm's weights, not those of oracle {config.oracle}")
-    if not papers_head(config):
-        apart.append("with linear heads on the last layer's features")
-    if config.training != "fine-tuned":
-        apart.append(f"fine-tuned, not {config.training}")
-        return apart
-    wanted = definition.learnt_from.get(record.dataset)
-    if wanted and (config.data, origin.learnt_from) != wanted:
-        apart.append(f"learnt from {wanted[1]:,} images of {wanted[0]}, not {origin.learnt_from:,} of {config.data}")
-    apart += _other_settings(definition, found)
+    apart += _other_classifier(evidence, definition, found)
+    if origin.run is not None:
+        return apart + _other_oracle(evidence, definition, found)
+    if method not in definition.scores:
+        apart.append(f"of another {method} than ours")
     return apart
 
 
-def _other_settings(definition: Definition, found: Found) -> list[str]:
-    config = found.first.config
+def _other_classifier(evidence: Evidence, definition: Definition, found: Found) -> list[str]:
+    record, index = found.first.record, found.first.origin.index
+    judged, wanted = index.meaning["classifier"], definition.judged.get(record.dataset)
+    if judged["architecture"] not in definition.models or judged["arguments"]:
+        return [f"of {wanted or _named(definition)}, not {record.classifier}"]
+    if wanted and judged["architecture"] != wanted:
+        return [f"of {wanted}, not {judged['architecture']}"]
+    if record.protocol == "released" and not shows_as_released(judged):
+        return [f"of a {record.classifier} that sees images as the released code shows them"]
+    if judged["architecture"] in (_VIT, _RESNET) and not evidence.has_timms_weights(judged["state_sha256"], index):
+        return [f"of timm's weights, not those of {record.classifier}"]
+    return []
+
+
+def _other_oracle(evidence: Evidence, definition: Definition, found: Found) -> list[str]:
+    record, origin, config = found.first.record, found.first.origin, found.first.config
     assert config is not None
-    names = (definition.models.get(config.backbone["architecture"]), definition.data.get(found.first.record.dataset))
-    name = next((definition.presets[n] for n in names if n and n in definition.presets), None)
-    if name is None:
+    backbone, apart = config.backbone, []
+    if backbone["architecture"] not in definition.models or backbone["arguments"]:
+        if config.oracle != record.classifier:
+            apart.append(f"with oracles {_named(definition)}, not {config.oracle}")
+    elif record.protocol == "released" and not shows_as_released(backbone):
+        apart.append(f"with an oracle {config.oracle} that sees images as the released code shows them")
+    elif backbone["architecture"] in (_VIT, _RESNET) and not evidence.has_timms_weights(
+        backbone["state_sha256"], origin.index
+    ):
+        apart.append(f"with timm's weights, which no cache says that oracle {config.oracle} has")
+    if definition.oracles:
+        return [*apart, f"of oracles with {definition.oracles}"]
+    if not papers_head(config):
+        apart.append("with linear heads on the last layer's features")
+    if config.training != "fine-tuned":
+        return [*apart, f"fine-tuned, not {config.training}"]
+    data, samples = definition.learnt_from
+    if (config.data, origin.learnt_from) != (data, samples):
+        apart.append(f"learnt from {samples:,} images of {data}, not {origin.learnt_from:,} of {config.data}")
+    return apart + _other_settings(definition, config)
+
+
+def _other_settings(definition: Definition, config: RunConfig) -> list[str]:
+    oracle = definition.models.get(config.backbone["architecture"])
+    if oracle is None:
         return []
+    name = definition.presets[oracle]
     preset = known_preset(name)
     apart = []
     for key, values in preset.settings.items():
         if key in config.loss.settings and [config.loss.settings[key]] != values:
             apart.append(f"with {key} {values[0]}, not {config.loss.settings[key]}")
-    if config.loss.name in preset.losses and (
-        config.optimiser != preset.fine_tuning or config.val_fraction != preset.val_fraction
-    ):
+    if config.optimiser != preset.fine_tuning or config.val_fraction != preset.val_fraction:
         apart.append(f"tuned as preset {name} says, not otherwise")
     return apart
 
 
+def _named(definition: Definition) -> str:
+    """The models of a table: by the paper's names, where it tells them apart."""
+    names = dict.fromkeys(definition.models.values())
+    return " and ".join(names if len(names) > 1 else definition.models)
+
+
 def beside(
     evidence: Evidence, table: str, found: Found, method: str, metrics: Iterable[str]
-) -> dict[str, tuple[Value | None, ...]]:
-    """The published rows of a row of ours, by the file's method; {} where the definitions differ or there is none.
+) -> tuple[Value | None, ...]:
+    """The published row of a row of ours, by the file's method; () where the definitions differ or there is none.
 
-    Each is in the order of `metrics`; one that is defined otherwise is None.
+    It is in the order of `metrics`; one that is defined otherwise, or not given, is None.
     """
     definition = DEFINITIONS[table]
     if mismatches(evidence, definition, found, method):
-        return {}
+        return ()
     record, config = found.first.record, found.first.config
     classifier = definition.models[found.first.origin.index.meaning["classifier"]["architecture"]]
     oracle = definition.models[config.backbone["architecture"]] if config else classifier
-    rows = {}
-    for name in RERUNS.get(method, (method,)):
-        key = (table, definition.data[record.dataset], oracle, classifier, name)
-        values = [
-            None if metric in definition.unlike else figures().get((*key, ACCURACY if metric == "accuracy" else metric))
-            for metric in metrics
-        ]
-        if any(values):
-            rows[name] = tuple(values)
-    return rows
+    key = (table, definition.data[record.dataset], oracle, classifier, method)
+    row = tuple(
+        None if metric in definition.unlike else figures().get((*key, ACCURACY if metric == "accuracy" else metric))
+        for metric in metrics
+    )
+    return row if any(row) else ()
 
 
 @functools.cache
