@@ -7,25 +7,22 @@ there is. `trustcache reproduce` and `trustcache report --only` know them by the
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from trustcache.cache.index import Index
 from trustcache.manifest import Manifest
-from trustcache.report.figures import confidence_histogram, risk_coverage_chart
 from trustcache.report.paper.alpha_sweep import sweep_charts, sweep_grids
 from trustcache.report.paper.bounds import bound_grids
-from trustcache.report.paper.commands import Need, commands
-from trustcache.report.paper.comparisons import DISTANCES, MCP, Comparison
+from trustcache.report.paper.comparisons import DISTANCES, Comparison
 from trustcache.report.paper.corruptions import Corruptions
-from trustcache.report.paper.drawings import loss_curves
-from trustcache.report.paper.evidence import Evidence, Found, Method, Stage, known_manifests
-from trustcache.report.paper.needs import needs_of, reproduction
+from trustcache.report.paper.drawn import FOUR, Drawn, Figure, histograms, loss_charts, loss_grids, risks
+from trustcache.report.paper.evidence import Evidence, Method, Stage, known_manifests
+from trustcache.report.paper.needs import reproduction
 from trustcache.report.paper.shown import Chart, PaperGrid, Shown
 from trustcache.report.records import Scored
 
-CE, FOCAL, TCP, SS = (Method(name, loss=name) for name in ("ce", "focal", "tcp", "ss"))
-FOUR = (CE, FOCAL, TCP, SS)
+CE, FOCAL, TCP, SS = FOUR
 SMALL_SCALE = (
     Method("mcp", score="mcp"),
     Method("mc-dropout", score="mc-dropout"),
@@ -99,10 +96,6 @@ def _has(evidence: Evidence, stage: Stage, methods: Sequence[Method]) -> bool:
     return any(found)
 
 
-Drawn = tuple[tuple[str, str], str]
-"""A pair and a data set."""
-
-
 def _first(evidence: Evidence, stage: Stage) -> list[Drawn]:
     return [(evidence.first_pair(stage), stage.data)]
 
@@ -115,69 +108,6 @@ def _all_else(evidence: Evidence, stage: Stage) -> list[Drawn]:
     sets = [stage.data, *(m.name for m in evidence.variants(stage.data) if m.condition in SHIFTS)]
     every = [(pair, data) for data in sets for pair in evidence.pairs(stage)]
     return [drawn for drawn in every if drawn not in _first(evidence, stage)]
-
-
-Which = Callable[[Evidence, Stage], list[Drawn]]
-
-
-def _found(evidence: Evidence, stage: Stage, drawn: Drawn) -> list[Found]:
-    return [found for m in FOUR if (found := evidence.find(stage, drawn[1], drawn[0], m))]
-
-
-def _histograms(which: Which) -> Callable[[Evidence], tuple[Chart, ...]]:
-    """Fig. 3 and D: where the confidences of right and wrong answers lie, a histogram a loss, of each first seed."""
-
-    def charts(evidence: Evidence) -> Iterator[Chart]:
-        for stage in evidence.stages():
-            for drawn in which(evidence, stage):
-                for found in _found(evidence, stage, drawn):
-                    if found.first.histogram is not None:
-                        yield Chart(_subject(stage, drawn), confidence_histogram(found.first))
-
-    return lambda evidence: tuple(charts(evidence))
-
-
-def _risks(which: Which) -> Callable[[Evidence], tuple[Chart, ...]]:
-    """Fig. 4a and E: the error rate over the share accepted, a curve a loss, of each first seed."""
-
-    def charts(evidence: Evidence) -> Iterator[Chart]:
-        for stage in evidence.stages():
-            for drawn in which(evidence, stage):
-                curves: list[Scored] = [found.first for found in _found(evidence, stage, drawn)]
-                reference = evidence.find(stage, drawn[1], drawn[0], MCP)
-                if curves:
-                    shown = [*([reference.first] if reference else []), *curves]
-                    yield Chart(_subject(stage, drawn), risk_coverage_chart(shown), "Lower is better.")
-
-    return lambda evidence: tuple(charts(evidence))
-
-
-def _undrawn(which: Which) -> Callable[[Evidence], tuple[str, ...]]:
-    """The commands for the losses and data sets that a figure lacks."""
-
-    def missing(evidence: Evidence) -> tuple[str, ...]:
-        needs: list[Need] = []
-        for stage in evidence.stages():
-            for pair, data in which(evidence, stage):
-                for method in FOUR:
-                    if not (found := evidence.find(stage, data, pair, method)):
-                        needs += needs_of(evidence, stage, data, pair, method, found)
-        return commands(needs, evidence.place)
-
-    return missing
-
-
-def _subject(stage: Stage, drawn: Drawn) -> str:
-    (oracle, classifier), data = drawn
-    return f"{data} · {stage.training} · protocol {stage.protocol} · ⟨{oracle}, {classifier}⟩"
-
-
-def _loss_curves(evidence: Evidence) -> tuple[Chart, ...]:
-    caption = (
-        "Each loss by its equation. ss is bounded, at most e^α − e^(−α) far on the wrong side, and steep near 0; "
-        "α⁻ = 5 goes on to 148.4, beyond the axis. The released code's ce and focal are not these."
-    )
-    return (Chart("equations", loss_curves(), caption),)
 
 
 def _none(evidence: Evidence) -> tuple[()]:
@@ -198,10 +128,8 @@ class Artefact:
     to_draw: Callable[[Evidence], tuple[str, ...]] = _none
 
 
-def _drawn_for(
-    which: Which, title: str, needs: str, draw: Callable[[Which], Callable[[Evidence], tuple[Chart, ...]]]
-) -> Artefact:
-    return Artefact(title, needs, charts=draw(which), to_draw=_undrawn(which))
+def _drawn(title: str, needs: str, figure: Figure) -> Artefact:
+    return Artefact(title, needs, figure.grids, figure.charts, figure.to_draw)
 
 
 _SEPARATION = (
@@ -251,19 +179,18 @@ ARTEFACTS: dict[str, Artefact] = {
         "runs of class-balanced under protocol equations",
         Comparison(BALANCED, clean, own=True, fits=_with_balanced, notes=(_BALANCING,)).grids,
     ),
-    "figure2b": Artefact("Figure 2b: the losses over z", "nothing", charts=_loss_curves),
-    "figure3": _drawn_for(
-        _first, "Figure 3: trust confidences of right and wrong answers", "the runs of Table 1", _histograms
+    "figure2b": Artefact("Figure 2b: the losses over z", "nothing", loss_grids, loss_charts),
+    "figure3": _drawn(
+        "Figure 3: trust confidences of right and wrong answers", "the runs of Table 1", histograms(_first)
     ),
-    "figure-d": _drawn_for(
-        _other_pairs, "Figure D: the same for the other pairs", "the runs of Table 1, of other pairs", _histograms
+    "figure-d": _drawn(
+        "Figure D: the same for the other pairs", "the runs of Table 1, of other pairs", histograms(_other_pairs)
     ),
-    "figure4a": _drawn_for(_first, "Figure 4a: risk against coverage", "the runs of Table 1", _risks),
-    "figure-e": _drawn_for(
-        _all_else,
+    "figure4a": _drawn("Figure 4a: risk against coverage", "the runs of Table 1", risks(_first)),
+    "figure-e": _drawn(
         "Figure E: the same for the other pairs and data sets",
         "the runs of Table 1, of other pairs or on the sets of Table 3",
-        _risks,
+        risks(_all_else),
     ),
     "figure4bc": Artefact(
         "Figure 4b-c: loss, TPR and TNR over α⁻",

@@ -25,25 +25,30 @@ _REACH = 10.0  # z from -10 to 10
 _CEILING = 22.0  # just above e^3: what the steepest curve does beyond would flatten all others
 
 
+def losses_over(z: Numbers, right: bool) -> dict[str, Numbers]:
+    """What Fig. 2b compares, by name: each loss at z (N,) of samples that the classifier is right (or wrong) on."""
+    outputs = torch.from_numpy(z)
+    o = torch.full_like(outputs, float(right))
+    curves = {
+        "ce": cross_entropy(outputs, o),
+        "focal γ2": focal(outputs, o, 2.0),
+        f"tcp, p_y = {right:d}": true_class_probability(outputs, o),
+    }
+    for alpha in (1.0, 2.0) if right else (3.0, 5.0):
+        curves[f"ss α{'⁺' if right else '⁻'}{alpha:g}"] = steep_slope(outputs, o, alpha, alpha)
+    return {name: curve.numpy() for name, curve in curves.items()}
+
+
 def loss_curves() -> str:
     """Each loss over z, for a right answer (o = 1) and for a wrong one (o = 0), as an SVG document (Fig. 2b)."""
-    z = torch.linspace(-_REACH, _REACH, 401, dtype=torch.float64)
+    z = np.linspace(-_REACH, _REACH, 401)
     parts: list[str] = []
-    for side, (right, alphas) in enumerate(((1, (1.0, 2.0)), (0, (3.0, 5.0)))):
+    for side, right in enumerate((True, False)):
         limit = 8.0 if right else _CEILING
         box = Box(left=52 + 430 * side, top=34, width=360, height=230, y_limit=limit)
-        o = torch.full_like(z, right)
-        curves = {
-            "ce": cross_entropy(z, o),
-            "focal γ2": focal(z, o, 2.0),
-            f"tcp, p_y = {right}": true_class_probability(z, o),
-        }
-        sign = "⁺" if right else "⁻"
-        for alpha in alphas:
-            curves[f"ss α{sign}{alpha:g}"] = steep_slope(z, o, alpha, alpha)
-        title = f"o = {right}: the classifier is {'right' if right else 'wrong'}"
+        title = f"o = {right:d}: the classifier is {'right' if right else 'wrong'}"
         parts += [svg_text(box.left, 16, title, font_weight=600), *_axes(box, even_ticks(limit))]
-        parts += _drawn(box, z.numpy(), {name: curve.numpy() for name, curve in curves.items()})
+        parts += _drawn(box, z, losses_over(z, right))
     about = "The loss over the oracle's output z, for right answers on the left and wrong ones on the right."
     return svg_document(880, 350, "Losses over z", about, parts)
 
