@@ -146,7 +146,7 @@ def loss_grids(evidence: Evidence) -> tuple[PaperGrid, ...]:
     for right in (True, False):
         curves = losses_over(np.array(_OUTPUTS, dtype=float), right)
         lines = tuple(
-            Line((f"{z:g}",), tuple(Value(float(curve[row]), scale=1) for curve in curves.values()), "reference")
+            Line((f"{z:g}",), tuple(Value(float(curve[row]), scale=1) for curve in curves.values()))
             for row, z in enumerate(_OUTPUTS)
         )
         subject = f"o = {right:d}: the classifier is {'right' if right else 'wrong'}"
