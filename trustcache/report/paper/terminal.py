@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
@@ -55,8 +56,8 @@ def print_shown(shown: Iterable[Shown], console: Console) -> None:
             _print_commands([one.recipe] if one.recipe else [], console)
         for grid in one.grids:
             _print_grid(grid, console)
-        for chart in one.charts:
-            _wrapped(console, "  ", f"drawn in index.html: {chart.subject}")
+        for subject, drawings in Counter(chart.subject for chart in one.charts).items():
+            _wrapped(console, "  ", f"{drawings} drawing{'s' if drawings > 1 else ''} in index.html: {subject}")
         if one.begun and one.to_draw:
             _wrapped(console, "  ", TO_DRAW)
             _print_commands(one.to_draw, console)
