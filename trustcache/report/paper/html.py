@@ -48,7 +48,7 @@ def paper_section(shown: Sequence[Shown]) -> str:
 
 def _artefact(one: Shown) -> str:
     summary = f"<summary>{escape(one.title)} <small>{escape(one.state())}</small></summary>"
-    inside = [part for grid in one.grids for part in _grid(grid)] + list(_charts(one.charts))
+    inside = [*_charts(one.charts), *(part for grid in one.grids for part in _grid(grid))]
     inside += [f'<p class="note">{TO_DRAW}:</p>{_commands(one.to_draw)}'] if one.to_draw else []
     return f'<details id="paper-{escape(one.key)}">{summary}{"".join(inside)}</details>'
 

@@ -19,12 +19,12 @@ def paper_markdown(shown: Sequence[Shown], files: Sequence[tuple[str, Chart]]) -
         parts.append(f"{LEGEND}. Commands below a table fill its gaps.")
     for one in begun:
         parts.append(f"## {escaped(one.title)}")
-        for grid in one.grids:
-            parts += list(_grid(grid))
         for name, chart in files:
             if chart in one.charts:
                 parts.append(f"![{escaped(chart.subject)}]({name})")
                 parts += [escaped(chart.caption)] if chart.caption else []
+        for grid in one.grids:
+            parts += list(_grid(grid))
         if one.to_draw:
             parts += [f"{TO_DRAW}:", _commands(one.to_draw)]
     if rest:
