@@ -10,7 +10,7 @@ from trustcache.protocols import PROTOCOLS
 from trustcache.report.paper.commands import Need, commands
 from trustcache.report.paper.evidence import SEEDS, Evidence, Found, Method, Stage, trained_alike
 from trustcache.report.paper.needs import needs_of
-from trustcache.report.paper.published import DEFINITIONS, beside, mismatches
+from trustcache.report.paper.published import DEFINITIONS, beside, mismatches, remark
 from trustcache.report.paper.shown import MISSING, UNDEFINED, Line, PaperGrid, Value
 from trustcache.report.records import Scored
 from trustcache.report.tables import averaged, method_label
@@ -132,6 +132,7 @@ class _Table:
         self.apart: list[list[str]] = []
         self.alike = 0
         self.not_given: list[str] = []
+        self.remarks: list[str] = []
 
     def block(self, pair: Pair, condition: str, data: str, methods: Sequence[Method]) -> Iterator[Line]:
         """The rows of one pair on one data set; one row for all methods where none of them has been run."""
@@ -192,6 +193,7 @@ class _Table:
             cells = tuple(cell or Value(math.nan) for cell in row)
             yield Line((pair, data, "  published"), cells, "published")
             self.not_given += [key for key, cell in zip(self.comparison.columns, row, strict=True) if cell is None]
+            self.remarks += [said] if (said := remark(table, found)) else []
 
     def on_others(self) -> Iterator[str]:
         """Which rows are not all that was run of their kind."""
@@ -205,6 +207,8 @@ class _Table:
             unlike = DEFINITIONS[self.comparison.published].unlike.get(key)
             reason = unlike or f"the paper does not give {self.comparison.columns[key].label} in every row"
             yield f"Published {UNDEFINED}: {reason}."
+        for said in dict.fromkeys(self.remarks):
+            yield f"Published figures are of nearly the same training: {said}."
         if not self.apart:
             return
         fewest = min(self.apart, key=len)

@@ -26,7 +26,8 @@ class Definition:
     names them. judged: by our data set, the one architecture that was judged on it, where not all of them were.
     learnt_from: the training data and how many they are. presets: by oracle, as the file names them, the preset with
     the settings. oracles: what they are on top, where not one linear layer. scores: post-hoc scores that are defined
-    alike. unlike: metrics that are not, and how.
+    alike. unlike: metrics that are not, and how. remarks: by oracle, as the file names them, in what its training still
+    differs, to be said wherever its figures are shown.
     """
 
     data: Mapping[str, str]
@@ -39,6 +40,7 @@ class Definition:
     oracles: str = ""
     scores: frozenset[str] = frozenset()
     unlike: Mapping[str, str] = field(default_factory=dict)
+    remarks: Mapping[str, str] = field(default_factory=dict)
 
 
 _VIT, _RESNET = PAPER_MODELS["vit"], PAPER_MODELS["resnet"]
@@ -57,6 +59,7 @@ def _imagenet(data: Mapping[str, str]) -> Definition:
         {_VIT: "vit", _RESNET: "resnet"},
         learnt_from=("imagenet-train", 1_281_167),
         presets={"vit": "paper-imagenet-vit", "resnet": "paper-imagenet-resnet"},
+        remarks={"vit": "the scripts train their ViT oracle with dropout 0.1, timm's has none"},
     )
 
 
@@ -175,6 +178,13 @@ def beside(
         for metric in metrics
     )
     return row if any(row) else ()
+
+
+def remark(table: str, found: Found) -> str:
+    """In what the training of a run's oracle still differs from the published one's, "" for nothing known."""
+    definition, config = DEFINITIONS[table], found.first.config
+    oracle = definition.models.get(config.backbone["architecture"], "") if config else ""
+    return definition.remarks.get(oracle, "")
 
 
 @functools.cache
