@@ -128,7 +128,8 @@ class Shown:
         there = sum(not line.missing for line in lines)
         words = []
         if lines:
-            words.append(f"{there} rows" if there == len(lines) else f"{there} of {len(lines)} rows")
+            of = "" if there == len(lines) else f" of {len(lines)}"
+            words.append(f"{there}{of} row" + ("s" if len(lines) > 1 else ""))
         if self.charts:
             words.append(f"{len(self.charts)} drawing" + ("s" if len(self.charts) > 1 else ""))
         return ", ".join(words)
