@@ -29,7 +29,9 @@ def scored_run(
 
     settings: what its record is to be named by. learnt_from: as in `Origin`.
     """
-    return _measured(cache, rows, z, run.config.protocol, run.config.loss.name, settings, run, learnt_from)
+    loss = run.config.loss.name
+    negative = negative_threshold(loss, cache[:1].logits.shape[1])
+    return _measured(cache, rows, z, run.config.protocol, loss, settings, run, learnt_from, negative)
 
 
 def scored_post_hoc(name: str, stored: StoredScore, cache: CacheView, protocol: str) -> Scored:
@@ -70,11 +72,11 @@ def _measured(
     settings: dict[str, float | str],
     run: Run | None = None,
     learnt_from: int = 0,
+    negative: float | None = None,
 ) -> Scored:
     z, correct = z[rows], cache.correct[rows]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # undefined metrics stand as gaps in the tables
-        negative = negative_threshold(method, cache[:1].logits.shape[1])
         metrics = PROTOCOLS[protocol].metrics(z, correct, negative_threshold=negative)
     record = Record(
         dataset=cache.index.data,

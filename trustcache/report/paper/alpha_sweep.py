@@ -12,7 +12,7 @@ from trustcache.losses import LOSSES
 from trustcache.report.paper.commands import commands
 from trustcache.report.paper.comparisons import Column, value
 from trustcache.report.paper.drawings import Swept, sweep_chart
-from trustcache.report.paper.evidence import SEEDS, Evidence, Found, Method, Stage
+from trustcache.report.paper.evidence import SEEDS, Evidence, Found, Method, Stage, pair_name
 from trustcache.report.paper.needs import training
 from trustcache.report.paper.shown import Chart, Line, PaperGrid
 from trustcache.report.records import Scored
@@ -51,8 +51,7 @@ class Sweep:
         rest = {key: value for key, value in one.record.settings.items() if key not in swept}
         unusual = [method_label(replace(one.record, settings=rest)).partition(" ")[2]]
         unusual += ["not over ‖w‖"] if _form(one) is False else []
-        pair = f"⟨{self.pair[0]}, {self.pair[1]}⟩"
-        return " · ".join([str(self.stage), pair, f"α⁺ {self.alpha_pos:g}", *filter(None, unusual)])
+        return " · ".join([str(self.stage), pair_name(self.pair), f"α⁺ {self.alpha_pos:g}", *filter(None, unusual)])
 
 
 def sweeps(evidence: Evidence) -> list[Sweep]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from trustcache.generalisation import is_vacuous, log_settings, steep_slope_bound
 from trustcache.losses import steep_slope_max
 from trustcache.oracles import validation_rows
-from trustcache.report.paper.evidence import Evidence, papers_head
+from trustcache.report.paper.evidence import Evidence, pair_name, papers_head
 from trustcache.report.paper.shown import Line, PaperGrid, Value
 from trustcache.report.records import Scored
 
@@ -26,7 +26,7 @@ def bound_grids(evidence: Evidence) -> tuple[PaperGrid, ...]:
             and one.origin.learnt_from
         ):
             alphas = f"α⁺{config.loss.settings['alpha_pos']:g} α⁻{config.loss.settings['alpha_neg']:g}"
-            heads.setdefault((f"⟨{config.oracle}, {config.classifier}⟩", config.protocol, alphas), one)
+            heads.setdefault((pair_name((config.oracle, config.classifier)), config.protocol, alphas), one)
     if not heads:
         return ()
     lines, vacuous = [], 0

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from trustcache.protocols import PROTOCOLS
 from trustcache.report.paper.commands import Need, commands
-from trustcache.report.paper.evidence import SEEDS, Evidence, Found, Method, Stage, trained_alike
+from trustcache.report.paper.evidence import SEEDS, Evidence, Found, Method, Stage, pair_name, trained_alike
 from trustcache.report.paper.needs import needs_of
 from trustcache.report.paper.published import DEFINITIONS, beside, mismatches, remark
 from trustcache.report.paper.shown import MISSING, UNDEFINED, Line, PaperGrid, Value
@@ -136,7 +136,7 @@ class _Table:
 
     def block(self, pair: Pair, condition: str, data: str, methods: Sequence[Method]) -> Iterator[Line]:
         """The rows of one pair on one data set; one row for all methods where none of them has been run."""
-        name = f"⟨{pair[0]}, {pair[1]}⟩"
+        name = pair_name(pair)
         shown = data if self.evidence.cached(data, pair[1]) else condition
         gap = (MISSING,) * len(self.comparison.columns)
         rows = self._rows(pair, data, methods)
@@ -180,7 +180,7 @@ class _Table:
         """A row that the paper does not have."""
         if found := self.evidence.find(self.stage, data, pair, method):
             cells = values(self.comparison.columns, found)
-            yield Line((f"⟨{pair[0]}, {pair[1]}⟩", data, method.label), cells, "reference")
+            yield Line((pair_name(pair), data, method.label), cells, "reference")
 
     def _published(self, pair: str, data: str, method: Method, found: Found) -> Iterator[Line]:
         table = self.comparison.published
@@ -189,7 +189,7 @@ class _Table:
         apart = mismatches(self.evidence, DEFINITIONS[table], found, method.name)
         self.apart += [apart] if apart else []
         self.alike += not apart
-        if row := beside(self.evidence, table, found, method.name, self.comparison.columns):
+        if not apart and (row := beside(table, found, method.name, self.comparison.columns)):
             cells = tuple(cell or Value(math.nan) for cell in row)
             yield Line((pair, data, "  published"), cells, "published")
             self.not_given += [key for key, cell in zip(self.comparison.columns, row, strict=True) if cell is None]

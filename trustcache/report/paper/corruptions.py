@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trustcache.manifest import Manifest
 from trustcache.protocols import PROTOCOLS
 from trustcache.report.paper.commands import Need, commands
 from trustcache.report.paper.comparisons import METRICS, heads, row_label, value, values
-from trustcache.report.paper.evidence import Evidence, Found, Method, Stage, known_manifests
+from trustcache.report.paper.evidence import Evidence, Found, Method, Stage, known_manifests, pair_name
 from trustcache.report.paper.needs import extraction, needs_of
 from trustcache.report.paper.shown import MISSING, Line, PaperGrid
 
@@ -55,7 +55,7 @@ class Corruptions:
         notes = list(_absent(here, _expected(family)))
         if notes:
             needs.append(extraction(evidence, pair[1], (family,)))
-        subject = f"{family} · {stage.training} · protocol {stage.protocol} · ⟨{pair[0]}, {pair[1]}⟩"
+        subject = f"{replace(stage, data=family)} · {pair_name(pair)}"
         columns = tuple(heads(METRICS, stage.protocol))
         labels, rows_shown = ("corruption", "severity", "method"), (*means, *lines)
         return PaperGrid(subject, labels, columns, rows_shown, tuple(notes), commands(needs, evidence.place))

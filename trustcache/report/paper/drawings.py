@@ -39,6 +39,11 @@ def losses_over(z: Numbers, right: bool) -> dict[str, Numbers]:
     return {name: curve.numpy() for name, curve in curves.items()}
 
 
+def half_title(right: bool) -> str:
+    """What one half of Fig. 2b is of."""
+    return f"o = {right:d}: the classifier is {'right' if right else 'wrong'}"
+
+
 def loss_curves() -> str:
     """Each loss over z, for a right answer (o = 1) and for a wrong one (o = 0), as an SVG document (Fig. 2b)."""
     z = np.linspace(-_REACH, _REACH, 401)
@@ -46,8 +51,7 @@ def loss_curves() -> str:
     for side, right in enumerate((True, False)):
         limit = 8.0 if right else _CEILING
         box = Box(left=52 + 430 * side, top=34, width=360, height=230, y_limit=limit)
-        title = f"o = {right:d}: the classifier is {'right' if right else 'wrong'}"
-        parts += [svg_text(box.left, 16, title, font_weight=600), *_axes(box, even_ticks(limit))]
+        parts += [svg_text(box.left, 16, half_title(right), font_weight=600), *_axes(box, even_ticks(limit))]
         parts += _drawn(box, z, losses_over(z, right))
     about = "The loss over the oracle's output z, for right answers on the left and wrong ones on the right."
     return svg_document(880, 350, "Losses over z", about, parts)

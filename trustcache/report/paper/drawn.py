@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from trustcache.report.figures import confidence_histogram, risk_coverage_chart
+from trustcache.report.figures import GROUPS, confidence_histogram, risk_coverage_chart
 from trustcache.report.paper.commands import Need, commands
 from trustcache.report.paper.comparisons import MCP, row_label
-from trustcache.report.paper.drawings import loss_curves, losses_over
-from trustcache.report.paper.evidence import SEEDS, Evidence, Found, Method, Stage
+from trustcache.report.paper.drawings import half_title, loss_curves, losses_over
+from trustcache.report.paper.evidence import SEEDS, Evidence, Found, Method, Stage, pair_name
 from trustcache.report.paper.needs import needs_of
 from trustcache.report.paper.shown import Chart, Line, PaperGrid, Value
 from trustcache.report.records import Scored
@@ -24,7 +24,6 @@ Drawn = tuple[tuple[str, str], str]
 Which = Callable[[Evidence, Stage], list[Drawn]]
 
 _COVERAGES = (0.2, 0.4, 0.6, 0.8, 0.9, 1.0)
-_GROUPS = ("TP", "FN", "FP", "TN")
 _OUTPUTS = (-10, -5, -2, -1, -0.5, 0, 0.5, 1, 2, 5, 10)
 
 
@@ -45,12 +44,12 @@ class Figure:
 
     def charts(self, evidence: Evidence) -> tuple[Chart, ...]:
         """All drawings."""
-        return tuple(
-            chart
-            for stage in evidence.stages()
-            for (pair, data), rows in self._rows(evidence, stage)
-            for chart in self.draw(f"{data} · {_told(stage)} · {_named(pair)}", [found.first for _, found in rows])
-        )
+        charts: list[Chart] = []
+        for stage in evidence.stages():
+            for (pair, data), rows in self._rows(evidence, stage):
+                subject = f"{replace(stage, data=data)} · {pair_name(pair)}"
+                charts += self.draw(subject, [found.first for _, found in rows])
+        return tuple(charts)
 
     def grids(self, evidence: Evidence) -> tuple[PaperGrid, ...]:
         """A table a stage, with a row for each score that is drawn."""
@@ -58,7 +57,7 @@ class Figure:
         for stage in evidence.stages():
             lines = [
                 Line(
-                    (_named(pair), data, row_label(method, found, SEEDS)),
+                    (pair_name(pair), data, row_label(method, found, SEEDS)),
                     self.numbers(found.first),
                     "reference" if method == self.reference else "ours",
                 )
@@ -89,18 +88,10 @@ class Figure:
                 yield (pair, data), rows
 
 
-def _told(stage: Stage) -> str:
-    return f"{stage.training} · protocol {stage.protocol}"
-
-
-def _named(pair: tuple[str, str]) -> str:
-    return f"⟨{pair[0]}, {pair[1]}⟩"
-
-
 def histograms(which: Which) -> Figure:
     """Fig. 3 and D: where the confidences of right and wrong answers lie, a histogram a loss."""
     note = "Right and wrong answers, trusted (TP, FP) and not (FN, TN), of each loss's first seed."
-    return Figure(which, _histograms, _GROUPS, _counts, note)
+    return Figure(which, _histograms, tuple(GROUPS), _counts, note)
 
 
 def _histograms(subject: str, shown: Sequence[Scored]) -> Iterator[Chart]:
@@ -110,8 +101,8 @@ def _histograms(subject: str, shown: Sequence[Scored]) -> Iterator[Chart]:
 
 
 def _counts(one: Scored) -> tuple[Value, ...]:
-    histogram = one.histogram or dict.fromkeys(_GROUPS, np.array(math.nan))
-    return tuple(Value(float(histogram[group].sum()), scale=1, digits=0) for group in _GROUPS)
+    histogram = one.histogram or dict.fromkeys(GROUPS, np.array(math.nan))
+    return tuple(Value(float(histogram[group].sum()), scale=1, digits=0) for group in GROUPS)
 
 
 def risks(which: Which) -> Figure:
@@ -128,7 +119,7 @@ def _risk_curves(subject: str, shown: Sequence[Scored]) -> Iterator[Chart]:
 def _risks(one: Scored) -> tuple[Value, ...]:
     """The risk at the first point of the curve that covers as much: samples that tie are accepted together."""
     points = np.searchsorted(one.coverage, np.array(_COVERAGES) - 1e-9)
-    return tuple(Value(float(one.risk[point])) for point in np.minimum(points, len(one.risk) - 1))
+    return tuple(Value(float(one.risk[point])) for point in points)
 
 
 def loss_charts(evidence: Evidence) -> tuple[Chart, ...]:
@@ -149,6 +140,5 @@ def loss_grids(evidence: Evidence) -> tuple[PaperGrid, ...]:
             Line((f"{z:g}",), tuple(Value(float(curve[row]), scale=1) for curve in curves.values()))
             for row, z in enumerate(_OUTPUTS)
         )
-        subject = f"o = {right:d}: the classifier is {'right' if right else 'wrong'}"
-        grids.append(PaperGrid(subject, ("z",), tuple(curves), lines))
+        grids.append(PaperGrid(half_title(right), ("z",), tuple(curves), lines))
     return tuple(grids)

@@ -237,6 +237,11 @@ class Evidence:
         )
 
 
+def pair_name(pair: tuple[str, str]) -> str:
+    """A pair as the paper writes it: oracle, then classifier."""
+    return f"⟨{pair[0]}, {pair[1]}⟩"
+
+
 def trained_alike(one: Scored, other: Scored) -> bool:
     """Whether two runs differ in nothing but the seed, the head's form, and what only one of their losses has."""
     if one.config is None or other.config is None:

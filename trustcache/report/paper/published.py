@@ -159,16 +159,12 @@ def _named(definition: Definition) -> str:
     return " and ".join(names if len(names) > 1 else definition.models)
 
 
-def beside(
-    evidence: Evidence, table: str, found: Found, method: str, metrics: Iterable[str]
-) -> tuple[Value | None, ...]:
-    """The published row of a row of ours, by the file's method; () where the definitions differ or there is none.
+def beside(table: str, found: Found, method: str, metrics: Iterable[str]) -> tuple[Value | None, ...]:
+    """The published row of a row of ours that has no `mismatches`, by the file's method; () where there is none.
 
     It is in the order of `metrics`; one that is defined otherwise, or not given, is None.
     """
     definition = DEFINITIONS[table]
-    if mismatches(evidence, definition, found, method):
-        return ()
     record, config = found.first.record, found.first.config
     classifier = definition.models[found.first.origin.index.meaning["classifier"]["architecture"]]
     oracle = definition.models[config.backbone["architecture"]] if config else classifier
