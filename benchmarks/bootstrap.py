@@ -15,8 +15,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, installed or not
 
-from trustcache.bootstrap import draw_counts, resampled_metrics
-from trustcache.metrics import trust_metrics
+from trustcache.metrics.bootstrap import draw_counts, resampled_metrics
+from trustcache.metrics.ranking import trust_metrics
 
 SCORES = 60
 TIMED = 8

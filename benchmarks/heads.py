@@ -24,9 +24,9 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from trustcache.head_training import HeadTask, train_heads
 from trustcache.losses import LossChoice
-from trustcache.oracles import Optimiser
+from trustcache.oracles.head_training import HeadTask, train_heads
+from trustcache.protocols import Optimiser
 
 HEADS = 64
 BATCH = 512

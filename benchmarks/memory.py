@@ -23,7 +23,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import timm
 import torch
 
-from trustcache.memory import keep_freed_memory
+from trustcache.models.memory import keep_freed_memory
 
 BATCHES = 4
 WAYS = ("kept", "given back")

@@ -18,7 +18,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, installed or not
 
-from trustcache.metrics import trust_metrics
+from trustcache.metrics.ranking import trust_metrics
 
 N = 50_000
 GRID = 10_000

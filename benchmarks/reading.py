@@ -21,10 +21,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import numpy as np
 import torch
 
-from trustcache.batches import Viewer, viewed_batches
-from trustcache.images import Dataset, open_dataset
-from trustcache.known_data import find_manifests
-from trustcache.preprocessing import Preprocessing
+from trustcache.data.dataset import Dataset, open_dataset
+from trustcache.data.known_data import find_manifests
+from trustcache.data.loader import Viewer, viewed_batches
+from trustcache.models.preprocessing import Preprocessing
 
 PREPROCESSING = Preprocessing((224, 224), 0.875, "center", "bicubic", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 BATCH = 64

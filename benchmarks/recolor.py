@@ -27,12 +27,12 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, installed or not
 
-from trustcache.classifiers import Classifier, ModelSpec, load_classifier
-from trustcache.images import open_dataset
-from trustcache.known_data import folder_manifest
-from trustcache.variants.attacks import attack, checked_settings
-from trustcache.variants.cieluv import rgb_to_luv
-from trustcache.variants.pgd import Logits
+from trustcache.data.dataset import open_dataset
+from trustcache.data.known_data import folder_manifest
+from trustcache.data.variants.attacks import attack, checked_settings
+from trustcache.data.variants.cieluv import rgb_to_luv
+from trustcache.data.variants.pgd import Logits
+from trustcache.models.classifiers import Classifier, ModelSpec, load_classifier
 
 BATCH = 50
 PROMISED_ACCURACY = 0.03

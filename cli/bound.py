@@ -40,8 +40,8 @@ def bound(
     from rich.console import Console
     from rich.table import Table
 
-    from trustcache.generalisation import is_vacuous, log_settings, steep_slope_bound
     from trustcache.losses import steep_slope_max
+    from trustcache.metrics.bound import is_vacuous, log_settings, steep_slope_bound
 
     given = [value for value in (hypotheses, log_hypotheses, numbers) if value is not None]
     if len(given) != 1:

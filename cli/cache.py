@@ -73,7 +73,7 @@ def verify(place: Place, name: Annotated[str | None, typer.Argument(help=f"{NAME
 
 
 def _chosen(place: Place, name: str | None) -> list[Any]:
-    from trustcache.workspace import Workspace
+    from trustcache.cache.workspace import Workspace
 
     caches = Workspace(place.workspace).caches()
     chosen = [index for index in caches if name in (None, f"{index.classifier}/{index.data}")]

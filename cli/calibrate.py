@@ -13,7 +13,7 @@ from .options import Device, Half, Workers
 from .program import Place, app, command
 
 if TYPE_CHECKING:
-    from trustcache.judges import Judge, Threshold
+    from trustcache.deploy.scorers import Judge, Threshold
 
 
 RUN = "A run's name or its unambiguous beginning; winner, what a sweep chose; or mcp"
@@ -57,11 +57,11 @@ def calibrate(
     if seed is not None and part is None:
         raise UsageError("--seed: draws the halves of --part, which is not given")
 
-    from trustcache.calibrate import Calibration, choose_goal
-    from trustcache.calibrate import calibrate as find
-    from trustcache.finetune import Machine
-    from trustcache.judges import find_judge
-    from trustcache.workspace import Workspace
+    from trustcache.cache.workspace import Workspace
+    from trustcache.deploy.calibrate import Calibration, choose_goal
+    from trustcache.deploy.calibrate import calibrate as find
+    from trustcache.deploy.scorers import find_judge
+    from trustcache.oracles.optim import Machine
 
     targets = {"max-risk": max_risk, "coverage": coverage, "tpr": tpr, "precision": precision}
     goal = choose_goal(targets, delta)

@@ -12,7 +12,7 @@ from trustcache.errors import TrustcacheError
 from .program import Place, app, command, say
 
 if TYPE_CHECKING:
-    from trustcache.manifest import Manifest
+    from trustcache.data.manifest import Manifest
 
 group = typer.Typer(no_args_is_help=True, help="Which data sets are known and here: list, show, check.")
 app.add_typer(group, name="data")
@@ -23,8 +23,8 @@ Request = Annotated[str, typer.Argument(help="A known data set, family, pattern,
 @command(group, "list")
 def list_data(place: Place) -> None:
     """One line a known data set or family: its name, role, and whether its files are here or what it lacks."""
-    from trustcache.images import available, why_missing
-    from trustcache.known_data import packaged_manifests
+    from trustcache.data.dataset import available, why_missing
+    from trustcache.data.known_data import packaged_manifests
 
     known = sorted(packaged_manifests(), key=lambda manifest: manifest.family)
     for family, members in groupby(known, key=lambda manifest: manifest.family):
@@ -42,14 +42,14 @@ def list_data(place: Place) -> None:
 @command(group, "show")
 def show(place: Place, request: Request) -> None:
     """Where a data set is looked for, in which layout, what it lacks, and where to get it."""
-    from trustcache.known_data import find_manifests
+    from trustcache.data.known_data import find_manifests
 
     for manifest in find_manifests(request):
         _show(place, manifest)
 
 
 def _show(place: Place, manifest: Manifest) -> None:
-    from trustcache.images import available, why_missing
+    from trustcache.data.dataset import available, why_missing
 
     found = available(manifest, place.data_root)
     print(f"{manifest.name}: {manifest.title} ({manifest.role})")
@@ -73,7 +73,7 @@ def check(place: Place, request: Request) -> None:
 
     Exit code 1 where one is missing, incomplete or cannot be read.
     """
-    from trustcache.known_data import find_manifests
+    from trustcache.data.known_data import find_manifests
 
     manifests = find_manifests(request)
     faulty = []
@@ -93,7 +93,7 @@ def check(place: Place, request: Request) -> None:
 
 def _check(place: Place, manifest: Manifest) -> bool:
     """Print what there is of a data set, and whether that is as many images as its manifest counts."""
-    from trustcache.images import open_dataset
+    from trustcache.data.dataset import open_dataset
 
     dataset = open_dataset(manifest, place.data_root)
     count = manifest.count

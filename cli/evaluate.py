@@ -11,8 +11,8 @@ from .options import Device, Workers
 from .program import Place, app, command, say
 
 if TYPE_CHECKING:
-    from trustcache.runs import Run
-    from trustcache.workspace import Workspace
+    from trustcache.cache.workspace import Workspace
+    from trustcache.oracles.runs import Run
 
 
 @command(app, "evaluate")
@@ -22,11 +22,11 @@ def evaluate(
     workers: Workers = 2,
 ) -> None:
     """Make the scores that are missing: every run's and every post-hoc score's, on every evaluation cache."""
-    from trustcache.evaluate import evaluate as run
-    from trustcache.evaluate import evaluation_caches
-    from trustcache.finetune import Machine
-    from trustcache.runs import finished_runs
-    from trustcache.workspace import Workspace
+    from trustcache.cache.workspace import Workspace
+    from trustcache.evaluate.scoring import evaluate as run
+    from trustcache.evaluate.scoring import evaluation_caches
+    from trustcache.oracles.optim import Machine
+    from trustcache.oracles.runs import finished_runs
 
     workspace = Workspace(place.workspace)
     runs = finished_runs(workspace)
@@ -45,8 +45,8 @@ def evaluate(
 
 def say_what_is_lacking(workspace: Workspace, runs: list[Run]) -> bool:
     """Say, once for each, what keeps runs from being scored, and which caches were passed over; returns whether any."""
-    from trustcache.evaluate import evaluation_caches, unscored
-    from trustcache.pairs import lacking
+    from trustcache.evaluate.scoring import evaluation_caches, unscored
+    from trustcache.oracles.backbones import lacking
 
     caches, (usable, left_out) = workspace.caches(), evaluation_caches(workspace)
     waiting = ((run.config, index) for index, left in unscored(usable, runs) for run in left)

@@ -31,9 +31,9 @@ def export(
     The file is checked against the original before it is written. Beside it lie class names, threshold and how
     images are resized, as JSON.
     """
-    from trustcache.export import export as write
-    from trustcache.judges import find_judge
-    from trustcache.workspace import Workspace
+    from trustcache.cache.workspace import Workspace
+    from trustcache.deploy.export import export as write
+    from trustcache.deploy.scorers import find_judge
 
     for path in write(find_judge(Workspace(place.workspace), run, classifier), format.value, output, place.data_root):
         print(path)

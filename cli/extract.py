@@ -16,7 +16,7 @@ from .values import ProtocolName, pairs
 
 if TYPE_CHECKING:
     from trustcache.cache import CacheView
-    from trustcache.manifest import Manifest
+    from trustcache.data.manifest import Manifest
 
 
 class Precision(StrEnum):
@@ -110,12 +110,12 @@ def extract(
     if mc_seed is not None and not mc_dropout:
         raise UsageError("--mc-seed: means nothing without --mc-dropout")
     manifests = thinned(_choose(place, data, role.value), subset)
-    from trustcache.classifiers import ModelSpec, load_classifier
+    from trustcache.cache.workspace import Workspace, plain_name
     from trustcache.extract import ExtractSettings, extract_each, require_ready
-    from trustcache.mc_dropout import McDropout
-    from trustcache.preprocessing import parse_preprocessing
+    from trustcache.models.classifiers import ModelSpec, load_classifier
+    from trustcache.models.mc_dropout import McDropout
+    from trustcache.models.preprocessing import parse_preprocessing
     from trustcache.protocols import PROTOCOLS
-    from trustcache.workspace import Workspace, plain_name
 
     preprocessing = {**PROTOCOLS[protocol.value].preprocessing, **parse_preprocessing(preprocess or [])}
     spec = ModelSpec(classifier, weights, pairs("--model-arg", model_arg or []), preprocessing)
@@ -150,8 +150,8 @@ def extract(
 
 def _choose(place: Place, data: list[str] | None, role: str) -> list[Manifest]:
     """The data sets to extract; those of the default that are passed over are named, with the reason."""
-    from trustcache.known_data import find_manifests
-    from trustcache.selection import everything
+    from trustcache.data.default_selection import everything
+    from trustcache.data.known_data import find_manifests
 
     if data:
         return [manifest for request in data for manifest in find_manifests(request, role)]

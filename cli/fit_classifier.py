@@ -17,7 +17,7 @@ from .program import Place, app, command
 from .values import pairs
 
 if TYPE_CHECKING:
-    from trustcache.fit_classifier import Fitted
+    from trustcache.oracles.fit_classifier import Fitted
 
 
 class OptimiserName(StrEnum):
@@ -68,13 +68,13 @@ def fit_classifier(
 
     A stopped fitting goes on where it was. It ends by naming the extract that goes on from it.
     """
-    from trustcache.classifiers import ModelSpec
-    from trustcache.finetune import Machine
-    from trustcache.fit_classifier import FitSettings
-    from trustcache.fit_classifier import fit_classifier as run
-    from trustcache.images import open_dataset
-    from trustcache.known_data import find_manifests
-    from trustcache.preprocessing import parse_preprocessing
+    from trustcache.data.dataset import open_dataset
+    from trustcache.data.known_data import find_manifests
+    from trustcache.models.classifiers import ModelSpec
+    from trustcache.models.preprocessing import parse_preprocessing
+    from trustcache.oracles.fit_classifier import FitSettings
+    from trustcache.oracles.fit_classifier import fit_classifier as run
+    from trustcache.oracles.optim import Machine
 
     manifests = find_manifests(data, role="train")
     if len(manifests) > 1:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from trustcache.manifest import Manifest
+    from trustcache.data.manifest import Manifest
 
 Classifier = Annotated[
     str,

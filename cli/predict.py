@@ -39,8 +39,8 @@ def predict(
     Without a threshold from trustcache calibrate, a score above 0 is trusted. An image that cannot be read gives a
     line with the error, and the rest goes on.
     """
-    from trustcache.predict import FORMATS, Tally, pictures
-    from trustcache.trusted import TrustedClassifier
+    from trustcache.deploy.predict import FORMATS, Tally, pictures
+    from trustcache.deploy.trusted import TrustedClassifier
 
     images = pictures(paths)
     trusted = TrustedClassifier.load(place.workspace, run, classifier=classifier, device=device)

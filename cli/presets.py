@@ -14,7 +14,7 @@ def presets(
     place: Place, name: Annotated[str | None, typer.Argument(help="One to print, as TOML; all of them without.")] = None
 ) -> None:
     """Hyperparameters for train --preset: list them, or print one to keep and change."""
-    from trustcache.presets.preset import preset_names, preset_text, read_preset
+    from trustcache.oracles.presets.preset import preset_names, preset_text, read_preset
 
     if name:
         print(preset_text(name), end="")

@@ -17,7 +17,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from trustcache.errors import TrustcacheError
-from trustcache.memory import keep_freed_memory
+from trustcache.models.memory import keep_freed_memory
 
 # Torch's threads otherwise spin while they wait for each other, which makes decoding processes (or anything else on
 # the same cores) slow them down several times. Read when torch is first imported.

@@ -31,21 +31,21 @@ def print_report(place: Place, only: list[str] | None = None) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from trustcache.choice import saved_sweeps
+    from trustcache.cache.workspace import Workspace
     from trustcache.errors import UsageError
+    from trustcache.evaluate.sweep import saved_sweeps
+    from trustcache.paper.artefacts import ARTEFACTS, paper
+    from trustcache.paper.terminal import print_overview, print_shown
     from trustcache.progress import console
     from trustcache.report.collect import collect
-    from trustcache.report.foreground import foreground
     from trustcache.report.grids import print_grids
     from trustcache.report.intervals import compare, interval_grids, intervals_json
-    from trustcache.report.made import made_with
-    from trustcache.report.paper.artefacts import ARTEFACTS, paper
-    from trustcache.report.paper.terminal import print_overview, print_shown
     from trustcache.report.resampled import Resampler
+    from trustcache.report.selection import foreground
     from trustcache.report.sweeps import outcome_grid, outcomes
     from trustcache.report.tables import print_tables
+    from trustcache.report.versions import made_with
     from trustcache.report.write import write_report
-    from trustcache.workspace import Workspace
 
     if unknown := [key for key in only or [] if key not in ARTEFACTS]:
         raise UsageError(f"--only {unknown[0]}: is none of the paper's; one or several of {', '.join(ARTEFACTS)}")

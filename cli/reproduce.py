@@ -15,7 +15,7 @@ from .program import Place, app, command, say
 from .values import seeds
 
 if TYPE_CHECKING:
-    from trustcache.recipes import Model, Setting, Step
+    from trustcache.paper.recipes import Model, Setting, Step
 
 
 class Protocols(StrEnum):
@@ -71,7 +71,7 @@ def reproduce(
     By default with the paper's models on ImageNet (table2: MNIST and CIFAR-10). What has been done is not done again,
     and what was stopped goes on where it was.
     """
-    from trustcache.recipes import RECIPES, Setting, plan
+    from trustcache.paper.recipes import RECIPES, Setting, plan
 
     if not names:
         for name, recipe in RECIPES.items():
@@ -103,8 +103,8 @@ def reproduce(
 
 def _model(text: str) -> Model:
     """A model as it is named to extract, checked with extract's own options."""
-    from trustcache.recipes import Model
-    from trustcache.workspace import plain_name
+    from trustcache.cache.workspace import plain_name
+    from trustcache.paper.recipes import Model
 
     try:
         words = shlex.split(text)
@@ -137,8 +137,8 @@ def _machine(workers: int, device: str) -> tuple[str, ...]:
 
 def _run(steps: list[Step], setting: Setting) -> None:
     """Run the steps in this process. Raises UsageError or TrustcacheError, as the step that failed did."""
-    from trustcache.ledger import Ledger
-    from trustcache.workspace import Workspace
+    from trustcache.cache.workspace import Workspace
+    from trustcache.paper.step_log import Ledger
 
     ledger = Ledger(Workspace(setting.workspace))
     for number, step in enumerate(steps, 1):

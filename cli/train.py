@@ -15,9 +15,9 @@ from .values import ProtocolName, listed, pairs, seeds
 
 if TYPE_CHECKING:
     from trustcache.cache.index import Index
-    from trustcache.classifiers import ModelSpec
-    from trustcache.runs import Run
-    from trustcache.workspace import Workspace
+    from trustcache.cache.workspace import Workspace
+    from trustcache.models.classifiers import ModelSpec
+    from trustcache.oracles.runs import Run
 
 
 @command(app, "train")
@@ -67,22 +67,22 @@ def train(
     (--alpha-neg 1,2,3) and every combination becomes a run. Options given here go before a preset's. What is finished
     already is not trained again.
     """
-    from trustcache.workspace import Workspace
+    from trustcache.cache.workspace import Workspace
 
     if part and data is None:
         raise UsageError(f"--part {part.value}: is one half of which data? name them with --data")
     workspace = Workspace(place.workspace)
     index = workspace.find_cache(None if part else "train", classifier, data)
 
-    from trustcache.choice import SWEEP
-    from trustcache.evaluate import evaluate
-    from trustcache.finetune import Machine
-    from trustcache.oracles import VAL_FRACTION
-    from trustcache.pairs import cached_oracle, tuned_oracle
-    from trustcache.presets.asked import head_asked, optimiser_asked
-    from trustcache.presets.preset import Preset, read_preset
-    from trustcache.train import TrainSettings, also_asked, loss_grid, plan, starting_from
-    from trustcache.train import train as run
+    from trustcache.data.splits import VAL_FRACTION
+    from trustcache.evaluate.scoring import evaluate
+    from trustcache.evaluate.sweep import SWEEP
+    from trustcache.oracles.backbones import cached_oracle, tuned_oracle
+    from trustcache.oracles.optim import Machine
+    from trustcache.oracles.plan import TrainSettings, also_asked, loss_grid, plan, starting_from
+    from trustcache.oracles.plan import train as run
+    from trustcache.oracles.presets.asked import head_asked, optimiser_asked
+    from trustcache.oracles.presets.preset import Preset, read_preset
 
     chosen = read_preset(preset) if preset else Preset()
     frozen = frozen or chosen.head is not None
@@ -141,8 +141,8 @@ def _loss_settings(numbers: dict[str, str | None], base: str | None) -> dict[str
 
 def _spec(oracle: str | None, weights: str | None, arguments: list[str], preprocessing: list[str]) -> ModelSpec | None:
     """The model that is asked for, None where it is the classifier itself."""
-    from trustcache.classifiers import ModelSpec
-    from trustcache.preprocessing import parse_preprocessing
+    from trustcache.models.classifiers import ModelSpec
+    from trustcache.models.preprocessing import parse_preprocessing
 
     if oracle is None:
         return None
@@ -152,7 +152,7 @@ def _spec(oracle: str | None, weights: str | None, arguments: list[str], preproc
 
 def _note_preprocessing(index: Index, protocol: str) -> None:
     """Say where a cache's classifier saw images otherwise than the protocol shows them to it."""
-    from trustcache.preprocessing import as_recorded
+    from trustcache.models.preprocessing import as_recorded
     from trustcache.protocols import PROTOCOLS
 
     wanted = as_recorded(PROTOCOLS[protocol].preprocessing)
@@ -167,7 +167,7 @@ def _choose(workspace: Workspace, index: Index, runs: list[Run]) -> None:
     """Rank the candidates by validation, keep that for the report, and show it."""
     from rich.console import Console
 
-    from trustcache.choice import choose, save
+    from trustcache.evaluate.sweep import choose, save
     from trustcache.report.grids import print_grids
     from trustcache.report.sweeps import sweep_grid
 

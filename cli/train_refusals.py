@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from trustcache.errors import UsageError
 
 if TYPE_CHECKING:
-    from trustcache.heads import HeadSpec
+    from trustcache.oracles.heads import HeadSpec
 
 
 def refuse_idle(frozen: bool, oracle: str | None, own: Mapping[str, object], tuning: Mapping[str, object]) -> None:
@@ -22,7 +22,7 @@ def refuse_idle(frozen: bool, oracle: str | None, own: Mapping[str, object], tun
 
 def refuse_without_frozen(frozen: bool, head: HeadSpec, given: Mapping[str, object]) -> None:
     """Refuse what only heads on cached outputs can do."""
-    from trustcache.heads import LINEAR
+    from trustcache.oracles.heads import LINEAR
 
     if not frozen and head != LINEAR:
         raise UsageError("--head and --inputs: are of heads on cached outputs; add --frozen")

@@ -21,16 +21,18 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from cli import app
-from trustcache.workspace import Workspace
+from trustcache.cache.workspace import Workspace
 
 if TYPE_CHECKING:
-    from trustcache.classifiers import Classifier
+    from trustcache.models.classifiers import Classifier
 
 # torch and timm are imported where they are needed: tests of plain arithmetic should not wait for them.
 
 # A busy machine is no failure.
 hypothesis.settings.register_profile("without a stopwatch", deadline=None)
 hypothesis.settings.load_profile("without a stopwatch")
+
+pytest_plugins = ["tests.record_fixtures"]
 
 ROOT = Path(__file__).parent.parent
 LABEL = "digits-net"
@@ -42,7 +44,7 @@ def classifier_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     Use with `--preprocess input_size=8`, or as `digits_classifier`.
     """
-    from trustcache.demo import fit_digits
+    from trustcache.paper.demo import fit_digits
 
     path = tmp_path_factory.mktemp("weights") / f"{LABEL}.safetensors"
     fit_digits(path, Path())
@@ -52,7 +54,7 @@ def classifier_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def digits_classifier(classifier_file: Path) -> Classifier:
     """The classifier of `classifier_file`, ready to call."""
-    from trustcache.classifiers import ModelSpec, load_classifier
+    from trustcache.models.classifiers import ModelSpec, load_classifier
 
     spec = ModelSpec("cifar-resnet8", str(classifier_file), preprocessing={"input_size": (8, 8)})
     return load_classifier(spec)
@@ -61,9 +63,9 @@ def digits_classifier(classifier_file: Path) -> Classifier:
 @pytest.fixture(scope="session")
 def prepared_workspace(tmp_path_factory: pytest.TempPathFactory, digits_classifier: Classifier) -> Workspace:
     """Caches of digits-train and digits-test by `digits_classifier`, four shards each; to be read only."""
+    from trustcache.data.dataset import open_dataset
+    from trustcache.data.known_data import find_manifests
     from trustcache.extract import ExtractSettings, extract
-    from trustcache.images import open_dataset
-    from trustcache.known_data import find_manifests
 
     workspace = Workspace(tmp_path_factory.mktemp("prepared"))
     settings = ExtractSettings(batch_size=100, workers=0, device="cpu", shard_rows=200)
@@ -220,12 +222,12 @@ def manifest_file(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def runs_workspace(prepared_workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """`prepared_workspace` with a frozen and a fine-tuned run of `ce`, scored on digits-test; to be read only."""
-    from trustcache.evaluate import evaluate
-    from trustcache.finetune import Machine
+    from trustcache.evaluate.scoring import evaluate
     from trustcache.losses import LossChoice
-    from trustcache.oracles import Optimiser
-    from trustcache.pairs import cached_oracle
-    from trustcache.train import TrainSettings, plan, train
+    from trustcache.oracles.backbones import cached_oracle
+    from trustcache.oracles.optim import Machine
+    from trustcache.oracles.plan import TrainSettings, plan, train
+    from trustcache.protocols import Optimiser
 
     workspace = Workspace(tmp_path_factory.mktemp("with-runs") / "workspace")
     shutil.copytree(prepared_workspace.root, workspace.root)
@@ -258,8 +260,8 @@ def with_runs(runs_workspace: Workspace, tmp_path: Path) -> Workspace:
 @pytest.fixture(scope="session")
 def digit_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the images of digits-test as PNG files, named by their ids."""
-    from trustcache.images import open_dataset
-    from trustcache.known_data import find_manifests
+    from trustcache.data.dataset import open_dataset
+    from trustcache.data.known_data import find_manifests
 
     folder = tmp_path_factory.mktemp("digit-files")
     dataset = open_dataset(find_manifests("digits-test")[0], Path())

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from trustcache.head_training import HeadTask, train_heads
-from trustcache.heads import AnyHead
-from trustcache.oracles import Optimiser
+from trustcache.oracles.head_training import HeadTask, train_heads
+from trustcache.oracles.heads import AnyHead
+from trustcache.protocols import Optimiser
 
 
 def fit(

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from trustcache.data.dataset import open_dataset
+from trustcache.data.manifest import Manifest
+from trustcache.data.samples import decode_rgb
 from trustcache.errors import UsageError
-from trustcache.images import open_dataset
-from trustcache.manifest import Manifest
-from trustcache.samples import decode_rgb
 
 
 def picture(seed: int, height: int = 12, width: int = 16) -> np.ndarray:

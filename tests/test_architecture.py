@@ -1,8 +1,9 @@
-"""The tree keeps the order that the README draws."""
+"""The tree keeps its order: a folder imports only those above it, and nothing goes round in circles."""
 
 from __future__ import annotations
 
 import ast
+import graphlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,42 +12,55 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "trustcache"
+ORDER = (
+    "errors", "progress", "registry", "models", "data", "cache", "losses", "metrics", "protocols", "extract",
+    "command_lines", "oracles", "scores", "evaluate", "deploy", "report", "paper",
+)  # fmt: skip
+"""The folders and modules of trustcache from the ground up; each imports only what stands before it."""
 
 
-def layers() -> list[str]:
-    """Module names in the order of the README's drawing."""
-    drawing = re.search(r"```layers\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
-    assert drawing
-    return [
-        word.removesuffix(".py").rstrip("/")
-        for line in drawing[1].splitlines()
-        if line.startswith("  ")
-        for word in line[2:].split("  ")
-        if re.fullmatch(r"\w+(\.py|/)", word.strip())
-    ]
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imported(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("trustcache."):
-            yield node.module.split(".")[1]
+MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 
-MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
+def imports(module: str) -> Iterator[str]:
+    """The modules of trustcache that one imports, wherever in its text."""
+    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "trustcache":
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in MODULES else node.module
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.split(".")[0] == "trustcache")
 
 
-@pytest.mark.parametrize("module", MODULES, ids=str)
-def test_a_module_imports_only_what_stands_above_it(module: Path) -> None:
-    order = layers()
-    own = module.parts[0].removesuffix(".py")
-    assert own in order, f"{module} is missing from the README's drawing"
-    allowed = order[: order.index(own) + 1] if len(module.parts) > 1 else order[: order.index(own)]
-    assert set(imported(PACKAGE / module)) <= set(allowed)
+def folder(module: str) -> str:
+    """The first name below trustcache; "" for trustcache itself."""
+    return [*module.split("."), ""][1]
 
 
-def test_the_drawing_names_only_what_exists() -> None:
-    missing = [name for name in layers() if not (PACKAGE / f"{name}.py").is_file() and not (PACKAGE / name).is_dir()]
-    assert not missing
+@pytest.mark.parametrize("module", [name for name in MODULES if name != "trustcache"])
+def test_a_module_imports_only_what_stands_above_it(module: str) -> None:
+    own = ORDER.index(folder(module))
+    assert not {name for name in imports(module) if folder(name) not in ORDER[: own + 1]}
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    graph = {module: set(imports(module)) - {module} for module in MODULES}
+    list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError naming them
+
+
+def test_the_order_names_every_folder_once() -> None:
+    assert sorted(ORDER) == sorted({folder(module) for module in MODULES} - {""})
+
+
+def test_the_top_of_the_package_stays_small() -> None:
+    names = [path.name for path in PACKAGE.iterdir() if path.name != "__pycache__"]
+    assert len(names) < 20, sorted(names)
 
 
 def test_only_the_command_line_knows_typer() -> None:

@@ -50,7 +50,7 @@ def test_the_tour_in_the_readme_runs_as_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    from trustcache.oracles import LEAST_STEPS
+    from trustcache.protocols import LEAST_STEPS
 
     monkeypatch.setitem(LEAST_STEPS, "sgd", 10)  # fine-tuning takes most of the tour, and what it learns is not asked
     printed = ""

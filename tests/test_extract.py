@@ -23,15 +23,15 @@ from typer.testing import Result
 
 from trustcache.cache import open_cache
 from trustcache.cache.index import read_index
-from trustcache.cifar_resnet import CifarResNet
-from trustcache.classifiers import Classifier
+from trustcache.cache.provenance import original_dataset
+from trustcache.cache.workspace import Workspace
+from trustcache.data.dataset import open_dataset
+from trustcache.data.known_data import find_manifests
+from trustcache.data.samples import ArraySamples
 from trustcache.errors import UsageError
 from trustcache.extract import ExtractSettings, extract
-from trustcache.images import open_dataset
-from trustcache.known_data import find_manifests
-from trustcache.origins import original_dataset
-from trustcache.samples import ArraySamples
-from trustcache.workspace import Workspace
+from trustcache.models.classifiers import Classifier
+from trustcache.models.zoo.cifar_resnet import CifarResNet
 
 Cli = Callable[..., Result]
 OwnModel = Callable[..., str]

@@ -16,23 +16,24 @@ from sklearn.metrics import average_precision_score
 from cli.values import ProtocolName
 from tests.fitted_heads import fit
 from trustcache import losses
-from trustcache.batches import Viewer
 from trustcache.cache import open_cache
 from trustcache.cache.index import read_index
-from trustcache.finetune import Machine, finetune
-from trustcache.head_training import HeadTask
-from trustcache.heads import score_heads
+from trustcache.cache.provenance import original_dataset
+from trustcache.cache.workspace import Workspace
+from trustcache.data.loader import Viewer
+from trustcache.data.splits import validation_rows
 from trustcache.losses import RELEASED_LOSSES, LossChoice
-from trustcache.metrics import METRICS, trust_metrics
-from trustcache.oracles import Optimiser, validation_rows
-from trustcache.origins import original_dataset
-from trustcache.pairs import tuned_oracle
-from trustcache.preprocessing import RELEASED_PREPROCESSING, Preprocessing
-from trustcache.protocols import PROTOCOLS
-from trustcache.released_metrics import released_trust_metrics
-from trustcache.runs import finished_runs, open_run
-from trustcache.train import TrainSettings, plan
-from trustcache.workspace import Workspace
+from trustcache.metrics.ranking import METRICS, trust_metrics
+from trustcache.metrics.released import released_trust_metrics
+from trustcache.models.preprocessing import RELEASED_PREPROCESSING, Preprocessing
+from trustcache.oracles.backbones import tuned_oracle
+from trustcache.oracles.finetune import finetune
+from trustcache.oracles.head_training import HeadTask
+from trustcache.oracles.heads import score_heads
+from trustcache.oracles.optim import Machine, build_optimiser
+from trustcache.oracles.plan import TrainSettings, plan
+from trustcache.oracles.runs import finished_runs, open_run
+from trustcache.protocols import PROTOCOLS, Optimiser
 
 RunCli = Callable[..., Result]
 BROADCAST = {"ce": losses.broadcast_cross_entropy, "focal": losses.broadcast_focal}
@@ -186,7 +187,7 @@ def test_one_class_data_leave_the_released_metrics_undefined() -> None:
 def course(optimiser: Optimiser, steps: int) -> tuple[list[float], list[float]]:
     """The rate and the momentum at every step."""
     weight = torch.nn.Parameter(torch.zeros(1))
-    sgd, schedule = optimiser.of([weight], steps)
+    sgd, schedule = build_optimiser(optimiser, [weight], steps)
     assert schedule
     rates, momenta = [], []
     for _ in range(steps - 1):

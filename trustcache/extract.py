@@ -6,13 +6,16 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 import torch
-from PIL import __version__ as pillow_version
 
-import trustcache
-from trustcache.batches import (
+from trustcache.cache.index import Index, create_or_continue
+from trustcache.cache.publish import file_sha256
+from trustcache.cache.versions import software_versions
+from trustcache.cache.view import CacheView, open_cache
+from trustcache.cache.workspace import Workspace
+from trustcache.data.dataset import Dataset, open_dataset, require_files
+from trustcache.data.loader import (
     Viewer,
     choose_device,
     computing,
@@ -20,17 +23,12 @@ from trustcache.batches import (
     shard_batches,
     viewed_batches,
 )
-from trustcache.cache.index import Index, create_or_continue
-from trustcache.cache.publish import file_sha256
-from trustcache.cache.view import CacheView, open_cache
-from trustcache.classifiers import Classifier
+from trustcache.data.manifest import Manifest
 from trustcache.errors import TrustcacheError, UsageError
-from trustcache.images import Dataset, open_dataset, require_files
-from trustcache.manifest import Manifest
-from trustcache.mc_dropout import McDropout, negative_predictive_entropy, require_dropout
+from trustcache.models.classifiers import Classifier
+from trustcache.models.mc_dropout import McDropout, negative_predictive_entropy, require_dropout
+from trustcache.models.stage_features import POOLINGS
 from trustcache.progress import Advance, Progress, silent
-from trustcache.stages import POOLINGS
-from trustcache.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -41,8 +39,8 @@ class ExtractSettings:
     store: dtype of the stored logits and features; predictions are made before the rounding.
     shard_rows: samples a shard. workers: decoding processes (0: in this process). on_bad_image: "error" or "skip".
     mc_dropout: ask this often more, with dropout on, and store how sure the classifier is then.
-    features: "last" (the last layer's input), "stages" (those of `trustcache.stages` and the mirror image's logits too)
-    or "none".
+    features: "last" (the last layer's input), "stages" (those of `trustcache.models.stage_features` and the
+    mirror image's logits too) or "none".
     """
 
     batch_size: int = 64
@@ -298,13 +296,7 @@ def _index(
         **({"features": settings.features} if settings.features != "last" else {}),
         **({"stages": {"places": list(places), "poolings": list(POOLINGS)}} if places else {}),
     }
-    made_with = {
-        "trustcache": trustcache.__version__,
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "pillow": pillow_version,
-        "h5py": h5py.__version__,
-    }
+    made_with = software_versions("torch", "numpy", "pillow", "h5py")
     weights = classifier.spec.weights
     made_from = {
         "manifest": manifest.record(),

@@ -2,18 +2,62 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from trustcache.bootstrap import Definitions, metrics_of
 from trustcache.losses import LOSSES, RELEASED_LOSSES, Loss
-from trustcache.metrics import trust_metrics
-from trustcache.oracles import HEADS, Optimiser, default_optimiser
-from trustcache.preprocessing import RELEASED_PREPROCESSING, as_recorded
-from trustcache.released_metrics import released_metrics_of, released_trust_metrics
+from trustcache.metrics.bootstrap import Definitions, metrics_of
+from trustcache.metrics.ranking import trust_metrics
+from trustcache.metrics.released import released_metrics_of, released_trust_metrics
+from trustcache.models.preprocessing import RELEASED_PREPROCESSING, as_recorded
+
+OPTIMISERS = ("adam", "sgd")
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    """How an oracle is optimised: `name` is "adam" (constant rate) or "sgd" (OneCycle up to `lr` and down again).
+
+    warmup_steps: how long OneCycle goes up, at most and by default 30 % of all steps. cycle_momentum: it moves the
+    momentum from 0.95 to 0.85 and back meanwhile, whatever `momentum` says; torch's default, and so what the released
+    scripts do.
+    """
+
+    name: str
+    epochs: int
+    batch_size: int
+    lr: float
+    momentum: float = 0.0
+    warmup_steps: int | None = None
+    cycle_momentum: bool = False
+
+
+# Epochs of a default optimiser, where the data are many enough to make these many steps; else more epochs.
+LEAST_STEPS = {"adam": 1000, "sgd": 100}
+
+
+HEAD_OPTIMISER = Optimiser("adam", epochs=20, batch_size=512, lr=1e-3)
+
+
+MLP_OPTIMISER = Optimiser("adam", epochs=30, batch_size=512, lr=1e-3)
+
+
+NETWORK_OPTIMISER = Optimiser("sgd", epochs=1, batch_size=128, lr=0.02, momentum=0.9)
+
+
+def default_optimiser(frozen: bool, rows: int, heads: Optimiser = HEAD_OPTIMISER) -> Optimiser:
+    """What oracles are optimised with unless told otherwise: `heads` on `rows` cached features, or whole networks.
+
+    Small data are passed over more often, until the steps suffice.
+    """
+    usual = heads if frozen else NETWORK_OPTIMISER
+    # Fine-tuning drops an epoch's last, incomplete batch.
+    steps = math.ceil(rows / usual.batch_size) if frozen else rows // usual.batch_size
+    return replace(usual, epochs=max(usual.epochs, math.ceil(LEAST_STEPS[usual.name] / max(steps, 1))))
 
 
 @dataclass(frozen=True)
@@ -33,7 +77,7 @@ class Protocol:
     metrics: Callable[..., dict[str, float]]
     resampled: Definitions
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
-    heads: Optimiser = HEADS
+    heads: Optimiser = HEAD_OPTIMISER
     fine_tuning: Optimiser | None = None
     flip: bool = False
     through_judged_size: bool = False
@@ -61,7 +105,7 @@ PROTOCOLS: dict[str, Protocol] = {
         RELEASED_PREPROCESSING,
         # The scripts' batch: of its 40 x 40 comparisons 40 are right ones, and that much of the truth is learnt. At
         # their rate a head on fixed features would stay where it began.
-        replace(HEADS, epochs=1, batch_size=40),
+        replace(HEAD_OPTIMISER, epochs=1, batch_size=40),
         # The scripts' figures. Their --momentum 0.05 never acts: torch's OneCycle moves the momentum by itself.
         Optimiser("sgd", 1, batch_size=40, lr=1e-5, momentum=0.05, warmup_steps=100, cycle_momentum=True),
         flip=True,

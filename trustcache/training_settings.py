@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from trustcache.settings import Setting
+from trustcache.registry import Setting
 
 # The steep slope's gradient reaches 4 e^(alpha - 2) / alpha, and Adam squares it: at 30 that is 4e22, which leaves
 # float32 room for inputs far from their mean. At 50 it is infinite, and at 89 so is the loss.

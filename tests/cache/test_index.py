@@ -16,8 +16,8 @@ from typer.testing import Result
 
 from trustcache.cache import open_cache
 from trustcache.cache.index import Index, create_or_continue, read_index
+from trustcache.cache.workspace import Workspace
 from trustcache.errors import TrustcacheError, UsageError
-from trustcache.workspace import Workspace
 
 NAME = "digits-net/digits-test"
 Cli = Callable[..., Result]

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from click.testing import Result
 
-from trustcache.bootstrap import draw_counts, interval, resampled_metrics
-from trustcache.metrics import METRICS
+from trustcache.cache.workspace import Workspace
+from trustcache.metrics.bootstrap import draw_counts, interval, resampled_metrics
+from trustcache.metrics.ranking import METRICS
 from trustcache.report.intervals import Estimate, compare, interval_grids, intervals_json
 from trustcache.report.records import Record
 from trustcache.report.resampled import Resampler
-from trustcache.workspace import Workspace
 
 N = 300
 CORRECT = np.random.default_rng(0).random(N) < 0.8
@@ -42,7 +42,7 @@ class Known(Resampler):
 @pytest.fixture
 def compared(record: Callable[..., Record]):
     """mcp, a worse ce with two seeds, and a better ss."""
-    from trustcache.metrics import trust_metrics
+    from trustcache.metrics.ranking import trust_metrics
 
     def of(method: str, seed: int = 0) -> Record:
         return record(method, seed, n=N, **trust_metrics(z_of(method, seed), CORRECT))
@@ -168,7 +168,7 @@ def test_resamples_are_kept_and_made_again_only_for_scores_that_changed(
     assert not made
     assert rows_of(with_runs) == before
     assert file.read_bytes() == first
-    from trustcache.runs import finished_runs
+    from trustcache.oracles.runs import finished_runs
 
     (run,) = [run for run in finished_runs(with_runs) if run.config.training == "frozen"]
     index = with_runs.find_cache("test")

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from trustcache.metrics import METRICS
+from trustcache.metrics.ranking import METRICS
 from trustcache.protocols import PROTOCOLS
 from trustcache.report.page import page
 from trustcache.report.tables import COLUMNS

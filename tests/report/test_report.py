@@ -6,8 +6,8 @@ import csv
 
 import pytest
 
+from trustcache.paper.artefacts import ARTEFACTS, paper
 from trustcache.report.collect import collect
-from trustcache.report.paper.artefacts import ARTEFACTS, paper
 
 
 def test_the_terminal_lists_the_papers_tables_and_what_is_not_run(with_runs, run_cli):
@@ -81,7 +81,7 @@ def test_the_registry_is_whole(with_runs):
 
 
 def test_an_older_cache_that_does_not_say_what_it_is_a_variant_of_is_known_by_name(scored):
-    from trustcache.report.paper.evidence import Evidence
+    from trustcache.paper.evidence import Evidence
 
     old = scored(dataset="cifar10-c/fog/3")
     assert Evidence([old]).manifests["cifar10-c/fog/3"].condition == "fog/3"

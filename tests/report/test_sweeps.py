@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from trustcache.choice import Candidate, Sweep
+from trustcache.evaluate.sweep import Candidate, Sweep
 from trustcache.report.records import Record
 from trustcache.report.sweeps import Outcome, outcome_grid, outcomes, sweep_grid
 

@@ -12,7 +12,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from trustcache.losses import LOSSES
-from trustcache.metrics import METRICS
+from trustcache.metrics.ranking import METRICS
 from trustcache.protocols import PROTOCOLS
 from trustcache.report.tables import (
     COLUMNS,

@@ -11,7 +11,7 @@ import os
 import numpy as np
 import pytest
 
-from trustcache.metrics import METRICS
+from trustcache.metrics.ranking import METRICS
 from trustcache.report.write import report_markdown, results_csv, results_json, write_report
 
 MADE = {"date": "2025-01-02", "torch": "2.9.1"}

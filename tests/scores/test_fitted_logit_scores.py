@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.special import softmax
 
-from trustcache.metrics import trust_metrics
+from trustcache.metrics.ranking import trust_metrics
 from trustcache.scores.fitted_logit_scores import (
     POWERS,
     PNorm,

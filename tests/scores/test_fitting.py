@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from trustcache.cache import CacheView, open_cache
+from trustcache.cache.workspace import Workspace
 from trustcache.scores import fitting
 from trustcache.scores.fitting import Rows, TooFew, fitting_data
-from trustcache.workspace import Workspace
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.neighbors import NearestNeighbors
 
-from trustcache.metrics import trust_metrics
+from trustcache.metrics.ranking import trust_metrics
 from trustcache.scores.fitting import FittingData, TooFew
 from trustcache.scores.neighbour_scores import (
     LEAST_SQUARE,

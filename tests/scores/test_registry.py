@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from trustcache.cache import open_cache
-from trustcache.metrics import trust_metrics
+from trustcache.cache.workspace import Workspace
+from trustcache.metrics.ranking import trust_metrics
 from trustcache.scores import POST_HOC, post_hoc_score
 from trustcache.scores.fitting import FittingData
 from trustcache.scores.registry import Learnt, Weight, fit_weight
-from trustcache.workspace import Workspace
 
 METHODS = (Path(__file__).parents[2] / "docs" / "methods.md").read_text(encoding="utf-8")
 NAMES = [

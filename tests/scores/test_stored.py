@@ -15,12 +15,12 @@ from click.testing import Result
 
 from trustcache.cache import open_cache
 from trustcache.cache.publish import pack
+from trustcache.cache.workspace import Workspace
 from trustcache.errors import TrustcacheError
 from trustcache.scores import POST_HOC, fits, post_hoc_score
 from trustcache.scores.fits import KeptFits
 from trustcache.scores.fitting import TooFew
 from trustcache.scores.stored import ScoreStore
-from trustcache.workspace import Workspace
 
 RunCli = Callable[..., Result]
 # Of the digits' caches, none holds what MC dropout says.

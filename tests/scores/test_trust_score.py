@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.neighbors import KDTree
 
-from trustcache.metrics import trust_metrics
+from trustcache.metrics.ranking import trust_metrics
 from trustcache.scores.fitting import FittingData, TooFew
 from trustcache.scores.trust_score import (
     ALPHAS,

@@ -16,10 +16,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from trustcache.cache.plain_data import fingerprint, plain
 from trustcache.cache.publish import file_sha256, pack, publish, publish_json, sweep
+from trustcache.data.manifest import Manifest, from_record
 from trustcache.errors import TrustcacheError, UsageError
-from trustcache.manifest import Manifest, from_record
-from trustcache.plain_data import fingerprint, plain
 from trustcache.progress import Progress, silent
 
 SCHEMA = 1
@@ -297,3 +297,8 @@ def _differences(there: Any, here: Any, where: str = "") -> Iterator[tuple[str, 
             yield from _differences(there.get(key), here.get(key), f"{where}.{key}" if where else key)
     elif there != here:
         yield where, (there, here)
+
+
+def judged_fingerprint(index: Index) -> str:
+    """SHA-256 over what a cache's classifier is: an oracle only scores caches of the classifier it judges."""
+    return fingerprint(index.meaning["classifier"])

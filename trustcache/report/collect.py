@@ -9,16 +9,16 @@ import numpy as np
 
 from trustcache.cache import CacheView, open_cache
 from trustcache.cache.index import Index
+from trustcache.cache.workspace import Workspace
 from trustcache.errors import TrustcacheError, UsageError
-from trustcache.pairs import lacking, scorable
+from trustcache.oracles.backbones import lacking, scorable
+from trustcache.oracles.runs import Run, finished_runs
 from trustcache.progress import Progress, silent
 from trustcache.report.measured import confidence_on_halves, scored_post_hoc, scored_run
 from trustcache.report.records import Scored
-from trustcache.report.told_apart import told_apart
-from trustcache.runs import Run, finished_runs
+from trustcache.report.run_labels import told_apart
 from trustcache.scores import POST_HOC
 from trustcache.scores.stored import ScoreStore, StoredScore
-from trustcache.workspace import Workspace
 
 _DATA = "\0"  # where a data set's name goes, as no name can read
 _MOST_NAMED = 3

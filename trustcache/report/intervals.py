@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from trustcache.bootstrap import LEVEL, RESAMPLES, interval
+from trustcache.metrics.bootstrap import LEVEL, RESAMPLES, interval
 from trustcache.report.grids import Grid
 from trustcache.report.records import Record
 from trustcache.report.resampled import Resampler

@@ -10,13 +10,13 @@ from dataclasses import replace
 import numpy as np
 
 from trustcache.cache import CacheView
-from trustcache.oracles import other_half
+from trustcache.data.splits import other_half
+from trustcache.metrics.selective import risk_coverage
+from trustcache.oracles.runs import Run
 from trustcache.protocols import PROTOCOLS
 from trustcache.report.records import Origin, Record, Scored
-from trustcache.runs import Run
 from trustcache.scores import POST_HOC
 from trustcache.scores.stored import StoredScore
-from trustcache.selective import risk_coverage
 
 BINS = 40
 CURVE_POINTS = 300

@@ -7,14 +7,14 @@ import re
 from collections.abc import Iterable, Sequence, Set
 from html import escape
 
-from trustcache.metrics import METRICS
+from trustcache.metrics.ranking import METRICS
+from trustcache.paper.html import STYLE as PAPER_STYLE
+from trustcache.paper.html import paper_section
+from trustcache.paper.shown import Shown
 from trustcache.report.figures import confidence_histogram, risk_coverage_chart
-from trustcache.report.foreground import foreground
 from trustcache.report.grids import Grid, grid_html
-from trustcache.report.paper.html import STYLE as PAPER_STYLE
-from trustcache.report.paper.html import paper_section
-from trustcache.report.paper.shown import Shown
 from trustcache.report.records import Scored
+from trustcache.report.selection import foreground
 from trustcache.report.svg import inline
 from trustcache.report.tables import (
     COLUMNS,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trustcache.cache.index import Index
-from trustcache.runs import Run, RunConfig
+from trustcache.oracles.runs import Run, RunConfig
 
 
 @dataclass(frozen=True)

@@ -13,17 +13,17 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from trustcache.bootstrap import RESAMPLES, SEED, draw_counts, resampled_metrics
 from trustcache.cache import CacheView, open_cache
 from trustcache.cache.publish import pack, publish
-from trustcache.metrics import METRICS
+from trustcache.cache.workspace import Workspace
+from trustcache.metrics.bootstrap import RESAMPLES, SEED, draw_counts, resampled_metrics
+from trustcache.metrics.ranking import METRICS
+from trustcache.oracles.runs import finished_runs, in_half
 from trustcache.progress import Progress, silent
 from trustcache.protocols import PROTOCOLS
 from trustcache.report.measured import negative_threshold
 from trustcache.report.records import Record
-from trustcache.runs import finished_runs, in_half
 from trustcache.scores.stored import ScoreStore
-from trustcache.workspace import Workspace
 
 # To be raised where `resampled_metrics` changes what it computes, so that nothing kept outlives it.
 _RECIPE = 1

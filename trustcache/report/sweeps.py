@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from scipy import stats
 
-from trustcache.choice import CRITERION, REFERENCE, Metrics, Sweep, mean_metrics
+from trustcache.evaluate.sweep import CRITERION, REFERENCE, Metrics, Sweep, mean_metrics
 from trustcache.report.grids import Grid
 from trustcache.report.records import Record
 from trustcache.report.tables import heading, method_label

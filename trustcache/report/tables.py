@@ -16,7 +16,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from trustcache.losses import LOSSES
-from trustcache.metrics import METRICS
+from trustcache.metrics.ranking import METRICS
 from trustcache.protocols import PROTOCOLS
 from trustcache.report.records import Record
 from trustcache.scores import POST_HOC

@@ -12,25 +12,16 @@ from types import MappingProxyType
 from typing import Any
 
 from trustcache.cache.publish import publish
-from trustcache.metrics import METRICS
+from trustcache.metrics.ranking import METRICS
+from trustcache.paper.latex import tables_latex
+from trustcache.paper.long_csv import tables_csv
+from trustcache.paper.markdown import paper_markdown
+from trustcache.paper.shown import Chart, Shown
 from trustcache.report.grids import Grid, grid_markdown
 from trustcache.report.markdown import escaped
 from trustcache.report.page import page
-from trustcache.report.paper.latex import tables_latex
-from trustcache.report.paper.long_csv import tables_csv
-from trustcache.report.paper.markdown import paper_markdown
-from trustcache.report.paper.shown import Chart, Shown
 from trustcache.report.records import Record, Scored
-from trustcache.report.tables import (
-    COLUMNS,
-    READING,
-    Table,
-    best_rows,
-    build_tables,
-    heading,
-    legend,
-    method_label,
-)
+from trustcache.report.tables import COLUMNS, READING, Table, best_rows, build_tables, heading, legend, method_label
 
 _IDS = ("dataset", "classifier", "oracle", "method", "training", "protocol", "seed", "n", "settings", "run")
 

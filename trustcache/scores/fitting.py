@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from trustcache.cache import CacheView
-from trustcache.oracles import validation_rows
+from trustcache.data.splits import validation_rows
 
 FITTING_ROWS = 50_000
 VALIDATION_ROWS = 10_000

@@ -13,16 +13,15 @@ import h5py
 import numpy as np
 
 from trustcache.cache import CacheView, open_cache
-from trustcache.cache.index import Index
+from trustcache.cache.index import Index, judged_fingerprint
 from trustcache.cache.publish import pack, publish
+from trustcache.cache.workspace import Workspace
+from trustcache.command_lines import extraction_options
 from trustcache.errors import TrustcacheError, UsageError
-from trustcache.origins import extraction_options
 from trustcache.progress import Progress, silent
-from trustcache.runs import judged_fingerprint
 from trustcache.scores.fits import KeptFits, recipe_fingerprint
 from trustcache.scores.fitting import TooFew
 from trustcache.scores.registry import POST_HOC, Learnt
-from trustcache.workspace import Workspace
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,93 @@
+"""Promises of an extraction that names no data: ImageNet and its variants, in the paper's order, from files or made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from trustcache.data.default_selection import everything
+from trustcache.data.known_data import find_manifests
+
+
+def put(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 8)).save(path, "PNG")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    put(tmp_path / "imagenet" / "val" / "n01440764" / "1.JPEG")
+    return tmp_path
+
+
+def taken(root: Path) -> list[str]:
+    return [manifest.name for manifest in everything(root).taken]
+
+
+def test_with_val_alone_every_variant_is_made_on_the_fly(root: Path) -> None:
+    names = taken(root)
+    made = [m.name for m in find_manifests("imagenet-c-made")]
+    assert len(made) == 95
+    assert names[:3] == ["imagenet-val", "imagenet-fourier", "imagenet-recolor"]
+    assert sorted(names[3:]) == sorted(made)
+
+
+def test_order_is_the_papers(root: Path) -> None:
+    put(root / "imagenet" / "train" / "n01440764" / "1.JPEG")
+    for name in ("imagenet-a", "imagenet-r", "sketch", "imagenet-stylized/val", "imagenet-c/fog/3"):
+        put(root / name / "n01440764" / "1.png")
+    put(root / "imagenetv2-top-images-format-val" / "0" / "1.jpeg")
+    names = taken(root)
+    order = [n for n in dict.fromkeys(name.split("/")[0] for name in names) if n != "imagenet-c-made"]
+    assert order == [
+        "imagenet-train",
+        "imagenet-val",
+        "imagenet-stylized",
+        "imagenet-recolor",
+        "imagenet-c",
+        "imagenet-a",
+        "imagenet-r",
+        "imagenet-v2",
+        "imagenet-sketch",
+    ]
+
+
+def test_what_lies_there_as_files_is_not_made_and_its_sisters_are(root: Path) -> None:
+    put(root / "imagenet-c" / "fog" / "3" / "n01440764" / "1.JPEG")
+    put(root / "imagenet-stylized" / "val" / "n01440764" / "1.png")
+    names = taken(root)
+    assert "imagenet-c/fog/3" in names
+    assert "imagenet-c-made/fog/3" not in names
+    assert "imagenet-c-made/fog/4" in names
+    assert "imagenet-stylized" in names
+    assert not {"imagenet-fourier", "imagenet-adain"} & set(names)
+
+
+def test_style_transfer_goes_before_its_stand_in_where_its_weights_and_styles_are_there(root: Path) -> None:
+    put(root / "adain" / "styles" / "1.png")
+    (root / "adain" / "vgg_normalised.pth").touch()
+    assert "imagenet-fourier" in taken(root)
+    assert "imagenet-adain" not in taken(root)
+    (root / "adain" / "decoder.pth").touch()
+    assert "imagenet-adain" in taken(root)
+    assert "imagenet-fourier" not in taken(root)
+
+
+def test_what_is_passed_over_is_told_a_sentence_a_family_with_what_is_made_instead(root: Path) -> None:
+    told = everything(root).told()
+    families = [line.split(":")[0] for line in told]
+    assert len(set(families)) == len(families)
+    by_family = dict(zip(families, told, strict=True))
+    assert by_family["imagenet-train"].startswith("imagenet-train: passed over, no images found; looked for ")
+    assert by_family["imagenet-c"].startswith("imagenet-c: 95 of its data sets passed over, no images found")
+    assert by_family["imagenet-c"].endswith("; made on the fly instead: imagenet-c-made")
+    assert str(root / "adain" / "decoder.pth") in by_family["imagenet-adain"]
+    assert by_family["imagenet-adain"].endswith("; made on the fly instead: imagenet-fourier")
+    assert "imagenet-val" not in by_family
+
+
+def test_where_there_is_no_imagenet_there_is_nothing_to_take(tmp_path: Path) -> None:
+    assert taken(tmp_path) == []
+    assert everything(tmp_path).told()[0].startswith("imagenet-train: passed over")

@@ -1,0 +1,366 @@
+"""Promises of the manifests: what the packaged ones describe, what a user may write, and how a mistake is named."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trustcache.data.known_data import find_manifests, folder_manifest, load_manifests, packaged_manifests
+from trustcache.data.manifest import CLASS_LISTS, ROLES, Files, Manifest, Variant, from_record
+from trustcache.errors import UsageError
+
+Write = Callable[[str], Path]
+
+BIRDS = """
+name = "birds-test"
+title = "Birds of the garden"
+role = "test"
+classes = ["blackbird", "robin", "wren"]
+count = 300
+
+[[files]]
+layout = "folders"
+path = "birds/test"
+"""
+
+FAMILY = """
+name = "birds-c/{corruption}/{severity}"
+title = "birds under {corruption} at {severity}"
+role = "test"
+
+[family]
+corruption = ["fog", "snow"]
+severity = [1, 5]
+
+[[files]]
+layout = "folders"
+path = "birds-c/{corruption}/{severity}"
+
+[variant]
+kind = "corruption"
+name = "{corruption}"
+severity = "{severity}"
+"""
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Write a manifest to birds.toml."""
+
+    def to_file(text: str) -> Path:
+        path = tmp_path / "birds.toml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return to_file
+
+
+def refusal(path: Path | str) -> str:
+    with pytest.raises(UsageError) as caught:
+        find_manifests(str(path))
+    return str(caught.value)
+
+
+# --- what is packaged ------------------------------------------------------------------------------------------
+
+
+def test_every_packaged_file_gives_data_sets_under_names_of_their_own() -> None:
+    files = sorted((Path(__file__).parents[2] / "data_manifests").glob("*.toml"))
+    assert files
+    loaded = [m for file in files for m in load_manifests(file)]
+    assert packaged_manifests() == loaded
+    names = [m.name for m in loaded]
+    assert len(set(names)) == len(names)
+    for file in files:
+        for manifest in load_manifests(file):
+            # ImageNet-C is one family over the five archives that it is published in.
+            assert file.stem.startswith(manifest.name.split("/")[0])
+            assert manifest.title != manifest.name
+
+
+@pytest.mark.parametrize("manifest", packaged_manifests(), ids=lambda m: m.name)
+def test_every_packaged_data_set_survives_a_trip_through_json(manifest: Manifest) -> None:
+    back = from_record(json.loads(json.dumps(manifest.record())))
+    assert back == manifest
+    assert back.record() == manifest.record()
+
+
+def test_data_sets_that_need_fetching_say_from_where() -> None:
+    for manifest in packaged_manifests():
+        if all(f.layout != "digits" for f in manifest.files):
+            assert manifest.source, manifest.name
+
+
+def test_imagenet_classes_are_the_1000_wordnet_ids_in_sorted_order() -> None:
+    for name in ("imagenet-train", "imagenet-val"):
+        (manifest,) = find_manifests(name)
+        assert manifest.classes is not None
+        assert len(manifest.classes) == 1000
+        assert list(manifest.classes) == sorted(manifest.classes)
+        assert (manifest.classes[0], manifest.classes[999]) == ("n01440764", "n15075141")
+
+
+@pytest.mark.parametrize("name", CLASS_LISTS)
+def test_every_named_class_list_exists(name: str, write: Write) -> None:
+    (manifest,) = load_manifests(
+        write(f'name = "x"\nrole = "test"\nclasses = "{name}"\n[[files]]\nlayout = "digits"\n')
+    )
+    assert manifest.classes is not None
+    assert all(wnid.startswith("n") and len(wnid) == 9 for wnid in manifest.classes)
+    assert len(manifest.classes) == (1000 if name == "imagenet-1k" else 200)
+
+
+def test_finding_a_data_set_takes_a_moment() -> None:
+    start = time.perf_counter()
+    find_manifests("imagenet-train")
+    assert time.perf_counter() - start < 0.5
+
+
+# --- what a user types -----------------------------------------------------------------------------------------
+
+
+def test_a_name_finds_one_data_set_a_family_all_its_members_and_a_pattern_some() -> None:
+    (one,) = find_manifests("digits-c/gaussian_noise/3")
+    assert one.variant == Variant("corruption", "gaussian_noise", 3)
+    assert one.rows == find_manifests("digits-test")[0].rows
+    assert one.title == "the digits' test part with gaussian_noise, severity 3, made on the fly"
+    family = find_manifests("digits-c")
+    assert len(family) == 25
+    assert one in family
+    hardest = find_manifests("digits-c/*/5")
+    assert [m.variant.severity for m in hardest if m.variant] == [5] * 5
+    assert {m.name for m in find_manifests("digits-c/contrast")} == {f"digits-c/contrast/{s}" for s in range(1, 6)}
+
+
+def test_a_part_of_a_name_is_not_a_family() -> None:
+    assert "known: " in refusal("digits-c/gauss")
+    assert "known: " in refusal("imagenet")
+
+
+def test_ten_lines_describe_a_data_set_of_ones_own(write: Write) -> None:
+    path = write(BIRDS)
+    (manifest,) = find_manifests(str(path))
+    assert manifest == Manifest(
+        name="birds-test",
+        role="test",
+        files=(Files("folders", path="birds/test"),),
+        title="Birds of the garden",
+        classes=("blackbird", "robin", "wren"),
+        count=300,
+    )
+    assert manifest.path == str(path)
+
+
+def test_a_family_of_ones_own_has_every_combination_with_its_values_filled_in(write: Write) -> None:
+    members = find_manifests(str(write(FAMILY)))
+    assert [m.name for m in members] == ["birds-c/fog/1", "birds-c/fog/5", "birds-c/snow/1", "birds-c/snow/5"]
+    assert members[1].files == (Files("folders", path="birds-c/fog/5"),)
+    assert members[1].title == "birds under fog at 5"
+    assert members[1].variant == Variant("corruption", "fog", 5)
+
+
+def test_braces_that_are_no_names_stay_as_they_are(write: Write) -> None:
+    source = "https://example.org/{} and {not a key} and {"
+    members = load_manifests(write(FAMILY.replace('role = "test"', f'role = "test"\nsource = "{source}"')))
+    assert {m.source for m in members} == {source}
+
+
+def test_a_folder_of_class_folders_needs_no_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "my birds"
+    folder.mkdir()
+    (manifest,) = find_manifests(str(folder), role="train")
+    assert (manifest.name, manifest.role, manifest.classes) == ("my birds", "train", None)
+    assert manifest.files == (Files("folders", path=str(folder)),)
+    assert manifest == folder_manifest(folder, "train")
+    monkeypatch.chdir(folder)
+    assert find_manifests(".") == [replace(manifest, role="test")]
+
+
+def test_a_known_name_goes_before_a_folder_of_the_same_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "digits-test").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert find_manifests("digits-test")[0].files == (Files("digits"),)
+    assert find_manifests("./digits-test")[0].files == (Files("folders", path=str(tmp_path / "digits-test")),)
+
+
+def test_what_is_neither_is_refused_with_the_known_names(tmp_path: Path) -> None:
+    assert refusal(tmp_path / "nowhere").startswith(f"--data {tmp_path / 'nowhere'}: no data set of that name")
+    assert "digits-test" in refusal("digit-test")
+    assert "digits-c/" not in refusal("digit-test"), "a family is named once"
+
+
+# --- mistakes --------------------------------------------------------------------------------------------------
+
+CIFAR = '[[files]]\nlayout = "cifar-python"\npath = "x"\nmembers = ["a"]\n'
+IDX = '[[files]]\nlayout = "idx"\nimages = "a"\nlabels = "b"\n'
+VARIANT = '[variant]\nkind = "corruption"\nname = "fog"\nseverity = 3\n'
+
+MISTAKES = {
+    "no name": (BIRDS.replace('name = "birds-test"', ""), "'name' is missing"),
+    "empty name": (BIRDS.replace("birds-test", ""), "'name' is missing"),
+    "name that climbs": (BIRDS.replace("birds-test", "../birds"), "'name' must be a plain name"),
+    "name from the root": (BIRDS.replace("birds-test", "/birds"), "'name' must be a plain name"),
+    "name of a number": (BIRDS.replace('"birds-test"', "3"), "'name' must be text, not 3"),
+    "no role": (BIRDS.replace('role = "test"', ""), "'role' must be one of train, test, and is missing"),
+    "bad role": (BIRDS.replace('role = "test"', 'role = "val"'), "'role' must be one of train, test, not 'val'"),
+    "role of a wrong type": (BIRDS.replace('role = "test"', "role = true"), "'role' must be text, not True"),
+    "unknown key": (BIRDS.replace("title =", "titel ="), "unknown key 'titel'; known are name, role, files"),
+    "classes of numbers": (BIRDS.replace('"robin"', "7"), "'classes' must be a list of texts, not "),
+    "unknown class list": (BIRDS.replace('["blackbird", "robin", "wren"]', '"birds"'), "'classes' must be one of imag"),
+    "duplicate class": (BIRDS.replace('"robin"', '"wren"'), "'classes' names 'wren' twice"),
+    "count as text": (BIRDS.replace("300", '"300"'), "'count' must be a whole number, not '300'"),
+    "count as truth": (BIRDS.replace("300", "true"), "'count' must be a whole number, not True"),
+    "count of none": (BIRDS.replace("300", "0"), "'count' must be the number of images"),
+    "rows backwards": (BIRDS.replace("count = 300", "rows = [5, 2]"), "'rows' must be [first, past-the-last], not [5"),
+    "rows below zero": (BIRDS.replace("count = 300", "rows = [-1, 2]"), "'rows' must be [first, past-the-last]"),
+    "one row": (BIRDS.replace("count = 300", "rows = [5]"), "'rows' must be [first, past-the-last], not [5]"),
+    "rows as text": (BIRDS.replace("count = 300", 'rows = "0-5"'), "'rows' must be a list of whole numbers, not '0-5'"),
+    "rows of fractions": (BIRDS.replace("count = 300", "rows = [0.5, 1]"), "'rows' must be a list of whole numbers"),
+    "rows of truths": (BIRDS.replace("count = 300", "rows = [false, true]"), "'rows' must be a list of whole numbers"),
+    "no files": (BIRDS.split("[[files]]")[0], "'files' is missing: say where"),
+    "files as a table": (BIRDS.replace("[[files]]", "[files]"), "'files' must be one or more [[files]] tables"),
+    "no layout": (
+        BIRDS.replace('layout = "folders"', ""),
+        "files[0]: 'layout' must be one of folders, numbered",
+    ),
+    "bad layout": (
+        BIRDS.replace('"folders"', '"zip"'),
+        "files[0]: 'layout' must be one of folders, numbered",
+    ),
+    "no path": (BIRDS.replace('path = "birds/test"', ""), "files[0]: 'path' is missing"),
+    "unknown key of files": (BIRDS + 'folder = "x"\n', "files[0]: unknown key 'folder'; known are layout, path"),
+    "second files": (BIRDS + "[[files]]\n", "files[1]: 'layout' must be one of"),
+    "key of another layout": (BIRDS + 'images = "x"\n', "files[0]: 'images' means nothing to layout 'folders'"),
+    "members for folders": (BIRDS + 'members = ["x"]\n', "files[0]: 'members' means nothing to layout 'folders'"),
+    "no members": ('name = "b"\nrole = "test"\n' + CIFAR.replace('members = ["a"]', ""), "files[0]: 'members' is miss"),
+    "no idx labels": ('name = "b"\nrole = "test"\n' + IDX.replace('labels = "b"', ""), "files[0]: 'labels' is missing"),
+    "no idx images": ('name = "b"\nrole = "test"\n' + IDX.replace('images = "a"', ""), "files[0]: 'images' is missing"),
+    "variant as text": ('variant = "fog"\n' + BIRDS, "'variant' must be a table, not 'fog'"),
+    "empty variant": (
+        BIRDS + "[variant]\n",
+        "variant: 'kind' must be one of corruption, fourier, ",
+    ),
+    "bad variant": (BIRDS + VARIANT.replace('"corruption"', '"magic"'), "variant: 'kind' must be one of corruption"),
+    "nameless variant": (BIRDS + VARIANT.replace('name = "fog"', ""), "variant: 'name' is missing"),
+    "severity above": (
+        BIRDS + VARIANT.replace("3", "6"),
+        "variant: 'severity' must be a whole number from 1 to 5, not",
+    ),
+    "severity below": (
+        BIRDS + VARIANT.replace("3", "0"),
+        "variant: 'severity' must be a whole number from 1 to 5, not",
+    ),
+    "no severity": (BIRDS + VARIANT.replace("severity = 3", ""), "variant: 'severity' must be a whole number from 1"),
+    "severity as text": (BIRDS + VARIANT.replace("3", '"3"'), "variant: 'severity' must be a whole number, not '3'"),
+    "negative seed": (BIRDS + VARIANT + "seed = -1\n", "variant: 'seed' must be 0 or more, not -1"),
+    "unknown key of a variant": (BIRDS + VARIANT + "level = 1\n", "variant: unknown key 'level'; known are kind, name"),
+    "broken TOML": (BIRDS.replace('"birds-test"', '"birds-test'), "not valid TOML: "),
+    "family as a list": ('family = ["fog"]\n' + BIRDS, "'family' must be a table of lists"),
+    "family without keys": (BIRDS + "[family]\n", "'family' must be a table of lists"),
+    "family of a text": (FAMILY.replace('["fog", "snow"]', '"fog"'), "'family' must be a table of lists"),
+    "family of nothing": (FAMILY.replace('["fog", "snow"]', "[]"), "'family' must be a table of lists"),
+    "unknown name in braces": (FAMILY.replace("under {corruption}", "under {weather}"), "uses {weather}, but 'family'"),
+    "members of one name": (
+        FAMILY.replace("birds-c/{corruption}/{severity}", "birds-c/{severity}"),
+        "'name' is the sa",
+    ),
+    "twice in a family": (FAMILY.replace('["fog", "snow"]', '["fog", "fog"]'), "'name' is the same for several"),
+    "bad value in a family": (FAMILY.replace("[1, 5]", "[1, 7]"), "variant: 'severity' must be a whole number from 1"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_each_mistake_is_refused_by_file_and_key(mistake: str, write: Write) -> None:
+    text, words = MISTAKES[mistake]
+    path = write(text)
+    said = refusal(path)
+    assert said.startswith(f"{path}: ")
+    assert words in said
+    assert "\n" not in said
+
+
+def test_a_manifest_that_is_missing_or_cannot_be_read_is_named(tmp_path: Path) -> None:
+    assert refusal(tmp_path / "none.toml").startswith(f"{tmp_path / 'none.toml'}: there is no such manifest")
+    (tmp_path / "folder.toml").mkdir()
+    assert refusal(tmp_path / "folder.toml").startswith(f"{tmp_path / 'folder.toml'}: cannot be read")
+    binary = tmp_path / "binary.toml"
+    binary.write_bytes(b"name = \xff\xfe")
+    assert refusal(binary).startswith(f"{binary}: not valid TOML")
+
+
+# --- a trip through an index -----------------------------------------------------------------------------------
+
+names = st.text("abcdefghijklmnopqrstuvwxyz0123456789-_ äß", min_size=1).filter(str.strip)
+texts = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1)
+files = st.one_of(
+    st.builds(Files, st.just("folders"), path=texts),
+    st.builds(
+        Files,
+        st.sampled_from(["cifar-python", "cifar-binary"]),
+        path=texts,
+        members=st.lists(texts, min_size=1, max_size=3).map(tuple),
+    ),
+    st.builds(Files, st.just("idx"), images=texts, labels=texts),
+    st.just(Files("digits")),
+)
+manifests = st.builds(
+    Manifest,
+    name=st.lists(names, min_size=1, max_size=3).map("/".join),
+    role=st.sampled_from(ROLES),
+    files=st.lists(files, min_size=1, max_size=3).map(tuple),
+    title=texts,
+    classes=st.none() | st.lists(texts, min_size=1, max_size=5, unique=True).map(tuple),
+    count=st.none() | st.integers(1, 10**9),
+    rows=st.none() | st.tuples(st.integers(0, 100), st.integers(101, 10**7)),
+    thinned_to=st.none() | st.integers(1, 10**7),
+    variant=st.none()
+    | st.builds(Variant, st.just("corruption"), texts, severity=st.integers(1, 5), seed=st.integers(0, 2**32)),
+    source=st.just("") | texts,
+    path=texts,
+)
+
+
+@settings(deadline=None)
+@given(manifests)
+def test_any_manifest_comes_back_from_its_record_through_json(manifest: Manifest) -> None:
+    assert from_record(json.loads(json.dumps(manifest.record()))) == manifest
+    assert from_record(manifest.record()) == manifest
+
+
+def test_a_spoilt_record_is_refused_as_the_index_s() -> None:
+    record = find_manifests("digits-test")[0].record()
+    with pytest.raises(UsageError, match="the cache's index: 'role' must be one of"):
+        from_record({**record, "role": "valid"})
+
+
+def test_where_files_lie_is_said_as_a_path_to_look_at(tmp_path: Path) -> None:
+    assert Files("folders", path="a/b").describe(tmp_path) == f"{tmp_path}/a/b/<class>/*.jpg"
+    assert Files("cifar-binary", path="c", members=("x", "y")).describe(tmp_path) == f"{tmp_path}/c/{{x,y}}"
+    assert Files("idx", images="i", labels="l").describe(tmp_path) == f"{tmp_path}/i"
+    assert Files("digits").describe(tmp_path) == "inside scikit-learn"
+
+
+@pytest.mark.parametrize(
+    ("name", "clean", "condition"),
+    [
+        ("cifar10-test", "", ""),
+        ("cifar10-c-made/fog/3", "cifar10-test", "fog/3"),
+        ("cifar10-c/fog/3", "cifar10-test", "fog/3"),
+        ("imagenet-c/defocus_blur/5", "imagenet-val", "defocus_blur/5"),
+        ("imagenet-stylized", "imagenet-val", "stylized"),
+        ("digits-fourier", "digits-test", "stylized"),
+        ("imagenet-recolor", "imagenet-val", "adversarial"),
+        ("imagenet-a", "", ""),
+    ],
+)
+def test_a_manifest_says_of_which_data_it_is_a_variant_and_what_its_images_went_through(name, clean, condition):
+    (manifest,) = [m for m in packaged_manifests() if m.name == name]
+    assert (manifest.variant_of, manifest.condition) == (clean, condition)
+    assert from_record(manifest.record()).variant_of == clean

@@ -1,0 +1,154 @@
+"""Promises of decoding: what each kind of image file becomes, and that damage is named."""
+
+from __future__ import annotations
+
+import io
+import random
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, features
+
+from tests.pictures import picture, read_rgb
+from trustcache.data.dataset import open_dataset
+from trustcache.data.known_data import folder_manifest
+from trustcache.data.samples import BadImage
+
+
+def orange(mode: str = "RGB", size: tuple[int, int] = (6, 4)) -> Image.Image:
+    return Image.new("RGB", size, (250, 130, 20)).convert(mode)
+
+
+def decode(path: Path) -> np.ndarray:
+    image = read_rgb(path)
+    assert image.mode == "RGB"
+    return np.asarray(image).astype(int)
+
+
+GREY_OF_ORANGE = 153
+
+
+def test_grayscale_becomes_three_equal_channels(tmp_path: Path) -> None:
+    for name, mode in (("l.png", "L"), ("la.png", "LA"), ("l.jpg", "L")):
+        orange(mode).save(tmp_path / name)
+        assert np.abs(decode(tmp_path / name) - GREY_OF_ORANGE).max() <= 1, name
+
+
+def test_transparency_is_dropped_and_the_colours_below_it_stay(tmp_path: Path) -> None:
+    clear = orange("RGBA")
+    clear.putalpha(0)
+    clear.save(tmp_path / "rgba.png")
+    palette = orange("RGB").quantize(4)
+    palette.save(tmp_path / "p.png")
+    palette.save(tmp_path / "p-one.png", transparency=0)
+    palette.save(tmp_path / "p-all.png", transparency=bytes([0, 128, 255]))
+    palette.save(tmp_path / "p.gif")
+    for path in tmp_path.iterdir():
+        assert np.abs(decode(path) - (250, 130, 20)).max() <= 4, path
+
+
+def test_cmyk_jpegs_come_out_in_their_colours(tmp_path: Path) -> None:
+    orange("CMYK", (16, 16)).save(tmp_path / "cmyk.jpg", quality=95)
+    assert np.abs(decode(tmp_path / "cmyk.jpg") - (250, 130, 20)).max() <= 6
+
+
+def test_sixteen_bits_are_scaled_to_eight(tmp_path: Path) -> None:
+    steps = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
+    for name in ("16.png", "16.tif", "16.pgm"):
+        if name.endswith("pgm"):
+            (tmp_path / name).write_bytes(b"P5 16 16 65535\n" + steps.astype(">u2").tobytes())
+        else:
+            Image.fromarray(steps).save(tmp_path / name)
+        np.testing.assert_array_equal(decode(tmp_path / name)[..., 1].ravel(), np.arange(256), err_msg=name)
+    few = np.arange(256, dtype=np.uint16).reshape(16, 16)
+    Image.fromarray(few).save(tmp_path / "few.png")
+    np.testing.assert_array_equal(decode(tmp_path / "few.png")[..., 0], few, err_msg="8 bits in 16 stay")
+    huge = np.array([[-5, 0, 70_000, 2**31 - 1]], dtype=np.int32)
+    Image.fromarray(huge).save(tmp_path / "32.tif")
+    assert decode(tmp_path / "32.tif")[0, :, 2].tolist() == [0, 0, 255, 255]
+
+
+def test_one_bit_is_black_and_white(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[True, False], [False, True]])).save(tmp_path / "1.png")
+    assert decode(tmp_path / "1.png")[..., 0].tolist() == [[255, 0], [0, 255]]
+
+
+def test_exif_orientation_is_left_alone(tmp_path: Path) -> None:
+    for orientation in (0, 3, 6):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        Image.fromarray(picture(0)).save(tmp_path / "exif.jpg", exif=exif, quality=100, subsampling=0)
+        assert decode(tmp_path / "exif.jpg").shape == (12, 16, 3)
+        assert np.abs(decode(tmp_path / "exif.jpg") - picture(0)).max() < 8
+
+
+def test_what_counts_is_the_content_not_the_name(tmp_path: Path) -> None:
+    Image.fromarray(picture(0)).save(tmp_path / "really-a-png.JPEG", format="PNG")
+    np.testing.assert_array_equal(decode(tmp_path / "really-a-png.JPEG"), picture(0))
+    frames = [Image.new("L", (4, 4), value) for value in (200, 50)]
+    frames[0].save(tmp_path / "animated.gif", save_all=True, append_images=frames[1:])
+    assert (decode(tmp_path / "animated.gif") == 200).all(), "an animation's first frame"
+
+
+def encoded(format: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(picture(0, 40, 40)).save(buffer, format)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"this is no image\n" * 9,
+        encoded("JPEG")[:-300],
+        encoded("PNG")[:-300],
+        encoded("GIF")[:200],
+        encoded("BMP")[:90],
+    ],
+    ids=["empty", "text", "jpeg", "png", "gif", "bmp"],
+)
+def test_a_broken_image_is_named_with_the_remedy(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "wren" / "broken.jpg"
+    path.parent.mkdir()
+    path.write_bytes(content)
+    data = open_dataset(folder_manifest(tmp_path), tmp_path)
+    for read in (lambda: data.read(0), lambda: read_rgb(path)):
+        with pytest.raises(BadImage) as caught:
+            read()
+        assert str(caught.value).startswith(f"{path}: cannot be read as an image (")
+        assert "--on-bad-image skip" in str(caught.value)
+
+
+def test_floating_point_images_are_refused_since_nobody_knows_their_range(tmp_path: Path) -> None:
+    Image.fromarray(np.random.default_rng(0).random((4, 4)).astype(np.float32)).save(tmp_path / "f.tif")
+    with pytest.raises(BadImage, match="floating-point"):
+        read_rgb(tmp_path / "f.tif")
+
+
+def test_an_image_that_would_fill_the_memory_is_a_bad_one(tmp_path: Path) -> None:
+    header = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + struct.pack(">II", 60_000, 60_000) + b"\x08\x02\x00\x00\x00"
+    (tmp_path / "bomb.png").write_bytes(header + b"\x00" * 40)
+    with pytest.raises(BadImage, match=r"bomb\.png"):
+        read_rgb(tmp_path / "bomb.png")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL", "ignore::PIL.Image.DecompressionBombWarning")
+def test_random_damage_never_escapes_as_another_error(tmp_path: Path) -> None:
+    rng = random.Random(0)
+    formats = ["JPEG", "PNG", "GIF", "BMP", "WEBP", "PPM", "DDS", *(["AVIF"] if features.check("avif") else [])]
+    whole = [encoded(format) for format in formats]
+    bad = 0
+    for _ in range(1200):
+        raw = bytearray(rng.choice(whole))
+        for _ in range(rng.choice([1, 3, 10])):
+            raw[rng.randrange(min(len(raw), rng.choice([40, 200, 10**6])))] = rng.randrange(256)
+        path = tmp_path / "damaged"
+        path.write_bytes(raw[: rng.choice([len(raw), rng.randrange(len(raw))])])
+        try:
+            assert read_rgb(path).mode == "RGB"
+        except BadImage:
+            bad += 1
+    assert 200 < bad < 1200

@@ -1,0 +1,239 @@
+"""Calibrating through the command line: on which samples, to which threshold, and what is said and kept."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import Result
+
+from trustcache.cache import open_cache
+from trustcache.cache.workspace import Workspace
+from trustcache.data.splits import validation_rows
+from trustcache.evaluate.scoring import validation_scores
+from trustcache.metrics.ranking import trust_metrics
+from trustcache.metrics.selective import EVERYTHING, guaranteed
+from trustcache.oracles.optim import Machine
+from trustcache.oracles.runs import Run, finished_runs
+from trustcache.scores import post_hoc_score
+
+RunCli = Callable[..., Result]
+FROZEN, TUNED = "digits-net-ce-frozen", "digits-net-ce-fine-tuned"
+
+
+def run_named(workspace: Workspace, beginning: str) -> Run:
+    return next(run for run in finished_runs(workspace) if run.name.startswith(beginning))
+
+
+def kept(folder: Path) -> dict:
+    return json.loads((folder / "threshold.json").read_text())
+
+
+@pytest.mark.parametrize("beginning", [FROZEN, TUNED])
+def test_a_guarantee_on_evaluation_data_is_sgr_on_the_runs_scores_there(
+    with_runs: Workspace, run_cli: RunCli, beginning: str
+) -> None:
+    done = run_cli("calibrate", beginning, "--max-risk", 0.08, "--delta", 0.05, "--data", "digits-test")
+    assert done.exit_code == 0, done.stderr
+    run = run_named(with_runs, beginning)
+    cache = open_cache(with_runs.find_cache("test").folder)
+    z = run.scores(cache.index)
+    point = guaranteed(z, cache.correct, 0.08, 0.05)
+    found = kept(run.folder)
+    assert {key: found[key] for key in ("threshold", "samples", "trusted", "wrong", "bound")} == vars(point)
+    assert (found["coverage"], found["risk"]) == (point.coverage, point.risk)
+    assert (found["goal"], found["target"], found["delta"]) == ("max-risk", 0.08, 0.05)
+    assert (found["data"], found["part"], found["other_half"]) == ("digits-test", "all", None)
+    assert "with confidence 0.95 at most 8 % of what is trusted is wrong" in found["guarantee"]
+    assert found["guarantee"] in done.stdout
+    assert f"coverage {point.coverage:.2%}" in done.stdout
+    assert f"(bound {point.bound:.2%})" in done.stdout
+    assert str(with_runs.root.name) in done.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize("beginning", [FROZEN, TUNED])
+def test_without_data_the_part_that_the_run_set_aside_is_taken(
+    with_runs: Workspace, run_cli: RunCli, beginning: str
+) -> None:
+    run = run_named(with_runs, beginning)
+    done = run_cli("calibrate", beginning, "--coverage", 0.7, "--workers", 0, "--device", "cpu")
+    assert done.exit_code == 0, done.stderr
+    cache = open_cache(with_runs.find_cache("train").folder)
+    rows = validation_rows(len(cache), 0.3, 0)
+    found = kept(run.folder)
+    assert found["data"] == "the validation part of digits-train"
+    assert found["samples"] == rows.sum() == 210
+    assert found["coverage"] == pytest.approx(0.7, abs=0.01)
+    at_all = run_cli("calibrate", beginning, "--coverage", 1, "--workers", 0, "--device", "cpu")
+    assert at_all.exit_code == 0
+    assert kept(run.folder)["wrong"] == (~cache.correct[rows]).sum()
+    run_cli("calibrate", beginning, "--tpr", 0.9, "--workers", 0, "--device", "cpu")
+    sensitivity = (kept(run.folder)["trusted"] - kept(run.folder)["wrong"]) / cache.correct[rows].sum()
+    assert sensitivity == pytest.approx(0.9, abs=0.02)
+
+
+@pytest.mark.parametrize("beginning", [FROZEN, TUNED])
+def test_scores_of_the_part_set_aside_have_the_metrics_that_training_logged(
+    runs_workspace: Workspace, beginning: str
+) -> None:
+    run, index = run_named(runs_workspace, beginning), runs_workspace.find_cache("train")
+    rows, z = validation_scores(run, index, runs_workspace.caches(), Path(), Machine("cpu", 0))
+    logged = run.log()[-1]["validation"]
+    assert trust_metrics(z, open_cache(index.folder).correct[rows]) == pytest.approx(logged, abs=1e-6)
+
+
+def test_a_half_is_calibrated_on_and_the_other_checked(with_runs: Workspace, run_cli: RunCli) -> None:
+    cache = open_cache(with_runs.find_cache("test").folder)
+    z, folder = post_hoc_score("mcp", cache), with_runs.runs / "digits-net-mcp"
+    args = ("calibrate", "mcp", "--data", "digits-test", "--precision", 0.99)
+    halves = {}
+    for half in ("first-half", "second-half"):
+        done = run_cli(*args, "--part", half, "--seed", 3)
+        assert done.exit_code == 0, done.stderr
+        found = halves[half] = kept(folder)
+        assert found["part"] == f"the {half.replace('-', ' ')} by seed 3"
+        other = found["other_half"]
+        assert found["samples"] + other["samples"] == len(cache)
+        trusted = z > found["threshold"]
+        assert found["trusted"] + other["trusted"] == trusted.sum()
+        assert found["wrong"] + other["wrong"] == (trusted & ~cache.correct).sum()
+        assert found["risk"] <= 0.01
+        assert f"on the other half: coverage {other['coverage']:.2%}" in done.stdout
+    order = np.random.default_rng(3).permutation(len(z))
+    first = order[: len(z) // 2]
+    assert halves["first-half"]["samples"] == len(first)
+    assert halves["first-half"]["trusted"] == (z[first] > halves["first-half"]["threshold"]).sum()
+    run_cli(*args, "--part", "first-half", "--seed", 4)
+    assert kept(folder)["threshold"] != halves["first-half"]["threshold"]
+
+
+def test_where_no_threshold_keeps_the_promise_it_is_said_and_the_one_before_stays(
+    with_runs: Workspace, run_cli: RunCli
+) -> None:
+    run_cli("calibrate", FROZEN, "--data", "digits-test", "--coverage", 0.5)
+    folder = run_named(with_runs, FROZEN).folder
+    before = kept(folder)
+    failed = run_cli("calibrate", FROZEN, "--data", "digits-test", "--max-risk", 0.001)
+    assert failed.exit_code == 1
+    assert (
+        "the search by halving meets no threshold that keeps --max-risk 0.001 on the 647 samples of digits-test"
+        in failed.stderr
+    )
+    assert "at --delta 0.001 it takes 9,206 trusted samples, all right" in failed.stderr
+    assert len(failed.stderr.strip().splitlines()) == 1
+    assert kept(folder) == before
+
+
+@pytest.mark.parametrize(("right", "code"), [(True, 0), (False, 1)])
+def test_all_right_is_trusted_whole_and_all_wrong_is_refused(
+    with_runs: Workspace, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, right: bool, code: int
+) -> None:
+    monkeypatch.setattr("trustcache.cache.CacheView.correct", property(lambda view: np.full(len(view), right)))
+    for goal in ("--max-risk", "--precision", "--tpr"):
+        assert run_cli("calibrate", "mcp", "--data", "digits-test", goal, 0.9).exit_code == code
+    if right:
+        run_cli("calibrate", "mcp", "--data", "digits-test", "--max-risk", 0.1)
+        found = kept(with_runs.runs / "digits-net-mcp")
+        assert (found["threshold"], found["coverage"], found["wrong"]) == (EVERYTHING, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ((), "give exactly one of --max-risk, --coverage, --tpr, --precision, not 0"),
+        (("--max-risk", 0.1, "--tpr", 0.9), "exactly one of"),
+        (("--max-risk", 1), "--max-risk 1: must be a share above 0 and below 1"),
+        (("--coverage", 1.5), "--coverage 1.5: must be a share above 0 and at most 1"),
+        (("--tpr", 0), "--tpr 0: must be"),
+        (("--max-risk", "nan"), "--max-risk nan: must be"),
+        (("--max-risk", 0.1, "--delta", 1), "--delta 1: must be a chance above 0 and below 1"),
+        (("--coverage", 0.5, "--delta", 0.1), "--delta: means nothing to --coverage"),
+        (("--coverage", 0.5, "--seed", 1), "--seed: draws the halves of --part"),
+        (("--coverage", 0.5, "--data", "cifar10-test"), "there are digits-train, digits-test"),
+        (("--coverage", 0.5, "--data", "digits-train"), "learnt from its images, so scores there promise nothing"),
+    ],
+)
+def test_a_request_that_means_nothing_is_refused(
+    with_runs: Workspace, run_cli: RunCli, options: tuple, said: str
+) -> None:
+    refused = run_cli("calibrate", FROZEN, *options)
+    assert refused.exit_code == 2
+    assert said in refused.stderr
+    assert not list(with_runs.runs.glob("*/threshold.json"))
+
+
+def test_a_score_or_run_that_set_nothing_aside_needs_data(with_runs: Workspace, run_cli: RunCli) -> None:
+    refused = run_cli("calibrate", "mcp", "--coverage", 0.5)
+    assert refused.exit_code == 2
+    assert "mcp: has set no data aside; name a cache with --data (digits-test, digits-train)" in refused.stderr
+    run_cli("train", "--frozen", "--loss", "ss", "--val-fraction", 0, "--epochs", 1)
+    refused = run_cli("calibrate", "digits-net-ss", "--coverage", 0.5)
+    assert refused.exit_code == 2
+    assert "was trained with no validation part; name other data with --data" in refused.stderr
+
+
+def test_a_score_that_learns_is_calibrated_and_predicts_as_one_of_logits_does(
+    with_runs: Workspace, run_cli: RunCli, digit_files: Path
+) -> None:
+    training, cache = (open_cache(with_runs.find_cache(role).folder) for role in ("train", "test"))
+    refused = run_cli("predict", "delta-knn", digit_files)
+    assert refused.exit_code == 2
+    assert "delta-knn: only orders samples and has no threshold of its own; set one with" in refused.stderr
+    refused = run_cli("calibrate", "delta-knn", "--data", "digits-train", "--coverage", 0.5)
+    assert refused.exit_code == 2
+    assert "delta-knn learns from training data" in refused.stderr
+    assert run_cli("calibrate", "delta-knn", "--data", "digits-test", "--coverage", 0.5).exit_code == 0
+    found = kept(with_runs.runs / "digits-net-delta-knn")
+    z = post_hoc_score("delta-knn", cache, training)
+    assert found["trusted"] == (z > found["threshold"]).sum() == pytest.approx(len(z) / 2, abs=1)
+    answers = [json.loads(line) for line in run_cli("predict", "delta-knn", digit_files).stdout.splitlines()]
+    assert sum(answer["trusted"] for answer in answers) == pytest.approx(len(z) / 2, abs=3)
+
+
+def test_a_threshold_of_a_score_that_learns_ends_with_what_it_has_learnt_from(
+    with_runs: Workspace, run_cli: RunCli, extract_digits: RunCli, digit_files: Path
+) -> None:
+    assert run_cli("calibrate", "temperature", "--data", "digits-test", "--coverage", 0.5).exit_code == 0
+    assert run_cli("predict", "temperature", digit_files).exit_code == 0
+    path = with_runs.find_cache("train").folder / "index.json"
+    table = json.loads(path.read_text())
+    table["meaning"]["data"]["fingerprint"] = "0" * 64
+    path.write_text(json.dumps(table))
+    refused = run_cli("predict", "temperature", digit_files)
+    assert refused.exit_code == 1
+    assert "had learnt from another training cache than is there now; run trustcache calibrate" in refused.stderr
+    assert run_cli("calibrate", "temperature", "--data", "digits-test", "--coverage", 0.5).exit_code == 0
+    assert run_cli("predict", "temperature", digit_files).exit_code == 0
+
+
+def test_a_cache_without_features_stands_in_no_other_s_way(
+    with_runs: Workspace, run_cli: RunCli, classifier_file: Path
+) -> None:
+    bare = ("--data", "digits-c/contrast/4", "--features", "none", "--workers", 0)
+    model = ("--classifier", "cifar-resnet8", "--weights", classifier_file, "--preprocess", "input_size=8")
+    assert run_cli("extract", *model, "--as", "digits-net", *bare).exit_code == 0
+    done = run_cli("calibrate", "knn", "--data", "digits-test", "--coverage", 0.5)
+    assert done.exit_code == 0, done.stderr
+    refused = run_cli("calibrate", "knn", "--data", "digits-c/contrast/4", "--coverage", 0.5)
+    assert refused.exit_code == 2
+    assert "was extracted with --features none" in refused.stderr
+
+
+def test_without_training_data_a_score_that_learns_says_what_it_lacks(with_runs: Workspace, run_cli: RunCli) -> None:
+    shutil.rmtree(with_runs.find_cache("train").folder)
+    refused = run_cli("calibrate", "knn", "--data", "digits-test", "--coverage", 0.5)
+    assert refused.exit_code == 2
+    assert "knn: there is no training cache of digits-net to learn from: run `trustcache extract" in refused.stderr
+
+
+def test_scores_that_are_missing_are_made(with_runs: Workspace, run_cli: RunCli) -> None:
+    run = run_named(with_runs, FROZEN)
+    index = with_runs.find_cache("test")
+    before = run.scores(index)
+    (run.folder / "scores" / "digits-test.h5").unlink()
+    assert run_cli("calibrate", FROZEN, "--data", "digits-test", "--coverage", 0.5).exit_code == 0
+    np.testing.assert_array_equal(run.scores(index), before)

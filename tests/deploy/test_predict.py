@@ -1,0 +1,146 @@
+"""`trustcache predict`: a line an image, whatever the place it lies in, and broken ones do not stop it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import Popen, TimeoutExpired
+
+import pytest
+from click.testing import Result
+
+from trustcache.cache.workspace import Workspace
+
+RunCli = Callable[..., Result]
+FROZEN = "digits-net-ce-frozen"
+KEYS = ["path", "class_name", "class_number", "probability", "score", "trusted"]
+
+
+@pytest.fixture
+def photos(digit_files: Path, tmp_path: Path) -> Path:
+    """200 images in two folders, and among them a truncated one, a text called .jpg, an empty file, and a note."""
+    root = tmp_path / "photos"
+    for number, path in enumerate(sorted(digit_files.iterdir())[:200]):
+        folder = root / ("a" if number < 120 else "b/deep")
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, folder)
+    (root / "a" / "0000-half.png").write_bytes(path.read_bytes()[:70])
+    (root / "b" / "text.jpg").write_text("this is no image")
+    (root / "b" / "deep" / "zero.JPEG").touch()
+    (root / "b" / "note.txt").write_text("taken on Sunday")
+    return root
+
+
+def lines(done: Result) -> list[dict]:
+    assert done.exit_code == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_a_folder_with_broken_files_among_200_images(with_runs: Workspace, run_cli: RunCli, photos: Path) -> None:
+    done = run_cli("predict", FROZEN, photos, "--batch-size", 32)
+    found = lines(done)
+    errors = {line["path"]: line for line in found if "error" in line}
+    assert len(found) == 203
+    assert set(errors) == {f"{photos}/a/0000-half.png", f"{photos}/b/text.jpg", f"{photos}/b/deep/zero.JPEG"}
+    for line in errors.values():
+        assert list(line) == ["path", "trusted", "error"]
+        assert line["trusted"] is False
+        assert line["error"].startswith("cannot be read as an image (")
+        assert "--on-bad-image" not in line["error"]
+    assert [line["path"] for line in found] == sorted(line["path"] for line in found)
+    answered = [line for line in found if "error" not in line]
+    assert all(list(line) == KEYS for line in answered)
+    assert all(line["trusted"] is (line["score"] > 0) for line in answered)
+    assert "200 images answered, 3 without an answer" in done.stderr
+    assert "no threshold is calibrated, so a score above 0 is trusted" in done.stderr
+
+
+def test_strict_makes_it_a_failure_after_all_lines(with_runs: Workspace, run_cli: RunCli, photos: Path) -> None:
+    done = run_cli("predict", FROZEN, photos, "--strict")
+    assert done.exit_code == 1
+    assert len(done.stdout.splitlines()) == 203
+    assert "error: 3 of 203 images have no answer" in done.stderr
+    assert run_cli("predict", FROZEN, photos / "a" / "1150.png", "--strict").exit_code == 0
+
+
+def test_a_tar_file_a_folder_in_it_and_single_files_give_the_lines_of_the_folder(
+    with_runs: Workspace, run_cli: RunCli, photos: Path, tmp_path: Path
+) -> None:
+    with tarfile.open(tmp_path / "photos.tar", "w") as tar:
+        tar.add(photos, "x")
+
+    def seen(*paths: Path) -> list[tuple]:
+        found = lines(run_cli("predict", FROZEN, *paths))
+        return [
+            (Path(line["path"]).name, line.get("class_name"), round(line.get("score", 0), 4), line["trusted"])
+            for line in found
+        ]
+
+    folder = seen(photos)
+    assert seen(tmp_path / "photos.tar") == folder
+    assert seen(tmp_path / "photos.tar" / "x" / "b") == seen(photos / "b") == folder[121:]
+    singles = [photos / "b" / "text.jpg", photos / "a" / "1150.png"]
+    assert seen(*singles) == [folder[-1], folder[1]]
+
+
+def test_csv_has_the_same_values_under_a_header(with_runs: Workspace, run_cli: RunCli, photos: Path) -> None:
+    (photos / "a" / "1150.png").rename(photos / "a" / 'x, "y".png')
+    table = lines(run_cli("predict", FROZEN, photos))
+    done = run_cli("predict", FROZEN, photos, "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert list(rows[0]) == [*KEYS, "error"]
+    for line, row in zip(table, rows, strict=True):
+        assert row["trusted"] == json.dumps(line["trusted"])
+        assert {key: row[key] for key in row if key != "trusted"} == {
+            key: str(line.get(key, "")) for key in row if key != "trusted"
+        }
+
+
+def test_a_calibrated_threshold_is_used(with_runs: Workspace, run_cli: RunCli, digit_files: Path) -> None:
+    for name in (FROZEN, "mcp"):
+        run_cli("calibrate", name, "--data", "digits-test", "--coverage", 0.4)
+        done = run_cli("predict", name, digit_files)
+        share = sum(line["trusted"] for line in lines(done)) / 647
+        assert share == pytest.approx(0.4, abs=0.01)
+        assert "no threshold" not in done.stderr
+
+
+def test_a_place_where_nothing_is_is_refused_before_the_first_line(
+    with_runs: Workspace, run_cli: RunCli, photos: Path, tmp_path: Path
+) -> None:
+    for wrong in (tmp_path / "absent", tmp_path / "absent.tar"):
+        refused = run_cli("predict", FROZEN, photos, wrong)
+        assert (refused.exit_code, refused.stdout) == (2, "")
+        assert f"{wrong}: there is no such file, folder or .tar file" in refused.stderr
+    (tmp_path / "empty").mkdir()
+    refused = run_cli("predict", FROZEN, tmp_path / "empty")
+    assert refused.exit_code == 2
+    assert f"{tmp_path / 'empty'}: holds no image files" in refused.stderr
+    (tmp_path / "junk.tar").write_bytes(b"no tar file" * 99)
+    for wrong in ("empty", "junk.tar"):  # none of what comes before is answered and then lost
+        refused = run_cli("predict", FROZEN, photos, tmp_path / wrong)
+        assert (refused.exit_code, refused.stdout) == (2, "")
+
+
+def test_lines_appear_as_batches_are_done(
+    with_runs: Workspace,
+    own_model: Callable[..., str],
+    run_cli: RunCli,
+    start_cli: Callable[..., Popen[str]],
+    digit_files: Path,
+) -> None:
+    model = ("--classifier", own_model(), "--as", "own")
+    assert run_cli("extract", *model, "--data", "digits-test", "--workers", 0).exit_code == 0
+    files = sorted(digit_files.iterdir())[:30]  # all their lines would fit into a pipe's buffer
+    options = ("--classifier", "own", "--batch-size", 2, "--device", "cpu")
+    slow = start_cli("predict", "mcp", *files, *options, SECONDS_A_BATCH="0.5", PYTHONUNBUFFERED="")
+    assert slow.stdout is not None
+    for file in files[:6]:
+        assert json.loads(slow.stdout.readline())["path"] == str(file)
+    with pytest.raises(TimeoutExpired):  # twelve batches are to come
+        slow.wait(timeout=2.5)

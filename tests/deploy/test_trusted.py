@@ -1,0 +1,183 @@
+"""The Python API: a run's answers for paths, PIL images and arrays, as the caches have them, in a bounded stream."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import Result
+from PIL import Image
+
+from trustcache import Answer, TrustedClassifier
+from trustcache.cache import open_cache
+from trustcache.cache.workspace import Workspace
+from trustcache.deploy.scorers import find_judge
+from trustcache.errors import UsageError
+from trustcache.scores import post_hoc_score
+from trustcache.scores.logit_scores import maximum_class_probability
+
+FROZEN, TUNED = "digits-net-ce-frozen", "digits-net-ce-fine-tuned"
+
+
+def loaded(workspace: Workspace, run: str = FROZEN) -> TrustedClassifier:
+    return TrustedClassifier.load(workspace.root, run, device="cpu")
+
+
+@pytest.mark.parametrize("name", [FROZEN, TUNED, "mcp", "temperature"])
+def test_answers_are_what_the_caches_and_scores_hold(runs_workspace: Workspace, digit_files: Path, name: str) -> None:
+    cache = open_cache(runs_workspace.find_cache("test").folder)
+    run = find_judge(runs_workspace, name).run
+    training = open_cache(runs_workspace.find_cache("train").folder)
+    z = run.scores(cache.index) if run else post_hoc_score(name, cache, training)
+    files = [digit_files / f"{sample}.png" for sample in cache.sample_ids]
+    answers = list(loaded(runs_workspace, name)(files, batch_size=50))
+    assert [answer.path for answer in answers] == list(map(str, files))
+    assert [answer.class_number for answer in answers] == cache.predictions.tolist()
+    assert [answer.class_name for answer in answers] == [str(number) for number in cache.predictions]
+    # The caches round to float16: a logit beyond 8 by up to 0.004, and scores are of differences of two.
+    np.testing.assert_allclose([answer.score for answer in answers], z, rtol=1e-3, atol=8e-3)
+    assert [answer.trusted for answer in answers] == [answer.score > 0 for answer in answers]
+    odds = maximum_class_probability(cache.logits)
+    np.testing.assert_allclose([answer.probability for answer in answers], 1 / (1 + np.exp(-odds)), atol=1e-2)
+
+
+def test_paths_images_and_arrays_are_the_same_image(runs_workspace: Workspace, digit_files: Path) -> None:
+    path = min(digit_files.iterdir())
+    with Image.open(path) as image:
+        grey = np.asarray(image.convert("L"))
+    forms = [path, str(path), Image.open(path), Image.fromarray(grey), grey, np.stack([grey] * 3, axis=2)]
+    answers = list(loaded(runs_workspace)(forms))
+    assert len({(answer.class_number, round(answer.score, 5)) for answer in answers}) == 1
+    assert [answer.path for answer in answers] == [str(path)] * 3 + [None] * 3
+
+
+def test_sixteen_bit_images_in_memory_are_scaled_as_those_in_files_are(
+    runs_workspace: Workspace, tmp_path: Path
+) -> None:
+    deep = Image.fromarray(np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000)
+    deep.save(tmp_path / "deep.png")
+    one, other = loaded(runs_workspace)([deep, tmp_path / "deep.png"])
+    assert one.score == pytest.approx(other.score, abs=1e-6)
+
+
+def test_the_threshold_of_the_run_decides(
+    with_runs: Workspace, digit_files: Path, run_cli: Callable[..., Result]
+) -> None:
+    assert loaded(with_runs).threshold is None
+    run_cli("calibrate", FROZEN, "--data", "digits-test", "--coverage", 0.6)
+    trusted = loaded(with_runs)
+    answers = list(trusted(sorted(digit_files.iterdir())))
+    assert [a.trusted for a in answers] == [a.score > trusted.threshold.threshold for a in answers]
+    assert np.mean([answer.trusted for answer in answers]) == pytest.approx(0.6, abs=0.01)
+
+
+def test_what_cannot_be_read_gets_an_error_and_is_not_trusted(
+    runs_workspace: Workspace, digit_files: Path, tmp_path: Path
+) -> None:
+    good = min(digit_files.iterdir())
+    (tmp_path / "text.jpg").write_text("this is no image")
+    (tmp_path / "half.png").write_bytes(good.read_bytes()[:60])
+    asked = [tmp_path / "text.jpg", good, tmp_path / "half.png", tmp_path / "absent.png", tmp_path, good]
+    asked.append(Image.open(tmp_path / "half.png"))  # type: ignore[arg-type]
+    answers = list(loaded(runs_workspace)(asked))
+    assert [answer.error is None for answer in answers] == [False, True, False, False, False, True, False]
+    text = answers[0]
+    error = "cannot be read as an image (it is in no known image format)"
+    assert text == Answer(str(tmp_path / "text.jpg"), None, None, None, None, False, error)
+    assert answers[3].error == "cannot be read as an image (No such file or directory)"
+    assert not any(answer.trusted for answer in answers if answer.error)
+    assert answers[1].score == pytest.approx(answers[5].score, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "thing", [np.zeros((8, 8)), np.zeros((8, 8, 4), np.uint8), np.zeros(8, np.uint8), 3, b"bytes"], ids=repr
+)
+def test_what_is_no_image_is_a_value_error(runs_workspace: Workspace, thing: object) -> None:
+    with pytest.raises(ValueError, match=r"must hold an|must be a"):
+        list(loaded(runs_workspace)([thing]))
+
+
+def test_a_single_image_is_not_taken_for_many(runs_workspace: Workspace, digit_files: Path) -> None:
+    trusted, path = loaded(runs_workspace), min(digit_files.iterdir())
+    image = Image.open(path).convert("RGB")
+    for alone in (path, str(path), image, np.asarray(image), np.asarray(image)[:, :, 0]):
+        with pytest.raises(ValueError, match="put a single one in a list"):
+            list(trusted(alone))  # type: ignore[arg-type]
+    assert len(list(trusted(np.asarray(image)[None]))) == 1
+
+
+def test_an_image_without_pixels_is_an_error_of_its_own(runs_workspace: Workspace) -> None:
+    answers = list(loaded(runs_workspace)([np.zeros((0, 5), np.uint8), np.zeros((8, 8), np.uint8)]))
+    assert answers[0].error is not None
+    assert "no pixels" in answers[0].error
+    assert answers[1].error is None
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 3])
+def test_no_more_images_are_taken_than_the_batches_in_hand(runs_workspace: Workspace, ahead: int) -> None:
+    taken = 0
+
+    def endless() -> Iterator[np.ndarray]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield np.full((8, 8), taken % 256, np.uint8)
+
+    answers = loaded(runs_workspace)(endless(), batch_size=4, ahead=ahead)
+    for number in range(1, 30):
+        next(answers)
+        assert taken == 4 * ((number + 3) // 4 + ahead)
+
+
+def test_batches_and_threads_change_nothing(runs_workspace: Workspace, digit_files: Path) -> None:
+    trusted = loaded(runs_workspace)
+    files = sorted(digit_files.iterdir())[:21]
+    wanted = list(trusted(files, batch_size=21))
+    for size, workers, ahead in itertools.product((1, 4), (1, 5), (0, 2)):
+        found = list(trusted(files, batch_size=size, workers=workers, ahead=ahead))
+        assert [a.path for a in found] == [a.path for a in wanted]
+        np.testing.assert_allclose([a.score for a in found], [a.score for a in wanted], atol=1e-5)
+    assert list(trusted([])) == []
+
+
+def test_weights_that_are_gone_or_others_are_refused(with_runs: Workspace, own_model: Callable[..., str]) -> None:
+    from trustcache.data.dataset import open_dataset
+    from trustcache.data.known_data import find_manifests
+    from trustcache.extract import ExtractSettings, extract
+    from trustcache.models.classifiers import ModelSpec, load_classifier
+
+    def extracted(scale: int) -> None:
+        classifier = load_classifier(ModelSpec(own_model(f"x * {scale}")))
+        classifier.model.last.weight *= scale  # type: ignore[union-attr,operator]
+        dataset = open_dataset(find_manifests("digits-test")[0], Path())
+        folder = with_runs.cache_folder("own", "digits-test")
+        extract(classifier, "own", dataset, Path(), folder, ExtractSettings(workers=0, device="cpu"))
+
+    extracted(1)
+    assert TrustedClassifier.load(with_runs.root, "mcp", classifier="own", device="cpu")
+    shutil.rmtree(with_runs.cache_folder("own", "digits-test"))
+    extracted(2)
+    with pytest.raises(UsageError, match="are no longer the ones it was extracted with"):
+        TrustedClassifier.load(with_runs.root, "mcp", classifier="own")
+
+
+def test_importing_the_package_or_its_command_line_does_not_import_torch() -> None:
+    code = "import trustcache, cli, sys; print('torch' in sys.modules, 'TrustedClassifier' in dir(trustcache))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], capture_output=True, text=True)
+    assert done.stdout.split()[0] == "False", done.stderr
+    code = "from trustcache import TrustedClassifier; import sys; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], capture_output=True, text=True)
+    assert done.stdout.strip() == "True", done.stderr
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    import trustcache
+
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = trustcache.nothing

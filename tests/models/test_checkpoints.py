@@ -1,0 +1,237 @@
+"""Promises of the checkpoint reader: which files it takes, that none of them runs code, and how others are named."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from trustcache.errors import UsageError
+from trustcache.models.checkpoints import load_into, read_weights, state_sha256
+
+State = dict[str, torch.Tensor]
+
+
+def network(seed: int = 0) -> nn.Sequential:
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
+    model[1].running_mean.uniform_()  # type: ignore[union-attr]
+    return model
+
+
+@pytest.fixture
+def state() -> State:
+    return network().state_dict()
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(UsageError) as caught:
+        read_weights(path)
+    said = str(caught.value)
+    assert said.startswith(f"--weights {path}: ")
+    assert "\n" not in said
+    return said
+
+
+def assert_same(found: State, wanted: State) -> None:
+    assert found.keys() == wanted.keys()
+    for name in wanted:
+        torch.testing.assert_close(found[name], wanted[name], rtol=0, atol=0)
+
+
+# --- what is read ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["w.safetensors", "w.bin", "w"])
+def test_safetensors_are_read_whatever_the_file_is_called(tmp_path: Path, state: State, name: str) -> None:
+    save_file(state, tmp_path / name)
+    assert_same(read_weights(tmp_path / name), state)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
+def test_torch_files_are_read_old_and_new(tmp_path: Path, state: State, name: str, zipped: bool) -> None:
+    torch.save(state, tmp_path / name, _use_new_zipfile_serialization=zipped)
+    assert_same(read_weights(tmp_path / name), state)
+
+
+@pytest.mark.parametrize("key", ["state_dict", "model_state_dict", "model", "net", "weights"])
+def test_what_training_scripts_wrap_around_a_state_dict_is_taken_off(tmp_path: Path, state: State, key: str) -> None:
+    torch.save({"epoch": 7, "optimizer": {"lr": 0.1}, key: state}, tmp_path / "w.pt")
+    assert_same(read_weights(tmp_path / "w.pt"), state)
+    torch.save({"model": {"state_dict": {f"module.{k}": v for k, v in state.items()}}}, tmp_path / "w.pt")
+    assert_same(read_weights(tmp_path / "w.pt"), state)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
+def test_wrappers_prefixes_are_dropped(tmp_path: Path, state: State, prefix: str) -> None:
+    torch.save({prefix + name: tensor for name, tensor in state.items()}, tmp_path / "w.pt")
+    assert_same(read_weights(tmp_path / "w.pt"), state)
+
+
+def test_a_prefix_that_only_some_names_have_is_part_of_the_names(tmp_path: Path) -> None:
+    state = {"module.weight": torch.ones(2), "head.weight": torch.ones(3)}
+    torch.save(state, tmp_path / "w.pt")
+    assert_same(read_weights(tmp_path / "w.pt"), state)
+
+
+def test_a_tensor_that_is_called_like_a_container_is_a_tensor(tmp_path: Path) -> None:
+    state = {"weights": torch.ones(2), "net": torch.ones(1)}
+    torch.save(state, tmp_path / "w.pt")
+    assert_same(read_weights(tmp_path / "w.pt"), state)
+
+
+# --- what is refused -------------------------------------------------------------------------------------------
+
+
+class Bomb:
+    """Unpickling it leaves a folder behind."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
+        return os.mkdir, (str(self.trace),)
+
+
+@pytest.mark.parametrize(
+    "save", [torch.save, lambda x, path: path.write_bytes(pickle.dumps(x, 2))], ids=["torch", "pickle"]
+)
+def test_a_file_that_would_run_code_is_refused_and_does_not_run(
+    tmp_path: Path, state: State, save: Callable[[Any, Path], object]
+) -> None:
+    trace, path = tmp_path / "it ran", tmp_path / "w.pt"
+    save({"state_dict": state, "extra": Bomb(trace)}, path)
+    assert "without running code from it" in refusal(path)
+    assert not trace.exists()
+    if save is torch.save:
+        torch.load(path, weights_only=False)
+        assert trace.exists(), "the bomb is one"
+
+
+def test_a_whole_pickled_model_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    torch.save(network(), tmp_path / "w.pt")
+    assert "torch.save(model.state_dict(), FILE)" in refusal(tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x80",
+        b"hello, I am no checkpoint\n" * 5,
+        b"\xff\xd8\xff\xe0" * 40,
+        b'\x08\0\0\0\0\0\0\0{"a": 1}',
+        b"PK\3\4",
+    ],
+    ids=["empty", "one byte", "text", "image", "half safetensors", "half zip"],
+)
+def test_a_file_that_is_no_checkpoint_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "w.pt"
+    path.write_bytes(content)
+    assert "not a checkpoint" in refusal(path)
+
+
+def test_truncated_checkpoints_are_named(tmp_path: Path, state: State) -> None:
+    path = tmp_path / "w"
+    for save in (
+        lambda: save_file(state, path),
+        lambda: torch.save(state, path),
+        lambda: torch.save(state, path, _use_new_zipfile_serialization=False),
+    ):
+        save()
+        whole = path.read_bytes()
+        for share in (0.1, 0.5, 0.9, 0.99):
+            path.write_bytes(whole[: int(len(whole) * share)])
+            assert "not a checkpoint" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [{}, [1, 2], torch.ones(3), {"epoch": 3}, {"state_dict": {"a": torch.ones(1), "b": "text"}}, {0: torch.ones(1)}],
+    ids=["nothing", "list", "tensor", "no tensors", "not only tensors", "numbered"],
+)
+def test_a_torch_file_without_a_state_dict_is_named(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "w.pt")
+    assert "holds no state dict" in refusal(tmp_path / "w.pt")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    assert "there is no such file" in refusal(tmp_path / "w.pt")
+    assert "there is no such file" in refusal(tmp_path)
+
+
+# --- into a model ----------------------------------------------------------------------------------------------
+
+
+def test_weights_are_loaded_every_one(state: State) -> None:
+    model = network(seed=1)
+    load_into(model, state, "here")
+    assert_same(model.state_dict(), state)
+
+
+def test_half_precision_weights_fill_a_float32_model_with_their_values(state: State) -> None:
+    model = network(seed=1)
+    load_into(model, {k: v.half() if v.is_floating_point() else v for k, v in state.items()}, "here")
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    torch.testing.assert_close(model[3].weight, state["3.weight"].half().float(), rtol=0, atol=0)
+
+
+def test_step_counters_of_batch_norms_may_be_missing_and_nothing_else(state: State) -> None:
+    load_into(network(1), {k: v for k, v in state.items() if "num_batches" not in k}, "here")
+    for name in state:
+        if "num_batches" not in name:
+            with pytest.raises(UsageError) as caught:
+                load_into(network(1), {k: v for k, v in state.items() if k != name}, "--weights w.pt")
+            assert str(caught.value) == (
+                f"--weights w.pt: made for another architecture: 1 missing (first '{name}') among its tensors"
+            )
+
+
+def test_another_architecture_s_tensors_are_counted_and_the_first_named(state: State) -> None:
+    renamed = {f"body.{k}" if k.startswith("0.") else k: v for k, v in state.items()}
+    with pytest.raises(UsageError, match=r"2 missing \(first '0.bias'\) and 2 unknown \(first 'body.0.bias'\)"):
+        load_into(network(1), renamed, "here")
+
+
+def test_a_tensor_of_another_shape_is_named_and_nothing_is_loaded(state: State) -> None:
+    model = network(seed=1)
+    before = state_sha256(model)
+    with pytest.raises(UsageError, match=r"'3.weight' has shape \(5, 4\) where the model needs \(2, 4\)"):
+        load_into(model, {**state, "3.weight": torch.zeros(5, 4)}, "here")
+    assert state_sha256(model) == before
+
+
+# --- identity --------------------------------------------------------------------------------------------------
+
+
+def test_the_hash_sees_names_values_buffers_and_dtypes_but_not_memory_layout() -> None:
+    before = state_sha256(network())
+    assert state_sha256(network()) == before
+    assert state_sha256(network().to(memory_format=torch.channels_last)) == before
+    assert state_sha256(network(seed=1)) != before
+    assert state_sha256(network().half()) != before
+    nudged, counted = network(), network()
+    nudged[0].weight.data[0, 0, 0, 0] += 1e-6
+    counted[1].num_batches_tracked += 1  # type: ignore[operator]
+    renamed = nn.Sequential(*network(), nn.Identity())
+    renamed = nn.ModuleDict({"a": renamed})  # type: ignore[assignment]
+    assert len({before, state_sha256(nudged), state_sha256(counted), state_sha256(renamed)}) == 4
+
+
+def test_the_hash_takes_empty_and_boolean_tensors() -> None:
+    class Odd(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("none", torch.zeros(0, 3))
+            self.register_buffer("mask", torch.tensor([True, False]))
+            self.register_buffer("brief", torch.ones(2, dtype=torch.bfloat16))
+
+    assert len(state_sha256(Odd())) == 64

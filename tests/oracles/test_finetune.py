@@ -1,0 +1,192 @@
+"""Fine-tuning: it learns, and a killed one ends where the uninterrupted one ends."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from trustcache.cache import open_cache
+from trustcache.cache.provenance import original_dataset, original_model
+from trustcache.cache.workspace import Workspace
+from trustcache.data.dataset import Dataset
+from trustcache.data.loader import Viewer
+from trustcache.errors import TrustcacheError
+from trustcache.losses import LOSSES, LossChoice
+from trustcache.metrics.ranking import trust_metrics
+from trustcache.oracles.backbones import tuned_oracle
+from trustcache.oracles.finetune import CHECKPOINT, finetune, in_batches, load_oracle, score_images
+from trustcache.oracles.network import Oracle
+from trustcache.oracles.optim import Machine
+from trustcache.oracles.plan import TrainSettings, plan
+from trustcache.oracles.runs import Run, finished_runs, open_run
+from trustcache.protocols import Optimiser
+
+MACHINE = Machine(device="cpu", workers=0)
+SHORT = Optimiser("sgd", epochs=2, batch_size=64, lr=0.02, momentum=0.9)
+
+
+def new_run(workspace: Workspace, loss: str = "ss", optimiser: Optimiser = SHORT, seed: int = 0) -> Run:
+    index = workspace.find_cache("train")
+    choice = LossChoice(loss, dict(LOSSES[loss].settings))
+    oracle = tuned_oracle(workspace, index, None, "equations")
+    (config,) = plan(index, oracle, [choice], TrainSettings(False, optimiser, (seed,)))
+    return open_run(workspace, config)
+
+
+def scored(oracle: Oracle, dataset: Dataset, batches: list[np.ndarray]) -> np.ndarray:
+    viewer = Viewer(oracle.preprocessing, torch.device("cpu"), workers=0)
+    return score_images(oracle, dataset, batches, viewer)
+
+
+def tune(workspace: Workspace, run: Run, machine: Machine = MACHINE) -> Run:
+    index = workspace.find_cache("train")
+    dataset = original_dataset(index, Path())
+    finetune(run, original_model(index), dataset, open_cache(index.folder), machine)
+    return run
+
+
+@pytest.fixture
+def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Make training raise KeyboardInterrupt after some steps, as Ctrl-C would."""
+    from trustcache.oracles import finetune as module
+
+    def arm(steps: int) -> None:
+        original = module._Training._step
+        left = iter(range(steps))
+
+        def step(self: object, *args: object) -> None:
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            original(self, *args)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(module._Training, "_step", step)
+
+    return arm
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_fine_tuning_learns_to_tell_right_from_wrong(workspace: Workspace, loss: str) -> None:
+    run = tune(workspace, new_run(workspace, loss, Optimiser("sgd", 8, 64, 0.02, 0.9)))
+    log = run.log()
+    assert [entry["epoch"] for entry in log] == list(range(1, 9))
+    assert log[-1]["loss"] < log[0]["loss"]
+    index = next(i for i in workspace.caches() if i.role == "test")
+    cache = open_cache(index.folder)
+    oracle = load_oracle(run)
+    z = scored(oracle, original_dataset(index, Path()), in_batches(cache.sample_indices))
+    assert trust_metrics(z, cache.correct)["auc"] > 0.6
+
+
+@pytest.mark.parametrize("steps", [1, 9, 12])  # in the first epoch, at its end, in the second
+def test_an_interrupted_fine_tuning_ends_where_the_uninterrupted_one_ends(
+    workspace: Workspace, tmp_path: Path, stop_after: Callable[[int], None], monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    whole = tune(workspace, new_run(workspace))
+    expected, log = whole.weights(), whole.log()
+    (whole.folder / "weights.safetensors").unlink()
+    with monkeypatch.context():
+        stop_after(steps)
+        with pytest.raises(KeyboardInterrupt):
+            tune(workspace, new_run(workspace), Machine("cpu", 0, checkpoint_every_s=0))
+    monkeypatch.undo()
+    assert (whole.folder / CHECKPOINT).is_file()
+    resumed = tune(workspace, new_run(workspace))
+    assert resumed.log() == log
+    assert not (whole.folder / CHECKPOINT).exists()
+    for name, tensor in resumed.weights().items():
+        assert torch.equal(tensor, expected[name]), name
+
+
+@pytest.mark.slow
+def test_a_killed_command_goes_on_from_its_checkpoint(
+    workspace: Workspace, start_cli: Callable[..., subprocess.Popen[str]]
+) -> None:
+    command = [
+        "train",
+        "--loss",
+        "ss",
+        "--epochs",
+        "3",
+        "--batch-size",
+        "32",
+        "--workers",
+        "0",
+        "--checkpoint-every",
+        "0",
+    ]
+    process = start_cli(*command)
+    deadline = time.monotonic() + 120
+    while not list(workspace.runs.glob(f"*/{CHECKPOINT}")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert list(workspace.runs.glob(f"*/{CHECKPOINT}"))
+    assert not finished_runs(workspace)
+    assert start_cli(*command).wait() == 0
+    (run,) = finished_runs(workspace)
+    resumed = run.weights()
+    (run.folder / "weights.safetensors").unlink()
+    assert start_cli(*command).wait() == 0
+    for name, tensor in run.weights().items():
+        torch.testing.assert_close(tensor, resumed[name], rtol=1e-5, atol=1e-6)
+
+
+def test_a_damaged_checkpoint_is_named(workspace: Workspace) -> None:
+    run = new_run(workspace)
+    run.begin()
+    (run.folder / CHECKPOINT).write_bytes(b"PK not really")
+    with pytest.raises(TrustcacheError, match=r"checkpoint\.pt: not a whole checkpoint; remove it"):
+        tune(workspace, run)
+
+
+def test_a_loss_that_runs_away_is_named_with_the_remedy(workspace: Workspace) -> None:
+    with pytest.raises(TrustcacheError, match="smaller --lr"):
+        tune(workspace, new_run(workspace, "ce", Optimiser("sgd", 2, 64, 1e18, 0.9)))
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (torch.cuda.OutOfMemoryError("CUDA out of memory. Tried much"), "GPU's memory is full .* smaller --batch-size"),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), "fails on images of 8 x 8 pixels"),
+    ],
+)
+def test_a_model_that_fails_or_is_too_large_is_one_sentence(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, raised: Exception, said: str
+) -> None:
+    def failing(self: Oracle, x: torch.Tensor) -> torch.Tensor:
+        raise raised
+
+    monkeypatch.setattr(Oracle, "forward", failing)
+    with pytest.raises(TrustcacheError, match=said):
+        tune(workspace, new_run(workspace))
+
+
+def test_scores_do_not_depend_on_batches_and_follow_the_asked_indices(workspace: Workspace) -> None:
+    run = tune(workspace, new_run(workspace))
+    index = workspace.find_cache("test", data="digits-test")
+    dataset, oracle = original_dataset(index, Path()), load_oracle(run)
+    rows = np.array([7, 3, 100, 55, 4])
+    some = scored(oracle, dataset, [rows[:2], rows[2:]])
+    everything = scored(oracle, dataset, in_batches(np.arange(len(dataset))))
+    np.testing.assert_allclose(some, everything[rows], atol=1e-5)
+
+
+def test_validation_images_are_not_trained_on(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    from trustcache.data.splits import validation_rows
+    from trustcache.oracles import finetune as module
+
+    seen: list[np.ndarray] = []
+    original = module._batches
+    monkeypatch.setattr(module, "_batches", lambda *a: seen.extend(b := original(*a)) or b)
+    run = tune(workspace, new_run(workspace, seed=3))
+    cache = open_cache(workspace.find_cache("train").folder)
+    held_out = np.flatnonzero(validation_rows(len(cache), run.config.val_fraction, 3))
+    assert not set(np.concatenate(seen)) & set(held_out)
+    assert set(np.concatenate(seen)) <= set(range(len(cache)))

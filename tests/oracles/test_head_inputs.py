@@ -1,0 +1,52 @@
+"""What a head looks at, by name and as numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import log_softmax
+
+from trustcache.errors import UsageError
+from trustcache.oracles.head_inputs import NAMED, PARTS, columns_of, head_inputs, inputs_label, parse_inputs
+
+
+def test_inputs_stand_side_by_side_in_one_order_whatever_was_asked_first() -> None:
+    said = {"logits": torch.randn(5, 3), "features": torch.randn(5, 4).half(), "stages": torch.randn(5, 6)}
+    said["mirrored_logits"] = torch.randn(5, 3)
+    log_probs = log_softmax(said["logits"].numpy(), axis=1)
+    expected = [
+        said["features"].float().numpy(),
+        said["stages"].numpy(),
+        log_probs,
+        -np.sort(-log_probs, axis=1),
+        np.eye(3)[log_probs.argmax(1)],
+        mirrored := log_softmax(said["mirrored_logits"].numpy(), axis=1),
+        -np.sort(-mirrored, axis=1),
+        np.eye(3)[mirrored.argmax(1)],
+        mirrored[np.arange(5), log_probs.argmax(1)][:, None],
+    ]
+    x = head_inputs(parse_inputs(["all"]), said)
+    assert x.dtype == torch.float32
+    np.testing.assert_allclose(x, np.concatenate(expected, 1), rtol=1e-6, atol=1e-6)
+    assert parse_inputs(["prediction", "stages"]) == parse_inputs(["stages", "prediction"]) == ("stages", "prediction")
+
+
+def test_rows_do_not_depend_on_those_beside_them() -> None:
+    said = {"logits": torch.randn(7, 3), "features": torch.randn(7, 4), "stages": torch.randn(7, 6)}
+    said["mirrored_logits"] = torch.randn(7, 3)
+    one = head_inputs(tuple(PARTS), {name: column[2:3] for name, column in said.items()})
+    torch.testing.assert_close(one, head_inputs(tuple(PARTS), said)[2:3])
+
+
+def test_every_part_is_documented_and_comes_from_a_column_of_the_cache() -> None:
+    assert set(columns_of(tuple(PARTS))) == {"features", "stages", "logits", "mirrored_logits"}
+    assert all(part.meaning for part in PARTS.values())
+
+
+def test_choices_have_names() -> None:
+    assert [inputs_label(parse_inputs([name])) for name in NAMED] == list(NAMED)
+    assert inputs_label(("features", "prediction")) == "features+prediction"
+    assert columns_of(("log-probs", "prediction")) == ("logits",)
+    with pytest.raises(UsageError, match="--inputs pixels: unknown; last, all, or a list of features, stages"):
+        parse_inputs(["last", "pixels"])

@@ -1,0 +1,137 @@
+"""Many heads at once: each must become what it becomes alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from tests.fitted_heads import fit
+from trustcache.data.splits import validation_rows
+from trustcache.losses import LOSSES, LossChoice
+from trustcache.oracles.head_training import Diverged, HeadTask, train_heads
+from trustcache.oracles.heads import LinearHead, score_heads
+from trustcache.protocols import Optimiser
+
+OPTIMISER = Optimiser("adam", epochs=5, batch_size=64, lr=1e-2)
+
+
+@pytest.fixture(scope="module")
+def data() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Features on very different scales, one of them constant, and targets that depend on them."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(1500, 12, generator=generator)
+    chance = torch.sigmoid(2 * x[:, 0] - x[:, 1] + 1.5)
+    correct = torch.rand(1500, generator=generator) < chance
+    x = x * torch.logspace(-3, 3, 12) + 5
+    x[:, 7] = 3.25
+    return x.half().float(), correct, chance
+
+
+def task(name: str, seed: int = 0, **settings: float) -> HeadTask:
+    return HeadTask(LossChoice(name, {**LOSSES[name].settings, **settings}), LOSSES[name].signed_distance, seed)
+
+
+def test_a_head_in_a_batch_of_64_scores_as_the_same_head_trained_alone(data: tuple) -> None:
+    tasks = [task(name, seed) for name in LOSSES for seed in range(8)]
+    tasks += [task("ss", seed, alpha_neg=a) for a in (2.0, 5.0, 8.0) for seed in range(8)]
+    assert len(tasks) == 64
+    together, history = fit(*data, tasks, OPTIMISER, 0.1)
+    z = score_heads(together, data[0].numpy())
+    for i in range(0, 64, 7):
+        (alone,), own_history = fit(*data, [tasks[i]], OPTIMISER, 0.1)
+        np.testing.assert_allclose(z[:, i], score_heads([alone], data[0].numpy())[:, 0], atol=1e-4)
+        np.testing.assert_allclose(history[:, i], own_history[:, 0], atol=1e-4)
+
+
+def test_cross_entropy_ends_where_logistic_regression_does(data: tuple) -> None:
+    x, correct, _ = data
+    (head,), _ = fit(*data, [task("ce")], Optimiser("adam", 300, 1500, 2e-2), 0.0)
+    scaled = (x - x.mean(0)) / x.std(0, correction=0).clamp(min=1e-6)
+    reference = LogisticRegression(C=1e6, max_iter=1000).fit(scaled.numpy(), correct.numpy())
+    z = score_heads([head], x.numpy())[:, 0]
+    expected = reference.decision_function(scaled.numpy())
+    assert np.corrcoef(z, expected)[0, 1] > 0.9999
+    np.testing.assert_allclose(z, expected, atol=0.05)
+
+
+def test_losses_fall_over_the_epochs(data: tuple) -> None:
+    _, history = fit(*data, [task(name) for name in LOSSES], OPTIMISER, 0.1)
+    assert (history[-1] < history[0]).all()
+
+
+def test_rows_held_out_for_validation_do_not_reach_their_seed(data: tuple) -> None:
+    x, correct, chance = data
+    held_out = torch.from_numpy(validation_rows(len(x), 0.3, seed=5))
+    (head,), _ = fit(x, correct, chance, [task("ce", 5)], OPTIMISER, 0.3)
+    changed = torch.where(held_out, ~correct, correct)
+    (same,), _ = fit(x, changed, chance, [task("ce", 5)], OPTIMISER, 0.3)
+    (other,), _ = fit(x, changed, chance, [task("ce", 6)], OPTIMISER, 0.3)
+    np.testing.assert_array_equal(head.weight, same.weight)
+    assert not np.allclose(other.weight, same.weight)
+
+
+def test_heads_come_back_in_the_order_of_their_tasks(data: tuple) -> None:
+    tasks = [task("tcp"), task("ce"), task("ss"), task("ce", 1), task("focal")]
+    together, history = fit(*data, tasks, OPTIMISER, 0.1)
+    reversed_, reversed_history = fit(*data, tasks[::-1], OPTIMISER, 0.1)
+    for head, twin in zip(together, reversed_[::-1], strict=True):
+        np.testing.assert_allclose(head.weight, twin.weight, atol=1e-4)
+        assert head.signed_distance == twin.signed_distance
+    np.testing.assert_allclose(history, reversed_history[:, ::-1], atol=1e-4)
+
+
+@pytest.mark.parametrize("part", [0.0, 0.2])
+def test_a_head_that_diverges_leaves_those_beside_it_as_they_are_alone(data: tuple, part: float) -> None:
+    x, correct, chance = data
+    far = replace(OPTIMISER, lr=1e37)
+    tasks = [task("tcp"), task("ss"), task("tcp", 1)]
+    first, lost, last = train_heads({"features": x}, correct, chance, tasks, far, part)
+    assert isinstance(lost, Diverged)
+    for one, own in ((first, tasks[0]), (last, tasks[2])):
+        (alone,) = train_heads({"features": x}, correct, chance, [own], far, part)
+        np.testing.assert_allclose(one.head.weight, alone.head.weight, rtol=1e-4)
+        assert all(np.isfinite(entry["loss"]) for entry in one.log)
+
+
+def test_a_head_whose_last_step_goes_astray_after_a_finite_loss_has_diverged(data: tuple) -> None:
+    x, correct, chance = data
+    one_step = Optimiser("adam", epochs=1, batch_size=1500, lr=1e37)
+    assert train_heads({"features": x}, correct, chance, [task("ss", alpha_neg=30.0)], one_step, 0.0) == [Diverged(1)]
+
+
+def test_a_signed_distance_is_the_distance_from_the_plane() -> None:
+    rng = np.random.default_rng(0)
+    w, mean, std, x = rng.normal(size=4), rng.normal(size=4), rng.random(4) + 0.5, rng.normal(size=(9, 4))
+    z = score_heads([LinearHead(w.astype(np.float32), 0.7, mean, std, True)], x)[:, 0]
+    scaled = (x - mean) / std
+    w = w.astype(np.float32).astype(float)
+    nearest = scaled - ((scaled @ w + 0.7) / (w @ w))[:, None] * w  # on the plane w.x + b = 0
+    np.testing.assert_allclose(np.abs(z), np.linalg.norm(scaled - nearest, axis=1), rtol=1e-9)
+    assert (np.sign(z) == np.sign(scaled @ w + 0.7)).all()
+
+
+def test_half_precision_features_train_like_the_same_values_in_single_precision(data: tuple) -> None:
+    x, correct, chance = data
+    (single,), _ = fit(x, correct, chance, [task("ce")], OPTIMISER, 0.1)
+    (half,), _ = fit(x.half(), correct, chance, [task("ce")], OPTIMISER, 0.1)
+    np.testing.assert_array_equal(single.weight, half.weight)
+
+
+def test_the_validation_part_has_the_asked_share_and_depends_on_the_seed_alone() -> None:
+    rows = validation_rows(1000, 0.1, 3)
+    assert rows.sum() == 100
+    assert (rows == validation_rows(1000, 0.1, 3)).all()
+    assert (rows != validation_rows(1000, 0.1, 4)).any()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_heads_trained_on_a_gpu_score_as_on_the_cpu(data: tuple) -> None:
+    tasks = [task(name, seed) for name in LOSSES for seed in range(2)]
+    here, _ = fit(*data, tasks, OPTIMISER, 0.1)
+    there, _ = fit(*(part.cuda() for part in data), tasks, OPTIMISER, 0.1)
+    np.testing.assert_allclose(score_heads(there, data[0].numpy()), score_heads(here, data[0].numpy()), atol=1e-3)

@@ -1,0 +1,93 @@
+"""Figure 4b-c and Theorem 3.1's table: what a workspace's ss runs show together."""
+
+from __future__ import annotations
+
+import math
+import xml.etree.ElementTree as ET
+
+import pytest
+import torch
+
+from trustcache.paper.artefacts import ARTEFACTS
+from trustcache.paper.evidence import Evidence
+
+
+@pytest.fixture
+def swept(scored, tmp_path):
+    """A finished run of ss with a value of alpha-, and a log that ends at `loss`."""
+
+    def make(alpha_neg, seed=0, loss=1.0, alpha_pos=1.0, features=4, **given):
+        settings = {"alpha_pos": alpha_pos, "alpha_neg": alpha_neg}
+        name = f"run-{alpha_pos}-{alpha_neg}-{seed}"
+        one = scored("ss", seed, run=name, settings=settings, folder=tmp_path, **given)
+        run = one.origin.run
+        run.folder.mkdir(exist_ok=True)
+        run.finish({"weight": torch.zeros(features)}, [{"epoch": 1, "loss": 9.0}, {"epoch": 2, "loss": loss}])
+        return one
+
+    return make
+
+
+def of(key, scored):
+    evidence = Evidence(tuple(scored))
+    return ARTEFACTS[key].grids(evidence), ARTEFACTS[key].charts(evidence)
+
+
+def test_a_sweep_has_loss_tpr_and_tnr_for_each_value_over_seeds(swept):
+    runs = [swept(a, seed, loss=a + seed, tpr=0.9, tnr=a / 10) for a in (1.0, 2.0, 6.0) for seed in (0, 1, 2)]
+    ((grid,), (chart,)) = of("figure4bc", runs)
+    cells = {line.labels[0]: list(map(str, line.cells)) for line in grid.lines}
+    assert cells["2"] == ["3.00 ± 1.00", "90.00 ± 0.00", "20.00 ± 0.00"]
+    assert list(cells) == ["1", "2", "6"]
+    assert not grid.commands
+    assert "α⁺ 1" in chart.subject
+
+
+def test_the_panels_of_a_sweep_have_a_point_for_each_value(swept):
+    (_, (chart,)) = of("figure4bc", [swept(a) for a in (1.0, 2.0, 3.0, 4.0)])
+    drawn = ET.fromstring(chart.svg)
+    circles = drawn.findall("{http://www.w3.org/2000/svg}circle")
+    assert len(circles) == 3 * 4
+
+
+def test_two_values_are_no_sweep_and_another_alpha_pos_is_another_one(swept):
+    assert of("figure4bc", [swept(1.0), swept(2.0)]) == ((), ())
+    runs = [swept(a, alpha_pos=p) for a in (1.0, 2.0, 3.0) for p in (1.0, 2.0)]
+    assert len(of("figure4bc", runs)[0]) == 2
+
+
+def test_runs_that_differ_in_more_than_alpha_and_seed_are_no_sweep(swept):
+    runs = [swept(a, config={"val_fraction": a / 10}) for a in (1.0, 2.0, 3.0)]
+    assert of("figure4bc", runs) == ((), ())
+
+
+def test_a_sweep_of_one_seed_has_the_command_for_two_more(swept):
+    ((grid,), _) = of("figure4bc", [swept(a) for a in (1.0, 2.0, 3.0)])
+    (command,) = grid.commands
+    assert command.endswith("--loss ss --alpha-pos 1 --alpha-neg 1,2,3 --seed 1,2")
+
+
+def test_the_command_asks_for_the_seeds_that_a_value_of_alpha_lacks_not_for_further_ones(swept):
+    ((grid,), _) = of("figure4bc", [swept(a, seed) for a in (1.0, 2.0, 3.0) for seed in range(3 if a < 3 else 1)])
+    (command,) = grid.commands
+    assert command.endswith("--alpha-neg 1,2,3 --seed 1,2")
+
+
+def test_the_bound_of_a_head_is_theorem_3_1s(swept):
+    one = swept(3.0, features=4, learnt_from=1000, loss=0.25)
+    ((grid,), _) = of("theorem3.1", [one])
+    (line,) = grid.lines
+    log_f = 32 * 5 * math.log(2)
+    most = 2 * math.sinh(3)
+    bound = most * math.sqrt((log_f + math.log(2 / 0.05)) / (2 * 900))  # a tenth is the validation part
+    assert [str(cell) for cell in line.cells] == [
+        *("5", "111", "900", f"{most:.2f}", "0.25", f"{bound:.2f}"),
+    ]
+
+
+def test_a_vacuous_bound_is_called_vacuous(swept):
+    ((grid,), _) = of("theorem3.1", [swept(3.0, features=2048, learnt_from=700)])
+    assert str(grid.lines[0].cells[-1]).endswith("(vacuous)")
+    assert "1 of 1 bounds are vacuous" in grid.notes[1]
+    ((grid,), _) = of("theorem3.1", [swept(3.0, features=4, learnt_from=100_000)])
+    assert len(grid.notes) == 1

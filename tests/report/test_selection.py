@@ -1,0 +1,109 @@
+"""Reports of many data sets: what a terminal prints, what has intervals and drawings, and what is said of the rest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from trustcache.paper.shown import Line, PaperGrid, Shown, Value
+from trustcache.report import selection as module
+from trustcache.report.page import page
+from trustcache.report.records import Scored
+from trustcache.report.selection import MOST_TABLES, MOST_VARIANTS, foreground
+
+
+@pytest.fixture
+def corrupted(scored: Callable[..., Scored]) -> Callable[..., list[Scored]]:
+    """So many corruptions of `birds`, one record each."""
+
+    def make(count: int, **given: object) -> list[Scored]:
+        names = [f"fog/{i}" for i in range(1, count + 1)]
+        return [scored("mcp", dataset=f"birds-c/{n}", shows=n, variant_of="birds", **given) for n in names]
+
+    return make
+
+
+def test_up_to_a_handful_of_tables_are_all_printed(scored, corrupted):
+    front = foreground([scored("mcp", dataset="birds"), *corrupted(MOST_TABLES - 1)])
+    assert len(front.printed) == MOST_TABLES
+    assert front.elsewhere([]) == ""
+
+
+def test_of_many_tables_those_of_clean_data_are_printed_and_the_others_counted(scored, corrupted):
+    clean = [scored("mcp", dataset=name, classifier=c) for name in ("birds", "cats") for c in ("vit", "net")]
+    variants = [one for classifier in ("vit", "net") for one in corrupted(MOST_TABLES, classifier=classifier)]
+    front = foreground([*clean, *variants])
+    assert front.printed == {"birds", "cats"}
+    assert front.tables == 2 * MOST_TABLES
+    assert front.elsewhere([]).startswith("16 more tables, of variants, are in report.md and index.html")
+
+
+def test_only_those_of_the_papers_tables_that_are_begun_are_pointed_to(scored, corrupted):
+    front = foreground([scored("mcp", dataset="birds"), *corrupted(MOST_TABLES)])
+    grid = PaperGrid("x", ("m",), ("c",), (Line(("a",), (Value(0.5),)),))
+    shown = [Shown("table1", "T", "", (grid,)), Shown("table-a1", "T", "", (grid,)), Shown("table-e", "T", "", ())]
+    assert front.elsewhere(shown).endswith("trustcache report --only table-a1")
+
+
+def test_a_variant_made_on_the_fly_and_one_from_changed_files_are_both_no_clean_data(scored):
+    many = [scored("mcp", dataset="birds", classifier=f"c{i}") for i in range(MOST_TABLES)]
+    by_files = scored("mcp", dataset="stylized-birds", shows="stylized")
+    by_origin = scored("mcp", dataset="odd-birds", variant_of="birds")
+    assert foreground([*many, by_files, by_origin]).printed == {"birds"}
+
+
+def test_where_nothing_is_clean_one_data_set_is_printed_all_the_same(corrupted):
+    assert foreground(corrupted(MOST_TABLES + 1)).printed == {"birds-c/fog/1"}
+
+
+@pytest.mark.parametrize(("count", "have"), [(MOST_VARIANTS, True), (MOST_VARIANTS + 1, False)])
+def test_corruptions_have_intervals_and_drawings_only_where_they_are_few(scored, corrupted, count, have):
+    others = [
+        scored("mcp", dataset="birds"),
+        scored("mcp", dataset="attacked", shows="adversarial", variant_of="birds"),
+    ]
+    detailed = foreground([*others, *corrupted(count)]).detailed
+    assert {"birds", "attacked"} <= detailed
+    assert ("birds-c/fog/1" in detailed) is have
+    assert ("attacked" in foreground([*others, *corrupted(count)]).drawn) is have
+
+
+def test_the_page_has_every_table_but_draws_no_variant_of_many(scored, corrupted):
+    few = page([scored("mcp", dataset="birds")], [], {})
+    many = page([scored("mcp", dataset="birds"), *corrupted(MOST_VARIANTS + 1, auc=0.6789)], [], {})
+    assert many.count("<svg") == few.count("<svg")
+    assert many.count(">67.89</td>") >= MOST_VARIANTS + 1
+    assert many.count('<details class="short">') == MOST_VARIANTS + 1
+    assert "9 variants have closed tables without drawings" in many
+    assert "variants have closed tables" not in few
+
+
+# --- through the command line ------------------------------------------------------------------------------------
+
+
+def test_the_report_of_many_prints_clean_data_and_says_where_the_rest_is(
+    with_runs, extract_digits, run_cli, monkeypatch
+):
+    extract_digits("--data", "digits-c/contrast/4")
+    run_cli("evaluate", "--workers", 0)
+    monkeypatch.setattr(module, "MOST_TABLES", 1)
+    monkeypatch.setattr(module, "MOST_VARIANTS", 0)
+    done = run_cli("report")
+    assert done.exit_code == 0
+    headings = [line.strip() for line in done.stdout.splitlines() if line.startswith("digits-")]
+    assert headings == ["digits-test", "digits-test: against the classifier's own confidence"]
+    assert "1 more tables, of variants" in done.stdout
+    folder = with_runs.report
+    assert "## digits-c/contrast/4\n" in (folder / "report.md").read_text(encoding="utf-8")
+    assert "digits-c/contrast/4" in (folder / "results.csv").read_text(encoding="utf-8")
+    intervals = json.loads((folder / "intervals.json").read_text(encoding="utf-8"))
+    assert {row["dataset"] for row in intervals} == {"digits-test"}
+
+
+def test_gaps_of_many_data_sets_are_one_line(with_runs, extract_digits, run_cli):
+    extract_digits(*(word for severity in (1, 2, 3, 4) for word in ("--data", f"digits-c/contrast/{severity}")))
+    notes = run_cli("report").stderr
+    assert "2 runs are not scored on digits-c/contrast/1 and 3 more data sets: run `trustcache evaluate`" in notes
+    assert notes.count("not scored on") == 1

@@ -1,0 +1,57 @@
+"""From a cache back to what it was made of: its images and its classifier, refused where they have changed; and to the
+command that made it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from trustcache.cache.index import Index
+from trustcache.cache.publish import file_sha256
+from trustcache.data.dataset import Dataset, open_dataset
+from trustcache.errors import UsageError
+from trustcache.models.classifiers import ModelSpec
+
+
+def original_dataset(index: Index, data_root: Path) -> Dataset:
+    """The data set a cache was extracted from: below `data_root`, else where it lay then.
+
+    Raises UsageError where it is in neither place, or is no longer what was extracted.
+    """
+    manifest = index.manifest()
+    reasons = []
+    for root in dict.fromkeys((data_root.resolve(), Path(index.made_from["data_root"]))):
+        try:
+            dataset = open_dataset(manifest, root)
+        except UsageError as error:
+            reasons.append(str(error))
+            continue
+        if dataset.fingerprint() == index.meaning["data"]["fingerprint"]:
+            return dataset
+        reasons.append(
+            f"{index.data}: the images below {root} are not the ones that {index.folder} was extracted from; "
+            "put those back, or remove that folder and extract again"
+        )
+    raise UsageError("; ".join(reasons))
+
+
+def original_name(data: str, caches: Iterable[Index]) -> str:
+    """The data set whose images those of a data set were before they were changed, as a cache of it tells; else itself.
+
+    So it finds the same images under the names of different variants.
+    """
+    manifest = next((index.manifest() for index in caches if index.data == data), None)
+    return (manifest and manifest.variant_of) or data
+
+
+def original_model(index: Index) -> ModelSpec:
+    """The classifier of a cache, to be built anew. Raises UsageError where its weights file is gone or changed."""
+    classifier = index.meaning["classifier"]
+    weights = index.made_from["weights"]
+    if weights and (not Path(weights).is_file() or file_sha256(Path(weights)) != index.made_from["weights_sha256"]):
+        raise UsageError(
+            f"{weights}: the weights that {index.folder} was extracted with are gone or changed; put them back there, "
+            "or run the same trustcache extract with --weights where they are now"
+        )
+    return ModelSpec(classifier["name"], weights, classifier["arguments"], classifier["preprocessing"])

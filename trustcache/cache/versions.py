@@ -1,0 +1,18 @@
+"""Versions of the software that numbers were computed with, without importing it."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+
+def software_versions(*libraries: str) -> dict[str, str]:
+    """Return the versions of trustcache and of the libraries named, as installed."""
+    return {"trustcache": trustcache_version(), **{name: version(name) for name in libraries}}
+
+
+def trustcache_version() -> str:
+    """Return the installed version, or "0+checkout" where trustcache runs from a checkout that is not installed."""
+    try:
+        return version("trustcache")
+    except PackageNotFoundError:
+        return "0+checkout"

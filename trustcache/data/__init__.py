@@ -1,0 +1,1 @@
+"""Data sets: what images there are, how their files lie on disk, and how they are read."""

@@ -1,0 +1,54 @@
+"""The images of a data set for training that passes over them many times: decoded once where they are small enough."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from trustcache.data.dataset import Dataset
+from trustcache.data.loader import Viewer, readable, viewed_batches
+from trustcache.progress import Progress
+
+# Data sets up to this size are kept.
+IN_MEMORY_BYTES = 2 * 2**30
+DECODED_AT_ONCE = 256
+
+
+class Images:
+    """The images of a data set at the viewer's size, decoded once where they are small enough."""
+
+    def __init__(self, dataset: Dataset, viewer: Viewer, progress: Progress) -> None:
+        self.dataset, self.viewer = dataset, viewer
+        self.labels = torch.from_numpy(dataset.labels)
+        height, width = viewer.preprocessing.input_size
+        shape = (len(dataset), 3, height, width)
+        # What a variant does in batches gives fractions of a grey value, which bytes would round.
+        fits = np.prod(shape) <= IN_MEMORY_BYTES and not (dataset.variation and dataset.variation.in_batches)
+        self.decoded = self._decode(shape, progress) if fits else None
+
+    def batches(self, parts: Sequence[np.ndarray]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Pixels 0 to 255 (B, 3, H, W) and labels (B,) of each batch of sample numbers, on the viewer's device."""
+        device = self.viewer.device
+        if self.decoded is None:
+            for rows, pixels in zip(parts, self._stream(self.viewer, parts), strict=True):
+                yield pixels, self.labels[rows].to(device)
+        else:
+            for rows in parts:
+                yield self.decoded[rows].to(device), self.labels[rows].to(device)
+
+    def _decode(self, shape: tuple[int, ...], progress: Progress) -> torch.Tensor:
+        pixels = torch.empty(shape, dtype=torch.uint8)
+        here = replace(self.viewer, device=torch.device("cpu"))
+        parts = np.split(np.arange(shape[0]), range(DECODED_AT_ONCE, shape[0], DECODED_AT_ONCE))
+        with progress(f"decoding {self.dataset.manifest.name}", shape[0]) as advance:
+            for rows, some in zip(parts, self._stream(here, parts), strict=True):
+                pixels[rows] = some
+                advance(len(rows))
+        return pixels
+
+    def _stream(self, viewer: Viewer, parts: Sequence[np.ndarray]) -> Iterator[torch.Tensor]:
+        for batch in readable(viewed_batches(self.dataset, viewer, parts)):
+            yield batch.pixels

@@ -1,0 +1,120 @@
+"""Which data sets there are: by TOML file, one or a family, those that trustcache knows, and what a user names."""
+
+from __future__ import annotations
+
+import fnmatch
+import itertools
+import re
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from trustcache.data.manifest import Files, Manifest, parse_manifest
+from trustcache.errors import UsageError
+
+
+def folder_manifest(folder: Path, role: str = "test") -> Manifest:
+    """Describe a folder or tar file of class folders that has no manifest; it is named after the folder or file."""
+    full = folder.resolve()
+    return Manifest(
+        full.name.removesuffix(".tar"), role, (Files("folders", path=str(full)),), title=f"images in {full}"
+    )
+
+
+def load_manifests(path: Path) -> list[Manifest]:
+    """Read one TOML file: a single data set, or every member of the family it describes.
+
+    Raises UsageError naming the file and the key at fault.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"{path}: there is no such manifest; trustcache data list shows the known data sets") from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror}); give a .toml file that can") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not valid TOML: {error}") from None
+    family = table.pop("family", None)
+    inherited = _inherited(table.pop("variant_of", None), path)
+    if family is None:
+        return [parse_manifest(inherited | table, str(path))]
+    if not family or not isinstance(family, dict) or not all(isinstance(v, list) and v for v in family.values()):
+        raise UsageError(f"{path}: 'family' must be a table of lists, as in corruption = ['fog', 'snow']")
+    members = (dict(zip(family, values, strict=True)) for values in itertools.product(*family.values()))
+    manifests = [parse_manifest(inherited | _fill(table, member, path), str(path)) for member in members]
+    if len({m.name for m in manifests}) < len(manifests):
+        keys = "/".join(f"{{{key}}}" for key in family)
+        raise UsageError(f"{path}: 'name' is the same for several of the family; tell them apart, as in name/{keys}")
+    return manifests
+
+
+def packaged_manifests() -> list[Manifest]:
+    """Every data set that trustcache knows, in the order of the file names."""
+    files = sorted(_manifest_folder().glob("*.toml"))
+    return [manifest for file in files for manifest in load_manifests(file)]
+
+
+def find_manifests(request: str, role: str = "test") -> list[Manifest]:
+    """Resolve what a user typed: a manifest's file, a folder or tar file, a known name, family or pattern.
+
+    `digits-test` is one data set, `cifar10-c` all of a family, `cifar10-c/*/5` a part of it. `role` is what a
+    bare folder is used for. Raises UsageError with the known names where nothing fits.
+    """
+    path = Path(request)
+    if path.suffix == ".toml":
+        return load_manifests(path)
+    known = packaged_manifests()
+    found = [m for m in known if m.name == request or fnmatch.fnmatchcase(m.name, request)]
+    found = found or [m for m in known if m.name.startswith(request + "/")]
+    if found:
+        return found
+    if path.is_dir() or (path.suffix == ".tar" and path.is_file()):
+        return [folder_manifest(path, role)]
+    names = sorted({m.family for m in known})
+    raise UsageError(
+        f"--data {request}: no data set of that name, no such folder or .tar file, and no .toml file; "
+        f"known: {', '.join(names)}"
+    )
+
+
+def _manifest_folder() -> Path:
+    packaged = Path(str(resources.files("trustcache"))) / "data_manifests"
+    # An editable install or a checkout keeps them beside the package.
+    return packaged if packaged.is_dir() else packaged.parent.parent / "data_manifests"
+
+
+def _inherited(name: Any, path: Path) -> dict[str, Any]:
+    """What a manifest takes over from the data set it is a variant of, where it does not say otherwise."""
+    if name is None:
+        return {}
+    if not isinstance(name, str):
+        raise UsageError(f"{path}: 'variant_of' must be text, not {name!r}")
+    file = path.parent / name if name.endswith(".toml") else _manifest_folder() / f"{name.split('/')[0]}.toml"
+    if not file.is_file():
+        raise UsageError(f"{path}: 'variant_of' names '{name}', which is no known data set and no .toml file beside it")
+    base = next((m for m in load_manifests(file) if name in (m.name, file.name, str(file))), None)
+    if base is None or base.variant:
+        raise UsageError(f"{path}: 'variant_of' must name one data set that is no variant itself, not '{name}'")
+    kept = base.record()
+    inherited = ("role", "files", "classes", "subset", "count", "rows", "thinned_to", "source")
+    return {key: kept[key] for key in inherited} | {"variant_of": base.name}
+
+
+def _fill(value: Any, member: dict[str, Any], path: Path) -> Any:
+    """Put a family member's values where the table says {key}; a text that is only {key} takes the value itself."""
+    if isinstance(value, dict):
+        return {key: _fill(v, member, path) for key, v in value.items()}
+    if isinstance(value, list):
+        return [_fill(v, member, path) for v in value]
+    if not isinstance(value, str):
+        return value
+
+    def filled(key: str) -> Any:
+        if key not in member:
+            raise UsageError(f"{path}: '{value}' uses {{{key}}}, but 'family' has only {', '.join(member)}")
+        return member[key]
+
+    if whole := re.fullmatch(r"\{(\w+)\}", value):
+        return filled(whole[1])
+    return re.sub(r"\{(\w+)\}", lambda match: str(filled(match[1])), value)

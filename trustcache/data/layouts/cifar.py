@@ -1,0 +1,115 @@
+"""CIFAR-10's own batches, pickled or binary, and CIFAR-10-C's arrays."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trustcache.data.layouts.numbers import checked_labels, class_names
+from trustcache.data.manifest import Files, Manifest
+from trustcache.data.samples import ArraySamples
+from trustcache.errors import UsageError
+
+CIFAR_C_SEVERITIES = 5
+"""How many severities of the test images are stacked in each of CIFAR-10-C's arrays."""
+
+
+def read_python_batches(files: Files, data_root: Path, manifest: Manifest) -> ArraySamples:
+    """The pickled batches of cifar-10-python.tar.gz."""
+    return _read_batches(files, data_root, manifest, _load_python_batch)
+
+
+def read_binary_batches(files: Files, data_root: Path, manifest: Manifest) -> ArraySamples:
+    """The records of 3073 bytes of cifar-10-binary.tar.gz."""
+    return _read_batches(files, data_root, manifest, _load_binary_batch)
+
+
+def read_cifar_c(files: Files, data_root: Path, manifest: Manifest) -> ArraySamples:
+    """Part `files.part` (the severity) of an array (5 N, 32, 32, 3); `labels.npy` repeats the labels as often."""
+    classes = class_names(manifest)
+    images_path, labels_path = data_root / files.images, data_root / files.labels
+    # Mapped, not read: one severity is a fifth of it.
+    pixels, labels = _load_array(images_path), _load_array(labels_path)
+    if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] != 3 or len(pixels) % CIFAR_C_SEVERITIES:
+        raise UsageError(
+            f"{images_path}: expected uint8 images (5 N, H, W, 3), not {pixels.dtype} {pixels.shape}; fetch it again"
+        )
+    if labels.shape != (len(pixels),):
+        raise UsageError(f"{labels_path}: {labels.size} labels for the {len(pixels)} images in {images_path}")
+    size = len(pixels) // CIFAR_C_SEVERITIES
+    assert files.part is not None
+    part = slice((files.part - 1) * size, files.part * size)
+    ids = [f"{images_path.name}/{row:05d}" for row in range(part.start, part.stop)]
+    return ArraySamples(pixels[part], ids, checked_labels(np.asarray(labels[part]), classes, labels_path), classes)
+
+
+def _load_array(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise UsageError(f"{path}: missing beside its sister file; unpack CIFAR-10-C.tar again") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise UsageError(f"{path}: not a NumPy array ({error}); unpack CIFAR-10-C.tar again") from None
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Reads pickled arrays and lists, and refuses everything else: a data file must not run code."""
+
+    _ALLOWED = frozenset(
+        {
+            ("numpy", "ndarray"),
+            ("numpy", "dtype"),
+            ("numpy._core.multiarray", "_reconstruct"),
+            ("numpy._core.multiarray", "scalar"),
+            ("numpy._core.numeric", "_frombuffer"),
+            ("_codecs", "encode"),
+        }
+    )
+
+    def find_class(self, module: str, name: str) -> Any:
+        module = module.replace("numpy.core.", "numpy._core.")  # NumPy's home before 2.0, as in the original files
+        if (module, name) in self._ALLOWED:
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+
+
+def _read_batches(
+    files: Files, data_root: Path, manifest: Manifest, load: Callable[[Path], tuple[np.ndarray, np.ndarray]]
+) -> ArraySamples:
+    classes = class_names(manifest)
+    pixels, labels, ids = [], [], []
+    for member in files.members:
+        path = data_root / files.path / member
+        if not path.is_file():
+            raise UsageError(f"{path}: missing beside its sister files; unpack the archive again")
+        batch, label = load(path)
+        if batch.ndim != 2 or batch.shape[1] != 3072 or label.shape != (len(batch),):
+            raise UsageError(f"{path}: expected rows of 3072 bytes with a label each; unpack the archive again")
+        pixels.append(batch.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
+        labels.append(checked_labels(label, classes, path))
+        ids += [f"{member}/{row:05d}" for row in range(len(label))]
+    return ArraySamples(np.concatenate(pixels), ids, np.concatenate(labels), classes)
+
+
+def _load_python_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        with path.open("rb") as file:
+            batch = _ArrayUnpickler(file, encoding="bytes").load()
+        return np.asarray(batch[b"data"], dtype=np.uint8), np.asarray(batch[b"labels"], dtype=np.int64)
+    except Exception as error:  # there is hardly one that a broken pickle cannot draw
+        reason = f"{type(error).__name__}: {error}"
+        raise UsageError(f"{path}: not a CIFAR-10 python batch ({reason}); unpack the archive again") from error
+
+
+def _load_binary_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    flat = np.fromfile(path, dtype=np.uint8)
+    if flat.size == 0 or flat.size % 3073:
+        raise UsageError(
+            f"{path}: its {flat.size} bytes are no whole number of 3073-byte records; unpack the archive again"
+        )
+    rows = flat.reshape(-1, 3073)
+    return rows[:, 1:], rows[:, 0].astype(np.int64)

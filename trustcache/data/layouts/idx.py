@@ -1,0 +1,59 @@
+"""MNIST's idx files, gzipped or not."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from trustcache.data.layouts.numbers import checked_labels, class_names
+from trustcache.data.manifest import Files, Manifest
+from trustcache.data.samples import ArraySamples
+from trustcache.errors import UsageError
+
+
+def idx_path(data_root: Path, name: str) -> Path | None:
+    """Where an idx file lies, gzipped or not."""
+    plain = data_root / name
+    return next((p for p in (plain, plain.with_name(plain.name + ".gz")) if p.is_file()), None)
+
+
+def read_idx(files: Files, data_root: Path, manifest: Manifest) -> ArraySamples:
+    """Grey images (N, H, W) and their labels, in two files."""
+    images_path, labels_path = idx_path(data_root, files.images), idx_path(data_root, files.labels)
+    if images_path is None or labels_path is None:
+        missing = files.labels if images_path else files.images
+        raise UsageError(f"{data_root / missing}[.gz]: missing beside its sister file; fetch it too")
+    classes = class_names(manifest)
+    pixels, labels = _load_idx(images_path, 2051), _load_idx(labels_path, 2049)
+    if len(pixels) != len(labels):
+        raise UsageError(
+            f"{labels_path}: {len(labels)} labels for the {len(pixels)} images in {images_path}; "
+            "fetch the two that belong together"
+        )
+    ids = [f"{files.images}/{row:05d}" for row in range(len(labels))]
+    return ArraySamples(pixels, ids, checked_labels(labels, classes, labels_path), classes)
+
+
+def _load_idx(path: Path, magic: int) -> np.ndarray:
+    """Read an idx file of bytes: a big-endian magic number, the sizes of its 1 or 3 axes, then the bytes."""
+    try:
+        raw = path.read_bytes()
+        if raw.startswith(b"\x1f\x8b"):  # by content: browsers unpack .gz files and keep the name
+            raw = gzip.decompress(raw)
+    except (OSError, EOFError, zlib.error) as error:
+        raise UsageError(f"{path}: cannot be unpacked ({error}); fetch it again") from None
+    axes = magic & 0xFF
+    if len(raw) < 4 + 4 * axes or struct.unpack(">I", raw[:4])[0] != magic:
+        raise UsageError(f"{path}: not an idx file with magic number {magic}; fetch it again")
+    shape = struct.unpack(f">{axes}I", raw[4 : 4 + 4 * axes])
+    body = np.frombuffer(raw, dtype=np.uint8, offset=4 + 4 * axes)
+    if body.size != math.prod(shape):
+        raise UsageError(
+            f"{path}: holds {body.size} bytes where its header promises {math.prod(shape)}; fetch it again"
+        )
+    return body.reshape(shape)

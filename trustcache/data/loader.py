@@ -1,0 +1,225 @@
+"""Images in batches: decoded by processes, finished on the device as their variant says, at a model's input size."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from trustcache.data.dataset import Dataset
+from trustcache.data.samples import BadImage
+from trustcache.data.variants.variation import Batch
+from trustcache.errors import TrustcacheError, UsageError, first_line, kind_and_line
+from trustcache.models.classifiers import Classifier
+from trustcache.models.preprocessing import Preprocessing
+
+PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""What a forward pass computes in: float32, or under autocast."""
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is the GPU where there is one. Raises UsageError for a device that is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"--device {name}: not available here ({first_line(error)})") from None
+
+
+@dataclass(frozen=True)
+class Viewer:
+    """Who looks at the images: a model's preprocessing, on a device, with so many decoding processes.
+
+    `judged` is the classifier that adversarial images are made against, needed for those alone. It sees them at its
+    own size first, when `witness` is shown them too; a viewer of another size gets them resized.
+    """
+
+    preprocessing: Preprocessing
+    device: torch.device
+    workers: int
+    judged: Classifier | None = None
+    witness: Callable[[Batch], None] | None = None
+    via: tuple[int, int] | None = None
+
+    def resized(self, pixels: torch.Tensor) -> torch.Tensor:
+        """A batch (N, 3, H, W) of pixels 0 to 255 at the viewer's size."""
+        size = self.preprocessing.input_size
+        if self.via and tuple(pixels.shape[2:]) != size:
+            return F.interpolate(pixels, size, mode="nearest")
+        return self.preprocessing.resized(pixels)
+
+
+def viewed_batches(dataset: Dataset, viewer: Viewer, batches: Sequence[np.ndarray]) -> Iterator[Batch]:
+    """The samples of each batch of numbers (B,) as the viewer's model takes them, on its device, not yet normalised.
+
+    Raises TrustcacheError where a decoding process dies. Callers run their models within
+    `machine_at_its_limits`, for what those raise.
+    """
+    transform = _decoding(dataset, viewer).transform()
+    for batch in _decoded_batches(dataset, transform, batches, viewer.workers):
+        on_device = replace(
+            batch,
+            pixels=batch.pixels.to(viewer.device, non_blocking=True),
+            companions=None if batch.companions is None else batch.companions.to(viewer.device, non_blocking=True),
+        )
+        yield replace(on_device, pixels=_finished(dataset, on_device, viewer)) if len(batch.indices) else on_device
+
+
+def readable(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The batches as they come. Raises TrustcacheError at the first with an image that could not be read."""
+    for batch in batches:
+        if batch.bad:
+            raise TrustcacheError(next(iter(batch.bad.values())))
+        yield batch
+
+
+def shard_batches(ranges: Sequence[tuple[int, int]], size: int) -> list[np.ndarray]:
+    """Sample numbers in batches of at most `size` that never reach from one range [start, stop) into another."""
+    return [np.arange(i, min(i + size, stop)) for start, stop in ranges for i in range(start, stop, size)]
+
+
+def _decoding(dataset: Dataset, viewer: Viewer) -> Preprocessing:
+    """How images are brought to a size as they are decoded, before what a variant does in batches."""
+    variant = dataset.manifest.variant
+    whose = replace(viewer.preprocessing, input_size=viewer.via) if viewer.via else viewer.preprocessing
+    if dataset.variation and dataset.variation.needs_classifier:
+        assert viewer.judged is not None
+        whose = viewer.judged.preprocessing
+    if dataset.variation and dataset.variation.in_batches and variant and variant.crop:
+        whose = replace(whose, input_size=(variant.crop, variant.crop))
+    return whose.of_crops() if dataset.manifest.shows_crops else whose
+
+
+def _finished(dataset: Dataset, batch: Batch, viewer: Viewer) -> torch.Tensor:
+    """A batch's pixels after what their variant does in batches, at the viewer's size."""
+    if not dataset.variation or not dataset.variation.in_batches:
+        return viewer.resized(batch.pixels)
+    judged = viewer.judged
+    try:
+        varied = dataset.variation.batch(batch, judged.logits_of if judged else None)
+    except (TrustcacheError, torch.cuda.OutOfMemoryError):
+        raise
+    except (RuntimeError, ValueError) as error:  # a model that lets no gradients through, images that are too small
+        if str(error).startswith(WORKER_DIED):
+            raise
+        raise TrustcacheError(
+            f"{dataset.manifest.name}: cannot be made from images of {batch.pixels.shape[2]} x {batch.pixels.shape[3]} "
+            f"pixels for this classifier ({first_line(error)}); extract other data, or check --preprocess input_size"
+        ) from error
+    if viewer.witness:
+        viewer.witness(replace(batch, pixels=varied))
+    return viewer.resized(varied)
+
+
+def _decoded_batches(dataset: Dataset, transform: Any, batches: Sequence[np.ndarray], workers: int) -> Iterator[Batch]:
+    loader = DataLoader(
+        _Decoded(dataset, transform),
+        batch_sampler=(batch.tolist() for batch in batches),  # not all of a long training's at once
+        num_workers=min(workers, len(batches)),
+        collate_fn=_Collate(dataset.labels),
+        worker_init_fn=_hold_tongue,
+        generator=torch.Generator(),  # drawing its seed from the global one would shift a training's dropout
+        pin_memory=torch.cuda.is_available(),
+    )
+    with machine_at_its_limits():
+        try:
+            yield from loader
+        except (ConnectionError, EOFError) as error:
+            # What a decoding process sent last dies with it, sometimes a moment before torch hears of its death.
+            time.sleep(1)
+            raise RuntimeError(f"{WORKER_DIED} unknown): {error}") from error
+
+
+def _hold_tongue(worker: int) -> None:
+    """Keep a decoding process from printing tracebacks: its errors travel to the main process by themselves.
+
+    What is left is the complaint of a thread that hands over memory while the main process is being stopped.
+    """
+    sys.excepthook = lambda *error: None
+
+
+# A decoded sample's number, its pixels and those of its companion; or its number and why it could not be read.
+_Sample = tuple[int, torch.Tensor, torch.Tensor | None] | tuple[int, str]
+
+
+class _Decoded(TorchDataset):
+    def __init__(self, dataset: Dataset, transform: Callable[[Any], torch.Tensor]) -> None:
+        self.dataset, self.transform = dataset, transform
+
+    def __getitem__(self, index: int) -> _Sample:
+        try:
+            pixels = self.transform(self.dataset.read(index))
+            companion = self.dataset.variation.companion(index) if self.dataset.variation else None
+            return index, pixels, self.transform(companion) if companion else None
+        except BadImage as error:
+            return index, str(error)
+
+
+class _Collate:
+    def __init__(self, labels: np.ndarray) -> None:
+        self.labels = labels
+
+    def __call__(self, samples: list[_Sample]) -> Batch:
+        good = [sample for sample in samples if len(sample) == 3]
+        indices = np.array([sample[0] for sample in good], dtype=np.int64)
+        pixels = torch.stack([sample[1] for sample in good]) if good else torch.empty(0, 3, 1, 1, dtype=torch.uint8)
+        seconds = [sample[2] for sample in good if sample[2] is not None]
+        bad = {sample[0]: sample[1] for sample in samples if len(sample) == 2}
+        return Batch(indices, self.labels[indices], pixels, torch.stack(seconds) if seconds else None, bad)
+
+
+WORKER_DIED = "DataLoader worker (pid"
+"""How torch's message about a dead decoding process begins."""
+
+
+@contextmanager
+def machine_at_its_limits(remedy: str = "use a smaller --batch-size, or another --device") -> Iterator[None]:
+    """Say in words that a decoding process died (raised wherever the main process happens to be) or the GPU is full.
+
+    `remedy` is what helps against the latter.
+    """
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        raise TrustcacheError(f"the GPU's memory is full ({first_line(error)}); {remedy}") from error
+    except RuntimeError as error:
+        if not str(error).startswith(WORKER_DIED):
+            raise
+        raise TrustcacheError(
+            f"a decoding process died ({first_line(error)}); often memory or shared memory ran out: run the same "
+            "command again with fewer --workers (0 decodes in the main process)"
+        ) from error
+
+
+@contextmanager
+def model_at_work(name: str, pixels: torch.Tensor) -> Iterator[None]:
+    """Say in words that a model of that name fails on images (N, 3, H, W)."""
+    try:
+        yield
+    except (TrustcacheError, torch.cuda.OutOfMemoryError):
+        raise
+    except Exception as error:  # a user's own model may raise anything
+        if str(error).startswith(WORKER_DIED):
+            raise
+        raise TrustcacheError(
+            f"{name}: fails on images of {pixels.shape[-2]} x {pixels.shape[-1]} pixels "
+            f"({kind_and_line(error)}); check --preprocess input_size, or the model"
+        ) from error
+
+
+@contextmanager
+def computing(name: str, pixels: torch.Tensor, precision: str) -> Iterator[None]:
+    """Have a model of that name look at images (N, 3, H, W) in one of `PRECISIONS`, and say in words where it fails."""
+    dtype = PRECISIONS[precision]
+    with model_at_work(name, pixels), torch.autocast(pixels.device.type, dtype, enabled=dtype != torch.float32):
+        yield

@@ -1,0 +1,154 @@
+"""AdaIN style transfer: a content image repainted with the feature statistics of a style image.
+
+Paper: Huang & Belongie, "Arbitrary Style Transfer in Real-time with Adaptive Instance Normalization", ICCV 2017.
+Stylized-ImageNet (Geirhos et al., ICLR 2019) is ImageNet in the style of paintings made this way. The networks are laid
+out as in github.com/naoto0804/pytorch-AdaIN, so that its published weights fit; the code is our own.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from trustcache.errors import UsageError
+from trustcache.models.checkpoints import load_into, read_weights
+
+WEIGHTS_SOURCE = "https://github.com/naoto0804/pytorch-AdaIN/releases/tag/v0.0.0"
+STRIDE = 8
+"""How many pixels a side one position of relu4_1 stands for."""
+SMALLEST_SIDE = STRIDE + 1
+"""Reflection padding needs two positions a side at relu4_1, where pooling rounds up."""
+
+_EPS = 1e-5  # added to the variance, as in the port
+# The widths of the 3x3 convolutions; None is a pooling in the encoder and an upsampling in the decoder.
+_ENCODER = (64, 64, None, 128, 128, None, 256, 256, 256, 256, None, 512)
+_DECODER = (256, None, 256, 256, 256, 128, None, 128, 64, None, 64)
+# conv4_2 to conv5_4: vgg_normalised.pth holds the whole VGG-19.
+_BEYOND_RELU4_1 = {f"{layer}.{part}" for layer in (32, 35, 38, 42, 45, 48, 51) for part in ("weight", "bias")}
+
+
+class StyleTransfer(nn.Module):
+    """VGG-19 up to relu4_1, and the decoder that mirrors it; randomly initialised until weights are loaded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = _encoder()
+        self.decoder = _decoder()
+
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        """Features at relu4_1: float32 images (N, 3, H, W) in [0, 1], RGB, to (N, 512, ceil(H / 8), ceil(W / 8)).
+
+        Raises ValueError for another dtype or shape, and for a side below `SMALLEST_SIDE`.
+        """
+        if x.dtype != torch.float32 or x.ndim != 4 or x.shape[1] != 3 or min(x.shape[2:]) < SMALLEST_SIDE:
+            raise ValueError(
+                f"style transfer takes float32 images (N, 3, H, W) of at least {SMALLEST_SIDE} pixels a side, "
+                f"not {x.dtype} {tuple(x.shape)}"
+            )
+        return self.encoder(x)
+
+    def decode(self, t: torch.Tensor) -> torch.Tensor:
+        """The images in [0, 1], float32 (N, 3, 8h, 8w), that features (N, 512, h, w) of relu4_1 stand for."""
+        return self.decoder(t).clamp(0, 1)
+
+    def forward(self, content: torch.Tensor, style: torch.Tensor, alpha: float = 1.0) -> torch.Tensor:
+        """The content repainted in the style: g((1 - alpha) f(c) + alpha AdaIN(f(c), f(s))), Eq. 14.
+
+        Args:
+            content: float32 (N, 3, H, W) in [0, 1].
+            style: float32 (N, 3, h, w) in [0, 1], of any size: one image for each of the content's.
+            alpha: from 0, the content as the decoder reconstructs it, to 1, the whole style.
+
+        Returns:
+            float32 (N, 3, H, W) in [0, 1].
+
+        Raises:
+            ValueError: as `encode`, for unequal N, and for an alpha outside [0, 1].
+        """
+        if not 0 <= alpha <= 1:
+            raise ValueError(f"alpha is a share of the style from 0 to 1, not {alpha}")
+        features = self.encode(content)
+        stylised = adaptive_instance_norm(features, self.encode(style))
+        height, width = content.shape[2:]
+        # Pooling rounds up and keeps the upper left corner in place: what the decoder adds lies right and below.
+        return self.decode((1 - alpha) * features + alpha * stylised)[..., :height, :width]
+
+
+def adaptive_instance_norm(content_features: torch.Tensor, style_features: torch.Tensor) -> torch.Tensor:
+    """Give content features the mean and standard deviation of style features: s_s (x - m_c) / s_c + m_s, Eq. 8.
+
+    Both are float (N, C, h, w), the two h and w free; the result has the content's shape. Mean m and deviation s are
+    each sample's and channel's own over its positions, s = sqrt(unbiased variance + 1e-5). Raises ValueError where N
+    or C differ, or an input has fewer than two positions.
+    """
+    for features in (content_features, style_features):
+        if features.ndim != 4 or features.shape[:2] != content_features.shape[:2] or features[0, 0].numel() < 2:
+            raise ValueError(
+                "adaptive instance normalisation takes two (N, C, h, w) of the same N and C with at least two "
+                f"positions, not {tuple(content_features.shape)} and {tuple(style_features.shape)}"
+            )
+    content_mean, content_std = _mean_and_std(content_features)
+    style_mean, style_std = _mean_and_std(style_features)
+    return (content_features - content_mean) / content_std * style_std + style_mean
+
+
+def load_style_transfer(vgg: Path, decoder: Path) -> StyleTransfer:
+    """The style transfer with published weights, in evaluation mode and without gradients.
+
+    Args:
+        vgg: `vgg_normalised.pth`, the state of a Sequential that holds the whole VGG-19 behind a 1x1 convolution from
+            RGB in [0, 1] to the channels that VGG was trained on; a file that ends at relu4_1 will do.
+        decoder: `decoder.pth`, the state of a Sequential.
+
+    Raises UsageError where a file is missing or is not what it should be. Neither runs code from its file.
+    """
+    model = StyleTransfer()
+    _fill(model.encoder, vgg, "the encoder's normalised VGG-19", "vgg_normalised.pth")
+    _fill(model.decoder, decoder, "the decoder's weights", "decoder.pth")
+    return model.eval().requires_grad_(False)
+
+
+def _fill(network: nn.Sequential, path: Path, what: str, published_as: str) -> None:
+    where = f"fetch {published_as} from {WEIGHTS_SOURCE}"
+    if not path.is_file():
+        raise UsageError(f"{path}: there is no such file, where AdaIN's style transfer expects {what}; {where}")
+    try:
+        weights = {name: tensor for name, tensor in read_weights(path).items() if name not in _BEYOND_RELU4_1}
+        load_into(network, weights, str(path))
+    except UsageError as error:
+        raise UsageError(f"{path}: does not hold {what} for AdaIN's style transfer; {where}") from error
+
+
+def _mean_and_std(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    variance, mean = torch.var_mean(features, dim=(2, 3), correction=1, keepdim=True)
+    return mean, (variance + _EPS).sqrt()
+
+
+def _encoder() -> nn.Sequential:
+    layers: list[nn.Module] = [nn.Conv2d(3, 3, 1)]
+    channels = 3
+    for width in _ENCODER:
+        if width is None:
+            layers.append(nn.MaxPool2d(2, ceil_mode=True))
+        else:
+            layers += [*_convolution(channels, width), nn.ReLU()]
+            channels = width
+    return nn.Sequential(*layers)
+
+
+def _decoder() -> nn.Sequential:
+    layers: list[nn.Module] = []
+    channels = 512
+    for width in _DECODER:
+        if width is None:
+            layers.append(nn.Upsample(scale_factor=2, mode="nearest"))
+        else:
+            layers += [*_convolution(channels, width), nn.ReLU()]
+            channels = width
+    return nn.Sequential(*layers, *_convolution(channels, 3))
+
+
+def _convolution(inputs: int, outputs: int) -> list[nn.Module]:
+    return [nn.ReflectionPad2d(1), nn.Conv2d(inputs, outputs, 3)]

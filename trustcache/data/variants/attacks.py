@@ -1,0 +1,126 @@
+"""The adversarial attacks: the registry with their settings, and how one is run on a batch of images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import torch
+
+from trustcache.data.variants.pgd import Logits, pgd_l2, pgd_linf
+from trustcache.data.variants.recolor import recolor
+from trustcache.registry import Setting
+
+
+@dataclass(frozen=True)
+class Attack:
+    """One attack: `run(logits, images, labels, generators, **settings)`, and every setting it takes."""
+
+    run: Callable[..., torch.Tensor]
+    settings: Mapping[str, Setting]
+
+
+_ITERATIONS = "how many steps of the optimiser"
+
+# Laidlaw & Feizi (2019) as the steep-slope paper used it: the values in `recoloradv.utils.get_attack_from_name`.
+_RECOLOR = {
+    "bound": Setting(0.06, "how far a colour moves at most, in each channel of normalised CIELUV", highest=1.0),
+    "iterations": Setting(100, _ITERATIONS),
+    "learning_rate": Setting(0.001, "Adam's, which is about how far a node of the map moves in one step"),
+    "smoothness": Setting(0.05, "the weight of the map's roughness against the classifier's margin"),
+}
+
+# The bounds that robust ImageNet classifiers are trained and compared at (Salman et al. 2020; RobustBench); steps are
+# 2.5 times the bound over the iterations, so that any point of the ball can be reached (Madry et al. 2018).
+_PGD_LINF = {
+    "bound": Setting(4 / 255, "how far a value of R, G or B moves at most, in [0, 1]", highest=1.0),
+    "iterations": Setting(10, _ITERATIONS),
+    "step": Setting(1 / 255, "how far a value moves in one iteration"),
+}
+_PGD_L2 = {
+    "bound": Setting(3.0, "the L2 norm of an image's change at most, over values in [0, 1]"),
+    "iterations": Setting(10, _ITERATIONS),
+    "step": Setting(0.75, "the L2 norm of one iteration's step"),
+}
+
+ATTACKS: dict[str, Attack] = {
+    "recolor": Attack(recolor, MappingProxyType(_RECOLOR)),
+    "pgd-linf": Attack(pgd_linf, MappingProxyType(_PGD_LINF)),
+    "pgd-l2": Attack(pgd_l2, MappingProxyType(_PGD_L2)),
+}
+"""Every attack by name. A new one is a function in a module of its own, its settings and a line here."""
+
+
+def checked_settings(name: str, settings: Mapping[str, Any]) -> dict[str, float]:
+    """All settings of an attack: its defaults, overridden by `settings`.
+
+    Raises:
+        ValueError: for an unknown attack, a setting it does not have, or a value out of range; it lists the known.
+    """
+    if name not in ATTACKS:
+        raise ValueError(f"there is no attack called {name!r}; known are {', '.join(ATTACKS)}")
+    known = ATTACKS[name].settings
+    if unknown := [key for key in settings if key not in known]:
+        raise ValueError(f"{name}: has no setting '{unknown[0]}'; known are {', '.join(known)}")
+    return {
+        key: setting.checked(f"{name}: its '{key}'", settings.get(key, setting.default))
+        for key, setting in known.items()
+    }
+
+
+def attack(
+    name: str,
+    logits: Logits,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    seeds: Sequence[int],
+    settings: Mapping[str, Any],
+) -> torch.Tensor:
+    """Change the images so that a classifier errs on them.
+
+    Works under `torch.no_grad()` and leaves no gradients on the model. An image's result depends on itself, its label
+    and its seed alone, up to the classifier's rounding in batches of other sizes.
+
+    Args:
+        name: a key of `ATTACKS`.
+        logits: from RGB float32 (N, 3, H, W) in [0, 1], with the model's own normalisation inside, to logits (N, K)
+            of two classes or more; differentiable.
+        images: float32 (N, 3, H, W) in [0, 1]; left as they are.
+        labels: int64 (N,), on the images' device: the classes to lead away from.
+        seeds: N integers, one an image, from which all its randomness comes.
+        settings: values in place of defaults, by name.
+
+    Returns:
+        float32 (N, 3, H, W) in [0, 1], on the images' device.
+
+    Raises:
+        ValueError: as `checked_settings`, or for arrays of other shapes, types or ranges.
+        RuntimeError: where the classifier has no gradients, or none that are finite.
+    """
+    values = checked_settings(name, settings)
+    _require_batch(images, labels, seeds)
+    if len(images) == 0:
+        return images.clone()
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    changed = ATTACKS[name].run(logits, images.detach(), labels, generators, **values).detach()
+    if not _in_range(changed):
+        raise RuntimeError(f"{name}: the classifier's gradients on these images are not finite")
+    return changed
+
+
+def _require_batch(images: torch.Tensor, labels: torch.Tensor, seeds: Sequence[int]) -> None:
+    if images.dtype != torch.float32 or images.ndim != 4 or images.shape[1] != 3:
+        raise ValueError(f"images to attack must be float32 (N, 3, H, W), not {images.dtype} {tuple(images.shape)}")
+    if labels.dtype != torch.int64 or labels.shape != images.shape[:1] or len(seeds) != len(images):
+        raise ValueError(
+            f"{len(images)} images need as many labels, int64 (N,), and seeds, "
+            f"not labels {labels.dtype} {tuple(labels.shape)} and {len(seeds)} seeds"
+        )
+    if not _in_range(images):
+        raise ValueError("images to attack must lie in [0, 1]")
+
+
+def _in_range(images: torch.Tensor) -> bool:
+    return bool(((images >= 0) & (images <= 1)).all())  # which nan is not

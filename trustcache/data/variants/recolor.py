@@ -1,0 +1,120 @@
+"""ReColorAdv: one map of colours an image, in CIELUV, that makes a classifier err (Laidlaw & Feizi, NeurIPS 2019).
+
+Settings and loss are those of the authors' package `recoloradv`; the code is our own. It differs in three ways, all so
+that no pixel's colour moves further than the bound. The package also projects the grid's nodes into sRGB's gamut, so
+that its map starts some way off the identity (and most of its time goes there); it moves colours outside [0, 1] in
+normalised CIELUV, such as pure red, onto the grid's edge; and where sRGB's gamut cuts a colour, it accepts where that
+ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch.nn import functional as F
+
+from trustcache.data.variants.cieluv import luv_to_rgb, rgb_to_luv
+from trustcache.data.variants.pgd import Logits
+
+GRID = (16, 32, 32)
+"""How many nodes the map has along L, u and v, evenly from 0 to 1 in normalised CIELUV."""
+
+_HALVINGS = 12
+# What keeps the distance between two equal nodes differentiable.
+_FLAT = 1e-10
+
+
+def recolor(
+    logits: Logits,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    generators: Sequence[torch.Generator],
+    *,
+    bound: float,
+    iterations: int,
+    learning_rate: float,
+    smoothness: float,
+) -> torch.Tensor:
+    """The images (N, 3, H, W) under the map of colours that Adam finds for each; nothing is random.
+
+    Adam minimises, for each image, the margin of its label's logit over the largest other one (Carlini & Wagner's
+    f6 with kappa = infinity: it keeps falling when the image is already misclassified) plus `smoothness` times the
+    map's roughness; each step ends with a projection into the bound. The last map is the result, as in the package.
+    """
+    luv = rgb_to_luv(images)
+    shifts = images.new_zeros(len(images), 3, *GRID, requires_grad=True)
+    adam = torch.optim.Adam([shifts], lr=learning_rate, fused=True)
+    for _ in range(iterations):
+        with torch.enable_grad():
+            margins = _margin(logits(luv_to_rgb(moved(luv, shifts))), labels)
+            (gradient,) = torch.autograd.grad(margins.sum(), shifts)
+        with torch.no_grad():
+            shifts.grad = gradient.add_(_roughness_gradient(shifts), alpha=smoothness)
+            adam.step()
+            shifts.clamp_(-bound, bound)
+    with torch.no_grad():
+        return within_bound(images, luv_to_rgb(moved(luv, shifts)), bound)
+
+
+def moved(luv: torch.Tensor, shifts: torch.Tensor) -> torch.Tensor:
+    """Move each colour by the trilinear interpolation of the nodes around it: luv (N, 3, H, W), shifts (N, 3, *GRID).
+
+    A colour outside the grid moves as the nearest one on its surface.
+    """
+    # grid_sample wants the last axis first, and positions in [-1, 1].
+    positions = (2 * luv - 1).flip(1).permute(0, 2, 3, 1).unsqueeze(1)
+    return luv + F.grid_sample(shifts, positions, padding_mode="border", align_corners=True).squeeze(2)
+
+
+def within_bound(images: torch.Tensor, changed: torch.Tensor, bound: float) -> torch.Tensor:
+    """`changed`, with every pixel whose colour left the bound drawn back towards its colour in `images`.
+
+    Both are RGB (N, 3, H, W) in [0, 1]. What comes back differs from `images` by at most `bound` in each channel of
+    normalised CIELUV. The way back is straight in RGB, since that never leaves the gamut.
+    """
+    outside = _distance(images, changed) > bound
+    whole, before = (x.movedim(1, -1)[outside] for x in (changed, images))
+    share = before.new_zeros(len(before), 1)
+    for step in range(1, _HALVINGS + 1):
+        further = share + 0.5**step
+        fits = _distance(before, torch.lerp(before, whole, further)) <= bound
+        share = torch.where(fits.unsqueeze(1), further, share)
+    kept = changed.movedim(1, -1).clone()
+    kept[outside] = torch.lerp(before, whole, share)
+    return kept.movedim(-1, 1).contiguous()
+
+
+def roughness(shifts: torch.Tensor) -> torch.Tensor:
+    """The smoothness norm of the paper, shifts (N, 3, *GRID) to (N,): how differently neighbouring nodes move.
+
+    The sum of Euclidean distances over all nodes and their (up to six) neighbours, so each pair counts twice.
+    """
+    total = shifts.new_zeros(len(shifts))
+    for axis in (2, 3, 4):
+        total += 2 * (shifts.diff(dim=axis).square().sum(1) + _FLAT).sqrt().sum((1, 2, 3))
+    return total
+
+
+def _roughness_gradient(shifts: torch.Tensor) -> torch.Tensor:
+    """The gradient of `roughness`, in a tenth of autograd's time."""
+    gradient = torch.zeros_like(shifts)
+    for axis in (2, 3, 4):
+        pull = shifts.diff(dim=axis)
+        along_l, along_u, along_v = pull.unbind(1)
+        # Channel by channel, since a sum over an axis of three costs four times as much.
+        square = (along_l * along_l).addcmul_(along_u, along_u).addcmul_(along_v, along_v)
+        pull *= square.add_(_FLAT).rsqrt_().mul_(2).unsqueeze(1)
+        gradient.narrow(axis, 1, pull.shape[axis]).add_(pull)
+        gradient.narrow(axis, 0, pull.shape[axis]).sub_(pull)
+    return gradient
+
+
+def _margin(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    own = labels.unsqueeze(1)
+    return logits.gather(1, own).squeeze(1) - logits.scatter(1, own, -torch.inf).amax(1)
+
+
+def _distance(rgb: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """The largest difference over the channels of normalised CIELUV: (N, 3, ...) twice to (N, ...)."""
+    return (rgb_to_luv(rgb) - rgb_to_luv(other)).abs().amax(1)

@@ -1,0 +1,47 @@
+"""Where a stylised variant's style images come from: a folder, and the draw of one for each sample."""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from trustcache.data.archives import open_tree, tree_exists
+from trustcache.data.samples import IMAGE_SUFFIXES, FileSamples
+from trustcache.errors import UsageError
+
+
+class StyleFolder:
+    """The images below a folder, or in a tar file, in the order of their names; it can be sent to other processes.
+
+    Hidden files and those with another suffix than an image's do not count. Raises UsageError where there is no such
+    folder, where it cannot be listed, or where it holds no images.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        remedy = "put some there (paintings, for Stylized-ImageNet) or correct the path"
+        if not tree_exists(folder):
+            raise UsageError(f"{folder}: there is no such folder, where style images were expected; {remedy}")
+        tree = open_tree(folder)
+        self.files = sorted(name for name in tree.walk() if posixpath.splitext(name)[1].lower() in IMAGE_SUFFIXES)
+        if not self.files:
+            raise UsageError(f"{folder}: holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}); {remedy}")
+        self._samples = FileSamples(tree, self.files, labels=[], classes=())
+
+    def pick(self, rng: np.random.Generator) -> Image.Image:
+        """One of the images, RGB, all equally likely. Raises BadImage where it cannot be read."""
+        return self._samples.read(int(rng.integers(len(self.files))))
+
+    def images(self) -> Iterator[Image.Image]:
+        """All of the images in their order, RGB. Raises BadImage where one cannot be read."""
+        return map(self._samples.read, range(len(self.files)))
+
+    def contents(self) -> bytes:
+        """SHA-256 over the files' names and sizes, which decide what `pick` draws."""
+        digest = hashlib.sha256("\0".join(self.files).encode("utf-8", "surrogateescape"))
+        digest.update(self._samples.contents())
+        return digest.digest()

@@ -1,0 +1,241 @@
+"""What each kind of variant does to a data set's images: one at a time as they are decoded, or in batches afterwards.
+
+Everything a variation does to a sample follows from the variant's settings, its seed, the sample's index and, for
+attacks, the classifier; so that any order and number of processes makes the same images, today and when an oracle
+scores them later.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from trustcache.data.manifest import Variant
+from trustcache.data.variants.corruptions import CORRUPTIONS, corrupt, sample_rng
+from trustcache.data.variants.crop import centre_crop
+from trustcache.data.variants.fourier import exchange_amplitude
+from trustcache.data.variants.styles import StyleFolder
+from trustcache.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+    from trustcache.data.samples import Samples
+    from trustcache.data.variants.adain import StyleTransfer
+
+# RGB images, float32 (N, 3, H, W) in [0, 1], to logits (N, K), with gradients.
+Logits = Callable[["torch.Tensor"], "torch.Tensor"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Decoded samples: their numbers (N,), labels (N,) int64, and pixels (N, 3, H, W), 0 to 255.
+
+    `companions` are the second images that some variants need, uint8 (N, 3, H, W). `bad` are the samples that could
+    not be read, with the reasons; they have no row in the others.
+    """
+
+    indices: np.ndarray
+    labels: np.ndarray
+    pixels: torch.Tensor
+    companions: torch.Tensor | None
+    bad: dict[int, str]
+
+
+class Variation:
+    """One variant, ready to be made. `where` begins its error messages: the name of its data set."""
+
+    in_batches = False
+    """Whether `batch` does something, on the device, after decoding."""
+    needs_classifier = False
+    """Whether `batch` works against the classifier that looks at the images."""
+
+    def __init__(self, variant: Variant, data_root: Path, where: str) -> None:
+        self.variant, self.data_root, self.where = variant, data_root, where
+
+    def image(self, image: Image.Image, index: int, samples: Samples) -> Image.Image:
+        """What becomes of sample `index`, an RGB image of `samples`, as it is decoded. Raises BadImage."""
+        return self.cropped(image)
+
+    def companion(self, index: int) -> Image.Image | None:
+        """A second image that `batch` needs for sample `index`."""
+        return None
+
+    def batch(self, batch: Batch, logits: Logits | None) -> torch.Tensor:
+        """What becomes of a batch's pixels, on their device and at their size; `logits` the classifier's."""
+        return batch.pixels
+
+    def contents(self) -> bytes:
+        """What, beside the variant's settings, tells its images from others: the files that it draws on."""
+        return b""
+
+    def cropped(self, image: Image.Image) -> Image.Image:
+        return centre_crop(image, self.variant.crop) if self.variant.crop else image
+
+    def rng(self, index: int) -> np.random.Generator:
+        """The generator of one sample, the same whoever asks."""
+        name = self.variant.name or self.variant.kind
+        return sample_rng(self.variant.seed, name, self.variant.severity or 0, index)
+
+
+class Corrupted(Variation):
+    """A corruption of Hendrycks & Dietterich (2019)."""
+
+    def __init__(self, variant: Variant, data_root: Path, where: str) -> None:
+        super().__init__(variant, data_root, where)
+        _require(variant.name, CORRUPTIONS, "corruption", where)
+        if variant.textures and variant.name != "frost":
+            raise UsageError(f"{where}: 'textures' means nothing to '{variant.name}', only to frost; take it out")
+        self._folder = StyleFolder(data_root / variant.textures) if variant.textures else None
+
+    def image(self, image: Image.Image, index: int, samples: Samples) -> Image.Image:
+        pixels = np.asarray(self.cropped(image))
+        name, severity = self.variant.name, self.variant.severity or 1
+        return Image.fromarray(corrupt(pixels, name, severity, self.rng(index), frost_textures=self._textures))
+
+    def contents(self) -> bytes:
+        return self._folder.contents() if self._folder else b""
+
+    @cached_property
+    def _textures(self) -> list[np.ndarray] | None:
+        return [np.asarray(texture) for texture in self._folder.images()] if self._folder else None
+
+
+class FourierStylized(Variation):
+    """The amplitude spectrum of another image, out of a folder of styles or of the data set itself: a stand-in."""
+
+    def __init__(self, variant: Variant, data_root: Path, where: str) -> None:
+        super().__init__(variant, data_root, where)
+        self._styles = StyleFolder(data_root / variant.styles) if variant.styles else None
+
+    def image(self, image: Image.Image, index: int, samples: Samples) -> Image.Image:
+        style = self._styles.pick(self.rng(index)) if self._styles else self._other(index, samples)
+        mixed = exchange_amplitude(np.asarray(self.cropped(image)), np.asarray(self.cropped(style)))
+        return Image.fromarray(mixed)
+
+    def contents(self) -> bytes:
+        return self._styles.contents() if self._styles else b""
+
+    def _other(self, index: int, samples: Samples) -> Image.Image:
+        if len(samples.ids) < 2:
+            raise UsageError(f"{self.where}: one image alone has no other to take its style from; name 'styles'")
+        drawn = int(self.rng(index).integers(len(samples.ids) - 1))
+        return samples.read(drawn + (drawn >= index))
+
+
+class AdainStylized(Variation):
+    """AdaIN style transfer (Huang & Belongie 2017) with an image out of a folder of styles, on the device."""
+
+    in_batches = True
+
+    def __init__(self, variant: Variant, data_root: Path, where: str) -> None:
+        super().__init__(variant, data_root, where)
+        self._styles = StyleFolder(data_root / variant.styles)
+        self._weights = data_root / variant.vgg, data_root / variant.decoder
+        _require(next(iter(variant.settings.keys() - {"alpha"}), "alpha"), ("alpha",), "setting", where)
+        self._alpha = variant.settings.get("alpha", 1.0)
+        if not isinstance(self._alpha, int | float) or not 0 <= self._alpha <= 1:
+            raise UsageError(f"{where}: 'alpha' is the style's share, from 0 to 1, not {self._alpha!r}")
+
+    def companion(self, index: int) -> Image.Image:
+        return self.cropped(self._styles.pick(self.rng(index)))
+
+    def batch(self, batch: Batch, logits: Logits | None) -> torch.Tensor:
+        import torch
+
+        assert batch.companions is not None
+        transfer = self._transfer.to(batch.pixels.device)
+        with torch.inference_mode():
+            return transfer(batch.pixels.float() / 255, batch.companions.float() / 255, self._alpha) * 255
+
+    def contents(self) -> bytes:
+        return self._styles.contents() + self._weights_sha256
+
+    def __getstate__(self) -> dict[str, object]:
+        # Decoding processes need no network.
+        return {key: value for key, value in self.__dict__.items() if key != "_transfer"}
+
+    @cached_property
+    def _transfer(self) -> StyleTransfer:
+        from trustcache.data.variants.adain import load_style_transfer
+
+        return load_style_transfer(*self._weights)
+
+    @cached_property
+    def _weights_sha256(self) -> bytes:
+        digests = []
+        for path in self._weights:
+            with path.open("rb") as file:
+                digests.append(hashlib.file_digest(file, "sha256").digest())
+        return b"".join(digests)
+
+
+class Attacked(Variation):
+    """An adversarial attack on the classifier that looks at the images, at the size it sees them."""
+
+    in_batches = True
+    needs_classifier = True
+
+    def __init__(self, variant: Variant, data_root: Path, where: str) -> None:
+        from trustcache.data.variants.attacks import ATTACKS, checked_settings
+
+        super().__init__(variant, data_root, where)
+        _require(variant.name, ATTACKS, "attack", where)
+        try:
+            self._settings = checked_settings(variant.name, variant.settings)
+        except ValueError as error:
+            raise UsageError(f"{where}: {error}") from None
+
+    def batch(self, batch: Batch, logits: Logits | None) -> torch.Tensor:
+        import torch
+
+        from trustcache.data.variants.attacks import attack
+
+        assert logits is not None
+        truth = torch.from_numpy(batch.labels).to(batch.pixels.device)
+        seeds = [int(self.rng(int(index)).integers(2**63)) for index in batch.indices]
+        return attack(self.variant.name, logits, batch.pixels.float() / 255, truth, seeds, self._settings) * 255
+
+    def contents(self) -> bytes:
+        # The settings in full: those a manifest does not name are the program's, which may change.
+        return json.dumps(self._settings, sort_keys=True).encode()
+
+
+VARIATIONS: dict[str, type[Variation]] = {
+    "corruption": Corrupted,
+    "fourier": FourierStylized,
+    "adain": AdainStylized,
+    "attack": Attacked,
+}
+"""Each kind of variant; a new one is a class, a line here, and its keys in `trustcache.data.manifest.VARIANTS`."""
+
+
+def make_variation(variant: Variant, data_root: Path, where: str) -> Variation:
+    """A variant of the data set `where`, ready to be made.
+
+    Raises UsageError for an unknown name or setting, and for files that are not there.
+    """
+    if missing := missing_material(variant, data_root):
+        raise UsageError(f"{where}: needs {' and '.join(map(str, missing))}; see trustcache data show {where}")
+    return VARIATIONS[variant.kind](variant, data_root, where)
+
+
+def missing_material(variant: Variant, data_root: Path) -> list[Path]:
+    """The files and folders, beside the images, that a variant needs and that are not there."""
+    needed = [variant.textures, variant.vgg, variant.decoder, variant.styles]
+    return [data_root / path for path in needed if path and not (data_root / path).exists()]
+
+
+def _require(name: str, known: Collection[str], what: str, where: str) -> None:
+    if name not in known:
+        raise UsageError(
+            f"{where}: there is no {what} '{name}', as its manifest's variant says; known are {', '.join(known)}"
+        )

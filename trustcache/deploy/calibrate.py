@@ -1,0 +1,181 @@
+"""Calibration: from a judge's scores on data it has not learnt from to the threshold that `predict` uses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from trustcache.cache import open_cache
+from trustcache.data.splits import half_rows, other_half
+from trustcache.deploy.scorers import Judge, Threshold
+from trustcache.errors import TrustcacheError, UsageError
+from trustcache.evaluate.scoring import cache_scores, validation_scores
+from trustcache.metrics.selective import TARGETS, WorkingPoint, guaranteed, least_samples, working_point
+from trustcache.oracles.optim import Machine
+from trustcache.progress import Progress, silent
+from trustcache.scores import POST_HOC
+
+MAX_RISK = "max-risk"
+DEFAULT_DELTA = 0.001
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a threshold is to reach: "max-risk" with confidence 1 - delta, or a target of `TARGETS` without."""
+
+    kind: str
+    target: float
+    delta: float | None = None
+
+
+def choose_goal(targets: Mapping[str, float | None], delta: float | None) -> Goal:
+    """The one goal that was given a target. Raises UsageError where it is none, several, or no possible one."""
+    given = [(kind, target) for kind, target in targets.items() if target is not None]
+    options = ", ".join(f"--{kind}" for kind in targets)
+    if len(given) != 1:
+        raise UsageError(f"give exactly one of {options}, not {len(given)}")
+    ((kind, target),) = given
+    if not 0 < target <= 1 or (kind == MAX_RISK and target == 1):
+        raise UsageError(
+            f"--{kind} {target:g}: must be a share above 0 and {'below' if kind == MAX_RISK else 'at most'} 1"
+        )
+    if kind != MAX_RISK:
+        if delta is not None:
+            raise UsageError(f"--delta: means nothing to --{kind}, which is met on the calibration data only")
+        return Goal(kind, target)
+    delta = DEFAULT_DELTA if delta is None else delta
+    if not 0 < delta < 1:
+        raise UsageError(f"--delta {delta:g}: must be a chance above 0 and below 1")
+    return Goal(kind, target, delta)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Which samples to calibrate on.
+
+    data: a cache of the judge's classifier by its data set's name; None is the part that the run set aside in
+    training. half: "first" or "second" takes one half of these, in an order drawn by `seed`, and checks on the other.
+    """
+
+    data: str | None = None
+    half: str | None = None
+    seed: int = 0
+
+
+def calibrate(
+    judge: Judge,
+    goal: Goal,
+    calibration: Calibration,
+    data_root: Path,
+    machine: Machine,
+    progress: Progress = silent,
+) -> Threshold:
+    """Find the threshold that reaches a goal, and keep it with the judge.
+
+    Raises TrustcacheError where no threshold reaches it (one from before stays), UsageError where there is no such
+    data, or the run learnt from it.
+    """
+    data, z, correct = _samples(judge, calibration, data_root, machine, progress)
+    rows = everything = np.arange(len(z))
+    if calibration.half:
+        rows = half_rows(len(z), f"{calibration.half}-half", calibration.seed)
+    rest = np.setdiff1d(everything, rows)
+    if not len(rows):
+        raise UsageError(f"{data}: {len(z)} samples are too few to calibrate on; name a larger --data")
+    point = _reach(judge, goal, z[rows], correct[rows], data)
+    other = working_point(z[rest], correct[rest], point.threshold) if len(rest) else None
+    threshold = Threshold(
+        threshold=point.threshold,
+        goal=goal.kind,
+        target=goal.target,
+        delta=goal.delta,
+        data=data,
+        part=f"the {calibration.half} half by seed {calibration.seed}" if calibration.half else "all",
+        samples=point.samples,
+        trusted=point.trusted,
+        wrong=point.wrong,
+        coverage=point.coverage,
+        risk=point.risk,
+        bound=point.bound,
+        guarantee=_promise(goal),
+        other_half=asdict(other) | {"coverage": other.coverage, "risk": other.risk} if other else None,
+        judged=judge.judged,
+        learnt=judge.learnt,
+    )
+    judge.save_threshold(threshold)
+    return threshold
+
+
+def _samples(
+    judge: Judge, calibration: Calibration, data_root: Path, machine: Machine, progress: Progress
+) -> tuple[str, np.ndarray, np.ndarray]:
+    """What the data are called, z (N,) and whether the classifier is right (N,)."""
+    run, data = judge.run, calibration.data
+    own = next((index for index in judge.caches if run and index.fingerprint() == run.config.cache), None)
+    if data is None:
+        if run is None:
+            raise UsageError(f"{judge.name}: has set no data aside; name a cache with --data ({_names(judge)})")
+        if own is None:
+            raise UsageError(
+                f"{run.name}: the cache of {run.config.data} that it learnt from is not there any more, so neither is "
+                f"the part it set aside; name another with --data ({_names(judge)})"
+            )
+        rows, z = validation_scores(run, own, judge.workspace_caches, data_root, machine, progress)
+        return f"the validation part of {own.data}", z, open_cache(own.folder).correct[rows]
+    index = next((index for index in judge.caches if index.data == data), None)
+    if index is None:
+        raise UsageError(f"--data {data}: no cache of {judge.classifier} has that name; there are {_names(judge)}")
+    if run and not run.config.part and run.config.learnt_images_of(index, judge.workspace_caches):
+        raise UsageError(
+            f"--data {data}: {run.name} learnt from its images, so scores there promise nothing; leave --data out "
+            "to take the part that was set aside, or name other data"
+        )
+    cache = open_cache(index.folder)
+    if run is None:
+        if index.role == "train" and POST_HOC[judge.name].fitted:
+            raise UsageError(
+                f"--data {data}: {judge.name} learns from training data, so its scores there promise nothing; name "
+                "other data"
+            )
+        score = judge.post_hoc()
+        return data, np.concatenate([score(part) for part in cache.chunks()]), cache.correct
+    z = cache_scores(run, index, judge.workspace_caches, data_root, machine, progress)
+    unseen = run.unseen(cache, judge.workspace_caches)
+    named = data if unseen.all() else f"{data}, its {other_half(run.config.part)}"
+    return named, z[unseen], cache.correct[unseen]
+
+
+def _reach(judge: Judge, goal: Goal, z: np.ndarray, correct: np.ndarray, data: str) -> WorkingPoint:
+    """The working point of a goal. Raises TrustcacheError where there is none."""
+    least, found = "", "no threshold reaches"
+    if goal.delta is None:
+        point = TARGETS[goal.kind](z, correct, goal.target)
+    else:
+        point = guaranteed(z, correct, goal.target, goal.delta)
+        fewest = least_samples(len(z), goal.target, goal.delta)
+        found = "the search by halving meets no threshold that keeps"  # others might, where risk falls with coverage
+        least = (
+            f" (at --delta {goal.delta:g} it takes {fewest:,} trusted samples, all right, and more where some are not)"
+        )
+    if point is None:
+        raise TrustcacheError(
+            f"{judge.name}: {found} --{goal.kind} {goal.target:g} on the {len(z):,} samples of {data}, "
+            f"{correct.mean():.2%} of which the classifier gets right{least}; ask for less, or calibrate on more data"
+        )
+    return point
+
+
+def _promise(goal: Goal) -> str:
+    if goal.delta is None:
+        return f"none: {goal.kind} is at least {goal.target:g} on these samples, and may be less on others"
+    return (
+        f"with confidence {1 - goal.delta:g} at most {100 * goal.target:g} % of what is trusted is wrong, on data "
+        "drawn as these samples were, if neither the classifier nor its judge learnt from them or was chosen by them"
+    )
+
+
+def _names(judge: Judge) -> str:
+    return ", ".join(index.data for index in judge.caches)

@@ -1,0 +1,237 @@
+"""Export: classifier, oracle and preprocessing's arithmetic as one graph in one file, checked before it is published.
+
+The graph takes images uint8 (N, 3, H, W), RGB at the classifier's input size, since that is what decoders give and no
+range can be mistaken; it gives float32 logits (N, K) and score (N,). Beside it lies what else an answer needs, as JSON.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import logging
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from trustcache.cache.provenance import original_dataset
+from trustcache.cache.publish import publish, publish_json
+from trustcache.cache.versions import software_versions
+from trustcache.data.samples import BadImage
+from trustcache.deploy.network import Pair, load_pair
+from trustcache.deploy.scorers import Judge
+from trustcache.errors import TrustcacheError, UsageError, kind_and_line
+from trustcache.models.preprocessing import Preprocessing
+from trustcache.scores import POST_HOC
+
+# How far the exported graph may lie from the original, absolutely or as a share of the value.
+TOLERANCE = 1e-4
+CHECKED_IMAGES = 16
+# So many in the batch that is traced. One would be taken for a constant.
+TRACED_BATCH = 2
+# A graph as a function of images uint8 (N, 3, H, W), giving logits (N, K) and score (N,).
+Graph = Callable[[torch.Tensor], tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Format:
+    """A kind of file: how it ends, how a traced pair becomes its bytes, and how these are run to check them.
+
+    needs: the libraries for that, which trustcache does not install by itself.
+    """
+
+    suffix: str
+    write: Callable[[torch.export.ExportedProgram], bytes]
+    open: Callable[[bytes], Graph]
+    needs: tuple[str, ...] = ()
+
+
+def export(judge: Judge, format: str, path: Path | None, data_root: Path) -> tuple[Path, Path]:
+    """Write a run and its classifier to one file of a format of `FORMATS`, and what belongs to it beside it as JSON.
+
+    Without `path` they lie in the run's folder. Both paths are returned. Nothing is written unless the graph gives
+    what the original gives, for batches of one and of several images: real ones where they are still there. Raises
+    UsageError for a post-hoc score and where a library is missing, TrustcacheError where the pair cannot be exported.
+    """
+    if judge.run is None:
+        if POST_HOC[judge.name].logits:
+            raise UsageError(f"{judge.name}: needs no export, being a function of the logits; export a run")
+        raise UsageError(f"{judge.name}: is computed outside of the network, and cannot be exported; export a run")
+    chosen = FORMATS[format]
+    if missing := [name for name in chosen.needs if not _is_here(name)]:
+        raise UsageError(
+            f"--format {format}: needs {' and '.join(missing)}; install with pip install 'trustcache[export]'"
+        )
+    target = path or judge.folder / f"{judge.name}{chosen.suffix}"
+    pair = load_pair(judge)
+    try:
+        with _quietly():
+            data = chosen.write(_trace(pair))
+            graph = chosen.open(data)
+    except Exception as error:  # tracing a user's own model may raise anything, and each runtime has its own
+        raise TrustcacheError(
+            f"{judge.name}: cannot be exported as {format} ({kind_and_line(error)}); "
+            "try another --format, or a classifier of plain tensor operations"
+        ) from error
+    images, which = _images_to_check(judge, pair.classifier.preprocessing, data_root)
+    apart = _check(pair, graph, images, f"{judge.name} as {format}")
+    described = _metadata(judge, pair, format, {"images": which, "largest_difference": apart})
+    beside = target.with_name(f"{target.name}.json")
+    publish(target, data)
+    publish_json(beside, described)
+    return target, beside
+
+
+def _is_here(library: str) -> bool:
+    try:
+        importlib.import_module(library)
+    except ImportError:
+        return False
+    return True
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep torch from telling its own workings at length, in three ways: what counts is the check that follows."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    told = io.StringIO()
+    try:
+        with warnings.catch_warnings(), redirect_stdout(told), redirect_stderr(told):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
+
+
+def _trace(pair: Pair) -> torch.export.ExportedProgram:
+    example = torch.zeros(TRACED_BATCH, 3, *pair.classifier.preprocessing.input_size, dtype=torch.uint8)
+    with torch.no_grad():
+        return torch.export.export(pair, (example,), dynamic_shapes={"images": {0: torch.export.Dim("N")}})
+
+
+def _as_torch(program: torch.export.ExportedProgram) -> bytes:
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer)
+    return buffer.getvalue()
+
+
+def _torch_graph(data: bytes) -> Graph:
+    module = torch.export.load(io.BytesIO(data)).module()
+
+    def run(images: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+        with torch.inference_mode():
+            logits, score = module(images)
+        return logits.numpy(), score.numpy()
+
+    return run
+
+
+def _as_onnx(program: torch.export.ExportedProgram) -> bytes:
+    made = torch.onnx.export(
+        program,
+        input_names=["images"],
+        output_names=["logits", "score"],
+        dynamic_shapes={"images": {0: "N"}},
+        dynamo=True,
+        verbose=False,
+    )
+    assert made is not None
+    return made.model_proto.SerializeToString()
+
+
+def _onnx_graph(data: bytes) -> Graph:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    return lambda images: tuple(session.run(["logits", "score"], {"images": images.numpy()}))
+
+
+FORMATS: dict[str, Format] = {
+    "onnx": Format(".onnx", _as_onnx, _onnx_graph, ("onnx", "onnxscript", "onnxruntime")),
+    "torch": Format(".pt2", _as_torch, _torch_graph),
+}
+"""What a pair can be exported to."""
+
+
+def _images_to_check(judge: Judge, preprocessing: Preprocessing, data_root: Path) -> tuple[torch.Tensor, str]:
+    """Some images uint8 (N, 3, H, W) as the classifier takes them, and what they are."""
+    transform = preprocessing.transform()
+    for index in judge.caches:
+        try:
+            dataset = original_dataset(index, data_root)
+            rows = np.linspace(0, len(dataset) - 1, min(CHECKED_IMAGES, len(dataset))).round().astype(int)
+            pixels = torch.stack([transform(dataset.read(int(row))) for row in rows])
+        except (UsageError, BadImage):  # gone or changed since
+            continue
+        return pixels, f"{len(pixels)} of {index.data}"
+    generator = torch.Generator().manual_seed(0)
+    shape = (CHECKED_IMAGES, 3, *preprocessing.input_size)
+    return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8), f"{CHECKED_IMAGES} random ones"
+
+
+def _check(pair: Pair, graph: Graph, images: torch.Tensor, what: str) -> float:
+    """The largest difference between graph and original. Raises TrustcacheError where one is beyond TOLERANCE."""
+    largest = 0.0
+    for batch in (images[:1], images):
+        with torch.inference_mode():
+            wanted = pair(batch)
+        for name, here, there in zip(("logits", "score"), wanted, graph(batch), strict=True):
+            apart = np.abs(here.numpy() - there)
+            if here.shape != there.shape or not (apart <= TOLERANCE * np.maximum(1, np.abs(here.numpy()))).all():
+                raise TrustcacheError(
+                    f"{what}: its {name} differ from the original's by up to {apart.max():.2g}, more than "
+                    f"{TOLERANCE:g}, so it was not written; try another --format"
+                )
+            largest = max(largest, float(apart.max()))
+    return largest
+
+
+def _metadata(judge: Judge, pair: Pair, format: str, checked: dict[str, Any]) -> dict[str, Any]:
+    preprocessing, threshold = pair.classifier.preprocessing, judge.threshold()
+    height, width = preprocessing.input_size
+    classes = judge.classes(pair.classifier.num_classes)
+    return {
+        "run": judge.name,
+        "classifier": judge.classifier,
+        "format": format,
+        "input": {
+            "name": "images",
+            "dtype": "uint8",
+            "shape": ["N", 3, height, width],
+            "colours": "RGB, 0 to 255; mean and deviation are in the graph",
+        },
+        "resize": {
+            "rule": resize_rule(preprocessing),
+            "crop_pct": preprocessing.crop_pct,
+            "crop_mode": preprocessing.crop_mode,
+            "interpolation": preprocessing.interpolation,
+        },
+        "outputs": {"logits": ["N", len(classes)], "score": ["N"]},
+        "threshold": judge.working_threshold(),
+        "trusted": "score > threshold",
+        "calibration": asdict(threshold) if threshold else None,
+        "classes": list(classes),
+        "checked": checked,
+        "made_with": software_versions("torch"),
+    }
+
+
+def resize_rule(preprocessing: Preprocessing) -> str:
+    """How an image is brought to the input size, in words."""
+    height, width = preprocessing.input_size
+    larger = [math.floor(side / preprocessing.crop_pct) for side in (height, width)]
+    how = f"{preprocessing.interpolation}, antialiased"
+    if preprocessing.crop_mode == "squash":
+        first = f"resize to {larger[0]} x {larger[1]} pixels (height x width) whatever the proportions ({how})"
+    elif preprocessing.crop_mode == "border":
+        first = f"resize to fit into {larger[0]} x {larger[1]} pixels ({how}), add borders in the mean colour"
+    else:
+        first = f"resize so that {larger[0]} x {larger[1]} pixels are just covered, proportions kept ({how})"
+    return f"{first}; then crop the central {height} x {width}"

@@ -1,0 +1,198 @@
+"""Judges: what says how far to trust a classifier (a run, or a post-hoc score), found by name, with its threshold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trustcache.cache.index import Index, judged_fingerprint
+from trustcache.cache.publish import publish_json
+from trustcache.cache.workspace import Workspace, plain_name
+from trustcache.errors import TrustcacheError, UsageError
+from trustcache.evaluate.sweep import saved_sweeps
+from trustcache.oracles.runs import Run, finished_runs
+from trustcache.scores import POST_HOC
+from trustcache.scores.fitting import Outputs
+from trustcache.scores.stored import ScoreStore
+
+WINNER = "winner"
+"""The name by which commands take the run that a sweep chose."""
+
+DEFAULT_THRESHOLD = 0.0
+"""Above it, an oracle says that the classifier is rather right than wrong."""
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """`threshold.json`: trusted is a score above `threshold`; how that was found, and what it promises.
+
+    goal: "max-risk" (with `delta`), "coverage", "tpr" or "precision", and its target. data, part: which samples it
+    was found on; samples, trusted, wrong, coverage, risk: what it does to them. bound: what SGR holds the risk under.
+    guarantee: the promise in a sentence. other_half: what it does to the half of the data that was left out.
+    judged: the fingerprint of the classifier. learnt: that of what a post-hoc score had learnt from, "" for others.
+    """
+
+    threshold: float
+    goal: str
+    target: float
+    delta: float | None
+    data: str
+    part: str
+    samples: int
+    trusted: int
+    wrong: int
+    coverage: float
+    risk: float | None
+    bound: float | None
+    guarantee: str
+    other_half: dict[str, Any] | None
+    judged: str
+    learnt: str
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A finished run, or where `run` is None the post-hoc score `name`, of one classifier.
+
+    folder: where its threshold lies. judged: the classifier's fingerprint. caches: those of that classifier, the one
+    that a run learnt from first where it is there. workspace_caches: those of every classifier, among which an
+    oracle's features may be. scores: where post-hoc scores are learnt and kept.
+    """
+
+    name: str
+    folder: Path
+    judged: str
+    caches: tuple[Index, ...]
+    run: Run | None
+    workspace_caches: tuple[Index, ...]
+    scores: ScoreStore
+
+    def post_hoc(self) -> Callable[[Outputs], np.ndarray]:
+        """The post-hoc score as a function of what the classifier says, giving float64 (N,).
+
+        Raises UsageError where it learns from a training cache and that is missing or too small.
+        """
+        learnt = self.scores.scorer(self.caches[0], self.name)
+        return lambda rows: learnt.scores([self.name], rows)[self.name]
+
+    @property
+    def learnt(self) -> str:
+        """The fingerprint of what a post-hoc score learns from, "" where it learns nothing."""
+        return "" if self.run else self.scores.learnt_from(self.caches[0], self.name)
+
+    @property
+    def classifier(self) -> str:
+        """The classifier's name in the workspace."""
+        return self.caches[0].classifier
+
+    def classes(self, number: int) -> tuple[str, ...]:
+        """The names of the classifier's classes, in label order; their numbers where no cache knows them."""
+        known = (index.made_from.get("classes") or index.manifest().classes for index in self.caches)
+        found = next((tuple(names) for names in known if names and len(names) == number), None)
+        return found or tuple(map(str, range(number)))
+
+    def threshold(self) -> Threshold | None:
+        """Its calibrated threshold, or None. Raises TrustcacheError where that is damaged or another classifier's."""
+        path = self.threshold_path
+        remedy = f"run trustcache calibrate {self.name} again, or remove it"
+        try:
+            found = Threshold(**json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError) as error:
+            raise TrustcacheError(f"{path}: not a threshold ({error}); {remedy}") from None
+        if found.judged != self.judged:
+            raise TrustcacheError(f"{path}: was found for another {self.classifier} than is cached now; {remedy}")
+        if found.learnt != self.learnt:
+            raise TrustcacheError(
+                f"{path}: was found when {self.name} had learnt from another training cache than is there now; {remedy}"
+            )
+        return found
+
+    def save_threshold(self, threshold: Threshold) -> None:
+        """Keep a threshold in place of the one before."""
+        publish_json(self.threshold_path, asdict(threshold))
+
+    def working_threshold(self) -> float:
+        """Above which score it trusts: the calibrated threshold, else 0 where that means something.
+
+        Raises UsageError for a post-hoc score that only orders samples and has not been calibrated.
+        """
+        calibrated = self.threshold()
+        if calibrated is None and self.run is None and not POST_HOC[self.name].natural_zero:
+            raise UsageError(
+                f"{self.name}: only orders samples and has no threshold of its own; set one with "
+                f"trustcache calibrate {self.name} --classifier {self.classifier} --data DATA --max-risk R"
+            )
+        return calibrated.threshold if calibrated else DEFAULT_THRESHOLD
+
+    @property
+    def threshold_path(self) -> Path:
+        return self.folder / "threshold.json"
+
+
+def find_judge(workspace: Workspace, name: str, classifier: str | None = None) -> Judge:
+    """The run of that name, or the only one whose name so begins; or the post-hoc score of that name; or "winner".
+
+    That is the run which a sweep chose. `classifier` is whose, where there are several. Raises UsageError naming what
+    there is where none or several fit.
+    """
+    caches = workspace.caches()
+    if name == WINNER:
+        name = _winner(workspace, classifier)
+    if name in POST_HOC:
+        return _post_hoc(workspace, name, [index for index in caches if classifier in (None, index.classifier)])
+    runs = finished_runs(workspace)
+    fitting = [run for run in runs if run.name.startswith(name) and classifier in (None, run.config.classifier)]
+    exact = [run for run in fitting if run.name == name]
+    if len(fitting) != 1 and not exact:
+        raise UsageError(_which(workspace, name, [run.name for run in fitting or runs], bool(fitting)))
+    run = (exact or fitting)[0]
+    judged = [index for index in caches if run.judges(index)]
+    if not judged:
+        raise UsageError(
+            f"{run.name}: there is no cache of the {run.config.classifier} that it judges in "
+            f"{workspace.root / 'cache'}, to say where its weights are; run the same trustcache extract as before"
+        )
+    own_first = sorted(judged, key=lambda index: index.fingerprint() != run.config.cache)
+    return Judge(run.name, run.folder, run.config.judged, tuple(own_first), run, tuple(caches), ScoreStore(workspace))
+
+
+def _winner(workspace: Workspace, classifier: str | None) -> str:
+    here = {run.name for run in finished_runs(workspace)}
+    sweeps = [sweep for sweep in saved_sweeps(workspace) if sweep.winner.runs[0] in here]
+    fitting = [sweep for sweep in sweeps if classifier in (None, sweep.classifier)]
+    names = sorted({sweep.winner.runs[0] for sweep in fitting})
+    if len(names) == 1:
+        return names[0]
+    if names:
+        several = len({sweep.classifier for sweep in fitting}) > 1
+        choose = "choose with --classifier, or give one's name" if several else "give one's name"
+        raise UsageError(f"{WINNER}: sweeps chose {len(names)} runs; {choose}: {', '.join(names)}")
+    raise UsageError(f"{WINNER}: no sweep has chosen a run yet; run trustcache train --loss all --sweep --frozen")
+
+
+def _post_hoc(workspace: Workspace, name: str, caches: Sequence[Index]) -> Judge:
+    fingerprints = {judged_fingerprint(index): index.classifier for index in caches}
+    if len(fingerprints) != 1:
+        options = ", ".join(sorted(set(fingerprints.values()))) or "none"
+        raise UsageError(
+            f"{name}: is a score of any classifier, and {workspace.root / 'cache'} holds caches of {len(fingerprints)} "
+            f"that fit ({options}), not of one; choose with --classifier, or run trustcache extract"
+        )
+    ((judged, classifier),) = fingerprints.items()
+    folder = workspace.runs / f"{plain_name(classifier)}-{plain_name(name)}"
+    return Judge(name, folder, judged, tuple(caches), None, tuple(workspace.caches()), ScoreStore(workspace))
+
+
+def _which(workspace: Workspace, name: str, names: Sequence[str], several: bool) -> str:
+    shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+    if several:
+        return f"{name}: {len(names)} runs begin so; give more of one's name: {shown}"
+    there = f"there are {shown}" if names else "train one with trustcache train"
+    return f"{name}: no finished run in {workspace.runs} has a name that begins so, and no post-hoc score; {there}"

@@ -1,0 +1,184 @@
+"""A classifier that says when to trust it: from a run in a workspace to answers for any images, as a stream."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from trustcache.cache.workspace import Workspace
+from trustcache.data.loader import choose_device, machine_at_its_limits
+from trustcache.data.samples import UNREADABLE, BadImage, decode_rgb, to_rgb
+from trustcache.deploy.network import Pair, load_pair, require_one_pass
+from trustcache.deploy.scorers import Judge, find_judge
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the classifier says about one image, and whether to trust it.
+
+    path: the image's file, where it has one. probability: the classifier's own, of that class. score: the trust
+    score; `trusted` where it is above the threshold. error: why there is no answer, which leaves the rest None.
+    """
+
+    path: str | None
+    class_name: str | None
+    class_number: int | None
+    probability: float | None
+    score: float | None
+    trusted: bool
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image to be decoded when its turn comes: its path, if any, and what gives it in RGB or raises BadImage."""
+
+    path: str | None
+    decode: Callable[[], Image.Image]
+
+
+class TrustedClassifier:
+    """A frozen classifier together with a judge of its answers and a threshold.
+
+    `for answer in trusted(images)`: one Answer for each path, PIL image, or uint8 array (H, W) or (H, W, 3), in
+    order. An image that cannot be read gets an answer with an `error`, which is never trusted.
+    """
+
+    def __init__(self, pair: Pair, classes: tuple[str, ...], judge: Judge, device: torch.device) -> None:
+        self.pair = pair.to(device)
+        self.classes, self.device = classes, device
+        self.threshold, self._cut = judge.threshold(), judge.working_threshold()
+        self._transform = pair.classifier.preprocessing.transform()
+
+    @classmethod
+    def load(
+        cls, workspace: str | Path, run: str, *, classifier: str | None = None, device: str = "auto"
+    ) -> TrustedClassifier:
+        """The classifier that a run judges, with the run's calibrated threshold; without one, z > 0 is trusted.
+
+        `run` may be the unambiguous beginning of its name, or a post-hoc score's name, `classifier` whose, where there
+        are several. Raises UsageError where there is no such run, the weights of its classifier are gone, or a post-hoc
+        score has no threshold.
+        """
+        return cls.of(find_judge(Workspace(Path(workspace)), run, classifier), device)
+
+    @classmethod
+    def of(cls, judge: Judge, device: str = "auto") -> TrustedClassifier:
+        """The classifier of a judge that is known already."""
+        require_one_pass(judge)
+        judge.working_threshold()  # before the networks are loaded, whether there is one
+        pair = load_pair(judge)
+        return cls(pair, judge.classes(pair.classifier.num_classes), judge, choose_device(device))
+
+    def __call__(
+        self, images: Iterable[Any], *, batch_size: int = 64, workers: int = 2, ahead: int = 0
+    ) -> Iterator[Answer]:
+        """Answers in order, a batch at a time, of images that are decoded by `workers` threads.
+
+        Only `1 + ahead` batches are in memory. While the model works on one, `ahead` more are decoded: faster, but an
+        answer then waits for the images of later batches to be there. Raises ValueError for what is no image, and for
+        one image that is not in a list.
+        """
+        alone = isinstance(images, np.ndarray) and (images.ndim < 3 or images.shape[2:] == (3,))
+        if alone or isinstance(images, str | Path | Image.Image | Picture):
+            raise ValueError("takes several images: put a single one in a list, as in trusted([image])")
+        stream = iter(images)
+        waiting: deque[list[tuple[Picture, Future[torch.Tensor]]]] = deque()
+        with ThreadPoolExecutor(workers) as pool:
+            while True:
+                pictures = [_picture(image) for image in itertools.islice(stream, batch_size)]
+                if pictures:
+                    waiting.append([(picture, pool.submit(self._decode, picture)) for picture in pictures])
+                if not waiting:
+                    return
+                if len(waiting) > ahead or not pictures:
+                    yield from self._answers(waiting.popleft())
+
+    def _decode(self, picture: Picture) -> torch.Tensor:
+        return self._transform(picture.decode())
+
+    def _answers(self, batch: list[tuple[Picture, Future[torch.Tensor]]]) -> list[Answer]:
+        errors: dict[int, str] = {}
+        pixels = []
+        for place, (_, future) in enumerate(batch):
+            try:
+                pixels.append(future.result())
+            except BadImage as error:
+                errors[place] = error.reason
+        judged = self._judged(torch.stack(pixels)) if pixels else iter(())
+        return [
+            _no_answer(picture, errors[place]) if place in errors else self._answer(picture, *next(judged))
+            for place, (picture, _) in enumerate(batch)
+        ]
+
+    def _judged(self, pixels: torch.Tensor) -> Iterator[tuple[np.ndarray, float]]:
+        with machine_at_its_limits(), torch.inference_mode():
+            logits, z = self.pair(pixels.to(self.device))
+        return iter(zip(logits.double().cpu().numpy(), z.double().cpu().tolist(), strict=True))
+
+    def _answer(self, picture: Picture, logits: np.ndarray, z: float) -> Answer:
+        if not np.isfinite(z) or not np.isfinite(logits).all():
+            return _no_answer(picture, "the classifier's or the oracle's output is not finite")
+        number = int(logits.argmax())
+        probability = float(1 / np.exp(logits - logits[number]).sum())
+        return Answer(picture.path, self.classes[number], number, probability, z, self._trusts(z))
+
+    def _trusts(self, z: float) -> bool:
+        return z > self._cut
+
+
+def file_picture(path: str, read: Callable[[], bytes]) -> Picture:
+    """An image file, whose bytes `read` gives or raises OSError."""
+
+    def decode() -> Image.Image:
+        try:
+            data = read()
+        except OSError as error:
+            raise BadImage(path, error.strerror or error) from None
+        return decode_rgb(data, path)
+
+    return Picture(path, decode)
+
+
+def _picture(image: Any) -> Picture:
+    if isinstance(image, Picture):
+        return image
+    if isinstance(image, str | Path):
+        return file_picture(str(image), Path(image).read_bytes)
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.shape[2:] not in ((), (3,)) or image.ndim < 2:
+            raise ValueError(
+                f"an array must hold an image as uint8 of shape (H, W) or (H, W, 3), not {image.dtype} of {image.shape}"
+            )
+        return _held(Image.fromarray(image))
+    if isinstance(image, Image.Image):
+        return _held(image)
+    raise ValueError(f"an image must be a path, a PIL image or a NumPy array, not {type(image).__name__}")
+
+
+def _held(image: Image.Image) -> Picture:
+    """An image in memory, or opened and to be decoded."""
+    path = getattr(image, "filename", None) or None
+
+    def decode() -> Image.Image:
+        try:
+            if not all(image.size):
+                raise ValueError("has no pixels")
+            return to_rgb(image)
+        except UNREADABLE as error:
+            raise BadImage(str(path or "an image"), error) from None
+
+    return Picture(None if path is None else str(path), decode)
+
+
+def _no_answer(picture: Picture, reason: str) -> Answer:
+    return Answer(picture.path, None, None, None, None, False, reason)

@@ -1,0 +1,176 @@
+"""Choosing among oracles by the validation part: which settings a sweep tries, the ranking, and the record it leaves.
+
+The evaluation data take no part. What ranks first of many by validation is partly lucky there, so its validation figure
+is better than what it is worth; the report therefore shows each sweep's validation and test figures side by side.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+
+from trustcache.cache import open_cache
+from trustcache.cache.index import Index
+from trustcache.cache.plain_data import fingerprint
+from trustcache.cache.publish import publish_json
+from trustcache.cache.workspace import Workspace
+from trustcache.data.splits import validation_rows
+from trustcache.errors import TrustcacheError, UsageError
+from trustcache.oracles.runs import Run, RunConfig
+from trustcache.protocols import PROTOCOLS
+from trustcache.scores import post_hoc_score
+
+SWEEP: dict[str, list[float | str]] = {
+    "alpha_pos": [1.0, 2.0, 3.0],
+    "alpha_neg": [1.0, 3.0, 5.0],
+    "gamma": [1.0, 2.0, 4.0],
+    "beta": [0.999, 0.9999, 0.99999],
+}
+"""What a sweep tries of each setting that is not given: with all losses 17 candidates, ss 9, focal and class-balanced
+3 each, ce and tcp 1. Among them are the paper's for ss on ImageNet (1 and 3; 2 and 5) and on CIFAR-10 (1 and 1)."""
+
+CRITERION = "aurc"
+"""What is chosen by, as for post-hoc scores: the area under risk over coverage, lower is better."""
+
+REFERENCE = "mcp"
+
+Metrics = dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A loss (`method`) with its settings: its runs, one a seed, and their mean metrics on validation rows.
+
+    Each seed set aside rows of its own. A metric that a seed lacks is None.
+    """
+
+    method: str
+    settings: dict[str, float | str]
+    runs: tuple[str, ...]
+    validation: Metrics
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """`sweeps/<name>.json`: candidates of one training, best first by validation, and mcp on the same rows.
+
+    classifier, data: the cache they learnt from; judged: the classifier's fingerprint. The first candidate is the
+    winner. Its first run is the one to go on with: seeds have validation rows of their own, so they are not compared.
+    """
+
+    classifier: str
+    data: str
+    judged: str
+    oracle: str
+    training: str
+    protocol: str
+    seeds: tuple[int, ...]
+    candidates: tuple[Candidate, ...]
+    reference: Metrics
+
+    @property
+    def winner(self) -> Candidate:
+        return self.candidates[0]
+
+    @property
+    def name(self) -> str:
+        """One for each set of runs: the same sweep again replaces itself."""
+        runs = sorted(name for candidate in self.candidates for name in candidate.runs)
+        return f"{self.oracle}-on-{self.classifier}-{self.training}-{fingerprint(runs)[:8]}".replace("/", "-")
+
+    def reference_leads(self) -> bool:
+        """Whether mcp is better by validation than every candidate."""
+        return _standing(self.reference) < _standing(self.winner.validation)
+
+
+def ranked(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """Candidates by validation AURC, least first; equal ones in the order given, those without a figure last."""
+    return tuple(sorted(candidates, key=lambda candidate: _standing(candidate.validation)))
+
+
+def _standing(metrics: Metrics) -> float:
+    value = metrics.get(CRITERION)
+    return math.inf if value is None else value
+
+
+def choose(index: Index, runs: Sequence[Run]) -> Sweep:
+    """Rank finished runs of one training, which differ in their loss's settings and seed only.
+
+    `index` is the cache they learnt from. Raises UsageError where the rows set aside to choose by hold only right or
+    only wrong answers.
+    """
+    config = runs[0].config
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(fingerprint(asdict(replace(run.config, seed=0, start=""))), []).append(run)
+    candidates = ranked([_candidate(group) for group in groups.values()])
+    if candidates[0].validation.get(CRITERION) is None:
+        raise UsageError(
+            f"--sweep: the rows of {index.data} set aside for validation hold only right or only wrong answers, which "
+            "leaves nothing to choose by; set more aside with --val-fraction"
+        )
+    seeds = tuple(sorted({run.config.seed for run in runs}))
+    return Sweep(
+        config.classifier,
+        config.data,
+        config.judged,
+        config.oracle,
+        config.training,
+        config.protocol,
+        seeds,
+        candidates,
+        _reference(index, config, seeds),
+    )
+
+
+def _candidate(runs: Sequence[Run]) -> Candidate:
+    by_seed = sorted(runs, key=lambda run: run.config.seed)
+    logs = [run.log()[-1].get("validation") or {} for run in by_seed]
+    loss = runs[0].config.loss
+    return Candidate(loss.name, loss.settings, tuple(run.name for run in by_seed), mean_metrics(logs))
+
+
+def mean_metrics(seeds: Sequence[Metrics]) -> Metrics:
+    """The mean of each metric over seeds, None where a seed lacks it."""
+    keys = dict.fromkeys(key for metrics in seeds for key in metrics)
+    known = {key: [value for metrics in seeds if (value := metrics.get(key)) is not None] for key in keys}
+    return {key: statistics.fmean(values) if len(values) == len(seeds) else None for key, values in known.items()}
+
+
+def _reference(index: Index, config: RunConfig, seeds: Sequence[int]) -> Metrics:
+    """The classifier's own confidence on the rows that each seed set aside of those learnt from."""
+    cache = open_cache(index.folder)
+    z = post_hoc_score(REFERENCE, cache)
+    learnt = config.learnt_rows(cache)
+    found = []
+    for seed in seeds:
+        rows = learnt[validation_rows(len(learnt), config.val_fraction, seed)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # undefined metrics become None
+            metrics = PROTOCOLS[config.protocol].metrics(z[rows], cache.correct[rows])
+        found.append({key: value if math.isfinite(value) else None for key, value in metrics.items()})
+    return mean_metrics(found)
+
+
+def save(workspace: Workspace, sweep: Sweep) -> None:
+    """Keep a sweep for the report."""
+    publish_json(workspace.sweeps / f"{sweep.name}.json", asdict(sweep))
+
+
+def saved_sweeps(workspace: Workspace) -> list[Sweep]:
+    """All sweeps of a workspace, by name. Raises TrustcacheError for a file that is not one."""
+    sweeps = []
+    for path in sorted(workspace.sweeps.glob("*.json")):
+        try:
+            table = json.loads(path.read_text(encoding="utf-8"))
+            candidates = tuple(Candidate(**entry | {"runs": tuple(entry["runs"])}) for entry in table["candidates"])
+            sweeps.append(Sweep(**table | {"candidates": candidates, "seeds": tuple(table["seeds"])}))
+        except (ValueError, KeyError, TypeError) as error:
+            raise TrustcacheError(
+                f"{path}: not a sweep ({error}); remove it, and run the same trustcache train --sweep"
+            ) from None
+    return sweeps

@@ -1,0 +1,164 @@
+"""Selective prediction: what each threshold keeps and how much of it is wrong, and thresholds that keep a promise.
+
+A threshold is the score of the most trusted sample that is turned away: above it counts as trusted. So thresholds lie
+between tie groups only, and given a threshold found at some rank, the samples above it are independent draws from all
+that would be trusted, which makes binomial bounds on their error rate exact.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import betainccinv
+
+from trustcache.metrics.ranking import Floats, Ranking, rank
+
+EVERYTHING = -sys.float_info.max
+"""The threshold below which no score lies: finite, since JSON has no infinity."""
+
+
+@dataclass(frozen=True)
+class RiskCoverage:
+    """A risk-coverage curve, one point a tie group, from most to least trusted.
+
+    threshold: (G,) float64, the distinct scores, strictly decreasing; point g keeps scores >= threshold[g].
+    coverage: (G,) float64, the share of samples kept, strictly increasing to 1.
+    risk: (G,) float64, the share of wrong samples among those kept; the last is the classifier's error rate.
+    """
+
+    threshold: Floats
+    coverage: Floats
+    risk: Floats
+
+
+def risk_coverage(scores: npt.ArrayLike, correct: npt.ArrayLike) -> RiskCoverage:
+    """Every working point that a score offers (El-Yaniv & Wiener 2010): the curve whose area is `aurc`.
+
+    scores: (N,) real numbers, higher = more trustworthy, ±inf allowed; compared as float64.
+    correct: (N,) bool or 0/1, whether the classifier was right.
+    Raises ValueError on bad input, as `trustcache.metrics.ranking.rank` does.
+    """
+    ranking = rank(scores, correct)
+    return RiskCoverage(threshold=ranking.scores, coverage=ranking.coverage, risk=ranking.risk)
+
+
+@dataclass(frozen=True)
+class WorkingPoint:
+    """What a threshold does to `samples` samples: it trusts those above it, of which `wrong` are wrong.
+
+    bound: what the error rate of all that would be trusted stays below, at the confidence asked for; None where a
+    threshold was chosen without a guarantee.
+    """
+
+    threshold: float
+    samples: int
+    trusted: int
+    wrong: int
+    bound: float | None = None
+
+    @property
+    def coverage(self) -> float:
+        """The share of samples that are trusted."""
+        return self.trusted / self.samples
+
+    @property
+    def risk(self) -> float | None:
+        """The share of wrong samples among those trusted, None where none is."""
+        return self.wrong / self.trusted if self.trusted else None
+
+
+def risk_bound(wrong: int, trusted: int, delta: float) -> float:
+    """The error rate b that `wrong` or fewer errors among `trusted` independent samples would have with chance delta.
+
+    The true error rate exceeds b in at most a share delta of such draws (Clopper & Pearson 1934; B* in Geifman &
+    El-Yaniv 2017, Lemma 3.1): the b where binom.cdf(wrong, trusted, b) = delta. 1 where all are wrong, or none trusted.
+    """
+    # The binomial distribution's lower tail is the beta distribution's upper one; asked for directly, since
+    # 1 - delta has no digits left for a small delta.
+    return float(betainccinv(wrong + 1, trusted - wrong, delta)) if wrong < trusted else 1.0
+
+
+def guaranteed(scores: npt.ArrayLike, correct: npt.ArrayLike, max_risk: float, delta: float) -> WorkingPoint | None:
+    """Selection with guaranteed risk (SGR; Geifman & El-Yaniv 2017, arXiv:1705.08500): a threshold of bounded risk.
+
+    A binary search for the most trusted samples whose bound is at most `max_risk`; each of its ceil(log2 N) steps may
+    fail with chance delta / ceil(log2 N). Over draws of the samples, the error rate of all that would be trusted
+    exceeds `max_risk` in at most a share delta of them, if neither classifier nor score learnt from these samples. (As
+    the paper's proof, this takes the ranks that are asked about for given; they are where risk grows with coverage.)
+    A rank within a tie group keeps the groups before it.
+
+    scores (N,), correct (N,) as `risk_coverage`; max_risk and delta in (0, 1). None where no step meets the bound.
+    """
+    ranking = rank(scores, correct)
+    samples = int(ranking.accepted[-1])
+    steps = (samples - 1).bit_length()  # ceil(log2 samples), exactly
+    found = None
+    # One sample alone is never asked about: it could not meet a bound worth having.
+    met, missed = 1, samples + 1
+    while missed - met > 1:
+        middle = (met + missed) // 2
+        point = _keeping(ranking, int(np.searchsorted(ranking.accepted, middle, side="right")))
+        bound = risk_bound(point.wrong, point.trusted, delta / steps)
+        if not point.trusted:  # the rank is within the first tie group; trusting nothing breaks no promise
+            met = middle
+        elif bound <= max_risk:
+            met, found = middle, WorkingPoint(point.threshold, samples, point.trusted, point.wrong, bound)
+        else:
+            missed = middle
+    return found
+
+
+def least_samples(samples: int, max_risk: float, delta: float) -> int:
+    """How many trusted samples without a single error `guaranteed` needs to promise `max_risk`, out of `samples`."""
+    steps = max((samples - 1).bit_length(), 1)
+    return int(np.ceil(np.log(delta / steps) / np.log1p(-max_risk)))
+
+
+def at_coverage(scores: npt.ArrayLike, correct: npt.ArrayLike, target: float) -> WorkingPoint | None:
+    """The highest threshold that keeps at least the share `target` of these samples."""
+    ranking = rank(scores, correct)
+    return _keeping(ranking, 1 + int(np.argmax(ranking.coverage >= target)))
+
+
+def at_tpr(scores: npt.ArrayLike, correct: npt.ArrayLike, target: float) -> WorkingPoint | None:
+    """The highest threshold that keeps at least the share `target` of the right ones; None where none is right."""
+    ranking = rank(scores, correct)
+    if ranking.absent == "correct":
+        return None
+    return _keeping(ranking, 1 + int(np.argmax(ranking.correct / ranking.correct[-1] >= target)))
+
+
+def at_precision(scores: npt.ArrayLike, correct: npt.ArrayLike, target: float) -> WorkingPoint | None:
+    """The lowest threshold above which at least the share `target` is right; None where there is none."""
+    ranking = rank(scores, correct)
+    reached = np.flatnonzero(ranking.correct / ranking.accepted >= target)
+    return _keeping(ranking, 1 + int(reached[-1])) if len(reached) else None
+
+
+TARGETS: dict[str, Callable[[npt.ArrayLike, npt.ArrayLike, float], WorkingPoint | None]] = {
+    "coverage": at_coverage,
+    "tpr": at_tpr,
+    "precision": at_precision,
+}
+"""What a threshold may be set by without a guarantee: each takes scores (N,), correct (N,) and a target in (0, 1]."""
+
+
+def working_point(scores: npt.ArrayLike, correct: npt.ArrayLike, threshold: float) -> WorkingPoint:
+    """What a threshold from elsewhere does to these samples."""
+    ranking = rank(scores, correct)
+    groups = int(np.count_nonzero(ranking.scores > threshold))
+    kept = _keeping(ranking, groups)
+    return WorkingPoint(threshold, kept.samples, kept.trusted, kept.wrong)
+
+
+def _keeping(ranking: Ranking, groups: int) -> WorkingPoint:
+    """The threshold that keeps so many of the most trusted tie groups."""
+    everything = groups == len(ranking.scores)
+    return WorkingPoint(
+        threshold=EVERYTHING if everything else float(ranking.scores[groups]),
+        samples=int(ranking.accepted[-1]),
+        trusted=int(ranking.accepted[groups - 1]) if groups else 0,
+        wrong=int(ranking.wrong[groups - 1]) if groups else 0,
+    )

@@ -1,0 +1,103 @@
+"""Monte Carlo dropout (Gal & Ghahramani 2016, arXiv:1506.02142): how unsure a classifier is when dropout stays on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from trustcache.errors import UsageError
+from trustcache.models.classifiers import Classifier
+
+# Layers (torch.nn.Dropout) call these, and so do timm's models that have no layer for it. The second drop whole
+# channels rather than single activations.
+_OF_ACTIVATIONS = (F.dropout,)
+_OF_CHANNELS = (F.dropout1d, F.dropout2d, F.dropout3d)
+_NOT_BY_IMAGE = (
+    "--mc-dropout: the classifier drops parts of something whose first axis is not its images, so that no image can "
+    "have a draw of its own; leave it out"
+)
+
+
+@dataclass(frozen=True)
+class McDropout:
+    """How often a classifier is asked with dropout on, and the seed of what is dropped."""
+
+    passes: int
+    seed: int = 0
+
+
+def require_dropout(classifier: Classifier) -> None:
+    """Raise UsageError for a classifier without dropout, which would say the same every time.
+
+    And for one that drops parts of what is no batch of images, where each image cannot have a draw of its own.
+    """
+    black = classifier.black()
+    seen = []
+    for images in (black, black.repeat(2, 1, 1, 1)):
+        with _Dropping([torch.Generator(black.device) for _ in images]) as dropping:
+            classifier(images)
+        seen.append(dropping.rows)
+    if not seen[0]:
+        raise UsageError(
+            f"--mc-dropout: {classifier.spec.name} has no dropout at a rate above 0; leave it out, or use a classifier "
+            "that was fitted with dropout, such as cifar-vgg16 or mnist-convnet, or a timm model with the rate it was "
+            "fitted with (--model-arg drop_rate=0.2)"
+        )
+    if seen[1] != [2 * rows for rows in seen[0]]:
+        raise UsageError(_NOT_BY_IMAGE)
+
+
+def negative_predictive_entropy(
+    classifier: Classifier, pixels: torch.Tensor, indices: np.ndarray, mc: McDropout
+) -> torch.Tensor:
+    """sum_k p_k log p_k, p the mean softmax over passes with dropout on: float32 (N,), higher = more trustworthy.
+
+    pixels 0 to 255 (N, 3, H, W) are samples number `indices` (N,). All else stays in evaluation mode, batch norm
+    too. What is dropped follows from the seed and the sample's number, not from what else is in the batch.
+    ConfidNet's code takes the softmax of the mean logits instead.
+    """
+    if not len(indices):
+        return torch.empty(0)
+    seeds = [int(np.random.default_rng([mc.seed, int(index)]).integers(2**63)) for index in indices]
+    generators = [torch.Generator(pixels.device).manual_seed(seed) for seed in seeds]
+    total = torch.zeros(len(pixels), classifier.num_classes, dtype=torch.float64, device=pixels.device)
+    with _Dropping(generators):
+        for _ in range(mc.passes):
+            total += classifier(pixels)[0].double().softmax(1)
+    return torch.special.entr(total / mc.passes).sum(1).neg().float()
+
+
+class _Dropping(TorchFunctionMode):
+    """While it lasts, every dropout drops as in training, each sample by its own generator.
+
+    rows: the lengths of what was dropped from, in order.
+    """
+
+    def __init__(self, generators: Sequence[torch.Generator]) -> None:
+        super().__init__()
+        self.generators = generators
+        self.rows: list[int] = []
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function in _OF_ACTIVATIONS + _OF_CHANNELS:
+            return self._drop(function in _OF_CHANNELS, *args, **kwargs or {})
+        return function(*args, **kwargs or {})
+
+    def _drop(self, channels: bool, x: torch.Tensor, p: float, training: bool, inplace: bool) -> torch.Tensor:
+        if p == 0:
+            return x
+        self.rows.append(len(x))
+        rows, rest = divmod(
+            len(x), len(self.generators)
+        )  # windows of one image stand side by side in some transformers
+        if rest:
+            raise UsageError(_NOT_BY_IMAGE)
+        shape = (rows, x.shape[1], *[1] * (x.ndim - 2)) if channels else (rows, *x.shape[1:])
+        kept = [torch.empty(shape, device=x.device).bernoulli_(1 - p, generator=g) for g in self.generators]
+        return x * torch.cat(kept) / (1 - p) if p < 1 else x * 0

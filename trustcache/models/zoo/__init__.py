@@ -1,0 +1,1 @@
+"""Built-in models, beside those of timm."""

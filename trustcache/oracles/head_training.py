@@ -1,0 +1,320 @@
+"""Stage two, fast: many heads trained at once on cached outputs, each one column of one matrix product."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trustcache.data.splits import training_rows, validation_rows
+from trustcache.losses import LossChoice
+from trustcache.oracles.head_inputs import Said, head_inputs
+from trustcache.oracles.heads import LINEAR, AnyHead, HeadSpec, LinearHead
+from trustcache.oracles.mlp_heads import MlpHead, first_parameters, joined, mlp_scores
+from trustcache.oracles.network import initial_weight
+from trustcache.progress import Progress, silent
+from trustcache.protocols import PROTOCOLS, Optimiser, validation_entry
+
+# All heads of a job see the samples in one order, with the same inputs and hidden units left out, whatever their
+# seeds; a seed draws the head's first weights and its validation rows. So one matrix product can serve them all.
+ORDER_SEED = 0
+BLOCK_ROWS = 8192
+
+
+@dataclass(frozen=True)
+class HeadTask:
+    """One head to train, on the loss that its protocol has by that name."""
+
+    loss: LossChoice
+    signed_distance: bool
+    seed: int
+    protocol: str = "equations"
+
+    @property
+    def formula_key(self) -> tuple[str, str, str]:
+        """Tasks of one formula have the same."""
+        return self.protocol, self.loss.name, str(self.loss.settings.get("base"))
+
+
+class Trained(NamedTuple):
+    """A trained head and its log: an entry an epoch, the last one that of the epoch whose weights were kept."""
+
+    head: AnyHead
+    log: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Diverged:
+    """A head with nothing to keep: its loss, weights or scores were no longer finite at the end of an epoch."""
+
+    epoch: int
+
+
+def train_heads(
+    said: Said,
+    correct: Tensor,
+    true_class_prob: Tensor,
+    tasks: Sequence[HeadTask],
+    optimiser: Optimiser,
+    val_fraction: float,
+    spec: HeadSpec = LINEAR,
+    progress: Progress = silent,
+    shown_again: np.ndarray | None = None,
+) -> list[Trained | Diverged]:
+    """Train every task's head with AdamW; each ends where it would end if trained alone (to float tolerance).
+
+    One that diverges touches no other's column, so the others go on.
+    said: the columns that the inputs need, of any float dtype, correct and true_class_prob (N,), all on the device to
+    train on. Inputs are standardised by all rows' mean and deviation. Only a minibatch of inputs is made at a time.
+    shown_again: of as many last rows as it has, int (M,), the number of the row whose sample each shows again, changed,
+    or -1. These are never validated on, and not learnt from where that row is held out.
+    """
+    # Heads of one formula stand side by side, so that each formula works on a slice, not on a copy.
+    place = sorted(range(len(tasks)), key=lambda i: tasks[i].formula_key)
+    inputs = _Inputs(spec, said)
+    targets = {"correct": correct.float(), "true_class_prob": true_class_prob.float()}
+    again = np.empty(0, dtype=np.int64) if shown_again is None else shown_again
+    batch = _Batch([tasks[i] for i in place], correct, inputs, spec, val_fraction, again)
+    keeper = _Keeper(batch, correct, spec.patience)
+    adam = batch.optimiser(optimiser.lr, spec.weight_decay)
+    order = torch.Generator().manual_seed(ORDER_SEED)
+    with progress(f"{len(tasks)} heads", optimiser.epochs) as advance:
+        for epoch in range(1, optimiser.epochs + 1):
+            parts = torch.randperm(len(correct), generator=order).to(correct.device).split(optimiser.batch_size)
+            total = torch.zeros(len(tasks), device=correct.device)
+            for rows in parts:
+                losses = batch.losses(inputs.dropped(rows), {k: t[rows] for k, t in targets.items()}, rows)
+                adam.zero_grad()
+                losses.sum().backward()
+                adam.step()
+                total += losses.detach().view(len(tasks), -1).mean(1)
+            mean = torch.where(batch.finite(), total / len(parts), torch.nan)
+            keeper.look(epoch, mean.tolist(), last=epoch == optimiser.epochs)
+            advance(1)
+            if keeper.all_ended:
+                break
+    ranks = np.argsort(place)
+    trained = keeper.trained()
+    return [trained[rank] for rank in ranks]
+
+
+class _Inputs:
+    """The inputs of all rows, made and standardised a few at a time; and what dropout leaves of them."""
+
+    def __init__(self, spec: HeadSpec, said: Said) -> None:
+        self._spec, self._said = spec, said
+        first = next(iter(said.values()))
+        self.rows, self.device = len(first), first.device
+        self.mean, self.std = self._moments()
+        self._scale = 1 / self.std
+        self._generator = torch.Generator().manual_seed(ORDER_SEED)
+
+    @property
+    def width(self) -> int:
+        return len(self.mean)
+
+    def raw(self, rows: Tensor | slice) -> Tensor:
+        return head_inputs(self._spec.inputs, {name: column[rows] for name, column in self._said.items()})
+
+    def __getitem__(self, rows: Tensor | slice) -> Tensor:
+        """Standardised inputs (n, D)."""
+        return (self.raw(rows) - self.mean) * self._scale
+
+    def dropped(self, rows: Tensor) -> Tensor:
+        """The same as a step of training sees them."""
+        x = self[rows]
+        return x * self.keep(x.shape, self._spec.input_dropout) if self._spec.input_dropout else x
+
+    def keep(self, shape: Sequence[int], dropout: float) -> Tensor:
+        """What dropout multiplies a tensor of a shape by: 0, or 1/(1 - dropout)."""
+        drawn = torch.rand(*shape, generator=self._generator) >= dropout
+        return drawn.to(self.device) / (1 - dropout)
+
+    def _blocks(self) -> Iterator[Tensor]:
+        return (self.raw(slice(first, first + BLOCK_ROWS)) for first in range(0, self.rows, BLOCK_ROWS))
+
+    def _moments(self) -> tuple[Tensor, Tensor]:
+        """Mean and deviation of each input, float32 (D,), in two passes over slices; 1 where one is constant."""
+        mean = (torch.stack([part.sum(0) for part in self._blocks()]).double().sum(0) / self.rows).float()
+        squares = torch.stack([(part - mean).square_().sum(0) for part in self._blocks()]).double().sum(0)
+        std = (squares / self.rows).sqrt().float()
+        return mean, torch.where(std > 1e-6 * mean.abs().clamp(min=1e-6), std, 1.0)
+
+
+class _Batch:
+    """The parameters of all heads, and their losses on a minibatch; a column is a head, or one member of it."""
+
+    def __init__(
+        self,
+        tasks: list[HeadTask],
+        correct: Tensor,
+        inputs: _Inputs,
+        spec: HeadSpec,
+        val_fraction: float,
+        shown_again: np.ndarray,
+    ) -> None:
+        device = correct.device
+        self.tasks, self.inputs, self.spec = tasks, inputs, spec
+        self.columns = [task for task in tasks for _ in range(spec.members)]
+        self.parameters = [p.to(device).requires_grad_() for p in self._first_parameters()]
+        self.distance = torch.tensor([task.signed_distance for task in self.columns], device=device)
+        self.seeds = sorted({task.seed for task in tasks})
+        rows = len(correct) - len(shown_again)
+        self.held_out = np.stack([validation_rows(rows, val_fraction, seed) for seed in self.seeds], axis=1)
+        kept = np.stack([training_rows(column, shown_again) for column in self.held_out.T], axis=1)
+        self.training = torch.from_numpy(kept).to(device)  # (N, number of seeds)
+        self.seed_column = torch.tensor([self.seeds.index(task.seed) for task in self.columns], device=device)
+        self.groups = self._group(correct)
+
+    def _first_parameters(self) -> Sequence[Tensor]:
+        width, spec = self.inputs.width, self.spec
+        if spec.kind == "linear":
+            weight = torch.stack([initial_weight(width, task.seed) for task in self.tasks], 1)
+            return weight, torch.zeros(len(self.tasks))
+        members = range(spec.members)
+        return joined([first_parameters(width, spec.hidden, task.seed, m) for task in self.tasks for m in members])
+
+    def optimiser(self, lr: float, weight_decay: float) -> torch.optim.Optimizer:
+        """AdamW, which lets the weights decay and not the biases."""
+        weights, biases = self.parameters[::2], self.parameters[1::2]
+        groups = [{"params": weights, "weight_decay": weight_decay}, {"params": biases, "weight_decay": 0.0}]
+        return torch.optim.AdamW(groups, lr=lr)
+
+    def _group(self, correct: Tensor) -> list[tuple[slice, Callable[..., Tensor], str, dict[str, Tensor]]]:
+        """Runs of columns with one formula: which, the formula, its target, its settings as rows (h,)."""
+        bound = []
+        for task, column in zip(self.columns, self.seed_column.tolist(), strict=True):
+            kept = self.training[:, column]
+            right, wrong = int((kept & correct.bool()).sum()), int((kept & ~correct.bool()).sum())
+            bound.append(task.loss.bind((wrong, right), PROTOCOLS[task.protocol].losses))
+        groups = []
+        first = 0
+        for last in range(1, len(bound) + 1):
+            if last == len(bound) or bound[last][0] is not bound[first][0]:
+                settings = {
+                    key: torch.tensor([numbers[key] for _, numbers in bound[first:last]], device=correct.device)
+                    for key in bound[first][1]
+                }
+                task = self.columns[first]
+                target = PROTOCOLS[task.protocol].losses[task.loss.name].target
+                groups.append((slice(first, last), bound[first][0], target, settings))
+                first = last
+        return groups
+
+    def z(self, x: Tensor, kept: Tensor | None = None) -> Tensor:
+        """z (n, columns) of standardised inputs (n, D); `kept` is what dropout leaves of the hidden layers."""
+        if self.spec.kind == "mlp":
+            first_weight, first_bias, weight, bias = self.parameters
+            return mlp_scores(x, first_weight, first_bias, weight, bias, self.distance, kept)
+        weight, bias = self.parameters
+        return (x @ weight + bias) / torch.where(self.distance, weight.norm(dim=0), 1.0)
+
+    def losses(self, x: Tensor, targets: dict[str, Tensor], rows: Tensor) -> Tensor:
+        """Mean loss of each column over those of the minibatch's rows that its seed trains on, (columns,)."""
+        dropout = self.spec.dropout
+        z = self.z(x, self.inputs.keep((len(x), self.spec.hidden), dropout) if dropout else None)
+        counted = self.training[rows].to(z.dtype)
+        share = (counted / counted.sum(0).clamp(min=1))[:, self.seed_column]  # of the mean over a column's own rows
+        # A sample's target stands in a row of one; what a head's own samples have in common, in a column of one.
+        compared = {name: target[:, None].expand(-1, len(self.columns)) for name, target in targets.items()}
+        compared["mean_correct"] = (targets["correct"] @ share)[None]
+        each = torch.cat([formula(z[:, c], compared[name][:, c], **row) for c, formula, name, row in self.groups], 1)
+        return (each * share).sum(0)
+
+    def finite(self) -> Tensor:
+        """Whether all parameters of a task are finite, bool (tasks,)."""
+        first, *others = self.parameters
+        by_column = first.transpose(0, 1), *others
+        each = [parameter.reshape(len(self.columns), -1).isfinite().all(1) for parameter in by_column]
+        return torch.stack(each).all(0).view(len(self.tasks), -1).all(1)
+
+    def validated(self, correct: np.ndarray, tasks: Sequence[int]) -> list[dict[str, float | None] | None]:
+        """Some tasks' metrics on the rows that their seeds set aside, {} where these are of one class.
+
+        None where the scores are no numbers.
+        """
+        rows = np.flatnonzero(self.held_out.any(axis=1))
+        if not len(rows):
+            return [{} for _ in tasks]
+        with torch.no_grad():
+            z = torch.cat([self.z(self.inputs[part]) for part in torch.from_numpy(rows).split(BLOCK_ROWS)])
+        mean = z.double().view(len(rows), len(self.tasks), -1).mean(2).cpu().numpy()
+        found = []
+        for i in tasks:
+            mine = self.held_out[rows, self.seeds.index(self.tasks[i].seed)]
+            own = mean[mine, i]
+            numbers = not np.isnan(own).any()
+            found.append(validation_entry(own, correct[rows[mine]], self.tasks[i].protocol) if numbers else None)
+        return found
+
+    def head(self, task: int) -> AnyHead:
+        """One task's head as it is now."""
+        mine = slice(task * self.spec.members, (task + 1) * self.spec.members)
+        scaling = self.inputs.mean.cpu().numpy(), self.inputs.std.cpu().numpy()
+        arrays = [parameter.detach().cpu().numpy() for parameter in self.parameters]
+        distance = self.tasks[task].signed_distance
+        if self.spec.kind == "mlp":
+            first_weight, first_bias, weight, bias = arrays
+            own = first_weight[:, mine].copy(), first_bias[mine].copy(), weight[mine].copy(), bias[mine].copy()
+            return MlpHead(*own, *scaling, distance)
+        weight, bias = arrays
+        return LinearHead(weight[:, task].copy(), float(bias[task]), *scaling, distance)
+
+
+class _Keeper:
+    """Which epoch's weights each task keeps: with patience those that rank its validation part best, else the last."""
+
+    def __init__(self, batch: _Batch, correct: Tensor, patience: int) -> None:
+        self.batch, self.patience = batch, patience
+        self.correct = correct.bool().cpu().numpy()
+        self.logs: list[list[dict[str, Any]]] = [[] for _ in batch.tasks]
+        self.kept: list[tuple[int, AnyHead] | None] = [None for _ in batch.tasks]
+        self.diverged: dict[int, int] = {}  # tasks, and the epoch that ended them
+        self.best = [-1.0 for _ in batch.tasks]
+
+    def look(self, epoch: int, losses: Sequence[float], last: bool) -> None:
+        """Note an epoch of each task that has not ended yet."""
+        running = [task for task in range(len(self.logs)) if not self._ended(task)]
+        self.diverged |= {task: epoch for task in running if not math.isfinite(losses[task])}
+        running = [task for task in running if task not in self.diverged]
+        for task in running:
+            self.logs[task].append({"epoch": epoch, "loss": losses[task]})
+        if self.patience or last:
+            self._validate(epoch, running)
+
+    def _validate(self, epoch: int, tasks: Sequence[int]) -> None:
+        for task, metrics in zip(tasks, self.batch.validated(self.correct, tasks), strict=True):
+            if metrics is None:
+                self.diverged[task] = epoch
+                continue
+            self.logs[task][-1]["validation"] = metrics
+            auc = metrics.get("auc")
+            if not self.patience or auc is None or auc > self.best[task]:
+                self.kept[task] = epoch, self.batch.head(task)
+                self.best[task] = -1.0 if auc is None else auc
+
+    def _ended(self, task: int) -> bool:
+        kept = self.kept[task]
+        return task in self.diverged or bool(
+            self.patience and kept and self.logs[task][-1]["epoch"] - kept[0] >= self.patience
+        )
+
+    @property
+    def all_ended(self) -> bool:
+        return all(map(self._ended, range(len(self.logs))))
+
+    def trained(self) -> list[Trained | Diverged]:
+        return [self._trained(task) for task in range(len(self.logs))]
+
+    def _trained(self, task: int) -> Trained | Diverged:
+        if task in self.diverged:
+            return Diverged(self.diverged[task])
+        log, kept = self.logs[task], self.kept[task]
+        assert kept is not None
+        epoch, head = kept
+        return Trained(head, log if log[-1]["epoch"] == epoch else [*log, log[epoch - 1]])

@@ -1,0 +1,85 @@
+"""Heads: what they are and look at, and the scores that trained ones give."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from trustcache.oracles.head_inputs import columns_of, inputs_label
+from trustcache.oracles.mlp_heads import MlpHead
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """What a head is and looks at; by default the paper's: linear, on what the classifier's last layer sees.
+
+    kind: a key of `HEADS`. inputs: keys of `head_inputs.PARTS`. For "mlp": hidden, the units of its hidden layer;
+    members, so many networks from other first weights, whose z are averaged; dropout, the share of hidden units that
+    each step leaves out, and input_dropout that of the inputs; weight_decay, AdamW's. patience: where not 0, the
+    weights of the epoch with the best validation AUC are kept, sought until so many epochs in a row were no better.
+    """
+
+    kind: str = "linear"
+    inputs: tuple[str, ...] = ("features",)
+    hidden: int = 0
+    members: int = 1
+    dropout: float = 0.0
+    input_dropout: float = 0.0
+    weight_decay: float = 0.0
+    patience: int = 0
+
+    @property
+    def label(self) -> str:
+        """What tells it from other heads, for people: "mlp on all, 5 members"; "linear" for the default."""
+        seen = "" if self.inputs == HeadSpec.inputs else f" on {inputs_label(self.inputs)}"
+        return self.kind + seen + (f", {self.members} members" if self.members > 1 else "")
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether it looks at what the classifier says of the mirror image."""
+        return "mirrored_logits" in columns_of(self.inputs)
+
+
+LINEAR = HeadSpec()
+HEADS = {
+    "linear": LINEAR,
+    "mlp": HeadSpec("mlp", hidden=256, dropout=0.5, weight_decay=0.01, patience=6),
+}
+"""The kinds of heads, as they are unless told otherwise."""
+
+
+@dataclass(frozen=True)
+class LinearHead:
+    """A trained head on raw features: z = ((x - mean)/std . w + b), over |w| where it is a signed distance."""
+
+    weight: np.ndarray
+    bias: float
+    mean: np.ndarray
+    std: np.ndarray
+    signed_distance: bool
+
+    def folded(self) -> tuple[np.ndarray, float]:
+        """w (D,) and b such that z = x . w + b, float64: many heads score in one product, whatever their scaling."""
+        w = self.weight.astype(np.float64)
+        norm = np.linalg.norm(w) if self.signed_distance else 1.0
+        slope = w / self.std / norm
+        return slope, float(self.bias / norm - self.mean.astype(np.float64) @ slope)
+
+
+AnyHead = LinearHead | MlpHead
+
+
+def score_heads(heads: Sequence[AnyHead], x: np.ndarray) -> np.ndarray:
+    """z of many heads on raw inputs (N, D), float64 (N, H)."""
+    z = np.empty((len(x), len(heads)))
+    linear = [i for i, head in enumerate(heads) if isinstance(head, LinearHead)]
+    if linear:
+        folded = [head.folded() for head in heads if isinstance(head, LinearHead)]
+        weights = np.stack([w for w, _ in folded], axis=1)
+        z[:, linear] = x.astype(np.float64) @ weights + np.array([b for _, b in folded])
+    for i, head in enumerate(heads):
+        if isinstance(head, MlpHead):
+            z[:, i] = head.scores(x)
+    return z

@@ -1,0 +1,291 @@
+"""Stage two: which oracles to train on which cache, one config a run, and either way of training them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import torch
+
+from trustcache.cache import CacheView, open_cache
+from trustcache.cache.index import Index, judged_fingerprint
+from trustcache.cache.provenance import original_dataset
+from trustcache.cache.workspace import Workspace
+from trustcache.data.loader import choose_device
+from trustcache.data.splits import VAL_FRACTION, training_rows, validation_rows
+from trustcache.errors import TrustcacheError, UsageError
+from trustcache.losses import BALANCEABLE, LOSSES, LossChoice
+from trustcache.oracles.backbones import OracleModel, require_same_rows
+from trustcache.oracles.finetune import finetune
+from trustcache.oracles.head_inputs import read_columns
+from trustcache.oracles.head_training import Diverged, HeadTask, Trained, train_heads
+from trustcache.oracles.heads import LINEAR, AnyHead, HeadSpec, LinearHead
+from trustcache.oracles.mlp_heads import MlpHead
+from trustcache.oracles.optim import Machine
+from trustcache.oracles.runs import Run, RunConfig, finished_runs, open_run
+from trustcache.progress import Progress, silent
+from trustcache.protocols import PROTOCOLS, Optimiser
+from trustcache.training_settings import LOSS_SETTINGS
+
+_NONE = np.empty(0, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """What all runs of one call share. `signed_distance` None leaves the head's form to the loss.
+
+    also: caches of the judged classifier that heads learn from beside the first.
+    """
+
+    frozen: bool
+    optimiser: Optimiser
+    seeds: tuple[int, ...] = (0,)
+    val_fraction: float = VAL_FRACTION
+    signed_distance: bool | None = None
+    protocol: str = "equations"
+    head: HeadSpec = LINEAR
+    part: str = ""
+    also: tuple[Index, ...] = ()
+
+
+def loss_grid(
+    names: Sequence[str],
+    settings: Mapping[str, Sequence[float | str]],
+    protocol: str = "equations",
+    preset: Mapping[str, Sequence[float | str]] = MappingProxyType({}),
+) -> list[LossChoice]:
+    """Every combination of losses ("all" means each that the protocol has) and of the settings given for them.
+
+    What is not given is taken from `preset`, else the loss's default; what is given twice counts once. Raises
+    UsageError for a loss that the protocol does not have, and for a setting given that none of the losses has or that
+    is out of its range.
+    """
+    known = PROTOCOLS[protocol].losses
+    names = list(known) if list(names) == ["all"] else list(dict.fromkeys(names))
+    if unknown := [name for name in names if name not in known]:
+        where = f" under --protocol {protocol}" if unknown[0] in LOSSES else ""
+        raise UsageError(f"--loss {unknown[0]}: unknown{where}; one of {', '.join(known)}, a list of them, or all")
+    settings = {key: _checked(key, values) for key, values in settings.items()}
+    choices: list[LossChoice] = []
+    used: set[str] = set()
+    for name in names:
+        bases = settings.get("base", [LOSSES[name].settings["base"]]) if name == "class-balanced" else [None]
+        for base in bases:
+            if base is not None and base not in BALANCEABLE:
+                raise UsageError(f"--base {base}: cannot be balanced; one of {', '.join(BALANCEABLE)}")
+            defaults = LOSSES[name].settings | (LOSSES[str(base)].settings | {"base": base} if base else {})
+            grid = {k: settings.get(k, preset.get(k, [v])) if k != "base" else [v] for k, v in defaults.items()}
+            used |= grid.keys()
+            choices += [LossChoice(name, dict(zip(grid, v, strict=True))) for v in itertools.product(*grid.values())]
+    if unused := sorted(settings.keys() - used):
+        raise UsageError(f"--{unused[0].replace('_', '-')}: means nothing to {', '.join(names)}")
+    return choices
+
+
+def _checked(key: str, values: Sequence[float | str]) -> Sequence[float | str]:
+    if key in LOSS_SETTINGS:
+        return LOSS_SETTINGS[key].each(f"--{key.replace('_', '-')}", values)
+    return list(dict.fromkeys(values))
+
+
+def also_asked(workspace: Workspace, index: Index, names: Sequence[str]) -> tuple[Index, ...]:
+    """The training caches of some data that heads learn from beside the first, which are of the same classifier.
+
+    Raises UsageError where one is not, or is the first again.
+    """
+    others = tuple(workspace.find_cache("train", index.classifier, name) for name in names)
+    for other in others:
+        if other.folder == index.folder or judged_fingerprint(other) != judged_fingerprint(index):
+            what = "the same as --data" if other.folder == index.folder else "of another classifier than --data"
+            raise UsageError(f"--also {other.data}: is {what} {index.data}; name another")
+    return others
+
+
+def plan(index: Index, oracle: OracleModel, losses: Sequence[LossChoice], settings: TrainSettings) -> list[RunConfig]:
+    """One config for each loss and seed: an oracle built on one model, learning from one cache of the judged one."""
+    return [
+        RunConfig(
+            classifier=index.classifier,
+            data=index.data,
+            cache=index.fingerprint(),
+            judged=judged_fingerprint(index),
+            oracle=oracle.label,
+            backbone=oracle.identity,
+            features=oracle.features().fingerprint() if settings.frozen else "",
+            training="frozen" if settings.frozen else "fine-tuned",
+            loss=loss,
+            signed_distance=_signed_distance(loss, settings.signed_distance),
+            seed=seed,
+            optimiser=settings.optimiser,
+            val_fraction=settings.val_fraction,
+            protocol=settings.protocol,
+            head=settings.head,
+            stages=oracle.features().stages if "stages" in settings.head.inputs else (),
+            part=settings.part,
+            samples=index.samples if settings.part else 0,
+            also={other.data: other.fingerprint() for other in settings.also},
+        )
+        for loss in losses
+        for seed in settings.seeds
+    ]
+
+
+def starting_from(workspace: Workspace, start: str, configs: Sequence[RunConfig]) -> list[RunConfig]:
+    """The same fine-tunings, each to go on from the finished one of the loss `start` with its seed and its oracle.
+
+    Raises UsageError naming the command where there is none, and the runs where there are several.
+    """
+    runs = finished_runs(workspace)
+    return [replace(config, start=_start(runs, start, config)) for config in configs]
+
+
+def _start(runs: Sequence[Run], start: str, config: RunConfig) -> str:
+    shared = ("judged", "data", "backbone", "training", "protocol", "seed")
+    fitting = [
+        run.name
+        for run in runs
+        if run.config.loss.name == start and all(getattr(run.config, k) == getattr(config, k) for k in shared)
+    ]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        raise UsageError(
+            f"--start {start}: several runs fit: {', '.join(fitting)}; remove all but one of their folders"
+        )
+    raise UsageError(
+        f"--start {start}: no fine-tuned {start} oracle {config.oracle} of {config.classifier} with seed {config.seed} "
+        f"is finished; train it with trustcache train --loss {start} --seed {config.seed} --protocol {config.protocol}"
+    )
+
+
+def train(
+    workspace: Workspace,
+    index: Index,
+    oracle: OracleModel,
+    configs: Sequence[RunConfig],
+    data_root: Path,
+    machine: Machine,
+    progress: Progress = silent,
+    also: Sequence[Index] = (),
+) -> list[Run]:
+    """Train the runs that are not finished yet; returns all of them.
+
+    `index`, `oracle` and `also` are those that the configs were planned with. Heads on cached features are trained all
+    at once; fine-tunings one after the other, each resumed where it was stopped. Raises UsageError where the cache has
+    nothing to learn from, or a seed leaves nothing of it, and TrustcacheError where a loss is no longer finite.
+    """
+    cache = open_cache(index.folder)
+    correct = cache.correct[configs[0].learnt_rows(cache)]
+    wrong = len(correct) - int(correct.sum())
+    if not 0 < wrong < len(correct):
+        raise UsageError(
+            f"{index.data}: {index.classifier} is {'never' if wrong else 'always'} right on its {len(correct)} "
+            "samples, so there is nothing to tell apart; train on data where it is sometimes wrong"
+        )
+    runs = [open_run(workspace, config) for config in configs]
+    new = [run for run in runs if not run.finished]
+    if heads := [run for run in new if run.config.training == "frozen"]:
+        features = open_cache(oracle.features().folder)
+        require_same_rows(cache, features)
+        _train_frozen(heads, cache, features, [open_cache(other.folder) for other in also], machine, progress)
+    if tuned := [run for run in new if run.config.training == "fine-tuned"]:
+        _require_both_kinds(tuned, cache.correct)
+        dataset, spec = original_dataset(index, data_root), oracle.spec()
+        for run in tuned:
+            finetune(run, spec, dataset, cache, machine, progress)
+    return runs
+
+
+def _require_both_kinds(runs: Sequence[Run], correct: np.ndarray, shown_again: np.ndarray = _NONE) -> None:
+    """Raise UsageError where a run's validation part takes all right or all wrong answers from what it learns."""
+    for config in {run.config.seed: run.config for run in runs}.values():
+        held_out = validation_rows(len(correct) - len(shown_again), config.val_fraction, config.seed)
+        learnt = correct[training_rows(held_out, shown_again)]
+        if learnt.all() or not learnt.any():
+            raise UsageError(
+                f"{config.data}: seed {config.seed} sets all {'wrong' if learnt.all() else 'right'} answers aside for "
+                "validation, which leaves nothing to tell apart; take a smaller --val-fraction or another --seed"
+            )
+
+
+def _train_frozen(
+    runs: list[Run],
+    cache: CacheView,
+    features: CacheView,
+    also: Sequence[CacheView],
+    machine: Machine,
+    progress: Progress,
+) -> None:
+    """Train heads of one kind that learn from the same rows in the same way."""
+    device = choose_device(machine.device)
+    config = runs[0].config
+    said = read_columns(config.head.inputs, features)
+    targets = [torch.from_numpy(cache.correct), torch.from_numpy(cache.true_class_prob)]
+    if config.part:
+        rows = torch.from_numpy(config.learnt_rows(cache))
+        said, targets = {name: column[rows] for name, column in said.items()}, [target[rows] for target in targets]
+    numbers = {sample: number for number, sample in enumerate(cache.sample_ids)} if also else {}
+    shown_again = np.array([numbers.get(sample, -1) for other in also for sample in other.sample_ids], dtype=np.int64)
+    for other in also:
+        more = read_columns(config.head.inputs, other)
+        said = {name: torch.cat([column, more[name]]) for name, column in said.items()}
+        own = (torch.from_numpy(other.correct), torch.from_numpy(other.true_class_prob))
+        targets = [torch.cat(pair) for pair in zip(targets, own, strict=True)]
+    _require_both_kinds(runs, targets[0].numpy(), shown_again)
+    tasks = [HeadTask(c.loss, c.signed_distance, c.seed, c.protocol) for c in (run.config for run in runs)]
+    correct, true_class_prob = (target.to(device) for target in targets)
+    trained = train_heads(
+        {name: column.to(device) for name, column in said.items()},
+        correct,
+        true_class_prob,
+        tasks,
+        config.optimiser,
+        config.val_fraction,
+        config.head,
+        progress,
+        shown_again,
+    )
+    _publish(runs, trained)
+
+
+def _publish(runs: Sequence[Run], trained: Sequence[Trained | Diverged]) -> None:
+    """Finish the runs whose heads are sound. Raises TrustcacheError naming the others, of which nothing is kept."""
+    diverged = []
+    for run, one in zip(runs, trained, strict=True):
+        if isinstance(one, Diverged):
+            diverged.append(f"{run.name} (epoch {one.epoch})")
+        else:
+            run.begin()
+            run.finish(_as_tensors(one.head), one.log)
+    if diverged:
+        others = len(runs) - len(diverged)
+        kept = f"; the {others} others are trained, and trustcache evaluate scores them" if others else ""
+        raise TrustcacheError(
+            f"{', '.join(diverged)}: the loss is no longer finite; use a smaller --lr, or milder settings of the loss"
+            + kept
+        )
+
+
+def frozen_head(run: Run) -> AnyHead:
+    """The head of a finished run that was trained on cached features."""
+    weights = {name: tensor.numpy() for name, tensor in run.weights().items()}
+    if run.config.head.kind == "mlp":
+        return MlpHead(**weights, signed_distance=run.config.signed_distance)
+    return LinearHead(
+        weights["weight"], float(weights["bias"]), weights["mean"], weights["std"], run.config.signed_distance
+    )
+
+
+def _as_tensors(head: AnyHead) -> dict[str, torch.Tensor]:
+    names = [field.name for field in fields(head) if field.name != "signed_distance"]
+    return {name: torch.as_tensor(getattr(head, name)) for name in names}
+
+
+def _signed_distance(loss: LossChoice, asked: bool | None) -> bool:
+    if asked is not None:
+        return asked
+    return LOSSES[str(loss.settings.get("base", loss.name))].signed_distance

@@ -1,0 +1,131 @@
+"""Reading a preset: which losses with which settings, which seeds, what head, and the optimisers."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from trustcache.data.toml_tables import TableReader
+from trustcache.errors import UsageError
+from trustcache.oracles.head_inputs import parse_inputs
+from trustcache.oracles.heads import HEADS, HeadSpec
+from trustcache.protocols import OPTIMISERS, Optimiser
+from trustcache.training_settings import LOSS_SETTINGS, SEED
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What a training takes where its options do not say otherwise; () and None leave it to the defaults.
+
+    settings: lists of values by a loss's setting. fine_tuning: the optimiser, not for heads on cached outputs. head:
+    what such heads are, which the preset then is for; heads: their optimiser.
+    start: the loss whose finished runs a fine-tuning goes on from, "" for the model's own weights.
+    """
+
+    title: str = ""
+    losses: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    settings: dict[str, list[float | str]] = field(default_factory=dict)
+    val_fraction: float | None = None
+    fine_tuning: Optimiser | None = None
+    start: str = ""
+    head: HeadSpec | None = None
+    heads: Optimiser | None = None
+
+
+def papers_preset(architecture: str) -> str:
+    """The paper's hyperparameters for an oracle of an architecture (Table 1): those of its ResNet, else of its ViT."""
+    return "paper-imagenet-resnet" if "resnet" in architecture else "paper-imagenet-vit"
+
+
+def small_scale_preset(data: str) -> str:
+    """The paper's hyperparameters for ss tuned from TCP (Table 2) on a data set or family: MNIST's, else CIFAR-10's."""
+    return "paper-mnist" if data.startswith("mnist") else "paper-cifar10"
+
+
+def preset_names() -> list[str]:
+    """The presets that come with trustcache, sorted."""
+    return sorted(file.name.removesuffix(".toml") for file in _folder().iterdir() if file.name.endswith(".toml"))
+
+
+def preset_text(request: str) -> str:
+    """The TOML of a preset by name, or of a user's own file. Raises UsageError with the known names."""
+    known = preset_names()
+    try:
+        if request in known:
+            return (_folder() / f"{request}.toml").read_text(encoding="utf-8")
+        return Path(request).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise UsageError(
+            f"--preset {request}: neither one of {', '.join(known)} nor a .toml file that can be read; print one with "
+            "trustcache presets NAME, change it, and pass your file"
+        ) from None
+
+
+def read_preset(request: str) -> Preset:
+    """A preset by name or file. Raises UsageError naming the key at fault."""
+    where = f"--preset {request}"
+    try:
+        reader = TableReader(tomllib.loads(preset_text(request)), where)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{where}: not valid TOML: {error}") from None
+    settings = TableReader(reader.table("settings") or {}, f"{where}: settings")
+    fine_tuning, head, heads = (reader.table(key) for key in ("fine_tuning", "head", "heads"))
+    fraction = reader.real("val_fraction")
+    if fraction is not None and not 0 <= fraction <= 0.9:
+        raise UsageError(f"{where}: 'val_fraction' must lie from 0 to 0.9, not be {fraction}")
+    preset = Preset(
+        title=reader.text("title"),
+        losses=reader.texts("losses"),
+        seeds=tuple(int(seed) for seed in SEED.each(f"{where}: 'seeds'", reader.numbers("seeds") or ())),
+        settings={
+            key: [*setting.each(f"{where}: settings: '{key}'", values)]
+            for key, setting in LOSS_SETTINGS.items()
+            if (values := settings.reals(key))
+        },
+        val_fraction=fraction,
+        fine_tuning=None if fine_tuning is None else _optimiser(fine_tuning, f"{where}: fine_tuning"),
+        start=reader.text("start"),
+        head=None if head is None else _head(head, f"{where}: head"),
+        heads=None if heads is None else _optimiser(heads, f"{where}: heads"),
+    )
+    settings.finish()
+    reader.finish()
+    return preset
+
+
+def _head(table: dict[str, Any], where: str) -> HeadSpec:
+    reader = TableReader(table, where)
+    usual = HEADS[reader.choice("kind", tuple(HEADS))]
+    given: dict[str, Any] = {
+        "inputs": parse_inputs(reader.texts("inputs")) or None,
+        **{key: reader.number(key) for key in ("hidden", "members", "patience")},
+        **{key: reader.real(key) for key in ("dropout", "input_dropout", "weight_decay")},
+    }
+    reader.finish()
+    return replace(usual, **{key: value for key, value in given.items() if value is not None})
+
+
+def _optimiser(table: dict[str, Any], where: str) -> Optimiser:
+    reader = TableReader(table, where)
+    name = reader.choice("optimiser", OPTIMISERS)
+    optimiser = Optimiser(
+        name,
+        epochs=reader.number("epochs") or 0,
+        batch_size=reader.number("batch_size") or 0,
+        lr=reader.real("lr") or 0.0,
+        momentum=reader.real("momentum") or 0.0,
+        warmup_steps=reader.number("warmup_steps"),
+        cycle_momentum=reader.flag("cycle_momentum"),
+    )
+    reader.finish()
+    if lacking := [key for key in ("epochs", "batch_size", "lr") if getattr(optimiser, key) <= 0]:
+        raise UsageError(f"{where}: '{lacking[0]}' must be given, and above 0")
+    return optimiser
+
+
+def _folder() -> Any:
+    return resources.files("trustcache.oracles.presets")

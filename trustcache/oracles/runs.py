@@ -1,0 +1,206 @@
+"""Runs: trained oracles on disk, each a folder with its config, weights, log and scores."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from trustcache.cache import CacheView
+from trustcache.cache.index import Index, judged_fingerprint
+from trustcache.cache.plain_data import fingerprint
+from trustcache.cache.provenance import original_name
+from trustcache.cache.publish import pack, publish, publish_json
+from trustcache.cache.workspace import Workspace, plain_name
+from trustcache.data.splits import half_rows, other_half
+from trustcache.errors import TrustcacheError
+from trustcache.losses import LossChoice
+from trustcache.models.classifiers import ModelSpec
+from trustcache.oracles.heads import LINEAR, HeadSpec
+from trustcache.protocols import Optimiser
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All that decides what an oracle becomes.
+
+    classifier, data: the names of the cache it learns from; cache: that cache's fingerprint; judged: the
+    fingerprint of the classifier alone. oracle: the name of the model it is built on; backbone: what pins that model,
+    as `Classifier.identity` gives it; features: the fingerprint of the cache of its features, "" where it sees images.
+    training: "frozen" or "fine-tuned". protocol: a key of `PROTOCOLS`. start: the run whose weights it goes on from.
+    head: what it is on top, and of a frozen one what it looks at; stages: the modules whose outputs are its inputs
+    `stages`. part: the half of the cache it learns from, "" for all of it; samples: how many that cache has, if so.
+    also: the fingerprints of other caches that it learns from too, by the names of their data.
+    """
+
+    classifier: str
+    data: str
+    cache: str
+    judged: str
+    oracle: str
+    backbone: dict[str, Any]
+    features: str
+    training: str
+    loss: LossChoice
+    signed_distance: bool
+    seed: int
+    optimiser: Optimiser
+    val_fraction: float
+    protocol: str = "equations"
+    start: str = ""
+    head: HeadSpec = LINEAR
+    stages: tuple[str, ...] = ()
+    part: str = ""
+    samples: int = 0
+    also: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """A readable name, with a hash that tells apart all that it does not spell out."""
+        # What older configs lack does not count where it is as it was then, so that their runs are found again.
+        new: dict[str, Any] = {"head": LINEAR, "stages": (), "part": "", "samples": 0, "also": {}}
+        told = {key: value for key, value in asdict(self).items() if key not in new or getattr(self, key) != new[key]}
+        pair = plain_name(self.classifier) if self.oracle == self.classifier else f"{self.oracle}-on-{self.classifier}"
+        head = self.head.kind if self.head.kind != LINEAR.kind else ""
+        words = [pair, self.loss.name, head, self.training, self.part, f"seed{self.seed}", fingerprint(told)[:8]]
+        return "-".join(filter(None, words))
+
+    def learnt_rows(self, cache: CacheView) -> np.ndarray:
+        """Which rows of the cache it learns from it takes, be it to validate, as sorted numbers."""
+        if not self.part:
+            return np.arange(len(cache))
+        return np.flatnonzero(in_half(cache, self.part))
+
+    def learnt_images_of(self, index: Index, caches: Sequence[Index]) -> bool:
+        """Whether it learnt from images of a cache's, be they changed in either; `caches` are all there are."""
+        learnt = {original_name(data, caches) for data in (self.data, *self.also)}
+        return original_name(index.data, caches) in learnt
+
+    def mixed_up(self, index: Index, caches: Sequence[Index]) -> bool:
+        """Whether a cache holds images of the half that it learnt from, and nothing tells which.
+
+        Halves are drawn by the samples' numbers, which are others where there are more or fewer, as in another subset.
+        """
+        return bool(self.part) and index.samples != self.samples and self.learnt_images_of(index, caches)
+
+    def oracle_spec(self) -> ModelSpec:
+        """The model that the oracle is built on, but for its weights, which a finished run has itself."""
+        backbone = self.backbone
+        return ModelSpec(backbone["name"], None, backbone["arguments"], backbone["preprocessing"])
+
+
+def in_half(cache: CacheView, half: str) -> np.ndarray:
+    """Which rows of a cache are in one of `HALVES` of its data set, bool (N,)."""
+    return np.isin(cache.sample_indices, half_rows(cache.index.samples, half))
+
+
+class Run:
+    """One run's folder: config.json, weights.safetensors, log.jsonl, scores/<data set>.h5."""
+
+    def __init__(self, folder: Path, config: RunConfig) -> None:
+        self.folder, self.config = folder, config
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def finished(self) -> bool:
+        """Whether its weights are there."""
+        return (self.folder / "weights.safetensors").is_file()
+
+    def begin(self) -> None:
+        """Write the config."""
+        publish_json(self.folder / "config.json", asdict(self.config))
+
+    def finish(self, weights: dict[str, torch.Tensor], log: list[dict[str, Any]]) -> None:
+        """Write the log, then the weights, which make it a finished run."""
+        lines = "".join(json.dumps(entry) + "\n" for entry in log)
+        publish(self.folder / "log.jsonl", lines.encode())
+        whole = {name: tensor.cpu().contiguous() for name, tensor in weights.items()}
+        publish(self.folder / "weights.safetensors", save(whole))
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """The trained weights. Raises TrustcacheError where the file cannot be read."""
+        path = self.folder / "weights.safetensors"
+        try:
+            return load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise TrustcacheError(f"{path}: cannot be read ({error}); remove the run and train it again") from None
+
+    def log(self) -> list[dict[str, Any]]:
+        """What training reported, an entry an epoch; the last one is that of the epoch whose weights were kept."""
+        return [json.loads(line) for line in (self.folder / "log.jsonl").read_text().splitlines()]
+
+    def save_scores(self, index: Index, z: np.ndarray, counts: np.ndarray) -> None:
+        """Keep z (N,) for the rows of a cache that count, bool (N,), and nan for the others.
+
+        Raises TrustcacheError where one that counts is not finite.
+        """
+        if not np.isfinite(z[counts]).all():
+            raise TrustcacheError(
+                f"{self.name}: its scores of {index.data} are not finite; remove {self.folder} and train it again "
+                "with a smaller --lr"
+            )
+        data = pack({"z": np.where(counts, z, np.nan)}, {"cache": index.fingerprint()})
+        publish(self._scores_path(index), data)
+
+    def scores(self, index: Index) -> np.ndarray | None:
+        """z, float64 (N,), for the rows of a cache, or None where this run has not scored it as it is now."""
+        path = self._scores_path(index)
+        if not path.is_file():
+            return None
+        try:
+            with h5py.File(path, "r", locking=False) as file:
+                return file["z"][:] if file.attrs["cache"] == index.fingerprint() else None
+        except (OSError, KeyError) as error:
+            raise TrustcacheError(f"{path}: cannot be read ({error}); remove it and run trustcache evaluate") from None
+
+    def unseen(self, cache: CacheView, caches: Sequence[Index]) -> np.ndarray:
+        """Which rows of an evaluation cache its scores count on, bool (N,): all, but for the half it learnt from.
+
+        `caches` are all there are. No scores count where images are `mixed_up`.
+        """
+        config = self.config
+        if not config.part or not config.learnt_images_of(cache.index, caches):
+            return np.ones(len(cache), dtype=bool)
+        if config.mixed_up(cache.index, caches):
+            return np.zeros(len(cache), dtype=bool)
+        return in_half(cache, other_half(config.part))
+
+    def judges(self, index: Index) -> bool:
+        """Whether a cache's classifier is the one this run was trained to judge."""
+        return self.config.judged == judged_fingerprint(index)
+
+    def _scores_path(self, index: Index) -> Path:
+        return self.folder / "scores" / f"{plain_name(index.data)}.h5"
+
+
+def open_run(workspace: Workspace, config: RunConfig) -> Run:
+    """The run of a config, new or not."""
+    return Run(workspace.runs / config.name, config)
+
+
+def finished_runs(workspace: Workspace) -> list[Run]:
+    """All finished runs, sorted by name. Raises TrustcacheError for a config that cannot be read."""
+    runs = []
+    for path in sorted(workspace.runs.glob("*/config.json")):
+        try:
+            table = json.loads(path.read_text(encoding="utf-8"))
+            table["loss"] = LossChoice(**table["loss"])
+            table["optimiser"] = Optimiser(**table["optimiser"])
+            table["stages"] = tuple(table.get("stages", ()))
+            if "head" in table:
+                table["head"] = HeadSpec(**table["head"] | {"inputs": tuple(table["head"]["inputs"])})
+            runs.append(Run(path.parent, RunConfig(**table)))
+        except (ValueError, KeyError, TypeError) as error:
+            raise TrustcacheError(f"{path}: not a run's config ({error}); remove that folder") from None
+    return [run for run in runs if run.finished]
