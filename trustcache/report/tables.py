@@ -30,17 +30,15 @@ METHODS = {name: score.meaning for name, score in POST_HOC.items()} | {
     name: loss.meaning for name, loss in LOSSES.items()
 }
 _LETTERS = {"alpha_pos": "α⁺", "alpha_neg": "α⁻", "gamma": "γ", "beta": "β"}
-SETTINGS = {key: (_LETTERS[key], setting.meaning) for key, setting in LOSS_SETTINGS.items()} | {
-    "head": ("", "what the oracle is on top of the frozen model, and which of its outputs it looks at"),
-    "rows": ("on its ", "scored on this half of the data only, since an oracle learnt from the other one"),
-    "also": ("with ", "what the oracle learnt from beside its training data: the same images, changed"),
-    "p": ("p=", "p-norm: the norm of least AURC on held-out training data; mcp where no norm is better than mcp"),
-    "T": ("T=", "temperature: what the logits are divided by, the least cross-entropy on held-out training data"),
-    "lambda": ("λ=", "rel-u: how much wrong training samples count beside right ones"),
-    "k": ("k=", "how many nearest training samples count"),
-    "weight": ("×", "sums: what the margin is multiplied by"),
-    "alpha": ("α=", "trust-score: the share of each class's least densely lying training samples that is left out"),
-}
+SETTINGS = (
+    {key: (_LETTERS[key], setting.meaning) for key, setting in LOSS_SETTINGS.items()}
+    | {
+        "head": ("", "what the oracle is on top of the frozen model, and which of its outputs it looks at"),
+        "rows": ("on its ", "scored on this half of the data only, since an oracle learnt from the other one"),
+        "also": ("with ", "what the oracle learnt from beside its training data: the same images, changed"),
+    }
+    | {key: shown for score in POST_HOC.values() for key, shown in score.settings.items()}
+)
 TRAININGS = {
     None: "computed from the classifier's outputs; there is no oracle to train",
     "frozen": "only a head is trained, on cached features; the backbone stays as it was",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import eigh
 
-from trustcache.scores.fitting import FittingData, Judged, Outputs, TooFew
+from trustcache.scores.fitting import FittingData, Outputs, Rows, TooFew
 from trustcache.scores.logit_scores import maximum_class_probability, negative_energy
 
 BLOCK_ROWS = 4096
@@ -109,12 +109,8 @@ class DeltaMahalanobis:
         right = ClassGaussians(self.right_means, self.right_whitening).least_squares(features)
         return ClassGaussians(self.wrong_means, self.wrong_whitening).least_squares(features) - right
 
-    @property
-    def chosen(self) -> dict[str, float | str]:
-        return {}
 
-
-def _gaussians(rows: Judged) -> ClassGaussians:
+def _gaussians(rows: Rows) -> ClassGaussians:
     if not len(rows):
         raise TooFew("it needs right and wrong answers to learn from")
     return ClassGaussians.fit(rows.features, rows.labels)
@@ -150,10 +146,6 @@ class VirtualLogit:
 
     def score(self, rows: Outputs) -> np.ndarray:
         return negative_energy(rows.logits) - self.alpha * residual_length(rows.features, self.origin, self.residual)
-
-    @property
-    def chosen(self) -> dict[str, float | str]:
-        return {}
 
 
 def principal_dimensions(features: int) -> int:
@@ -201,10 +193,6 @@ class SoftmaxRetaining:
 
     def score(self, rows: Outputs) -> np.ndarray:
         return retained(rows.logits, absolute_length(rows.features), self.mean, self.deviation)
-
-    @property
-    def chosen(self) -> dict[str, float | str]:
-        return {}
 
 
 def absolute_length(features: np.ndarray) -> np.ndarray:
