@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from trustcache.deploy.scorers import Judge, Threshold
 
 
-RUN = "A run's name or its unambiguous beginning; winner, what a sweep chose; or mcp"
+RUN = "A run's name or its beginning; winner, what a sweep chose; or a post-hoc score: mcp, package.module:function"
 
 
 @command(app, "calibrate")

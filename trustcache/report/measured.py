@@ -36,6 +36,7 @@ def scored_run(
 def scored_post_hoc(name: str, stored: StoredScore, cache: CacheView, protocol: str) -> Scored:
     """A post-hoc score's figures on all rows of a cache, by a protocol's definitions."""
     scored = _measured(cache, np.ones(len(cache), dtype=bool), stored.z, protocol, name, stored.settings)
+    scored = replace(scored, record=replace(scored.record, meaning=stored.meaning))
     if stored.natural_zero:
         return scored
     # Nothing happens at 0 in such a score: what lies above it would be a made-up number.

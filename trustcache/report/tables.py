@@ -86,6 +86,7 @@ class Row:
     settings: tuple[Setting, ...]
     seeds: int
     cells: dict[str, Cell]
+    meaning: str = ""
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,7 @@ def _row(records: list[Record]) -> Row:
     oracle, method, training, settings = row_key(records[0])
     keys = dict.fromkeys(key for record in records for key in record.metrics)
     cells = {key: averaged([record.metrics.get(key, math.nan) for record in records]) for key in keys}
-    return Row(oracle, method, training, settings, len(records), cells)
+    return Row(oracle, method, training, settings, len(records), cells, records[0].meaning)
 
 
 def averaged(values: Sequence[float]) -> Cell:
@@ -224,10 +225,11 @@ def legend(tables: Sequence[Table]) -> dict[str, list[tuple[str, str]]]:
     rows = [row for table in tables for row in table.rows]
     methods, trainings = {row.method for row in rows}, {row.training for row in rows}
     settings = {name for row in rows for name, _ in row.settings}
+    own = {row.method: row.meaning for row in rows if row.method not in METHODS}
     protocols = {table.protocol for table in tables}
     groups = {
         "Columns": [(METRICS[key].label, METRICS[key].meaning) for key in COLUMNS],
-        "Methods": [(name, text) for name, text in METHODS.items() if name in methods],
+        "Methods": [(name, text) for name, text in (METHODS | own).items() if name in methods],
         "Settings": [shown for name, shown in SETTINGS.items() if name in settings],
         "Training": [(name or "none", text) for name, text in TRAININGS.items() if name in trainings],
         "Protocol": [(name, protocol.meaning) for name, protocol in PROTOCOLS.items() if name in protocols],

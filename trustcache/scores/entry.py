@@ -79,7 +79,6 @@ def post_hoc(
     columns: Sequence[str] | None = None,
     natural_zero: bool = False,
     paper: str = "",
-    settings: Mapping[str, tuple[str, str]] | None = None,
 ) -> Callable[[S], S]:
     """Declare what a score of your own is; see `PostHoc` for the arguments.
 
@@ -95,9 +94,8 @@ def post_hoc(
     """
 
     def declare(score: S) -> S:
-        score.__post_hoc__ = _entry(  # type: ignore[attr-defined]
-            score, meaning, columns, natural_zero=natural_zero, paper=paper, settings=settings or {}
-        )
+        entry = _entry(score, meaning, columns, natural_zero=natural_zero, paper=paper)
+        score.__post_hoc__ = entry  # type: ignore[attr-defined]
         return score
 
     return declare

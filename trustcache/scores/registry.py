@@ -233,7 +233,7 @@ class Learnt:
                 z = learnt.score(rows) if entry.function is None else entry.function(*columns)
                 found[name] = np.asarray(z, np.float64)
                 if found[name].shape != columns[0].shape[:1]:
-                    raise ValueError(f"gave an array {found[name].shape} for {len(columns[0])} samples, one score each")
+                    raise ValueError(f"gave shape {found[name].shape}, not one score a sample, ({len(columns[0])},)")
         return found
 
 

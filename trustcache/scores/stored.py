@@ -41,10 +41,12 @@ class StoredScore:
 class ScoreStore:
     """The post-hoc scores of a workspace: all that are known by name, and some users' own functions.
 
-    own: names `package.module:function` of scores to make beside the others.
+    own: names `package.module:function` of scores to make beside the others. Raises UsageError where one is no score.
     """
 
     def __init__(self, workspace: Workspace, own: Sequence[str] = ()) -> None:
+        for name in own:
+            POST_HOC.find(name)
         self._workspace, self._names = workspace, list(dict.fromkeys([*POST_HOC, *own]))
         self._caches = workspace.caches()
         self._fits: dict[Path, KeptFits] = {}
