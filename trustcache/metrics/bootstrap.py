@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from trustcache.metrics.ranking import METRICS, Counts, Cutoffs, Floats, Ranking, cutoffs, rank
+from trustcache.metrics.ranking import METRICS, Counts, Cutoffs, Floats, Metric, Ranking, cutoffs, rank
 
 RESAMPLES = 1000
 LEVEL = 0.95
@@ -168,11 +168,24 @@ def metrics_of(drawn: Resamples, at: Cutoffs) -> dict[str, Floats]:
             # The area counts pairs of a wrong sample with any at or below it: right ones that lose, and wrong ones.
             "augrc": (2 * n_correct * n_wrong - twice_won + n_wrong**2) / (2 * n**2),
         }
+    values |= {name: _one_by_one(drawn, at, METRICS[name]) for name in METRICS.keys() - values.keys()}
     absent = {"correct": n_correct == 0, "wrong": n_wrong == 0}
     for name, value in values.items():
         for outcome in METRICS[name].needs:
             value[absent[outcome]] = np.nan
     return values
+
+
+def _one_by_one(drawn: Resamples, at: Cutoffs, metric: Metric) -> Floats:
+    """(B,) a metric that has no formula for many resamples at once, from the ranking of each."""
+    found = np.full(len(drawn.n), np.nan)
+    for row, size in enumerate(drawn.size):
+        kept = np.flatnonzero(size)
+        accepted, wrong = (counts[row, kept].astype(np.int64) for counts in (drawn.accepted, drawn.wrong))
+        ranking = Ranking(drawn.scores[kept], accepted - wrong, wrong)
+        if ranking.absent not in metric.needs:
+            found[row] = metric.compute(ranking, at)
+    return found
 
 
 def _twice_pairs_won(drawn: Resamples) -> Floats:

@@ -209,10 +209,13 @@ def _dot(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> Any:
 
 @dataclass(frozen=True)
 class Metric:
-    """What a table needs to know about a metric, and the function that reads it from a ranking.
+    """The entry of a metric: all that tables, bootstrap and legends need to know of it.
 
-    higher_is_better is None where the number describes the data and not the score.
+    higher_is_better: None if the number describes the data and not the score.
     needs: the outcomes without which the metric is undefined.
+    compute: reads it, a fraction, from a ranking.
+    column: its place in the report's tables from the left; None keeps it out of them, and in results.json only.
+    at_threshold: True if it depends on where z stops counting as trustworthy, which most post-hoc scores do not say.
     """
 
     label: str
@@ -220,6 +223,8 @@ class Metric:
     higher_is_better: bool | None
     needs: frozenset[Outcome]
     compute: Callable[[Ranking, Cutoffs], float]
+    column: int | None = None
+    at_threshold: bool = False
 
 
 _NEITHER: frozenset[Outcome] = frozenset()
@@ -241,6 +246,7 @@ METRICS: dict[str, Metric] = {
         True,
         _BOTH,
         _auc,
+        column=1,
     ),
     "aupr_success": Metric(
         "AUPR-Success",
@@ -248,6 +254,7 @@ METRICS: dict[str, Metric] = {
         True,
         _BOTH,
         _aupr_success,
+        column=3,
     ),
     "aupr_error": Metric(
         "AUPR-Error",
@@ -255,6 +262,7 @@ METRICS: dict[str, Metric] = {
         True,
         _BOTH,
         _aupr_error,
+        column=2,
     ),
     "fpr_at_95_tpr": Metric(
         "FPR@95",
@@ -262,6 +270,7 @@ METRICS: dict[str, Metric] = {
         False,
         _BOTH,
         _fpr_at_95_tpr,
+        column=4,
     ),
     "tpr": Metric(
         "TPR",
@@ -269,6 +278,8 @@ METRICS: dict[str, Metric] = {
         True,
         _CORRECT,
         _tpr,
+        column=5,
+        at_threshold=True,
     ),
     "tnr": Metric(
         "TNR",
@@ -276,6 +287,8 @@ METRICS: dict[str, Metric] = {
         True,
         _WRONG,
         _tnr,
+        column=6,
+        at_threshold=True,
     ),
     "aurc": Metric(
         "AURC",
@@ -283,6 +296,7 @@ METRICS: dict[str, Metric] = {
         False,
         _NEITHER,
         _aurc,
+        column=7,
     ),
     "e_aurc": Metric(
         "E-AURC",
@@ -299,6 +313,18 @@ METRICS: dict[str, Metric] = {
         _augrc,
     ),
 }
+"""The metrics by name. One more is one entry: a metric without a formula of its own in `trustcache.metrics.bootstrap`
+is resampled by its `compute`."""
+
+
+def table_columns() -> tuple[str, ...]:
+    """Return the names of the metrics that tables show, from left to right.
+
+    >>> table_columns()[:2]
+    ('auc', 'aupr_error')
+    """
+    places = {name: metric.column for name, metric in METRICS.items() if metric.column is not None}
+    return tuple(sorted(places, key=lambda name: places[name]))
 
 
 def trust_metrics(

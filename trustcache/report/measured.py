@@ -11,6 +11,7 @@ import numpy as np
 
 from trustcache.cache import CacheView
 from trustcache.data.splits import other_half
+from trustcache.metrics.ranking import METRICS
 from trustcache.metrics.selective import risk_coverage
 from trustcache.oracles.runs import Run
 from trustcache.protocols import PROTOCOLS
@@ -40,7 +41,7 @@ def scored_post_hoc(name: str, stored: StoredScore, cache: CacheView, protocol: 
     if stored.natural_zero:
         return scored
     # Nothing happens at 0 in such a score: what lies above it would be a made-up number.
-    scored.record.metrics.update(tpr=math.nan, tnr=math.nan)
+    scored.record.metrics.update({name: math.nan for name, metric in METRICS.items() if metric.at_threshold})
     return replace(scored, histogram=None)
 
 

@@ -16,15 +16,15 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from trustcache.losses import LOSSES
-from trustcache.metrics.ranking import METRICS
+from trustcache.metrics.ranking import METRICS, table_columns
 from trustcache.protocols import PROTOCOLS
 from trustcache.report.records import Record
 from trustcache.scores import POST_HOC
 from trustcache.training_settings import LOSS_SETTINGS
 
-COLUMNS = ("auc", "aupr_error", "aupr_success", "fpr_at_95_tpr", "tpr", "tnr", "aurc")
+COLUMNS = table_columns()
 # The others depend on where a method's threshold lies: TPR alone is best for a method that trusts everything.
-RANKING = tuple(key for key in COLUMNS if key not in ("tpr", "tnr"))
+RANKING = tuple(key for key in COLUMNS if not METRICS[key].at_threshold)
 
 METHODS = {name: score.meaning for name, score in POST_HOC.items()} | {
     name: loss.meaning for name, loss in LOSSES.items()

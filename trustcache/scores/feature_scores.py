@@ -70,6 +70,8 @@ def shrunk_covariance(features: np.ndarray, means: np.ndarray, rows: np.ndarray)
     Ledoit & Wolf 2004, A well-conditioned estimator for large-dimensional covariance matrices. Raises TooFew where
     the features do not vary.
     """
+    # By blocks of rows. scikit-learn's ledoit_wolf agrees to 3e-13, but wants all rows as float64 with copies: 3.4 GiB
+    # and 27 s for 50,000 x 2048 features on two cores, where this takes 10 s and 0.2 GiB above the features.
     count, width = features.shape
     second, fourth = np.zeros((width, width)), 0.0
     for x, own in blocks(features, rows):
