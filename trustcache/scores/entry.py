@@ -114,6 +114,13 @@ def entry_of(name: str, found: Any) -> PostHoc:
     """Return the entry of a user's function or class, declared or not, or of a ready `PostHoc`.
 
     Raises UsageError where it is none of these, or reads a column that no cache has or that holds the truth.
+
+    >>> def top(logits):
+    ...     "Largest logit."
+    ...     return logits.max(1)
+    ...
+    >>> entry_of("mine:top", top).meaning, entry_of("mine:top", top).columns
+    ('Largest logit.', ('logits',))
     """
     where = f"--score {name}"
     if isinstance(found, PostHoc):

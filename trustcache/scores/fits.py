@@ -1,4 +1,4 @@
-"""What scores learnt from a training cache, kept on disk: no evaluation cache makes them learn it again."""
+"""Fitted scores on disk: each is fitted on a training cache once, whatever evaluation caches come later."""
 
 from __future__ import annotations
 
@@ -25,25 +25,29 @@ RECIPE = 3
 
 
 def recipe_fingerprint(name: str, *caches: Index) -> str:
-    """SHA-256 over a score's name and the caches it comes from: what is kept for others is never used for these."""
+    """Return SHA-256 over a score's name and the caches it comes from, so that none is used for others."""
     made_from = [RECIPE, name, *(cache.fingerprint() for cache in caches)]
     return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()
 
 
 def score_file(folder: Path, name: str, suffix: str) -> Path:
-    """Return the file of a score in a folder: a user's `package.module:function` has characters that no file may."""
+    """Return the file of a score in a folder; what no file's name may have of `package.module:function` is a dash.
+
+    >>> score_file(Path("scores"), "my_scores:spread", ".h5").name
+    'my_scores-spread.h5'
+    """
     return folder / f"{re.sub(r'[^A-Za-z0-9._+-]+', '-', name)}{suffix}"
 
 
 class KeptFits(Learnt):
-    """What was learnt from one training cache, `<score>.safetensors` in a folder, or why it could not be."""
+    """Fitted scores of one training cache, `<score>.safetensors` in a folder, or why one could not be fitted."""
 
     def __init__(self, folder: Path, training: Index) -> None:
         super().__init__(lambda: fitting_data(open_cache(training.folder)))
         self._folder, self._training = folder, training
 
     def lacks(self, name: str) -> str | None:
-        """What the training cache was found to lack for a score, if that was tried."""
+        """Return what the training cache was found to lack for a score, None if that was not tried."""
         about = self._about(name)
         return about.get("lacks") if about else None
 
@@ -65,7 +69,7 @@ class KeptFits(Learnt):
         publish(self._path(name), save(arrays, metadata={"key": self._key(name), **about}))
 
     def _about(self, name: str) -> dict[str, str] | None:
-        """The notes beside what is kept for a score, or None where nothing is kept for this training cache."""
+        """Return the notes beside what is kept for a score, or None where nothing is kept for this training cache."""
         path = self._path(name)
         if not path.is_file():
             return None
@@ -84,7 +88,7 @@ class KeptFits(Learnt):
 
 
 def _restored(name: str, arrays: dict[str, np.ndarray]) -> Fitted | Weight:
-    """What was learnt, from its fields: those of no dimension are plain numbers."""
+    """Return what was learnt from its fields: those of no dimension are plain numbers."""
     state: dict[str, Any] = {field: array if array.ndim else array.item() for field, array in arrays.items()}
     learner: Any = POST_HOC[name].learner or Weight
     return learner(**state)

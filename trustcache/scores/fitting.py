@@ -1,4 +1,4 @@
-"""What fitted scores learn from: bounded, seeded samples of a training cache.
+"""Training data of fitted scores: bounded, seeded samples of a training cache.
 
 1.28 million samples with 2048 features are 5.2 GB as float16, and scores that search them would take hours a data
 set. So every score is fitted on at most `FITTING_ROWS` samples of a kind and chooses on at most `VALIDATION_ROWS`
@@ -24,7 +24,7 @@ SEED = 0
 
 
 class TooFew(Exception):
-    """A training cache lacks what a score learns from; the message says what."""
+    """Raised where a training cache lacks what a score learns from; the message says what."""
 
 
 class Outputs:

@@ -33,7 +33,11 @@ from trustcache.scores.trust_score import TrustScore
 
 @dataclass(frozen=True)
 class Weight:
-    """Weight of the second score of a sum, float >= 0."""
+    """Weight of the second score of a sum, float >= 0.
+
+    >>> Weight(0.12345).chosen
+    {'weight': 0.123}
+    """
 
     weight: float
 
@@ -177,14 +181,21 @@ WEIGHTS = tuple(2.0**power for power in range(-5, 4))
 
 
 def fit_weight(first: np.ndarray, second: np.ndarray, correct: np.ndarray) -> Weight:
-    """The weight of least AURC for `first + weight * second`, scores (N,) of samples that are right where `correct`."""
+    """Fit the weight of least AURC for `first + weight * second`.
+
+    first, second: scores (N,) of samples that are right where `correct` (N,).
+
+    >>> correct = np.array([True, True, False, False])
+    >>> fit_weight(np.array([1.0, 0.0, 0.0, 0.0]), np.array([1.0, 1.0, 0.0, 0.0]), correct).weight > 0
+    True
+    """
     spread = float(first.std() / second.std()) if second.std() > 0 else 0.0
     weights = [spread * w for w in WEIGHTS]
     return Weight(weights[least_aurc([first + w * second for w in weights], correct)])
 
 
 class Learnt:
-    """What scores learn from one training cache, each when first asked for and once."""
+    """State of the scores that learn from one training cache, each fitted when first asked for, once."""
 
     def __init__(self, data: Callable[[], FittingData]) -> None:
         self._read = data
@@ -251,9 +262,13 @@ def _own_code(name: str, entry: PostHoc) -> Iterator[None]:
 
 
 def settled(learnt: Fitted) -> Fitted:
-    """Return what was learnt as it comes back from disk, its arrays in C order: so it scores the same to the last bit.
+    """Return a fitted score as it comes back from disk, its arrays in C order.
 
-    Raises TypeError where it is no dataclass of arrays and numbers.
+    Products of matrices in another order differ in their last bits. Raises TypeError where it is no dataclass of arrays
+    and numbers.
+
+    >>> settled(PNorm(p=2))
+    PNorm(p=2)
     """
     if not dataclasses.is_dataclass(learnt):
         raise TypeError("fit must return a dataclass")

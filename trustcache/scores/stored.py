@@ -106,7 +106,7 @@ class ScoreStore:
         return f"{training.data} is no use to learn from: {lacks}" if lacks else None
 
     def scorer(self, index: Index, name: str) -> Learnt:
-        """What scores any rows of the cache's classifier, once it has learnt what `name` needs.
+        """Return the state that scores any rows of the cache's classifier, once `name` is fitted.
 
         Raises UsageError where there is nothing, or too little, to learn from.
         """
@@ -187,7 +187,7 @@ class ScoreStore:
         return [f"{name} of {index.classifier}/{index.data}" for name in refused]
 
     def _training(self, index: Index) -> Index | None:
-        """The training cache that scores of a cache learn from: of the same classifier, the largest of several."""
+        """Return the training cache that scores of a cache learn from: the largest of the same classifier."""
         judged = judged_fingerprint(index)
         fitting = [c for c in self._caches if c.role == "train" and judged_fingerprint(c) == judged and c.finished()]
         return max(fitting, key=lambda other: other.samples, default=None)
