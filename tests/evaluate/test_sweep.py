@@ -74,7 +74,7 @@ def test_a_damaged_sweep_is_refused_with_its_remedy(tmp_path, text: str) -> None
     workspace = Workspace(tmp_path)
     workspace.sweeps.mkdir()
     (workspace.sweeps / "x.json").write_text(text)
-    with pytest.raises(TrustcacheError, match=r"x\.json: not a sweep .* train --sweep"):
+    with pytest.raises(TrustcacheError, match=r"x\.json: damaged .* train --sweep"):
         saved_sweeps(workspace)
 
 
