@@ -82,7 +82,7 @@ def test_scores_of_the_part_set_aside_have_the_metrics_that_training_logged(
 ) -> None:
     run, index = run_named(runs_workspace, beginning), runs_workspace.find_cache("train")
     rows, z = validation_scores(run, index, runs_workspace.caches(), Path(), Machine("cpu", 0))
-    logged = run.log()[-1]["validation"]
+    logged = run.log()[-1].validation
     assert trust_metrics(z, open_cache(index.folder).correct[rows]) == pytest.approx(logged, abs=1e-6)
 
 

@@ -132,7 +132,7 @@ def choose(index: Index, runs: Sequence[Run]) -> Sweep:
 
 def _candidate(runs: Sequence[Run]) -> Candidate:
     by_seed = sorted(runs, key=lambda run: run.config.seed)
-    logs = [run.log()[-1].get("validation") or {} for run in by_seed]
+    logs = [run.log()[-1].validation for run in by_seed]
     loss = runs[0].config.loss
     return Candidate(loss.name, loss.settings, tuple(run.name for run in by_seed), mean_metrics(logs))
 
