@@ -33,7 +33,7 @@ SHORT = Optimiser("sgd", epochs=2, batch_size=64, lr=0.02, momentum=0.9)
 
 def new_run(workspace: Workspace, loss: str = "ss", optimiser: Optimiser = SHORT, seed: int = 0) -> Run:
     index = workspace.find_cache("train")
-    choice = LossChoice(loss, dict(LOSSES[loss].settings))
+    choice = LossChoice(loss, dict(LOSSES[loss].defaults))
     oracle = tuned_oracle(workspace, index, None, "equations")
     (config,) = plan(index, oracle, [choice], TrainSettings(False, optimiser, (seed,)))
     return open_run(workspace, config)

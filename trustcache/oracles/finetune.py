@@ -20,7 +20,7 @@ from trustcache.oracles.network import Oracle
 from trustcache.oracles.optim import Machine, Stateful, build_optimiser, load_state, save_state
 from trustcache.oracles.runs import Run, RunConfig
 from trustcache.progress import Progress, silent
-from trustcache.protocols import PROTOCOLS, validation_entry
+from trustcache.protocols import PROTOCOLS, negative_threshold, validation_entry
 
 CHECKPOINT = "checkpoint.pt"
 SCORING_BATCH = 128
@@ -121,6 +121,7 @@ class _Training:
         self.protocol = PROTOCOLS[config.protocol]
         self.formula, self.settings = config.loss.bind((len(rows) - right, right), self.protocol.losses)
         self.target = self.protocol.losses[config.loss.name].target
+        self.negative = negative_threshold(config.loss.name, cache[:1].logits.shape[1])
         column = cache.true_class_prob if self.target == "true_class_prob" else cache.correct
         self.targets = torch.from_numpy(column.astype(np.float32))
         self.correct, self.indices = cache.correct, cache.sample_indices
@@ -178,7 +179,9 @@ class _Training:
         if len(self.validation):
             batches = in_batches(self.indices[self.validation])
             z = score_images(self.oracle, self.dataset, batches, self.viewer)
-            entry["validation"] = validation_entry(z, self.correct[self.validation], self.run.config.protocol)
+            entry["validation"] = validation_entry(
+                z, self.correct[self.validation], self.run.config.protocol, self.negative
+            )
             self.oracle.train()
         self.history.log.append(entry)
         self.history.losses = []

@@ -28,12 +28,13 @@ BLOCK_ROWS = 8192
 
 @dataclass(frozen=True)
 class HeadTask:
-    """One head to train, on the loss that its protocol has by that name."""
+    """One head to train, on the loss that its protocol has by that name; `negative` as in `validation_entry`."""
 
     loss: LossChoice
     signed_distance: bool
     seed: int
     protocol: str = "equations"
+    negative: float | None = None
 
     @property
     def formula_key(self) -> tuple[str, str, str]:
@@ -249,7 +250,9 @@ class _Batch:
             mine = self.held_out[rows, self.seeds.index(self.tasks[i].seed)]
             own = mean[mine, i]
             numbers = not np.isnan(own).any()
-            found.append(validation_entry(own, correct[rows[mine]], self.tasks[i].protocol) if numbers else None)
+            task = self.tasks[i]
+            entry = validation_entry(own, correct[rows[mine]], task.protocol, task.negative) if numbers else None
+            found.append(entry)
         return found
 
     def head(self, task: int) -> AnyHead:

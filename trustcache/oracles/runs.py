@@ -70,7 +70,8 @@ class RunConfig:
         told = {key: value for key, value in asdict(self).items() if key not in new or getattr(self, key) != new[key]}
         pair = plain_name(self.classifier) if self.oracle == self.classifier else f"{self.oracle}-on-{self.classifier}"
         head = self.head.kind if self.head.kind != LINEAR.kind else ""
-        words = [pair, self.loss.name, head, self.training, self.part, f"seed{self.seed}", fingerprint(told)[:8]]
+        loss = plain_name(self.loss.name)
+        words = [pair, loss, head, self.training, self.part, f"seed{self.seed}", fingerprint(told)[:8]]
         return "-".join(filter(None, words))
 
     def learnt_rows(self, cache: CacheView) -> np.ndarray:
