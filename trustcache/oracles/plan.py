@@ -244,16 +244,19 @@ def _train_frozen(
     """Train heads of one kind that learn from the same rows in the same way."""
     device = choose_device(machine.device)
     config = runs[0].config
-    said = read_columns(config.head.inputs, features)
+    outputs = read_columns(config.head.inputs, features)
     targets = [torch.from_numpy(cache.correct), torch.from_numpy(cache.true_class_prob)]
     if config.part:
         rows = torch.from_numpy(config.learnt_rows(cache))
-        said, targets = {name: column[rows] for name, column in said.items()}, [target[rows] for target in targets]
+        outputs, targets = (
+            {name: column[rows] for name, column in outputs.items()},
+            [target[rows] for target in targets],
+        )
     numbers = {sample: number for number, sample in enumerate(cache.sample_ids)} if also else {}
     shown_again = np.array([numbers.get(sample, -1) for other in also for sample in other.sample_ids], dtype=np.int64)
     for other in also:
         more = read_columns(config.head.inputs, other)
-        said = {name: torch.cat([column, more[name]]) for name, column in said.items()}
+        outputs = {name: torch.cat([column, more[name]]) for name, column in outputs.items()}
         own = (torch.from_numpy(other.correct), torch.from_numpy(other.true_class_prob))
         targets = [torch.cat(pair) for pair in zip(targets, own, strict=True)]
     _require_both_kinds(runs, targets[0].numpy(), shown_again)
@@ -264,7 +267,7 @@ def _train_frozen(
     ]
     correct, true_class_prob = (target.to(device) for target in targets)
     trained = train_heads(
-        {name: column.to(device) for name, column in said.items()},
+        {name: column.to(device) for name, column in outputs.items()},
         correct,
         true_class_prob,
         tasks,
