@@ -19,7 +19,6 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
-from scipy.special import expit
 
 from trustcache.errors import UsageError
 from trustcache.registry import Choice, Registry, Setting
@@ -35,6 +34,8 @@ Values = TypeVar("Values", "Tensor", np.ndarray)
 def _functions(z: Values) -> SimpleNamespace:
     """Return the elementwise functions for arrays of z's kind."""
     if isinstance(z, np.ndarray):
+        from scipy.special import expit
+
         own = {"softplus": lambda x: np.logaddexp(0, x), "softsign": lambda x: x / (1 + np.abs(x))}
         return SimpleNamespace(exp=np.exp, finfo=np.finfo, sigmoid=expit, **own)
     import torch

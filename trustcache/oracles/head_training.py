@@ -70,8 +70,8 @@ def train_heads(
     """Train every task's head with AdamW; each ends where it would end if trained alone (to float tolerance).
 
     One that diverges touches no other's column, so the others go on.
-    outputs: the columns that the inputs need, of any float dtype, correct and true_class_prob (N,), all on the device to
-    train on. Inputs are standardised by all rows' mean and deviation. Only a minibatch of inputs is made at a time.
+    outputs: the columns that the inputs need, of any float dtype, correct and true_class_prob (N,), all on the device
+    to train on. Inputs are standardised by all rows' mean and deviation. Only a minibatch of inputs is made at a time.
     shown_again: of as many last rows as it has, int (M,), the number of the row whose sample each shows again, changed,
     or -1. These are never validated on, and not learnt from where that row is held out.
     """
