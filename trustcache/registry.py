@@ -181,10 +181,16 @@ def option_name(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
+REQUIRED = dataclasses.MISSING
+
+
 def option(default: Any, help: str, **limits: Any) -> Any:
     """Declare a dataclass field that the command line offers as an option.
 
-    help: one line for `--help`. limits: what the command line checks, `min` and `max` (numbers), `choices` (names), or
-    `panel` (the group of `--help` it stands in).
+    default: REQUIRED for none. help: one line for `--help`. limits: what the command line checks, `min` and `max`
+    (numbers), `choices` (names); `panel`, the group of `--help` it stands in; `name`, an option's name other than the
+    field's; `envvar`, which gives the default.
     """
+    if isinstance(default, list):
+        return dataclasses.field(default_factory=default.copy, metadata={"help": help, **limits})
     return dataclasses.field(default=default, metadata={"help": help, **limits})

@@ -57,15 +57,15 @@ def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     from trustcache.oracles import finetune as module
 
     def arm(steps: int) -> None:
-        original = module._Training._step
+        original = module._Training._loss
         left = iter(range(steps))
 
-        def step(self: object, *args: object) -> None:
+        def loss(self: object, *args: object) -> object:
             if next(left, None) is None:
                 raise KeyboardInterrupt
-            original(self, *args)  # type: ignore[arg-type]
+            return original(self, *args)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(module._Training, "_step", step)
+        monkeypatch.setattr(module._Training, "_loss", loss)
 
     return arm
 
@@ -183,8 +183,8 @@ def test_validation_images_are_not_trained_on(workspace: Workspace, monkeypatch:
     from trustcache.oracles import finetune as module
 
     seen: list[np.ndarray] = []
-    original = module._batches
-    monkeypatch.setattr(module, "_batches", lambda *a: seen.extend(b := original(*a)) or b)
+    original = module.epoch_batches
+    monkeypatch.setattr(module, "epoch_batches", lambda *a: seen.extend(b := original(*a)) or b)
     run = tune(workspace, new_run(workspace, seed=3))
     cache = open_cache(workspace.find_cache("train").folder)
     held_out = np.flatnonzero(validation_rows(len(cache), run.config.val_fraction, 3))
