@@ -151,11 +151,9 @@ def _spec(oracle: str | None, weights: str | None, arguments: list[str], preproc
 
 def _note_preprocessing(index: Index, protocol: str) -> None:
     """Say where a cache's classifier saw images otherwise than the protocol shows them to it."""
-    from trustcache.models.preprocessing import as_recorded
     from trustcache.protocols import PROTOCOLS
 
-    wanted = as_recorded(PROTOCOLS[protocol].preprocessing)
-    if not wanted.items() <= index.meaning["classifier"]["preprocessing"].items():
+    if not PROTOCOLS[protocol].preprocessing.items() <= vars(index.identity.preprocessing).items():
         say(
             f"note: {index.classifier} saw {index.data} with its own preprocessing, not with that of protocol "
             f"{protocol}; trustcache extract --protocol {protocol} makes such a cache"

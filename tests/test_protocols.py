@@ -231,10 +231,10 @@ def test_released_images_are_squashed_and_normalised_by_one_half(
     done = run_cli("extract", *model, "--protocol", "released", "--data", "digits-test", "--workers", 0)
     assert done.exit_code == 0, done.stderr
     index = read_index(workspace.root / "cache" / "cifar-resnet8-released" / "digits-test")
-    stored = index.meaning["classifier"]["preprocessing"]
-    assert stored["input_size"] == [8, 8]
+    stored = index.identity.preprocessing
+    assert stored.input_size == (8, 8)
     for key, value in RELEASED_PREPROCESSING.items():
-        assert stored[key] == (list(value) if isinstance(value, tuple) else value)
+        assert getattr(stored, key) == value
 
 
 # --- through the command line ----------------------------------------------------------------------------------
@@ -305,8 +305,8 @@ def test_fine_tuning_by_the_scripts_sees_images_their_way(workspace: Workspace, 
     for run in runs:
         config = run.config
         assert (config.optimiser.epochs, config.optimiser.batch_size, config.optimiser.lr) == (1, 40, 1e-5)
-        assert config.backbone["preprocessing"]["crop_mode"] == "squash"
-        assert config.backbone["preprocessing"]["mean"] == [0.5, 0.5, 0.5]
+        assert config.backbone.preprocessing.crop_mode == "squash"
+        assert config.backbone.preprocessing.mean == (0.5, 0.5, 0.5)
         assert run.scores(workspace.find_cache("test")) is not None
 
 

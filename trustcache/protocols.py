@@ -13,7 +13,8 @@ from trustcache.losses import LOSSES, RELEASED_LOSSES, Loss
 from trustcache.metrics.bootstrap import Definitions, metrics_of
 from trustcache.metrics.ranking import trust_metrics
 from trustcache.metrics.released import released_metrics_of, released_trust_metrics
-from trustcache.models.preprocessing import RELEASED_PREPROCESSING, as_recorded
+from trustcache.models.identity import Identity
+from trustcache.models.preprocessing import RELEASED_PREPROCESSING
 
 OPTIMISERS = ("adam", "sgd")
 
@@ -137,6 +138,6 @@ def validation_entry(
     return {key: value if np.isfinite(value) else None for key, value in metrics.items()}
 
 
-def shows_as_released(model: Mapping[str, Any]) -> bool:
-    """Whether a model's images are prepared as the released code does it."""
-    return as_recorded(RELEASED_PREPROCESSING).items() <= model["preprocessing"].items()
+def shows_as_released(model: Identity) -> bool:
+    """Return True if a model's images are prepared as the released code does it."""
+    return RELEASED_PREPROCESSING.items() <= vars(model.preprocessing).items()

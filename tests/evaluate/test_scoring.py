@@ -421,5 +421,5 @@ def test_an_oracle_learns_from_and_is_scored_on_the_images_of_a_subset_alone(
     # Of the attacked images the classifier is asked again, and others than those extracted would be refused.
     for data, part in (("digits-test", "250 of 647"), ("digits-pgd", "250 of 647")):
         index = workspace.find_cache("test", data=data)
-        assert (index.part, len(run.scores(index))) == (part, 250)  # type: ignore[arg-type]
-    assert workspace.find_cache("train").part == "250 of 700"
+        assert (index.meaning.data.subset, len(run.scores(index))) == (part, 250)  # type: ignore[arg-type]
+    assert workspace.find_cache("train").meaning.data.subset == "250 of 700"

@@ -117,7 +117,7 @@ def test_a_small_vit_fits_small_images(run_cli: Cli, image_folder: Callable[...,
     cache = open_cache("trustcache-workspace/cache/vit/photos")
     assert cache.index.role == "train"
     assert cache.features.shape == (24, 12)
-    assert cache.index.meaning["classifier"]["preprocessing"]["input_size"] == [16, 16]
+    assert cache.index.identity.preprocessing.input_size == (16, 16)
 
 
 def test_the_seed_decides_what_it_becomes(digits: Dataset, tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_a_cache_with_stages_says_so_and_holds_the_rest_as_before(
     strong: Workspace, prepared_workspace: Workspace
 ) -> None:
     with_stages, without = (open_cache(w.cache_folder(LABEL, "digits-test")) for w in (strong, prepared_workspace))
-    assert with_stages.index.features == "stages"
+    assert with_stages.index.meaning.features == "stages"
     assert with_stages.index.stages == ("layer1.0", "layer2.0", "layer3.0")
     assert with_stages.stages.shape == (len(without), 3 * (16 + 32 + 64))
     assert with_stages.stages.dtype == np.float16
@@ -490,15 +490,3 @@ def test_the_preset_is_what_head_mlp_on_all_inputs_is_by_default(strong: Workspa
     assert done.exit_code == 0, done.stderr
     (new,) = (run for run in finished_runs(strong) if run.name not in before)
     assert (new.config.head.members, new.config.head.hidden) == (2, 4)
-
-
-def test_configs_from_before_heads_had_kinds_load_and_keep_their_names(with_runs: Workspace) -> None:
-    for run in finished_runs(with_runs):
-        path = run.folder / "config.json"
-        table = json.loads(path.read_text())
-        for key in ("head", "stages", "part", "samples", "also"):
-            del table[key]
-        path.write_text(json.dumps(table))
-    for run in finished_runs(with_runs):
-        assert run.config.head.label == "linear"
-        assert run.config.name == run.name

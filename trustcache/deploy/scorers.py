@@ -92,9 +92,8 @@ class Judge:
 
     def classes(self, number: int) -> tuple[str, ...]:
         """The names of the classifier's classes, in label order; their numbers where no cache knows them."""
-        known = (index.made_from.get("classes") or index.manifest().classes for index in self.caches)
-        found = next((tuple(names) for names in known if names and len(names) == number), None)
-        return found or tuple(map(str, range(number)))
+        known = (index.made_from.classes for index in self.caches)
+        return next((names for names in known if len(names) == number), tuple(map(str, range(number))))
 
     def threshold(self) -> Threshold | None:
         """Its calibrated threshold, or None. Raises TrustcacheError where that is damaged or another classifier's."""

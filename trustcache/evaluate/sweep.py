@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass, replace
 
 from trustcache.cache import open_cache
 from trustcache.cache.index import Index
-from trustcache.cache.plain_data import fingerprint
 from trustcache.cache.publish import publish_json
+from trustcache.cache.records import fingerprint
 from trustcache.cache.workspace import Workspace
 from trustcache.data.splits import validation_rows
 from trustcache.errors import TrustcacheError, UsageError

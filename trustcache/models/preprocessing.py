@@ -64,6 +64,7 @@ class Preprocessing:
 
         if tuple(pixels.shape[2:]) == self.input_size:
             return pixels
+
         resized = F.interpolate(pixels.float(), self.input_size, mode="bicubic", antialias=True, align_corners=False)
         return resized.clamp(0, 255)
 
@@ -143,8 +144,3 @@ _PREPROCESSING_VALUES: dict[str, Callable[[str], Any]] = {
     "mean": _channels(above=-math.inf),
     "std": _channels(above=0),
 }
-
-
-def as_recorded(entries: Mapping[str, Any]) -> dict[str, Any]:
-    """Entries of a preprocessing as an index, which is JSON, has them: tuples are lists."""
-    return {key: [*value] if isinstance(value, tuple) else value for key, value in entries.items()}

@@ -36,8 +36,7 @@ def oracle_viewer(oracle: Oracle, config: RunConfig, judged: Index, machine: Mac
     """How a run's oracle gets to see the images of a cache of the classifier that it judges."""
     via = None
     if PROTOCOLS[config.protocol].through_judged_size:
-        height, width = judged.meaning["classifier"]["preprocessing"]["input_size"]
-        via = height, width
+        via = judged.identity.preprocessing.input_size
     return Viewer(oracle.preprocessing, choose_device(machine.device), machine.workers, via=via)
 
 

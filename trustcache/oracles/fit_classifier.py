@@ -15,8 +15,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch.nn import functional as F
 
-from trustcache.cache.plain_data import fingerprint, plain
 from trustcache.cache.publish import file_sha256, publish
+from trustcache.cache.records import as_read, fingerprint
 from trustcache.data.augmentations import AUGMENTATIONS
 from trustcache.data.dataset import Dataset
 from trustcache.data.in_memory import DECODED_AT_ONCE, Images
@@ -185,7 +185,7 @@ def _config(spec: ModelSpec, dataset: Dataset, settings: FitSettings) -> dict[st
         "data": dataset.fingerprint(),
         **{key.replace("_", "-"): value for key, value in asdict(settings).items()},
     }
-    return plain(config)
+    return as_read(config)
 
 
 def _finished(out: Path, config: dict[str, Any]) -> Fitted:

@@ -195,7 +195,7 @@ def extraction(evidence: Evidence, classifier: str, data: Sequence[str], *option
 
 def _subset(indices: Iterable[Index]) -> list[str]:
     """The option that makes extractions as small as the first of some caches."""
-    thinned = next((index.manifest().thinned_to for index in indices), None)
+    thinned = next((index.manifest.thinned_to for index in indices), None)
     return ["--subset", str(thinned)] if thinned else []
 
 
@@ -224,7 +224,7 @@ def reproduction(evidence: Evidence) -> list[str] | None:
 
 def _as_named(index: Index) -> list[str]:
     """A cache's classifier as `reproduce` is told of it; what a protocol adds, that adds by itself."""
-    words, released = extraction_options(index)[1:], shows_as_released(index.meaning["classifier"])
+    words, released = extraction_options(index)[1:], shows_as_released(index.identity)
     kept = words[:1]
     told = {"--protocol", "--as"} | ({"--preprocess"} if released else set())
     options = zip(words[1::2], words[2::2], strict=True)
