@@ -76,7 +76,6 @@ def train(
 
     from trustcache.data.splits import VAL_FRACTION
     from trustcache.evaluate.scoring import evaluate
-    from trustcache.evaluate.sweep import SWEEP
     from trustcache.oracles.backbones import cached_oracle, tuned_oracle
     from trustcache.oracles.optim import Machine
     from trustcache.oracles.plan import TrainSettings, also_asked, loss_grid, plan, starting_from
@@ -97,7 +96,7 @@ def train(
     if not names:
         raise UsageError("--loss: is missing; name one, several, or all, or take a --preset")
     numbers = {"alpha_pos": alpha_pos, "alpha_neg": alpha_neg, "gamma": gamma, "beta": beta}
-    losses = loss_grid(names, _loss_settings(numbers, base), protocol.value, (SWEEP if sweep else {}) | chosen.settings)
+    losses = loss_grid(names, _loss_settings(numbers, base), protocol.value, chosen.settings, sweep)
     by_hand: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "momentum": momentum}
     settings = TrainSettings(
         frozen,

@@ -116,7 +116,7 @@ def _origin(
     if record.training is None or record.run is None:
         return Origin(index)
     frozen = record.training == "frozen"
-    settings = LOSSES[record.method].settings if record.method in LOSSES else {}
+    settings = LOSSES[record.method].defaults if record.method in LOSSES else {}
     own = {key: record.settings.get(key, value) for key, value in settings.items()}
     own |= {key: value for key, value in record.settings.items() if key in ("alpha_pos", "alpha_neg", "gamma", "beta")}
     entries: dict[str, Any] = {
@@ -154,7 +154,7 @@ def papers(scored: Callable[..., Scored]) -> Callable[..., Scored]:
             "preprocessing": RELEASED,
             "protocol": "released",
             "training": "fine-tuned",
-            "settings": LOSSES[method].settings if method in LOSSES else {},
+            "settings": LOSSES[method].defaults if method in LOSSES else {},
             "learnt_from": 1_281_167,
         }
         return scored(method, seed, **(fields | {"config": own | (config or {})} | given))

@@ -115,11 +115,26 @@ PROTOCOLS: dict[str, Protocol] = {
 }
 
 
-def validation_entry(z: np.ndarray, correct: np.ndarray, protocol: str) -> dict[str, float | None]:
-    """The metrics of a log entry by a protocol's definitions, null where the validation part leaves one undefined."""
+def negative_threshold(loss: str | None, classes: int) -> float | None:
+    """Return the trust confidence below which a loss's oracles call a sample untrustworthy; None where that is 0.5.
+
+    An oracle that regresses the true class's probability does so below chance level, 1/K (Corbiere et al. 2019).
+    loss: None for a post-hoc score.
+    """
+    found = LOSSES.get(loss) if loss else None
+    return 1 / classes if found and found.target == "true_class_prob" else None
+
+
+def validation_entry(
+    z: np.ndarray, correct: np.ndarray, protocol: str, negative: float | None
+) -> dict[str, float | None]:
+    """Return the metrics of a log entry by a protocol's definitions, None for those that are undefined.
+
+    negative: the loss's `negative_threshold`.
+    """
     if correct.all() or not correct.any():
         return {}
-    metrics = PROTOCOLS[protocol].metrics(z, correct)
+    metrics = PROTOCOLS[protocol].metrics(z, correct, negative_threshold=negative)
     return {key: value if np.isfinite(value) else None for key, value in metrics.items()}
 
 

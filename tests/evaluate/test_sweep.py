@@ -13,7 +13,7 @@ from trustcache.cache import open_cache
 from trustcache.cache.workspace import Workspace
 from trustcache.data.splits import validation_rows
 from trustcache.errors import TrustcacheError
-from trustcache.evaluate.sweep import SWEEP, Candidate, Sweep, mean_metrics, ranked, save, saved_sweeps
+from trustcache.evaluate.sweep import Candidate, Sweep, mean_metrics, ranked, save, saved_sweeps
 from trustcache.losses import LOSSES
 from trustcache.metrics.ranking import trust_metrics
 from trustcache.oracles.plan import loss_grid
@@ -47,12 +47,12 @@ def test_a_metric_is_the_mean_over_seeds_and_missing_where_a_seed_lacks_it() -> 
 
 
 def test_the_grid_touches_every_setting_of_every_loss_and_has_their_defaults() -> None:
-    grid = loss_grid(["all"], {}, preset=SWEEP)
+    grid = loss_grid(["all"], {}, sweep=True)
     assert len(grid) == 17
     assert {c.name for c in grid} == set(LOSSES)
     for choice in loss_grid(["all"], {}):
         assert choice in grid
-    assert len(loss_grid(["all"], {}, "released", SWEEP)) == 14
+    assert len(loss_grid(["all"], {}, "released", sweep=True)) == 14
 
 
 @pytest.mark.parametrize(("reference", "leads"), [({"aurc": 0.09}, True), ({"aurc": 0.1}, False), ({}, False)])

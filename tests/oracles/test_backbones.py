@@ -315,8 +315,8 @@ def test_released_fine_tuning_shows_a_larger_oracle_the_judged_classifiers_image
     from trustcache.oracles import finetune as module
 
     seen: list[torch.Tensor] = []
-    step = module._Training._step
-    monkeypatch.setattr(module._Training, "_step", lambda self, pixels, o: seen.append(pixels) or step(self, pixels, o))
+    loss = module._Training._loss
+    monkeypatch.setattr(module._Training, "_loss", lambda self, batch: seen.append(batch[0]) or loss(self, batch))
     done = train(run_cli, "--oracle", OTHER, "--protocol", "released")
     assert done.exit_code == 0, done.stderr
     assert {tuple(pixels.shape[2:]) for pixels in seen} == {(12, 12)}

@@ -25,15 +25,6 @@ from trustcache.oracles.runs import Run, RunConfig
 from trustcache.protocols import PROTOCOLS
 from trustcache.scores import post_hoc_score
 
-SWEEP: dict[str, list[float | str]] = {
-    "alpha_pos": [1.0, 2.0, 3.0],
-    "alpha_neg": [1.0, 3.0, 5.0],
-    "gamma": [1.0, 2.0, 4.0],
-    "beta": [0.999, 0.9999, 0.99999],
-}
-"""What a sweep tries of each setting that is not given: with all losses 17 candidates, ss 9, focal and class-balanced
-3 each, ce and tcp 1. Among them are the paper's for ss on ImageNet (1 and 3; 2 and 5) and on CIFAR-10 (1 and 1)."""
-
 CRITERION = "aurc"
 """What is chosen by, as for post-hoc scores: the area under risk over coverage, lower is better."""
 

@@ -60,9 +60,10 @@ class Preprocessing:
 
     def resized(self, pixels: torch.Tensor) -> torch.Tensor:
         """A batch (N, 3, H, W) of pixels 0 to 255 at this input size, float32 where it had another."""
+        from torch.nn import functional as F
+
         if tuple(pixels.shape[2:]) == self.input_size:
             return pixels
-        from torch.nn import functional as F
 
         resized = F.interpolate(pixels.float(), self.input_size, mode="bicubic", antialias=True, align_corners=False)
         return resized.clamp(0, 255)

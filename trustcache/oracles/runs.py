@@ -72,7 +72,8 @@ class RunConfig:
         """A readable name, with a hash that tells apart all that it does not spell out."""
         pair = plain_name(self.classifier) if self.oracle == self.classifier else f"{self.oracle}-on-{self.classifier}"
         head = self.head.kind if self.head.kind != LINEAR.kind else ""
-        words = [pair, self.loss.name, head, self.training, self.part, f"seed{self.seed}", fingerprint(self)[:8]]
+        loss = plain_name(self.loss.name)
+        words = [pair, loss, head, self.training, self.part, f"seed{self.seed}", fingerprint(self)[:8]]
         return "-".join(filter(None, words))
 
     def learnt_rows(self, cache: CacheView) -> np.ndarray:

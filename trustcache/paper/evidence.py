@@ -11,7 +11,7 @@ from typing import Any
 from trustcache.cache.index import Index
 from trustcache.data.known_data import packaged_manifests
 from trustcache.data.manifest import Manifest
-from trustcache.losses import LOSSES
+from trustcache.losses import LossChoice, settings_of
 from trustcache.oracles.heads import LINEAR
 from trustcache.oracles.presets.preset import Preset, papers_preset, read_preset
 from trustcache.oracles.runs import RunConfig
@@ -65,14 +65,13 @@ class Method:
     def signed(self) -> bool:
         if self.signed_distance is not None:
             return self.signed_distance
-        return LOSSES[str(self.settings.get("base", self.loss))].signed_distance
+        return LossChoice(self.loss, dict(self.settings)).core.signed_distance
 
     def usual(self, architecture: str) -> dict[str, float | str]:
         """The loss's settings where none are asked for: the paper's for oracles of an architecture of that kind."""
-        base = self.settings.get("base")
-        values = LOSSES[self.loss].settings | (LOSSES[str(base)].settings if base else {})
+        known = settings_of(self.loss, str(self.settings.get("base", "")))
         papers = known_preset(papers_preset(architecture)).settings
-        values = {key: papers.get(key, [value])[0] for key, value in values.items()}
+        values = {key: papers.get(key, [setting.default])[0] for key, setting in known.items()}
         return values | dict(self.settings)
 
 
