@@ -140,15 +140,10 @@ class Manifest:
         return self.cropped or bool(self.variant and self.variant.crop)
 
     def record(self) -> dict[str, Any]:
-        """The manifest as plain data, for an index; `from_record` is the way back."""
+        """Return the manifest as plain data, as TOML gives it."""
         kept = asdict(self)
         kept.pop("path")
         return kept
-
-
-def from_record(record: dict[str, Any]) -> Manifest:
-    """Rebuild a manifest from what `Manifest.record` gave (after a trip through JSON)."""
-    return parse_manifest(record, "the cache's index")
 
 
 def parse_manifest(table: dict[str, Any], where: str) -> Manifest:
