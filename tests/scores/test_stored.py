@@ -78,7 +78,7 @@ def test_without_a_training_cache_the_report_says_what_makes_one(workspace: Work
     assert run_cli("evaluate").stdout.strip() == f"{len(COMPUTED) - len(FITTED)} scores made"
     done = run_cli("report")
     assert results(workspace).keys() == set(COMPUTED) - set(FITTED)
-    command = f"trustcache extract --classifier cifar-resnet8 --weights {index.made_from['weights']} --as digits-net "
+    command = f"trustcache extract --classifier cifar-resnet8 --weights {index.made_from.weights} --as digits-net "
     command += "--preprocess input_size=8,8"
     (line,) = [line for line in done.stderr.splitlines() if ", ".join(FITTED) in line]
     assert "no training cache of digits-net" in line
@@ -136,7 +136,7 @@ def test_what_was_learnt_from_a_cache_that_changed_is_learnt_anew(
 ) -> None:
     training = workspace.find_cache("train")
     assert KeptFits(tmp_path, training)["p-norm"] == KeptFits(tmp_path, training)["p-norm"]
-    other = dataclasses.replace(training, meaning={**training.meaning, "precision": "another"})
+    other = dataclasses.replace(training, meaning=dataclasses.replace(training.meaning, precision="another"))
 
     def asked(cache: object) -> None:
         raise TooFew("asked anew")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -87,24 +87,17 @@ def calibrate(
     if not len(rows):
         raise UsageError(f"{data}: {len(z)} samples are too few to calibrate on; name a larger --data")
     point = _reach(judge, goal, z[rows], correct[rows], data)
-    other = working_point(z[rest], correct[rest], point.threshold) if len(rest) else None
     threshold = Threshold(
-        threshold=point.threshold,
-        goal=goal.kind,
-        target=goal.target,
-        delta=goal.delta,
-        data=data,
-        part=f"the {calibration.half} half by seed {calibration.seed}" if calibration.half else "all",
-        samples=point.samples,
-        trusted=point.trusted,
-        wrong=point.wrong,
-        coverage=point.coverage,
-        risk=point.risk,
-        bound=point.bound,
-        guarantee=_promise(goal),
-        other_half=asdict(other) | {"coverage": other.coverage, "risk": other.risk} if other else None,
-        judged=judge.judged,
-        learnt=judge.learnt,
+        point,
+        working_point(z[rest], correct[rest], point.threshold) if len(rest) else None,
+        data,
+        f"the {calibration.half} half by seed {calibration.seed}" if calibration.half else "all",
+        goal.kind,
+        goal.target,
+        goal.delta,
+        _promise(goal),
+        judge.judged,
+        judge.learnt,
     )
     judge.save_threshold(threshold)
     return threshold

@@ -13,10 +13,11 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 
@@ -216,7 +217,7 @@ def _metadata(judge: Judge, pair: Pair, format: str, checked: dict[str, Any]) ->
         "outputs": {"logits": ["N", len(classes)], "score": ["N"]},
         "threshold": judge.working_threshold(),
         "trusted": "score > threshold",
-        "calibration": asdict(threshold) if threshold else None,
+        "calibration": msgspec.to_builtins(threshold) if threshold else None,
         "classes": list(classes),
         "checked": checked,
         "made_with": software_versions("torch"),

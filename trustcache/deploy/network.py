@@ -19,7 +19,6 @@ from trustcache.deploy.scorers import Judge
 from trustcache.errors import UsageError
 from trustcache.models.classifiers import Classifier, load_classifier
 from trustcache.models.preprocessing import Preprocessing
-from trustcache.oracles.backbones import identity
 from trustcache.oracles.finetune import load_oracle
 from trustcache.oracles.head_inputs import head_inputs
 from trustcache.oracles.heads import AnyHead, LinearHead
@@ -99,7 +98,7 @@ class PostHocScore(nn.Module):
 def _run_score(run: Run, judged: Index, classifier: Classifier) -> nn.Module:
     """The network that gives a run's score. Raises UsageError where its oracle looks at something else."""
     if run.config.training == "frozen":
-        if run.config.backbone != identity(judged):
+        if run.config.backbone != judged.identity:
             raise UsageError(f"{run.name}: a head on the features of {run.config.oracle}; {_OWN_VIEW}")
         return HeadScore(frozen_head(run), run.config.head.inputs)
     oracle = load_oracle(run)
@@ -151,7 +150,7 @@ def load_pair(judge: Judge) -> Pair:
     index = judge.caches[0]
     spec = original_model(index)
     classifier = load_classifier(spec)
-    if classifier.identity()["state_sha256"] != index.meaning["classifier"]["state_sha256"]:
+    if classifier.identity().state_sha256 != index.identity.state_sha256:
         raise UsageError(
             f"{index.folder}: the weights of {spec.name} are no longer the ones it was extracted with; extract and "
             "train anew, or bring those back"

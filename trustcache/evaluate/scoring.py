@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +14,7 @@ import torch
 from trustcache.cache import CacheView, open_cache
 from trustcache.cache.index import Index
 from trustcache.cache.provenance import original_dataset, original_model
+from trustcache.cache.records import fingerprint
 from trustcache.cache.workspace import Workspace
 from trustcache.data.loader import (
     Viewer,
@@ -158,7 +158,7 @@ def _alike(runs: Sequence[Run]) -> list[list[Run]]:
     for run in runs:
         c = run.config
         seen = c.training, c.protocol, c.backbone, c.head.inputs, c.stages
-        groups.setdefault(json.dumps(seen, sort_keys=True), []).append(run)
+        groups.setdefault(fingerprint(seen), []).append(run)
     return list(groups.values())
 
 
@@ -235,7 +235,7 @@ class _Scoring:
             return self._tuned(runs[0])
         source = made_anew(config, self.index, self.caches)
         assert source is not None
-        precision, heads = source.precision, [frozen_head(run) for run in runs]
+        precision, heads = source.meaning.precision, [frozen_head(run) for run in runs]
         model = load_classifier(original_model(source))
         viewer = Viewer(model.preprocessing, choose_device(self.machine.device), self.machine.workers)
         model.model.to(viewer.device)
@@ -273,7 +273,9 @@ class _Scoring:
 
 def _batches_of_extraction(index: Index, cache: CacheView) -> list[np.ndarray]:
     """The batches that the classifier saw: the last digits of an attack depend on what is attacked together."""
-    batches = shard_batches(index.ranges(), index.meaning["data"]["batch_size"])
+    size = index.meaning.data.batch_size
+    assert size is not None
+    batches = shard_batches(index.ranges(), size)
     read = [batch[np.isin(batch, cache.sample_indices)] for batch in batches]
     return [batch for batch in read if len(batch)]
 
@@ -292,7 +294,7 @@ class _SameImages:
         rows = self.cache[self.done : self.done + len(batch.indices)]
         self.done += len(batch.indices)
         # In bf16 a classifier says other things than in float32.
-        with computing(self.judged.spec.name, batch.pixels, self.cache.index.precision):
+        with computing(self.judged.spec.name, batch.pixels, self.cache.index.meaning.precision):
             logits = self.judged(batch.pixels)[0].cpu().numpy()
         stored = rows.logits.astype(np.float32)
         apart = np.abs(logits - stored).max(axis=1) > LOGITS_APART * np.abs(stored).max(axis=1)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from trustcache.cache.records import fingerprint
 from trustcache.losses import LOSSES
 from trustcache.paper.commands import commands
 from trustcache.paper.comparisons import Column, value
@@ -24,7 +25,7 @@ LEAST_VALUES = 3
 
 def _training_loss(one: Scored) -> float:
     log = one.origin.run.log() if one.origin.run else []
-    return float(log[-1].get("loss", math.nan)) if log else math.nan
+    return log[-1].loss if log else math.nan
 
 
 COLUMNS = {
@@ -64,7 +65,7 @@ def sweeps(evidence: Evidence) -> list[Sweep]:
         if clean and config.loss.name == "ss" and not config.start:
             others = {key: value for key, value in config.loss.settings.items() if key != "alpha_neg"}
             apart = [value for key, value in sorted(vars(config).items()) if key not in ("loss", "seed", "backbone")]
-            key = json.dumps([one.record.dataset, others, str(apart), config.backbone], sort_keys=True)
+            key = json.dumps([one.record.dataset, others, str(apart), fingerprint(config.backbone)], sort_keys=True)
             groups.setdefault(key, []).append(one)
     found = []
     for group in groups.values():

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from trustcache.losses import cross_entropy, focal, steep_slope, true_class_probability
 from trustcache.report.svg import (
@@ -27,16 +26,15 @@ _CEILING = 22.0  # just above e^3: what the steepest curve does beyond would fla
 
 def losses_over(z: Numbers, right: bool) -> dict[str, Numbers]:
     """What Fig. 2b compares, by name: each loss at z (N,) of samples that the classifier is right (or wrong) on."""
-    outputs = torch.from_numpy(z)
-    o = torch.full_like(outputs, float(right))
+    o = np.full_like(z, float(right))
     curves = {
-        "ce": cross_entropy(outputs, o),
-        "focal γ2": focal(outputs, o, 2.0),
-        f"tcp, p_y = {right:d}": true_class_probability(outputs, o),
+        "ce": cross_entropy(z, o),
+        "focal γ2": focal(z, o, 2.0),
+        f"tcp, p_y = {right:d}": true_class_probability(z, o),
     }
     for alpha in (1.0, 2.0) if right else (3.0, 5.0):
-        curves[f"ss α{'⁺' if right else '⁻'}{alpha:g}"] = steep_slope(outputs, o, alpha, alpha)
-    return {name: curve.numpy() for name, curve in curves.items()}
+        curves[f"ss α{'⁺' if right else '⁻'}{alpha:g}"] = steep_slope(z, o, alpha, alpha)
+    return curves
 
 
 def half_title(right: bool) -> str:

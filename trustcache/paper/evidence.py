@@ -11,8 +11,7 @@ from typing import Any
 from trustcache.cache.index import Index
 from trustcache.data.known_data import packaged_manifests
 from trustcache.data.manifest import Manifest
-from trustcache.losses import LOSSES
-from trustcache.oracles.backbones import identity
+from trustcache.losses import LossChoice, settings_of
 from trustcache.oracles.heads import LINEAR
 from trustcache.oracles.presets.preset import Preset, papers_preset, read_preset
 from trustcache.oracles.runs import RunConfig
@@ -66,14 +65,13 @@ class Method:
     def signed(self) -> bool:
         if self.signed_distance is not None:
             return self.signed_distance
-        return LOSSES[str(self.settings.get("base", self.loss))].signed_distance
+        return LossChoice(self.loss, dict(self.settings)).core.signed_distance
 
     def usual(self, architecture: str) -> dict[str, float | str]:
         """The loss's settings where none are asked for: the paper's for oracles of an architecture of that kind."""
-        base = self.settings.get("base")
-        values = LOSSES[self.loss].settings | (LOSSES[str(base)].settings if base else {})
+        known = settings_of(self.loss, str(self.settings.get("base", "")))
         papers = known_preset(papers_preset(architecture)).settings
-        values = {key: papers.get(key, [value])[0] for key, value in values.items()}
+        values = {key: papers.get(key, [setting.default])[0] for key, setting in known.items()}
         return values | dict(self.settings)
 
 
@@ -118,7 +116,7 @@ class Evidence:
         known = {manifest.name: manifest for manifest in known_manifests()}
         found = {}
         for index in {one.record.dataset: one.origin.index for one in self.scored}.values():
-            manifest = index.manifest()
+            manifest = index.manifest
             today = known.get(manifest.name, manifest)
             found[manifest.name] = today if today.variant_of and not manifest.variant_of else manifest
         return found
@@ -151,7 +149,7 @@ class Evidence:
         for labels in models.values():
             fitting = [label for label in labels if label in used]
             wanted = stage.protocol == "released"
-            fitting = fitting or [label for label in labels if shows_as_released(identity(here[label])) == wanted]
+            fitting = fitting or [label for label in labels if shows_as_released(here[label].identity) == wanted]
             chosen += fitting or labels
         return sorted(chosen, key=_model_order)
 
@@ -187,12 +185,12 @@ class Evidence:
     def architecture(self, classifier: str) -> str:
         """A classifier's architecture, its name where no cache of it is here."""
         index = self.index_of(classifier)
-        return index.meaning["classifier"]["architecture"] if index else classifier
+        return index.identity.architecture if index else classifier
 
     def has_timms_weights(self, state_sha256: str, judged: Index) -> bool:
         """Whether a model has weights that no file gave it: so says a cache of it, be it `judged` or another one."""
         return any(
-            index.meaning["classifier"]["state_sha256"] == state_sha256 and index.made_from["weights"] is None
+            index.identity.state_sha256 == state_sha256 and index.made_from.weights is None
             for index in (judged, *self.indices)
         )
 
@@ -264,8 +262,8 @@ def known_preset(name: str) -> Preset:
 
 
 def _model(index: Index) -> str:
-    pinned = {key: value for key, value in identity(index).items() if key != "preprocessing"}
-    return json.dumps(pinned, sort_keys=True)
+    i = index.identity
+    return json.dumps([i.name, i.architecture, i.arguments, i.state_sha256], sort_keys=True)
 
 
 def _model_order(label: str) -> tuple[bool, str]:
@@ -279,10 +277,10 @@ def _preference(group: Sequence[Scored], method: Method) -> tuple[Any, ...]:
     config, origin = one.config, one.origin
     usual = [PROTOCOLS[config.protocol].optimiser(config.training == "frozen", origin.learnt_from)]
     if config.training == "fine-tuned":
-        papers = known_preset(papers_preset(config.backbone["architecture"])).fine_tuning
+        papers = known_preset(papers_preset(config.backbone.architecture)).fine_tuning
         usual += [papers] if papers else []
     return (
-        config.loss.settings == method.usual(config.backbone["architecture"]),
+        config.loss.settings == method.usual(config.backbone.architecture),
         config.optimiser in usual,
         len(group),
         # Last, so that equal ones are told apart the same way each time.

@@ -10,17 +10,16 @@ from dataclasses import replace
 from trustcache.cache.index import Index
 from trustcache.cache.workspace import plain_name
 from trustcache.command_lines import extraction_options
-from trustcache.data.families import family_of
 from trustcache.data.splits import VAL_FRACTION
+from trustcache.data.suites import suite_of
 from trustcache.extract import ExtractSettings
-from trustcache.losses import LOSSES
+from trustcache.losses import LOSSES, loss_settings
 from trustcache.oracles.presets.preset import papers_preset, small_scale_preset
 from trustcache.oracles.runs import RunConfig
 from trustcache.paper.commands import Evaluation, Extraction, Need, Training
 from trustcache.paper.evidence import SEEDS, Evidence, Found, Method, Stage, known_preset
 from trustcache.protocols import PROTOCOLS, Optimiser, shows_as_released
 from trustcache.report.records import Scored
-from trustcache.training_settings import LOSS_SETTINGS
 
 
 def needs_of(
@@ -127,9 +126,10 @@ def _loss_options(
 ) -> list[str]:
     """The options of a loss's settings, where they are not what `train` takes by itself, and of the head's form."""
     usual = known_preset(preset).settings if preset else {}
+    known = loss_settings()
     words = []
     for key, given in settings.items():
-        default = LOSS_SETTINGS[key].default if key in LOSS_SETTINGS else None
+        default = known[key].default if key in known else None
         if key != "base" and (key in swept or [*given] != usual.get(key, [default])):
             words += [f"--{key.replace('_', '-')}", ",".join(_number(value) for value in given)]
     if method.signed_distance is not None:
@@ -195,7 +195,7 @@ def extraction(evidence: Evidence, classifier: str, data: Sequence[str], *option
 
 def _subset(indices: Iterable[Index]) -> list[str]:
     """The option that makes extractions as small as the first of some caches."""
-    thinned = next((index.manifest().thinned_to for index in indices), None)
+    thinned = next((index.manifest.thinned_to for index in indices), None)
     return ["--subset", str(thinned)] if thinned else []
 
 
@@ -207,7 +207,7 @@ def reproduction(evidence: Evidence) -> list[str] | None:
     words: list[str] = []
     stages = evidence.stages()
     if stages:
-        family = family_of(stages[0].data)
+        family = suite_of(stages[0].data)
         if not family:
             return None
         names = evidence.classifiers(stages[0])
@@ -224,7 +224,7 @@ def reproduction(evidence: Evidence) -> list[str] | None:
 
 def _as_named(index: Index) -> list[str]:
     """A cache's classifier as `reproduce` is told of it; what a protocol adds, that adds by itself."""
-    words, released = extraction_options(index)[1:], shows_as_released(index.meaning["classifier"])
+    words, released = extraction_options(index)[1:], shows_as_released(index.identity)
     kept = words[:1]
     told = {"--protocol", "--as"} | ({"--preprocess"} if released else set())
     options = zip(words[1::2], words[2::2], strict=True)

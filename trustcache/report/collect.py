@@ -162,11 +162,11 @@ def _parts(indices: list[Index]) -> list[str]:
     """Of which data sets only a part was extracted, a sentence for each size."""
     sizes: dict[str, list[Index]] = {}
     for index in indices:
-        if index.part:
-            sizes.setdefault(index.part, []).append(index)
+        if index.meaning.data.subset:
+            sizes.setdefault(index.meaning.data.subset, []).append(index)
     told = []
     for part, those in sizes.items():
-        data, classifiers = ({i.manifest().family for i in those}, {i.classifier for i in those})
+        data, classifiers = ({i.manifest.family for i in those}, {i.classifier for i in those})
         told.append(
             f"only {part} images were extracted of {', '.join(sorted(data))} for {', '.join(sorted(classifiers))}"
         )

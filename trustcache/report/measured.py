@@ -14,7 +14,7 @@ from trustcache.data.splits import other_half
 from trustcache.metrics.ranking import METRICS
 from trustcache.metrics.selective import risk_coverage
 from trustcache.oracles.runs import Run
-from trustcache.protocols import PROTOCOLS
+from trustcache.protocols import PROTOCOLS, negative_threshold
 from trustcache.report.records import Origin, Record, Scored
 from trustcache.scores.stored import StoredScore
 
@@ -54,14 +54,6 @@ def confidence_on_halves(mcp: StoredScore, cache: CacheView, unseen: Mapping[Run
         (run.config.protocol, other_half(run.config.part)): rows for run, rows in unseen.items() if not rows.all()
     }
     return [_measured(cache, rows, mcp.z, protocol, "mcp", {"rows": half}) for (protocol, half), rows in halves.items()]
-
-
-def negative_threshold(method: str, classes: int) -> float | None:
-    """Below which trust confidence a method calls a sample untrustworthy; None where that is one half.
-
-    TCP regresses a probability, and calls a sample untrustworthy below chance level (Corbiere et al. 2019).
-    """
-    return 1 / classes if method == "tcp" else None
 
 
 def _measured(

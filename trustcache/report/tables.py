@@ -15,12 +15,11 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from trustcache.losses import LOSSES
+from trustcache.losses import LOSSES, loss_settings
 from trustcache.metrics.ranking import METRICS, table_columns
 from trustcache.protocols import PROTOCOLS
 from trustcache.report.records import Record
 from trustcache.scores import POST_HOC
-from trustcache.training_settings import LOSS_SETTINGS
 
 COLUMNS = table_columns()
 # The others depend on where a method's threshold lies: TPR alone is best for a method that trusts everything.
@@ -29,9 +28,8 @@ RANKING = tuple(key for key in COLUMNS if not METRICS[key].at_threshold)
 METHODS = {name: score.meaning for name, score in POST_HOC.items()} | {
     name: loss.meaning for name, loss in LOSSES.items()
 }
-_LETTERS = {"alpha_pos": "α⁺", "alpha_neg": "α⁻", "gamma": "γ", "beta": "β"}
 SETTINGS = (
-    {key: (_LETTERS[key], setting.meaning) for key, setting in LOSS_SETTINGS.items()}
+    {key: (setting.symbol or f"{key}=", setting.meaning) for key, setting in loss_settings().items() if key != "base"}
     | {
         "head": ("", "what the oracle is on top of the frozen model, and which of its outputs it looks at"),
         "rows": ("on its ", "scored on this half of the data only, since an oracle learnt from the other one"),
