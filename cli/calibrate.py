@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from trustcache.metrics.selective import WorkingPoint
 
 
-RUN = "A run's name or its unambiguous beginning; winner, what a sweep chose; or mcp"
+RUN = "A run's name or its beginning; winner, what a sweep chose; or a post-hoc score: mcp, package.module:function"
 
 
 @command(app, "calibrate")

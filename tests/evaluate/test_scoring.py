@@ -32,7 +32,7 @@ from trustcache.oracles.runs import finished_runs
 from trustcache.scores import POST_HOC, post_hoc_score
 
 RunCli = Callable[..., Result]
-COMPUTED = [name for name, entry in POST_HOC.items() if not entry.column]
+COMPUTED = [name for name, entry in POST_HOC.items() if not {"mc_dropout", "mirrored_logits"} & {*entry.columns}]
 QUICK = ("--epochs", "30", "--batch-size", "64")
 
 

@@ -17,6 +17,7 @@ from trustcache.metrics.selective import TARGETS, WorkingPoint, guaranteed, leas
 from trustcache.oracles.optim import Machine
 from trustcache.progress import Progress, silent
 from trustcache.scores import POST_HOC
+from trustcache.scores.fitting import outputs_of
 
 MAX_RISK = "max-risk"
 DEFAULT_DELTA = 0.001
@@ -134,7 +135,7 @@ def _samples(
                 "other data"
             )
         score = judge.post_hoc()
-        return data, np.concatenate([score(part) for part in cache.chunks()]), cache.correct
+        return data, np.concatenate([score(outputs_of(part)) for part in cache.chunks()]), cache.correct
     z = cache_scores(run, index, judge.workspace_caches, data_root, machine, progress)
     unseen = run.unseen(cache, judge.workspace_caches)
     named = data if unseen.all() else f"{data}, its {other_half(run.config.part)}"

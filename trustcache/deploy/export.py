@@ -61,7 +61,7 @@ def export(judge: Judge, format: str, path: Path | None, data_root: Path) -> tup
     UsageError for a post-hoc score and where a library is missing, TrustcacheError where the pair cannot be exported.
     """
     if judge.run is None:
-        if POST_HOC[judge.name].logits:
+        if POST_HOC[judge.name].of_logits:
             raise UsageError(f"{judge.name}: needs no export, being a function of the logits; export a run")
         raise UsageError(f"{judge.name}: is computed outside of the network, and cannot be exported; export a run")
     chosen = FORMATS[format]

@@ -103,7 +103,8 @@ class Judge:
             raise TrustcacheError(f"{path}: was found for another {self.classifier} than is cached now; {remedy}")
         if found.learnt != self.learnt:
             raise TrustcacheError(
-                f"{path}: was found when {self.name} had learnt from another training cache than is there now; {remedy}"
+                f"{path}: was found when {self.name} had learnt from another training cache, or had other code, than "
+                f"now; {remedy}"
             )
         return found
 
