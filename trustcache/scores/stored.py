@@ -27,7 +27,7 @@ from trustcache.scores.registry import POST_HOC, Learnt
 
 @dataclass(frozen=True)
 class ScoreRecord:
-    """What a score's file says about it, in the attribute `record`.
+    """The description of a stored score, in the attribute `record` of its file.
 
     key: pins the caches it comes from. settings: what its learner chose. fitted, meaning, natural_zero, source: those
     of its `PostHoc` entry.
