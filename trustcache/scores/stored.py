@@ -6,6 +6,7 @@ import contextlib
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
@@ -90,6 +91,10 @@ class ScoreStore:
 
     def own(self) -> list[str]:
         """Return the names of users' own scores that are kept for any cache."""
+        return self._own
+
+    @cached_property
+    def _own(self) -> list[str]:
         known = {score_file(Path(), name, ".h5").name for name in POST_HOC}
         files = {path for index in self._caches for path in self._folder(index).glob("*.h5") if path.name not in known}
         names = set()
