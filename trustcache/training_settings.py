@@ -15,15 +15,16 @@ _STEEPEST = 30.0
 
 _LOSS_SETTINGS = {
     "alpha_pos": Setting(
-        1.0, "how steeply ss pulls the scores of right answers above zero", highest=_STEEPEST, excluded=0.0
+        1.0, "how steeply ss pulls the scores of right answers above zero", "α⁺", highest=_STEEPEST, excluded=0.0
     ),
     "alpha_neg": Setting(
-        3.0, "how steeply ss pushes the scores of wrong answers below zero", highest=_STEEPEST, excluded=0.0
+        3.0, "how steeply ss pushes the scores of wrong answers below zero", "α⁻", highest=_STEEPEST, excluded=0.0
     ),
-    "gamma": Setting(2.0, "how fast focal forgets samples that it already tells well", highest=20.0),
+    "gamma": Setting(2.0, "how fast focal forgets samples that it already tells well", "γ", highest=20.0),
     "beta": Setting(
         0.9999,
         "class-balanced: at 0 all samples weigh alike, towards 1 right and wrong weigh alike in total",
+        "β",
         highest=1.0,
         excluded=1.0,
     ),
