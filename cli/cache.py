@@ -24,7 +24,7 @@ def list_caches(place: Place) -> None:
             state = f"{len(index.records())}/{len(index.ranges())} shards"
         except TrustcacheError:
             state = "damaged: run trustcache cache verify"
-        samples = index.part or f"{index.samples:,}"
+        samples = index.meaning.data.subset or f"{index.samples:,}"
         print(f"{index.classifier}/{index.data}\t{index.role}\t{samples} samples\t{state}")
 
 
@@ -32,6 +32,8 @@ def list_caches(place: Place) -> None:
 def show(place: Place, name: Annotated[str, typer.Argument(help=f"{NAME}.")]) -> None:
     """What a cache's numbers mean, and what the classifier got right."""
     import json
+
+    import msgspec
 
     from trustcache.cache import open_cache
     from trustcache.extract import accuracy_within_subset
@@ -48,8 +50,10 @@ def show(place: Place, name: Annotated[str, typer.Argument(help=f"{NAME}.")]) ->
         "features": cache[:1].features.shape[1] if index.holds("features") else 0,
         "stages": cache[:1].stages.shape[1] if index.holds("stages") else 0,
         "skipped": skipped,
+        "meaning": msgspec.to_builtins(index.meaning),
+        "made_with": index.made_with,
     }
-    print(json.dumps({**facts, "meaning": index.meaning, "made_with": index.made_with}, indent=2, ensure_ascii=False))
+    print(json.dumps(facts, indent=2, ensure_ascii=False))
 
 
 @command(group, "verify")

@@ -113,7 +113,7 @@ def extract(
     from trustcache.cache.workspace import Workspace, plain_name
     from trustcache.extract import ExtractSettings, extract_each, require_ready
     from trustcache.models.classifiers import ModelSpec, load_classifier
-    from trustcache.models.mc_dropout import McDropout
+    from trustcache.models.identity import McDropout
     from trustcache.models.preprocessing import parse_preprocessing
     from trustcache.protocols import PROTOCOLS
 
@@ -169,7 +169,7 @@ def _choose(place: Place, data: list[str] | None, role: str) -> list[Manifest]:
 def _outcome(label: str, cache: CacheView) -> str:
     from trustcache.extract import accuracy_within_subset
 
-    manifest, samples = cache.index.manifest(), cache.index.samples
+    manifest, samples = cache.index.manifest, cache.index.samples
     skipped = samples - len(cache)
     within = accuracy_within_subset(cache)
     return (

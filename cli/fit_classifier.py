@@ -72,9 +72,8 @@ def fit_classifier(
     from trustcache.data.known_data import find_manifests
     from trustcache.models.classifiers import ModelSpec
     from trustcache.models.preprocessing import parse_preprocessing
-    from trustcache.oracles.fit_classifier import FitSettings
     from trustcache.oracles.fit_classifier import fit_classifier as run
-    from trustcache.oracles.optim import Machine
+    from trustcache.oracles.optim import FitSettings, Machine
 
     manifests = find_manifests(data, role="train")
     if len(manifests) > 1:

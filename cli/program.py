@@ -10,7 +10,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -18,6 +18,9 @@ import typer
 
 from trustcache.errors import TrustcacheError
 from trustcache.models.memory import keep_freed_memory
+from trustcache.registry import option, option_name
+
+from .from_dataclass import expanded
 
 # Torch's threads otherwise spin while they wait for each other, which makes decoding processes (or anything else on
 # the same cores) slow them down several times. Read when torch is first imported.
@@ -33,54 +36,54 @@ app = typer.Typer(
 
 @dataclass(frozen=True)
 class Place:
-    """Where a command works: the options that every command takes."""
+    """The folders a command works in: options that every command takes."""
 
-    workspace: Path
-    data_root: Path
+    workspace: Path = option(
+        Path("trustcache-workspace"), "The folder for cache, runs and report.", envvar="TRUSTCACHE_WORKSPACE"
+    )
+    data_root: Path = option(Path("data"), "The folder with the image data sets.", envvar="TRUSTCACHE_DATA")
 
     def given(self) -> list[str]:
-        """The options that make another command work here, where they are not the defaults."""
-        chosen = {"--workspace": self.workspace, "--data-root": self.data_root}
-        defaults = {"--workspace": _DEFAULTS["workspace"], "--data-root": _DEFAULTS["data_root"]}
-        return [word for key, path in chosen.items() if path != defaults[key] for word in (key, str(path))]
+        """Return the options that make another command work here, where they are not the defaults."""
+        chosen = {field: getattr(self, field.name) for field in fields(self)}
+        return [w for f, path in chosen.items() if path != f.default for w in (option_name(f.name), str(path))]
 
 
-_COMMON = {
-    "workspace": Annotated[
-        Path, typer.Option(envvar="TRUSTCACHE_WORKSPACE", help="The folder for cache, runs and report.")
-    ],
-    "data_root": Annotated[Path, typer.Option(envvar="TRUSTCACHE_DATA", help="The folder with the image data sets.")],
-    "debug": Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")],
-}
-_DEFAULTS: dict[str, Any] = {"workspace": Path("trustcache-workspace"), "data_root": Path("data"), "debug": False}
+_DEBUG = inspect.Parameter(
+    "debug",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=False,
+    annotation=Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")],
+)
 
 
 def command(group: typer.Typer, name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Register a command: give it the common options as a `Place`, and turn errors into a sentence and an exit code."""
+    """Register a command, whose parameters may be dataclasses of options, the first one a `Place`.
+
+    Errors become a sentence and an exit code.
+    """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
+        place, *own = inspect.signature(function, eval_str=True).parameters.values()
+        parameters, arguments = expanded([*own, place])
+
         @functools.wraps(function)
-        def run(workspace: Path, data_root: Path, debug: bool, **options: Any) -> None:
+        def run(debug: bool, **options: Any) -> None:
             signal.signal(signal.SIGTERM, _terminate)
             keep_freed_memory()
             for stream in (sys.stdout, sys.stderr):
                 if isinstance(stream, io.TextIOWrapper):  # a pipe's encoding may lack what a table or a name holds
                     stream.reconfigure(errors="backslashreplace")
             try:
-                function(Place(workspace, data_root), **options)
+                function(**arguments(options))
             except (TrustcacheError, OSError, KeyboardInterrupt) as error:
                 if debug:
                     traceback.print_exc()
                 _say_and_exit(error)
 
-        own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
-        common = [
-            inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=_DEFAULTS[key], annotation=annotation)
-            for key, annotation in _COMMON.items()
-        ]
-        keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
-        run.__signature__ = inspect.Signature([*keyword, *common])  # type: ignore[attr-defined]
-        run.__annotations__ = {p.name: p.annotation for p in [*own, *common]}
+        parameters = [*parameters, _DEBUG]
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in parameters}
         del run.__wrapped__
         group.command(name)(run)
         return function

@@ -76,7 +76,6 @@ def train(
 
     from trustcache.data.splits import VAL_FRACTION
     from trustcache.evaluate.scoring import evaluate
-    from trustcache.evaluate.sweep import SWEEP
     from trustcache.oracles.backbones import cached_oracle, tuned_oracle
     from trustcache.oracles.optim import Machine
     from trustcache.oracles.plan import TrainSettings, also_asked, loss_grid, plan, starting_from
@@ -97,7 +96,7 @@ def train(
     if not names:
         raise UsageError("--loss: is missing; name one, several, or all, or take a --preset")
     numbers = {"alpha_pos": alpha_pos, "alpha_neg": alpha_neg, "gamma": gamma, "beta": beta}
-    losses = loss_grid(names, _loss_settings(numbers, base), protocol.value, (SWEEP if sweep else {}) | chosen.settings)
+    losses = loss_grid(names, _loss_settings(numbers, base), protocol.value, chosen.settings, sweep)
     by_hand: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "momentum": momentum}
     settings = TrainSettings(
         frozen,
@@ -152,11 +151,9 @@ def _spec(oracle: str | None, weights: str | None, arguments: list[str], preproc
 
 def _note_preprocessing(index: Index, protocol: str) -> None:
     """Say where a cache's classifier saw images otherwise than the protocol shows them to it."""
-    from trustcache.models.preprocessing import as_recorded
     from trustcache.protocols import PROTOCOLS
 
-    wanted = as_recorded(PROTOCOLS[protocol].preprocessing)
-    if not wanted.items() <= index.meaning["classifier"]["preprocessing"].items():
+    if not PROTOCOLS[protocol].preprocessing.items() <= vars(index.identity.preprocessing).items():
         say(
             f"note: {index.classifier} saw {index.data} with its own preprocessing, not with that of protocol "
             f"{protocol}; trustcache extract --protocol {protocol} makes such a cache"
@@ -186,7 +183,7 @@ def _show(runs: list[Run]) -> None:
     )
     for run in runs:
         last = run.log()[-1]
-        metrics = last.get("validation") or {}
+        metrics = last.validation
         shown = [f"{100 * v:.2f}" if (v := metrics.get(key)) is not None else "–" for key in ("auc", "tpr", "tnr")]
-        table.add_row(run.name, f"{last['loss']:.4f}", *shown)
+        table.add_row(run.name, f"{last.loss:.4f}", *shown)
     Console().print(table)

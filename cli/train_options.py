@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from trustcache.training_settings import LOSS_SETTINGS
+from trustcache.losses import loss_settings
 
 from .options import DEVICE_HELP, WORKERS_HELP, Half
 from .values import ProtocolName
@@ -23,7 +23,7 @@ class HeadKind(StrEnum):
 
 
 def _explained(name: str) -> str:
-    setting = LOSS_SETTINGS[name]
+    setting = loss_settings()[name]
     return f"{setting.meaning[0].upper()}{setting.meaning[1:]} ({setting.default:g})."
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, TypeVar
 
+from trustcache.data.splits import SEED
 from trustcache.errors import UsageError
-from trustcache.training_settings import SEED
 
 T = TypeVar("T")
 

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trustcache.cache.index import Index
+from tests.index_builder import PLAIN, RELEASED, build_identity, build_index
 from trustcache.data.manifest import Files, Manifest
 from trustcache.losses import LOSSES, LossChoice
 from trustcache.metrics.ranking import METRICS
-from trustcache.models.preprocessing import RELEASED_PREPROCESSING
+from trustcache.models.identity import Identity
+from trustcache.models.preprocessing import Preprocessing
 from trustcache.models.timm_models import PAPER_MODELS
 from trustcache.oracles.presets.preset import read_preset
 from trustcache.oracles.runs import Run, RunConfig
@@ -74,8 +75,6 @@ def scored(record: Callable[..., Record]) -> Callable[..., Scored]:
     return make
 
 
-PLAIN = {"crop_mode": "center", "crop_pct": 1.0, "interpolation": "bilinear", "mean": [0.1] * 3, "std": [0.2] * 3}
-"""Preprocessing that is not the released code's."""
 _ORIGIN = {
     "model",
     "oracle_model",
@@ -93,7 +92,7 @@ def _origin(
     record: Record,
     model: str = "",
     oracle_model: str = "",
-    preprocessing: dict[str, Any] = PLAIN,
+    preprocessing: Preprocessing = PLAIN,
     weights: str | None = None,
     variant_of: str = "",
     shows: str = "",
@@ -106,18 +105,18 @@ def _origin(
     Models are named by their architectures, and an oracle is of its classifier's unless told otherwise.
     """
 
-    def of(name: str) -> dict[str, Any]:
-        pinned = {"name": name, "architecture": name, "arguments": {}, "state_sha256": f"sha of {name}"}
-        return {**pinned, "preprocessing": {**preprocessing}}
+    def of(name: str) -> Identity:
+        return build_identity(name, preprocessing=preprocessing)
 
     model = model or record.classifier
     manifest = Manifest(record.dataset, "test", (Files("digits"),), variant_of=variant_of, shows=shows)
-    meaning = {"classifier": {"label": record.classifier, **of(model)}, "data": {"name": record.dataset}}
-    index = Index(folder, record.n, 2048, meaning, {"manifest": manifest.record(), "weights": weights}, {})
+    asked = {"mean": preprocessing.mean}
+    given = {"identity": of(model), "manifest": manifest, "weights": weights, "preprocessing": asked}
+    index = build_index(folder, record.classifier, samples=record.n, **given)
     if record.training is None or record.run is None:
         return Origin(index)
     frozen = record.training == "frozen"
-    settings = LOSSES[record.method].settings if record.method in LOSSES else {}
+    settings = LOSSES[record.method].defaults if record.method in LOSSES else {}
     own = {key: record.settings.get(key, value) for key, value in settings.items()}
     own |= {key: value for key, value in record.settings.items() if key in ("alpha_pos", "alpha_neg", "gamma", "beta")}
     entries: dict[str, Any] = {
@@ -139,9 +138,6 @@ def _origin(
     return Origin(index, Run(folder / record.run, RunConfig(**(entries | (config or {})))), learnt_from)
 
 
-RELEASED = {key: [*v] if isinstance(v, tuple) else v for key, v in RELEASED_PREPROCESSING.items()}
-
-
 @pytest.fixture
 def papers(scored: Callable[..., Scored]) -> Callable[..., Scored]:
     """Make a run of the paper's own Table 1, ⟨ViT, ViT⟩; keywords change it, `config` single entries of its config."""
@@ -158,7 +154,7 @@ def papers(scored: Callable[..., Scored]) -> Callable[..., Scored]:
             "preprocessing": RELEASED,
             "protocol": "released",
             "training": "fine-tuned",
-            "settings": LOSSES[method].settings if method in LOSSES else {},
+            "settings": LOSSES[method].defaults if method in LOSSES else {},
             "learnt_from": 1_281_167,
         }
         return scored(method, seed, **(fields | {"config": own | (config or {})} | given))

@@ -136,7 +136,7 @@ def test_autocast_changes_the_numbers_but_not_how_they_are_stored(extract_digits
     assert extract_digits("--store", store, name="plain").exit_code == 0
     half, full = (open_cache(CACHE / name / "digits-test") for name in ("bf16", "plain"))
     assert half.logits.dtype == half.features.dtype == dtype
-    assert half.index.meaning["precision"] == "bf16"
+    assert half.index.meaning.precision == "bf16"
     assert (half.logits != full.logits).any()
     assert np.abs(half.logits.astype(float) - full.logits).mean() < 0.05 * np.abs(full.logits.astype(float)).mean()
     assert (half.predictions == full.predictions).mean() > 0.97
@@ -298,7 +298,7 @@ def other_weights(classifier_file: Path, tmp_path: Path) -> Path:
         (("--shard-rows", 100), "shard_rows was 200 and is now 100"),
         (
             ("--preprocess", "mean=0.5,0.5,0.5"),
-            "preprocessing.mean was [0.485, 0.456, 0.406] and is now [0.5, 0.5, 0.5]",
+            "preprocessing.mean was (0.485, 0.456, 0.406) and is now (0.5, 0.5, 0.5)",
         ),
         (("--preprocess", "crop_pct=0.5"), "classifier.preprocessing.crop_pct was 1.0 and is now 0.5"),
     ],
@@ -337,7 +337,7 @@ def test_the_same_weights_in_another_file_are_the_same_classifier(
     torch.save({"state_dict": load_file(classifier_file)}, tmp_path / "moved.pt")
     assert extract_digits(weights=tmp_path / "moved.pt").exit_code == 0
     index = read_index(workspace.cache_folder("digits-net", "digits-test"))
-    assert index.made_from["weights"] == str(tmp_path / "moved.pt")
+    assert index.made_from.weights == str(tmp_path / "moved.pt")
 
 
 def test_a_cache_of_other_images_is_refused(run_cli: Cli, own_model: OwnModel, image_folder: Folder) -> None:
@@ -597,7 +597,7 @@ def test_without_data_every_variant_of_imagenet_is_extracted_from_files_or_made(
     ]
     made = open_cache(CACHE / "m" / "imagenet-c-made" / MADE[0].name[11:])
     assert len(made) == 2
-    assert made.index.meaning["data"]["crops"] is True
+    assert made.index.meaning.data.crops is True
 
 
 MADE = find_manifests("imagenet-c")

@@ -22,6 +22,7 @@ from trustcache.cache.provenance import original_dataset
 from trustcache.cache.workspace import Workspace
 from trustcache.data.loader import Viewer
 from trustcache.data.splits import validation_rows
+from trustcache.evaluate.scoring import validation_scores
 from trustcache.losses import RELEASED_LOSSES, LossChoice
 from trustcache.metrics.ranking import METRICS, trust_metrics
 from trustcache.metrics.released import released_trust_metrics
@@ -99,7 +100,7 @@ def features() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 def task(name: str, protocol: str, seed: int = 0) -> HeadTask:
     loss = PROTOCOLS[protocol].losses[name]
-    return HeadTask(LossChoice(name, dict(loss.settings)), loss.signed_distance, seed, protocol)
+    return HeadTask(LossChoice(name, dict(loss.defaults)), loss.signed_distance, seed, protocol)
 
 
 def test_released_heads_end_the_same_whichever_sample_a_label_belongs_to(features: tuple) -> None:
@@ -230,10 +231,10 @@ def test_released_images_are_squashed_and_normalised_by_one_half(
     done = run_cli("extract", *model, "--protocol", "released", "--data", "digits-test", "--workers", 0)
     assert done.exit_code == 0, done.stderr
     index = read_index(workspace.root / "cache" / "cifar-resnet8-released" / "digits-test")
-    stored = index.meaning["classifier"]["preprocessing"]
-    assert stored["input_size"] == [8, 8]
+    stored = index.identity.preprocessing
+    assert stored.input_size == (8, 8)
     for key, value in RELEASED_PREPROCESSING.items():
-        assert stored[key] == (list(value) if isinstance(value, tuple) else value)
+        assert getattr(stored, key) == value
 
 
 # --- through the command line ----------------------------------------------------------------------------------
@@ -270,6 +271,26 @@ def test_both_protocols_stand_apart_in_the_report_each_beside_the_classifiers_ow
     assert "Error ↑" in shown
 
 
+def test_training_and_report_call_a_sample_untrustworthy_by_the_same_threshold(
+    workspace: Workspace, run_cli: RunCli
+) -> None:
+    """tcp regresses a probability: its TNR counts what lies below chance level, 1/10 for ten classes."""
+    done = run_cli("train", "--frozen", "--loss", "tcp", "--val-fraction", 0.3)
+    assert done.exit_code == 0, done.stderr
+    (run,) = finished_runs(workspace)
+    learnt, tested = (workspace.find_cache(role) for role in ("train", "test"))
+    rows, z = validation_scores(run, learnt, workspace.caches(), Path(), Machine("cpu", 0))
+    correct = open_cache(learnt.folder).correct[rows]
+    tnr = {level: trust_metrics(z, correct, negative_threshold=level)["tnr"] for level in (0.1, 0.5)}
+    assert run.log()[-1]["validation"]["tnr"] == pytest.approx(tnr[0.1])
+    assert tnr[0.1] != tnr[0.5]
+    assert f"{100 * tnr[0.1]:.2f}" in done.stdout
+    run_cli("report")
+    (shown,) = (r["metrics"]["tnr"] for r in results(workspace) if r["method"] == "tcp")
+    on_test = trust_metrics(run.scores(tested), open_cache(tested.folder).correct, negative_threshold=0.1)
+    assert shown == pytest.approx(on_test["tnr"])
+
+
 def test_without_released_runs_there_is_no_released_table(workspace: Workspace, run_cli: RunCli) -> None:
     run_cli("train", "--frozen", "--loss", "ce", "--epochs", 1)
     run_cli("report")
@@ -284,8 +305,8 @@ def test_fine_tuning_by_the_scripts_sees_images_their_way(workspace: Workspace, 
     for run in runs:
         config = run.config
         assert (config.optimiser.epochs, config.optimiser.batch_size, config.optimiser.lr) == (1, 40, 1e-5)
-        assert config.backbone["preprocessing"]["crop_mode"] == "squash"
-        assert config.backbone["preprocessing"]["mean"] == [0.5, 0.5, 0.5]
+        assert config.backbone.preprocessing.crop_mode == "squash"
+        assert config.backbone.preprocessing.mean == (0.5, 0.5, 0.5)
         assert run.scores(workspace.find_cache("test")) is not None
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from trustcache.cache.index import Index, create_or_continue
+from trustcache.cache.meaning import DataMeaning, MadeFrom, Meaning, Stages
 from trustcache.cache.publish import file_sha256
 from trustcache.cache.versions import software_versions
 from trustcache.cache.view import CacheView, open_cache
@@ -26,7 +27,8 @@ from trustcache.data.loader import (
 from trustcache.data.manifest import Manifest
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.models.classifiers import Classifier
-from trustcache.models.mc_dropout import McDropout, negative_predictive_entropy, require_dropout
+from trustcache.models.identity import McDropout
+from trustcache.models.mc_dropout import negative_predictive_entropy, require_dropout
 from trustcache.models.stage_features import POOLINGS
 from trustcache.progress import Advance, Progress, silent
 
@@ -134,7 +136,7 @@ def accuracy_within_subset(cache: CacheView) -> float | None:
 
     The usual figure for ImageNet-A and -R, whose images are of 200 of the 1000 classes.
     """
-    manifest = cache.index.manifest()
+    manifest = cache.index.manifest
     if not manifest.subset or not manifest.classes:
         return None
     members = np.array([manifest.classes.index(name) for name in manifest.subset])
@@ -275,34 +277,33 @@ def _index(
     places: Sequence[str],
 ) -> Index:
     manifest = dataset.manifest
-    meaning = {
-        "classifier": {"label": label, **classifier.identity()},
-        "data": {
-            "name": manifest.name,
-            "fingerprint": dataset.fingerprint(),
-            "samples": len(dataset),
-            "variant": manifest.record()["variant"],
-            "crops": manifest.shows_crops,
-            # The last digits of an attack's images depend on which of them are made together.
-            "batch_size": settings.batch_size if dataset.variation and dataset.variation.needs_classifier else None,
-            # Left out of a whole data set's, so that caches from before it was thought of go on meaning the same.
-            **({"subset": dataset.part} if dataset.part else {}),
-        },
-        "precision": settings.precision,
-        "store": settings.store,
-        "shard_rows": settings.shard_rows,
-        # Left out where it is off, so that caches from before it was thought of go on meaning the same.
-        **({"mc_dropout": asdict(settings.mc_dropout)} if settings.mc_dropout else {}),
-        **({"features": settings.features} if settings.features != "last" else {}),
-        **({"stages": {"places": list(places), "poolings": list(POOLINGS)}} if places else {}),
-    }
-    made_with = software_versions("torch", "numpy", "pillow", "h5py")
-    weights = classifier.spec.weights
-    made_from = {
-        "manifest": manifest.record(),
-        "classes": list(dataset.classes),
-        "data_root": str(data_root.resolve()),
-        "weights": str(Path(weights).resolve()) if weights else None,
-        "weights_sha256": file_sha256(Path(weights)) if weights else None,
-    }
-    return Index(folder, len(dataset), settings.shard_rows, meaning, made_from, made_with)
+    data = DataMeaning(
+        manifest.name,
+        dataset.fingerprint(),
+        len(dataset),
+        manifest.variant,
+        manifest.shows_crops,
+        settings.batch_size if dataset.variation and dataset.variation.needs_classifier else None,
+        dataset.part,
+    )
+    meaning = Meaning(
+        label,
+        classifier.identity(),
+        data,
+        settings.precision,
+        settings.store,
+        settings.shard_rows,
+        settings.mc_dropout,
+        settings.features,
+        Stages(tuple(places), tuple(POOLINGS)) if places else None,
+    )
+    weights = Path(classifier.spec.weights).resolve() if classifier.spec.weights else None
+    made_from = MadeFrom(
+        manifest,
+        tuple(dataset.classes),
+        str(data_root.resolve()),
+        str(weights) if weights else None,
+        file_sha256(weights) if weights else None,
+        classifier.spec.preprocessing,
+    )
+    return Index(folder, meaning, made_from, software_versions("torch", "numpy", "pillow", "h5py"))

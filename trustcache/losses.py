@@ -1,11 +1,11 @@
-"""The losses an oracle learns by, and the registries that name them: the paper's, and the released code's.
+"""The losses an oracle learns by, each with its settings: their defaults, meanings, ranges and symbols.
 
 Notation, as in "Learning to Predict Trustworthiness with Steep Slope Loss" (Luo et al., NeurIPS 2021): z is the
-oracle's output for a sample, p = sigmoid(z) its trust confidence, o in {0, 1} whether the classifier is right.
+oracle's output for a sample, p = sigmoid(z) its trust confidence, o in {0, 1} says whether the classifier is right.
 The public functions take one sample a row and refuse any other shape: (N, 1) against (N,) would broadcast every
 prediction over every label, the fault in the paper's released code, whose ce and focal are the two functions that begin
-with `broadcast_`. Many heads at once use the registries' formulas, which broadcast on purpose: z (B, H), o (B, 1),
-settings (H,).
+with `broadcast_`. The registries' formulas serve many heads at once: z and o (B, H), settings (H,).
+Everything takes torch tensors or NumPy arrays; the command line and the report read this file without torch.
 """
 
 from __future__ import annotations
@@ -14,89 +14,186 @@ import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from inspect import getdoc, signature, unwrap
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
+import numpy as np
 
-from trustcache.training_settings import LOSS_SETTINGS
+from trustcache.errors import UsageError
+from trustcache.registry import Choice, Registry, Setting
 
-Setting = float | Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    Number = float | Tensor
+
+Values = TypeVar("Values", "Tensor", np.ndarray)
 
 
-def cross_entropy(z: Tensor, correct: Tensor) -> Tensor:
-    """-o log p - (1-o) log(1-p) (Eq. 4). z, correct: float (N,), correct in {0, 1}; returns (N,).
+def _functions(z: Values) -> SimpleNamespace:
+    """Return the elementwise functions for arrays of z's kind."""
+    if isinstance(z, np.ndarray):
+        from scipy.special import expit
 
-    Raises ValueError for any other shape.
+        own = {"softplus": lambda x: np.logaddexp(0, x), "softsign": lambda x: x / (1 + np.abs(x))}
+        return SimpleNamespace(exp=np.exp, finfo=np.finfo, sigmoid=expit, **own)
+    import torch
+    from torch.nn import functional as F
+
+    own = {"softplus": F.softplus, "softsign": F.softsign}
+    return SimpleNamespace(exp=torch.exp, finfo=torch.finfo, sigmoid=torch.sigmoid, **own)
+
+
+# With s = z for wrong samples and -z for right ones, every loss of z and o is one function of s: fewer operations,
+# and no 0 * inf where a side that does not count overflows.
+def _against(z: Any, correct: Any) -> Any:
+    return (1 - 2 * correct) * z
+
+
+def _paired(z: Values, target: Values) -> Any:
+    if z.ndim != 1 or z.shape != target.shape:
+        raise ValueError(f"expected two arrays of one shape (N,), not {tuple(z.shape)} and {tuple(target.shape)}")
+    return target.astype(z.dtype) if isinstance(target, np.ndarray) else target.to(z.dtype)
+
+
+Formula = TypeVar("Formula", bound=Callable[..., Any])
+
+
+def _per_sample(formula: Formula, of_batch: bool = False) -> Formula:
+    """Make a public function of an elementwise formula: z and target must be (N,).
+
+    of_batch: the formula compares each z with the mean target.
     """
-    return _cross_entropy(z, _paired(z, correct))
+
+    @functools.wraps(formula)
+    def loss(z: Any, target: Any, *args: float, **settings: float) -> Any:
+        paired = _paired(z, target)
+        return formula(z, paired.mean() if of_batch else paired, *args, **settings)
+
+    return cast(Formula, loss)
 
 
-def focal(z: Tensor, correct: Tensor, gamma: float = 2.0) -> Tensor:
-    """-o (1-p)^gamma log p - (1-o) p^gamma log(1-p) (Eq. 5; Lin et al. 2017). Shapes as in `cross_entropy`."""
-    return _focal(z, _paired(z, correct), gamma)
+_per_batch = functools.partial(_per_sample, of_batch=True)
 
 
-def true_class_probability(z: Tensor, true_class_prob: Tensor) -> Tensor:
-    """(p - p_y)^2 (Eq. 6; Corbiere et al. 2019), p_y the classifier's softmax probability of the true class, (N,)."""
-    return _true_class_probability(z, _paired(z, true_class_prob))
+@_per_sample
+def cross_entropy(z: Values, correct: Values) -> Values:
+    """Return the cross entropy -o log p - (1-o) log(1-p) (Eq. 4).
+
+    z, correct: float (N,), correct in {0, 1}; returns (N,). Raises ValueError for any other shape.
+
+    >>> cross_entropy(np.array([2.0, 2.0]), np.array([1.0, 0.0])).round(4)
+    array([0.1269, 2.1269])
+    """
+    return _functions(z).softplus(_against(z, correct))
 
 
-def steep_slope(z: Tensor, correct: Tensor, alpha_pos: float = 1.0, alpha_neg: float = 3.0) -> Tensor:
-    """The steep slope loss (Eq. 8). Shapes as in `cross_entropy`.
+@_per_sample
+def focal(z: Values, correct: Values, gamma: Number = 2.0) -> Values:
+    """Return the focal loss -o (1-p)^gamma log p - (1-o) p^gamma log(1-p) (Eq. 5; Lin et al. 2017).
+
+    Shapes as in `cross_entropy`.
+
+    >>> focal(np.array([2.0, 2.0]), np.array([1.0, 0.0]), gamma=2.0).round(4)
+    array([0.0018, 1.6501])
+    """
+    return _focal(z, correct, gamma)
+
+
+def _focal(z: Any, correct: Any, gamma: Number) -> Any:
+    f, s = _functions(z), _against(z, correct)
+    return f.exp(-gamma * f.softplus(-s)) * f.softplus(s)
+
+
+@_per_sample
+def true_class_probability(z: Values, true_class_prob: Values) -> Values:
+    """Return (p - p_y)^2, p_y being the classifier's softmax probability of the true class (Eq. 6; Corbiere 2019).
+
+    Shapes as in `cross_entropy`.
+
+    >>> true_class_probability(np.array([0.0, 0.0]), np.array([0.9, 0.5])).round(2)
+    array([0.16, 0.  ])
+    """
+    return (_functions(z).sigmoid(z) - true_class_prob) ** 2
+
+
+@_per_sample
+def steep_slope(z: Values, correct: Values, alpha_pos: Number = 1.0, alpha_neg: Number = 3.0) -> Values:
+    """Return the steep slope loss (Eq. 8). Shapes as in `cross_entropy`.
 
     o (exp(-alpha_pos z/(1+|z|)) - exp(-alpha_pos)) + (1-o) (exp(alpha_neg z/(1+|z|)) - exp(-alpha_neg)),
     between 0 far on the right side and exp(alpha) - exp(-alpha) far on the wrong one (`steep_slope_max`).
     The equation as printed has the opposite signs, which would push right answers towards minus infinity,
     against the paper's text, its Fig. 2 and its code; these are the code's.
+
+    >>> steep_slope(np.array([2.0, 2.0]), np.array([1.0, 0.0])).round(4)
+    array([0.1455, 7.3393])
     """
-    return _steep_slope(z, _paired(z, correct), alpha_pos, alpha_neg)
+    f = _functions(z)
+    finite = float(f.finfo(z.dtype).max) / 2  # softsign(inf) would be inf / inf
+    slope = f.softsign(_against(z, correct).clip(-finite, finite))
+    alpha = alpha_neg + (alpha_pos - alpha_neg) * correct
+    return f.exp(alpha * slope) - f.exp(-alpha)
 
 
 def steep_slope_max(alpha_pos: float, alpha_neg: float) -> float:
-    """ss_max, the least upper bound of the steep slope loss (section 3.2)."""
+    """Return ss_max, the least upper bound of the steep slope loss (section 3.2).
+
+    >>> round(steep_slope_max(1.0, 3.0), 4)
+    20.0357
+    """
     return max(2 * math.sinh(alpha_pos), 2 * math.sinh(alpha_neg))
 
 
-def broadcast_cross_entropy(z: Tensor, correct: Tensor) -> Tensor:
-    """Cross entropy as the released code computes it: each prediction against every label of the batch.
+@_per_batch
+def broadcast_cross_entropy(z: Values, correct: Values) -> Values:
+    """Return cross entropy as the released code computes it: each prediction against every label of the batch.
 
     There z of shape (N, 1) meets o of shape (N,), and the loss is the mean over (N, N); this is the mean of each row,
     (N,). The loss is linear in o, so a row's mean is its loss against the mean label: which sample is which never
     enters, and all there is to learn is one constant, the accuracy. (The code adds 1e-7 inside its logarithms, which
-    tells from |z| = 10 on; this does without.) Shapes as in `cross_entropy`.
+    shows from |z| = 10 on; this does without.) Shapes as in `cross_entropy`.
+
+    >>> broadcast_cross_entropy(np.array([2.0, 2.0]), np.array([1.0, 0.0])).round(4)
+    array([1.1269, 1.1269])
     """
-    return _broadcast_cross_entropy(z, _paired(z, correct).mean())
+    f = _functions(z)
+    return correct * f.softplus(-z) + (1 - correct) * f.softplus(z)
 
 
-def broadcast_focal(z: Tensor, correct: Tensor, gamma: float = 2.0) -> Tensor:
-    """The focal loss as the released code computes it: as `broadcast_cross_entropy`, and linear in o as well."""
-    return _broadcast_focal(z, _paired(z, correct).mean(), gamma)
+@_per_batch
+def broadcast_focal(z: Values, correct: Values, gamma: Number = 2.0) -> Values:
+    """Return the focal loss as the released code computes it; see `broadcast_cross_entropy`.
+
+    >>> broadcast_focal(np.array([2.0, 2.0]), np.array([1.0, 0.0])).round(4)
+    array([0.8259, 0.8259])
+    """
+    return correct * _focal(z, 1.0, gamma) + (1 - correct) * _focal(z, 0.0, gamma)
 
 
 def class_balanced(
-    z: Tensor,
-    correct: Tensor,
-    *,
-    counts: tuple[int, int],
-    beta: float = 0.9999,
-    base: str = "ce",
-    **settings: float,
-) -> Tensor:
-    """Another loss re-weighted by the effective number of samples (Cui et al. 2019, Eq. 9). Shapes as there.
+    z: Values, correct: Values, *, counts: tuple[int, int], beta: float = 0.9999, base: str = "ce", **settings: float
+) -> Values:
+    """Return another loss re-weighted by the effective number of samples (Cui et al. 2019, Eq. 9). Shapes as there.
 
-    `counts` are how many training samples the classifier got (wrong, right); the weight of a class of n samples is
-    proportional to (1-beta)/(1-beta^n), and the two sum to 2. `base` is ce, focal or ss, `settings` its own.
+    counts: number of training samples the classifier got (wrong, right). The weight of a class of n samples is
+    proportional to (1-beta)/(1-beta^n), and the two sum to 2. base: the name of the other loss, `settings` its own.
+
+    >>> class_balanced(np.array([2.0, 2.0]), np.array([1.0, 0.0]), counts=(10, 90), beta=0.99).round(4)
+    array([0.0351, 3.6651])
     """
-    wrong, right = class_weights(counts, beta)
-    return _class_balanced(z, _paired(z, correct), wrong, right, base, **settings)
+    formula, numbers = _bind_balanced(counts, beta, base, **settings)
+    return formula(z, _paired(z, correct), **numbers)
 
 
 def class_weights(counts: tuple[int, int], beta: float) -> tuple[float, float]:
-    """The weights of wrong and right samples by the effective number (Cui et al. 2019), which sum to 2.
+    """Return the weights of wrong and right samples by the effective number (Cui et al. 2019), which sum to 2.
 
     Raises ValueError where a count is below 1 or beta outside [0, 1).
+
+    >>> class_weights((10, 90), beta=0.0)
+    (1.0, 1.0)
     """
     if min(counts) < 1 or not 0 <= beta < 1:
         raise ValueError(f"class balancing needs both right and wrong samples and 0 <= beta < 1, not {counts}, {beta}")
@@ -104,105 +201,132 @@ def class_weights(counts: tuple[int, int], beta: float) -> tuple[float, float]:
     return 2 * inverse[0] / sum(inverse), 2 * inverse[1] / sum(inverse)
 
 
-def _paired(z: Tensor, target: Tensor) -> Tensor:
-    if z.ndim != 1 or z.shape != target.shape:
-        raise ValueError(f"expected two tensors of one shape (N,), not {tuple(z.shape)} and {tuple(target.shape)}")
-    return target.to(z.dtype)
+@functools.cache  # one function a base, so that heads of the same formula are found by identity and computed together
+def _balanced(base: str) -> Callable[..., Any]:
+    formula = LOSSES[base].formula
+
+    def balanced(z: Any, correct: Any, weight_wrong: Number, weight_right: Number, **settings: Number) -> Any:
+        weight = weight_wrong + (weight_right - weight_wrong) * correct
+        return weight * formula(z, correct, **settings)
+
+    return balanced
 
 
-# --- formulas, elementwise -------------------------------------------------------------------------------------
-# With s = z for wrong samples and -z for right ones, every loss of z and o is one function of s: fewer operations,
-# and no 0 * inf where a side that does not count overflows.
-
-
-def _against(z: Tensor, correct: Tensor) -> Tensor:
-    return (1 - 2 * correct) * z
-
-
-def _cross_entropy(z: Tensor, correct: Tensor) -> Tensor:
-    return F.softplus(_against(z, correct))
-
-
-def _focal(z: Tensor, correct: Tensor, gamma: Setting) -> Tensor:
-    s = _against(z, correct)
-    return torch.exp(-gamma * F.softplus(-s)) * F.softplus(s)
-
-
-def _true_class_probability(z: Tensor, true_class_prob: Tensor) -> Tensor:
-    return (torch.sigmoid(z) - true_class_prob).square()
-
-
-def _steep_slope(z: Tensor, correct: Tensor, alpha_pos: Setting, alpha_neg: Setting) -> Tensor:
-    finite = torch.finfo(z.dtype).max / 2  # softsign(inf) would be inf / inf
-    slope = F.softsign(_against(z, correct).clamp(-finite, finite))
-    alpha = alpha_neg + (alpha_pos - alpha_neg) * correct
-    return torch.exp(alpha * slope) - torch.exp(-alpha)
-
-
-def _broadcast_cross_entropy(z: Tensor, mean_correct: Tensor) -> Tensor:
-    return mean_correct * F.softplus(-z) + (1 - mean_correct) * F.softplus(z)
-
-
-def _broadcast_focal(z: Tensor, mean_correct: Tensor, gamma: Setting) -> Tensor:
-    right, wrong = z.new_ones(()), z.new_zeros(())
-    return mean_correct * _focal(z, right, gamma) + (1 - mean_correct) * _focal(z, wrong, gamma)
-
-
-def _class_balanced(
-    z: Tensor, correct: Tensor, weight_wrong: Setting, weight_right: Setting, base: str, **settings: Setting
-) -> Tensor:
-    weight = weight_wrong + (weight_right - weight_wrong) * correct
-    return weight * LOSSES[base].formula(z, correct, **settings)
+def _bind_balanced(counts: tuple[int, int], beta: float, base: str, **settings: float) -> Bound:
+    wrong, right = class_weights(counts, beta)
+    return _balanced(base), {"weight_wrong": wrong, "weight_right": right, **settings}
 
 
 # --- the registries --------------------------------------------------------------------------------------------
 
+Bound = tuple[Callable[..., Any], dict[str, float]]
+"""A formula f(z, target, **numbers) and its numbers."""
+
 
 @dataclass(frozen=True)
 class Loss:
-    """One loss: its formula, the settings it takes with their defaults, and what it means.
+    """One loss: its formula f(z, target, **settings), its meaning, and the settings it takes.
 
-    `target` is what it compares with: the cache's column "correct" or "true_class_prob", or "mean_correct", the mean of
-    the first over the batch. `signed_distance` says whether its head by default gives the signed distance
-    (w.x + b)/|w| (Eq. 7) rather than w.x + b.
+    target: what it compares z with: the cache's column "correct" or "true_class_prob", or "mean_correct", the mean of
+    the first over the batch. signed_distance: True if its head by default gives the signed distance (w.x + b)/|w|
+    (Eq. 7) rather than w.x + b. bind: for a loss that depends on its training samples, turns their counts (wrong,
+    right) and the settings into a formula and its numbers. A loss with a setting "base" weights the loss of that name,
+    whose settings it takes as well.
     """
 
-    formula: Callable[..., Tensor]
+    formula: Callable[..., Any]
     meaning: str
-    settings: dict[str, float | str] = field(default_factory=dict)
+    settings: Mapping[str, Setting | Choice] = field(default_factory=dict)
     target: str = "correct"
     signed_distance: bool = False
+    bind: Callable[..., Bound] | None = None
+
+    @property
+    def defaults(self) -> dict[str, float | str]:
+        """The settings' defaults by name."""
+        return {key: setting.default for key, setting in self.settings.items()}
+
+    @property
+    def weightable(self) -> bool:
+        """True if right and wrong samples can be weighted apart, as its target says which is which."""
+        return self.target == "correct" and self.bind is None
 
 
-def _defaults(*names: str) -> dict[str, float | str]:
-    return {name: LOSS_SETTINGS[name].default for name in names}
+def _loss_from_outside(name: str, found: Any) -> Loss:
+    """Return what an entry point or `package.module:function` leads to as a `Loss`.
+
+    Of a function, the second parameter's name is the target, the others' numeric defaults are settings, and the
+    docstring's first line is the meaning. Raises UsageError for anything else.
+    """
+    if isinstance(found, Loss):
+        return found
+    parameters = [*signature(found).parameters.values()] if callable(found) else []
+    target = parameters[1].name if len(parameters) > 1 else ""
+    settings = {p.name: p.default for p in parameters[2:]}
+    lacking = [key for key, default in settings.items() if not isinstance(default, int | float)]
+    if target not in ("correct", "true_class_prob") or lacking:
+        why = f"its parameter {lacking[0]} has no number as default" if lacking else "it takes other parameters"
+        raise UsageError(
+            f"--loss {name}: {why}; a loss is a function f(z, correct, **settings) or f(z, true_class_prob, "
+            "**settings) whose settings have default numbers, or a trustcache.losses.Loss"
+        )
+    meaning = (getdoc(found) or f"the function {name}").splitlines()[0].rstrip(".")
+    numbers = {key: Setting(float(v), f"setting of {name}", lowest=-math.inf) for key, v in settings.items()}
+    return Loss(found, meaning, numbers, target)
 
 
-LOSSES: dict[str, Loss] = {
-    "ce": Loss(_cross_entropy, "cross entropy"),
-    "focal": Loss(_focal, "focal loss: cross entropy that dwells on hard samples", _defaults("gamma")),
-    "tcp": Loss(_true_class_probability, "squared distance to the true class's probability", target="true_class_prob"),
+# fmt: off
+# The steep slope's gradient reaches 4 e^(alpha - 2) / alpha, and Adam squares it: at 30 that is 4e22, which leaves
+# float32 room for inputs far from their mean. At 50 it is infinite, and at 89 so is the loss.
+_STEEP: dict[str, Any] = {"highest": 30.0, "excluded": 0.0}
+_PULL = "how steeply ss pulls the scores of right answers above zero"
+_PUSH = "how steeply ss pushes the scores of wrong answers below zero"
+_ALPHA_POS = Setting(1.0, _PULL, "α⁺", sweep=(1.0, 2.0, 3.0), **_STEEP)
+_ALPHA_NEG = Setting(3.0, _PUSH, "α⁻", sweep=(1.0, 3.0, 5.0), **_STEEP)
+_GAMMA = Setting(
+    2.0, "how fast focal forgets samples that it already tells well", "γ", highest=20.0, sweep=(1.0, 2.0, 4.0)
+)
+_BETA = Setting(
+    0.9999, "class-balanced: at 0 all samples weigh alike, towards 1 right and wrong weigh alike in total", "β",
+    highest=1.0, excluded=1.0, sweep=(0.999, 0.9999, 0.99999),
+)
+_BASE = Choice("ce", "class-balanced: the loss it weights", lambda: (k for k, v in LOSSES.items() if v.weightable))
+CLASS_BALANCED = "class-balanced"
+
+LOSSES: Registry[Loss] = Registry("trustcache.losses", "--loss", {
+    "ce": Loss(unwrap(cross_entropy), "cross entropy"),
+    "focal": Loss(unwrap(focal), "focal loss: cross entropy that dwells on hard samples", {"gamma": _GAMMA}),
+    "tcp": Loss(
+        unwrap(true_class_probability), "squared distance to the true class's probability", target="true_class_prob"
+    ),
     "ss": Loss(
-        _steep_slope,
-        "steep slope loss: two steep slides that part right from wrong",
-        _defaults("alpha_pos", "alpha_neg"),
-        signed_distance=True,
+        unwrap(steep_slope), "steep slope loss: two steep slides that part right from wrong",
+        {"alpha_pos": _ALPHA_POS, "alpha_neg": _ALPHA_NEG}, signed_distance=True,
     ),
-    "class-balanced": Loss(
-        _class_balanced,
-        "another loss, weighted by the effective number of right and wrong samples",
-        _defaults("beta") | {"base": "ce"},
+    CLASS_BALANCED: Loss(
+        class_balanced, "another loss, weighted by the effective number of right and wrong samples",
+        {"beta": _BETA, "base": _BASE}, bind=_bind_balanced,
     ),
-}
-BALANCEABLE = ("ce", "focal", "ss")
+}, _loss_from_outside)
+# fmt: on
 
 RELEASED_LOSSES: dict[str, Loss] = {
-    "ce": Loss(_broadcast_cross_entropy, LOSSES["ce"].meaning, target="mean_correct"),
-    "focal": Loss(_broadcast_focal, LOSSES["focal"].meaning, LOSSES["focal"].settings, target="mean_correct"),
+    "ce": Loss(unwrap(broadcast_cross_entropy), LOSSES["ce"].meaning, target="mean_correct"),
+    "focal": Loss(unwrap(broadcast_focal), LOSSES["focal"].meaning, LOSSES["focal"].settings, target="mean_correct"),
     "tcp": LOSSES["tcp"],
     "ss": LOSSES["ss"],
 }
 """The losses of the authors' ImageNet scripts, with what their code computes for them."""
+
+
+def loss_settings() -> dict[str, Setting | Choice]:
+    """Return the settings of all listed losses by name."""
+    return {key: setting for loss in LOSSES.values() for key, setting in loss.settings.items()}
+
+
+def settings_of(name: str, base: str = "") -> dict[str, Setting | Choice]:
+    """Return the settings of a loss, and those of the loss `base` where it weights that."""
+    return {**LOSSES.find(name).settings, **(LOSSES.find(base).settings if base else {})}
 
 
 @dataclass(frozen=True)
@@ -212,20 +336,15 @@ class LossChoice:
     name: str
     settings: dict[str, float | str]
 
-    def bind(
-        self, counts: tuple[int, int], losses: Mapping[str, Loss] = LOSSES
-    ) -> tuple[Callable[..., Tensor], dict[str, float]]:
-        """The formula that `losses` has for it, and its numeric settings.
+    @property
+    def core(self) -> Loss:
+        """The loss itself, or the one that it weights."""
+        return LOSSES.find(str(self.settings.get("base", self.name)))
 
-        `counts` are how many training samples are (wrong, right), which class balancing needs.
+    def bind(self, counts: tuple[int, int], losses: Mapping[str, Loss] = LOSSES) -> Bound:
+        """Return the formula that `losses` has for it, and its numeric settings.
+
+        counts: number of training samples the classifier got (wrong, right).
         """
-        numbers: dict[str, Any] = dict(self.settings)
-        if self.name != "class-balanced":
-            return losses[self.name].formula, numbers
-        base = numbers.pop("base")
-        wrong, right = class_weights(counts, numbers.pop("beta"))
-        return _BALANCED[base], {"weight_wrong": wrong, "weight_right": right, **numbers}
-
-
-# One function a base, so that heads of the same formula are found by identity and computed together.
-_BALANCED = {base: functools.partial(_class_balanced, base=base) for base in BALANCEABLE}
+        loss, settings = losses[self.name], dict[str, Any](self.settings)
+        return loss.bind(counts, **settings) if loss.bind else (loss.formula, settings)

@@ -13,7 +13,8 @@ from trustcache.losses import LOSSES, RELEASED_LOSSES, Loss
 from trustcache.metrics.bootstrap import Definitions, metrics_of
 from trustcache.metrics.ranking import trust_metrics
 from trustcache.metrics.released import released_metrics_of, released_trust_metrics
-from trustcache.models.preprocessing import RELEASED_PREPROCESSING, as_recorded
+from trustcache.models.identity import Identity
+from trustcache.models.preprocessing import RELEASED_PREPROCESSING
 
 OPTIMISERS = ("adam", "sgd")
 
@@ -114,14 +115,29 @@ PROTOCOLS: dict[str, Protocol] = {
 }
 
 
-def validation_entry(z: np.ndarray, correct: np.ndarray, protocol: str) -> dict[str, float | None]:
-    """The metrics of a log entry by a protocol's definitions, null where the validation part leaves one undefined."""
+def negative_threshold(loss: str | None, classes: int) -> float | None:
+    """Return the trust confidence below which a loss's oracles call a sample untrustworthy; None where that is 0.5.
+
+    An oracle that regresses the true class's probability does so below chance level, 1/K (Corbiere et al. 2019).
+    loss: None for a post-hoc score.
+    """
+    found = LOSSES.get(loss) if loss else None
+    return 1 / classes if found and found.target == "true_class_prob" else None
+
+
+def validation_entry(
+    z: np.ndarray, correct: np.ndarray, protocol: str, negative: float | None
+) -> dict[str, float | None]:
+    """Return the metrics of a log entry by a protocol's definitions, None for those that are undefined.
+
+    negative: the loss's `negative_threshold`.
+    """
     if correct.all() or not correct.any():
         return {}
-    metrics = PROTOCOLS[protocol].metrics(z, correct)
+    metrics = PROTOCOLS[protocol].metrics(z, correct, negative_threshold=negative)
     return {key: value if np.isfinite(value) else None for key, value in metrics.items()}
 
 
-def shows_as_released(model: Mapping[str, Any]) -> bool:
-    """Whether a model's images are prepared as the released code does it."""
-    return as_recorded(RELEASED_PREPROCESSING).items() <= model["preprocessing"].items()
+def shows_as_released(model: Identity) -> bool:
+    """Return True if a model's images are prepared as the released code does it."""
+    return RELEASED_PREPROCESSING.items() <= vars(model.preprocessing).items()

@@ -55,7 +55,7 @@ class Registry(Mapping[str, T]):
             return self._built_in[name]
         if name not in self._loaded:
             if name in self._points:
-                found = self._points[name].load()
+                found = _loaded(self._points[name], self.option)
             elif is_import_path(name):
                 found = import_object(name, self.option)
             else:
@@ -77,6 +77,16 @@ def is_import_path(name: str) -> bool:
     return bool(colon) and attribute.isidentifier() and all(part.isidentifier() for part in module.split("."))
 
 
+def _loaded(point: EntryPoint, option: str) -> Any:
+    try:
+        return point.load()
+    except Exception as error:  # another package's code may raise anything
+        raise UsageError(
+            f"{option} {point.name}: {kind_and_line(error)}; entry point {point.value} of an installed package: "
+            "mend or uninstall that"
+        ) from error
+
+
 def import_object(name: str, option: str) -> Any:
     """Import what `package.module:function` names, from the working directory too, as `python -m` does.
 
@@ -93,11 +103,41 @@ def import_object(name: str, option: str) -> Any:
         ) from error
 
 
+class Deferred:
+    """The function `package.module:function` of our own, whose module is imported when it is first called."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @cached_property
+    def function(self) -> Callable[..., Any]:
+        """The function itself."""
+        module, _, attribute = self.name.partition(":")
+        return getattr(importlib.import_module(module), attribute)
+
+    def __call__(self, *args: Any, **settings: Any) -> Any:
+        return self.function(*args, **settings)
+
+
+class _Chosen:
+    """A value to choose, with a default; `checked` is what sets one kind apart from another."""
+
+    def checked(self, where: str, value: Any) -> Any:
+        raise NotImplementedError
+
+    def each(self, where: str, values: Iterable[Any]) -> list[Any]:
+        """Return the values as `checked` has them, repeated ones once. Raises UsageError in place of its ValueError."""
+        try:
+            return list(dict.fromkeys(self.checked(where, value) for value in values))
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+
+
 @dataclass(frozen=True)
-class Setting:
+class Setting(_Chosen):
     """One number to choose: its default (whose type it has), meaning, symbol in tables, and range.
 
-    lowest and highest are in the range, unless one of them is `excluded`.
+    lowest and highest are in the range, unless one of them is `excluded`. sweep: the values that a sweep tries.
     """
 
     default: float
@@ -106,38 +146,67 @@ class Setting:
     lowest: float = 0.0
     highest: float = math.inf
     excluded: float | None = None
+    sweep: tuple[float, ...] = ()
 
     def checked(self, where: str, value: Any) -> float:
-        """Return `value` as a number of the default's type.
+        """Return `value` as a number of the default's type; text is read as one.
 
         Raises ValueError where it is not one in the range; the sentence begins with `where`.
         """
         whole = isinstance(self.default, int)
+        if isinstance(value, str):
+            try:
+                value = int(value) if whole else float(value)
+            except ValueError:
+                raise ValueError(f"{where} {value}: expected a number, or a list such as 1,2,3") from None
         number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
         inside = number and self.lowest <= value <= self.highest and value != self.excluded
         if not inside or (whole and value != int(value)):
             kind = "a whole number" if whole else "a number"
-            raise ValueError(f"{where} ({self.meaning}) must be {kind} {self._range}, not {value!r}")
+            raise ValueError(f"{where} ({self.meaning}) must be {kind}{self._range}, not {value!r}")
         return int(value) if whole else float(value)
-
-    def each(self, where: str, values: Iterable[Any]) -> list[float]:
-        """Return the values as `checked` has them, repeated ones once. Raises UsageError in place of its ValueError."""
-        try:
-            return list(dict.fromkeys(self.checked(where, value) for value in values))
-        except ValueError as error:
-            raise UsageError(str(error)) from None
 
     @property
     def _range(self) -> str:
         low, high = f"{self.lowest:.15g}", f"{self.highest:.15g}"
-        upto = f"from {low} to {high}" if self.highest < math.inf else f"of {low} up"
+        if self.lowest == -math.inf:
+            return "" if self.highest == math.inf else f" up to {high}"
+        upto = f" from {low} to {high}" if self.highest < math.inf else f" of {low} up"
         return upto if self.excluded is None else f"{upto}, without {self.excluded:.15g}"
+
+
+@dataclass(frozen=True)
+class Choice(_Chosen):
+    """One name to choose: its default, its meaning, and `names`, which returns those to choose from."""
+
+    default: str
+    meaning: str
+    names: Callable[[], Iterable[str]]
+    symbol: str = ""
+    sweep: tuple[str, ...] = ()
+
+    def checked(self, where: str, value: Any) -> str:
+        """Return `value`. Raises ValueError where it is not among the names; the sentence begins with `where`."""
+        if value not in (names := tuple(self.names())):
+            raise ValueError(f"{where} {value}: must be one of {', '.join(names)}")
+        return str(value)
+
+
+def option_name(name: str) -> str:
+    """Return the option of the command line for a field or setting: "--alpha-pos" for "alpha_pos"."""
+    return f"--{name.replace('_', '-')}"
+
+
+REQUIRED = dataclasses.MISSING
 
 
 def option(default: Any, help: str, **limits: Any) -> Any:
     """Declare a dataclass field that the command line offers as an option.
 
-    help: one line for `--help`. limits: what the command line checks, `min` and `max` (numbers), `choices` (names), or
-    `panel` (the group of `--help` it stands in).
+    default: REQUIRED for none. help: one line for `--help`. limits: what the command line checks, `min` and `max`
+    (numbers), `choices` (names); `panel`, the group of `--help` it stands in; `name`, an option's name other than the
+    field's; `envvar`, which gives the default.
     """
+    if isinstance(default, list):
+        return dataclasses.field(default_factory=default.copy, metadata={"help": help, **limits})
     return dataclasses.field(default=default, metadata={"help": help, **limits})

@@ -77,7 +77,7 @@ def test_images_that_have_changed_are_refused(pets: Index, tmp_path: Path) -> No
 def test_the_classifier_is_built_anew_with_all_its_settings(workspace: Workspace) -> None:
     index = workspace.find_cache("train")
     classifier = load_classifier(original_model(index))
-    assert state_sha256(classifier.model) == index.meaning["classifier"]["state_sha256"]
+    assert state_sha256(classifier.model) == index.identity.state_sha256
     assert classifier.preprocessing.input_size == (8, 8)
 
 
@@ -120,5 +120,5 @@ def test_the_options_that_extract_again_make_the_same_classifier(
     done = run_cli("extract", *extraction_options(first), *again)
     assert done.exit_code == 0, done.stderr
     second = read_index(workspace.cache_folder("clip", "digits-c/contrast/4"))
-    assert second.meaning["classifier"] == first.meaning["classifier"]
-    assert second.features == "none"
+    assert second.identity == first.identity
+    assert second.meaning.features == "none"

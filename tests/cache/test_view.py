@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.index_builder import build_index
 from trustcache.cache import CacheView, open_cache
-from trustcache.cache.index import Index, ShardRecord, create_or_continue
+from trustcache.cache.index import ShardRecord, create_or_continue
 from trustcache.errors import TrustcacheError, UsageError
 
 COLUMNS = ("logits", "features", "labels", "predictions", "correct", "true_class_prob", "sample_indices", "sample_ids")
@@ -37,8 +38,7 @@ def make_cache(folder: Path, samples: int = SAMPLES, skipped: set[int] = SKIPPED
         "features": rng.standard_normal((len(rows), 3)).astype(np.float16),
     }
     whole["correct"] = whole["label"] == whole["prediction"]
-    meaning = {"classifier": {"label": "net"}, "data": {"name": "birds"}}
-    index = Index(folder, samples, SHARD_ROWS, meaning, {"manifest": {"name": "birds", "role": "test"}}, {})
+    index = build_index(folder, samples=samples, shard_rows=SHARD_ROWS)
     index = create_or_continue(index, lambda start, stop: "")
     for number, (start, stop) in enumerate(index.ranges()):
         here = (rows >= start) & (rows < stop)

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import Result
 
-from trustcache.cache.index import Index, create_or_continue
+from tests.index_builder import build_index
+from trustcache.cache.index import create_or_continue
 from trustcache.cache.workspace import Workspace, plain_name
 from trustcache.errors import UsageError
 
@@ -18,9 +19,7 @@ from trustcache.errors import UsageError
 def make(workspace: Workspace, classifier: str, data: str, role: str = "train") -> Path:
     """A cache with an index and nothing else."""
     folder = workspace.cache_folder(classifier, data)
-    meaning = {"classifier": {"label": classifier}, "data": {"name": data}}
-    made_from = {"manifest": {"name": data, "role": role}}
-    create_or_continue(Index(folder, 10, 10, meaning, made_from, {}), lambda start, stop: "")
+    create_or_continue(build_index(folder, classifier, data, role), lambda start, stop: "")
     return folder
 
 

@@ -47,7 +47,7 @@ def test_a_post_hoc_score_is_one_of_the_classifier_that_is_there(with_runs: Work
     shutil.copytree(with_runs.root / "cache" / "digits-net" / "digits-test", other / "digits-test")
     path = other / "digits-test" / "index.json"
     table = json.loads(path.read_text())
-    table["meaning"]["classifier"]["label"] = "other"
+    table["meaning"]["label"] = "other"
     path.write_text(json.dumps(table))
     with pytest.raises(UsageError, match=r"of 2 that fit \(digits-net, other\), not of one; choose with --classifier"):
         find_judge(with_runs, "mcp")
@@ -69,8 +69,8 @@ def test_the_classes_are_those_of_the_cache_or_else_numbers(with_runs: Workspace
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("{}", "not a threshold"),
-        ("no json", "not a threshold"),
+        ("{}", "schema"),
+        ("no json", "damaged"),
         (None, "was found for another digits-net than is cached now"),
     ],
 )

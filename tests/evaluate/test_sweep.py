@@ -13,7 +13,7 @@ from trustcache.cache import open_cache
 from trustcache.cache.workspace import Workspace
 from trustcache.data.splits import validation_rows
 from trustcache.errors import TrustcacheError
-from trustcache.evaluate.sweep import SWEEP, Candidate, Sweep, mean_metrics, ranked, save, saved_sweeps
+from trustcache.evaluate.sweep import Candidate, Sweep, mean_metrics, ranked, save, saved_sweeps
 from trustcache.losses import LOSSES
 from trustcache.metrics.ranking import trust_metrics
 from trustcache.oracles.plan import loss_grid
@@ -47,12 +47,12 @@ def test_a_metric_is_the_mean_over_seeds_and_missing_where_a_seed_lacks_it() -> 
 
 
 def test_the_grid_touches_every_setting_of_every_loss_and_has_their_defaults() -> None:
-    grid = loss_grid(["all"], {}, preset=SWEEP)
+    grid = loss_grid(["all"], {}, sweep=True)
     assert len(grid) == 17
     assert {c.name for c in grid} == set(LOSSES)
     for choice in loss_grid(["all"], {}):
         assert choice in grid
-    assert len(loss_grid(["all"], {}, "released", SWEEP)) == 14
+    assert len(loss_grid(["all"], {}, "released", sweep=True)) == 14
 
 
 @pytest.mark.parametrize(("reference", "leads"), [({"aurc": 0.09}, True), ({"aurc": 0.1}, False), ({}, False)])
@@ -74,7 +74,7 @@ def test_a_damaged_sweep_is_refused_with_its_remedy(tmp_path, text: str) -> None
     workspace = Workspace(tmp_path)
     workspace.sweeps.mkdir()
     (workspace.sweeps / "x.json").write_text(text)
-    with pytest.raises(TrustcacheError, match=r"x\.json: not a sweep .* train --sweep"):
+    with pytest.raises(TrustcacheError, match=r"x\.json: damaged .* train --sweep"):
         saved_sweeps(workspace)
 
 
@@ -95,7 +95,7 @@ def test_a_sweep_ranks_by_what_its_runs_logged_names_the_winner_and_shows_mcp_on
     for c in sweep.candidates:
         assert [runs[name].config.seed for name in c.runs] == [0, 1]
         assert {runs[name].config.loss.name for name in c.runs} == {c.method}
-        logged = [runs[name].log()[-1]["validation"]["aurc"] for name in c.runs]
+        logged = [runs[name].log()[-1].validation["aurc"] for name in c.runs]
         assert c.validation["aurc"] == pytest.approx(np.mean(logged))
     values = [c.validation["aurc"] for c in sweep.candidates]
     assert values == sorted(values)

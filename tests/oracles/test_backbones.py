@@ -278,7 +278,7 @@ def test_fine_tuning_begins_with_the_oracles_own_weights_at_its_own_size(
     (run,) = finished_runs(workspace)
     config, weights = run.config, run.weights()
     assert (config.oracle, config.classifier) == ("cifar-resnet14", JUDGED)
-    assert config.backbone["preprocessing"]["input_size"] == [12, 12]
+    assert config.backbone.preprocessing.input_size == (12, 12)
     for name, tensor in load_file(other_weights).items():
         if name.endswith("weight") and not name.startswith("linear"):
             torch.testing.assert_close(weights[f"backbone.{name}"], tensor, atol=1e-6, rtol=0)
@@ -303,7 +303,7 @@ def test_a_model_of_the_workspace_is_tuned_by_its_name_there(
     assert done.exit_code == 0, done.stderr
     (run,) = finished_runs(paired)
     assert run.config.oracle == OTHER
-    assert run.config.backbone["preprocessing"]["input_size"] == [12, 12]
+    assert run.config.backbone.preprocessing.input_size == (12, 12)
     judged = open_cache(cache_of(paired, JUDGED, "digits-train").folder)
     assert run.judges(judged.index)
     assert not run.judges(cache_of(paired, OTHER, "digits-train"))
@@ -315,8 +315,8 @@ def test_released_fine_tuning_shows_a_larger_oracle_the_judged_classifiers_image
     from trustcache.oracles import finetune as module
 
     seen: list[torch.Tensor] = []
-    step = module._Training._step
-    monkeypatch.setattr(module._Training, "_step", lambda self, pixels, o: seen.append(pixels) or step(self, pixels, o))
+    loss = module._Training._loss
+    monkeypatch.setattr(module._Training, "_loss", lambda self, batch: seen.append(batch[0]) or loss(self, batch))
     done = train(run_cli, "--oracle", OTHER, "--protocol", "released")
     assert done.exit_code == 0, done.stderr
     assert {tuple(pixels.shape[2:]) for pixels in seen} == {(12, 12)}

@@ -33,7 +33,7 @@ SHORT = Optimiser("sgd", epochs=2, batch_size=64, lr=0.02, momentum=0.9)
 
 def new_run(workspace: Workspace, loss: str = "ss", optimiser: Optimiser = SHORT, seed: int = 0) -> Run:
     index = workspace.find_cache("train")
-    choice = LossChoice(loss, dict(LOSSES[loss].settings))
+    choice = LossChoice(loss, dict(LOSSES[loss].defaults))
     oracle = tuned_oracle(workspace, index, None, "equations")
     (config,) = plan(index, oracle, [choice], TrainSettings(False, optimiser, (seed,)))
     return open_run(workspace, config)
@@ -57,15 +57,15 @@ def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     from trustcache.oracles import finetune as module
 
     def arm(steps: int) -> None:
-        original = module._Training._step
+        original = module._Training._loss
         left = iter(range(steps))
 
-        def step(self: object, *args: object) -> None:
+        def loss(self: object, *args: object) -> object:
             if next(left, None) is None:
                 raise KeyboardInterrupt
-            original(self, *args)  # type: ignore[arg-type]
+            return original(self, *args)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(module._Training, "_step", step)
+        monkeypatch.setattr(module._Training, "_loss", loss)
 
     return arm
 
@@ -74,8 +74,8 @@ def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 def test_fine_tuning_learns_to_tell_right_from_wrong(workspace: Workspace, loss: str) -> None:
     run = tune(workspace, new_run(workspace, loss, Optimiser("sgd", 8, 64, 0.02, 0.9)))
     log = run.log()
-    assert [entry["epoch"] for entry in log] == list(range(1, 9))
-    assert log[-1]["loss"] < log[0]["loss"]
+    assert [entry.epoch for entry in log] == list(range(1, 9))
+    assert log[-1].loss < log[0].loss
     index = next(i for i in workspace.caches() if i.role == "test")
     cache = open_cache(index.folder)
     oracle = load_oracle(run)
@@ -183,8 +183,8 @@ def test_validation_images_are_not_trained_on(workspace: Workspace, monkeypatch:
     from trustcache.oracles import finetune as module
 
     seen: list[np.ndarray] = []
-    original = module._batches
-    monkeypatch.setattr(module, "_batches", lambda *a: seen.extend(b := original(*a)) or b)
+    original = module.epoch_batches
+    monkeypatch.setattr(module, "epoch_batches", lambda *a: seen.extend(b := original(*a)) or b)
     run = tune(workspace, new_run(workspace, seed=3))
     cache = open_cache(workspace.find_cache("train").folder)
     held_out = np.flatnonzero(validation_rows(len(cache), run.config.val_fraction, 3))

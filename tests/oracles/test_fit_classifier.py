@@ -24,8 +24,8 @@ from trustcache.errors import TrustcacheError
 from trustcache.models.checkpoints import load_into
 from trustcache.models.classifiers import ModelSpec, load_classifier, new_model
 from trustcache.oracles import fit_classifier as module
-from trustcache.oracles.fit_classifier import OPTIMISERS, FitSettings, Fitted, fit_classifier
-from trustcache.oracles.optim import Machine
+from trustcache.oracles.fit_classifier import Fitted, fit_classifier
+from trustcache.oracles.optim import RECIPES, FitSettings, Machine
 
 Cli = Callable[..., Result]
 RESNET = ModelSpec("cifar-resnet8", preprocessing={"input_size": (8, 8)})
@@ -95,7 +95,7 @@ def test_a_fitted_classifier_is_extracted_by_the_line_that_it_ends_with(run_cli:
     assert not list(Path("made").glob("*.checkpoint"))
 
 
-@pytest.mark.parametrize("optimiser", OPTIMISERS)
+@pytest.mark.parametrize("optimiser", RECIPES)
 def test_every_optimiser_learns_with_its_own_numbers(digits: Dataset, tmp_path: Path, optimiser: str) -> None:
     settings = FitSettings(epochs=6, batch_size=32, optimiser=optimiser)
     fitted = fit_classifier(RESNET, digits, tmp_path / "w", settings, MACHINE)
@@ -117,7 +117,7 @@ def test_a_small_vit_fits_small_images(run_cli: Cli, image_folder: Callable[...,
     cache = open_cache("trustcache-workspace/cache/vit/photos")
     assert cache.index.role == "train"
     assert cache.features.shape == (24, 12)
-    assert cache.index.meaning["classifier"]["preprocessing"]["input_size"] == [16, 16]
+    assert cache.index.identity.preprocessing.input_size == (16, 16)
 
 
 def test_the_seed_decides_what_it_becomes(digits: Dataset, tmp_path: Path) -> None:
@@ -200,20 +200,20 @@ def test_an_interrupted_fitting_ends_where_the_uninterrupted_one_ends(
 ) -> None:
     settings = replace(SHORT, augment="flip-crop")
     expected = fit_classifier(dropping, digits, tmp_path / "whole", settings, MACHINE)
-    step = module._Fitting._step
+    loss = module._Fitting._loss
 
-    def stopping(self: object, number: int, *args: object) -> None:
-        if number == steps:
+    def stopping(self: module._Fitting, batch: tuple) -> torch.Tensor:
+        if self.loop.step == steps:
             raise KeyboardInterrupt
-        step(self, number, *args)  # type: ignore[arg-type]
+        return loss(self, batch)
 
     with monkeypatch.context() as patched:
-        patched.setattr(module._Fitting, "_step", stopping)
+        patched.setattr(module._Fitting, "_loss", stopping)
         with pytest.raises(KeyboardInterrupt):
             fit_classifier(dropping, digits, tmp_path / "w", settings, Machine("cpu", 0, checkpoint_every_s=0))
     (checkpoint,) = tmp_path.glob("w.*.checkpoint")
     done: list[int] = []
-    monkeypatch.setattr(module._Fitting, "_step", lambda self, n, *args: done.append(n) or step(self, n, *args))
+    monkeypatch.setattr(module._Fitting, "_loss", lambda self, *args: done.append(self.loop.step) or loss(self, *args))
     assert fit_classifier(dropping, digits, tmp_path / "w", settings, MACHINE) == expected
     assert done == list(range(steps, 12))
     assert same_weights(tmp_path / "w", tmp_path / "whole")

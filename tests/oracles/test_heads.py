@@ -32,7 +32,7 @@ def data() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 def task(name: str, seed: int = 0, **settings: float) -> HeadTask:
-    return HeadTask(LossChoice(name, {**LOSSES[name].settings, **settings}), LOSSES[name].signed_distance, seed)
+    return HeadTask(LossChoice(name, {**LOSSES[name].defaults, **settings}), LOSSES[name].signed_distance, seed)
 
 
 def test_a_head_in_a_batch_of_64_scores_as_the_same_head_trained_alone(data: tuple) -> None:

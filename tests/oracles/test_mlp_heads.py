@@ -32,7 +32,7 @@ def data() -> Data:
 
 
 def task(name: str, seed: int = 0) -> HeadTask:
-    return HeadTask(LossChoice(name, dict(LOSSES[name].settings)), LOSSES[name].signed_distance, seed)
+    return HeadTask(LossChoice(name, dict(LOSSES[name].defaults)), LOSSES[name].signed_distance, seed)
 
 
 def fit(data: Data, tasks: list[HeadTask], spec: HeadSpec = SPEC, optimiser: Optimiser = OPTIMISER) -> list[Trained]:

@@ -7,10 +7,13 @@ import pytest
 import torch
 
 from trustcache.errors import UsageError
-from trustcache.losses import BALANCEABLE, LOSSES, LossChoice
+from trustcache.losses import LOSSES, LossChoice, loss_settings
 from trustcache.oracles.plan import loss_grid
 from trustcache.protocols import LEAST_STEPS, default_optimiser
-from trustcache.training_settings import LOSS_SETTINGS
+from trustcache.registry import Setting
+
+BASES = [name for name, loss in LOSSES.items() if loss.weightable]
+NUMBERS = {key: setting for key, setting in loss_settings().items() if isinstance(setting, Setting)}
 
 
 def test_all_losses_with_their_defaults() -> None:
@@ -53,12 +56,12 @@ def test_a_request_that_means_nothing_is_refused(names: list[str], settings: dic
         loss_grid(names, settings)
 
 
-@pytest.mark.parametrize("name", ["alpha_pos", "alpha_neg", "gamma", "beta"])
+@pytest.mark.parametrize("name", NUMBERS)
 @pytest.mark.parametrize("value", [-3.0, 1000.0, float("nan"), float("inf")])
 def test_a_setting_out_of_its_range_is_refused_by_its_option(name: str, value: float) -> None:
     option = f"--{name.replace('_', '-')}"
     with pytest.raises(UsageError, match=rf"^{option} \(.*\) must be a number from 0 to .*, not {value}$"):
-        loss_grid(["class-balanced"], {"base": list(BALANCEABLE), name: [1.0 if name != "beta" else 0.5, value]})
+        loss_grid(["class-balanced"], {"base": BASES, name: [1.0 if name != "beta" else 0.5, value]})
 
 
 @pytest.mark.parametrize(("name", "end"), [("alpha_pos", 0.0), ("alpha_neg", 0.0), ("beta", 1.0)])
@@ -67,13 +70,13 @@ def test_an_end_at_which_a_loss_means_nothing_is_no_part_of_the_range(name: str,
         loss_grid(["class-balanced"], {"base": ["ss"], name: [end]})
 
 
-@pytest.mark.parametrize("name", LOSS_SETTINGS)
+@pytest.mark.parametrize("name", NUMBERS)
 def test_at_both_ends_of_a_range_losses_and_what_adam_makes_of_their_gradients_are_finite(name: str) -> None:
-    setting = LOSS_SETTINGS[name]
+    setting = NUMBERS[name]
     inside = np.linspace(setting.lowest, setting.highest, 1001)
     ends = {float(inside[1 if setting.lowest == setting.excluded else 0])}
     ends.add(float(inside[-2 if setting.highest == setting.excluded else -1]))
-    grid = [c for b in BALANCEABLE for c in loss_grid(["class-balanced"], {"base": [b]}) if name in c.settings]
+    grid = [c for b in BASES for c in loss_grid(["class-balanced"], {"base": [b]}) if name in c.settings]
     for choice in grid:
         for end in ends:
             formula, numbers = LossChoice(choice.name, choice.settings | {name: end}).bind((1, 10**6))

@@ -95,7 +95,7 @@ def test_a_cache_with_stages_says_so_and_holds_the_rest_as_before(
     strong: Workspace, prepared_workspace: Workspace
 ) -> None:
     with_stages, without = (open_cache(w.cache_folder(LABEL, "digits-test")) for w in (strong, prepared_workspace))
-    assert with_stages.index.features == "stages"
+    assert with_stages.index.meaning.features == "stages"
     assert with_stages.index.stages == ("layer1.0", "layer2.0", "layer3.0")
     assert with_stages.stages.shape == (len(without), 3 * (16 + 32 + 64))
     assert with_stages.stages.dtype == np.float16
@@ -150,9 +150,9 @@ def test_the_run_holds_what_it_is_and_its_log_ends_with_the_epoch_that_was_kept(
     assert run.config.head.inputs == tuple(PARTS)
     assert run.config.stages == ("layer1.0", "layer2.0", "layer3.0")
     log = run.log()
-    best = max(log, key=lambda entry: entry["validation"]["auc"])
+    best = max(log, key=lambda entry: entry.validation["auc"])
     assert log[-1] == best
-    epochs = [entry["epoch"] for entry in log]
+    epochs = [entry.epoch for entry in log]
     assert epochs[:-1] == list(range(1, len(epochs))) or epochs == list(range(1, len(epochs) + 1))
     # What the run scores on its validation part is what that entry says.
     from trustcache.evaluate.scoring import validation_scores
@@ -161,7 +161,7 @@ def test_the_run_holds_what_it_is_and_its_log_ends_with_the_epoch_that_was_kept(
     index = index_of(strong, "digits-train")
     rows, z = validation_scores(run, index, strong.caches(), Path(), Machine("cpu", 0))
     found = trust_metrics(z, open_cache(index.folder).correct[rows])
-    assert found["auc"] == pytest.approx(log[-1]["validation"]["auc"], abs=1e-6)
+    assert found["auc"] == pytest.approx(log[-1].validation["auc"], abs=1e-6)
 
 
 def test_scores_are_those_of_the_head_on_the_caches_columns_and_rank_better_than_the_linear_head(
@@ -490,15 +490,3 @@ def test_the_preset_is_what_head_mlp_on_all_inputs_is_by_default(strong: Workspa
     assert done.exit_code == 0, done.stderr
     (new,) = (run for run in finished_runs(strong) if run.name not in before)
     assert (new.config.head.members, new.config.head.hidden) == (2, 4)
-
-
-def test_configs_from_before_heads_had_kinds_load_and_keep_their_names(with_runs: Workspace) -> None:
-    for run in finished_runs(with_runs):
-        path = run.folder / "config.json"
-        table = json.loads(path.read_text())
-        for key in ("head", "stages", "part", "samples", "also"):
-            del table[key]
-        path.write_text(json.dumps(table))
-    for run in finished_runs(with_runs):
-        assert run.config.head.label == "linear"
-        assert run.config.name == run.name

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tests.index_builder import RELEASED
 from trustcache.oracles.presets.preset import read_preset
 from trustcache.paper.artefacts import ARTEFACTS
 from trustcache.paper.paper_index import PaperIndex
@@ -107,9 +108,7 @@ def test_an_oracle_that_is_no_classifier_here_is_a_pair_as_well(run, mcp):
 
 def test_a_models_cache_of_the_other_protocol_makes_no_pairs(run, mcp):
     same = {"model": "the-model"}
-    released = {"crop_mode": "squash", "crop_pct": 1.0, "interpolation": "bilinear"}
-    released |= {"mean": [0.5] * 3, "std": [0.5] * 3}
-    runs = [run(**same), mcp("vit", **same), mcp("vit-released", **same, preprocessing=released)]
+    runs = [run(**same), mcp("vit", **same), mcp("vit-released", **same, preprocessing=RELEASED)]
     assert {labels[0] for labels in rows("table1", runs)} == {"⟨vit, vit⟩"}
 
 

@@ -7,10 +7,8 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
-import torch
 
-from trustcache import losses
-from trustcache.paper.curves import Panel, loss_figures, losses_over
+from trustcache.paper.curves import Panel, loss_figures
 from trustcache.paper.curves import panels as panels_svg
 from trustcache.paper.paper_index import PaperIndex
 
@@ -76,20 +74,3 @@ def test_deviations_are_drawn_as_bars_about_the_means():
     bars = [p.get("d") for p in drawn.iter(f"{SVG}path") if p.get("stroke-opacity") == "0.60"]
     top, bottom = map(float, bars[0].partition(" ")[2].split("V"))
     assert bottom - top == pytest.approx(170 * 20 / 100)
-
-
-@pytest.mark.parametrize("right", [True, False])
-def test_the_curves_are_the_losses_that_oracles_learn_by(right):
-    z = np.linspace(-12, 12, 97)
-    outputs, o = torch.from_numpy(z), torch.full((97,), float(right), dtype=torch.float64)
-    names = {
-        "ce": losses.cross_entropy(outputs, o),
-        "focal γ2": losses.focal(outputs, o, 2.0),
-        f"tcp, p_y = {right:d}": losses.true_class_probability(outputs, o),
-    }
-    for alpha in (1.0, 2.0) if right else (3.0, 5.0):
-        names[f"ss α{'⁺' if right else '⁻'}{alpha:g}"] = losses.steep_slope(outputs, o, alpha, alpha)
-    curves = losses_over(z, right)
-    assert curves.keys() == names.keys()
-    for name, loss in names.items():
-        np.testing.assert_allclose(curves[name], loss.numpy(), rtol=1e-12, atol=1e-15)

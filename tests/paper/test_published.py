@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.index_builder import PLAIN
 from trustcache.models.timm_models import PAPER_MODELS
 from trustcache.oracles.presets.preset import read_preset
 from trustcache.paper.artefacts import ARTEFACTS
@@ -17,7 +18,6 @@ from trustcache.paper.published import DEFINITIONS, figures
 from trustcache.protocols import Optimiser
 from trustcache.report.table import Cell
 
-PLAIN = {"crop_mode": "center", "crop_pct": 1.0, "interpolation": "bilinear", "mean": [0.1] * 3, "std": [0.2] * 3}
 FILE = Path(__file__).parents[2] / "trustcache" / "paper" / "published.csv"
 
 
@@ -82,12 +82,12 @@ def test_an_oracle_whose_weights_no_cache_tells_hides_them(papers):
     assert "with timm's weights, which no cache says that oracle resnet has" in notes([one])
     of_oracle = papers("mcp", classifier="resnet", model=resnet, oracle=None, training=None).origin.index
     assert published([one], indices=[of_oracle])
-    of_oracle.made_from["weights"] = "mine.safetensors"
-    assert not published([one], indices=[of_oracle])
+    made_from = dataclasses.replace(of_oracle.made_from, weights="mine.safetensors")
+    assert not published([one], indices=[dataclasses.replace(of_oracle, made_from=made_from)])
 
 
 def test_an_oracle_that_sees_images_otherwise_hides_them(papers):
-    backbone = {**papers("ss").config.backbone, "preprocessing": PLAIN}
+    backbone = dataclasses.replace(papers("ss").config.backbone, preprocessing=PLAIN)
     one = papers("ss", config={"backbone": backbone})
     assert not published([one])
     assert "with an oracle vit-released that sees images as the released code shows them" in notes([one])
@@ -95,7 +95,7 @@ def test_an_oracle_that_sees_images_otherwise_hides_them(papers):
 
 def test_arguments_to_the_model_hide_them(papers):
     one = papers("ss")
-    one.origin.index.meaning["classifier"]["arguments"] = {"img_size": 224}
+    one.origin.index.identity.arguments["img_size"] = 224
     assert not published([one])
 
 

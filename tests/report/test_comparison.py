@@ -7,12 +7,11 @@ import statistics
 
 import pytest
 
-from trustcache.losses import LOSSES
+from trustcache.losses import LOSSES, loss_settings
 from trustcache.metrics.ranking import METRICS
 from trustcache.registry import Setting
 from trustcache.report.comparison import COLUMNS, RANKING, compare_methods, heading, legend
 from trustcache.report.names import entry_name, method_label
-from trustcache.training_settings import LOSS_SETTINGS
 
 # --- averaging -------------------------------------------------------------------------------------------------
 
@@ -205,8 +204,8 @@ def test_every_loss_of_the_registry_is_explained(record):
 
 @pytest.mark.parametrize(("symbol", "label"), [("", "ce tau=0.5"), ("τ", "ce τ0.5")])
 def test_a_new_loss_setting_is_written_and_explained_without_being_known_here(record, monkeypatch, symbol, label):
-    new = {**LOSS_SETTINGS, "tau": Setting(1.0, "how warm it is", symbol)}
-    monkeypatch.setattr("trustcache.report.names.LOSS_SETTINGS", new)
+    known = loss_settings() | {"tau": Setting(1.0, "how warm it is", symbol)}
+    monkeypatch.setattr("trustcache.report.names.loss_settings", lambda: known)
     given = record("ce", settings={"tau": 0.5})
     assert method_label(given) == label
     assert "how warm it is" in dict(legend(compare_methods([given]))["Settings"]).values()

@@ -66,7 +66,7 @@ def test_a_training_cache_with_a_damaged_record_is_a_note_and_the_rest_is_report
     done = run_cli("report")
     assert done.exit_code == 0, done.stderr
     assert "note: how many samples of digits-train runs learnt from is not known: " in done.stderr
-    assert "digits-train/00001.json: not this shard's record" in done.stderr
+    assert "digits-train/00001.json: damaged" in done.stderr
     assert "digits-net-ce-frozen" in (with_runs.report / "results.json").read_text()
 
 

@@ -9,32 +9,44 @@ after an image that stopped it was replaced.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from trustcache.cache.plain_data import fingerprint, plain
-from trustcache.cache.publish import file_sha256, pack, publish, publish_json, sweep
-from trustcache.data.manifest import Manifest, from_record
+import msgspec
+
+from trustcache.cache.meaning import CacheRecord, MadeFrom, Meaning
+from trustcache.cache.publish import file_sha256, pack, publish, sweep
+from trustcache.cache.records import as_read, fingerprint, read_record, write_record
+from trustcache.data.manifest import Manifest
 from trustcache.errors import TrustcacheError, UsageError
+from trustcache.models.identity import Identity
 from trustcache.progress import Progress, silent
 
-SCHEMA = 1
 INDEX = "index.json"
+OUTPUTS = {
+    "logits": "",
+    "predictions": "",
+    "features": "--features last",
+    "stages": "--features stages",
+    "mirrored_logits": "--features stages",
+    "mc_dropout": "--mc-dropout N",
+}
+"""The columns of a cache that hold a classifier's outputs, and the option of extract that makes one, "" if all do."""
 # The fingerprint of the samples from a first one up to (not including) a second.
 Images = Callable[[int, int], str]
 # Entries of the meaning that depend on the images of all shards.
 _WHOLE_DATA = ("fingerprint", "samples")
-_PART = "subset"
+_REBUILT = "the same trustcache extract as before rebuilds the shard"
+_MADE_AGAIN = "remove this file and run the same trustcache extract again, sound shards are kept"
 # Entries of the meaning whose names tell a user nothing.
 _IN_WORDS = {
     "classifier.state_sha256": "the SHA-256 of the classifier's weights",
     "data.fingerprint": "the fingerprint of the images' names, labels and sizes",
     "data.samples": "the number of images",
-    f"data.{_PART}": "the part of the images that --subset takes",
+    "data.subset": "the part of the images that --subset takes",
     "features": "what features are kept",
     "stages": "whose outputs are kept as stages",
 }
@@ -48,6 +60,8 @@ class ShardRecord:
     `skipped` maps the ids of images that could not be read to the reasons; they have no row.
     """
 
+    SCHEMA: ClassVar[int] = 2
+
     file: str
     start: int
     stop: int
@@ -60,68 +74,67 @@ class ShardRecord:
 
 @dataclass(frozen=True)
 class Index:
-    """What a cache's numbers mean.
+    """A cache's folder and record: what its numbers mean.
 
-    `meaning` is compared when a cache is opened for writing: classifier, preprocessing, data set, precision, dtype.
-    `made_from` (the manifest, class names, where images and weights lay last) and `made_with` (software versions) only
-    inform.
+    `meaning` is compared when a cache is opened for writing; `made_from` and `made_with` (versions of the software)
+    only inform.
     """
 
     folder: Path
-    samples: int
-    shard_rows: int
-    meaning: dict[str, Any]
-    made_from: dict[str, Any]
+    meaning: Meaning
+    made_from: MadeFrom
     made_with: dict[str, str]
 
     @property
     def classifier(self) -> str:
-        """The name that the cache's classifier goes by in the workspace."""
-        return self.meaning["classifier"]["label"]
+        """The classifier's name in the workspace."""
+        return self.meaning.label
+
+    @property
+    def identity(self) -> Identity:
+        """What pins the classifier, whatever its name."""
+        return self.meaning.classifier
+
+    @property
+    def manifest(self) -> Manifest:
+        """The data set as its manifest described it."""
+        return self.made_from.manifest
 
     @property
     def data(self) -> str:
         """The data set's name."""
-        return self.made_from["manifest"]["name"]
+        return self.manifest.name
 
     @property
     def role(self) -> str:
         """`train` or `test`."""
-        return self.made_from["manifest"]["role"]
+        return self.manifest.role
 
     @property
-    def part(self) -> str | None:
-        """Which part of the data set's samples it is of, as in `500 of 5000`; None where it is of all."""
-        return self.meaning["data"].get(_PART)
+    def samples(self) -> int:
+        """The number of images, unreadable ones among them."""
+        return self.meaning.data.samples
 
     @property
-    def precision(self) -> str:
-        """What its classifier computed in: `float32`, `bf16` or `fp16`."""
-        return self.meaning["precision"]
-
-    @property
-    def features(self) -> str:
-        """What features it holds: `last`, `stages` (those too) or `none`."""
-        return self.meaning.get("features", "last")
+    def shard_rows(self) -> int:
+        """The number of samples a shard."""
+        return self.meaning.shard_rows
 
     @property
     def stages(self) -> tuple[str, ...]:
         """The modules whose outputs are its features of stages."""
-        return tuple(self.meaning.get("stages", {}).get("places", ()))
+        return self.meaning.stages.places if self.meaning.stages else ()
 
     def holds(self, column: str) -> bool:
-        """Whether its shards have a column; all have those that no option of extraction decides on."""
+        """Return True if its shards have a column; all have those that no option of extraction decides on."""
+        features = self.meaning.features
         optional = {
-            "features": self.features != "none",
-            "stages": self.features == "stages",
-            "mirrored_logits": self.features == "stages",
-            "mc_dropout": bool(self.meaning.get("mc_dropout")),
+            "features": features != "none",
+            "stages": features == "stages",
+            "mirrored_logits": features == "stages",
+            "mc_dropout": self.meaning.mc_dropout is not None,
         }
         return optional.get(column, True)
-
-    def manifest(self) -> Manifest:
-        """The data set as its manifest described it."""
-        return from_record(self.made_from["manifest"])
 
     def fingerprint(self) -> str:
         """SHA-256 over the meaning: scores made from one cache are refused beside another."""
@@ -137,7 +150,7 @@ class Index:
         start = number * self.shard_rows
         stop = min(start + self.shard_rows, self.samples)
         try:
-            record = ShardRecord(**json.loads(path.read_text(encoding="utf-8")))
+            record = read_record(path, ShardRecord, _REBUILT)
             if record.meaning != self._shard_meaning:
                 raise ValueError("it was made with other settings than this cache's")
             if (record.file, record.start, record.stop) != (_shard_name(number), start, stop):
@@ -146,10 +159,8 @@ class Index:
                 raise ValueError(f"it does not account for its {stop - start} samples")
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError) as error:
-            raise TrustcacheError(
-                f"{path}: not this shard's record ({error}); the same trustcache extract as before rebuilds the shard"
-            ) from None
+        except ValueError as error:
+            raise TrustcacheError(f"{path}: not this shard's record ({error}); {_REBUILT}") from None
         return record
 
     def records(self) -> list[ShardRecord]:
@@ -176,7 +187,7 @@ class Index:
         digest = hashlib.sha256(data).hexdigest()
         rows = len(columns["label"])
         record = ShardRecord(file, *self.ranges()[number], rows, digest, self._shard_meaning, images, skipped)
-        publish_json(self._record_path(number), asdict(record))
+        write_record(self._record_path(number), record)
 
     def made_of_others(self, images: Images) -> bool:
         """Whether a shard that exists was made from other images than lie there now."""
@@ -196,8 +207,8 @@ class Index:
 
     @cached_property
     def _shard_meaning(self) -> str:
-        data = {key: value for key, value in self.meaning["data"].items() if key not in _WHOLE_DATA}
-        return fingerprint({**self.meaning, "data": data})
+        table = msgspec.to_builtins(self.meaning)
+        return fingerprint({**table, "data": {k: v for k, v in table["data"].items() if k not in _WHOLE_DATA}})
 
     def _begun(self) -> list[int]:
         return [number for number in range(len(self.ranges())) if self._record_path(number).is_file()]
@@ -220,25 +231,11 @@ class Index:
 
 def read_index(folder: Path) -> Index:
     """Read a cache's index. Raises UsageError where there is none, TrustcacheError where it cannot be read."""
-    path = folder / INDEX
     try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-        if table["schema"] != SCHEMA:
-            raise TrustcacheError(
-                f"{path}: written in schema {table['schema']}, this program reads {SCHEMA}; "
-                "remove the folder and run trustcache extract again"
-            )
-        index = Index(folder, **{key: value for key, value in table.items() if key != "schema"})
-        if not (index.classifier and index.data and index.role and index.ranges() and index.meaning["data"]):
-            raise ValueError("it describes nothing")
+        record = read_record(folder / INDEX, CacheRecord, _MADE_AGAIN)
     except FileNotFoundError:
         raise UsageError(f"{folder}: holds no cache; make one with trustcache extract") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise TrustcacheError(
-            f"{path}: damaged ({error}); remove this file and run the same trustcache extract again, "
-            "sound shards are kept"
-        ) from None
-    return index
+    return Index(folder, record.meaning, record.made_from, record.made_with)
 
 
 def create_or_continue(index: Index, images: Images) -> Index:
@@ -248,7 +245,7 @@ def create_or_continue(index: Index, images: Images) -> Index:
     not come to may change; otherwise, raises UsageError naming the differences.
     """
     sweep(index.folder)
-    here = replace(index, meaning=plain(index.meaning), made_from=plain(index.made_from))
+    here = replace(index, meaning=as_read(index.meaning), made_from=as_read(index.made_from))
     if not (index.folder / INDEX).is_file():
         if here.made_of_others(images):
             raise UsageError(
@@ -257,12 +254,12 @@ def create_or_continue(index: Index, images: Images) -> Index:
         _write(here)
         return here
     there = read_index(index.folder)
-    differences = dict(_differences(_spelt_out(there), _spelt_out(here)))
+    differences = dict(_differences(msgspec.to_builtins(there.meaning), msgspec.to_builtins(here.meaning)))
     if "features" in differences:  # whether stages are kept says more than where they would be
         differences.pop("stages", None)
     ahead = differences.keys() <= {f"data.{key}" for key in _WHOLE_DATA} and not there.finished()
     if differences and (not ahead or there.made_of_others(images)):
-        if f"data.{_PART}" in differences:  # other images follow from another part
+        if "data.subset" in differences:  # other images follow from another part
             differences = {where: both for where, both in differences.items() if where[5:] not in _WHOLE_DATA}
         named = ", ".join(
             f"{_IN_WORDS.get(where, where)} was {a!r} and is now {b!r}" for where, (a, b) in differences.items()
@@ -278,17 +275,11 @@ def create_or_continue(index: Index, images: Images) -> Index:
 
 
 def _write(index: Index) -> None:
-    table = {key: value for key, value in asdict(index).items() if key != "folder"}
-    publish_json(index.folder / INDEX, {"schema": SCHEMA, **table})
+    write_record(index.folder / INDEX, CacheRecord(index.meaning, index.made_from, index.made_with))
 
 
 def _shard_name(number: int) -> str:
     return f"{number:05d}.h5"
-
-
-def _spelt_out(index: Index) -> dict[str, Any]:
-    """The meaning with what was left out of it; the places of stages only where their features are there."""
-    return {**index.meaning, "features": index.features}
 
 
 def _differences(there: Any, here: Any, where: str = "") -> Iterator[tuple[str, tuple[Any, Any]]]:
@@ -300,5 +291,5 @@ def _differences(there: Any, here: Any, where: str = "") -> Iterator[tuple[str, 
 
 
 def judged_fingerprint(index: Index) -> str:
-    """SHA-256 over what a cache's classifier is: an oracle only scores caches of the classifier it judges."""
-    return fingerprint(index.meaning["classifier"])
+    """Return SHA-256 over a cache's classifier: an oracle only scores caches of the classifier it judges."""
+    return fingerprint([index.classifier, index.identity])

@@ -5,13 +5,17 @@ command that made it.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trustcache.cache.index import Index
 from trustcache.cache.publish import file_sha256
 from trustcache.data.dataset import Dataset, open_dataset
 from trustcache.errors import UsageError
-from trustcache.models.classifiers import ModelSpec
+
+if TYPE_CHECKING:
+    from trustcache.models.classifiers import ModelSpec
 
 
 def original_dataset(index: Index, data_root: Path) -> Dataset:
@@ -19,15 +23,15 @@ def original_dataset(index: Index, data_root: Path) -> Dataset:
 
     Raises UsageError where it is in neither place, or is no longer what was extracted.
     """
-    manifest = index.manifest()
+    manifest = index.manifest
     reasons = []
-    for root in dict.fromkeys((data_root.resolve(), Path(index.made_from["data_root"]))):
+    for root in dict.fromkeys((data_root.resolve(), Path(index.made_from.data_root))):
         try:
             dataset = open_dataset(manifest, root)
         except UsageError as error:
             reasons.append(str(error))
             continue
-        if dataset.fingerprint() == index.meaning["data"]["fingerprint"]:
+        if dataset.fingerprint() == index.meaning.data.fingerprint:
             return dataset
         reasons.append(
             f"{index.data}: the images below {root} are not the ones that {index.folder} was extracted from; "
@@ -41,17 +45,18 @@ def original_name(data: str, caches: Iterable[Index]) -> str:
 
     So it finds the same images under the names of different variants.
     """
-    manifest = next((index.manifest() for index in caches if index.data == data), None)
+    manifest = next((index.manifest for index in caches if index.data == data), None)
     return (manifest and manifest.variant_of) or data
 
 
 def original_model(index: Index) -> ModelSpec:
     """The classifier of a cache, to be built anew. Raises UsageError where its weights file is gone or changed."""
-    classifier = index.meaning["classifier"]
-    weights = index.made_from["weights"]
-    if weights and (not Path(weights).is_file() or file_sha256(Path(weights)) != index.made_from["weights_sha256"]):
+    from trustcache.models.classifiers import ModelSpec
+
+    identity, weights = index.identity, index.made_from.weights
+    if weights and (not Path(weights).is_file() or file_sha256(Path(weights)) != index.made_from.weights_sha256):
         raise UsageError(
             f"{weights}: the weights that {index.folder} was extracted with are gone or changed; put them back there, "
             "or run the same trustcache extract with --weights where they are now"
         )
-    return ModelSpec(classifier["name"], weights, classifier["arguments"], classifier["preprocessing"])
+    return ModelSpec(identity.name, weights, identity.arguments, asdict(identity.preprocessing))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 # Up to a padding of 4 pixels for CIFAR's 32 (He et al. 2016, section 4.2).
 _SHIFT = 1 / 8
@@ -16,6 +19,8 @@ def flip_crop(pixels: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
 
     What a shift lays bare is filled with the reflection of the rest. The dtype stays.
     """
+    import torch
+
     n, _, height, width = pixels.shape
     rows = _shifted(height, rng.integers(-int(height * _SHIFT), int(height * _SHIFT) + 1, n))
     columns = _shifted(width, rng.integers(-int(width * _SHIFT), int(width * _SHIFT) + 1, n))

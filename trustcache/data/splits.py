@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from trustcache.registry import Setting
+
+SEED = Setting(0, "what first weights and the validation part are drawn by", highest=2**32 - 1)
+"""A run's seed."""
+
 VAL_FRACTION = 0.1
 """The part of the training samples that is set aside for validation unless told otherwise."""
 

@@ -7,7 +7,6 @@ to see (other layers, the logits), it gets here.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,6 @@ from trustcache.deploy.scorers import Judge
 from trustcache.errors import UsageError
 from trustcache.models.classifiers import Classifier, load_classifier
 from trustcache.models.preprocessing import Preprocessing
-from trustcache.oracles.backbones import identity
 from trustcache.oracles.finetune import load_oracle
 from trustcache.oracles.head_inputs import head_inputs
 from trustcache.oracles.heads import AnyHead, LinearHead
@@ -92,15 +90,15 @@ class PostHocScore(nn.Module):
         self.score = score
 
     def forward(self, images: Tensor, said: dict[str, Tensor]) -> Tensor:
-        heard = {name: tensor.cpu().numpy() for name, tensor in said.items()}
-        rows = SimpleNamespace(**heard, predictions=heard["logits"].argmax(1))
-        return torch.from_numpy(self.score(rows)).to(said["logits"].device)
+        columns = {name: tensor.cpu().numpy() for name, tensor in said.items()}
+        columns["predictions"] = columns["logits"].argmax(1)
+        return torch.from_numpy(self.score(Outputs(columns.__getitem__))).to(said["logits"].device)
 
 
 def _run_score(run: Run, judged: Index, classifier: Classifier) -> nn.Module:
     """The network that gives a run's score. Raises UsageError where its oracle looks at something else."""
     if run.config.training == "frozen":
-        if run.config.backbone != identity(judged):
+        if run.config.backbone != judged.identity:
             raise UsageError(f"{run.name}: a head on the features of {run.config.oracle}; {_OWN_VIEW}")
         return HeadScore(frozen_head(run), run.config.head.inputs)
     oracle = load_oracle(run)
@@ -140,7 +138,7 @@ class Pair(nn.Module):
 
 def require_one_pass(judge: Judge) -> None:
     """Raise UsageError for a score that asks the classifier many times, which only an extraction does."""
-    if judge.run is None and POST_HOC[judge.name].column == "mc_dropout":
+    if judge.run is None and "mc_dropout" in POST_HOC[judge.name].columns:
         raise UsageError(f"{judge.name}: takes many passes, and is only made by trustcache extract; name another score")
 
 
@@ -152,13 +150,14 @@ def load_pair(judge: Judge) -> Pair:
     index = judge.caches[0]
     spec = original_model(index)
     classifier = load_classifier(spec)
-    if classifier.identity()["state_sha256"] != index.meaning["classifier"]["state_sha256"]:
+    if classifier.identity().state_sha256 != index.identity.state_sha256:
         raise UsageError(
             f"{index.folder}: the weights of {spec.name} are no longer the ones it was extracted with; extract and "
             "train anew, or bring those back"
         )
     if judge.run is None:
-        mirrored = POST_HOC[judge.name].column == "mirrored_logits"
-        return Pair(classifier, PostHocScore(judge.post_hoc()), mirrored=mirrored)
+        columns = POST_HOC[judge.name].columns
+        stages = classifier.stage_places() if "stages" in columns else ()
+        return Pair(classifier, PostHocScore(judge.post_hoc()), stages, "mirrored_logits" in columns)
     config = judge.run.config
     return Pair(classifier, _run_score(judge.run, index, classifier), config.stages, config.head.mirrored)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +14,7 @@ import torch
 from trustcache.cache import CacheView, open_cache
 from trustcache.cache.index import Index
 from trustcache.cache.provenance import original_dataset, original_model
+from trustcache.cache.records import fingerprint
 from trustcache.cache.workspace import Workspace
 from trustcache.data.loader import (
     Viewer,
@@ -74,19 +74,33 @@ def unscored(usable: Sequence[Index], runs: Sequence[Run]) -> list[tuple[Index, 
 
 
 def evaluate(
-    workspace: Workspace, runs: Sequence[Run], data_root: Path, machine: Machine, progress: Progress = silent
+    workspace: Workspace,
+    runs: Sequence[Run],
+    data_root: Path,
+    machine: Machine,
+    progress: Progress = silent,
+    own_scores: Sequence[str] = (),
 ) -> int:
     """Score what has not been scored; returns how many scores (runs and post-hoc scores x data sets) were made.
 
     What stays `unscored` are heads whose oracle's features of the images are not cached, and those that learnt from
     some of the images, no one can tell which; caches that cannot be opened, as while they are being extracted, are
-    passed over. Raises UsageError where an oracle needs images or weights that are gone.
+    passed over. own_scores: post-hoc scores to make beside the known ones, as `package.module:function`.
+    Raises UsageError where an oracle needs images or weights that are gone, or a score of `own_scores` is none.
     """
+    store = ScoreStore(workspace, own_scores)
     made = 0
     caches, (usable, _) = workspace.caches(), evaluation_caches(workspace)
     for index, missing in unscored(usable, runs):
         made += _score(missing, index, caches, data_root, machine, progress)
-    return made + ScoreStore(workspace).fill(usable, progress=progress)
+    return made + store.fill(usable, progress=progress)
+
+
+def own_scores_lacking(workspace: Workspace, own_scores: Sequence[str]) -> list[str]:
+    """Say of each user's own score on which evaluation caches it cannot be made, and why."""
+    store = ScoreStore(workspace, own_scores)
+    lacking = ((name, store.why_not(index, name)) for index in evaluation_caches(workspace)[0] for name in own_scores)
+    return [f"{name} left out: {reason}" for name, reason in lacking if reason]
 
 
 def cache_scores(
@@ -144,7 +158,7 @@ def _alike(runs: Sequence[Run]) -> list[list[Run]]:
     for run in runs:
         c = run.config
         seen = c.training, c.protocol, c.backbone, c.head.inputs, c.stages
-        groups.setdefault(json.dumps(seen, sort_keys=True), []).append(run)
+        groups.setdefault(fingerprint(seen), []).append(run)
     return list(groups.values())
 
 
@@ -221,7 +235,7 @@ class _Scoring:
             return self._tuned(runs[0])
         source = made_anew(config, self.index, self.caches)
         assert source is not None
-        precision, heads = source.precision, [frozen_head(run) for run in runs]
+        precision, heads = source.meaning.precision, [frozen_head(run) for run in runs]
         model = load_classifier(original_model(source))
         viewer = Viewer(model.preprocessing, choose_device(self.machine.device), self.machine.workers)
         model.model.to(viewer.device)
@@ -259,7 +273,9 @@ class _Scoring:
 
 def _batches_of_extraction(index: Index, cache: CacheView) -> list[np.ndarray]:
     """The batches that the classifier saw: the last digits of an attack depend on what is attacked together."""
-    batches = shard_batches(index.ranges(), index.meaning["data"]["batch_size"])
+    size = index.meaning.data.batch_size
+    assert size is not None
+    batches = shard_batches(index.ranges(), size)
     read = [batch[np.isin(batch, cache.sample_indices)] for batch in batches]
     return [batch for batch in read if len(batch)]
 
@@ -278,7 +294,7 @@ class _SameImages:
         rows = self.cache[self.done : self.done + len(batch.indices)]
         self.done += len(batch.indices)
         # In bf16 a classifier says other things than in float32.
-        with computing(self.judged.spec.name, batch.pixels, self.cache.index.precision):
+        with computing(self.judged.spec.name, batch.pixels, self.cache.index.meaning.precision):
             logits = self.judged(batch.pixels)[0].cpu().numpy()
         stored = rows.logits.astype(np.float32)
         apart = np.abs(logits - stored).max(axis=1) > LOGITS_APART * np.abs(stored).max(axis=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import nn
 
 from trustcache.errors import UsageError, kind_and_line
 from trustcache.models.checkpoints import load_into, read_weights, state_sha256
+from trustcache.models.identity import Identity
 from trustcache.models.preprocessing import model_config, preprocessing_of
 from trustcache.models.stage_features import pooled_outputs, stage_places
 from trustcache.models.timm_models import architecture, has_scheme, timm_model
@@ -117,15 +118,10 @@ class Classifier:
         """RGB images, float32 (N, 3, H, W) in [0, 1] at its input size, to logits (N, K), with gradients."""
         return self.model(self.preprocessing.normalise(images * 255)).flatten(1).float()
 
-    def identity(self) -> dict[str, Any]:
-        """What pins this classifier's numbers, for a cache's index."""
-        return {
-            "name": self.spec.name,
-            "architecture": architecture(self.spec.name),
-            "arguments": self.spec.arguments,
-            "state_sha256": state_sha256(self.model),
-            "preprocessing": asdict(self.preprocessing),
-        }
+    def identity(self) -> Identity:
+        """Return what pins this classifier's numbers, for a cache's index."""
+        spec, weights = self.spec, state_sha256(self.model)
+        return Identity(spec.name, architecture(spec.name), spec.arguments, weights, self.preprocessing)
 
 
 def load_classifier(spec: ModelSpec) -> Classifier:

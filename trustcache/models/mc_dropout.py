@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from trustcache.errors import UsageError
 from trustcache.models.classifiers import Classifier
+from trustcache.models.identity import McDropout
 
 # Layers (torch.nn.Dropout) call these, and so do timm's models that have no layer for it. The second drop whole
 # channels rather than single activations.
@@ -22,14 +22,6 @@ _NOT_BY_IMAGE = (
     "--mc-dropout: the classifier drops parts of something whose first axis is not its images, so that no image can "
     "have a draw of its own; leave it out"
 )
-
-
-@dataclass(frozen=True)
-class McDropout:
-    """How often a classifier is asked with dropout on, and the seed of what is dropped."""
-
-    passes: int
-    seed: int = 0
 
 
 def require_dropout(classifier: Classifier) -> None:

@@ -6,13 +6,13 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
-from typing import Any
-
-import torch
-from torch import nn
-from torch.nn import functional as F
+from typing import TYPE_CHECKING, Any
 
 from trustcache.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 RELEASED_PREPROCESSING: Mapping[str, Any] = MappingProxyType(
     {
@@ -60,13 +60,18 @@ class Preprocessing:
 
     def resized(self, pixels: torch.Tensor) -> torch.Tensor:
         """A batch (N, 3, H, W) of pixels 0 to 255 at this input size, float32 where it had another."""
+        from torch.nn import functional as F
+
         if tuple(pixels.shape[2:]) == self.input_size:
             return pixels
+
         resized = F.interpolate(pixels.float(), self.input_size, mode="bicubic", antialias=True, align_corners=False)
         return resized.clamp(0, 255)
 
     def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
         """The arithmetic part, for batches on their device: pixels 0 to 255 (N, 3, H, W) to float32, channels last."""
+        import torch
+
         mean = torch.tensor(self.mean, device=pixels.device).view(1, -1, 1, 1)
         std = torch.tensor(self.std, device=pixels.device).view(1, -1, 1, 1)
         return ((pixels.float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
@@ -139,8 +144,3 @@ _PREPROCESSING_VALUES: dict[str, Callable[[str], Any]] = {
     "mean": _channels(above=-math.inf),
     "std": _channels(above=0),
 }
-
-
-def as_recorded(entries: Mapping[str, Any]) -> dict[str, Any]:
-    """Entries of a preprocessing as an index, which is JSON, has them: tuples are lists."""
-    return {key: [*value] if isinstance(value, tuple) else value for key, value in entries.items()}

@@ -5,19 +5,19 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
 from trustcache.cache import CacheView
 from trustcache.cache.index import Index
-from trustcache.cache.plain_data import plain
 from trustcache.cache.provenance import original_model
+from trustcache.cache.records import as_read
 from trustcache.cache.workspace import Workspace, plain_name
 from trustcache.command_lines import extraction_options
 from trustcache.errors import UsageError
 from trustcache.models.classifiers import ModelSpec, load_classifier
+from trustcache.models.identity import Identity
 from trustcache.oracles.head_inputs import columns_of
 from trustcache.oracles.runs import RunConfig
 from trustcache.protocols import PROTOCOLS
@@ -27,29 +27,24 @@ from trustcache.protocols import PROTOCOLS
 class OracleModel:
     """The model that an oracle is built on.
 
-    label: its name in the workspace and in reports. identity: what pins it, as `Classifier.identity` gives it.
+    label: its name in the workspace and in reports. identity: what pins it.
     source: a cache of it, whose features heads are trained on and whose weights are tuned; or what to build and tune.
     """
 
     label: str
-    identity: dict[str, Any]
+    identity: Identity
     source: Index | ModelSpec
 
     def spec(self) -> ModelSpec:
         """The network to tune. Raises UsageError where the weights that a cache was made with are gone or changed."""
         if isinstance(self.source, ModelSpec):
             return self.source
-        return replace(original_model(self.source), preprocessing=self.identity["preprocessing"])
+        return replace(original_model(self.source), preprocessing=asdict(self.identity.preprocessing))
 
     def features(self) -> Index:
         """The cache with the features of the training images."""
         assert isinstance(self.source, Index)
         return self.source
-
-
-def identity(index: Index) -> dict[str, Any]:
-    """What pins a cache's model, whatever its name in the workspace."""
-    return {key: value for key, value in index.meaning["classifier"].items() if key != "label"}
 
 
 def cached_oracle(workspace: Workspace, judged: Index, label: str | None) -> OracleModel:
@@ -58,7 +53,7 @@ def cached_oracle(workspace: Workspace, judged: Index, label: str | None) -> Ora
     Raises UsageError naming the command where they are not cached, and the difference where other images are.
     """
     if label in (None, judged.classifier):
-        return OracleModel(judged.classifier, identity(judged), judged)
+        return OracleModel(judged.classifier, judged.identity, judged)
     name = plain_name(str(label))
     caches = workspace.caches()
     of_model = [index for index in caches if index.classifier == name]
@@ -75,7 +70,7 @@ def cached_oracle(workspace: Workspace, judged: Index, label: str | None) -> Ora
             f"--oracle {label}: {found.folder} is of other images than {judged.folder}: {difference}; remove the one "
             f"that is out of date and extract it again, as with {command}"
         )
-    return OracleModel(name, identity(found), found)
+    return OracleModel(name, found.identity, found)
 
 
 def tuned_oracle(workspace: Workspace, judged: Index, asked: ModelSpec | None, protocol: str) -> OracleModel:
@@ -91,13 +86,12 @@ def tuned_oracle(workspace: Workspace, judged: Index, asked: ModelSpec | None, p
         cached = next((index for index in known if index.classifier == plain_name(asked.name)), None)
     by_hand = by_protocol | (asked.preprocessing if asked else {})
     if cached:
-        pinned = identity(cached)
-        pinned["preprocessing"] = pinned["preprocessing"] | by_hand
-        return OracleModel(cached.classifier, plain(pinned), cached)
+        preprocessing = replace(cached.identity.preprocessing, **by_hand)
+        return OracleModel(cached.classifier, replace(cached.identity, preprocessing=preprocessing), cached)
     assert asked is not None
     spec = replace(asked, preprocessing=by_hand)
     try:
-        return OracleModel(plain_name(asked.name), plain(load_classifier(spec).identity()), spec)
+        return OracleModel(plain_name(asked.name), as_read(load_classifier(spec).identity()), spec)
     except UsageError as error:
         # Loading speaks of the options that classifiers are named by.
         text = re.sub(r"--(?:model-)?(weights|arg)\b", r"--oracle-\1", str(error)).replace("--classifier", "--oracle")
@@ -107,7 +101,7 @@ def tuned_oracle(workspace: Workspace, judged: Index, asked: ModelSpec | None, p
 def features_of(config: RunConfig, judged: Index, caches: Iterable[Index]) -> Index | None:
     """The finished cache, of these, of the features that a run's head needs on the images of `judged`; None without."""
     known = [judged, *(index for index in caches if not _other_images(judged, index))]
-    fitting = (index for index in known if identity(index) == config.backbone and _holds(index, config))
+    fitting = (index for index in known if index.identity == config.backbone and _holds(index, config))
     return next((index for index in fitting if index.finished()), None)
 
 
@@ -118,7 +112,7 @@ def made_anew(config: RunConfig, judged: Index, caches: Iterable[Index]) -> Inde
     """
     if not attacked(judged):
         return None
-    return next((index for index in caches if identity(index) == config.backbone), None)
+    return next((index for index in caches if index.identity == config.backbone), None)
 
 
 def _holds(index: Index, config: RunConfig) -> bool:
@@ -140,7 +134,7 @@ def scorable(config: RunConfig, judged: Index, caches: Sequence[Index]) -> bool:
 
 def attacked(index: Index) -> bool:
     """Whether a cache's images were changed for its own classifier."""
-    return (index.meaning["data"]["variant"] or {}).get("kind") == "attack"
+    return index.meaning.data.variant is not None and index.meaning.data.variant.kind == "attack"
 
 
 def lacking(config: RunConfig, judged: Index, caches: Sequence[Index]) -> str:
@@ -155,9 +149,9 @@ def lacking(config: RunConfig, judged: Index, caches: Sequence[Index]) -> str:
             "with the same --subset"
         )
     data = config.data if attacked(judged) else judged.data
-    of_oracle = [index for index in caches if identity(index) == config.backbone]
+    of_oracle = [index for index in caches if index.identity == config.backbone]
     known = next((index for index in of_oracle if _holds(index, config)), None)
-    command = _extract_command(config.backbone["name"], data, known)
+    command = _extract_command(config.backbone.name, data, known)
     if not known:
         stages = " --features stages" if config.stages or config.head.mirrored else ""
         command += f" --as {config.oracle}{stages}"
@@ -184,7 +178,7 @@ def require_same_rows(judged: CacheView, features: CacheView) -> None:
 
 def _other_images(judged: Index, other: Index) -> str:
     """What tells the images of two caches apart, empty where nothing does."""
-    ours, theirs = judged.meaning["data"], other.meaning["data"]
+    ours, theirs = vars(judged.meaning.data), vars(other.meaning.data)
     for key in ("name", "samples", "variant", "fingerprint"):
         if ours[key] != theirs[key]:
             what = "their names, labels or sizes differ" if key == "fingerprint" else f"{ours[key]} and {theirs[key]}"

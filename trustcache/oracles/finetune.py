@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,13 +13,13 @@ from trustcache.cache.index import Index
 from trustcache.data.dataset import Dataset
 from trustcache.data.loader import Viewer, choose_device, machine_at_its_limits, model_at_work, readable, viewed_batches
 from trustcache.data.splits import validation_rows
-from trustcache.errors import TrustcacheError
 from trustcache.models.classifiers import ModelSpec
 from trustcache.oracles.network import Oracle
-from trustcache.oracles.optim import Machine, Stateful, build_optimiser, load_state, save_state
+from trustcache.oracles.optim import Machine, build_optimiser
 from trustcache.oracles.runs import Run, RunConfig
-from trustcache.progress import Progress, silent
-from trustcache.protocols import PROTOCOLS, validation_entry
+from trustcache.oracles.training_loop import TrainingLoop, epoch_batches
+from trustcache.progress import Advance, Progress, silent
+from trustcache.protocols import PROTOCOLS, negative_threshold, validation_entry
 
 CHECKPOINT = "checkpoint.pt"
 SCORING_BATCH = 128
@@ -37,8 +36,7 @@ def oracle_viewer(oracle: Oracle, config: RunConfig, judged: Index, machine: Mac
     """How a run's oracle gets to see the images of a cache of the classifier that it judges."""
     via = None
     if PROTOCOLS[config.protocol].through_judged_size:
-        height, width = judged.meaning["classifier"]["preprocessing"]["input_size"]
-        via = height, width
+        via = judged.identity.preprocessing.input_size
     return Viewer(oracle.preprocessing, choose_device(machine.device), machine.workers, via=via)
 
 
@@ -81,11 +79,11 @@ def finetune(
     run.begin()
     with machine_at_its_limits():
         training = _Training(run, spec, dataset, cache, machine)
-        with progress(run.name, len(training.batches)) as advance:
-            advance(training.step)
-            training.run_steps(advance)
+        with progress(run.name, training.loop.steps) as advance:
+            advance(training.loop.step)
+            training.run(advance)
     run.finish(training.oracle.state_dict(), training.history.log)
-    (run.folder / CHECKPOINT).unlink(missing_ok=True)
+    training.loop.checkpoint.unlink(missing_ok=True)
 
 
 class _History:
@@ -103,11 +101,11 @@ class _History:
 
 
 class _Training:
-    """The state of one fine-tuning: what a checkpoint saves, and what is rebuilt from the run's config."""
+    """One fine-tuning: its loop, and what is rebuilt from the run's config."""
 
     def __init__(self, run: Run, spec: ModelSpec, dataset: Dataset, cache: CacheView, machine: Machine) -> None:
         config = run.config
-        self.run, self.machine, self.dataset = run, machine, dataset
+        self.config, self.dataset = config, dataset
         self.device = choose_device(machine.device)
         torch.manual_seed(config.seed)  # dropout
         self.oracle = Oracle(spec, config.signed_distance, config.seed).to(self.device)
@@ -121,77 +119,60 @@ class _Training:
         self.protocol = PROTOCOLS[config.protocol]
         self.formula, self.settings = config.loss.bind((len(rows) - right, right), self.protocol.losses)
         self.target = self.protocol.losses[config.loss.name].target
+        self.negative = negative_threshold(config.loss.name, cache[:1].logits.shape[1])
         column = cache.true_class_prob if self.target == "true_class_prob" else cache.correct
         self.targets = torch.from_numpy(column.astype(np.float32))
         self.correct, self.indices = cache.correct, cache.sample_indices
-        self.batches = _batches(rows, config.optimiser.batch_size, config.optimiser.epochs, config.seed)
-        self.steps_per_epoch = len(self.batches) // config.optimiser.epochs
-        self.optimiser, self.schedule = build_optimiser(config.optimiser, self.oracle.parameters(), len(self.batches))
+        settings = config.optimiser
+        self.batches = epoch_batches(rows, settings.batch_size, settings.epochs, [config.seed])
         self.history = _History()
-        self.parts: dict[str, Stateful] = {
-            "oracle": self.oracle,
-            "optimiser": self.optimiser,
-            "history": self.history,
-            **({"schedule": self.schedule} if self.schedule else {}),
-        }
-        self.step = load_state(run.folder / CHECKPOINT, self.parts)
+        optimiser, schedule = build_optimiser(settings, self.oracle.parameters(), len(self.batches))
+        self.loop = TrainingLoop(
+            run.name,
+            self.oracle,
+            optimiser,
+            schedule,
+            len(self.batches),
+            run.folder / CHECKPOINT,
+            machine.checkpoint_every_s,
+            {"history": self.history},
+        )
 
-    def run_steps(self, advance: Any) -> None:
-        saved = time.monotonic()
-        left = self.batches[self.step :]
-        self.oracle.train()
-        seen = readable(viewed_batches(self.dataset, self.viewer, [self.indices[b] for b in left]))
-        for rows, batch in zip(left, seen, strict=True):
-            self._step(batch.pixels, self.targets[rows].to(self.device))
-            self.step += 1
-            if self.step % self.steps_per_epoch == 0:
-                self._end_epoch()
-            if time.monotonic() - saved >= self.machine.checkpoint_every_s:
-                save_state(self.run.folder / CHECKPOINT, self.parts, self.step)
-                saved = time.monotonic()
+    def run(self, advance: Advance) -> None:
+        """Take the steps that are left; at each epoch's end, score the validation split."""
+        an_epoch = self.loop.steps // self.config.optimiser.epochs
+        left = self.batches[self.loop.step :]
+        seen = readable(viewed_batches(self.dataset, self.viewer, [self.indices[rows] for rows in left]))
+
+        def note(loss: float) -> None:
+            self.history.losses.append(loss)
+            if self.loop.step % an_epoch == 0:
+                self._end_epoch(self.loop.step // an_epoch)
             advance(1)
 
-    def _step(self, pixels: torch.Tensor, targets: torch.Tensor) -> None:
+        pairs = ((batch.pixels, self.targets[rows].to(self.device)) for rows, batch in zip(left, seen, strict=True))
+        self.loop.run(pairs, self._loss, note)
+
+    def _loss(self, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        pixels, targets = batch
         if self.protocol.flip:
             mirrored = torch.rand(len(pixels)) < 0.5  # drawn on the CPU, as a checkpoint keeps that generator
             pixels = torch.where(mirrored.to(self.device).view(-1, 1, 1, 1), pixels.flip(-1), pixels)
-        with model_at_work(self.run.config.oracle, pixels):
+        with model_at_work(self.config.oracle, pixels):
             z = self.oracle(self.oracle.preprocessing.normalise(pixels))
         compared = targets.mean() if self.target == "mean_correct" else targets
-        loss = self.formula(z, compared, **self.settings).mean()
-        self.optimiser.zero_grad()
-        loss.backward()
-        self.optimiser.step()
-        if self.schedule:
-            self.schedule.step()
-        self.history.losses.append(float(loss.detach()))
-        if not np.isfinite(self.history.losses[-1]):
-            raise TrustcacheError(
-                f"{self.run.name}: the loss is no longer finite at step {self.step}; use a smaller --lr"
-            )
+        return self.formula(z, compared, **self.settings).mean()
 
-    def _end_epoch(self) -> None:
-        entry: dict[str, Any] = {
-            "epoch": self.step // self.steps_per_epoch,
-            "loss": float(np.mean(self.history.losses)),
-        }
+    def _end_epoch(self, epoch: int) -> None:
+        entry: dict[str, Any] = {"epoch": epoch, "loss": float(np.mean(self.history.losses))}
         if len(self.validation):
             batches = in_batches(self.indices[self.validation])
             z = score_images(self.oracle, self.dataset, batches, self.viewer)
-            entry["validation"] = validation_entry(z, self.correct[self.validation], self.run.config.protocol)
+            correct = self.correct[self.validation]
+            entry["validation"] = validation_entry(z, correct, self.config.protocol, self.negative)
             self.oracle.train()
         self.history.log.append(entry)
         self.history.losses = []
-
-
-def _batches(rows: np.ndarray, size: int, epochs: int, seed: int) -> list[np.ndarray]:
-    """The rows of every step of all epochs; an epoch's last, incomplete batch is dropped unless it is its only one."""
-    batches = []
-    for epoch in range(epochs):
-        order = np.random.default_rng([seed, epoch]).permutation(rows)
-        whole = max(len(order) // size, 1)
-        batches += [order[i * size : (i + 1) * size] for i in range(whole)]
-    return batches
 
 
 def in_batches(indices: np.ndarray) -> list[np.ndarray]:

@@ -1,4 +1,4 @@
-"""What a head looks at: which of a model's outputs, and how they become the columns of one matrix.
+"""The inputs of heads: the model's outputs they are made from, and how these become the columns of one matrix.
 
 All is made of plain tensor operations, a block of rows at a time: the same function serves training, scoring, and the
 exported graph, and no matrix of all inputs ever exists.
@@ -8,22 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
-from torch.nn import functional as F
+from typing import TYPE_CHECKING
 
 from trustcache.cache import CacheView
 from trustcache.errors import UsageError
 
-# What a model said about some rows, by the cache's names, any float: logits and mirrored_logits (N, K),
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# A model's outputs for some rows, by the cache's names, any float dtype: logits and mirrored_logits (N, K),
 # features (N, D), stages (N, S).
-Said = Mapping[str, Tensor]
+Outputs = Mapping[str, "Tensor"]
 
 
 @dataclass(frozen=True)
 class Part:
-    """Some of a head's inputs: the cache's columns they come from, what they are, and how they come from those."""
+    """Some of a head's inputs: the cache's columns they are made from, their meaning, and the function that does it."""
 
     columns: tuple[str, ...]
     meaning: str
@@ -31,7 +31,7 @@ class Part:
 
 
 def _log_probs(logits: Tensor) -> Tensor:
-    return F.log_softmax(logits, dim=1)
+    return logits.log_softmax(dim=1)
 
 
 def _sorted_log_probs(logits: Tensor) -> Tensor:
@@ -39,12 +39,16 @@ def _sorted_log_probs(logits: Tensor) -> Tensor:
 
 
 def _prediction(logits: Tensor) -> Tensor:
+    import torch
+
     classes = torch.arange(logits.shape[1], device=logits.device)
     return (logits.argmax(dim=1, keepdim=True) == classes).to(logits.dtype)
 
 
 def _mirrored(logits: Tensor, mirrored: Tensor) -> Tensor:
-    """All of the mirror image's three, and its log-probability of the class predicted for the image itself."""
+    """Return the mirror image's three parts, and its log-probability of the class predicted for the image itself."""
+    import torch
+
     agreed = (_log_probs(mirrored) * _prediction(logits)).sum(dim=1, keepdim=True)
     return torch.cat([_log_probs(mirrored), _sorted_log_probs(mirrored), _prediction(mirrored), agreed], 1)
 
@@ -70,7 +74,7 @@ NAMED = {"last": ("features",), "all": tuple(PARTS)}
 
 
 def parse_inputs(words: Sequence[str]) -> tuple[str, ...]:
-    """The parts that are asked for, in the order of `PARTS`; `last` and `all` stand for several. Raises UsageError."""
+    """Return the parts asked for, in the order of `PARTS`; `last` and `all` stand for several. Raises UsageError."""
     asked = {part for word in words for part in NAMED.get(word, (word,))}
     if unknown := sorted(asked - PARTS.keys()):
         raise UsageError(f"--inputs {unknown[0]}: unknown; last, all, or a list of {', '.join(PARTS)}")
@@ -78,24 +82,28 @@ def parse_inputs(words: Sequence[str]) -> tuple[str, ...]:
 
 
 def inputs_label(parts: Sequence[str]) -> str:
-    """How people call some parts: "all", "last", or their names."""
+    """Return a short name of some parts: "all", "last", or their names joined."""
     return next((name for name, named in NAMED.items() if named == tuple(parts)), "+".join(parts))
 
 
 def columns_of(parts: Sequence[str]) -> tuple[str, ...]:
-    """The cache's columns that some parts need."""
+    """Return the names of the cache's columns that some parts need."""
     return tuple(dict.fromkeys(column for part in parts for column in PARTS[part].columns))
 
 
 def read_columns(parts: Sequence[str], cache: CacheView) -> dict[str, Tensor]:
-    """A cache's columns that some parts need, in the dtype they are stored in.
+    """Return the cache's columns that some parts need, in the dtype they are stored in.
 
     Raises UsageError where the cache was extracted without one of them.
     """
+    import torch
+
     return {name: torch.from_numpy(getattr(cache, name)) for name in columns_of(parts)}
 
 
-def head_inputs(parts: Sequence[str], said: Said) -> Tensor:
-    """The inputs of some rows, float32 (N, D), not yet standardised."""
-    made = [PARTS[part].make(*(said[column].float() for column in PARTS[part].columns)) for part in parts]
+def head_inputs(parts: Sequence[str], outputs: Outputs) -> Tensor:
+    """Return the inputs of some rows, float32 (N, D), not yet standardised."""
+    import torch
+
+    made = [PARTS[part].make(*(outputs[column].float() for column in PARTS[part].columns)) for part in parts]
     return made[0] if len(made) == 1 else torch.cat(made, 1)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from trustcache.data.splits import training_rows, validation_rows
 from trustcache.losses import LossChoice
-from trustcache.oracles.head_inputs import Said, head_inputs
+from trustcache.oracles.head_inputs import Outputs, head_inputs
 from trustcache.oracles.heads import LINEAR, AnyHead, HeadSpec, LinearHead
 from trustcache.oracles.mlp_heads import MlpHead, first_parameters, joined, mlp_scores
 from trustcache.oracles.network import initial_weight
@@ -28,12 +28,13 @@ BLOCK_ROWS = 8192
 
 @dataclass(frozen=True)
 class HeadTask:
-    """One head to train, on the loss that its protocol has by that name."""
+    """One head to train, on the loss that its protocol has by that name; `negative` as in `validation_entry`."""
 
     loss: LossChoice
     signed_distance: bool
     seed: int
     protocol: str = "equations"
+    negative: float | None = None
 
     @property
     def formula_key(self) -> tuple[str, str, str]:
@@ -56,7 +57,7 @@ class Diverged:
 
 
 def train_heads(
-    said: Said,
+    outputs: Outputs,
     correct: Tensor,
     true_class_prob: Tensor,
     tasks: Sequence[HeadTask],
@@ -69,14 +70,14 @@ def train_heads(
     """Train every task's head with AdamW; each ends where it would end if trained alone (to float tolerance).
 
     One that diverges touches no other's column, so the others go on.
-    said: the columns that the inputs need, of any float dtype, correct and true_class_prob (N,), all on the device to
-    train on. Inputs are standardised by all rows' mean and deviation. Only a minibatch of inputs is made at a time.
+    outputs: the columns that the inputs need, of any float dtype, correct and true_class_prob (N,), all on the device
+    to train on. Inputs are standardised by all rows' mean and deviation. Only a minibatch of inputs is made at a time.
     shown_again: of as many last rows as it has, int (M,), the number of the row whose sample each shows again, changed,
     or -1. These are never validated on, and not learnt from where that row is held out.
     """
     # Heads of one formula stand side by side, so that each formula works on a slice, not on a copy.
     place = sorted(range(len(tasks)), key=lambda i: tasks[i].formula_key)
-    inputs = _Inputs(spec, said)
+    inputs = _Inputs(spec, outputs)
     targets = {"correct": correct.float(), "true_class_prob": true_class_prob.float()}
     again = np.empty(0, dtype=np.int64) if shown_again is None else shown_again
     batch = _Batch([tasks[i] for i in place], correct, inputs, spec, val_fraction, again)
@@ -106,9 +107,9 @@ def train_heads(
 class _Inputs:
     """The inputs of all rows, made and standardised a few at a time; and what dropout leaves of them."""
 
-    def __init__(self, spec: HeadSpec, said: Said) -> None:
-        self._spec, self._said = spec, said
-        first = next(iter(said.values()))
+    def __init__(self, spec: HeadSpec, outputs: Outputs) -> None:
+        self._spec, self._outputs = spec, outputs
+        first = next(iter(outputs.values()))
         self.rows, self.device = len(first), first.device
         self.mean, self.std = self._moments()
         self._scale = 1 / self.std
@@ -119,7 +120,7 @@ class _Inputs:
         return len(self.mean)
 
     def raw(self, rows: Tensor | slice) -> Tensor:
-        return head_inputs(self._spec.inputs, {name: column[rows] for name, column in self._said.items()})
+        return head_inputs(self._spec.inputs, {name: column[rows] for name, column in self._outputs.items()})
 
     def __getitem__(self, rows: Tensor | slice) -> Tensor:
         """Standardised inputs (n, D)."""
@@ -249,7 +250,9 @@ class _Batch:
             mine = self.held_out[rows, self.seeds.index(self.tasks[i].seed)]
             own = mean[mine, i]
             numbers = not np.isnan(own).any()
-            found.append(validation_entry(own, correct[rows[mine]], self.tasks[i].protocol) if numbers else None)
+            task = self.tasks[i]
+            entry = validation_entry(own, correct[rows[mine]], task.protocol, task.negative) if numbers else None
+            found.append(entry)
         return found
 
     def head(self, task: int) -> AnyHead:

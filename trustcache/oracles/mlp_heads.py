@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # Rows that are scored at once: their hidden layers are all in memory.
 SCORED_ROWS = 8192
@@ -30,7 +32,9 @@ class MlpHead:
     signed_distance: bool
 
     def scores(self, x: np.ndarray) -> np.ndarray:
-        """z, float64 (N,), of raw inputs (N, D) of any float dtype."""
+        """Return z, float64 (N,), of raw inputs (N, D) of any float dtype."""
+        import torch
+
         parts = []
         for first in range(0, len(x), SCORED_ROWS):
             rows = torch.from_numpy(x[first : first + SCORED_ROWS]).float()
@@ -41,7 +45,9 @@ class MlpHead:
         return np.concatenate(parts)
 
     def parameters(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """V, c, w and b, as `mlp_scores` takes them."""
+        """Return V, c, w and b, as `mlp_scores` takes them."""
+        import torch
+
         arrays = self.first_weight, self.first_bias, self.weight, self.bias
         first_weight, first_bias, weight, bias = (torch.from_numpy(array) for array in arrays)
         return first_weight, first_bias, weight, bias
@@ -56,11 +62,13 @@ def mlp_scores(
     distance: Tensor | bool,
     kept: Tensor | None = None,
 ) -> Tensor:
-    """z (N, M) of M networks on standardised inputs (N, D); the parameters are laid out as in `MlpHead`.
+    """Return z (N, M) of M networks on standardised inputs (N, D); the parameters are laid out as in `MlpHead`.
 
-    distance: whether z is a signed distance, for all or for each (M,). kept: (N, hidden), what dropout multiplies the
-    hidden layers of all networks by.
+    distance: True where z is a signed distance, for all or for each (M,). kept: (N, hidden), the factors by which
+    dropout multiplies the hidden layers of all networks.
     """
+    import torch
+
     # One matrix product for all first layers.
     hidden = (x @ first_weight.flatten(1) + first_bias.flatten()).relu().unflatten(1, first_bias.shape)
     if kept is not None:
@@ -71,7 +79,9 @@ def mlp_scores(
 
 
 def first_parameters(inputs: int, hidden: int, seed: int, member: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """V (D, hidden), c, w (hidden,) and b of a network to be trained, as widely spread as torch's layers begin."""
+    """Return the first V (D, hidden), c, w (hidden,) and b of a network, with the spread of torch's linear layers."""
+    import torch
+
     # Members draw from generators of their own; the first one's are the seed's.
     generator = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, member]).generate_state(1)[0]))
     first = torch.randn(inputs, hidden, generator=generator) / (3 * inputs) ** 0.5
@@ -80,6 +90,8 @@ def first_parameters(inputs: int, hidden: int, seed: int, member: int) -> tuple[
 
 
 def joined(members: Sequence[tuple[Tensor, Tensor, Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The parameters of several networks, as `mlp_scores` takes them."""
+    """Return the parameters of several networks, as `mlp_scores` takes them."""
+    import torch
+
     first, first_bias, last, bias = zip(*members, strict=True)
     return torch.stack(first, 1), torch.stack(first_bias), torch.stack(last), torch.stack(bias)

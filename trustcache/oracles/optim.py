@@ -1,82 +1,112 @@
-"""Optimisers of oracles, and the state of a training on disk."""
+"""Optimisers: those of oracles and of fitted classifiers, and the options that choose among them."""
 
 from __future__ import annotations
 
-import io
-import pickle
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import nn
-from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
-
-from trustcache.cache.publish import publish
-from trustcache.errors import TrustcacheError
+from trustcache.data.augmentations import AUGMENTATIONS
+from trustcache.data.machine import checkpoint_option, device_option, workers_option
+from trustcache.data.splits import VAL_FRACTION
 from trustcache.protocols import Optimiser
+from trustcache.registry import option
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+    from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
 # The share of its steps that OneCycle goes up, torch's default.
 _RISE = 0.3
 
 
+@dataclass(frozen=True)
+class Machine:
+    """The machine an oracle is trained and scored on, which decides how fast that is, not what it becomes."""
+
+    device: str = device_option()
+    workers: int = workers_option()
+    checkpoint_every_s: float = checkpoint_option()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The highest learning rate and the weight decay of an optimiser of fitted classifiers, unless told otherwise."""
+
+    lr: float
+    weight_decay: float
+
+
+RECIPES = {"adamw": Recipe(lr=1e-3, weight_decay=0.05), "sgd": Recipe(lr=0.05, weight_decay=5e-4)}
+
+
+def _usual(field: str) -> str:
+    return ", ".join(f"{name}: {getattr(recipe, field):g}" for name, recipe in RECIPES.items())
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How a classifier is fitted: cross entropy, the rate going up to `lr` and down again once (OneCycle).
+
+    The optimiser's own lr and weight_decay count where these are None.
+    """
+
+    epochs: int = option(10, "Passes over the data.", min=1)
+    batch_size: int = option(128, "Images a step.", min=2)
+    optimiser: str = option("adamw", "AdamW, or SGD with momentum 0.9; either with OneCycle.", choices=tuple(RECIPES))
+    lr: float | None = option(None, f"Highest learning rate ({_usual('lr')}).", min=0)
+    weight_decay: float | None = option(None, f"Weight decay ({_usual('weight_decay')}).", min=0)
+    augment: str = option(
+        "none",
+        "flip-crop mirrors half of the images and shifts all; not for digits.",
+        choices=tuple(AUGMENTATIONS),
+    )
+    val_fraction: float = option(VAL_FRACTION, "Part held out, to tell how good it is.", min=0, max=0.9)
+    seed: int = option(0, "Draws first weights, order, augmentation, dropout, that part.", min=0)
+
+    def filled(self) -> FitSettings:
+        """Return the same with the optimiser's own numbers where none were given."""
+        recipe = RECIPES[self.optimiser]
+        return replace(
+            self,
+            lr=recipe.lr if self.lr is None else self.lr,
+            weight_decay=recipe.weight_decay if self.weight_decay is None else self.weight_decay,
+        )
+
+
 def build_optimiser(
     settings: Optimiser, parameters: Iterable[nn.Parameter], steps: int
 ) -> tuple[torch.optim.Optimizer, LRScheduler | None]:
-    """Return the optimiser of a network's parameters for so many steps, and its schedule where it has one."""
+    """Return the optimiser of an oracle's parameters for so many steps, and its schedule where it has one."""
+    import torch
+
     if settings.name == "adam":
         return torch.optim.Adam(parameters, lr=settings.lr), None
     sgd = torch.optim.SGD(parameters, lr=settings.lr, momentum=settings.momentum)
     rise = _RISE if settings.warmup_steps is None else min(settings.warmup_steps / steps, _RISE)
-    schedule = OneCycleLR(sgd, settings.lr, total_steps=steps, pct_start=rise, cycle_momentum=settings.cycle_momentum)
-    return sgd, schedule
+    return sgd, _one_cycle(sgd, settings.lr, steps, rise, settings.cycle_momentum)
 
 
-@dataclass(frozen=True)
-class Machine:
-    """What the machine offers, which decides how fast an oracle is trained and scored, not what it becomes."""
+def fitting_optimiser(
+    settings: FitSettings, groups: list[dict[str, Any]], steps: int
+) -> tuple[torch.optim.Optimizer, LRScheduler]:
+    """Return the optimiser of a classifier's groups of parameters for so many steps, and its schedule."""
+    import torch
 
-    device: str = "auto"
-    workers: int = 2
-    checkpoint_every_s: float = 60.0
-
-
-class Stateful(Protocol):
-    """A network, an optimiser, a schedule."""
-
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> Any: ...
-
-
-def save_state(path: Path, parts: Mapping[str, Stateful], step: int) -> None:
-    """Keep the state of all parts after so many steps, and of torch's random generators."""
-    state = {
-        "step": step,
-        "parts": {name: part.state_dict() for name, part in parts.items()},
-        "rng": torch.get_rng_state(),
-        "cuda_rng": torch.cuda.get_rng_state_all(),
+    build: dict[str, Callable[..., torch.optim.Optimizer]] = {
+        "adamw": torch.optim.AdamW,
+        "sgd": partial(torch.optim.SGD, momentum=0.9, nesterov=True),
     }
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    publish(path, buffer.getvalue())
+    lr = settings.lr or 0.0
+    optimiser = build[settings.optimiser](groups, lr=lr)
+    return optimiser, _one_cycle(optimiser, lr, steps, _RISE, cycle_momentum=True)
 
 
-def load_state(path: Path, parts: Mapping[str, Stateful]) -> int:
-    """Bring parts and generators back to what was saved; the steps done by then, 0 where nothing was saved.
+def _one_cycle(
+    optimiser: torch.optim.Optimizer, lr: float, steps: int, rise: float, cycle_momentum: bool
+) -> OneCycleLR:
+    from torch.optim.lr_scheduler import OneCycleLR
 
-    Raises TrustcacheError where the file is not whole.
-    """
-    if not path.is_file():
-        return 0
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise TrustcacheError(f"{path}: not a whole checkpoint; remove it to begin anew") from error
-    for name, part in parts.items():
-        part.load_state_dict(state["parts"][name])
-    torch.set_rng_state(state["rng"])
-    if len(state["cuda_rng"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(state["cuda_rng"])
-    return state["step"]
+    return OneCycleLR(optimiser, lr, total_steps=steps, pct_start=rise, cycle_momentum=cycle_momentum)

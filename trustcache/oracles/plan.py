@@ -17,8 +17,8 @@ from trustcache.cache.provenance import original_dataset
 from trustcache.cache.workspace import Workspace
 from trustcache.data.loader import choose_device
 from trustcache.data.splits import VAL_FRACTION, training_rows, validation_rows
-from trustcache.errors import TrustcacheError, UsageError
-from trustcache.losses import BALANCEABLE, LOSSES, LossChoice
+from trustcache.errors import TrustcacheError, UsageError, kind_and_line
+from trustcache.losses import LOSSES, LossChoice, settings_of
 from trustcache.oracles.backbones import OracleModel, require_same_rows
 from trustcache.oracles.finetune import finetune
 from trustcache.oracles.head_inputs import read_columns
@@ -28,8 +28,8 @@ from trustcache.oracles.mlp_heads import MlpHead
 from trustcache.oracles.optim import Machine
 from trustcache.oracles.runs import Run, RunConfig, finished_runs, open_run
 from trustcache.progress import Progress, silent
-from trustcache.protocols import PROTOCOLS, Optimiser
-from trustcache.training_settings import LOSS_SETTINGS
+from trustcache.protocols import PROTOCOLS, Optimiser, negative_threshold
+from trustcache.registry import Choice, Setting, option_name
 
 _NONE = np.empty(0, dtype=np.int64)
 
@@ -54,42 +54,63 @@ class TrainSettings:
 
 def loss_grid(
     names: Sequence[str],
-    settings: Mapping[str, Sequence[float | str]],
+    given: Mapping[str, Sequence[float | str]],
     protocol: str = "equations",
     preset: Mapping[str, Sequence[float | str]] = MappingProxyType({}),
+    sweep: bool = False,
 ) -> list[LossChoice]:
-    """Every combination of losses ("all" means each that the protocol has) and of the settings given for them.
+    """Return every combination of losses ("all": each that the protocol has) and of the values of their settings.
 
-    What is not given is taken from `preset`, else the loss's default; what is given twice counts once. Raises
-    UsageError for a loss that the protocol does not have, and for a setting given that none of the losses has or that
-    is out of its range.
+    A setting's values are those given, else the preset's, else those a sweep tries if it is one, else the default.
+    Raises UsageError for a loss that the protocol lacks or whose function is none, and for a setting given that none of
+    the losses has or that is out of its range.
     """
     known = PROTOCOLS[protocol].losses
     names = list(known) if list(names) == ["all"] else list(dict.fromkeys(names))
-    if unknown := [name for name in names if name not in known]:
-        where = f" under --protocol {protocol}" if unknown[0] in LOSSES else ""
-        raise UsageError(f"--loss {unknown[0]}: unknown{where}; one of {', '.join(known)}, a list of them, or all")
-    settings = {key: _checked(key, values) for key, values in settings.items()}
+    for name in names:
+        LOSSES.find(name)
+        if name not in known:
+            raise UsageError(f"--loss {name}: unknown under --protocol {protocol}; one of {', '.join(known)}, or all")
+
+    def values(key: str, setting: Setting | Choice) -> Sequence[float | str]:
+        if key in given:
+            return setting.each(option_name(key), given[key])
+        return preset.get(key) or (sweep and setting.sweep) or [setting.default]
+
     choices: list[LossChoice] = []
     used: set[str] = set()
     for name in names:
-        bases = settings.get("base", [LOSSES[name].settings["base"]]) if name == "class-balanced" else [None]
-        for base in bases:
-            if base is not None and base not in BALANCEABLE:
-                raise UsageError(f"--base {base}: cannot be balanced; one of {', '.join(BALANCEABLE)}")
-            defaults = LOSSES[name].settings | (LOSSES[str(base)].settings | {"base": base} if base else {})
-            grid = {k: settings.get(k, preset.get(k, [v])) if k != "base" else [v] for k, v in defaults.items()}
+        own = LOSSES[name].settings
+        for base in values("base", own["base"]) if "base" in own else [""]:
+            grid = {key: values(key, setting) for key, setting in settings_of(name, str(base)).items()}
+            grid |= {"base": [base]} if base else {}
             used |= grid.keys()
             choices += [LossChoice(name, dict(zip(grid, v, strict=True))) for v in itertools.product(*grid.values())]
-    if unused := sorted(settings.keys() - used):
-        raise UsageError(f"--{unused[0].replace('_', '-')}: means nothing to {', '.join(names)}")
+    if unused := sorted(given.keys() - used):
+        raise UsageError(f"{option_name(unused[0])}: means nothing to {', '.join(names)}")
+    for choice in {choice.core.formula: choice for choice in choices}.values():
+        _require_elementwise(choice)
     return choices
 
 
-def _checked(key: str, values: Sequence[float | str]) -> Sequence[float | str]:
-    if key in LOSS_SETTINGS:
-        return LOSS_SETTINGS[key].each(f"--{key.replace('_', '-')}", values)
-    return list(dict.fromkeys(values))
+_ELEMENTWISE = "it must give one loss an element of z, by torch operations that take settings as numbers or tensors"
+
+
+def _require_elementwise(choice: LossChoice) -> None:
+    """Compute a loss once, for one head and for two.
+
+    Raises UsageError where its function fails, or gives anything but one loss a sample and head with a gradient.
+    """
+    settings = {key: float(choice.settings[key]) for key in choice.core.settings}
+    for shape, numbers in (((5,), settings), ((5, 2), {key: torch.full((2,), v) for key, v in settings.items()})):
+        z = torch.linspace(-1, 1, 5 * len(shape)).reshape(shape).requires_grad_()
+        try:
+            loss = choice.core.formula(z, torch.full(shape, 0.5), **numbers)
+            loss.sum().backward()
+        except Exception as error:  # a user's function may raise anything
+            raise UsageError(f"--loss {choice.name}: {kind_and_line(error)}; {_ELEMENTWISE}") from error
+        if loss.shape != shape:
+            raise UsageError(f"--loss {choice.name}: gives {tuple(loss.shape)} for z {shape}; {_ELEMENTWISE}")
 
 
 def also_asked(workspace: Workspace, index: Index, names: Sequence[str]) -> tuple[Index, ...]:
@@ -118,7 +139,7 @@ def plan(index: Index, oracle: OracleModel, losses: Sequence[LossChoice], settin
             features=oracle.features().fingerprint() if settings.frozen else "",
             training="frozen" if settings.frozen else "fine-tuned",
             loss=loss,
-            signed_distance=_signed_distance(loss, settings.signed_distance),
+            signed_distance=loss.core.signed_distance if settings.signed_distance is None else settings.signed_distance,
             seed=seed,
             optimiser=settings.optimiser,
             val_fraction=settings.val_fraction,
@@ -223,23 +244,30 @@ def _train_frozen(
     """Train heads of one kind that learn from the same rows in the same way."""
     device = choose_device(machine.device)
     config = runs[0].config
-    said = read_columns(config.head.inputs, features)
+    outputs = read_columns(config.head.inputs, features)
     targets = [torch.from_numpy(cache.correct), torch.from_numpy(cache.true_class_prob)]
     if config.part:
         rows = torch.from_numpy(config.learnt_rows(cache))
-        said, targets = {name: column[rows] for name, column in said.items()}, [target[rows] for target in targets]
+        outputs, targets = (
+            {name: column[rows] for name, column in outputs.items()},
+            [target[rows] for target in targets],
+        )
     numbers = {sample: number for number, sample in enumerate(cache.sample_ids)} if also else {}
     shown_again = np.array([numbers.get(sample, -1) for other in also for sample in other.sample_ids], dtype=np.int64)
     for other in also:
         more = read_columns(config.head.inputs, other)
-        said = {name: torch.cat([column, more[name]]) for name, column in said.items()}
+        outputs = {name: torch.cat([column, more[name]]) for name, column in outputs.items()}
         own = (torch.from_numpy(other.correct), torch.from_numpy(other.true_class_prob))
         targets = [torch.cat(pair) for pair in zip(targets, own, strict=True)]
     _require_both_kinds(runs, targets[0].numpy(), shown_again)
-    tasks = [HeadTask(c.loss, c.signed_distance, c.seed, c.protocol) for c in (run.config for run in runs)]
+    classes = cache[:1].logits.shape[1]
+    tasks = [
+        HeadTask(c.loss, c.signed_distance, c.seed, c.protocol, negative_threshold(c.loss.name, classes))
+        for c in (run.config for run in runs)
+    ]
     correct, true_class_prob = (target.to(device) for target in targets)
     trained = train_heads(
-        {name: column.to(device) for name, column in said.items()},
+        {name: column.to(device) for name, column in outputs.items()},
         correct,
         true_class_prob,
         tasks,
@@ -283,9 +311,3 @@ def frozen_head(run: Run) -> AnyHead:
 def _as_tensors(head: AnyHead) -> dict[str, torch.Tensor]:
     names = [field.name for field in fields(head) if field.name != "signed_distance"]
     return {name: torch.as_tensor(getattr(head, name)) for name in names}
-
-
-def _signed_distance(loss: LossChoice, asked: bool | None) -> bool:
-    if asked is not None:
-        return asked
-    return LOSSES[str(loss.settings.get("base", loss.name))].signed_distance

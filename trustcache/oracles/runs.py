@@ -6,47 +6,52 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import h5py
 import numpy as np
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 
 from trustcache.cache import CacheView
 from trustcache.cache.index import Index, judged_fingerprint
-from trustcache.cache.plain_data import fingerprint
 from trustcache.cache.provenance import original_name
-from trustcache.cache.publish import pack, publish, publish_json
+from trustcache.cache.publish import pack, publish
+from trustcache.cache.records import fingerprint, read_lines, read_record, write_record
 from trustcache.cache.workspace import Workspace, plain_name
 from trustcache.data.splits import half_rows, other_half
 from trustcache.errors import TrustcacheError
 from trustcache.losses import LossChoice
-from trustcache.models.classifiers import ModelSpec
+from trustcache.models.identity import Identity
 from trustcache.oracles.heads import LINEAR, HeadSpec
 from trustcache.protocols import Optimiser
+
+if TYPE_CHECKING:
+    import torch
+
+    from trustcache.models.classifiers import ModelSpec
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """All that decides what an oracle becomes.
+    """All that decides what an oracle becomes; `config.json` in its run.
 
     classifier, data: the names of the cache it learns from; cache: that cache's fingerprint; judged: the
-    fingerprint of the classifier alone. oracle: the name of the model it is built on; backbone: what pins that model,
-    as `Classifier.identity` gives it; features: the fingerprint of the cache of its features, "" where it sees images.
+    fingerprint of the classifier alone. oracle: the name of the model it is built on; backbone: what pins that model;
+    features: the fingerprint of the cache of its features, "" where it sees images.
     training: "frozen" or "fine-tuned". protocol: a key of `PROTOCOLS`. start: the run whose weights it goes on from.
     head: what it is on top, and of a frozen one what it looks at; stages: the modules whose outputs are its inputs
     `stages`. part: the half of the cache it learns from, "" for all of it; samples: how many that cache has, if so.
     also: the fingerprints of other caches that it learns from too, by the names of their data.
     """
 
+    SCHEMA: ClassVar[int] = 2
+
     classifier: str
     data: str
     cache: str
     judged: str
     oracle: str
-    backbone: dict[str, Any]
+    backbone: Identity
     features: str
     training: str
     loss: LossChoice
@@ -65,12 +70,10 @@ class RunConfig:
     @property
     def name(self) -> str:
         """A readable name, with a hash that tells apart all that it does not spell out."""
-        # What older configs lack does not count where it is as it was then, so that their runs are found again.
-        new: dict[str, Any] = {"head": LINEAR, "stages": (), "part": "", "samples": 0, "also": {}}
-        told = {key: value for key, value in asdict(self).items() if key not in new or getattr(self, key) != new[key]}
         pair = plain_name(self.classifier) if self.oracle == self.classifier else f"{self.oracle}-on-{self.classifier}"
         head = self.head.kind if self.head.kind != LINEAR.kind else ""
-        words = [pair, self.loss.name, head, self.training, self.part, f"seed{self.seed}", fingerprint(told)[:8]]
+        loss = plain_name(self.loss.name)
+        words = [pair, loss, head, self.training, self.part, f"seed{self.seed}", fingerprint(self)[:8]]
         return "-".join(filter(None, words))
 
     def learnt_rows(self, cache: CacheView) -> np.ndarray:
@@ -93,8 +96,19 @@ class RunConfig:
 
     def oracle_spec(self) -> ModelSpec:
         """The model that the oracle is built on, but for its weights, which a finished run has itself."""
+        from trustcache.models.classifiers import ModelSpec
+
         backbone = self.backbone
-        return ModelSpec(backbone["name"], None, backbone["arguments"], backbone["preprocessing"])
+        return ModelSpec(backbone.name, None, backbone.arguments, asdict(backbone.preprocessing))
+
+
+@dataclass(frozen=True)
+class LogEntry:
+    """An epoch of training: its mean loss, and where it validated the metrics, None for undefined ones."""
+
+    epoch: int
+    loss: float
+    validation: dict[str, float | None] = field(default_factory=dict)
 
 
 def in_half(cache: CacheView, half: str) -> np.ndarray:
@@ -119,10 +133,12 @@ class Run:
 
     def begin(self) -> None:
         """Write the config."""
-        publish_json(self.folder / "config.json", asdict(self.config))
+        write_record(self.folder / "config.json", self.config)
 
     def finish(self, weights: dict[str, torch.Tensor], log: list[dict[str, Any]]) -> None:
         """Write the log, then the weights, which make it a finished run."""
+        from safetensors.torch import save
+
         lines = "".join(json.dumps(entry) + "\n" for entry in log)
         publish(self.folder / "log.jsonl", lines.encode())
         whole = {name: tensor.cpu().contiguous() for name, tensor in weights.items()}
@@ -130,15 +146,17 @@ class Run:
 
     def weights(self) -> dict[str, torch.Tensor]:
         """The trained weights. Raises TrustcacheError where the file cannot be read."""
+        from safetensors.torch import load_file
+
         path = self.folder / "weights.safetensors"
         try:
             return load_file(path)
         except (OSError, SafetensorError) as error:
             raise TrustcacheError(f"{path}: cannot be read ({error}); remove the run and train it again") from None
 
-    def log(self) -> list[dict[str, Any]]:
-        """What training reported, an entry an epoch; the last one is that of the epoch whose weights were kept."""
-        return [json.loads(line) for line in (self.folder / "log.jsonl").read_text().splitlines()]
+    def log(self) -> list[LogEntry]:
+        """Return what training reported, epoch by epoch; the last entry is of the epoch whose weights were kept."""
+        return read_lines(self.folder / "log.jsonl", LogEntry, f"remove {self.folder} and train it again")
 
     def save_scores(self, index: Index, z: np.ndarray, counts: np.ndarray) -> None:
         """Keep z (N,) for the rows of a cache that count, bool (N,), and nan for the others.
@@ -193,14 +211,6 @@ def finished_runs(workspace: Workspace) -> list[Run]:
     """All finished runs, sorted by name. Raises TrustcacheError for a config that cannot be read."""
     runs = []
     for path in sorted(workspace.runs.glob("*/config.json")):
-        try:
-            table = json.loads(path.read_text(encoding="utf-8"))
-            table["loss"] = LossChoice(**table["loss"])
-            table["optimiser"] = Optimiser(**table["optimiser"])
-            table["stages"] = tuple(table.get("stages", ()))
-            if "head" in table:
-                table["head"] = HeadSpec(**table["head"] | {"inputs": tuple(table["head"]["inputs"])})
-            runs.append(Run(path.parent, RunConfig(**table)))
-        except (ValueError, KeyError, TypeError) as error:
-            raise TrustcacheError(f"{path}: not a run's config ({error}); remove that folder") from None
+        remedy = f"remove {path.parent}, and make the run anew with trustcache train"
+        runs.append(Run(path.parent, read_record(path, RunConfig, remedy)))
     return [run for run in runs if run.finished]

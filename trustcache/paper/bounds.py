@@ -57,7 +57,7 @@ def _row(labels: tuple[str, ...], one: Scored) -> tuple[Row, bool]:
         Cell(size, text=f"{size:,.0f}"),
         Cell(samples, text=f"{samples:,}"),
         Cell(most, scale=1),
-        Cell(float(run.log()[-1]["loss"]), scale=1),
+        Cell(run.log()[-1].loss, scale=1),
         Cell(bound, text=f"{bound:.2f}{' (vacuous)' if vacuous else ''}"),
     )
     return Row(labels, cells), vacuous

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from trustcache.losses import cross_entropy, focal, steep_slope, true_class_probability
 from trustcache.paper.paper_index import PaperIndex
 from trustcache.report.svg import (
     PALETTE,
@@ -32,18 +33,15 @@ _CAPTION = (
 
 
 def losses_over(z: Numbers, right: bool) -> dict[str, Numbers]:
-    """Return the losses that Fig. 2b compares at z (N,), of samples that the classifier is right (or wrong) on.
-
-    They are equations 4, 5, 6 and 8 in NumPy, as `trustcache.losses` has them for torch, which a report does not load.
-    """
-    s = -z if right else z
+    """Return the losses that Fig. 2b compares at z (N,), of samples that the classifier is right (or wrong) on."""
+    o = np.full_like(z, float(right))
     curves = {
-        "ce": np.logaddexp(0, s),
-        "focal γ2": np.exp(-2.0 * np.logaddexp(0, -s)) * np.logaddexp(0, s),
-        f"tcp, p_y = {right:d}": (1 / (1 + np.exp(-z)) - right) ** 2,
+        "ce": cross_entropy(z, o),
+        "focal γ2": focal(z, o, 2.0),
+        f"tcp, p_y = {right:d}": true_class_probability(z, o),
     }
     for alpha in (1.0, 2.0) if right else (3.0, 5.0):
-        curves[f"ss α{'⁺' if right else '⁻'}{alpha:g}"] = np.exp(alpha * s / (1 + np.abs(s))) - np.exp(-alpha)
+        curves[f"ss α{'⁺' if right else '⁻'}{alpha:g}"] = steep_slope(z, o, alpha, alpha)
     return curves
 
 

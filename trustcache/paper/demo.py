@@ -12,8 +12,8 @@ from trustcache.extract import ExtractSettings, extract
 from trustcache.losses import LOSSES
 from trustcache.models.classifiers import Classifier, ModelSpec, load_classifier
 from trustcache.oracles.backbones import cached_oracle
-from trustcache.oracles.fit_classifier import FitSettings, fit_classifier
-from trustcache.oracles.optim import Machine
+from trustcache.oracles.fit_classifier import fit_classifier
+from trustcache.oracles.optim import FitSettings, Machine
 from trustcache.oracles.plan import TrainSettings, loss_grid, plan, train
 from trustcache.progress import Progress, silent
 from trustcache.protocols import default_optimiser

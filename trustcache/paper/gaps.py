@@ -10,16 +10,15 @@ from dataclasses import replace
 from trustcache.cache.index import Index
 from trustcache.cache.workspace import plain_name
 from trustcache.command_lines import Command, Evaluation, Extraction, Training, command_line, extraction_options
-from trustcache.data.families import family_of
 from trustcache.data.splits import VAL_FRACTION
+from trustcache.data.suites import suite_of
 from trustcache.extract import ExtractSettings
-from trustcache.losses import LOSSES
+from trustcache.losses import LOSSES, loss_settings
 from trustcache.oracles.presets.preset import papers_preset, small_scale_preset
 from trustcache.oracles.runs import RunConfig
 from trustcache.paper.paper_index import SEEDS, Found, Method, PaperIndex, Setup, known_preset
 from trustcache.protocols import PROTOCOLS, Optimiser, shows_as_released
 from trustcache.report.records import Scored
-from trustcache.training_settings import LOSS_SETTINGS
 
 
 def fill(
@@ -117,10 +116,10 @@ def _loss_options(
     method: Method, settings: Mapping[str, Sequence[float | str]], preset: str, swept: Set[str]
 ) -> list[str]:
     """Return the options of settings that are not what `train` takes by itself, and of the head's form."""
-    usual = known_preset(preset).settings if preset else {}
+    usual, known = known_preset(preset).settings if preset else {}, loss_settings()
     words = []
     for key, given in settings.items():
-        default = LOSS_SETTINGS[key].default if key in LOSS_SETTINGS else None
+        default = known[key].default if key in known else None
         if key != "base" and (key in swept or [*given] != usual.get(key, [default])):
             words += [f"--{key.replace('_', '-')}", ",".join(_number(value) for value in given)]
     if method.signed_distance is not None:
@@ -186,7 +185,7 @@ def extraction(paper: PaperIndex, classifier: str, data: Sequence[str], *options
 
 def _subset(indices: Iterable[Index]) -> list[str]:
     """Return the option that makes extractions as small as the first of some caches."""
-    thinned = next((index.manifest().thinned_to for index in indices), None)
+    thinned = next((index.manifest.thinned_to for index in indices), None)
     return ["--subset", str(thinned)] if thinned else []
 
 
@@ -198,7 +197,7 @@ def recipe_of(key: str, paper: PaperIndex) -> str:
     words: list[str] = []
     setups = paper.setups()
     if setups:
-        family = family_of(setups[0].data)
+        family = suite_of(setups[0].data)
         if not family:
             return ""
         indices = map(paper.index_of, paper.classifiers(setups[0]))
@@ -215,7 +214,7 @@ def recipe_of(key: str, paper: PaperIndex) -> str:
 
 def _as_named(index: Index) -> list[str]:
     """Return a cache's classifier as `reproduce` takes it, without the options that a protocol adds by itself."""
-    words, released = extraction_options(index)[1:], shows_as_released(index.meaning["classifier"])
+    words, released = extraction_options(index)[1:], shows_as_released(index.identity)
     kept = words[:1]
     left_out = {"--protocol", "--as"} | ({"--preprocess"} if released else set())
     options = zip(words[1::2], words[2::2], strict=True)

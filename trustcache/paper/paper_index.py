@@ -11,8 +11,7 @@ from typing import Any
 from trustcache.cache.index import Index
 from trustcache.data.known_data import packaged_manifests
 from trustcache.data.manifest import Manifest
-from trustcache.losses import LOSSES
-from trustcache.oracles.backbones import identity
+from trustcache.losses import LOSSES, settings_of
 from trustcache.oracles.heads import LINEAR
 from trustcache.oracles.presets.preset import Preset, papers_preset, read_preset
 from trustcache.oracles.runs import RunConfig
@@ -71,13 +70,13 @@ class Method:
 
     @property
     def signed(self) -> bool:
-        return LOSSES[self.base].signed_distance if self.signed_distance is None else self.signed_distance
+        return LOSSES.find(self.base).signed_distance if self.signed_distance is None else self.signed_distance
 
     def usual(self, architecture: str) -> dict[str, float | str]:
         """Return the loss's settings where none are asked for: the paper's for oracles of such an architecture."""
-        values = LOSSES[self.loss].settings | LOSSES[self.base].settings
+        known = settings_of(self.loss, str(self.settings.get("base", "")))
         papers = known_preset(papers_preset(architecture)).settings
-        values = {key: papers.get(key, [value])[0] for key, value in values.items()}
+        values = {key: papers.get(key, [setting.default])[0] for key, setting in known.items()}
         return values | dict(self.settings)
 
 
@@ -140,7 +139,7 @@ class PaperIndex(Sources):
         for labels in models.values():
             fitting = [label for label in labels if label in used]
             wanted = setup.protocol == "released"
-            fitting = fitting or [label for label in labels if shows_as_released(identity(here[label])) == wanted]
+            fitting = fitting or [label for label in labels if shows_as_released(here[label].identity) == wanted]
             chosen += fitting or labels
         return sorted(chosen, key=_model_order)
 
@@ -176,12 +175,12 @@ class PaperIndex(Sources):
     def architecture(self, classifier: str) -> str:
         """Return a classifier's architecture, its name where no cache of it is here."""
         index = self.index_of(classifier)
-        return index.meaning["classifier"]["architecture"] if index else classifier
+        return index.identity.architecture if index else classifier
 
     def has_timms_weights(self, state_sha256: str, judged: Index) -> bool:
         """Return True if a cache of the model, `judged` or another one, says that timm gave its weights, not a file."""
         return any(
-            index.meaning["classifier"]["state_sha256"] == state_sha256 and index.made_from["weights"] is None
+            index.identity.state_sha256 == state_sha256 and index.made_from.weights is None
             for index in (judged, *self.indices)
         )
 
@@ -257,8 +256,8 @@ def known_preset(name: str) -> Preset:
 
 
 def _model(index: Index) -> str:
-    pinned = {key: value for key, value in identity(index).items() if key != "preprocessing"}
-    return json.dumps(pinned, sort_keys=True)
+    i = index.identity
+    return json.dumps([i.name, i.architecture, i.arguments, i.state_sha256], sort_keys=True)
 
 
 def _model_order(label: str) -> tuple[bool, str]:
@@ -272,10 +271,10 @@ def _preference(group: Sequence[Scored], method: Method) -> tuple[Any, ...]:
     config, origin = one.config, one.origin
     usual = [PROTOCOLS[config.protocol].optimiser(config.training == "frozen", origin.learnt_from)]
     if config.training == "fine-tuned":
-        papers = known_preset(papers_preset(config.backbone["architecture"])).fine_tuning
+        papers = known_preset(papers_preset(config.backbone.architecture)).fine_tuning
         usual += [papers] if papers else []
     return (
-        config.loss.settings == method.usual(config.backbone["architecture"]),
+        config.loss.settings == method.usual(config.backbone.architecture),
         config.optimiser in usual,
         len(group),
         # Last, so that equal ones are told apart the same way each time.

@@ -101,14 +101,14 @@ def mismatches(paper: PaperIndex, definition: Definition, found: Found, method: 
 
 def _other_classifier(paper: PaperIndex, definition: Definition, found: Found) -> list[str]:
     record, index = found.first.record, found.first.origin.index
-    judged, wanted = index.meaning["classifier"], definition.judged.get(record.dataset)
-    if judged["architecture"] not in definition.models or judged["arguments"]:
+    judged, wanted = index.identity, definition.judged.get(record.dataset)
+    if judged.architecture not in definition.models or judged.arguments:
         return [f"of {wanted or _named(definition)}, not {record.classifier}"]
-    if wanted and judged["architecture"] != wanted:
-        return [f"of {wanted}, not {judged['architecture']}"]
+    if wanted and judged.architecture != wanted:
+        return [f"of {wanted}, not {judged.architecture}"]
     if record.protocol == "released" and not shows_as_released(judged):
         return [f"of a {record.classifier} that sees images as the released code shows them"]
-    if judged["architecture"] in (_VIT, _RESNET) and not paper.has_timms_weights(judged["state_sha256"], index):
+    if judged.architecture in (_VIT, _RESNET) and not paper.has_timms_weights(judged.state_sha256, index):
         return [f"of timm's weights, not those of {record.classifier}"]
     return []
 
@@ -117,14 +117,12 @@ def _other_oracle(paper: PaperIndex, definition: Definition, found: Found) -> li
     record, origin, config = found.first.record, found.first.origin, found.first.config
     assert config is not None
     backbone, apart = config.backbone, []
-    if backbone["architecture"] not in definition.models or backbone["arguments"]:
+    if backbone.architecture not in definition.models or backbone.arguments:
         if config.oracle != record.classifier:
             apart.append(f"with oracles {_named(definition)}, not {config.oracle}")
     elif record.protocol == "released" and not shows_as_released(backbone):
         apart.append(f"with an oracle {config.oracle} that sees images as the released code shows them")
-    elif backbone["architecture"] in (_VIT, _RESNET) and not paper.has_timms_weights(
-        backbone["state_sha256"], origin.index
-    ):
+    elif backbone.architecture in (_VIT, _RESNET) and not paper.has_timms_weights(backbone.state_sha256, origin.index):
         apart.append(f"with timm's weights, which no cache says that oracle {config.oracle} has")
     if definition.oracles:
         return [*apart, f"of oracles with {definition.oracles}"]
@@ -139,7 +137,7 @@ def _other_oracle(paper: PaperIndex, definition: Definition, found: Found) -> li
 
 
 def _other_settings(definition: Definition, config: RunConfig) -> list[str]:
-    oracle = definition.models.get(config.backbone["architecture"])
+    oracle = definition.models.get(config.backbone.architecture)
     if oracle is None:
         return []
     name = definition.presets[oracle]
@@ -166,8 +164,8 @@ def beside(table: str, found: Found, method: str, metrics: Iterable[str]) -> tup
     """
     definition = DEFINITIONS[table]
     record, config = found.first.record, found.first.config
-    classifier = definition.models[found.first.origin.index.meaning["classifier"]["architecture"]]
-    oracle = definition.models[config.backbone["architecture"]] if config else classifier
+    classifier = definition.models[found.first.origin.index.identity.architecture]
+    oracle = definition.models[config.backbone.architecture] if config else classifier
     key = (table, definition.data[record.dataset], oracle, classifier, method)
     row = tuple(
         None if metric in definition.unlike else figures().get((*key, ACCURACY if metric == "accuracy" else metric))
@@ -179,7 +177,7 @@ def beside(table: str, found: Found, method: str, metrics: Iterable[str]) -> tup
 def remark(table: str, found: Found) -> str:
     """In what the training of a run's oracle still differs from the published one's, "" for nothing known."""
     definition, config = DEFINITIONS[table], found.first.config
-    oracle = definition.models.get(config.backbone["architecture"], "") if config else ""
+    oracle = definition.models.get(config.backbone.architecture, "") if config else ""
     return definition.remarks.get(oracle, "")
 
 

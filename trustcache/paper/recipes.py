@@ -13,7 +13,7 @@ from pathlib import Path
 
 from trustcache.cache.workspace import plain_name
 from trustcache.command_lines import command_line
-from trustcache.data.families import DataFamily, data_family
+from trustcache.data.suites import Suite, find_suite
 from trustcache.errors import UsageError
 from trustcache.oracles.presets.preset import papers_preset, read_preset, small_scale_preset
 
@@ -106,7 +106,7 @@ class Recipe:
     small_scale: bool = False
 
 
-FindFamily = Callable[[str], DataFamily]
+FindSuite = Callable[[str], Suite]
 _ORDER = ("fit-classifier", "extract", "train", "report")
 
 
@@ -117,7 +117,7 @@ def plan(recipes: Mapping[str, Recipe], names: Sequence[str], request: Request) 
     models that do not go with one.
     """
     steps: list[Step] = []
-    find = functools.cache(lambda family: data_family(family, request.data_root))
+    find = functools.cache(lambda family: find_suite(family, request.data_root))
     for name in recipes if "all" in names else names:
         if name not in recipes:
             raise UsageError(f"{name}: no table or figure of the paper; one of {', '.join(recipes)}, or all")
@@ -127,7 +127,7 @@ def plan(recipes: Mapping[str, Recipe], names: Sequence[str], request: Request) 
     return sorted(dict.fromkeys(steps), key=lambda step: _ORDER.index(step.words[0]))
 
 
-def _steps(name: str, recipe: Recipe, request: Request, find: FindFamily) -> list[Step]:
+def _steps(name: str, recipe: Recipe, request: Request, find: FindSuite) -> list[Step]:
     family = find(request.family or "imagenet")
     if family.name != "imagenet" and not request.models:
         raise UsageError(
@@ -152,15 +152,15 @@ def _steps(name: str, recipe: Recipe, request: Request, find: FindFamily) -> lis
     return steps
 
 
-_UNSEEN_DATA: dict[str, Callable[[DataFamily], list[str]]] = {
+_UNSEEN_DATA: dict[str, Callable[[Suite], list[str]]] = {
     "stylized": lambda family: [family.one("stylized")],
     "adversarial": lambda family: [family.one("adversarial")],
     "corrupted": lambda family: [family.corrupted("defocus_blur", 5)],
-    "every-corruption": DataFamily.every_corruption,
+    "every-corruption": Suite.every_corruption,
 }
 
 
-def _hyperparameters(oracle: Model, protocol: str, family: DataFamily, words: tuple[str, ...]) -> tuple[str, ...]:
+def _hyperparameters(oracle: Model, protocol: str, family: Suite, words: tuple[str, ...]) -> tuple[str, ...]:
     """The paper's preset; by the equations on other data than the paper's, its steepnesses alone."""
     if protocol == "released" or family.name == "imagenet":
         return "--preset", oracle.preset, *words
@@ -170,7 +170,7 @@ def _hyperparameters(oracle: Model, protocol: str, family: DataFamily, words: tu
     return *words, "--alpha-pos", right, "--alpha-neg", wrong
 
 
-def _rate(oracle: Model, protocol: str, family: DataFamily, request: Request) -> tuple[str, ...]:
+def _rate(oracle: Model, protocol: str, family: Suite, request: Request) -> tuple[str, ...]:
     """For fine-tuning under `released` on fewer images than ImageNet's: the preset's rate, raised as steps are fewer.
 
     Rate times steps, and so how far an oracle can get from where it began, stay the scripts': at theirs, a few hundred
@@ -197,7 +197,7 @@ _SMALL_SCALE = {
 }
 
 
-def _small_scale(key: str, request: Request, find: FindFamily) -> list[Step]:
+def _small_scale(key: str, request: Request, find: FindSuite) -> list[Step]:
     """Table 2, by the equations alone, for its code has neither of the two faults; fine-tuned, for ss goes on from tcp.
 
     A classifier of the user's is taken as it is; the paper's are fitted first, and asked 50 times with dropout.

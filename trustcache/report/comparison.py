@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from trustcache.metrics.ranking import METRICS
+from trustcache.metrics.ranking import METRICS, table_columns
 from trustcache.protocols import PROTOCOLS
 from trustcache.report.names import (
     BASELINE,
@@ -20,9 +20,9 @@ from trustcache.report.names import (
 from trustcache.report.records import Record
 from trustcache.report.table import UNDEFINED, Cell, Column, Row, Table, averaged
 
-COLUMNS = ("auc", "aupr_error", "aupr_success", "fpr_at_95_tpr", "tpr", "tnr", "aurc")
+COLUMNS = table_columns()
 # The others depend on where a method's threshold lies: TPR alone is best for a method that trusts everything.
-RANKING = tuple(key for key in COLUMNS if key not in ("tpr", "tnr"))
+RANKING = tuple(key for key in COLUMNS if not METRICS[key].at_threshold)
 READING = (
     "All figures are percent. ↑ higher is better, ↓ lower is better. a ± b is mean and sample standard "
     f"deviation over seeds. {UNDEFINED} is a value that at least one seed leaves undefined."
@@ -43,6 +43,7 @@ class Average:
     settings: tuple[Setting, ...]
     seeds: int
     cells: dict[str, Cell]
+    meaning: str = ""
 
     @property
     def key(self) -> RowKey:
@@ -176,7 +177,7 @@ def _average(records: list[Record]) -> Average:
     keys = dict.fromkeys(key for record in records for key in record.metrics)
     digits = 1 if len(records) > 1 else 2
     cells = {key: averaged([r.metrics.get(key, math.nan) for r in records], digits=digits) for key in keys}
-    return Average(*row_key(records[0]), len(records), cells)
+    return Average(*row_key(records[0]), len(records), cells, records[0].meaning)
 
 
 def _row_order(row: Average, known: list[str], methods: list[str]) -> tuple[object, ...]:
@@ -216,12 +217,13 @@ def legend(comparisons: Sequence[Comparison]) -> dict[str, list[tuple[str, str]]
     rows = [row for comparison in comparisons for row in comparison.rows]
     used = {name for row in rows for name, _ in row.settings}
     order = methods()
-    named = sorted({row.method for row in rows}, key=lambda m: (order.index(m) if m in order else len(order), m))
-    meanings = [(method, method_meaning(method)) for method in named]
+    # Scores of the user's own keep their meaning with their numbers.
+    meanings = {row.method: row.meaning or method_meaning(row.method) for row in rows}
+    named = sorted(meanings, key=lambda m: (order.index(m) if m in order else len(order), m))
     trainings, protocols = {row.training for row in rows}, {comparison.protocol for comparison in comparisons}
     groups = {
         "Columns": [(METRICS[key].label, METRICS[key].meaning) for key in COLUMNS] if rows else [],
-        "Methods": [(method, meaning) for method, meaning in meanings if meaning],
+        "Methods": [(method, meanings[method]) for method in named if meanings[method]],
         "Settings": [(prefix, meaning) for name, (prefix, meaning) in settings().items() if name in used],
         "Training": [(name or "none", text) for name, text in TRAININGS.items() if name in trainings],
         "Protocol": [(name, protocol.meaning) for name, protocol in PROTOCOLS.items() if name in protocols],

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from trustcache.errors import TrustcacheError
-from trustcache.losses import LOSSES
+from trustcache.losses import LOSSES, loss_settings
 from trustcache.scores import POST_HOC
-from trustcache.training_settings import LOSS_SETTINGS
 
 BASELINE = "mcp"
 """The classifier's own confidence, which every other method is compared with."""
@@ -17,16 +16,10 @@ TRAININGS = {
     "frozen": "only a head is trained, on cached features; the backbone stays as it was",
     "fine-tuned": "backbone and head are trained together, on images",
 }
-_OTHER_SETTINGS = {
+_OF_RUNS = {
     "head": ("", "what the oracle is on top of the frozen model, and which of its outputs it looks at"),
     "rows": ("on its ", "scored on this half of the data only, since an oracle learnt from the other one"),
     "also": ("with ", "what the oracle learnt from beside its training data: the same images, changed"),
-    "p": ("p=", "p-norm: the norm of least AURC on held-out training data; mcp where no norm is better than mcp"),
-    "T": ("T=", "temperature: what the logits are divided by, the least cross-entropy on held-out training data"),
-    "lambda": ("λ=", "rel-u: how much wrong training samples count beside right ones"),
-    "k": ("k=", "how many nearest training samples count"),
-    "weight": ("×", "sums: what the margin is multiplied by"),
-    "alpha": ("α=", "trust-score: the share of each class's least densely lying training samples that is left out"),
 }
 
 
@@ -50,8 +43,9 @@ class Entry(Labelled, Protocol):
 
 def settings() -> dict[str, tuple[str, str]]:
     """Return prefix and meaning of every setting that has them, in the order in which labels write them."""
-    of_losses = {key: (one.symbol or f"{key}=", one.meaning) for key, one in LOSS_SETTINGS.items()}
-    return of_losses | _OTHER_SETTINGS
+    of_losses = {key: (one.symbol or f"{key}=", one.meaning) for key, one in loss_settings().items() if key != "base"}
+    of_scores = {key: entry for score in POST_HOC.values() for key, entry in score.settings.items()}
+    return of_losses | _OF_RUNS | of_scores
 
 
 def methods() -> list[str]:

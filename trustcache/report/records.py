@@ -21,7 +21,8 @@ class Record:
     `oracle` names the oracle's backbone and is None for a post-hoc score; `training` is "frozen" (a head on
     cached features), "fine-tuned" (backbone and head), or None for a post-hoc score; `settings` holds the
     loss's hyperparameters, or what was chosen for a post-hoc score. Metrics are fractions, nan where one-class data
-    or a score without a threshold leaves them undefined.
+    or a score without a threshold leaves them undefined. `meaning` is the method's, for legends, where it is a
+    post-hoc score.
     """
 
     dataset: str
@@ -35,6 +36,7 @@ class Record:
     settings: dict[str, float | str]
     metrics: dict[str, float]
     run: str | None
+    meaning: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Scored:
 def manifests_of(scored: Iterable[Scored]) -> dict[str, Manifest]:
     """Return the manifest of each data set that something is scored on."""
     indices = {one.record.dataset: one.origin.index for one in scored}
-    return {name: index.manifest() for name, index in indices.items()}
+    return {name: index.manifest for name, index in indices.items()}
 
 
 ID_FIELDS = ("dataset", "classifier", "oracle", "method", "training", "protocol", "seed", "n", "settings", "run")

@@ -20,8 +20,7 @@ from trustcache.metrics.bootstrap import RESAMPLES, SEED, draw_counts, resampled
 from trustcache.metrics.ranking import METRICS
 from trustcache.oracles.runs import finished_runs, in_half
 from trustcache.progress import Progress, silent
-from trustcache.protocols import PROTOCOLS
-from trustcache.report.measured import negative_threshold
+from trustcache.protocols import PROTOCOLS, negative_threshold
 from trustcache.report.records import Record
 from trustcache.scores.stored import ScoreStore
 
@@ -67,7 +66,8 @@ class Resampler:
             if half := record.settings.get("rows"):
                 rows = in_half(cache, str(half))
         assert z is not None, "a record is of scores that are there"
-        return _Task(z[rows], cache.correct[rows], record.protocol, record.method, classes)
+        negative = negative_threshold(record.method if record.run else None, classes)
+        return _Task(z[rows], cache.correct[rows], record.protocol, negative)
 
     def _compute(self, tasks: dict[str, _Task], title: str) -> dict[str, np.ndarray]:
         # Records of the same rows get the same resamples.
@@ -88,12 +88,7 @@ class _Task:
     z: np.ndarray
     correct: np.ndarray
     protocol: str
-    method: str
-    classes: int
-
-    @property
-    def negative(self) -> float | None:
-        return negative_threshold(self.method, self.classes)
+    negative: float | None
 
     def key(self) -> str:
         """SHA-256 over all that the figures depend on."""

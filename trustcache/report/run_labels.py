@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trustcache.cache.plain_data import fingerprint
+from trustcache.cache.records import fingerprint
 from trustcache.data.splits import other_half
 from trustcache.oracles.heads import LINEAR
 from trustcache.oracles.runs import Run, RunConfig

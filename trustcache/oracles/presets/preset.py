@@ -8,12 +8,14 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from trustcache.data.splits import SEED
 from trustcache.data.toml_tables import TableReader
 from trustcache.errors import UsageError
+from trustcache.losses import loss_settings
 from trustcache.oracles.head_inputs import parse_inputs
 from trustcache.oracles.heads import HEADS, HeadSpec
 from trustcache.protocols import OPTIMISERS, Optimiser
-from trustcache.training_settings import LOSS_SETTINGS, SEED
+from trustcache.registry import Setting
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,8 @@ def read_preset(request: str) -> Preset:
         seeds=tuple(int(seed) for seed in SEED.each(f"{where}: 'seeds'", reader.numbers("seeds") or ())),
         settings={
             key: [*setting.each(f"{where}: settings: '{key}'", values)]
-            for key, setting in LOSS_SETTINGS.items()
-            if (values := settings.reals(key))
+            for key, setting in loss_settings().items()
+            if isinstance(setting, Setting) and (values := settings.reals(key))
         },
         val_fraction=fraction,
         fine_tuning=None if fine_tuning is None else _optimiser(fine_tuning, f"{where}: fine_tuning"),

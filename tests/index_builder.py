@@ -1,0 +1,43 @@
+"""Build the index of a cache: plausible where a test does not care, exact where it does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from trustcache.cache.index import Index
+from trustcache.cache.meaning import DataMeaning, MadeFrom, Meaning
+from trustcache.data.manifest import Files, Manifest
+from trustcache.models.identity import Identity
+from trustcache.models.preprocessing import RELEASED_PREPROCESSING, Preprocessing
+
+PLAIN = Preprocessing((8, 8), 1.0, "center", "bilinear", (0.1,) * 3, (0.2,) * 3)
+"""Preprocessing that is not the released code's."""
+RELEASED = replace(PLAIN, **RELEASED_PREPROCESSING)
+
+
+def build_identity(name: str = "net", **changes: Any) -> Identity:
+    """A classifier's identity, by its architecture's name; keywords are its other fields."""
+    return replace(Identity(name, name, {}, f"sha of {name}", PLAIN), **changes)
+
+
+def build_index(
+    folder: Path,
+    classifier: str = "net",
+    data: str = "birds",
+    role: str = "test",
+    samples: int = 30,
+    shard_rows: int = 10,
+    fingerprint: str = "bb",
+    identity: Identity | None = None,
+    manifest: Manifest | None = None,
+    weights: str | None = None,
+    preprocessing: dict[str, Any] | None = None,
+    **meaning: Any,
+) -> Index:
+    """An index that is not written yet; further keywords are fields of its meaning."""
+    manifest = manifest or Manifest(data, role, (Files("folders", path=data),))
+    images = DataMeaning(manifest.name, fingerprint, samples)
+    means = Meaning(classifier, identity or build_identity(), images, shard_rows=shard_rows, **meaning)
+    return Index(folder, means, MadeFrom(manifest, (), "/data", weights, None, preprocessing or {}), {"numpy": "2"})

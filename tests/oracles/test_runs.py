@@ -1,0 +1,40 @@
+"""Runs on disk: what was written comes back, and what an older trustcache left is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+from typer.testing import Result
+
+from trustcache.cache.workspace import Workspace
+from trustcache.oracles.runs import finished_runs
+
+
+def test_runs_come_back_with_their_names(runs_workspace: Workspace) -> None:
+    runs = finished_runs(runs_workspace)
+    assert [run.config.training for run in runs] == ["fine-tuned", "frozen"]
+    assert [run.config.name for run in runs] == [run.name for run in runs]
+
+
+@pytest.mark.parametrize(
+    ("change", "fact"),
+    [
+        ({"schema": None}, "schema"),
+        ({"schema": 1}, "schema 1"),
+        ({"seed": "x"}, "field seed"),
+        ({"backbone": 1}, "back"),
+    ],
+)
+def test_a_config_that_is_damaged_or_of_before_is_refused_with_the_command_that_makes_it_anew(
+    with_runs: Workspace, run_cli: Callable[..., Result], change: dict, fact: str
+) -> None:
+    run = finished_runs(with_runs)[0]
+    path = run.folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    failed = run_cli("report")
+    assert failed.exit_code == 1
+    assert f"{run.name}/config.json: " in failed.stderr
+    assert fact in failed.stderr
+    assert "trustcache train" in failed.stderr

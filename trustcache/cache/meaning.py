@@ -1,0 +1,87 @@
+"""What a cache's numbers mean and what they were made from, as `index.json` holds it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from msgspec import Meta
+
+from trustcache.data.manifest import Manifest
+from trustcache.data.variants.variation import Variant
+from trustcache.models.identity import Identity, McDropout
+
+AtLeastOne = Annotated[int, Meta(ge=1)]
+# A preprocessing entry that a user sets: an input size, a share, a mode or the numbers of the colour channels.
+Entry = int | float | str | tuple[int | float, ...]
+
+
+@dataclass(frozen=True)
+class DataMeaning:
+    """The images.
+
+    fingerprint: over the samples' names, labels and sizes. crops: they are centre crops, seen whole. batch_size: of an
+    attack's images, whose last digits depend on which of them are made together; None for others. subset: the part of
+    the data set, as in `500 of 5000`; None for all of it.
+    """
+
+    name: str
+    fingerprint: str
+    samples: AtLeastOne
+    variant: Variant | None = None
+    crops: bool = False
+    batch_size: int | None = None
+    subset: str | None = None
+
+
+@dataclass(frozen=True)
+class Stages:
+    """The modules whose outputs are kept, and how each is pooled over positions."""
+
+    places: tuple[str, ...]
+    poolings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """All that decides a cache's numbers; one of another meaning is refused.
+
+    label: the classifier's name in the workspace. precision: "float32", "bf16" or "fp16". store: the dtype of logits
+    and features. features: "last", "stages" (those too) or "none".
+    """
+
+    label: str
+    classifier: Identity
+    data: DataMeaning
+    precision: str = "float32"
+    store: str = "float16"
+    shard_rows: AtLeastOne = 2048
+    mc_dropout: McDropout | None = None
+    features: str = "last"
+    stages: Stages | None = None
+
+
+@dataclass(frozen=True)
+class MadeFrom:
+    """Where a cache's images and weights lay last, and what was asked for; it only informs.
+
+    classes: their names in label order. preprocessing: the entries that replace the model's own.
+    """
+
+    manifest: Manifest
+    classes: tuple[str, ...]
+    data_root: str
+    weights: str | None
+    weights_sha256: str | None
+    preprocessing: dict[str, Entry]
+
+
+@dataclass(frozen=True)
+class CacheRecord:
+    """`index.json`. made_with: versions of the software."""
+
+    SCHEMA: ClassVar[int] = 2
+
+    meaning: Meaning
+    made_from: MadeFrom
+    made_with: dict[str, str]

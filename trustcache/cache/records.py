@@ -1,0 +1,90 @@
+"""Records on disk: dataclasses as JSON, each kind with a schema version, read whole or refused in one sentence.
+
+A record that an older or newer trustcache wrote is refused, never misread: whoever changes the meaning of a kind's
+fields raises its `SCHEMA`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, TypeVar
+
+import msgspec
+
+from trustcache.cache.publish import publish_json
+from trustcache.errors import TrustcacheError
+
+
+class Record(Protocol):
+    """A dataclass with the version of its fields."""
+
+    SCHEMA: ClassVar[int]
+
+
+R = TypeVar("R", bound=Record)
+T = TypeVar("T")
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Publish a record. Raises ValueError for a number that is not finite."""
+    publish_json(path, _table(record))
+
+
+def read_record(path: Path, kind: type[R], remedy: str) -> R:
+    """Read the record of a file.
+
+    Raises FileNotFoundError where there is none; TrustcacheError naming the file, the field and the remedy where it is
+    damaged or of another schema.
+    """
+    return parse_record(path.read_bytes(), kind, str(path), remedy)
+
+
+def record_text(record: Record) -> str:
+    """Return a record as one line of JSON, to be kept inside another file."""
+    return json.dumps(_table(record), allow_nan=False)
+
+
+def parse_record(text: str | bytes, kind: type[R], where: str, remedy: str) -> R:
+    """Return the record that `record_text` wrote; `where` is the file that an error names, as in `read_record`."""
+    with _refused(where, remedy):
+        table = json.loads(text)
+        if not isinstance(table, dict) or not isinstance(table.get("schema"), int):
+            raise ValueError("no field schema")
+        if table["schema"] == kind.SCHEMA:
+            return msgspec.convert(table, kind)
+    raise TrustcacheError(f"{where}: written in schema {table['schema']}, this program reads {kind.SCHEMA}; {remedy}")
+
+
+def read_lines(path: Path, kind: type[T], remedy: str) -> list[T]:
+    """Read a file of one dataclass a line, whose schema is that of the record beside it. Raises as `read_record`."""
+    with _refused(str(path), remedy):
+        return [msgspec.convert(json.loads(line), kind) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def as_read(value: T) -> T:
+    """Return a dataclass as it comes back from its file: lists among free values, floats where a field says so."""
+    return msgspec.convert(json.loads(json.dumps(msgspec.to_builtins(value))), type(value))
+
+
+def fingerprint(value: Any) -> str:
+    """Return SHA-256 over plain data and dataclasses, whatever the order of a table's keys."""
+    return hashlib.sha256(json.dumps(msgspec.to_builtins(value), sort_keys=True).encode()).hexdigest()
+
+
+def _table(record: Record) -> dict[str, Any]:
+    return {"schema": record.SCHEMA, **msgspec.to_builtins(record)}
+
+
+@contextmanager
+def _refused(where: str, remedy: str) -> Iterator[None]:
+    """Turn what json and msgspec raise into one sentence."""
+    try:
+        yield
+    except ValueError as error:
+        what, _, field = str(error).partition(" - at `$.")
+        named = f"field {field.rstrip('`')}: {what}" if field else what
+        raise TrustcacheError(f"{where}: damaged ({named}); {remedy}") from None

@@ -1,0 +1,31 @@
+"""Records of what decides a frozen classifier's outputs, as cache indices and run configs hold it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from trustcache.models.preprocessing import Preprocessing
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What pins a classifier's numbers, whatever its name in a workspace.
+
+    name: what `--classifier` names. architecture: the full name behind `vit` and `resnet`. arguments: of its builder.
+    state_sha256: SHA-256 of its weights.
+    """
+
+    name: str
+    architecture: str
+    arguments: dict[str, Any]
+    state_sha256: str
+    preprocessing: Preprocessing
+
+
+@dataclass(frozen=True)
+class McDropout:
+    """Forward passes with dropout on, and the seed of what is dropped."""
+
+    passes: int
+    seed: int = 0

@@ -1,0 +1,123 @@
+"""The training loop of oracles and classifiers on images: steps, checkpoints, and going on from the last of these."""
+
+from __future__ import annotations
+
+import io
+import math
+import pickle
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
+
+from trustcache.cache.publish import publish
+from trustcache.errors import TrustcacheError
+
+T = TypeVar("T")
+
+
+class Stateful(Protocol):
+    """A network, an optimiser, a schedule."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> Any: ...
+
+
+@dataclass
+class TrainingLoop:
+    """A network in training, which the same call after a kill continues from its checkpoint, to the same end.
+
+    name: what the network is called in messages. steps: of the whole training; `step` is the number of those done.
+    more: further state that a checkpoint keeps.
+    """
+
+    name: str
+    model: nn.Module
+    optimiser: torch.optim.Optimizer
+    schedule: LRScheduler | None
+    steps: int
+    checkpoint: Path
+    save_every_s: float
+    more: Mapping[str, Stateful]
+    step: int = 0
+
+    def __post_init__(self) -> None:
+        self._parts: dict[str, Stateful] = {"model": self.model, "optimiser": self.optimiser, **self.more}
+        if self.schedule:
+            self._parts["schedule"] = self.schedule
+        self.step = load_state(self.checkpoint, self._parts)
+
+    def run(self, batches: Iterable[T], loss_of: Callable[[T], torch.Tensor], note: Callable[[float], None]) -> None:
+        """Take a step on each of the batches that are left; `note` is told the loss after each.
+
+        Raises TrustcacheError where a loss is not finite.
+        """
+        saved = time.monotonic()
+        self.model.train()
+        for batch in batches:
+            loss = loss_of(batch)
+            self.optimiser.zero_grad()
+            loss.backward()
+            self.optimiser.step()
+            if self.schedule:
+                self.schedule.step()
+            self.step += 1
+            value = float(loss.detach())
+            if not math.isfinite(value):
+                where = f"step {self.step} of {self.steps}"
+                raise TrustcacheError(f"{self.name}: the loss is no longer finite at {where}; use a smaller --lr")
+            note(value)
+            if time.monotonic() - saved >= self.save_every_s:
+                save_state(self.checkpoint, self._parts, self.step)
+                saved = time.monotonic()
+
+
+def epoch_batches(rows: np.ndarray, size: int, epochs: int, seed: Sequence[int]) -> list[np.ndarray]:
+    """Return the rows of every step of all epochs, each epoch in an order of its own.
+
+    An epoch's last, incomplete batch is dropped unless it is its only one.
+    """
+    batches = []
+    for epoch in range(epochs):
+        order = np.random.default_rng([*seed, epoch]).permutation(rows)
+        batches += [order[i * size : (i + 1) * size] for i in range(max(len(order) // size, 1))]
+    return batches
+
+
+def save_state(path: Path, parts: Mapping[str, Stateful], step: int) -> None:
+    """Keep the state of all parts after so many steps, and of torch's random generators."""
+    state = {
+        "step": step,
+        "parts": {name: part.state_dict() for name, part in parts.items()},
+        "rng": torch.get_rng_state(),
+        "cuda_rng": torch.cuda.get_rng_state_all(),
+    }
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    publish(path, buffer.getvalue())
+
+
+def load_state(path: Path, parts: Mapping[str, Stateful]) -> int:
+    """Bring parts and generators back to what was saved; return the steps done by then, 0 where nothing was saved.
+
+    Raises TrustcacheError where the file is not whole.
+    """
+    if not path.is_file():
+        return 0
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise TrustcacheError(f"{path}: not a whole checkpoint; remove it to begin anew") from error
+    for name, part in parts.items():
+        part.load_state_dict(state["parts"][name])
+    torch.set_rng_state(state["rng"])
+    if len(state["cuda_rng"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda_rng"])
+    return state["step"]
