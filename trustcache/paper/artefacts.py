@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from trustcache.command_lines import command_line
 from trustcache.data.manifest import Manifest
 from trustcache.losses import LOSSES
 from trustcache.paper.alpha_sweep import sweep_figures, sweep_tables
@@ -16,7 +17,7 @@ from trustcache.paper.comparisons import DISTANCES, Layout
 from trustcache.paper.corruptions import Corruptions
 from trustcache.paper.curves import loss_figures, loss_tables
 from trustcache.paper.figures import FOUR, FigureLayout, Subject, histograms, risks
-from trustcache.paper.gaps import recipe_of
+from trustcache.paper.gaps import reproduce_options
 from trustcache.paper.paper_index import Method, PaperIndex, Setup, known_manifests
 from trustcache.paper.recipes import FOUR_LOSSES, Recipe
 from trustcache.report.build import SectionMaker, Sources
@@ -236,6 +237,7 @@ RECIPES = {key: artefact.recipe for key, artefact in ARTEFACTS.items()}
 def paper_section(sources: Sources) -> Section:
     """Return every artefact in the paper's order, as far as what is scored makes it."""
     paper = PaperIndex(sources.scored, sources.indices, sources.place)
+    options = reproduce_options(paper)
     exhibits = tuple(
         Exhibit(
             key,
@@ -244,7 +246,7 @@ def paper_section(sources: Sources) -> Section:
             artefact.tables(paper),
             artefact.figures(paper),
             artefact.to_draw(paper),
-            recipe_of(key, paper),
+            "" if options is None else command_line("reproduce", key, *options),
         )
         for key, artefact in ARTEFACTS.items()
     )

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 
 from trustcache.cache.index import Index
+from trustcache.cache.meaning import Meaning
 from trustcache.cache.workspace import plain_name
-from trustcache.command_lines import Command, Evaluation, Extraction, Training, command_line, extraction_options
+from trustcache.command_lines import Command, Evaluation, Extraction, Training, extraction_options
 from trustcache.data.splits import VAL_FRACTION
 from trustcache.data.suites import suite_of
-from trustcache.extract import ExtractSettings
 from trustcache.losses import LOSSES, loss_settings
 from trustcache.oracles.presets.preset import papers_preset, small_scale_preset
 from trustcache.oracles.runs import RunConfig
@@ -189,17 +189,17 @@ def _subset(indices: Iterable[Index]) -> list[str]:
     return ["--subset", str(thinned)] if thinned else []
 
 
-def recipe_of(key: str, paper: PaperIndex) -> str:
-    """Return the `reproduce` command that makes an artefact on this workspace's data, "" where no recipe is for those.
+def reproduce_options(paper: PaperIndex) -> list[str] | None:
+    """Return the options of `reproduce` that make artefacts on this workspace's data, None where it has no such data.
 
-    With nothing trained it is the paper's own data and models.
+    With nothing trained they are for the paper's own data and models.
     """
     words: list[str] = []
     setups = paper.setups()
     if setups:
         family = suite_of(setups[0].data)
         if not family:
-            return ""
+            return None
         indices = map(paper.index_of, paper.classifiers(setups[0]))
         models = [shlex.join(_as_named(index)) for index in indices if index]
         if family != "imagenet" or models != ["vit", "resnet"][: len(models)]:
@@ -209,7 +209,7 @@ def recipe_of(key: str, paper: PaperIndex) -> str:
             words += ["--protocol", "both" if len(protocols) > 1 else protocols.pop()]
         words += ["--frozen"] if all(setup.training == "frozen" for setup in setups) else []
         words += _subset(i for i in paper.indices if i.data == setups[0].data)
-    return command_line("reproduce", key, *words, *paper.place)
+    return [*words, *paper.place]
 
 
 def _as_named(index: Index) -> list[str]:
@@ -219,7 +219,7 @@ def _as_named(index: Index) -> list[str]:
     left_out = {"--protocol", "--as"} | ({"--preprocess"} if released else set())
     options = zip(words[1::2], words[2::2], strict=True)
     kept += [word for option, value in options if option not in left_out for word in (option, value)]
-    if index.shard_rows != ExtractSettings().shard_rows:
+    if index.shard_rows != Meaning.shard_rows:
         kept += ["--shard-rows", str(index.shard_rows)]
     name = index.classifier.removesuffix("-released") if released else index.classifier
     return kept if name == plain_name(kept[0]) else [*kept, "--as", name]
