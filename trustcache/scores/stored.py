@@ -141,15 +141,17 @@ class ScoreStore:
         Raises TrustcacheError, after all others are kept, where scores are not finite.
         """
         made = 0
-        refused = []
+        refused: dict[str, str] = {}
         for index in indices:
             if names := self._learn(index, self.missing(index, unfitted_only), progress):
-                refused += self._score(index, names, progress)
+                bad = self._score(index, names, progress)
+                refused |= {f"{name} of {index.classifier}/{index.data}": name for name in bad}
             made += len(names)
         if refused:
+            own = ", or mend your own code" if any(POST_HOC[name].source for name in refused.values()) else ""
             raise TrustcacheError(
                 f"{', '.join(refused)}: some of the scores are not finite, and are not kept; run trustcache cache "
-                "verify, and extract again with --precision float32"
+                f"verify, and extract again with --precision float32{own}"
             )
         return made
 
@@ -184,7 +186,7 @@ class ScoreStore:
         refused = [name for name, z in scores.items() if not np.isfinite(z).all()]
         for name in [name for name in names if name not in refused]:
             publish(score_file(self._folder(index), name, ".h5"), pack({"z": scores[name]}, self._about(index, name)))
-        return [f"{name} of {index.classifier}/{index.data}" for name in refused]
+        return refused
 
     def _training(self, index: Index) -> Index | None:
         """Return the training cache that scores of a cache learn from: the largest of the same classifier."""
