@@ -14,6 +14,7 @@ from trustcache.command_lines import Command, Evaluation, Extraction, Training, 
 from trustcache.data.splits import VAL_FRACTION
 from trustcache.data.suites import suite_of
 from trustcache.losses import LOSSES, loss_settings
+from trustcache.models.timm_models import PAPER_MODELS
 from trustcache.oracles.presets.preset import papers_preset, small_scale_preset
 from trustcache.oracles.runs import RunConfig
 from trustcache.paper.paper_index import SEEDS, Found, Method, PaperIndex, Setup, known_preset
@@ -202,7 +203,7 @@ def reproduce_options(paper: PaperIndex) -> list[str] | None:
             return None
         indices = map(paper.index_of, paper.classifiers(setups[0]))
         models = [shlex.join(_as_named(index)) for index in indices if index]
-        if family != "imagenet" or models != ["vit", "resnet"][: len(models)]:
+        if family != "imagenet" or models != [*PAPER_MODELS][: len(models)]:
             words += ["--data", family, *(word for model in models for word in ("--classifier", model))]
         protocols = {setup.protocol for setup in setups}
         if protocols != {"released"}:
