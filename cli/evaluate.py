@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.progress import console
 
-from .options import Device, Workers
+from .options import ScoringMachine
 from .program import Place, app, command, say
 
 if TYPE_CHECKING:
@@ -16,16 +16,11 @@ if TYPE_CHECKING:
 
 
 @command(app, "evaluate")
-def evaluate(
-    place: Place,
-    device: Device = "auto",
-    workers: Workers = 2,
-) -> None:
+def evaluate(place: Place, machine: ScoringMachine) -> None:
     """Make the scores that are missing: every run's and every post-hoc score's, on every evaluation cache."""
     from trustcache.cache.workspace import Workspace
     from trustcache.evaluate.scoring import evaluate as run
     from trustcache.evaluate.scoring import evaluation_caches
-    from trustcache.oracles.optim import Machine
     from trustcache.oracles.runs import finished_runs
 
     workspace = Workspace(place.workspace)
@@ -38,7 +33,7 @@ def evaluate(
     usable, left_out = evaluation_caches(workspace)
     if left_out and not usable:
         raise TrustcacheError(left_out[0])
-    made = run(workspace, runs, place.data_root, Machine(device, workers), console)
+    made = run(workspace, runs, place.data_root, machine, console)
     waiting = say_what_is_lacking(workspace, runs)
     print(f"{made} scores made" if made or waiting else "everything is scored on every evaluation cache already")
 

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trustcache.data.splits import seed_list
 from trustcache.errors import TrustcacheError, UsageError
+from trustcache.oracles.optim import Machine
+from trustcache.registry import option_name
 
-from .options import Device, Subset, Workers
+from .options import ScoringMachine, Subset
 from .program import Place, app, command, say
-from .values import seeds
+from .values import listed
 
 if TYPE_CHECKING:
     from trustcache.paper.recipes import Model, Setting, Step
@@ -43,6 +46,7 @@ _OWN = (
 @command(app, "reproduce")
 def reproduce(
     place: Place,
+    machine: ScoringMachine,
     names: Annotated[
         list[str] | None, typer.Argument(help="Tables and figures by name, or all; without one they are listed.")
     ] = None,
@@ -63,8 +67,6 @@ def reproduce(
     frozen: Annotated[bool, typer.Option("--frozen", help="Heads on cached features instead of fine-tuning.")] = False,
     seed: Annotated[str, typer.Option(help="Seed, or a list of them.")] = "0,1,2",
     subset: Subset = None,
-    workers: Workers = 2,
-    device: Device = "auto",
 ) -> None:
     """Make the paper's tables and figures: run the commands that each needs, then the report.
 
@@ -87,9 +89,9 @@ def reproduce(
         models,
         ("released", "equations") if protocol is Protocols.both else (protocol.value,),
         frozen,
-        ",".join(map(str, seeds(seed))),
+        ",".join(map(str, seed_list(listed("--seed", seed, int)))),
         subset,
-        _machine(workers, device),
+        _machine_options(machine),
         tuple(place.given()),
     )
     steps = plan(list(RECIPES) if "all" in names else names, setting)
@@ -129,10 +131,10 @@ def _model(text: str) -> Model:
     return Model(plain_name(given["name"]), tuple(words))
 
 
-def _machine(workers: int, device: str) -> tuple[str, ...]:
-    """The options of the machine that are not the defaults."""
-    options = {"--workers": (str(workers), "2"), "--device": (device, "auto")}
-    return tuple(word for key, (value, usual) in options.items() if value != usual for word in (key, value))
+def _machine_options(machine: Machine) -> tuple[str, ...]:
+    """Return the options of the machine that are not the defaults."""
+    given = {key: getattr(machine, key) for key in ("workers", "device")}
+    return tuple(w for k, v in given.items() if v != getattr(Machine, k) for w in (option_name(k), str(v)))
 
 
 def _run(steps: list[Step], setting: Setting) -> None:

@@ -13,7 +13,6 @@ import torch
 from click.testing import Result
 from sklearn.metrics import average_precision_score
 
-from cli.values import ProtocolName
 from tests.fitted_heads import fit
 from trustcache import losses
 from trustcache.cache import open_cache
@@ -39,10 +38,6 @@ from trustcache.protocols import PROTOCOLS, Optimiser
 RunCli = Callable[..., Result]
 BROADCAST = {"ce": losses.broadcast_cross_entropy, "focal": losses.broadcast_focal}
 RIGHT = {"ce": losses.cross_entropy, "focal": losses.focal}
-
-
-def test_the_command_line_knows_every_protocol() -> None:
-    assert [name.value for name in ProtocolName] == list(PROTOCOLS)
 
 
 # --- losses ----------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from trustcache.metrics.ranking import trust_metrics
 from trustcache.metrics.released import released_metrics_of, released_trust_metrics
 from trustcache.models.identity import Identity
 from trustcache.models.preprocessing import RELEASED_PREPROCESSING
+from trustcache.registry import REQUIRED, option
 
 OPTIMISERS = ("adam", "sgd")
 
@@ -29,10 +30,14 @@ class Optimiser:
     """
 
     name: str
-    epochs: int
-    batch_size: int
-    lr: float
-    momentum: float = 0.0
+    epochs: int = option(
+        REQUIRED, "Passes over the data (1; frozen: 20; small data: more); mlp: at most.", min=1, panel="Training"
+    )
+    batch_size: int = option(REQUIRED, "Samples a step (128; frozen: 512).", min=2, panel="Training")
+    lr: float = option(
+        REQUIRED, "Highest rate of OneCycle SGD (0.02); frozen: Adam's (0.001).", min=0, panel="Training"
+    )
+    momentum: float = option(0.0, "SGD's momentum (0.9); not for --frozen.", min=0, max=1, panel="Training")
     warmup_steps: int | None = None
     cycle_momentum: bool = False
 

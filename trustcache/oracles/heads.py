@@ -7,8 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trustcache.oracles.head_inputs import columns_of, inputs_label
+from trustcache.oracles.head_inputs import PARTS, columns_of, inputs_label
 from trustcache.oracles.mlp_heads import MlpHead
+from trustcache.registry import option
+
+_PANEL = "Heads on cached outputs"
 
 
 @dataclass(frozen=True)
@@ -21,19 +24,34 @@ class HeadSpec:
     weights of the epoch with the best validation AUC are kept, sought until so many epochs in a row were no better.
     """
 
-    kind: str = "linear"
-    inputs: tuple[str, ...] = ("features",)
-    hidden: int = 0
-    members: int = 1
-    dropout: float = 0.0
-    input_dropout: float = 0.0
-    weight_decay: float = 0.0
-    patience: int = 0
+    kind: str = option(
+        "linear",
+        "A linear head, or one with a hidden layer (linear).",
+        choices=("linear", "mlp"),
+        name="--head",
+        panel=_PANEL,
+    )
+    inputs: tuple[str, ...] = option(
+        ("features",), f"Its inputs: last, all, or a list of {', '.join(PARTS)} (last).", panel=_PANEL
+    )
+    members: int = option(
+        1, "mlp: so many networks, their scores averaged (1).", min=1, name="--ensemble", panel=_PANEL
+    )
+    hidden: int = option(0, "mlp: units of the hidden layer.", min=1, panel=_PANEL)
+    dropout: float = option(0.0, "mlp: share of them left out at each step.", min=0, max=0.95, panel=_PANEL)
+    input_dropout: float = option(0.0, "mlp: share of the inputs left out at each step.", min=0, max=0.95, panel=_PANEL)
+    weight_decay: float = option(0.0, "mlp: AdamW's.", min=0, panel=_PANEL)
+    patience: int = option(
+        0,
+        "mlp: keep the epoch of best validation AUC, sought until so many are no better; 0: the last one.",
+        min=0,
+        panel=_PANEL,
+    )
 
     @property
     def label(self) -> str:
         """What tells it from other heads, for people: "mlp on all, 5 members"; "linear" for the default."""
-        seen = "" if self.inputs == HeadSpec.inputs else f" on {inputs_label(self.inputs)}"
+        seen = "" if self.inputs == LINEAR.inputs else f" on {inputs_label(self.inputs)}"
         return self.kind + seen + (f", {self.members} members" if self.members > 1 else "")
 
     @property

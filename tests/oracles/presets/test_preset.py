@@ -10,7 +10,7 @@ from click.testing import Result
 
 from trustcache.cache.workspace import Workspace
 from trustcache.errors import UsageError
-from trustcache.oracles.plan import loss_grid
+from trustcache.oracles.loss_grid import loss_grid
 from trustcache.oracles.presets.preset import preset_names, preset_text, read_preset
 from trustcache.oracles.runs import finished_runs
 from trustcache.protocols import Optimiser

@@ -8,7 +8,7 @@ import torch
 
 from trustcache.errors import UsageError
 from trustcache.losses import LOSSES, LossChoice, loss_settings
-from trustcache.oracles.plan import loss_grid
+from trustcache.oracles.loss_grid import loss_grid
 from trustcache.protocols import LEAST_STEPS, default_optimiser
 from trustcache.registry import Setting
 
