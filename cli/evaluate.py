@@ -39,7 +39,7 @@ def evaluate(place: Place, machine: ScoringMachine) -> None:
 
 
 def say_what_is_lacking(workspace: Workspace, runs: list[Run]) -> bool:
-    """Say, once for each, what keeps runs from being scored, and which caches were passed over; returns whether any."""
+    """Print what keeps runs from being scored and which caches were passed over, each once; return True if any."""
     from trustcache.evaluate.scoring import evaluation_caches, unscored
     from trustcache.oracles.backbones import lacking
 

@@ -17,7 +17,7 @@ from .program import Place, app, command, say
 
 
 class Format(StrEnum):
-    """How answers are written."""
+    """The form of the answers."""
 
     json = "json"
     csv = "csv"

@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def listed(option: str, text: str, kind: Callable[[str], T]) -> list[T]:
-    """`1,2,3` as a list. Raises UsageError naming the option."""
+    """Return `1,2,3` as a list. Raises UsageError naming the option."""
     try:
         return [kind(part.strip()) for part in text.split(",")]
     except ValueError:

@@ -1,4 +1,4 @@
-"""What a user can name or choose: registries of losses, scores, layouts and the like, and the settings they take.
+"""Registries of losses, scores, layouts and the like, the settings they take, and the options of the command line.
 
 A `Registry` finds an entry among the built-in ones, the entry points of installed packages, and the functions that a
 user names as `package.module:function`. A `Setting` is a number with its default, meaning and range. An `option` is a

@@ -1,4 +1,4 @@
-"""Heads: what they are and look at, and the scores that trained ones give."""
+"""Heads: their kinds, settings and inputs, and the scores of trained ones."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trustcache.oracles.head_inputs import PARTS, columns_of, inputs_label
+from trustcache.oracles.head_inputs import INPUTS, columns_of, inputs_label
 from trustcache.oracles.mlp_heads import MlpHead
 from trustcache.registry import option
 
@@ -16,12 +16,12 @@ _PANEL = "Heads on cached outputs"
 
 @dataclass(frozen=True)
 class HeadSpec:
-    """What a head is and looks at; by default the paper's: linear, on what the classifier's last layer sees.
+    """A head's kind and inputs; by default the paper's: linear, on the input of the classifier's last layer.
 
-    kind: a key of `HEADS`. inputs: keys of `head_inputs.PARTS`. For "mlp": hidden, the units of its hidden layer;
-    members, so many networks from other first weights, whose z are averaged; dropout, the share of hidden units that
-    each step leaves out, and input_dropout that of the inputs; weight_decay, AdamW's. patience: where not 0, the
-    weights of the epoch with the best validation AUC are kept, sought until so many epochs in a row were no better.
+    kind: a key of `HEADS`. inputs: keys of `head_inputs.INPUTS`. For "mlp": hidden, the units of its hidden layer;
+    members, the number of networks with first weights of their own, whose z are averaged; dropout and input_dropout,
+    the share of hidden units and of inputs that each step drops; weight_decay, AdamW's. patience: where not 0, the
+    weights of the epoch with the best validation AUC are kept; training ends after so many epochs without a better.
     """
 
     kind: str = option(
@@ -32,7 +32,7 @@ class HeadSpec:
         panel=_PANEL,
     )
     inputs: tuple[str, ...] = option(
-        ("features",), f"Its inputs: last, all, or a list of {', '.join(PARTS)} (last).", panel=_PANEL
+        ("features",), f"Its inputs: last, all, or a list of {', '.join(INPUTS)} (last).", panel=_PANEL
     )
     members: int = option(
         1, "mlp: so many networks, their scores averaged (1).", min=1, name="--ensemble", panel=_PANEL
@@ -50,13 +50,13 @@ class HeadSpec:
 
     @property
     def label(self) -> str:
-        """What tells it from other heads, for people: "mlp on all, 5 members"; "linear" for the default."""
+        """A short name that tells it from other heads: "mlp on all, 5 members"; "linear" for the default."""
         seen = "" if self.inputs == LINEAR.inputs else f" on {inputs_label(self.inputs)}"
         return self.kind + seen + (f", {self.members} members" if self.members > 1 else "")
 
     @property
     def mirrored(self) -> bool:
-        """Whether it looks at what the classifier says of the mirror image."""
+        """True if its inputs include the classifier's outputs for the mirror image."""
         return "mirrored_logits" in columns_of(self.inputs)
 
 
@@ -65,7 +65,7 @@ HEADS = {
     "linear": LINEAR,
     "mlp": HeadSpec("mlp", hidden=256, dropout=0.5, weight_decay=0.01, patience=6),
 }
-"""The kinds of heads, as they are unless told otherwise."""
+"""The kinds of heads with their defaults."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class LinearHead:
     signed_distance: bool
 
     def folded(self) -> tuple[np.ndarray, float]:
-        """w (D,) and b such that z = x . w + b, float64: many heads score in one product, whatever their scaling."""
+        """Return w (D,) and b, float64, with z = x . w + b: one product scores many heads, whatever their scaling."""
         w = self.weight.astype(np.float64)
         norm = np.linalg.norm(w) if self.signed_distance else 1.0
         slope = w / self.std / norm
@@ -90,7 +90,7 @@ AnyHead = LinearHead | MlpHead
 
 
 def score_heads(heads: Sequence[AnyHead], x: np.ndarray) -> np.ndarray:
-    """z of many heads on raw inputs (N, D), float64 (N, H)."""
+    """Return z of many heads on raw inputs (N, D), float64 (N, H)."""
     z = np.empty((len(x), len(heads)))
     linear = [i for i, head in enumerate(heads) if isinstance(head, LinearHead)]
     if linear:

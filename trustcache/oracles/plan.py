@@ -1,4 +1,4 @@
-"""Stage two: which oracles to train on which cache, one config a run, and either way of training them."""
+"""Stage two: the configs of runs, and both ways of training them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _NONE = np.empty(0, dtype=np.int64)
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """What all runs of one call share. `signed_distance` None leaves the head's form to the loss.
+    """The settings that all runs of one call share. `signed_distance` None leaves the head's form to the loss.
 
     also: caches of the judged classifier that heads learn from beside the first.
     """
@@ -50,7 +50,7 @@ class TrainSettings:
 
 
 def plan(index: Index, oracle: OracleModel, losses: Sequence[LossChoice], settings: TrainSettings) -> list[RunConfig]:
-    """One config for each loss and seed: an oracle built on one model, learning from one cache of the judged one."""
+    """Return one config for each loss and seed, of an oracle that learns from one cache of the judged classifier."""
     return [
         RunConfig(
             classifier=index.classifier,
@@ -88,7 +88,7 @@ def train(
     progress: Progress = silent,
     also: Sequence[Index] = (),
 ) -> list[Run]:
-    """Train the runs that are not finished yet; returns all of them.
+    """Train the runs that are not finished yet; return all of them.
 
     `index`, `oracle` and `also` are those that the configs were planned with. Heads on cached features are trained all
     at once; fine-tunings one after the other, each resumed where it was stopped. Raises UsageError where the cache has
@@ -194,7 +194,7 @@ def _publish(runs: Sequence[Run], trained: Sequence[Trained | Diverged]) -> None
 
 
 def frozen_head(run: Run) -> AnyHead:
-    """The head of a finished run that was trained on cached features."""
+    """Return the head of a finished run that was trained on cached features."""
     weights = {name: tensor.numpy() for name, tensor in run.weights().items()}
     if run.config.head.kind == "mlp":
         return MlpHead(**weights, signed_distance=run.config.signed_distance)
