@@ -14,9 +14,10 @@ from .program import Place, app, command
 
 if TYPE_CHECKING:
     from trustcache.deploy.scorers import Judge, Threshold
+    from trustcache.metrics.selective import WorkingPoint
 
 
-RUN = "A run's name or its unambiguous beginning; winner, what a sweep chose; or mcp"
+RUN = "A run's name or its beginning; winner, what a sweep chose; or a post-hoc score: mcp, package.module:function"
 
 
 @command(app, "calibrate")
@@ -72,15 +73,17 @@ def calibrate(
 
 def _show(judge: Judge, found: Threshold) -> None:
     part = "" if found.part == "all" else f", {found.part}"
-    print(f"{judge.name}: trusted is a score above {found.threshold:.6g}")
-    print(f"calibrated on {found.data}{part}: {_effect(found.coverage, found.trusted, found.samples, found.wrong)}")
-    if other := found.other_half:
-        print(f"on the other half: {_effect(other['coverage'], other['trusted'], other['samples'], other['wrong'])}")
-    bound = f" (bound {found.bound:.2%})" if found.bound is not None else ""
+    point, other = found.point, found.other_half
+    print(f"{judge.name}: trusted is a score above {point.threshold:.6g}")
+    print(f"calibrated on {found.data}{part}: {_effect(point)}")
+    if other:
+        print(f"on the other half: {_effect(other)}")
+    bound = f" (bound {point.bound:.2%})" if point.bound is not None else ""
     print(f"guarantee: {found.guarantee}{bound}")
     print(judge.threshold_path)
 
 
-def _effect(coverage: float, trusted: int, samples: int, wrong: int) -> str:
-    risk = f"{wrong / trusted:.2%}" if trusted else "undefined"
-    return f"coverage {coverage:.2%} ({trusted:,} of {samples:,}), risk {risk} ({wrong:,} of those are wrong)"
+def _effect(point: WorkingPoint) -> str:
+    risk = "undefined" if point.risk is None else f"{point.risk:.2%}"
+    trusted = f"{point.trusted:,} of {point.samples:,}"
+    return f"coverage {point.coverage:.2%} ({trusted}), risk {risk} ({point.wrong:,} of those are wrong)"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.progress import console
@@ -16,11 +18,18 @@ if TYPE_CHECKING:
 
 
 @command(app, "evaluate")
-def evaluate(place: Place, machine: ScoringMachine) -> None:
+def evaluate(
+    place: Place,
+    machine: ScoringMachine,
+    score: Annotated[
+        list[str] | None,
+        typer.Option(help="A post-hoc score of your own too, package.module:function; may be repeated."),
+    ] = None,
+) -> None:
     """Make the scores that are missing: every run's and every post-hoc score's, on every evaluation cache."""
     from trustcache.cache.workspace import Workspace
     from trustcache.evaluate.scoring import evaluate as run
-    from trustcache.evaluate.scoring import evaluation_caches
+    from trustcache.evaluate.scoring import evaluation_caches, own_scores_lacking
     from trustcache.oracles.runs import finished_runs
 
     workspace = Workspace(place.workspace)
@@ -33,8 +42,11 @@ def evaluate(place: Place, machine: ScoringMachine) -> None:
     usable, left_out = evaluation_caches(workspace)
     if left_out and not usable:
         raise TrustcacheError(left_out[0])
-    made = run(workspace, runs, place.data_root, machine, console)
+    own = score or []
+    made = run(workspace, runs, place.data_root, machine, console, own)
     waiting = say_what_is_lacking(workspace, runs)
+    for line in own_scores_lacking(workspace, own):
+        say(f"note: {line}")
     print(f"{made} scores made" if made or waiting else "everything is scored on every evaluation cache already")
 
 

@@ -86,7 +86,7 @@ def _show(runs: list[Run]) -> None:
     )
     for run in runs:
         last = run.log()[-1]
-        metrics = last.get("validation") or {}
+        metrics = last.validation
         shown = [f"{100 * v:.2f}" if (v := metrics.get(key)) is not None else "–" for key in ("auc", "tpr", "tnr")]
-        table.add_row(run.name, f"{last['loss']:.4f}", *shown)
+        table.add_row(run.name, f"{last.loss:.4f}", *shown)
     Console().print(table)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 # Models this small gain nothing from more threads, and on a busy machine these wait for one another. Read on import.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -22,6 +22,7 @@ from typer.testing import CliRunner, Result
 
 from cli import app
 from trustcache.cache.workspace import Workspace
+from trustcache.registry import Registry
 
 if TYPE_CHECKING:
     from trustcache.models.classifiers import Classifier
@@ -144,6 +145,28 @@ def start_cli(in_tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]
         if process.poll() is None:
             process.kill()
         process.communicate()
+
+
+@pytest.fixture
+def install_entry_point(in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """`install_entry_point(LAYOUTS, "mine", "my_module:function")`: an installed package adds a name to a registry."""
+    changed: list[Registry[Any]] = []
+
+    def install(registry: Registry[Any], name: str, value: str) -> None:
+        package = in_tmp_path / "site" / f"added_{name.replace('-', '_')}-1.0.dist-info"
+        package.mkdir(parents=True)
+        (package / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: added-{name}\nVersion: 1.0\n", encoding="utf-8"
+        )
+        (package / "entry_points.txt").write_text(f"[{registry.group}]\n{name} = {value}\n", encoding="utf-8")
+        monkeypatch.syspath_prepend(in_tmp_path / "site")
+        monkeypatch.syspath_prepend(in_tmp_path)  # where the function is
+        vars(registry).pop("_points", None)
+        changed.append(registry)
+
+    yield install
+    for registry in changed:
+        vars(registry).pop("_points", None)
 
 
 @pytest.fixture

@@ -65,3 +65,10 @@ def test_the_top_of_the_package_stays_small() -> None:
 
 def test_only_the_command_line_knows_typer() -> None:
     assert not [path for path in PACKAGE.rglob("*.py") if re.search(r"^\s*(import|from) typer", path.read_text(), re.M)]
+
+
+def test_the_documents_draw_the_tree_in_its_order() -> None:
+    drawing = re.search(r"```layers\n(.*?)```", (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8"), re.S)
+    assert drawing
+    named = [line.split()[0].removesuffix(".py").rstrip("/") for line in drawing[1].splitlines() if line[:2] == "  "]
+    assert tuple(named) == ORDER

@@ -109,6 +109,22 @@ def import_object(name: str, option: str) -> Any:
         ) from error
 
 
+class Deferred:
+    """The function `package.module:function` of our own, whose module is imported when it is first called."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @cached_property
+    def function(self) -> Callable[..., Any]:
+        """The function itself."""
+        module, _, attribute = self.name.partition(":")
+        return getattr(importlib.import_module(module), attribute)
+
+    def __call__(self, *args: Any, **settings: Any) -> Any:
+        return self.function(*args, **settings)
+
+
 class _Chosen:
     """A value to choose, with a default; `checked` is what sets one kind apart from another."""
 

@@ -49,8 +49,8 @@ def test_order_is_the_papers(root: Path) -> None:
         "imagenet-c",
         "imagenet-a",
         "imagenet-r",
-        "imagenet-v2",
         "imagenet-sketch",
+        "imagenet-v2",
     ]
 
 

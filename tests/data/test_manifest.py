@@ -148,7 +148,7 @@ def test_ten_lines_describe_a_data_set_of_ones_own(write: Write) -> None:
     assert manifest == Manifest(
         name="birds-test",
         role="test",
-        files=(Files("folders", path="birds/test"),),
+        files=(Files("folders", {"path": "birds/test"}),),
         title="Birds of the garden",
         classes=("blackbird", "robin", "wren"),
         count=300,
@@ -159,7 +159,7 @@ def test_ten_lines_describe_a_data_set_of_ones_own(write: Write) -> None:
 def test_a_family_of_ones_own_has_every_combination_with_its_values_filled_in(write: Write) -> None:
     members = find_manifests(str(write(FAMILY)))
     assert [m.name for m in members] == ["birds-c/fog/1", "birds-c/fog/5", "birds-c/snow/1", "birds-c/snow/5"]
-    assert members[1].files == (Files("folders", path="birds-c/fog/5"),)
+    assert members[1].files == (Files("folders", {"path": "birds-c/fog/5"}),)
     assert members[1].title == "birds under fog at 5"
     assert members[1].variant == Variant("corruption", "fog", 5)
 
@@ -175,7 +175,7 @@ def test_a_folder_of_class_folders_needs_no_manifest(tmp_path: Path, monkeypatch
     folder.mkdir()
     (manifest,) = find_manifests(str(folder), role="train")
     assert (manifest.name, manifest.role, manifest.classes) == ("my birds", "train", None)
-    assert manifest.files == (Files("folders", path=str(folder)),)
+    assert manifest.files == (Files("folders", {"path": str(folder)}),)
     assert manifest == folder_manifest(folder, "train")
     monkeypatch.chdir(folder)
     assert find_manifests(".") == [replace(manifest, role="test")]
@@ -185,7 +185,7 @@ def test_a_known_name_goes_before_a_folder_of_the_same_name(tmp_path: Path, monk
     (tmp_path / "digits-test").mkdir()
     monkeypatch.chdir(tmp_path)
     assert find_manifests("digits-test")[0].files == (Files("digits"),)
-    assert find_manifests("./digits-test")[0].files == (Files("folders", path=str(tmp_path / "digits-test")),)
+    assert find_manifests("./digits-test")[0].files == (Files("folders", {"path": str(tmp_path / "digits-test")}),)
 
 
 def test_what_is_neither_is_refused_with_the_known_names(tmp_path: Path) -> None:
@@ -226,17 +226,20 @@ MISTAKES = {
     "files as a table": (BIRDS.replace("[[files]]", "[files]"), "'files' must be one or more [[files]] tables"),
     "no layout": (
         BIRDS.replace('layout = "folders"', ""),
-        "files[0]: 'layout' must be one of folders, numbered",
+        "files[0]: 'layout' is missing",
     ),
     "bad layout": (
         BIRDS.replace('"folders"', '"zip"'),
-        "files[0]: 'layout' must be one of folders, numbered",
+        "files[0]: layout zip: unknown; one of folders, numbered",
     ),
     "no path": (BIRDS.replace('path = "birds/test"', ""), "files[0]: 'path' is missing"),
-    "unknown key of files": (BIRDS + 'folder = "x"\n', "files[0]: unknown key 'folder'; known are layout, path"),
-    "second files": (BIRDS + "[[files]]\n", "files[1]: 'layout' must be one of"),
-    "key of another layout": (BIRDS + 'images = "x"\n', "files[0]: 'images' means nothing to layout 'folders'"),
-    "members for folders": (BIRDS + 'members = ["x"]\n', "files[0]: 'members' means nothing to layout 'folders'"),
+    "unknown key of files": (
+        BIRDS + 'folder = "x"\n',
+        "files[0]: unknown key 'folder' of layout 'folders'; known are layout, path",
+    ),
+    "second files": (BIRDS + "[[files]]\n", "files[1]: 'layout' is missing"),
+    "key of another layout": (BIRDS + 'images = "x"\n', "files[0]: unknown key 'images' of layout 'folders'"),
+    "members for folders": (BIRDS + 'members = ["x"]\n', "files[0]: unknown key 'members' of layout 'folders'"),
     "no members": ('name = "b"\nrole = "test"\n' + CIFAR.replace('members = ["a"]', ""), "files[0]: 'members' is miss"),
     "no idx labels": ('name = "b"\nrole = "test"\n' + IDX.replace('labels = "b"', ""), "files[0]: 'labels' is missing"),
     "no idx images": ('name = "b"\nrole = "test"\n' + IDX.replace('images = "a"', ""), "files[0]: 'images' is missing"),
@@ -270,6 +273,10 @@ MISTAKES = {
         "'name' is the sa",
     ),
     "twice in a family": (FAMILY.replace('["fog", "snow"]', '["fog", "fog"]'), "'name' is the same for several"),
+    "shows something else": (BIRDS.replace("title =", "shows ="), "'shows' must be stylized, adversarial or CORR"),
+    "shows no severity": ('shows = "fog/9"\n' + BIRDS, "'shows' must be stylized, adversarial or CORRUPTION/SEVERITY"),
+    "plays nothing known": ('suite = "birds"\nplays = "cartoon"\n' + BIRDS, "'plays' must be one of train, test, "),
+    "plays in no suite": ('plays = "test"\n' + BIRDS, "'plays' needs the name of a 'suite'"),
     "bad value in a family": (FAMILY.replace("[1, 5]", "[1, 7]"), "variant: 'severity' must be a whole number from 1"),
 }
 
@@ -298,14 +305,13 @@ def test_a_manifest_that_is_missing_or_cannot_be_read_is_named(tmp_path: Path) -
 names = st.text("abcdefghijklmnopqrstuvwxyz0123456789-_ äß", min_size=1).filter(str.strip)
 texts = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1)
 files = st.one_of(
-    st.builds(Files, st.just("folders"), path=texts),
+    st.builds(Files, st.just("folders"), st.fixed_dictionaries({"path": texts})),
     st.builds(
         Files,
         st.sampled_from(["cifar-python", "cifar-binary"]),
-        path=texts,
-        members=st.lists(texts, min_size=1, max_size=3).map(tuple),
+        st.fixed_dictionaries({"path": texts, "members": st.lists(texts, min_size=1, max_size=3).map(tuple)}),
     ),
-    st.builds(Files, st.just("idx"), images=texts, labels=texts),
+    st.builds(Files, st.just("idx"), st.fixed_dictionaries({"images": texts, "labels": texts})),
     st.just(Files("digits")),
 )
 manifests = st.builds(
@@ -332,9 +338,9 @@ def test_any_manifest_comes_back_from_its_record_through_json(manifest: Manifest
 
 
 def test_where_files_lie_is_said_as_a_path_to_look_at(tmp_path: Path) -> None:
-    assert Files("folders", path="a/b").describe(tmp_path) == f"{tmp_path}/a/b/<class>/*.jpg"
-    assert Files("cifar-binary", path="c", members=("x", "y")).describe(tmp_path) == f"{tmp_path}/c/{{x,y}}"
-    assert Files("idx", images="i", labels="l").describe(tmp_path) == f"{tmp_path}/i"
+    assert Files("folders", {"path": "a/b"}).describe(tmp_path) == f"{tmp_path}/a/b/<class>/*.jpg"
+    assert Files("cifar-binary", {"path": "c", "members": ("x", "y")}).describe(tmp_path) == f"{tmp_path}/c/{{x,y}}"
+    assert Files("idx", {"images": "i", "labels": "l"}).describe(tmp_path) == f"{tmp_path}/i"
     assert Files("digits").describe(tmp_path) == "inside scikit-learn"
 
 

@@ -78,7 +78,7 @@ def test_what_belongs_to_the_file_lies_beside_it(with_runs: Workspace, run_cli: 
     run_cli("calibrate", FROZEN, "--data", "digits-test", "--max-risk", 0.2, "--delta", 0.1)
     run_cli("export", FROZEN, "--format", "torch", "--output", tmp_path / "out" / "x.pt2")
     second = json.loads((tmp_path / "out" / "x.pt2.json").read_text())
-    assert second["threshold"] == second["calibration"]["threshold"] != 0
+    assert second["threshold"] == second["calibration"]["point"]["threshold"] != 0
     assert "with confidence 0.9 at most 20 %" in second["calibration"]["guarantee"]
 
 

@@ -69,8 +69,8 @@ def test_the_classes_are_those_of_the_cache_or_else_numbers(with_runs: Workspace
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("{}", "not a threshold"),
-        ("no json", "not a threshold"),
+        ("{}", "schema"),
+        ("no json", "damaged"),
         (None, "was found for another digits-net than is cached now"),
     ],
 )

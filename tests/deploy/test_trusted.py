@@ -73,7 +73,7 @@ def test_the_threshold_of_the_run_decides(
     run_cli("calibrate", FROZEN, "--data", "digits-test", "--coverage", 0.6)
     trusted = loaded(with_runs)
     answers = list(trusted(sorted(digit_files.iterdir())))
-    assert [a.trusted for a in answers] == [a.score > trusted.threshold.threshold for a in answers]
+    assert [a.trusted for a in answers] == [a.score > trusted.threshold.point.threshold for a in answers]
     assert np.mean([answer.trusted for answer in answers]) == pytest.approx(0.6, abs=0.01)
 
 

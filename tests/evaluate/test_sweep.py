@@ -74,7 +74,7 @@ def test_a_damaged_sweep_is_refused_with_its_remedy(tmp_path, text: str) -> None
     workspace = Workspace(tmp_path)
     workspace.sweeps.mkdir()
     (workspace.sweeps / "x.json").write_text(text)
-    with pytest.raises(TrustcacheError, match=r"x\.json: not a sweep .* train --sweep"):
+    with pytest.raises(TrustcacheError, match=r"x\.json: damaged .* train --sweep"):
         saved_sweeps(workspace)
 
 
@@ -95,7 +95,7 @@ def test_a_sweep_ranks_by_what_its_runs_logged_names_the_winner_and_shows_mcp_on
     for c in sweep.candidates:
         assert [runs[name].config.seed for name in c.runs] == [0, 1]
         assert {runs[name].config.loss.name for name in c.runs} == {c.method}
-        logged = [runs[name].log()[-1]["validation"]["aurc"] for name in c.runs]
+        logged = [runs[name].log()[-1].validation["aurc"] for name in c.runs]
         assert c.validation["aurc"] == pytest.approx(np.mean(logged))
     values = [c.validation["aurc"] for c in sweep.candidates]
     assert values == sorted(values)

@@ -74,8 +74,8 @@ def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 def test_fine_tuning_learns_to_tell_right_from_wrong(workspace: Workspace, loss: str) -> None:
     run = tune(workspace, new_run(workspace, loss, Optimiser("sgd", 8, 64, 0.02, 0.9)))
     log = run.log()
-    assert [entry["epoch"] for entry in log] == list(range(1, 9))
-    assert log[-1]["loss"] < log[0]["loss"]
+    assert [entry.epoch for entry in log] == list(range(1, 9))
+    assert log[-1].loss < log[0].loss
     index = next(i for i in workspace.caches() if i.role == "test")
     cache = open_cache(index.folder)
     oracle = load_oracle(run)

@@ -150,9 +150,9 @@ def test_the_run_holds_what_it_is_and_its_log_ends_with_the_epoch_that_was_kept(
     assert run.config.head.inputs == tuple(INPUTS)
     assert run.config.stages == ("layer1.0", "layer2.0", "layer3.0")
     log = run.log()
-    best = max(log, key=lambda entry: entry["validation"]["auc"])
+    best = max(log, key=lambda entry: entry.validation["auc"])
     assert log[-1] == best
-    epochs = [entry["epoch"] for entry in log]
+    epochs = [entry.epoch for entry in log]
     assert epochs[:-1] == list(range(1, len(epochs))) or epochs == list(range(1, len(epochs) + 1))
     # What the run scores on its validation part is what that entry says.
     from trustcache.evaluate.scoring import validation_scores
@@ -161,7 +161,7 @@ def test_the_run_holds_what_it_is_and_its_log_ends_with_the_epoch_that_was_kept(
     index = index_of(strong, "digits-train")
     rows, z = validation_scores(run, index, strong.caches(), Path(), Machine("cpu", 0))
     found = trust_metrics(z, open_cache(index.folder).correct[rows])
-    assert found["auc"] == pytest.approx(log[-1]["validation"]["auc"], abs=1e-6)
+    assert found["auc"] == pytest.approx(log[-1].validation["auc"], abs=1e-6)
 
 
 def test_scores_are_those_of_the_head_on_the_caches_columns_and_rank_better_than_the_linear_head(

@@ -206,7 +206,7 @@ def test_requests_that_cannot_be_carried_out_are_refused_in_words() -> None:
         plan(["table1"], replace(CIFAR, models=()))
     with pytest.raises(UsageError, match="--data digits: table2 has no classifier for it"):
         plan(["table2"], replace(PAPER, family="digits"))
-    with pytest.raises(UsageError, match=r"--data mnist: has no stylized images \(none of mnist-stylized, "):
+    with pytest.raises(UsageError, match=r"--data mnist: .*'stylized'"):
         plan(["table3"], replace(CIFAR, family="mnist"))
 
 

@@ -24,7 +24,7 @@ NAMES = [
     *("sirc", "vim", "trust-score", "mc-dropout", "mcp-mirrored"),
 ]
 # The others need a column that only some caches have; test_mc_dropout.py and test_strong.py have their promises.
-COMPUTED = [name for name, entry in POST_HOC.items() if not entry.column]
+COMPUTED = [name for name, entry in POST_HOC.items() if not {"mc_dropout", "mirrored_logits"} & {*entry.columns}]
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +45,8 @@ def test_a_score_has_a_meaning_a_paper_and_its_line_in_the_readme(name: str) -> 
     assert f"(https://arxiv.org/abs/{number})" in line
     assert entry.paper.split(",")[0] in line
     assert ("*" in line.split("|")[1]) == entry.fitted
-    if not entry.sum_of and not entry.column:
-        assert number in (inspect.getdoc(entry.logits or entry.learner) or "") + (
+    if not entry.sum_of and name != "mc-dropout":
+        assert number in (inspect.getdoc(entry.function or entry.learner) or "") + (
             inspect.getmodule(entry.learner).__doc__ or "" if entry.learner else ""
         )
 
@@ -118,8 +118,8 @@ def test_scores_of_a_cache_are_those_of_its_arrays(prepared_workspace: Workspace
     cache = open_cache(prepared_workspace.find_cache("test").folder)
     training = open_cache(prepared_workspace.find_cache("train").folder)
     for name, entry in POST_HOC.items():
-        if entry.logits:
-            np.testing.assert_array_equal(post_hoc_score(name, cache), entry.logits(cache.logits))
+        if entry.of_logits and entry.function:
+            np.testing.assert_array_equal(post_hoc_score(name, cache), entry.function(cache.logits))
     assert post_hoc_score("trust-score", cache, training).shape == (len(cache),)
 
 

@@ -24,7 +24,7 @@ from trustcache.scores.stored import ScoreStore
 
 RunCli = Callable[..., Result]
 # Of the digits' caches, none holds what MC dropout says.
-COMPUTED = [name for name, entry in POST_HOC.items() if not entry.column]
+COMPUTED = [name for name, entry in POST_HOC.items() if not {"mc_dropout", "mirrored_logits"} & {*entry.columns}]
 FITTED = [name for name in COMPUTED if POST_HOC[name].fitted]
 
 
@@ -112,7 +112,7 @@ def test_what_comes_back_from_disk_scores_as_when_it_was_learnt(workspace: Works
     training, cache = workspace.find_cache("train"), open_cache(workspace.find_cache("test").folder)
     fresh, kept = KeptFits(tmp_path, training), KeptFits(tmp_path, training)
     for name in FITTED:
-        assert fresh[name].chosen == kept[name].chosen
+        assert fresh.chosen(name) == kept.chosen(name)
         np.testing.assert_array_equal(fresh.scores([name], cache)[name], kept.scores([name], cache)[name])
 
 
@@ -132,7 +132,7 @@ def test_what_was_learnt_from_a_cache_that_changed_is_learnt_anew(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     training = workspace.find_cache("train")
-    assert KeptFits(tmp_path, training)["p-norm"].chosen == KeptFits(tmp_path, training)["p-norm"].chosen
+    assert KeptFits(tmp_path, training)["p-norm"] == KeptFits(tmp_path, training)["p-norm"]
     other = dataclasses.replace(training, meaning=dataclasses.replace(training.meaning, precision="another"))
 
     def asked(cache: object) -> None:
@@ -189,7 +189,7 @@ def test_scores_that_are_not_finite_are_named_and_the_others_are_kept(
     def broken(logits: np.ndarray) -> np.ndarray:
         return np.where(np.arange(len(logits)) == 3, np.nan, 0.0)
 
-    monkeypatch.setitem(POST_HOC, "energy", dataclasses.replace(POST_HOC["energy"], logits=broken))
+    monkeypatch.setitem(POST_HOC._built_in, "energy", dataclasses.replace(POST_HOC["energy"], function=broken))
     for command, code in (("evaluate", 1), ("report", 0)):
         done = run_cli(command)
         assert done.exit_code == code

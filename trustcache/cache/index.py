@@ -26,6 +26,15 @@ from trustcache.models.identity import Identity
 from trustcache.progress import Progress, silent
 
 INDEX = "index.json"
+OUTPUTS = {
+    "logits": "",
+    "predictions": "",
+    "features": "--features last",
+    "stages": "--features stages",
+    "mirrored_logits": "--features stages",
+    "mc_dropout": "--mc-dropout N",
+}
+"""The columns of a cache that hold a classifier's outputs, and the option of extract that makes one, "" if all do."""
 # The fingerprint of the samples from a first one up to (not including) a second.
 Images = Callable[[int, int], str]
 # Entries of the meaning that depend on the images of all shards.

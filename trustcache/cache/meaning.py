@@ -7,7 +7,8 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from trustcache.data.manifest import Manifest, Variant
+from trustcache.data.manifest import Manifest
+from trustcache.data.variants.variation import Variant
 from trustcache.models.identity import Identity, McDropout
 
 AtLeastOne = Annotated[int, Meta(ge=1)]

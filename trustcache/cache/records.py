@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -48,17 +50,19 @@ def record_text(record: Record) -> str:
 
 def parse_record(text: str | bytes, kind: type[R], where: str, remedy: str) -> R:
     """Return the record that `record_text` wrote; `where` is the file that an error names, as in `read_record`."""
-    try:
+    with _refused(where, remedy):
         table = json.loads(text)
         if not isinstance(table, dict) or not isinstance(table.get("schema"), int):
             raise ValueError("no field schema")
         if table["schema"] == kind.SCHEMA:
             return msgspec.convert(table, kind)
-    except ValueError as error:
-        what, _, field = str(error).partition(" - at `$.")
-        named = f"field {field.rstrip('`')}: {what}" if field else what
-        raise TrustcacheError(f"{where}: damaged ({named}); {remedy}") from None
     raise TrustcacheError(f"{where}: written in schema {table['schema']}, this program reads {kind.SCHEMA}; {remedy}")
+
+
+def read_lines(path: Path, kind: type[T], remedy: str) -> list[T]:
+    """Read a file of one dataclass a line, whose schema is that of the record beside it. Raises as `read_record`."""
+    with _refused(str(path), remedy):
+        return [msgspec.convert(json.loads(line), kind) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def as_read(value: T) -> T:
@@ -73,3 +77,14 @@ def fingerprint(value: Any) -> str:
 
 def _table(record: Record) -> dict[str, Any]:
     return {"schema": record.SCHEMA, **msgspec.to_builtins(record)}
+
+
+@contextmanager
+def _refused(where: str, remedy: str) -> Iterator[None]:
+    """Turn what json and msgspec raise into one sentence."""
+    try:
+        yield
+    except ValueError as error:
+        what, _, field = str(error).partition(" - at `$.")
+        named = f"field {field.rstrip('`')}: {what}" if field else what
+        raise TrustcacheError(f"{where}: damaged ({named}); {remedy}") from None

@@ -40,6 +40,11 @@ class CacheView:
         """Views of at most `rows` rows each, in order."""
         return (self[start : start + rows] for start in range(0, len(self), rows))
 
+    def column(self, name: str) -> np.ndarray:
+        """Return a column by its name, as in `view.column("logits")`. Raises UsageError where the cache lacks it."""
+        column: np.ndarray = getattr(self, name)
+        return column
+
     @property
     def logits(self) -> np.ndarray:
         """(N, K), in the dtype they were stored in (float16 unless asked otherwise)."""

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from trustcache.data.layouts import READERS
 from trustcache.data.manifest import Files, Manifest
 from trustcache.data.samples import Samples, spread_evenly
 from trustcache.data.variants.variation import Variation, make_variation, missing_material
@@ -16,7 +15,10 @@ from trustcache.errors import UsageError
 
 
 class Dataset:
-    """The samples a manifest describes, with its variant applied; `thinned_from` how many there are in all."""
+    """The samples that a manifest describes, with its variant applied.
+
+    ids: texts (N,). labels: int64 (N,). classes: names in label order. thinned_from: number of samples before thinning.
+    """
 
     def __init__(
         self, manifest: Manifest, samples: Samples, variation: Variation | None = None, thinned_from: int | None = None
@@ -29,19 +31,19 @@ class Dataset:
         return len(self.ids)
 
     def read(self, index: int) -> Image.Image:
-        """Sample `index` as an RGB image, as far as its variant is made one image at a time. Raises BadImage."""
+        """Return sample `index` as an RGB image, transformed if its variant works on single images. Raises BadImage."""
         image = self.samples.read(index)
         return self.variation.image(image, index, self.samples) if self.variation else image
 
     @property
     def part(self) -> str | None:
-        """Which part of the samples these are, as in `500 of 5000`; None where they are all."""
+        """The part of the samples that is kept, as in `500 of 5000`; None if all are."""
         return f"{len(self)} of {self.thinned_from}" if len(self) < self.thinned_from else None
 
     def fingerprint(self, start: int = 0, stop: int | None = None) -> str:
-        """SHA-256 over what the numbers of samples `start` to `stop` are made from.
+        """Return the SHA-256 that identifies the images and labels of samples `start` to `stop`.
 
-        That is ids, labels, class names, the files' sizes (or pixels), and the files that a variant draws on.
+        It covers ids, labels, class names, the sizes of the files (or pixels), and the files that a variant reads.
         """
         some = np.arange(start, stop or len(self))
         samples = self.samples if (start, stop) == (0, None) else self.samples.take(some)
@@ -54,12 +56,12 @@ class Dataset:
 
 
 def available(manifest: Manifest, data_root: Path) -> Files | None:
-    """The first of the manifest's places that exists, or None."""
-    return next((f for f in manifest.files if READERS[f.layout].exists(f, data_root)), None)
+    """Return the first of the manifest's places that exists, or None."""
+    return next((f for f in manifest.files if f.exists(data_root)), None)
 
 
 def why_missing(manifest: Manifest, data_root: Path) -> str | None:
-    """What keeps a data set from being read, in words, or None where its files are here."""
+    """Return the reason why a data set cannot be read, or None if its files are here."""
     if not available(manifest, data_root):
         return f"no images found; looked for {' or '.join(f.describe(data_root) for f in manifest.files)}"
     if manifest.variant and (missing := missing_material(manifest.variant, data_root)):
@@ -68,7 +70,7 @@ def why_missing(manifest: Manifest, data_root: Path) -> str | None:
 
 
 def require_files(manifest: Manifest, data_root: Path) -> Files:
-    """The place where a data set's files are. Raises UsageError where it cannot be read for want of some."""
+    """Return the place of a data set's files. Raises UsageError if some that it needs are missing."""
     files = available(manifest, data_root)
     reason = why_missing(manifest, data_root)
     if reason or not files:
@@ -78,10 +80,10 @@ def require_files(manifest: Manifest, data_root: Path) -> Files:
 
 
 def open_dataset(manifest: Manifest, data_root: Path) -> Dataset:
-    """List a data set's samples. Raises UsageError where its files are missing or not what the manifest says."""
+    """List the samples of a data set. Raises UsageError if its files are missing or not what the manifest says."""
     files = require_files(manifest, data_root)
     variation = make_variation(manifest.variant, data_root, manifest.name) if manifest.variant else None
-    samples = READERS[files.layout].read(files, data_root, manifest)
+    samples = files.read(data_root, manifest.classes)
     if not samples.ids:
         raise UsageError(f"{manifest.name}: no images in {files.describe(data_root)}; fetch its files again")
     if manifest.rows:

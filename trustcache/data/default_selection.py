@@ -1,4 +1,4 @@
-"""Which data sets an extraction takes when none are named: all of ImageNet that is here or can be made."""
+"""The data sets of an extraction that names none: all of ImageNet that is here or can be made on the fly."""
 
 from __future__ import annotations
 
@@ -8,22 +8,11 @@ from pathlib import Path
 
 from trustcache.data.dataset import why_missing
 from trustcache.data.known_data import find_manifests, packaged_manifests
-from trustcache.data.manifest import Manifest
+from trustcache.data.manifest import PLAYS, Manifest
 from trustcache.errors import UsageError
 from trustcache.registry import option
 
-ORDER = (
-    "imagenet-train",
-    "imagenet-val",
-    "imagenet-stylized",
-    "imagenet-recolor",
-    "imagenet-c",
-    "imagenet-a",
-    "imagenet-r",
-    "imagenet-v2",
-    "imagenet-sketch",
-)
-"""The paper's data sets in its order, then ImageNet's natural variants; each a data set or a family of them."""
+SUITE = "imagenet"
 
 
 SUBSET_HELP = "Take only so many images of each data set, spread evenly over its classes."
@@ -31,13 +20,13 @@ SUBSET_HELP = "Take only so many images of each data set, spread evenly over its
 
 @dataclass(frozen=True)
 class Selection:
-    """The data sets to take, in order, and those passed over with the reasons."""
+    """The data sets to extract, in order, and those passed over with the reasons."""
 
     taken: list[Manifest]
     passed_over: list[tuple[Manifest, str]]
 
     def told(self) -> list[str]:
-        """What is passed over and why, a sentence a family."""
+        """Return one sentence per family that is passed over, with the reason."""
         families: dict[str, list[tuple[Manifest, str]]] = {}
         for manifest, reason in self.passed_over:
             families.setdefault(manifest.family, []).append((manifest, reason))
@@ -53,13 +42,15 @@ class Selection:
 
 
 def everything(data_root: Path) -> Selection:
-    """ImageNet's data sets that are here, and for those that are not, what stands in for them on the fly."""
+    """Select the suite's data sets that are here, and for the others those that stand in for them.
+
+    They come in the order of `PLAYS`: the paper's, then ImageNet's natural variants.
+    """
     known = packaged_manifests()
     selection = Selection([], [])
-    for wanted in ORDER:
-        for manifest in known:
-            if manifest.family == wanted:
-                _take(manifest, known, data_root, selection)
+    wanted = [m for m in known if m.suite == SUITE and m.plays and not m.stands_in_for]
+    for manifest in sorted(wanted, key=lambda m: PLAYS.index(m.plays)):
+        _take(manifest, known, data_root, selection)
     return selection
 
 

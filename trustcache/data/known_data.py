@@ -18,7 +18,7 @@ def folder_manifest(folder: Path, role: str = "test") -> Manifest:
     """Describe a folder or tar file of class folders that has no manifest; it is named after the folder or file."""
     full = folder.resolve()
     return Manifest(
-        full.name.removesuffix(".tar"), role, (Files("folders", path=str(full)),), title=f"images in {full}"
+        full.name.removesuffix(".tar"), role, (Files("folders", {"path": str(full)}),), title=f"images in {full}"
     )
 
 
@@ -97,7 +97,7 @@ def _inherited(name: Any, path: Path) -> dict[str, Any]:
     if base is None or base.variant:
         raise UsageError(f"{path}: 'variant_of' must name one data set that is no variant itself, not '{name}'")
     kept = base.record()
-    inherited = ("role", "files", "classes", "subset", "count", "rows", "thinned_to", "source")
+    inherited = ("role", "files", "classes", "subset", "count", "rows", "thinned_to", "suite", "source")
     return {key: kept[key] for key in inherited} | {"variant_of": base.name}
 
 

@@ -1,36 +1,26 @@
-"""Manifests: what a data set is, where its files lie and what its labels mean."""
+"""Manifests: descriptions of data sets, of the places of their files and of the meaning of their labels."""
 
 from __future__ import annotations
 
 import functools
 import importlib.util
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from trustcache.data.layouts import LAYOUTS, key_type
+from trustcache.data.samples import Samples
 from trustcache.data.toml_tables import TableReader
+from trustcache.data.variants.corruptions import SEVERITIES
+from trustcache.data.variants.variation import VARIATIONS, Variant
 from trustcache.errors import UsageError
 
 ROLES = ("train", "test")
-# What each layout needs beside `layout`, and what it may have; layouts/ reads them.
-LAYOUTS: dict[str, tuple[str, ...]] = {
-    "folders": ("path",),
-    "numbered-folders": ("path",),
-    "imagenet-flat": ("path", "devkit"),
-    "webdataset": ("path",),
-    "cifar-python": ("path", "members"),
-    "cifar-binary": ("path", "members"),
-    "cifar-c": ("images", "labels", "part"),
-    "idx": ("images", "labels"),
-    "digits": (),
-}
-# What each kind of variant needs, and what it may have beside `seed`; variants/ makes them.
-VARIANTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "corruption": (("name", "severity"), ("textures", "crop")),
-    "fourier": ((), ("styles", "crop")),
-    "adain": (("vgg", "decoder", "styles"), ("settings", "crop")),
-    "attack": (("name",), ("settings",)),
-}
+PLAYS = ("train", "test", "stylized", "adversarial", "corrupted", "natural")
+"""The parts that a data set may play in the experiments of its suite, in the paper's order."""
+# What files may show of another data set's images, beside CORRUPTION/SEVERITY.
+_SHOWN = ("stylized", "adversarial")
 # Class lists that a manifest may name instead of writing them out; timm carries the files.
 CLASS_LISTS = {
     "imagenet-1k": "imagenet_synsets.txt",
@@ -41,66 +31,49 @@ CLASS_LISTS = {
 
 @dataclass(frozen=True)
 class Files:
-    """One place a data set's files may lie, relative to the data root.
+    """One place where the files of a data set may lie: a layout, and the values of its keys.
 
-    A `path` that goes through a tar file (`imagenet-c/blur.tar/fog/5`) is read from it, and one with `*` from all
-    tar files that fit. `part` is which of CIFAR-10-C's five stacked severities.
+    Paths are relative to the data root. One that goes through a tar file (`imagenet-c/blur.tar/fog/5`) is read from it,
+    and one with `*` from all tar files that match.
     """
 
     layout: str
-    path: str = ""
-    members: tuple[str, ...] = ()
-    images: str = ""
-    labels: str = ""
-    devkit: str = ""
-    part: int | None = None
+    keys: Mapping[str, Any] = field(default_factory=dict)
 
-    def describe(self, root: Path) -> str:
-        """Say where the files are looked for, as a path a user can check."""
-        if self.layout == "digits":
-            return "inside scikit-learn"
-        inside = {
-            "folders": "/<class>/*.jpg",
-            "numbered-folders": "/<number>/*.jpg",
-            "imagenet-flat": "/ILSVRC2012_val_*.JPEG",
-            "webdataset": "/<key>.jpg and .cls",
-        }
-        members = f"/{{{','.join(self.members)}}}" if self.members else ""
-        return f"{root / (self.path or self.images)}{inside.get(self.layout, members)}"
+    def __post_init__(self) -> None:
+        # JSON has no tuples.
+        keys = {key: tuple(value) if isinstance(value, list) else value for key, value in self.keys.items()}
+        object.__setattr__(self, "keys", keys)
 
+    def exists(self, data_root: Path) -> bool:
+        """Return True if the files are there, at a glance."""
+        return LAYOUTS[self.layout].exists(data_root, **self.keys)
 
-@dataclass(frozen=True)
-class Variant:
-    """A transformation of every image of a data set, made on the fly.
+    def read(self, data_root: Path, classes: tuple[str, ...] | None) -> Samples:
+        """List the samples. Raises UsageError where the files are not what the layout says."""
+        return LAYOUTS[self.layout].read(data_root, classes, **self.keys)
 
-    Which entries count depends on the kind (`VARIANTS`). `crop`: images are first resized and cropped to so many
-    pixels a side, as ImageNet-C's are; the classifier then sees the whole of each. `textures` (frost's), `styles`,
-    `vgg` and `decoder` are paths relative to the data root. `settings` replace an attack's own, or AdaIN's `alpha`.
-    """
-
-    kind: str
-    name: str = ""
-    severity: int | None = None
-    seed: int = 0
-    crop: int | None = None
-    textures: str = ""
-    styles: str = ""
-    vgg: str = ""
-    decoder: str = ""
-    settings: dict[str, Any] = field(default_factory=dict)
+    def describe(self, data_root: Path) -> str:
+        """Return the place where the files are expected, as a path a user can check."""
+        return LAYOUTS[self.layout].describe(data_root, **self.keys)
 
 
 @dataclass(frozen=True)
 class Manifest:
     """One data set.
 
-    `files` are tried in order, the first that exists is used. `classes` are the class names (for folders: the
-    folder names) in label order; without them the sorted folder names count. `subset` are the classes that occur,
-    where they are few by design. `cropped`: the images are centre crops already. `rows` keeps the samples from its
-    first up to (not including) its second entry; of these, `thinned_to` takes so many, spread evenly over the classes.
-    `count` is how many images the whole data set is known to have.
-    `stands_in_for` names the data set whose place this one takes where that is not there. `variant_of` names the data
-    set whose images these were before they were changed; `shows` says what files hold that were changed already.
+    files: tried in order; the first that exists is used.
+    classes: class names (for folders: the folder names) in label order; without them, the sorted folder names.
+    subset: the classes that occur, where the data set holds only some by design.
+    cropped: True if the images are centre crops already.
+    count: number of images of the whole data set.
+    rows: keeps the samples from the first entry up to (not including) the second.
+    thinned_to: keeps this many of them, spread evenly over the classes.
+    stands_in_for: name of the data set that this one replaces where its files are missing.
+    variant_of: name of the data set whose images these are a transformation of.
+    shows: the transformation of images that files hold: "stylized", "adversarial" or CORRUPTION/SEVERITY.
+    suite, plays: the suite of data sets whose experiments it takes part in, and its part, one of `PLAYS`.
+    path: the manifest's file.
     """
 
     name: str
@@ -117,49 +90,54 @@ class Manifest:
     stands_in_for: str = ""
     variant_of: str = ""
     shows: str = ""
+    suite: str = ""
+    plays: str = ""
     source: str = ""
     path: str = field(default="", compare=False)
 
     @property
     def condition(self) -> str:
-        """What its images went through: "stylized", "adversarial", "fog/3" (a corruption and severity), "" if clean."""
-        if self.variant is None:
-            return self.shows
-        if self.variant.kind == "corruption":
-            return f"{self.variant.name}/{self.variant.severity}"
-        return "adversarial" if self.variant.kind == "attack" else "stylized"
+        """Transformation of its images: "stylized", "adversarial", CORRUPTION/SEVERITY as in "fog/3", or "" if none."""
+        return VARIATIONS[self.variant.kind].condition(self.variant) if self.variant else self.shows
+
+    @property
+    def corruption(self) -> str:
+        """Name of the corruption of its images, "" if they are not corrupted."""
+        name, slash, _ = self.condition.partition("/")
+        return name if slash else ""
 
     @property
     def family(self) -> str:
-        """The first part of its name, which all members of a family share."""
+        """First part of its name, which all data sets of one manifest share."""
         return self.name.split("/")[0]
 
     @property
     def shows_crops(self) -> bool:
-        """Whether its images are centre crops, so that a classifier is to see the whole of each."""
+        """True if its images are centre crops, of which a classifier sees the whole."""
         return self.cropped or bool(self.variant and self.variant.crop)
 
     def record(self) -> dict[str, Any]:
         """Return the manifest as plain data, as TOML gives it."""
         kept = asdict(self)
         kept.pop("path")
-        return kept
+        return kept | {"files": [{"layout": files.layout, **files.keys} for files in self.files]}
 
 
 def parse_manifest(table: dict[str, Any], where: str) -> Manifest:
-    """The manifest of a table as TOML gives it; `where` is what errors name. Raises UsageError for the key at fault."""
+    """Return the manifest of a TOML table; errors begin with `where`. Raises UsageError for the key at fault."""
     reader = TableReader(table, where)
     name = reader.text("name", required=True)
     if not {"", ".", ".."}.isdisjoint(name.split("/")):
         raise UsageError(f"{where}: 'name' must be a plain name such as birds-test or birds-c/fog/3, not '{name}'")
     role = reader.choice("role", ROLES)
-    files = tuple(_files(TableReader(t, f"{where}: files[{i}]")) for i, t in enumerate(reader.tables("files")))
+    tables = [TableReader(t, f"{where}: files[{i}]") for i, t in enumerate(reader.tables("files"))]
+    files = tuple(map(_files, tables))
     rows = reader.numbers("rows")
     if rows is not None and (len(rows) != 2 or not 0 <= rows[0] < rows[1]):
         raise UsageError(f"{where}: 'rows' must be [first, past-the-last], not {list(rows)}")
     classes, subset = _classes(reader, table, "classes"), _classes(reader, table, "subset")
     if strangers := sorted(set(subset).difference(classes)):
-        raise UsageError(f"{where}: 'subset' names '{strangers[0]}', which is none of 'classes'")
+        raise UsageError(f"{where}: 'subset' names '{strangers[0]}', which is not among 'classes'")
     count = reader.number("count")
     if count is not None and count < 1:
         raise UsageError(f"{where}: 'count' must be the number of images, or be left out, not {count}")
@@ -180,16 +158,28 @@ def parse_manifest(table: dict[str, Any], where: str) -> Manifest:
         variant=None if (v := reader.table("variant")) is None else _variant(TableReader(v, f"{where}: variant"), role),
         stands_in_for=reader.text("stands_in_for"),
         variant_of=reader.text("variant_of"),
-        shows=reader.text("shows"),
+        shows=_shown(reader),
+        suite=reader.text("suite"),
+        plays=reader.choice("plays", PLAYS, required=False),
         source=reader.text("source"),
         path=where,
     )
+    if manifest.plays and not manifest.suite:
+        raise UsageError(f"{where}: 'plays' needs the name of a 'suite', its own or of the data set it is a variant of")
     reader.finish()
     return manifest
 
 
+def _shown(reader: TableReader) -> str:
+    shows = reader.text("shows")
+    corruption, _, severity = shows.partition("/")
+    if shows and shows not in _SHOWN and not (corruption and severity in map(str, SEVERITIES)):
+        raise UsageError(f"{reader.where}: 'shows' must be {', '.join(_SHOWN)} or CORRUPTION/SEVERITY, not '{shows}'")
+    return shows
+
+
 def _classes(reader: TableReader, table: dict[str, Any], key: str) -> tuple[str, ...]:
-    """A list of classes, written out or by the name of a known one."""
+    """Read a list of classes, written out or given as the name of a known list."""
     if isinstance(table.get(key), str):
         return _class_list(reader.choice(key, tuple(CLASS_LISTS)))
     classes = reader.texts(key)
@@ -201,7 +191,7 @@ def _classes(reader: TableReader, table: dict[str, Any], key: str) -> tuple[str,
 
 @functools.cache
 def _class_list(name: str) -> tuple[str, ...]:
-    timm = importlib.util.find_spec("timm")  # where it lies, without the seconds its import takes
+    timm = importlib.util.find_spec("timm")  # finds its folder without the seconds its import takes
     assert timm is not None
     assert timm.submodule_search_locations is not None
     file = Path(timm.submodule_search_locations[0]) / "data" / "_info" / CLASS_LISTS[name]
@@ -209,27 +199,27 @@ def _class_list(name: str) -> tuple[str, ...]:
 
 
 def _files(reader: TableReader) -> Files:
-    layout = reader.choice("layout", tuple(LAYOUTS))
-    needed = LAYOUTS[layout]
-    files = Files(
-        layout,
-        path=reader.text("path", required="path" in needed),
-        members=reader.texts("members", required="members" in needed),
-        images=reader.text("images", required="images" in needed),
-        labels=reader.text("labels", required="labels" in needed),
-        devkit=reader.text("devkit", required="devkit" in needed),
-        part=reader.number("part"),
-    )
-    if layout == "cifar-c":
-        _refuse_severity(reader, "part", files.part)
-    _refuse_strangers(reader, files, f"layout '{layout}'", ("layout", *needed))
-    reader.finish()
-    return files
+    name = reader.text("layout", required=True)
+    try:
+        keys = LAYOUTS.find(name).keys.items()
+    except UsageError as error:
+        raise UsageError(f"{reader.where}: {error}") from error
+    values = {key: _KEY_READERS[key_type(p)](reader, key, p.default is p.empty) for key, p in keys}
+    reader.finish(f" of layout '{name}'")
+    return Files(name, {key: value for key, value in values.items() if value not in ("", (), None)})
+
+
+_KEY_READERS: dict[str, Callable[[TableReader, str, bool], Any]] = {
+    "str": TableReader.text,
+    "int": TableReader.number,
+    "tuple[str, ...]": TableReader.texts,
+}
+"""How a key of a layout is read from a manifest, by its type; one for each of `layouts.KEY_TYPES`."""
 
 
 def _variant(reader: TableReader, role: str) -> Variant:
-    kind = reader.choice("kind", tuple(VARIANTS))
-    needed, possible = VARIANTS[kind]
+    kind = reader.choice("kind", tuple(VARIATIONS))
+    needed, possible = VARIATIONS[kind].needed, VARIATIONS[kind].possible
     variant = Variant(
         kind,
         name=reader.text("name", required="name" in needed),
@@ -242,27 +232,19 @@ def _variant(reader: TableReader, role: str) -> Variant:
         decoder=reader.text("decoder", required="decoder" in needed),
         settings=reader.table("settings") or {},
     )
-    if "severity" in needed:
-        _refuse_severity(reader, "severity", variant.severity)
+    if "severity" in needed and variant.severity not in SEVERITIES:
+        last = SEVERITIES[-1]
+        raise UsageError(f"{reader.where}: 'severity' must be a whole number from 1 to {last}, not {variant.severity}")
     if variant.seed < 0:
         raise UsageError(f"{reader.where}: 'seed' must be 0 or more, not {variant.seed}")
     if variant.crop is not None and variant.crop < 1:
         raise UsageError(f"{reader.where}: 'crop' must be a number of pixels, not {variant.crop}")
-    if kind == "attack" and role != "test":
+    if VARIATIONS[kind].needs_classifier and role != "test":
         # Fine-tuning shuffles its images, and an attack's are made in the order of extraction.
         raise UsageError(f"{reader.where}: an attack is for data of the role 'test', not '{role}'")
-    _refuse_strangers(reader, variant, f"kind '{kind}'", ("kind", "seed", *needed, *possible))
+    for entry in fields(variant):
+        known = ("kind", "seed", *needed, *possible)
+        if entry.name not in known and getattr(variant, entry.name) not in (None, "", {}):
+            raise UsageError(f"{reader.where}: '{entry.name}' means nothing to kind '{kind}'; take it out")
     reader.finish()
     return variant
-
-
-def _refuse_severity(reader: TableReader, key: str, value: int | None) -> None:
-    if value is None or not 1 <= value <= 5:
-        raise UsageError(f"{reader.where}: '{key}' must be a whole number from 1 to 5, not {value!r}")
-
-
-def _refuse_strangers(reader: TableReader, parsed: Files | Variant, what: str, known: tuple[str, ...]) -> None:
-    """Refuse entries that are fine elsewhere, but mean nothing to this layout or kind."""
-    for entry in fields(parsed):
-        if entry.name not in known and getattr(parsed, entry.name) not in (None, "", (), {}):
-            raise UsageError(f"{reader.where}: '{entry.name}' means nothing to {what}; take it out")

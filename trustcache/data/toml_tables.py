@@ -1,4 +1,4 @@
-"""Typed keys out of a table of TOML, each mistake said with its place."""
+"""Typed keys of a TOML table; the message of each mistake names its place."""
 
 from __future__ import annotations
 
@@ -9,12 +9,19 @@ from trustcache.errors import UsageError
 
 
 class TableReader:
-    """Takes typed keys out of a table, so that each mistake names its place, and leftovers can be refused."""
+    """Takes typed keys out of a table; `finish` refuses those that nobody took.
+
+    where: the table's place, with which every message begins. Every method raises UsageError for a value of another
+    type, and for a `required` key that is missing.
+    """
 
     def __init__(self, table: dict[str, Any], where: str) -> None:
         self.left = dict(table)
         self.where = where
         self.known: list[str] = []
+
+    def _missing(self, key: str) -> UsageError:
+        return UsageError(f"{self.where}: '{key}' is missing")
 
     def _take(self, key: str, kind: type | tuple[type, ...], wanted: str) -> Any:
         self.known.append(key)
@@ -27,25 +34,28 @@ class TableReader:
     def text(self, key: str, required: bool = False) -> str:
         value = self._take(key, str, "text")
         if required and not value:
-            raise UsageError(f"{self.where}: '{key}' is missing")
+            raise self._missing(key)
         return value or ""
 
-    def choice(self, key: str, choices: tuple[str, ...]) -> str:
+    def choice(self, key: str, choices: tuple[str, ...], required: bool = True) -> str:
         value = self.text(key)
-        if value not in choices:
+        if value not in choices and (value or required):
             given = f"not '{value}'" if value else "and is missing"
             raise UsageError(f"{self.where}: '{key}' must be one of {', '.join(choices)}, {given}")
         return value
 
-    def number(self, key: str) -> int | None:
-        return self._take(key, int, "a whole number")
+    def number(self, key: str, required: bool = False) -> int | None:
+        value = self._take(key, int, "a whole number")
+        if required and value is None:
+            raise self._missing(key)
+        return value
 
     def real(self, key: str) -> float | None:
         value = self._take(key, (int, float), "a number")
         return None if value is None else float(value)
 
     def reals(self, key: str) -> tuple[float, ...]:
-        """A number or a list of them."""
+        """Take a number or a list of numbers."""
         values = self._take(key, (int, float, list), "a number or a list of numbers")
         listed = [] if values is None else values if isinstance(values, list) else [values]
         if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in listed):
@@ -61,7 +71,7 @@ class TableReader:
     def texts(self, key: str, required: bool = False) -> tuple[str, ...]:
         values = self._list(key, str, "a list of texts")
         if required and not values:
-            raise UsageError(f"{self.where}: '{key}' is missing")
+            raise self._missing(key)
         return values
 
     def flag(self, key: str) -> bool:
@@ -79,6 +89,7 @@ class TableReader:
             raise UsageError(f"{self.where}: '{key}' is missing: say where the images lie in a [[{key}]] table")
         return iter(values)
 
-    def finish(self) -> None:
+    def finish(self, of: str = "") -> None:
+        """Raise UsageError for the first key that was not taken; `of` follows it in the message."""
         if unknown := [key for key, value in self.left.items() if value is not None]:
-            raise UsageError(f"{self.where}: unknown key '{unknown[0]}'; known are {', '.join(self.known)}")
+            raise UsageError(f"{self.where}: unknown key '{unknown[0]}'{of}; known are {', '.join(self.known)}")

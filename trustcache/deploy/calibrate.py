@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from trustcache.metrics.selective import TARGETS, WorkingPoint, guaranteed, leas
 from trustcache.oracles.optim import Machine
 from trustcache.progress import Progress, silent
 from trustcache.scores import POST_HOC
+from trustcache.scores.fitting import outputs_of
 
 MAX_RISK = "max-risk"
 DEFAULT_DELTA = 0.001
@@ -86,24 +87,17 @@ def calibrate(
     if not len(rows):
         raise UsageError(f"{data}: {len(z)} samples are too few to calibrate on; name a larger --data")
     point = _reach(judge, goal, z[rows], correct[rows], data)
-    other = working_point(z[rest], correct[rest], point.threshold) if len(rest) else None
     threshold = Threshold(
-        threshold=point.threshold,
-        goal=goal.kind,
-        target=goal.target,
-        delta=goal.delta,
-        data=data,
-        part=f"the {calibration.half} half by seed {calibration.seed}" if calibration.half else "all",
-        samples=point.samples,
-        trusted=point.trusted,
-        wrong=point.wrong,
-        coverage=point.coverage,
-        risk=point.risk,
-        bound=point.bound,
-        guarantee=_promise(goal),
-        other_half=asdict(other) | {"coverage": other.coverage, "risk": other.risk} if other else None,
-        judged=judge.judged,
-        learnt=judge.learnt,
+        point,
+        working_point(z[rest], correct[rest], point.threshold) if len(rest) else None,
+        data,
+        f"the {calibration.half} half by seed {calibration.seed}" if calibration.half else "all",
+        goal.kind,
+        goal.target,
+        goal.delta,
+        _promise(goal),
+        judge.judged,
+        judge.learnt,
     )
     judge.save_threshold(threshold)
     return threshold
@@ -141,7 +135,7 @@ def _samples(
                 "other data"
             )
         score = judge.post_hoc()
-        return data, np.concatenate([score(part) for part in cache.chunks()]), cache.correct
+        return data, np.concatenate([score(outputs_of(part)) for part in cache.chunks()]), cache.correct
     z = cache_scores(run, index, judge.workspace_caches, data_root, machine, progress)
     unseen = run.unseen(cache, judge.workspace_caches)
     named = data if unseen.all() else f"{data}, its {other_half(run.config.part)}"

@@ -13,10 +13,11 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 
@@ -60,7 +61,7 @@ def export(judge: Judge, format: str, path: Path | None, data_root: Path) -> tup
     UsageError for a post-hoc score and where a library is missing, TrustcacheError where the pair cannot be exported.
     """
     if judge.run is None:
-        if POST_HOC[judge.name].logits:
+        if POST_HOC[judge.name].of_logits:
             raise UsageError(f"{judge.name}: needs no export, being a function of the logits; export a run")
         raise UsageError(f"{judge.name}: is computed outside of the network, and cannot be exported; export a run")
     chosen = FORMATS[format]
@@ -216,7 +217,7 @@ def _metadata(judge: Judge, pair: Pair, format: str, checked: dict[str, Any]) ->
         "outputs": {"logits": ["N", len(classes)], "score": ["N"]},
         "threshold": judge.working_threshold(),
         "trusted": "score > threshold",
-        "calibration": asdict(threshold) if threshold else None,
+        "calibration": msgspec.to_builtins(threshold) if threshold else None,
         "classes": list(classes),
         "checked": checked,
         "made_with": software_versions("torch"),

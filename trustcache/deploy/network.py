@@ -7,7 +7,6 @@ to see (other layers, the logits), it gets here.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -91,9 +90,9 @@ class PostHocScore(nn.Module):
         self.score = score
 
     def forward(self, images: Tensor, said: dict[str, Tensor]) -> Tensor:
-        heard = {name: tensor.cpu().numpy() for name, tensor in said.items()}
-        rows = SimpleNamespace(**heard, predictions=heard["logits"].argmax(1))
-        return torch.from_numpy(self.score(rows)).to(said["logits"].device)
+        columns = {name: tensor.cpu().numpy() for name, tensor in said.items()}
+        columns["predictions"] = columns["logits"].argmax(1)
+        return torch.from_numpy(self.score(Outputs(columns.__getitem__))).to(said["logits"].device)
 
 
 def _run_score(run: Run, judged: Index, classifier: Classifier) -> nn.Module:
@@ -139,7 +138,7 @@ class Pair(nn.Module):
 
 def require_one_pass(judge: Judge) -> None:
     """Raise UsageError for a score that asks the classifier many times, which only an extraction does."""
-    if judge.run is None and POST_HOC[judge.name].column == "mc_dropout":
+    if judge.run is None and "mc_dropout" in POST_HOC[judge.name].columns:
         raise UsageError(f"{judge.name}: takes many passes, and is only made by trustcache extract; name another score")
 
 
@@ -157,7 +156,8 @@ def load_pair(judge: Judge) -> Pair:
             "train anew, or bring those back"
         )
     if judge.run is None:
-        mirrored = POST_HOC[judge.name].column == "mirrored_logits"
-        return Pair(classifier, PostHocScore(judge.post_hoc()), mirrored=mirrored)
+        columns = POST_HOC[judge.name].columns
+        stages = classifier.stage_places() if "stages" in columns else ()
+        return Pair(classifier, PostHocScore(judge.post_hoc()), stages, "mirrored_logits" in columns)
     config = judge.run.config
     return Pair(classifier, _run_score(judge.run, index, classifier), config.stages, config.head.mirrored)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 
 from trustcache.cache.index import Index, judged_fingerprint
-from trustcache.cache.publish import publish_json
+from trustcache.cache.records import read_record, write_record
 from trustcache.cache.workspace import Workspace, plain_name
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.evaluate.sweep import saved_sweeps
+from trustcache.metrics.selective import WorkingPoint
 from trustcache.oracles.runs import Run, finished_runs
 from trustcache.scores import POST_HOC
 from trustcache.scores.fitting import Outputs
@@ -29,28 +29,24 @@ DEFAULT_THRESHOLD = 0.0
 
 @dataclass(frozen=True)
 class Threshold:
-    """`threshold.json`: trusted is a score above `threshold`; how that was found, and what it promises.
+    """A calibrated threshold, `threshold.json`: how it was found, and what it promises.
 
-    goal: "max-risk" (with `delta`), "coverage", "tpr" or "precision", and its target. data, part: which samples it
-    was found on; samples, trusted, wrong, coverage, risk: what it does to them. bound: what SGR holds the risk under.
-    guarantee: the promise in a sentence. other_half: what it does to the half of the data that was left out.
+    point: the threshold, and what it does to the samples it was found on; `data` and `part` say which.
+    other_half: what it does to the half of the data that was left out.
+    goal: "max-risk" (with `delta`), "coverage", "tpr" or "precision"; target: its value. guarantee: a sentence.
     judged: the fingerprint of the classifier. learnt: that of what a post-hoc score had learnt from, "" for others.
     """
 
-    threshold: float
+    SCHEMA: ClassVar[int] = 2
+
+    point: WorkingPoint
+    other_half: WorkingPoint | None
+    data: str
+    part: str
     goal: str
     target: float
     delta: float | None
-    data: str
-    part: str
-    samples: int
-    trusted: int
-    wrong: int
-    coverage: float
-    risk: float | None
-    bound: float | None
     guarantee: str
-    other_half: dict[str, Any] | None
     judged: str
     learnt: str
 
@@ -100,22 +96,21 @@ class Judge:
         path = self.threshold_path
         remedy = f"run trustcache calibrate {self.name} again, or remove it"
         try:
-            found = Threshold(**json.loads(path.read_text(encoding="utf-8")))
+            found = read_record(path, Threshold, remedy)
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError) as error:
-            raise TrustcacheError(f"{path}: not a threshold ({error}); {remedy}") from None
         if found.judged != self.judged:
             raise TrustcacheError(f"{path}: was found for another {self.classifier} than is cached now; {remedy}")
         if found.learnt != self.learnt:
             raise TrustcacheError(
-                f"{path}: was found when {self.name} had learnt from another training cache than is there now; {remedy}"
+                f"{path}: was found when {self.name} had learnt from another training cache, or had other code, than "
+                f"now; {remedy}"
             )
         return found
 
     def save_threshold(self, threshold: Threshold) -> None:
         """Keep a threshold in place of the one before."""
-        publish_json(self.threshold_path, asdict(threshold))
+        write_record(self.threshold_path, threshold)
 
     def working_threshold(self) -> float:
         """Above which score it trusts: the calibrated threshold, else 0 where that means something.
@@ -128,7 +123,7 @@ class Judge:
                 f"{self.name}: only orders samples and has no threshold of its own; set one with "
                 f"trustcache calibrate {self.name} --classifier {self.classifier} --data DATA --max-risk R"
             )
-        return calibrated.threshold if calibrated else DEFAULT_THRESHOLD
+        return calibrated.point.threshold if calibrated else DEFAULT_THRESHOLD
 
     @property
     def threshold_path(self) -> Path:

@@ -74,19 +74,33 @@ def unscored(usable: Sequence[Index], runs: Sequence[Run]) -> list[tuple[Index, 
 
 
 def evaluate(
-    workspace: Workspace, runs: Sequence[Run], data_root: Path, machine: Machine, progress: Progress = silent
+    workspace: Workspace,
+    runs: Sequence[Run],
+    data_root: Path,
+    machine: Machine,
+    progress: Progress = silent,
+    own_scores: Sequence[str] = (),
 ) -> int:
     """Score what has not been scored; returns how many scores (runs and post-hoc scores x data sets) were made.
 
     What stays `unscored` are heads whose oracle's features of the images are not cached, and those that learnt from
     some of the images, no one can tell which; caches that cannot be opened, as while they are being extracted, are
-    passed over. Raises UsageError where an oracle needs images or weights that are gone.
+    passed over. own_scores: post-hoc scores to make beside the known ones, as `package.module:function`.
+    Raises UsageError where an oracle needs images or weights that are gone, or a score of `own_scores` is none.
     """
+    store = ScoreStore(workspace, own_scores)
     made = 0
     caches, (usable, _) = workspace.caches(), evaluation_caches(workspace)
     for index, missing in unscored(usable, runs):
         made += _score(missing, index, caches, data_root, machine, progress)
-    return made + ScoreStore(workspace).fill(usable, progress=progress)
+    return made + store.fill(usable, progress=progress)
+
+
+def own_scores_lacking(workspace: Workspace, own_scores: Sequence[str]) -> list[str]:
+    """Say of each user's own score on which evaluation caches it cannot be made, and why."""
+    store = ScoreStore(workspace, own_scores)
+    lacking = ((name, store.why_not(index, name)) for index in evaluation_caches(workspace)[0] for name in own_scores)
+    return [f"{name} left out: {reason}" for name, reason in lacking if reason]
 
 
 def cache_scores(

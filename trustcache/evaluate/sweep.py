@@ -6,20 +6,21 @@ is better than what it is worth; the report therefore shows each sweep's validat
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar
+
+from msgspec import Meta
 
 from trustcache.cache import open_cache
 from trustcache.cache.index import Index
-from trustcache.cache.publish import publish_json
-from trustcache.cache.records import fingerprint
+from trustcache.cache.records import fingerprint, read_record, write_record
 from trustcache.cache.workspace import Workspace
 from trustcache.data.splits import validation_rows
-from trustcache.errors import TrustcacheError, UsageError
+from trustcache.errors import UsageError
 from trustcache.oracles.runs import Run, RunConfig
 from trustcache.protocols import PROTOCOLS
 from trustcache.scores import post_hoc_score
@@ -41,7 +42,7 @@ class Candidate:
 
     method: str
     settings: dict[str, float | str]
-    runs: tuple[str, ...]
+    runs: Annotated[tuple[str, ...], Meta(min_length=1)]
     validation: Metrics
 
 
@@ -53,6 +54,8 @@ class Sweep:
     winner. Its first run is the one to go on with: seeds have validation rows of their own, so they are not compared.
     """
 
+    SCHEMA: ClassVar[int] = 2
+
     classifier: str
     data: str
     judged: str
@@ -60,7 +63,7 @@ class Sweep:
     training: str
     protocol: str
     seeds: tuple[int, ...]
-    candidates: tuple[Candidate, ...]
+    candidates: Annotated[tuple[Candidate, ...], Meta(min_length=1)]
     reference: Metrics
 
     @property
@@ -97,7 +100,7 @@ def choose(index: Index, runs: Sequence[Run]) -> Sweep:
     config = runs[0].config
     groups: dict[str, list[Run]] = {}
     for run in runs:
-        groups.setdefault(fingerprint(asdict(replace(run.config, seed=0, start=""))), []).append(run)
+        groups.setdefault(fingerprint(replace(run.config, seed=0, start="")), []).append(run)
     candidates = ranked([_candidate(group) for group in groups.values()])
     if candidates[0].validation.get(CRITERION) is None:
         raise UsageError(
@@ -120,7 +123,7 @@ def choose(index: Index, runs: Sequence[Run]) -> Sweep:
 
 def _candidate(runs: Sequence[Run]) -> Candidate:
     by_seed = sorted(runs, key=lambda run: run.config.seed)
-    logs = [run.log()[-1].get("validation") or {} for run in by_seed]
+    logs = [run.log()[-1].validation for run in by_seed]
     loss = runs[0].config.loss
     return Candidate(loss.name, loss.settings, tuple(run.name for run in by_seed), mean_metrics(logs))
 
@@ -149,19 +152,10 @@ def _reference(index: Index, config: RunConfig, seeds: Sequence[int]) -> Metrics
 
 def save(workspace: Workspace, sweep: Sweep) -> None:
     """Keep a sweep for the report."""
-    publish_json(workspace.sweeps / f"{sweep.name}.json", asdict(sweep))
+    write_record(workspace.sweeps / f"{sweep.name}.json", sweep)
 
 
 def saved_sweeps(workspace: Workspace) -> list[Sweep]:
     """All sweeps of a workspace, by name. Raises TrustcacheError for a file that is not one."""
-    sweeps = []
-    for path in sorted(workspace.sweeps.glob("*.json")):
-        try:
-            table = json.loads(path.read_text(encoding="utf-8"))
-            candidates = tuple(Candidate(**entry | {"runs": tuple(entry["runs"])}) for entry in table["candidates"])
-            sweeps.append(Sweep(**table | {"candidates": candidates, "seeds": tuple(table["seeds"])}))
-        except (ValueError, KeyError, TypeError) as error:
-            raise TrustcacheError(
-                f"{path}: not a sweep ({error}); remove it, and run the same trustcache train --sweep"
-            ) from None
-    return sweeps
+    remedy = "remove it, and run the same trustcache train --sweep"
+    return [read_record(path, Sweep, remedy) for path in sorted(workspace.sweeps.glob("*.json"))]

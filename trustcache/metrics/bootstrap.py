@@ -1,4 +1,4 @@
-"""Bootstrap intervals: how far a trust metric, or its difference to another score's, would move on other samples.
+"""Bootstrap intervals of a trust metric and of its difference to another score's.
 
 Drawing N of N samples with replacement gives each sample a count. So a score is sorted once, and a resample's metrics
 are read from its counts, summed down that order: the same numbers as `trust_metrics` has on the rows drawn, without
@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from trustcache.metrics.ranking import METRICS, Counts, Cutoffs, Floats, Ranking, cutoffs, rank
+from trustcache.metrics.ranking import METRICS, Counts, Cutoffs, Floats, Metric, Ranking, cutoffs, rank
 
 RESAMPLES = 1000
 LEVEL = 0.95
@@ -24,7 +24,11 @@ _BLOCK = 2**18
 
 
 def draw_counts(samples: int, resamples: int = RESAMPLES, seed: int = SEED) -> npt.NDArray[np.uint8]:
-    """How often each of `resamples` draws of N from N samples has each of them: uint8 (R, N), rows summing to N."""
+    """Draw N of N samples `resamples` times; return how often each is drawn, uint8 (R, N), rows summing to N.
+
+    >>> draw_counts(4, resamples=2).sum(axis=1).tolist()
+    [4, 4]
+    """
     generator = np.random.default_rng(seed)
     counts = np.empty((resamples, samples), np.uint8)  # a count above 255 has a chance of 1e-500
     for row in counts:
@@ -51,7 +55,7 @@ class Resamples:
 
     @property
     def n(self) -> Floats:
-        """(B,) how many samples there are; below, how many wrong and right ones."""
+        """(B,) number of samples; below, of wrong and of right ones."""
         return self.accepted[:, -1]
 
     @property
@@ -64,12 +68,12 @@ class Resamples:
 
     @cached_property
     def group_wrong(self) -> Floats:
-        """(B, len(wrong_groups)) how many wrong samples score exactly so."""
+        """(B, len(wrong_groups)) number of wrong samples with exactly that score."""
         return np.diff(self.wrong[:, self.wrong_groups], axis=1, prepend=0)
 
     @cached_property
     def risk_of_wrong(self) -> Floats:
-        """(B,) the sum over wrong samples of the risk where each is accepted."""
+        """(B,) sum over wrong samples of the risk at each one's score."""
         return _dot(self.group_wrong, self.risk[:, self.wrong_groups])
 
 
@@ -93,7 +97,7 @@ class _Sorted:
         self._room = np.empty((4, rows, groups))
 
     def resamples(self, counts: npt.NDArray[np.uint8]) -> Resamples:
-        """The block of these counts (B, N), valid until the next is asked for."""
+        """Return the block of these counts (B, N), valid until the next is asked for."""
         rows = len(counts)
         drawn, (each, summed) = self._drawn[:rows], self._summed[:, :rows]
         size, accepted, wrong, risk = self._room[:, :rows]
@@ -126,11 +130,15 @@ def resampled_metrics(
     negative_threshold: float | None = None,
     definitions: Definitions | None = None,
 ) -> dict[str, Floats]:
-    """Every metric of `METRICS` on each resample, float64 (R,) each.
+    """Return every metric of `METRICS` on each resample, float64 (R,) each.
 
     scores, correct, the thresholds and ValueErrors are those of `trust_metrics`; counts (R, N) those of `draw_counts`.
-    A metric is nan on resamples that have only one class and leave it undefined. `definitions` take the place of
-    `metrics_of`, those of the paper.
+    A metric is nan on resamples that have only one class and leave it undefined. definitions: a protocol's, in place of
+    `metrics_of`.
+
+    >>> counts = np.array([[1, 1, 1], [0, 2, 1]], np.uint8)
+    >>> resampled_metrics([2.0, 1.0, 0.0], [True, True, False], counts)["accuracy"].round(3).tolist()
+    [0.667, 0.667]
     """
     at = cutoffs(positive_threshold, negative_threshold)
     ranking = rank(scores, correct)
@@ -145,7 +153,13 @@ def resampled_metrics(
 
 
 def metrics_of(drawn: Resamples, at: Cutoffs) -> dict[str, Floats]:
-    """The metrics of `trust_metrics` on each resample, float64 (B,) each, nan where one class is missing."""
+    """Return the metrics of `trust_metrics` on each resample, float64 (B,) each, nan where one class is missing.
+
+    >>> counts = np.array([[1, 1, 1]], np.uint8)
+    >>> found = resampled_metrics([2.0, 1.0, 0.0], [1, 0, 1], counts, definitions=metrics_of)
+    >>> found["auc"].tolist()
+    [0.5]
+    """
     n, n_wrong, n_correct = drawn.n, drawn.n_wrong, drawn.n_correct
     risk_of_all = _dot(drawn.size, drawn.risk)
     with np.errstate(divide="ignore", invalid="ignore"):  # what one class leaves undefined is blotted out below
@@ -168,11 +182,24 @@ def metrics_of(drawn: Resamples, at: Cutoffs) -> dict[str, Floats]:
             # The area counts pairs of a wrong sample with any at or below it: right ones that lose, and wrong ones.
             "augrc": (2 * n_correct * n_wrong - twice_won + n_wrong**2) / (2 * n**2),
         }
+    values |= {name: _one_by_one(drawn, at, METRICS[name]) for name in METRICS.keys() - values.keys()}
     absent = {"correct": n_correct == 0, "wrong": n_wrong == 0}
     for name, value in values.items():
         for outcome in METRICS[name].needs:
             value[absent[outcome]] = np.nan
     return values
+
+
+def _one_by_one(drawn: Resamples, at: Cutoffs, metric: Metric) -> Floats:
+    """Return (B,) a metric that has no formula for many resamples at once, from the ranking of each."""
+    found = np.full(len(drawn.n), np.nan)
+    for row, size in enumerate(drawn.size):
+        kept = np.flatnonzero(size)
+        accepted, wrong = (counts[row, kept].astype(np.int64) for counts in (drawn.accepted, drawn.wrong))
+        ranking = Ranking(drawn.scores[kept], accepted - wrong, wrong)
+        if ranking.absent not in metric.needs:
+            found[row] = metric.compute(ranking, at)
+    return found
 
 
 def _twice_pairs_won(drawn: Resamples) -> Floats:
@@ -206,7 +233,7 @@ def _wrong_in(drawn: Resamples, groups: int) -> Floats:
 
 
 def _not_rejected(drawn: Resamples, at: Cutoffs) -> int:
-    """How many groups are not called untrustworthy."""
+    """Number of groups that are not called untrustworthy."""
     return int(np.sum(drawn.scores > at.positive if at.negative is None else drawn.scores >= at.negative))
 
 
@@ -227,9 +254,12 @@ def _dot(a: Floats, b: Floats) -> Floats:
 
 
 def interval(values: Floats, level: float = LEVEL) -> tuple[float, float]:
-    """The percentile interval of a figure from its values on resamples (R,).
+    """Return the percentile interval of a figure from its values on resamples (R,).
 
     (nan, nan) where any is nan: so few samples of a class that a resample may have none carry no interval.
+
+    >>> [round(end, 6) for end in interval(np.arange(101.0), level=0.9)]
+    [5.0, 95.0]
     """
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)

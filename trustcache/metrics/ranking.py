@@ -27,6 +27,9 @@ class Ranking:
     scores: (G,) float64, strictly decreasing.
     correct, wrong: (G,) int64, how many samples of that outcome score at least `scores[g]`;
         the last entry counts them all.
+
+    >>> rank([3.0, 1.0, 1.0], [1, 0, 1]).accepted.tolist()
+    [1, 3]
     """
 
     scores: Floats
@@ -70,7 +73,7 @@ class Ranking:
 
     @property
     def absent(self) -> Outcome | None:
-        """The outcome that no sample has, if there is one."""
+        """Outcome that no sample has, None if both occur."""
         if self.correct[-1] == 0:
             return "correct"
         return "wrong" if self.wrong[-1] == 0 else None
@@ -82,6 +85,10 @@ def rank(scores: npt.ArrayLike, correct: npt.ArrayLike) -> Ranking:
     scores: (N,) real numbers, higher = more trustworthy, ±inf allowed; compared as float64.
     correct: (N,) bool or 0/1, whether the classifier was right.
     Raises ValueError when either is not that, when their shapes differ, and when there are no samples.
+
+    >>> ranking = rank([3.0, 1.0, 1.0], [True, False, True])
+    >>> ranking.scores.tolist(), ranking.correct.tolist(), ranking.wrong.tolist()
+    ([3.0, 1.0], [1, 2], [0, 1])
     """
     z, is_correct = _checked(np.asarray(scores), np.asarray(correct))
     order = np.argsort(z)[::-1]
@@ -112,9 +119,12 @@ def _checked(scores: npt.NDArray[np.generic], correct: npt.NDArray[np.generic]) 
 
 @dataclass(frozen=True)
 class Cutoffs:
-    """Where z stops counting as trustworthy: above `positive` it is, below `negative` it is not.
+    """Bounds of z: above `positive` a sample is trustworthy, below `negative` it is not.
 
-    With no `negative`, everything that is not above `positive` is untrustworthy, `positive` itself included.
+    Without `negative`, everything that is not above `positive` is untrustworthy, `positive` itself included.
+
+    >>> Cutoffs(positive=0.0, negative=None)
+    Cutoffs(positive=0.0, negative=None)
     """
 
     positive: float
@@ -122,7 +132,11 @@ class Cutoffs:
 
 
 def cutoffs(positive_threshold: float = 0.5, negative_threshold: float | None = None) -> Cutoffs:
-    """The z at which a trust confidence passes the thresholds. Raises ValueError for one outside (0, 1)."""
+    """Return the z at which a trust confidence sigmoid(z) passes the thresholds. Raises ValueError outside (0, 1).
+
+    >>> cutoffs(0.5, 0.1).negative
+    -2.197224577336219
+    """
     return Cutoffs(
         positive=_logit("positive", positive_threshold),
         negative=None if negative_threshold is None else _logit("negative", negative_threshold),
@@ -130,7 +144,7 @@ def cutoffs(positive_threshold: float = 0.5, negative_threshold: float | None = 
 
 
 def _logit(name: str, threshold: float) -> float:
-    """The z whose sigmoid is `threshold`: compared with it, a z never saturates as its sigmoid would."""
+    """Return the z whose sigmoid is `threshold`: compared with it, a z never saturates as its sigmoid would."""
     threshold = float(threshold)  # a float32 would round the quotient below
     if not 0 < threshold < 1:
         raise ValueError(f"The {name} threshold must lie between 0 and 1, both excluded, not be {threshold}.")
@@ -209,10 +223,16 @@ def _dot(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> Any:
 
 @dataclass(frozen=True)
 class Metric:
-    """What a table needs to know about a metric, and the function that reads it from a ranking.
+    """The entry of a metric: all that tables, bootstrap and legends need to know of it.
 
-    higher_is_better is None where the number describes the data and not the score.
+    higher_is_better: None if the number describes the data and not the score.
     needs: the outcomes without which the metric is undefined.
+    compute: reads it, a fraction, from a ranking.
+    column: its place in the report's tables from the left; None keeps it out of them, and in results.json only.
+    at_threshold: True if it depends on where z stops counting as trustworthy, which most post-hoc scores do not say.
+
+    >>> METRICS["fpr_at_95_tpr"].label, METRICS["fpr_at_95_tpr"].higher_is_better
+    ('FPR@95', False)
     """
 
     label: str
@@ -220,6 +240,8 @@ class Metric:
     higher_is_better: bool | None
     needs: frozenset[Outcome]
     compute: Callable[[Ranking, Cutoffs], float]
+    column: int | None = None
+    at_threshold: bool = False
 
 
 _NEITHER: frozenset[Outcome] = frozenset()
@@ -241,6 +263,7 @@ METRICS: dict[str, Metric] = {
         True,
         _BOTH,
         _auc,
+        column=1,
     ),
     "aupr_success": Metric(
         "AUPR-Success",
@@ -248,6 +271,7 @@ METRICS: dict[str, Metric] = {
         True,
         _BOTH,
         _aupr_success,
+        column=3,
     ),
     "aupr_error": Metric(
         "AUPR-Error",
@@ -255,6 +279,7 @@ METRICS: dict[str, Metric] = {
         True,
         _BOTH,
         _aupr_error,
+        column=2,
     ),
     "fpr_at_95_tpr": Metric(
         "FPR@95",
@@ -262,6 +287,7 @@ METRICS: dict[str, Metric] = {
         False,
         _BOTH,
         _fpr_at_95_tpr,
+        column=4,
     ),
     "tpr": Metric(
         "TPR",
@@ -269,6 +295,8 @@ METRICS: dict[str, Metric] = {
         True,
         _CORRECT,
         _tpr,
+        column=5,
+        at_threshold=True,
     ),
     "tnr": Metric(
         "TNR",
@@ -276,6 +304,8 @@ METRICS: dict[str, Metric] = {
         True,
         _WRONG,
         _tnr,
+        column=6,
+        at_threshold=True,
     ),
     "aurc": Metric(
         "AURC",
@@ -283,6 +313,7 @@ METRICS: dict[str, Metric] = {
         False,
         _NEITHER,
         _aurc,
+        column=7,
     ),
     "e_aurc": Metric(
         "E-AURC",
@@ -299,6 +330,18 @@ METRICS: dict[str, Metric] = {
         _augrc,
     ),
 }
+"""The metrics by name. One more is one entry: a metric without a formula of its own in `trustcache.metrics.bootstrap`
+is resampled by its `compute`."""
+
+
+def table_columns() -> tuple[str, ...]:
+    """Return the names of the metrics that tables show, from left to right.
+
+    >>> table_columns()[:2]
+    ('auc', 'aupr_error')
+    """
+    places = {name: metric.column for name, metric in METRICS.items() if metric.column is not None}
+    return tuple(sorted(places, key=lambda name: places[name]))
 
 
 def trust_metrics(
@@ -308,22 +351,26 @@ def trust_metrics(
     positive_threshold: float = 0.5,
     negative_threshold: float | None = None,
 ) -> dict[str, float]:
-    """Every metric of `METRICS` for one trust score, as fractions, from one sort.
+    """Return every metric of `METRICS` for one trust score, as fractions, from one sort.
 
-    scores: (N,) real z, the logits of the trust confidence p = sigmoid(z); ranked as they are, in float64,
-        because float32 sigmoids of 17 and of 90 are both exactly 1. ±inf is allowed.
-    correct: (N,) bool or 0/1, whether the classifier was right.
-    positive_threshold: a sample is called trustworthy when p is above it (TPR).
-    negative_threshold: a sample is called untrustworthy when p is below it (TNR), as true class probability
-        needs with 1/K; without it, when p is at most `positive_threshold`.
+    scores: (N,) real z, the logits of the trust confidence p = sigmoid(z); ranked as they are, in float64, because
+        float32 sigmoids of 17 and of 90 are both exactly 1. ±inf is allowed.
+    correct: (N,) bool or 0/1, True where the classifier was right.
+    positive_threshold: a sample is called trustworthy if p is above it (TPR).
+    negative_threshold: a sample is called untrustworthy if p is below it (TNR), as true class probability needs with
+        1/K; without it, if p is at most `positive_threshold`.
 
-    "Success" takes the correct samples as positives, ranked by z; "error" the wrong ones, ranked by −z. AUC and
-    average precision are defined as in scikit-learn; AURC, E-AURC and AUGRC as in fd-shifts. FPR@95 is exact:
-    the smallest over thresholds at the scores themselves. E-AURC may fall slightly below 0 on few samples.
+    "Success" takes the correct samples as positives, ranked by z; "error" the wrong ones, ranked by −z. AUC and average
+    precision are defined as in scikit-learn; AURC, E-AURC and AUGRC as in fd-shifts. FPR@95 is exact: the smallest over
+    thresholds at the scores themselves. E-AURC may fall slightly below 0 on few samples.
 
-    A metric that cannot be defined because no sample is correct, or none is wrong, is nan, and one UserWarning
-    names them all. Raises ValueError on empty or nan scores, on unequal or not one-dimensional shapes, on
-    `correct` with anything but 0 and 1, and on thresholds outside (0, 1).
+    A metric that one-class data leaves undefined is nan, and one UserWarning names them all. Raises ValueError on empty
+    or nan scores, on unequal or not one-dimensional shapes, on `correct` with anything but 0 and 1, and on thresholds
+    outside (0, 1).
+
+    >>> found = trust_metrics([2.0, 1.0, -1.0, 0.5], [True, True, False, False])
+    >>> found["auc"], found["tnr"], found["accuracy"]
+    (1.0, 0.5, 0.5)
     """
     at = cutoffs(positive_threshold, negative_threshold)
     ranking = rank(scores, correct)

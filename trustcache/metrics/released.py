@@ -12,7 +12,7 @@ from trustcache.metrics.ranking import Cutoffs, Floats, Ranking, rank, trust_met
 
 THRESHOLDS = 10_000
 TOLERANCE = 0.0005
-"""How far from 95 % a TPR may lie to pass for it, as a fraction."""
+"""Largest distance to 95 % at which a TPR passes for it, as a fraction."""
 
 
 def released_trust_metrics(
@@ -22,10 +22,14 @@ def released_trust_metrics(
     positive_threshold: float = 0.5,
     negative_threshold: float | None = None,
 ) -> dict[str, float]:
-    """The metrics of `trustcache.metrics.ranking.trust_metrics`, with the released code's AUPR-Error and FPR@95.
+    """Return the metrics of `trustcache.metrics.trust_metrics`, with the released code's AUPR-Error and FPR@95.
 
     Arguments, keys, errors and the warning are those of `trust_metrics`. One thing is not taken over: that code ranks
     the float32 sigmoid of z, in which large scores become ties, and calls the AUC of one-class data 1.
+
+    >>> scores, correct = [2.0, 1.0, 0.0], [True, True, False]
+    >>> trust_metrics(scores, correct)["aupr_error"], round(released_trust_metrics(scores, correct)["aupr_error"], 3)
+    (1.0, 0.333)
     """
     values = trust_metrics(
         scores, correct, positive_threshold=positive_threshold, negative_threshold=negative_threshold
@@ -41,16 +45,22 @@ def aupr_error_by_trust(ranking: Ranking) -> float:
     """Average precision of the wrong samples by decreasing trust: the wrong sign, with which a better score is lower.
 
     By increasing trust would be right. The authors' code for MNIST and CIFAR-10 has it right, as ConfidNet has.
+
+    >>> round(aupr_error_by_trust(rank([2.0, 1.0, 0.0], [1, 1, 0])), 3)
+    0.333
     """
     precision = ranking.wrong / ranking.accepted
     return float(np.sum(ranking.group_wrong * precision) / ranking.wrong[-1])
 
 
 def fpr_on_a_grid(ranking: Ranking) -> float:
-    """The share of wrong samples at the lowest of 10,000 thresholds whose TPR is 95 % within 0.05 points.
+    """Return the share of wrong samples at the lowest of 10,000 thresholds whose TPR is 95 % within 0.05 points.
 
     The thresholds lie evenly between the least and the greatest trust confidence sigmoid(z), the last excluded.
     nan where none of them fits, as where many scores lie close together.
+
+    >>> fpr_on_a_grid(rank(np.linspace(-3, 3, 40), np.arange(40) >= 20))
+    0.0
     """
     confidence = np.exp(-np.logaddexp(0, -ranking.scores))
     low, high = confidence[-1], confidence[0]
@@ -63,9 +73,15 @@ def fpr_on_a_grid(ranking: Ranking) -> float:
 
 
 def released_metrics_of(drawn: Resamples, at: Cutoffs) -> dict[str, Floats]:
-    """The metrics of `released_trust_metrics` on each resample, float64 (B,), but FPR@95: nan throughout.
+    """Return the metrics of `released_trust_metrics` on each resample, float64 (B,), but FPR@95: nan throughout.
 
-    Whether one of 10,000 thresholds comes within 0.05 points of a TPR of 95 % is luck, and another on each resample.
+    Luck decides if one of 10,000 thresholds comes within 0.05 points of a TPR of 95 %, anew on each resample.
+
+    >>> from trustcache.metrics.bootstrap import draw_counts, resampled_metrics
+    >>> counts = draw_counts(3, resamples=2)
+    >>> found = resampled_metrics([2.0, 1.0, 0.0], [1, 1, 0], counts, definitions=released_metrics_of)
+    >>> found["fpr_at_95_tpr"].tolist()
+    [nan, nan]
     """
     values = metrics_of(drawn, at)
     with np.errstate(divide="ignore", invalid="ignore"):

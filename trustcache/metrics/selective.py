@@ -1,4 +1,4 @@
-"""Selective prediction: what each threshold keeps and how much of it is wrong, and thresholds that keep a promise.
+"""Selective prediction: coverage and risk of each threshold, and thresholds that keep a promise.
 
 A threshold is the score of the most trusted sample that is turned away: above it counts as trusted. So thresholds lie
 between tie groups only, and given a threshold found at some rank, the samples above it are independent draws from all
@@ -26,6 +26,9 @@ class RiskCoverage:
     threshold: (G,) float64, the distinct scores, strictly decreasing; point g keeps scores >= threshold[g].
     coverage: (G,) float64, the share of samples kept, strictly increasing to 1.
     risk: (G,) float64, the share of wrong samples among those kept; the last is the classifier's error rate.
+
+    >>> risk_coverage([1.0, 0.0], [True, False]).threshold.tolist()
+    [1.0, 0.0]
     """
 
     threshold: Floats
@@ -34,11 +37,15 @@ class RiskCoverage:
 
 
 def risk_coverage(scores: npt.ArrayLike, correct: npt.ArrayLike) -> RiskCoverage:
-    """Every working point that a score offers (El-Yaniv & Wiener 2010): the curve whose area is `aurc`.
+    """Return every working point that a score offers (El-Yaniv & Wiener 2010): the curve whose area is `aurc`.
 
     scores: (N,) real numbers, higher = more trustworthy, ±inf allowed; compared as float64.
-    correct: (N,) bool or 0/1, whether the classifier was right.
+    correct: (N,) bool or 0/1, True where the classifier was right.
     Raises ValueError on bad input, as `trustcache.metrics.ranking.rank` does.
+
+    >>> curve = risk_coverage([2.0, 1.0, 0.0, 0.0], [1, 1, 0, 1])
+    >>> curve.coverage.tolist(), curve.risk.tolist()
+    ([0.25, 0.5, 1.0], [0.0, 0.0, 0.25])
     """
     ranking = rank(scores, correct)
     return RiskCoverage(threshold=ranking.scores, coverage=ranking.coverage, risk=ranking.risk)
@@ -46,10 +53,14 @@ def risk_coverage(scores: npt.ArrayLike, correct: npt.ArrayLike) -> RiskCoverage
 
 @dataclass(frozen=True)
 class WorkingPoint:
-    """What a threshold does to `samples` samples: it trusts those above it, of which `wrong` are wrong.
+    """The effect of a threshold on `samples` samples: it trusts those above it, and `wrong` of these are wrong.
 
-    bound: what the error rate of all that would be trusted stays below, at the confidence asked for; None where a
-    threshold was chosen without a guarantee.
+    bound: upper bound, at the confidence asked for, on the error rate of all that would be trusted; None where a
+        threshold was chosen without a guarantee.
+
+    >>> point = WorkingPoint(threshold=0.0, samples=10, trusted=8, wrong=2)
+    >>> point.coverage, point.risk
+    (0.8, 0.25)
     """
 
     threshold: float
@@ -60,20 +71,23 @@ class WorkingPoint:
 
     @property
     def coverage(self) -> float:
-        """The share of samples that are trusted."""
+        """Share of samples that are trusted."""
         return self.trusted / self.samples
 
     @property
     def risk(self) -> float | None:
-        """The share of wrong samples among those trusted, None where none is."""
+        """Share of wrong samples among those trusted, None where none is."""
         return self.wrong / self.trusted if self.trusted else None
 
 
 def risk_bound(wrong: int, trusted: int, delta: float) -> float:
-    """The error rate b that `wrong` or fewer errors among `trusted` independent samples would have with chance delta.
+    """Return the error rate b at which `trusted` independent samples have `wrong` or fewer errors with chance delta.
 
     The true error rate exceeds b in at most a share delta of such draws (Clopper & Pearson 1934; B* in Geifman &
     El-Yaniv 2017, Lemma 3.1): the b where binom.cdf(wrong, trusted, b) = delta. 1 where all are wrong, or none trusted.
+
+    >>> round(risk_bound(wrong=0, trusted=100, delta=0.05), 4)
+    0.0295
     """
     # The binomial distribution's lower tail is the beta distribution's upper one; asked for directly, since
     # 1 - delta has no digits left for a small delta.
@@ -81,7 +95,7 @@ def risk_bound(wrong: int, trusted: int, delta: float) -> float:
 
 
 def guaranteed(scores: npt.ArrayLike, correct: npt.ArrayLike, max_risk: float, delta: float) -> WorkingPoint | None:
-    """Selection with guaranteed risk (SGR; Geifman & El-Yaniv 2017, arXiv:1705.08500): a threshold of bounded risk.
+    """Select with guaranteed risk (SGR; Geifman & El-Yaniv 2017, arXiv:1705.08500): find a threshold of bounded risk.
 
     A binary search for the most trusted samples whose bound is at most `max_risk`; each of its ceil(log2 N) steps may
     fail with chance delta / ceil(log2 N). Over draws of the samples, the error rate of all that would be trusted
@@ -90,6 +104,10 @@ def guaranteed(scores: npt.ArrayLike, correct: npt.ArrayLike, max_risk: float, d
     A rank within a tie group keeps the groups before it.
 
     scores (N,), correct (N,) as `risk_coverage`; max_risk and delta in (0, 1). None where no step meets the bound.
+
+    >>> point = guaranteed(np.arange(1000.0), np.arange(1000) >= 100, max_risk=0.05, delta=0.01)
+    >>> point.coverage, round(point.bound, 3)
+    (0.926, 0.049)
     """
     ranking = rank(scores, correct)
     samples = int(ranking.accepted[-1])
@@ -111,19 +129,31 @@ def guaranteed(scores: npt.ArrayLike, correct: npt.ArrayLike, max_risk: float, d
 
 
 def least_samples(samples: int, max_risk: float, delta: float) -> int:
-    """How many trusted samples without a single error `guaranteed` needs to promise `max_risk`, out of `samples`."""
+    """Return the number of trusted samples, none wrong, at which `guaranteed` can promise `max_risk` out of `samples`.
+
+    >>> least_samples(1000, max_risk=0.02, delta=0.001)
+    456
+    """
     steps = max((samples - 1).bit_length(), 1)
     return int(np.ceil(np.log(delta / steps) / np.log1p(-max_risk)))
 
 
 def at_coverage(scores: npt.ArrayLike, correct: npt.ArrayLike, target: float) -> WorkingPoint | None:
-    """The highest threshold that keeps at least the share `target` of these samples."""
+    """Return the highest threshold that keeps at least the share `target` of these samples.
+
+    >>> at_coverage([3.0, 2.0, 1.0, 0.0], [1, 1, 0, 1], 0.5).threshold
+    1.0
+    """
     ranking = rank(scores, correct)
     return _keeping(ranking, 1 + int(np.argmax(ranking.coverage >= target)))
 
 
 def at_tpr(scores: npt.ArrayLike, correct: npt.ArrayLike, target: float) -> WorkingPoint | None:
-    """The highest threshold that keeps at least the share `target` of the right ones; None where none is right."""
+    """Return the highest threshold that keeps at least the share `target` of the right ones; None where none is right.
+
+    >>> at_tpr([3.0, 2.0, 1.0, 0.0], [1, 1, 0, 0], 1.0).threshold
+    1.0
+    """
     ranking = rank(scores, correct)
     if ranking.absent == "correct":
         return None
@@ -131,7 +161,11 @@ def at_tpr(scores: npt.ArrayLike, correct: npt.ArrayLike, target: float) -> Work
 
 
 def at_precision(scores: npt.ArrayLike, correct: npt.ArrayLike, target: float) -> WorkingPoint | None:
-    """The lowest threshold above which at least the share `target` is right; None where there is none."""
+    """Return the lowest threshold above which at least the share `target` is right; None where there is none.
+
+    >>> at_precision([3.0, 2.0, 1.0, 0.0], [1, 1, 0, 0], 1.0).threshold
+    1.0
+    """
     ranking = rank(scores, correct)
     reached = np.flatnonzero(ranking.correct / ranking.accepted >= target)
     return _keeping(ranking, 1 + int(reached[-1])) if len(reached) else None
@@ -142,11 +176,15 @@ TARGETS: dict[str, Callable[[npt.ArrayLike, npt.ArrayLike, float], WorkingPoint 
     "tpr": at_tpr,
     "precision": at_precision,
 }
-"""What a threshold may be set by without a guarantee: each takes scores (N,), correct (N,) and a target in (0, 1]."""
+"""Targets of a threshold without a guarantee: each takes scores (N,), correct (N,) and a target in (0, 1]."""
 
 
 def working_point(scores: npt.ArrayLike, correct: npt.ArrayLike, threshold: float) -> WorkingPoint:
-    """What a threshold from elsewhere does to these samples."""
+    """Return the effect on these samples of a threshold from elsewhere.
+
+    >>> working_point([3.0, 2.0, 1.0], [1, 0, 1], threshold=1.5)
+    WorkingPoint(threshold=1.5, samples=3, trusted=2, wrong=1, bound=None)
+    """
     ranking = rank(scores, correct)
     groups = int(np.count_nonzero(ranking.scores > threshold))
     kept = _keeping(ranking, groups)
@@ -154,7 +192,7 @@ def working_point(scores: npt.ArrayLike, correct: npt.ArrayLike, threshold: floa
 
 
 def _keeping(ranking: Ranking, groups: int) -> WorkingPoint:
-    """The threshold that keeps so many of the most trusted tie groups."""
+    """Return the threshold that keeps `groups` of the most trusted tie groups."""
     everything = groups == len(ranking.scores)
     return WorkingPoint(
         threshold=EVERYTHING if everything else float(ranking.scores[groups]),

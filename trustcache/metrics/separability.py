@@ -1,4 +1,4 @@
-"""How far apart the trust confidences of right and wrong answers lie, as distributions (the paper's Table G).
+"""Distance between the distributions of trust confidence of right and of wrong answers (the paper's Table G).
 
 Both are taken as histograms over the same bins of p = sigmoid(z) in [0, 1], those of its Fig. 3. Every bin starts at
 half a sample (Jeffreys' prior), so that an empty bin does not make a divergence infinite; figures therefore depend, a
@@ -16,17 +16,24 @@ Floats = npt.NDArray[np.float64]
 
 
 def average_kl_divergence(right: npt.ArrayLike, wrong: npt.ArrayLike) -> float:
-    """(KL(P||Q) + KL(Q||P)) / 2 = sum (P - Q) log(P / Q) / 2, in nats; 0 where they are alike.
+    """Return (KL(P||Q) + KL(Q||P)) / 2 = sum (P - Q) log(P / Q) / 2, in nats; 0 where they are alike.
 
     right, wrong: counts (B,) of the same bins, which become P and Q. nan where either has no samples. Raises ValueError
     where the shapes differ.
+
+    >>> average_kl_divergence([1, 9], [1, 9]), round(average_kl_divergence([1, 9], [9, 1]), 3)
+    (0.0, 1.342)
     """
     p, q = _densities(right, wrong)
     return float(np.sum((p - q) * np.log(p / q)) / 2)
 
 
 def bhattacharyya_distance(right: npt.ArrayLike, wrong: npt.ArrayLike) -> float:
-    """-log sum sqrt(P Q), 0 where the two are alike. Takes and raises what `average_kl_divergence` does."""
+    """Return -log sum sqrt(P Q), 0 where the two are alike. Takes and raises what `average_kl_divergence` does.
+
+    >>> round(bhattacharyya_distance([1, 9], [9, 1]), 3)
+    0.376
+    """
     p, q = _densities(right, wrong)
     return float(max(-np.log(np.sum(np.sqrt(p * q))), 0.0))
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import glob
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,8 +14,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch.nn import functional as F
 
+from trustcache.cache.meaning import Entry
 from trustcache.cache.publish import file_sha256, publish
-from trustcache.cache.records import as_read, fingerprint
+from trustcache.cache.records import as_read, fingerprint, parse_record, record_text
 from trustcache.data.augmentations import AUGMENTATIONS
 from trustcache.data.dataset import Dataset
 from trustcache.data.in_memory import DECODED_AT_ONCE, Images
@@ -48,6 +48,28 @@ class Fitted:
     val_accuracy: float | None
 
 
+@dataclass(frozen=True)
+class FitOrigin:
+    """All that decides what a classifier becomes. start, data: fingerprints of its first weights and of the images."""
+
+    classifier: str
+    model_arg: dict[str, Any]
+    preprocess: dict[str, Entry]
+    start: str | None
+    data: str
+    settings: FitSettings
+
+
+@dataclass(frozen=True)
+class FitRecord:
+    """The metadata of a fitted classifier's file."""
+
+    SCHEMA: ClassVar[int] = 1
+
+    origin: FitOrigin
+    fitted: Fitted
+
+
 def fit_classifier(
     spec: ModelSpec,
     dataset: Dataset,
@@ -66,22 +88,22 @@ def fit_classifier(
     built for their classes; TrustcacheError for an unreadable image and for a loss that is no longer finite.
     """
     settings = settings.filled()
-    config = _config(spec, dataset, settings)
+    origin = _origin(spec, dataset, settings)
     if out.exists():
-        return _finished(out, config)
+        return _finished(out, origin)
     if dataset.manifest.role != "train":
         raise UsageError(
             f"{dataset.manifest.name}: its role is '{dataset.manifest.role}', and a classifier would be tested on what "
             "it has learnt; fit it on data whose manifest says role = 'train'"
         )
-    digest = fingerprint(config)[:8]
+    digest = fingerprint(origin)[:8]
     checkpoint = out.with_name(f"{out.name}.{digest}.checkpoint")
     with torch.random.fork_rng(), machine_at_its_limits():
         fitting = _Fitting(spec, dataset, settings, machine, checkpoint, progress)
         fitting.run(progress)
         fitted = fitting.measured(progress)
     weights = {name: tensor.cpu().contiguous() for name, tensor in fitting.model.state_dict().items()}
-    publish(out, save(weights, {_METADATA: json.dumps({"config": config, "fitted": asdict(fitted)})}))
+    publish(out, save(weights, {_METADATA: record_text(FitRecord(origin, fitted))}))
     for left in out.parent.glob(f"{glob.escape(out.name)}.*.checkpoint"):  # of other settings too: `out` is taken now
         left.unlink(missing_ok=True)
     return fitted
@@ -174,33 +196,31 @@ def _decaying(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any
     return [{"params": group, "weight_decay": decays[key]} for key, group in groups.items()]
 
 
-def _config(spec: ModelSpec, dataset: Dataset, settings: FitSettings) -> dict[str, Any]:
-    """Return all that decides what a classifier becomes, as it comes back from JSON."""
+def _origin(spec: ModelSpec, dataset: Dataset, settings: FitSettings) -> FitOrigin:
     start = Path(spec.weights) if spec.weights else None
-    config = {
-        "classifier": spec.name,
-        "model-arg": spec.arguments,
-        "preprocess": spec.preprocessing,
-        "start": file_sha256(start) if start and start.is_file() else None,
-        "data": dataset.fingerprint(),
-        **{key.replace("_", "-"): value for key, value in asdict(settings).items()},
-    }
-    return as_read(config)
+    digest = file_sha256(start) if start and start.is_file() else None
+    return as_read(FitOrigin(spec.name, spec.arguments, spec.preprocessing, digest, dataset.fingerprint(), settings))
 
 
-def _finished(out: Path, config: dict[str, Any]) -> Fitted:
-    """Return the outcome recorded in `out`. Raises UsageError where that is not the classifier of this config."""
+def _finished(out: Path, origin: FitOrigin) -> Fitted:
+    """Return what the classifier in `out` became. Raises UsageError where it is not the one of this origin."""
     try:
         with safe_open(out, "pt") as file:
-            kept = json.loads(file.metadata()[_METADATA])
-        there, fitted = kept["config"], Fitted(**kept["fitted"])
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+            text = file.metadata()[_METADATA]
+    except (SafetensorError, OSError, KeyError, TypeError):
         raise UsageError(
             f"--out {out}: there already, and not a classifier that fit-classifier made; name another file"
         ) from None
-    if differing := [f"--{key}" for key in config if there.get(key) != config[key]]:
+    kept = parse_record(text, FitRecord, f"--out {out}", "remove it, or name another file")
+    there, here = _by_option(kept.origin), _by_option(origin)
+    if differing := [f"--{key}" for key in here if there[key] != here[key]]:
         raise UsageError(
             f"--out {out}: there already, fitted with other settings ({', '.join(differing)}); remove it, or name "
             "another file"
         )
-    return fitted
+    return kept.fitted
+
+
+def _by_option(origin: FitOrigin) -> dict[str, Any]:
+    table = {key: value for key, value in vars(origin).items() if key != "settings"} | asdict(origin.settings)
+    return {key.replace("_", "-"): value for key, value in table.items()}

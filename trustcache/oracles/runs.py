@@ -16,7 +16,7 @@ from trustcache.cache import CacheView
 from trustcache.cache.index import Index, judged_fingerprint
 from trustcache.cache.provenance import original_name
 from trustcache.cache.publish import pack, publish
-from trustcache.cache.records import fingerprint, read_record, write_record
+from trustcache.cache.records import fingerprint, read_lines, read_record, write_record
 from trustcache.cache.workspace import Workspace, plain_name
 from trustcache.data.splits import half_rows, other_half
 from trustcache.errors import TrustcacheError
@@ -102,6 +102,15 @@ class RunConfig:
         return ModelSpec(backbone.name, None, backbone.arguments, asdict(backbone.preprocessing))
 
 
+@dataclass(frozen=True)
+class LogEntry:
+    """An epoch of training: its mean loss, and where it validated the metrics, None for undefined ones."""
+
+    epoch: int
+    loss: float
+    validation: dict[str, float | None] = field(default_factory=dict)
+
+
 def in_half(cache: CacheView, half: str) -> np.ndarray:
     """Which rows of a cache are in one of `HALVES` of its data set, bool (N,)."""
     return np.isin(cache.sample_indices, half_rows(cache.index.samples, half))
@@ -145,9 +154,9 @@ class Run:
         except (OSError, SafetensorError) as error:
             raise TrustcacheError(f"{path}: cannot be read ({error}); remove the run and train it again") from None
 
-    def log(self) -> list[dict[str, Any]]:
-        """What training reported, an entry an epoch; the last one is that of the epoch whose weights were kept."""
-        return [json.loads(line) for line in (self.folder / "log.jsonl").read_text().splitlines()]
+    def log(self) -> list[LogEntry]:
+        """Return what training reported, epoch by epoch; the last entry is of the epoch whose weights were kept."""
+        return read_lines(self.folder / "log.jsonl", LogEntry, f"remove {self.folder} and train it again")
 
     def save_scores(self, index: Index, z: np.ndarray, counts: np.ndarray) -> None:
         """Keep z (N,) for the rows of a cache that count, bool (N,), and nan for the others.

@@ -25,7 +25,7 @@ LEAST_VALUES = 3
 
 def _training_loss(one: Scored) -> float:
     log = one.origin.run.log() if one.origin.run else []
-    return float(log[-1].get("loss", math.nan)) if log else math.nan
+    return log[-1].loss if log else math.nan
 
 
 COLUMNS = {

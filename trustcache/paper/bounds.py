@@ -62,7 +62,7 @@ def _line(labels: tuple[str, ...], one: Scored) -> tuple[Line, bool]:
         Value(size, text=f"{size:,.0f}"),
         Value(samples, text=f"{samples:,}"),
         Value(most, scale=1, digits=2),
-        Value(float(run.log()[-1]["loss"]), scale=1, digits=2),
+        Value(run.log()[-1].loss, scale=1, digits=2),
         Value(bound, text=f"{bound:.2f}{' (vacuous)' if empty else ''}"),
     )
     return Line(labels, cells), empty

@@ -10,8 +10,8 @@ from dataclasses import replace
 from trustcache.cache.index import Index
 from trustcache.cache.workspace import plain_name
 from trustcache.command_lines import extraction_options
-from trustcache.data.families import family_of
 from trustcache.data.splits import VAL_FRACTION
+from trustcache.data.suites import suite_of
 from trustcache.extract import ExtractSettings
 from trustcache.losses import LOSSES, loss_settings
 from trustcache.oracles.presets.preset import papers_preset, small_scale_preset
@@ -207,7 +207,7 @@ def reproduction(evidence: Evidence) -> list[str] | None:
     words: list[str] = []
     stages = evidence.stages()
     if stages:
-        family = family_of(stages[0].data)
+        family = suite_of(stages[0].data)
         if not family:
             return None
         names = evidence.classifiers(stages[0])

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trustcache.cache.workspace import plain_name
-from trustcache.data.families import DataFamily, data_family
+from trustcache.data.suites import Suite, find_suite
 from trustcache.errors import UsageError
 from trustcache.oracles.presets.preset import papers_preset, read_preset, small_scale_preset
 
@@ -142,7 +142,7 @@ RECIPES: dict[str, Recipe] = {
 }
 """Every table and figure of the paper by its key in the report."""
 
-FindFamily = Callable[[str], DataFamily]
+FindFamily = Callable[[str], Suite]
 _ORDER = ("fit-classifier", "extract", "train", "report")
 
 
@@ -153,7 +153,7 @@ def plan(names: Sequence[str], setting: Setting) -> list[Step]:
     models that do not go with one.
     """
     steps: list[Step] = []
-    find = functools.cache(lambda family: data_family(family, setting.data_root))
+    find = functools.cache(lambda family: find_suite(family, setting.data_root))
     for name in names:
         if name not in RECIPES:
             raise UsageError(f"{name}: no table or figure of the paper; one of {', '.join(RECIPES)}, or all")
@@ -187,15 +187,15 @@ def _steps(name: str, setting: Setting, find: FindFamily) -> list[Step]:
     return steps
 
 
-_UNSEEN_DATA: dict[str, Callable[[DataFamily], list[str]]] = {
+_UNSEEN_DATA: dict[str, Callable[[Suite], list[str]]] = {
     "stylized": lambda family: [family.one("stylized")],
     "adversarial": lambda family: [family.one("adversarial")],
     "corrupted": lambda family: [family.corrupted("defocus_blur", 5)],
-    "every-corruption": DataFamily.every_corruption,
+    "every-corruption": Suite.every_corruption,
 }
 
 
-def _hyperparameters(oracle: Model, protocol: str, family: DataFamily, words: tuple[str, ...]) -> tuple[str, ...]:
+def _hyperparameters(oracle: Model, protocol: str, family: Suite, words: tuple[str, ...]) -> tuple[str, ...]:
     """The paper's preset; by the equations on other data than the paper's, its steepnesses alone."""
     if protocol == "released" or family.name == "imagenet":
         return "--preset", oracle.preset, *words
@@ -205,7 +205,7 @@ def _hyperparameters(oracle: Model, protocol: str, family: DataFamily, words: tu
     return *words, "--alpha-pos", right, "--alpha-neg", wrong
 
 
-def _rate(oracle: Model, protocol: str, family: DataFamily, setting: Setting) -> tuple[str, ...]:
+def _rate(oracle: Model, protocol: str, family: Suite, setting: Setting) -> tuple[str, ...]:
     """For fine-tuning under `released` on fewer images than ImageNet's: the preset's rate, raised as steps are fewer.
 
     Rate times steps, and so how far an oracle can get from where it began, stay the scripts': at theirs, a few hundred

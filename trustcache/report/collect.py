@@ -18,6 +18,7 @@ from trustcache.report.measured import confidence_on_halves, scored_post_hoc, sc
 from trustcache.report.records import Scored
 from trustcache.report.run_labels import told_apart
 from trustcache.scores import POST_HOC
+from trustcache.scores.fits import score_file
 from trustcache.scores.stored import ScoreStore, StoredScore
 
 _DATA = "\0"  # where a data set's name goes, as no name can read
@@ -96,11 +97,12 @@ def _gather_post_hoc(
     """The post-hoc scores of a cache, those of logits alone made first; beside runs under each protocol of theirs."""
     index = cache.index
     try:
-        store.fill([index], logits_only=True, progress=progress)
+        store.fill([index], unfitted_only=True, progress=progress)
     except TrustcacheError as error:
         found.notes.append(str(error))
-    stored = {name: score for name in POST_HOC if (score := store.read(index, name)) is not None}
-    reasons: dict[str, list[str]] = {}
+    own = store.own()
+    stored = {name: score for name in [*POST_HOC, *own] if (score := store.read(index, name)) is not None}
+    reasons = {f"not made on {_DATA} yet: run `trustcache evaluate --score {n}`": [n] for n in own if n not in stored}
     for name in store.applicable(index):
         if name not in stored:
             reason = store.why_not(index, name) or f"not made on {_DATA} yet: run `trustcache evaluate`"
@@ -109,7 +111,7 @@ def _gather_post_hoc(
         found.gap(f"{', '.join(names)} left out: {reason}", index.data)
     for name in [name for name, score in stored.items() if np.isnan(score.z).any()]:
         del stored[name]
-        file = workspace.scores_folder(index.classifier, index.data) / f"{name}.h5"
+        file = score_file(workspace.scores_folder(index.classifier, index.data), name, ".h5")
         found.notes.append(_without_numbers(name, index.data, f"{file} and run `trustcache evaluate`"))
     protocols = sorted({"equations", *(run.config.protocol for run in judging)})
     found.scored += [scored_post_hoc(name, s, cache, protocol) for protocol in protocols for name, s in stored.items()]

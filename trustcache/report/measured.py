@@ -11,11 +11,11 @@ import numpy as np
 
 from trustcache.cache import CacheView
 from trustcache.data.splits import other_half
+from trustcache.metrics.ranking import METRICS
 from trustcache.metrics.selective import risk_coverage
 from trustcache.oracles.runs import Run
 from trustcache.protocols import PROTOCOLS, negative_threshold
 from trustcache.report.records import Origin, Record, Scored
-from trustcache.scores import POST_HOC
 from trustcache.scores.stored import StoredScore
 
 BINS = 40
@@ -37,10 +37,11 @@ def scored_run(
 def scored_post_hoc(name: str, stored: StoredScore, cache: CacheView, protocol: str) -> Scored:
     """A post-hoc score's figures on all rows of a cache, by a protocol's definitions."""
     scored = _measured(cache, np.ones(len(cache), dtype=bool), stored.z, protocol, name, stored.settings)
-    if POST_HOC[name].natural_zero:
+    scored = replace(scored, record=replace(scored.record, meaning=stored.meaning))
+    if stored.natural_zero:
         return scored
     # Nothing happens at 0 in such a score: what lies above it would be a made-up number.
-    scored.record.metrics.update(tpr=math.nan, tnr=math.nan)
+    scored.record.metrics.update({name: math.nan for name, metric in METRICS.items() if metric.at_threshold})
     return replace(scored, histogram=None)
 
 

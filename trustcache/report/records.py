@@ -17,7 +17,8 @@ class Record:
     `oracle` names the oracle's backbone and is None for a post-hoc score; `training` is "frozen" (a head on
     cached features), "fine-tuned" (backbone and head), or None for a post-hoc score; `settings` holds the
     loss's hyperparameters, or what was chosen for a post-hoc score. Metrics are fractions, nan where one-class data
-    or a score without a threshold leaves them undefined.
+    or a score without a threshold leaves them undefined. `meaning` is the method's, for legends, where it is a
+    post-hoc score.
     """
 
     dataset: str
@@ -31,6 +32,7 @@ class Record:
     settings: dict[str, float | str]
     metrics: dict[str, float]
     run: str | None
+    meaning: str = ""
 
 
 @dataclass(frozen=True)

@@ -16,31 +16,27 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from trustcache.losses import LOSSES, loss_settings
-from trustcache.metrics.ranking import METRICS
+from trustcache.metrics.ranking import METRICS, table_columns
 from trustcache.protocols import PROTOCOLS
 from trustcache.report.records import Record
 from trustcache.scores import POST_HOC
 
-COLUMNS = ("auc", "aupr_error", "aupr_success", "fpr_at_95_tpr", "tpr", "tnr", "aurc")
+COLUMNS = table_columns()
 # The others depend on where a method's threshold lies: TPR alone is best for a method that trusts everything.
-RANKING = tuple(key for key in COLUMNS if key not in ("tpr", "tnr"))
+RANKING = tuple(key for key in COLUMNS if not METRICS[key].at_threshold)
 
 METHODS = {name: score.meaning for name, score in POST_HOC.items()} | {
     name: loss.meaning for name, loss in LOSSES.items()
 }
-SETTINGS = {
-    key: (setting.symbol or f"{key}=", setting.meaning) for key, setting in loss_settings().items() if key != "base"
-} | {
-    "head": ("", "what the oracle is on top of the frozen model, and which of its outputs it looks at"),
-    "rows": ("on its ", "scored on this half of the data only, since an oracle learnt from the other one"),
-    "also": ("with ", "what the oracle learnt from beside its training data: the same images, changed"),
-    "p": ("p=", "p-norm: the norm of least AURC on held-out training data; mcp where no norm is better than mcp"),
-    "T": ("T=", "temperature: what the logits are divided by, the least cross-entropy on held-out training data"),
-    "lambda": ("λ=", "rel-u: how much wrong training samples count beside right ones"),
-    "k": ("k=", "how many nearest training samples count"),
-    "weight": ("×", "sums: what the margin is multiplied by"),
-    "alpha": ("α=", "trust-score: the share of each class's least densely lying training samples that is left out"),
-}
+SETTINGS = (
+    {key: (setting.symbol or f"{key}=", setting.meaning) for key, setting in loss_settings().items() if key != "base"}
+    | {
+        "head": ("", "what the oracle is on top of the frozen model, and which of its outputs it looks at"),
+        "rows": ("on its ", "scored on this half of the data only, since an oracle learnt from the other one"),
+        "also": ("with ", "what the oracle learnt from beside its training data: the same images, changed"),
+    }
+    | {key: shown for score in POST_HOC.values() for key, shown in score.settings.items()}
+)
 TRAININGS = {
     None: "computed from the classifier's outputs; there is no oracle to train",
     "frozen": "only a head is trained, on cached features; the backbone stays as it was",
@@ -88,6 +84,7 @@ class Row:
     settings: tuple[Setting, ...]
     seeds: int
     cells: dict[str, Cell]
+    meaning: str = ""
 
 
 @dataclass(frozen=True)
@@ -170,7 +167,7 @@ def _row(records: list[Record]) -> Row:
     oracle, method, training, settings = row_key(records[0])
     keys = dict.fromkeys(key for record in records for key in record.metrics)
     cells = {key: averaged([record.metrics.get(key, math.nan) for record in records]) for key in keys}
-    return Row(oracle, method, training, settings, len(records), cells)
+    return Row(oracle, method, training, settings, len(records), cells, records[0].meaning)
 
 
 def averaged(values: Sequence[float]) -> Cell:
@@ -226,10 +223,11 @@ def legend(tables: Sequence[Table]) -> dict[str, list[tuple[str, str]]]:
     rows = [row for table in tables for row in table.rows]
     methods, trainings = {row.method for row in rows}, {row.training for row in rows}
     settings = {name for row in rows for name, _ in row.settings}
+    own = {row.method: row.meaning for row in rows if row.method not in METHODS}
     protocols = {table.protocol for table in tables}
     groups = {
         "Columns": [(METRICS[key].label, METRICS[key].meaning) for key in COLUMNS],
-        "Methods": [(name, text) for name, text in METHODS.items() if name in methods],
+        "Methods": [(name, text) for name, text in (METHODS | own).items() if name in methods],
         "Settings": [shown for name, shown in SETTINGS.items() if name in settings],
         "Training": [(name or "none", text) for name, text in TRAININGS.items() if name in trainings],
         "Protocol": [(name, protocol.meaning) for name, protocol in PROTOCOLS.items() if name in protocols],

@@ -19,7 +19,12 @@ MOST_THREADS = 16
 def over_blocks(work: Callable[[slice], None], count: int, rows: int) -> None:
     """Call `work` with slices of at most `rows` rows that cover `count`, several at once, NumPy's products on one core.
 
-    What a call raises is raised here.
+    Raises what a call raises.
+
+    >>> seen = []
+    >>> over_blocks(seen.append, count=5, rows=10)
+    >>> seen
+    [slice(0, 5, None)]
     """
     slices = [slice(start, min(start + rows, count)) for start in range(0, count, rows)]
     threads = min(os.cpu_count() or 1, MOST_THREADS, len(slices))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import eigh
 
-from trustcache.scores.fitting import FittingData, Judged, Outputs, TooFew
+from trustcache.scores.fitting import FittingData, Outputs, Rows, TooFew
 from trustcache.scores.logit_scores import maximum_class_probability, negative_energy
 
 BLOCK_ROWS = 4096
@@ -20,25 +20,35 @@ SINGULAR = 1e-12
 
 
 def blocks(*arrays: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
-    """Equal slices of arrays of one length, as float64, a few thousand rows at a time."""
+    """Yield equal slices of arrays of one length, as float64, a few thousand rows at a time.
+
+    >>> [len(part) for (part,) in blocks(np.zeros(5000))]
+    [4096, 904]
+    """
     for start in range(0, len(arrays[0]), BLOCK_ROWS):
         yield tuple(array[start : start + BLOCK_ROWS].astype(np.float64) for array in arrays)
 
 
 @dataclass(frozen=True)
 class ClassGaussians:
-    """Classes as Gaussians of one covariance: means (K, D), and whitening (D, D) with W W^T its inverse, float64."""
+    """Classes as Gaussians of one covariance: means (K, D), and whitening (D, D) with W W^T its inverse, float64.
+
+    >>> square = np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
+    >>> fitted = ClassGaussians.fit(square, np.zeros(4, int))
+    >>> fitted.least_squares(np.array([[0.0, 0.0], [2.0, 0.0]])).round(6).tolist()
+    [0.0, 4.0]
+    """
 
     means: np.ndarray
     whitening: np.ndarray
 
     @classmethod
     def fit(cls, features: np.ndarray, labels: np.ndarray) -> ClassGaussians:
-        """Means of the classes there are, and the covariance about them, shrunk as Ledoit & Wolf (2004) have it.
+        """Fit means of the classes there are, and the covariance about them, shrunk as Ledoit & Wolf (2004) have it.
 
         features (N, D) of any float dtype, labels (N,) int. With many samples this is the empirical covariance; with
         fewer wrong answers than features, as is common, that one has no inverse. Raises TooFew where there are too few
-        for this one: of two samples there is nothing to tell how uncertain the covariance is, so it is not shrunk.
+        for this one: two samples leave the uncertainty of their covariance unknown, so it is not shrunk.
         """
         present, rows = np.unique(labels, return_inverse=True)
         counts = np.bincount(rows)
@@ -53,7 +63,7 @@ class ClassGaussians:
         return cls(means, vectors / np.sqrt(values))
 
     def least_squares(self, features: np.ndarray) -> np.ndarray:
-        """The squared Mahalanobis distance to the nearest class mean, float64 (N,), from features (N, D)."""
+        """Return the squared Mahalanobis distance to the nearest class mean, float64 (N,), from features (N, D)."""
         centre = self.means.mean(axis=0)  # about it, differences of large numbers stay small
         means = (self.means - centre) @ self.whitening
         lengths = np.square(means).sum(axis=1)
@@ -65,11 +75,17 @@ class ClassGaussians:
 
 
 def shrunk_covariance(features: np.ndarray, means: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """The covariance of features (N, D) about means[rows], shrunk to a multiple of the identity, float64 (D, D).
+    """Return the covariance of features (N, D) about means[rows], shrunk to a multiple of the identity, float64 (D, D).
 
     Ledoit & Wolf 2004, A well-conditioned estimator for large-dimensional covariance matrices. Raises TooFew where
     the features do not vary.
+
+    >>> features = np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
+    >>> shrunk_covariance(features, np.zeros((1, 2)), np.zeros(4, int)).round(6).tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
     """
+    # By blocks of rows. scikit-learn's ledoit_wolf agrees to 3e-13, but wants all rows as float64 with copies: 3.4 GiB
+    # and 27 s for 50,000 x 2048 features on two cores, where this takes 10 s and 0.2 GiB above the features.
     count, width = features.shape
     second, fourth = np.zeros((width, width)), 0.0
     for x, own in blocks(features, rows):
@@ -92,6 +108,10 @@ class DeltaMahalanobis:
     """Squared Mahalanobis distance to the nearest class of wrong samples less that to the nearest of right ones.
 
     Heng & Soh 2025 (arXiv:2505.15008), Delta-MDS; classes are the true ones, each kind has a covariance of its own.
+
+    >>> rows = Outputs({"features": np.zeros((1, 2))}.__getitem__)
+    >>> DeltaMahalanobis(np.zeros((1, 2)), np.eye(2), np.ones((1, 2)), np.eye(2)).score(rows).round(6).tolist()
+    [2.0]
     """
 
     right_means: np.ndarray
@@ -109,12 +129,8 @@ class DeltaMahalanobis:
         right = ClassGaussians(self.right_means, self.right_whitening).least_squares(features)
         return ClassGaussians(self.wrong_means, self.wrong_whitening).least_squares(features) - right
 
-    @property
-    def chosen(self) -> dict[str, float | str]:
-        return {}
 
-
-def _gaussians(rows: Judged) -> ClassGaussians:
+def _gaussians(rows: Rows) -> ClassGaussians:
     if not len(rows):
         raise TooFew("it needs right and wrong answers to learn from")
     return ClassGaussians.fit(rows.features, rows.labels)
@@ -127,6 +143,10 @@ class VirtualLogit:
     Wang et al. 2022 (arXiv:2203.10807). origin: (D,) the point where the classifier's last layer says least;
     residual: (D, R) an orthonormal basis of what the principal space leaves. The layer itself is found from
     features and logits, by least squares.
+
+    >>> rows = Outputs({"features": np.array([[3.0, 4.0]]), "logits": np.array([[2.0, 1.0]])}.__getitem__)
+    >>> VirtualLogit(origin=np.zeros(2), residual=np.eye(2)[:, :1], alpha=0.1).score(rows).round(3).tolist()
+    [2.013]
     """
 
     origin: np.ndarray
@@ -151,25 +171,33 @@ class VirtualLogit:
     def score(self, rows: Outputs) -> np.ndarray:
         return negative_energy(rows.logits) - self.alpha * residual_length(rows.features, self.origin, self.residual)
 
-    @property
-    def chosen(self) -> dict[str, float | str]:
-        return {}
-
 
 def principal_dimensions(features: int) -> int:
-    """ViM's rule: 1000 of about 2048 features, 512 of about 1024; half where there are fewer."""
+    """Return the dimensions of ViM's principal space: 1000 of about 2048 features, 512 of about 1024, half of fewer.
+
+    >>> principal_dimensions(2048), principal_dimensions(64)
+    (1000, 32)
+    """
     return 1000 if features > 1500 else 512 if features > 768 else features // 2
 
 
 def residual_length(features: np.ndarray, origin: np.ndarray, residual: np.ndarray) -> np.ndarray:
-    """How long the part of features (N, D) - origin (D,) within residual (D, R) is, float64 (N,)."""
+    """Return the length of the part of features (N, D) - origin (D,) within residual (D, R), float64 (N,).
+
+    >>> residual_length(np.array([[3.0, 4.0]]), np.zeros(2), np.eye(2)[:, :1]).tolist()
+    [3.0]
+    """
     return np.concatenate([np.linalg.norm((x - origin) @ residual, axis=1) for (x,) in blocks(features)])
 
 
 def last_layer(features: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The linear layer that turns features (N, D) into logits (N, K): weight (D, K) and bias (K,), float64.
+    """Find the linear layer that turns features (N, D) into logits (N, K): weight (D, K) and bias (K,), float64.
 
     By least squares; along directions in which the features do not vary the weight is 0.
+
+    >>> weight, bias = last_layer(np.array([[0.0], [1.0]]), np.array([[1.0], [3.0]]))
+    >>> weight.round(6).tolist(), bias.round(6).tolist()
+    ([[2.0]], [1.0])
     """
     x_mean, z_mean = features.mean(axis=0, dtype=np.float64), logits.mean(axis=0, dtype=np.float64)
     second, cross = np.zeros((len(x_mean),) * 2), np.zeros((len(x_mean), len(z_mean)))
@@ -189,6 +217,10 @@ class SoftmaxRetaining:
     """SIRC of MCP with the features' L1 norm, whose mean and deviation on training data set when it matters.
 
     Xia & Bouganis 2022 (arXiv:2207.07506).
+
+    >>> rows = Outputs({"features": np.array([[3.0, 4.0]]), "logits": np.array([[2.0, 1.0]])}.__getitem__)
+    >>> SoftmaxRetaining(mean=7.0, deviation=1.0).score(rows).round(3).tolist()
+    [1.265]
     """
 
     mean: float
@@ -202,22 +234,25 @@ class SoftmaxRetaining:
     def score(self, rows: Outputs) -> np.ndarray:
         return retained(rows.logits, absolute_length(rows.features), self.mean, self.deviation)
 
-    @property
-    def chosen(self) -> dict[str, float | str]:
-        return {}
-
 
 def absolute_length(features: np.ndarray) -> np.ndarray:
-    """The L1 norm of features (N, D), float64 (N,)."""
+    """Return the L1 norm of features (N, D), float64 (N,).
+
+    >>> absolute_length(np.array([[3.0, -4.0]])).tolist()
+    [7.0]
+    """
     return np.concatenate([np.abs(x).sum(axis=1) for (x,) in blocks(features)])
 
 
 def retained(logits: np.ndarray, second: np.ndarray, mean: float, deviation: float) -> np.ndarray:
-    """-log((1 - p)(1 + e^(-b (s - a)))), float64 (N,): ranks as SIRC's -(1 - p)(1 + e^(-b (s - a))) does.
+    """Return -log((1 - p)(1 + e^(-b (s - a)))), float64 (N,): ranks as SIRC's -(1 - p)(1 + e^(-b (s - a))) does.
 
     p is the largest softmax probability of logits (N, K), s the second score (N,), a = mean - 3 deviations and
     b = 1 / deviation of s on training data. arXiv:2207.07506, Eq. 8; in logarithms, as in its code, p does not
     saturate.
+
+    >>> retained(np.array([[0.0, 0.0]] * 2), np.array([100.0, 70.0]), mean=100, deviation=10).round(3).tolist()
+    [0.645, 0.0]
     """
     log_odds = maximum_class_probability(logits)
     return np.logaddexp(0, log_odds) - np.logaddexp(0, -(second - mean) / deviation - 3)

@@ -1,9 +1,10 @@
-"""What scores learnt from a training cache, kept on disk: no evaluation cache makes them learn it again."""
+"""Fitted scores on disk: each is fitted on a training cache once, whatever evaluation caches come later."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,28 +16,38 @@ from trustcache.cache import open_cache
 from trustcache.cache.index import Index
 from trustcache.cache.publish import publish
 from trustcache.errors import TrustcacheError
+from trustcache.scores.entry import Fitted
 from trustcache.scores.fitting import TooFew, fitting_data
-from trustcache.scores.registry import POST_HOC, Fitted, Learnt, Weight
+from trustcache.scores.registry import POST_HOC, Learnt, Weight
 
 # Raised when scores change their meaning or the way they learn: what an older program made is then made anew.
-RECIPE = 2
+RECIPE = 3
 
 
 def recipe_fingerprint(name: str, *caches: Index) -> str:
-    """SHA-256 over a score's name and the caches it comes from: what is kept for others is never used for these."""
+    """Return SHA-256 over a score's name and the caches it comes from, so that none is used for others."""
     made_from = [RECIPE, name, *(cache.fingerprint() for cache in caches)]
     return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()
 
 
+def score_file(folder: Path, name: str, suffix: str) -> Path:
+    """Return the file of a score in a folder; what no file's name may have of `package.module:function` is a dash.
+
+    >>> score_file(Path("scores"), "my_scores:spread", ".h5").name
+    'my_scores-spread.h5'
+    """
+    return folder / f"{re.sub(r'[^A-Za-z0-9._+-]+', '-', name)}{suffix}"
+
+
 class KeptFits(Learnt):
-    """What was learnt from one training cache, `<score>.safetensors` in a folder, or why it could not be."""
+    """Fitted scores of one training cache, `<score>.safetensors` in a folder, or why one could not be fitted."""
 
     def __init__(self, folder: Path, training: Index) -> None:
         super().__init__(lambda: fitting_data(open_cache(training.folder)))
         self._folder, self._training = folder, training
 
     def lacks(self, name: str) -> str | None:
-        """What the training cache was found to lack for a score, if that was tried."""
+        """Return what the training cache was found to lack for a score, None if that was not tried."""
         about = self._about(name)
         return about.get("lacks") if about else None
 
@@ -55,12 +66,10 @@ class KeptFits(Learnt):
         return learnt
 
     def _keep(self, name: str, arrays: dict[str, np.ndarray], **about: str) -> None:
-        key = recipe_fingerprint(name, self._training)
-        whole = {part: np.asarray(array, order="C") for part, array in arrays.items()}
-        publish(self._path(name), save(whole, metadata={"key": key, **about}))
+        publish(self._path(name), save(arrays, metadata={"key": self._key(name), **about}))
 
     def _about(self, name: str) -> dict[str, str] | None:
-        """The notes beside what is kept for a score, or None where nothing is kept for this training cache."""
+        """Return the notes beside what is kept for a score, or None where nothing is kept for this training cache."""
         path = self._path(name)
         if not path.is_file():
             return None
@@ -69,14 +78,17 @@ class KeptFits(Learnt):
                 about: dict[str, str] = file.metadata() or {}
         except (OSError, SafetensorError) as error:
             raise TrustcacheError(f"{path}: cannot be read ({error}); remove it and run trustcache evaluate") from None
-        return about if about.get("key") == recipe_fingerprint(name, self._training) else None
+        return about if about.get("key") == self._key(name) else None
 
     def _path(self, name: str) -> Path:
-        return self._folder / f"{name}.safetensors"
+        return score_file(self._folder, name, ".safetensors")
+
+    def _key(self, name: str) -> str:
+        return recipe_fingerprint(name + POST_HOC[name].source, self._training)
 
 
 def _restored(name: str, arrays: dict[str, np.ndarray]) -> Fitted | Weight:
-    """What was learnt, from its fields: those of no dimension are plain numbers."""
+    """Return what was learnt from its fields: those of no dimension are plain numbers."""
     state: dict[str, Any] = {field: array if array.ndim else array.item() for field, array in arrays.items()}
     learner: Any = POST_HOC[name].learner or Weight
     return learner(**state)

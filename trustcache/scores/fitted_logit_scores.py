@@ -23,16 +23,23 @@ TEMPERATURES = (0.05, 20.0)
 
 
 def least_aurc(scores: Sequence[np.ndarray], correct: np.ndarray) -> int:
-    """Which of several scores (N,) has the least AURC (Geifman et al. 2019), the first where several have."""
+    """Return the index of the score (N,) with the least AURC (Geifman et al. 2019), the first of equal ones.
+
+    >>> least_aurc([np.array([0.0, 1.0]), np.array([1.0, 0.0])], np.array([True, False]))
+    1
+    """
     return int(np.argmin([rank(score, correct).aurc for score in scores]))
 
 
 @by_blocks
 def p_norm_max_logit(z: np.ndarray, p: int) -> np.ndarray:
-    """max_k c_k / |c|_p with c the logits less their mean, float64 (N,), from logits (N, K) of any float dtype.
+    """Return max_k c_k / |c|_p with c the logits less their mean, float64 (N,), from logits (N, K) of any float dtype.
 
     Cattelan & Silva 2023 (arXiv:2305.15508). p = 0 leaves the norm out; where all logits are alike the score is 0.
     With two classes it is the same for every sample, unless p = 0.
+
+    >>> p_norm_max_logit(np.array([[4.0, 1.0, 1.0]]), 2).round(3).tolist()
+    [0.816]
     """
     c = z - z.max(axis=1, keepdims=True)  # first, so that logits that are all alike leave no rounding
     c -= c.mean(axis=1, keepdims=True)
@@ -46,7 +53,7 @@ def p_norm_max_logit(z: np.ndarray, p: int) -> np.ndarray:
 
 
 def _power(x: np.ndarray, p: int) -> np.ndarray:
-    """x^p for a whole p >= 1 by repeated squaring: NumPy's power takes ten times as long."""
+    """Return x^p for a whole p >= 1 by repeated squaring: NumPy's power takes ten times as long."""
     if p == 1:
         return x
     half = _power(x, p // 2)
@@ -59,6 +66,9 @@ class PNorm:
     """p-norm max-logit with the p of least AURC among 0 to 9, or MCP (p = -1) where no p is better.
 
     Cattelan & Silva 2023 (arXiv:2305.15508).
+
+    >>> PNorm(p=-1).chosen
+    {'p': 'mcp'}
     """
 
     p: int
@@ -79,7 +89,11 @@ class PNorm:
 
 @by_blocks
 def scaled_maximum_class_probability(z: np.ndarray, temperature: float) -> np.ndarray:
-    """MCP's log-odds at a temperature, float64 (N,), from logits (N, K). Guo et al. 2017 (arXiv:1706.04599)."""
+    """Return MCP's log-odds at a temperature, float64 (N,), from logits (N, K). Guo et al. 2017 (arXiv:1706.04599).
+
+    >>> scaled_maximum_class_probability(np.array([[4.0, 1.0]]), 2.0).tolist()
+    [1.5]
+    """
     return -odds(z / temperature).log_sum
 
 
@@ -89,6 +103,9 @@ class Temperature:
 
     arXiv:1706.04599. Above 0 the calibrated probability is above one half. With three classes or more it may rank
     samples otherwise than MCP does; beside mcp it shows what calibration does to the ranking.
+
+    >>> Temperature(temperature=1.5).chosen
+    {'T': 1.5}
     """
 
     temperature: float
@@ -111,7 +128,11 @@ class Temperature:
 
 
 def cross_entropy(logits: np.ndarray, labels: np.ndarray, temperature: float) -> float:
-    """Mean of -log softmax(logits / temperature) at the labels, from logits (N, K) and int labels (N,)."""
+    """Return the mean of -log softmax(logits / temperature) at the labels, from logits (N, K) and int labels (N,).
+
+    >>> round(cross_entropy(np.array([[0.0, 0.0]]), np.array([1]), temperature=1.0), 4)
+    0.6931
+    """
     total = 0.0
     for start in range(0, len(logits), BLOCK_ROWS):
         rows = slice(start, start + BLOCK_ROWS)
@@ -122,19 +143,27 @@ def cross_entropy(logits: np.ndarray, labels: np.ndarray, temperature: float) ->
 
 @by_blocks
 def relative_uncertainty(z: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """-p D p^T, float64 (N,) <= 0, with p the softmax of logits (N, K) and D a non-negative float32 matrix (K, K).
+    """Return -p D p^T, float64 (N,) <= 0, with p the softmax of logits (N, K) and D a float32 matrix (K, K) >= 0.
 
     Dadalto et al. 2023 (arXiv:2306.01710). The product is taken in float32: as no term is negative, nothing cancels.
+
+    >>> relative_uncertainty(np.zeros((1, 2)), np.ones((2, 2), np.float32)).tolist()
+    [-1.0]
     """
     p = softmax(z, axis=1)
     return -np.einsum("nk,nk->n", p.astype(np.float32) @ matrix, p)
 
 
 def uncertainty_matrix(wrong: np.ndarray, right: np.ndarray, ratio: float) -> np.ndarray:
-    """Rel-U's D = relu(ratio E_wrong[p p^T] - (1 - ratio) E_right[p p^T]) off the diagonal, float32 (K, K), of norm 1.
+    """Return Rel-U's D = relu(ratio E_wrong[p p^T] - (1 - ratio) E_right[p p^T]), float32 (K, K), of norm 1.
+
+    The diagonal is 0.
 
     wrong, right: the mean outer products (K, K). Where nothing is positive, every pair of classes counts alike, which
     ranks as Doctor does, as in the paper's code.
+
+    >>> uncertainty_matrix(np.array([[0.0, 1.0], [0.0, 0.0]]), np.eye(2), ratio=0.5).tolist()
+    [[0.0, 1.0], [0.0, 0.0]]
     """
     matrix = np.maximum(ratio * wrong - (1 - ratio) * right, 0)
     np.fill_diagonal(matrix, 0)
@@ -144,7 +173,11 @@ def uncertainty_matrix(wrong: np.ndarray, right: np.ndarray, ratio: float) -> np
 
 
 def mean_outer_product(logits: np.ndarray) -> np.ndarray:
-    """The mean of p^T p over softmax rows p, float64 (K, K), from logits (N, K), as one product a block of rows."""
+    """Return the mean of p^T p over softmax rows p, float64 (K, K), from logits (N, K), a product a block of rows.
+
+    >>> mean_outer_product(np.zeros((3, 2))).tolist()
+    [[0.25, 0.25], [0.25, 0.25]]
+    """
     total = np.zeros((logits.shape[1],) * 2)
     for start in range(0, len(logits), BLOCK_ROWS):
         p = softmax(logits[start : start + BLOCK_ROWS].astype(np.float64), axis=1)
@@ -157,6 +190,9 @@ class RelU:
     """Rel-U at temperature 1, its matrix from right and wrong fitting samples, lambda by least AURC.
 
     Dadalto et al. 2023 (arXiv:2306.01710). matrix: float32 (K, K).
+
+    >>> RelU(ratio=0.5, matrix=np.ones((2, 2), np.float32)).chosen
+    {'lambda': 0.5}
     """
 
     ratio: float

@@ -1,4 +1,4 @@
-"""What fitted scores learn from: bounded, seeded samples of a training cache.
+"""Training data of fitted scores: bounded, seeded samples of a training cache.
 
 1.28 million samples with 2048 features are 5.2 GB as float16, and scores that search them would take hours a data
 set. So every score is fitted on at most `FITTING_ROWS` samples of a kind and chooses on at most `VALIDATION_ROWS`
@@ -8,13 +8,13 @@ rank as well as all of them (Sun et al. 2022, arXiv:2204.06507); moments and tem
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 
 from trustcache.cache import CacheView
+from trustcache.cache.index import OUTPUTS
 from trustcache.data.splits import validation_rows
 
 FITTING_ROWS = 50_000
@@ -24,31 +24,40 @@ SEED = 0
 
 
 class TooFew(Exception):
-    """A training cache lacks what a score learns from; the message says what."""
+    """Raised where a training cache lacks what a score learns from; the message says what."""
 
 
-class Outputs(Protocol):
-    """What a classifier said about N samples, as a score needs it; a `CacheView` is one.
+class Outputs:
+    """A classifier's outputs for N samples, by the names of a cache's columns, each read once when first asked for.
 
-    logits (N, K) and features (N, D) of any float dtype; predictions (N,) int.
+    `rows.logits` (N, K) and `rows.features` (N, D) of any float dtype, `rows.predictions` (N,) int, and whatever else
+    `read` returns by name.
+
+    >>> rows = Outputs({"logits": np.array([[2.0, 1.0]])}.__getitem__)
+    >>> rows.logits.shape
+    (1, 2)
     """
 
-    @property
-    def logits(self) -> np.ndarray: ...
-    @property
-    def features(self) -> np.ndarray: ...
-    @property
-    def predictions(self) -> np.ndarray: ...
+    def __init__(self, read: Callable[[str], np.ndarray]) -> None:
+        self._read = read
+
+    def __getattr__(self, column: str) -> np.ndarray:
+        if column.startswith("_"):
+            raise AttributeError(column)
+        value = self._read(column)
+        setattr(self, column, value)
+        return value
 
 
-class Judged(Outputs, Protocol):
-    """Outputs with the truth beside them: labels (N,) int and correct (N,) bool."""
+def outputs_of(rows: CacheView) -> Outputs:
+    """Return the outputs in a cache's rows. They lack the truth, which a score must not see."""
 
-    @property
-    def labels(self) -> np.ndarray: ...
-    @property
-    def correct(self) -> np.ndarray: ...
-    def __len__(self) -> int: ...
+    def read(column: str) -> np.ndarray:
+        if column not in OUTPUTS:
+            raise AttributeError(f"a score reads columns among {', '.join(OUTPUTS)}, not {column!r}")
+        return rows.column(column)
+
+    return Outputs(read)
 
 
 @dataclass(frozen=True)
@@ -58,10 +67,10 @@ class FittingData:
     everyone: any; right, wrong: those the classifier is right and wrong on, of which there may be none.
     """
 
-    validation: Judged
-    everyone: Judged
-    right: Judged
-    wrong: Judged
+    validation: Rows
+    everyone: Rows
+    right: Rows
+    wrong: Rows
 
 
 def fitting_data(cache: CacheView) -> FittingData:
@@ -82,42 +91,26 @@ def _drawn(kind: np.ndarray) -> np.ndarray:
     return np.sort(np.random.default_rng(SEED).choice(rows, FITTING_ROWS, replace=False))
 
 
-class Rows:
-    """Scattered rows of a cache, a column read once when first asked for, in one pass of bounded memory."""
+class Rows(Outputs):
+    """Scattered rows of a cache, with the truth: `labels` (N,) int64 and `correct` (N,) bool too.
+
+    A column is read in one pass of bounded memory.
+    """
 
     def __init__(self, cache: CacheView, numbers: np.ndarray) -> None:
+        super().__init__(self._gathered)
         self._cache, self._numbers = cache, numbers
 
     def __len__(self) -> int:
         return len(self._numbers)
 
-    @cached_property
-    def logits(self) -> np.ndarray:
-        return self._gathered("logits")
-
-    @cached_property
-    def features(self) -> np.ndarray:
-        return self._gathered("features")
-
-    @cached_property
-    def predictions(self) -> np.ndarray:
-        return self._cache.predictions[self._numbers]
-
-    @cached_property
-    def labels(self) -> np.ndarray:
-        return self._cache.labels[self._numbers]
-
-    @cached_property
-    def correct(self) -> np.ndarray:
-        return self._cache.correct[self._numbers]
-
     def _gathered(self, column: str) -> np.ndarray:
-        like: np.ndarray = getattr(self._cache[:0], column)
+        like = self._cache[:0].column(column)
         gathered = np.empty((len(self), *like.shape[1:]), like.dtype)
         start = done = 0
         for part in self._cache.chunks():
             stop = int(np.searchsorted(self._numbers, start + len(part)))
             if stop > done:
-                gathered[done:stop] = getattr(part, column)[self._numbers[done:stop] - start]
+                gathered[done:stop] = part.column(column)[self._numbers[done:stop] - start]
             start, done = start + len(part), stop
         return gathered

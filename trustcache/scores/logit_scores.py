@@ -23,6 +23,10 @@ def by_blocks(score: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
     """Make a score of float64 logits (n, K) take logits of any float dtype and length; extra arguments are passed on.
 
     Raises ValueError on logits that are not (N, K) with K >= 2: one class leaves nothing to doubt.
+
+    >>> second = by_blocks(lambda z: np.sort(z, axis=1)[:, -2])
+    >>> second(np.array([[4, 1, 0]], np.float16)).tolist()
+    [1.0]
     """
 
     @functools.wraps(score)
@@ -42,7 +46,7 @@ def by_blocks(score: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
 
 @dataclass(frozen=True)
 class Odds:
-    """How the classes that are not predicted stand against the one that is, as odds: their sum is (1 - p)/p.
+    """Odds of the classes that are not predicted against the one that is; their sum is (1 - p)/p.
 
     gap: (n, K) each logit less the largest, 0 at the prediction. margin: (n,) the least of the others' gaps, >= 0.
     weight: (n, K) odds over the largest of them, e^(gap + margin), 0 at the prediction. log_sum: (n,) log of their
@@ -56,7 +60,11 @@ class Odds:
 
 
 def odds(z: np.ndarray) -> Odds:
-    """The odds of float64 logits (n, K)."""
+    """Return the odds of float64 logits (n, K).
+
+    >>> odds(np.array([[4.0, 1.0, 0.0]])).gap.tolist()
+    [[0.0, -3.0, -4.0]]
+    """
     top = z.argmax(axis=1)[:, None]
     gap = z - np.take_along_axis(z, top, axis=1)
     np.put_along_axis(gap, top, -np.inf, axis=1)
@@ -69,38 +77,52 @@ def odds(z: np.ndarray) -> Odds:
 
 @by_blocks
 def maximum_class_probability(z: np.ndarray) -> np.ndarray:
-    """The log-odds of the largest softmax probability p, float64 (N,), from logits (N, K) of any float dtype.
+    """Return the log-odds of the largest softmax probability p, float64 (N,), from logits (N, K) of any float dtype.
 
-    Hendrycks & Gimpel 2017 (arXiv:1610.02136). log(p / (1 - p)) ranks as p does and never saturates at 1; it is
-    above 0 where p is above one half, as an oracle's z is.
+    Hendrycks & Gimpel 2017 (arXiv:1610.02136). log(p / (1 - p)) ranks as p does and never saturates at 1; it is above 0
+    where p is above one half, as an oracle's z is.
+
+    >>> logits = np.array([[4.0, 1.0, 0.0], [1.0, 1.0, 1.0]])
+    >>> maximum_class_probability(logits).round(3).tolist()
+    [2.687, -0.693]
     """
     return -odds(z).log_sum
 
 
 @by_blocks
 def logit_margin(z: np.ndarray) -> np.ndarray:
-    """The largest logit less the second largest, float64 (N,) >= 0, from logits (N, K) of any float dtype.
+    """Return the largest logit less the second largest, float64 (N,) >= 0, from logits (N, K) of any float dtype.
 
     The softmax's confidence margin before normalisation: Liang et al. 2024 (arXiv:2405.05160); a likelihood ratio in
     Heng & Soh 2025 (arXiv:2505.15008).
+
+    >>> logit_margin(np.array([[4.0, 1.0, 0.0], [2.0, 1.5, 1.0]])).tolist()
+    [3.0, 0.5]
     """
     return odds(z).margin
 
 
 @by_blocks
 def max_logit(z: np.ndarray) -> np.ndarray:
-    """The largest logit, float64 (N,), from logits (N, K) of any float dtype. Hendrycks et al. 2022 (arXiv:1911.11132).
+    """Return the largest logit, float64 (N,), from logits (N, K) of any float dtype.
 
-    Unlike the others here it changes when a constant is added to all logits of a sample.
+    Hendrycks et al. 2022 (arXiv:1911.11132). Unlike the others here it changes when a constant is added to all logits
+    of a sample.
+
+    >>> max_logit(np.array([[4.0, 1.0, 0.0]])).tolist()
+    [4.0]
     """
     return z.max(axis=1)
 
 
 @by_blocks
 def negative_entropy(z: np.ndarray) -> np.ndarray:
-    """Minus the entropy of the softmax in nats, float64 (N,) in [-log K, 0], from logits (N, K) of any float dtype.
+    """Return minus the entropy of the softmax in nats, float64 (N,) in [-log K, 0], from logits (N, K) of any dtype.
 
     Shannon's entropy as a measure of a prediction's total uncertainty: Malinin & Gales 2018 (arXiv:1802.10501).
+
+    >>> negative_entropy(np.array([[4.0, 1.0, 0.0], [1.0, 1.0, 1.0]])).round(3).tolist()
+    [-0.274, -1.099]
     """
     against = odds(z)
     # H = -log p + sum of odds * -gap, times p; every term is positive, so nothing cancels where H is small.
@@ -111,18 +133,24 @@ def negative_entropy(z: np.ndarray) -> np.ndarray:
 
 @by_blocks
 def negative_energy(z: np.ndarray) -> np.ndarray:
-    """log of the sum of e^logit, the negative free energy at temperature 1, float64 (N,), from logits (N, K).
+    """Return log of the sum of e^logit, the negative free energy at temperature 1, float64 (N,), from logits (N, K).
 
     Liu et al. 2020 (arXiv:2010.03759).
+
+    >>> negative_energy(np.array([[4.0, 1.0, 0.0]])).round(3).tolist()
+    [4.066]
     """
     return z.max(axis=1) + np.logaddexp(0.0, odds(z).log_sum)
 
 
 @by_blocks
 def doctor(z: np.ndarray) -> np.ndarray:
-    """log(g / (1 - g)), g the sum of squared softmax probabilities, float64 (N,), from logits (N, K) of any dtype.
+    """Return log(g / (1 - g)), g the sum of squared softmax probabilities, float64 (N,), from logits (N, K).
 
     Minus the logarithm of Doctor's D_alpha: Granese et al. 2021 (arXiv:2106.02395). (Its D_beta ranks as MCP does.)
+
+    >>> doctor(np.array([[4.0, 1.0, 0.0], [1.0, 1.0, 1.0]])).round(3).tolist()
+    [1.983, -0.693]
     """
     against = odds(z)
     log_error = against.log_sum - np.logaddexp(0.0, against.log_sum)
@@ -134,11 +162,14 @@ def doctor(z: np.ndarray) -> np.ndarray:
 
 
 def mirrored_confidence(logits: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
-    """The log-odds of the predicted class's mean probability over an image and its mirror image, float64 (N,).
+    """Return the log-odds of the predicted class's mean probability over an image and its mirror image, float64 (N,).
 
     Averaging over test-time augmentations, as Ashukha et al. 2020 (arXiv:2002.06470) recommend for every classifier;
     here over the two views, of the class that is predicted for the image itself. logits and mirrored (N, K) of any
-    float dtype. Where both views say the same it is `maximum_class_probability`. Raises ValueError on other shapes.
+    float dtype. Where both views agree it is `maximum_class_probability`. Raises ValueError on other shapes.
+
+    >>> mirrored_confidence(np.array([[4.0, 1.0]]), np.array([[2.0, 1.0]])).round(3).tolist()
+    [1.672]
     """
     if logits.shape != mirrored.shape or logits.ndim != 2 or logits.shape[1] < 2:
         raise ValueError(f"expected two arrays of logits (N, K), K >= 2, not {logits.shape} and {mirrored.shape}")
@@ -156,7 +187,7 @@ def mirrored_confidence(logits: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
 
 
 def _log_odds(z: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """log(p / (1 - p)) of the softmax probability p of a class, (n,), from logits (n, K), which are changed."""
+    """Return log(p / (1 - p)) of the softmax probability p of a class, (n,), from logits (n, K), which are changed."""
     top = np.take_along_axis(z, chosen, axis=1)[:, 0]
     np.put_along_axis(z, chosen, -np.inf, axis=1)
     most = z.max(axis=1)

@@ -21,7 +21,11 @@ LEAST_SQUARE = 1e-6
 
 
 def unit(features: np.ndarray) -> np.ndarray:
-    """Rows of length 1, float32 (N, D), from features (N, D) of any float dtype; rows of zeros stay zero."""
+    """Return rows of length 1, float32 (N, D), from features (N, D) of any float dtype; rows of zeros stay zero.
+
+    >>> unit(np.array([[3.0, 4.0], [0.0, 0.0]])).astype(float).round(3).tolist()
+    [[0.6, 0.8], [0.0, 0.0]]
+    """
     x = features.astype(np.float32)
     norm = np.sqrt(np.einsum("nd,nd->n", x, x))
     x /= np.where(norm > 0, norm, 1)[:, None]
@@ -29,9 +33,12 @@ def unit(features: np.ndarray) -> np.ndarray:
 
 
 def nearest_squares(queries: np.ndarray, references: np.ndarray, k: int) -> np.ndarray:
-    """Squared Euclidean distances to the k nearest references, ascending, (N, k), in the dtype of the arguments.
+    """Return squared Euclidean distances to the k nearest references, ascending, (N, k), in the dtype of the arguments.
 
     queries (N, D) and references (M, D) of one float dtype, 1 <= k <= M. No (N, M) array is ever made.
+
+    >>> nearest_squares(np.array([[0.0]]), np.array([[3.0], [1.0], [2.0]]), k=2).tolist()
+    [[1.0, 4.0]]
     """
     found = np.empty((len(queries), k), queries.dtype)
     lengths = np.einsum("md,md->m", references, references)
@@ -44,7 +51,11 @@ def nearest_squares(queries: np.ndarray, references: np.ndarray, k: int) -> np.n
 
 
 def nearest_of_block(x: np.ndarray, references: np.ndarray, lengths: np.ndarray, k: int) -> np.ndarray:
-    """`nearest_squares` of few queries (n, D), given the squared lengths (M,) of the references."""
+    """Return `nearest_squares` of few queries (n, D), given the squared lengths (M,) of the references.
+
+    >>> nearest_of_block(np.array([[0.0]]), np.array([[3.0], [1.0]]), np.array([9.0, 1.0]), k=1).tolist()
+    [[1.0]]
+    """
     best = np.empty((len(x), 0), x.dtype)
     for first in range(0, len(references), REFERENCE_ROWS):
         block = slice(first, first + REFERENCE_ROWS)
@@ -56,17 +67,24 @@ def nearest_of_block(x: np.ndarray, references: np.ndarray, lengths: np.ndarray,
 
 
 def neighbour_distance(features: np.ndarray, references: np.ndarray, k: int) -> np.ndarray:
-    """Minus the distance to the k-th nearest of the references, all of length 1, float64 (N,) in [-2, 0].
+    """Return minus the distance to the k-th nearest of the references, all of length 1, float64 (N,) in [-2, 0].
 
     Sun et al. 2022 (arXiv:2204.06507). features (N, D), references (M, D) of any float dtype and length, k <= M.
+
+    >>> neighbour_distance(np.array([[2.0, 0.0]]), np.array([[-1.0, 0.0], [5.0, 0.0]]), k=2).tolist()
+    [-2.0]
     """
     return -np.sqrt(nearest_squares(unit(features), unit(references), k)[:, -1].astype(np.float64))
 
 
 def mean_log_distances(features: np.ndarray, references: np.ndarray, ks: tuple[int, ...]) -> list[np.ndarray]:
-    """For each k, the mean log distance to the k nearest references, all of length 1, float64 (N,).
+    """Return for each k the mean log distance to the k nearest references, all of length 1, float64 (N,).
 
     features (N, D), references (M, D) of any float dtype and length, each k <= M.
+
+    >>> (nearest,) = mean_log_distances(np.array([[2.0, 0.0]]), np.array([[-1.0, 0.0]]), (1,))
+    >>> nearest.round(3).tolist()
+    [0.693]
     """
     squares = nearest_squares(unit(features), unit(references), max(ks)).astype(np.float64)
     logs = np.log(squares + LEAST_SQUARE) / 2
@@ -74,16 +92,24 @@ def mean_log_distances(features: np.ndarray, references: np.ndarray, ks: tuple[i
 
 
 def delta_neighbours(features: np.ndarray, right: np.ndarray, wrong: np.ndarray, k: int) -> np.ndarray:
-    """Mean log distance to the k nearest wrong samples less that to the k nearest right ones, float64 (N,).
+    """Return the mean log distance to the k nearest wrong samples less that to the k nearest right ones, float64 (N,).
 
     Heng & Soh 2025 (arXiv:2505.15008). All features (·, D) of any float dtype; k <= the samples of either kind.
+
+    >>> delta_neighbours(np.eye(2), right=np.eye(2)[:1], wrong=np.eye(2)[1:], k=1).round(2).tolist()
+    [7.25, -7.25]
     """
     return mean_log_distances(features, wrong, (k,))[0] - mean_log_distances(features, right, (k,))[0]
 
 
 @dataclass(frozen=True)
 class NearestNeighbour:
-    """kNN distance to training features (M, D), k by least AURC. Sun et al. 2022 (arXiv:2204.06507)."""
+    """kNN distance to training features (M, D), k by least AURC. Sun et al. 2022 (arXiv:2204.06507).
+
+    >>> rows = Outputs({"features": np.array([[0.0, 2.0]])}.__getitem__)
+    >>> NearestNeighbour(k=1, references=-np.eye(2)[1:]).score(rows).tolist()
+    [-2.0]
+    """
 
     k: int
     references: np.ndarray
@@ -108,6 +134,10 @@ class DeltaNeighbour:
     """Delta-kNN between features of right (M, D) and wrong (L, D) samples, k by least AURC.
 
     Heng & Soh 2025 (arXiv:2505.15008).
+
+    >>> rows = Outputs({"features": np.eye(2)}.__getitem__)
+    >>> DeltaNeighbour(k=1, right=np.eye(2)[:1], wrong=np.eye(2)[1:]).score(rows).round(2).tolist()
+    [7.25, -7.25]
     """
 
     k: int
@@ -131,7 +161,7 @@ class DeltaNeighbour:
 
 
 def _possible(samples: int) -> tuple[int, ...]:
-    """The numbers of neighbours to choose from, where there are so many samples."""
+    """Numbers of neighbours to choose from, given the number of samples. Raises TooFew where that is 0."""
     if not samples:
         raise TooFew("it needs right and wrong answers to learn from")
     return tuple(k for k in NEIGHBOURS if k <= samples) or (samples,)

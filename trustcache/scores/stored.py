@@ -2,85 +2,111 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from trustcache.cache import CacheView, open_cache
-from trustcache.cache.index import Index, judged_fingerprint
+from trustcache.cache import open_cache
+from trustcache.cache.index import OUTPUTS, Index, judged_fingerprint
 from trustcache.cache.publish import pack, publish
 from trustcache.cache.workspace import Workspace
 from trustcache.command_lines import extraction_options
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.progress import Progress, silent
-from trustcache.scores.fits import KeptFits, recipe_fingerprint
-from trustcache.scores.fitting import TooFew
+from trustcache.scores.fits import KeptFits, recipe_fingerprint, score_file
+from trustcache.scores.fitting import TooFew, outputs_of
 from trustcache.scores.registry import POST_HOC, Learnt
 
 
 @dataclass(frozen=True)
 class StoredScore:
-    """A score of every row of a cache, float64 (N,), and the settings that were chosen for it."""
+    """A score of every row of a cache, float64 (N,), with what the score was when it was made.
+
+    settings: what its learner chose. meaning, natural_zero, source: those of its `PostHoc` entry.
+    """
 
     z: np.ndarray
     settings: dict[str, float | str]
+    meaning: str
+    natural_zero: bool
+    source: str
 
 
 class ScoreStore:
-    """The post-hoc scores of a workspace."""
+    """The post-hoc scores of a workspace: all that are known by name, and some users' own functions.
 
-    def __init__(self, workspace: Workspace) -> None:
-        self._workspace = workspace
+    own: names `package.module:function` of scores to make beside the others. Raises UsageError where one is no score.
+    """
+
+    def __init__(self, workspace: Workspace, own: Sequence[str] = ()) -> None:
+        for name in own:
+            POST_HOC.find(name)
+        self._workspace, self._names = workspace, list(dict.fromkeys([*POST_HOC, *own]))
         self._caches = workspace.caches()
         self._fits: dict[Path, KeptFits] = {}
 
     def read(self, index: Index, name: str) -> StoredScore | None:
-        """A score of a cache, or None where it has not been made from the caches that are there now."""
-        path = self._folder(index) / f"{name}.h5"
+        """Return a score of a cache, or None where it has not been made from the caches that are there now.
+
+        Imports nothing: a user's own score is described by its file.
+        """
+        path = score_file(self._folder(index), name, ".h5")
         if not path.is_file():
             return None
         try:
             with h5py.File(path, "r", locking=False) as file:
-                if file.attrs["key"] != self._key(index, name):
+                about = json.loads(file.attrs.get("about", "{}"))  # older programs wrote none
+                if not about or file.attrs["key"] != self._key(index, name, about["fitted"]):
                     return None
-                return StoredScore(file["z"][:], json.loads(file.attrs["settings"]))
+                settings = json.loads(file.attrs["settings"])
+                return StoredScore(file["z"][:], settings, about["meaning"], about["natural_zero"], about["source"])
         except (OSError, KeyError, ValueError) as error:
             raise TrustcacheError(f"{path}: cannot be read ({error}); remove it and run trustcache evaluate") from None
 
+    def own(self) -> list[str]:
+        """Return the names of users' own scores that are kept for any cache."""
+        known = {score_file(Path(), name, ".h5").name for name in POST_HOC}
+        files = {path for index in self._caches for path in self._folder(index).glob("*.h5") if path.name not in known}
+        names = set()
+        for path in files:
+            with contextlib.suppress(OSError, KeyError), h5py.File(path, "r", locking=False) as file:
+                names.add(str(file.attrs["name"]))
+        return sorted(names)
+
     def applicable(self, index: Index) -> list[str]:
-        """The scores but those that a cache would have to hold from its extraction, and does not."""
-        return [name for name, entry in POST_HOC.items() if not entry.column or index.holds(entry.column)]
+        """Return the scores but those that read a column which a cache would have only if asked for, and has not."""
+        return [name for name in self._names if set(self._absent(index, name)) <= {"features"}]
 
     def why_not(self, index: Index, name: str) -> str | None:
-        """Why a score cannot be made of a cache, and what mends that; None where nothing is known to be in the way."""
-        if name not in self.applicable(index):
-            option = POST_HOC[name].option
-            return f"{index.classifier}/{index.data} was extracted without {option}; extract it so under another --as"
-        if POST_HOC[name].features and not index.holds("features"):
-            return _without_features(index)
+        """Say why a score cannot be made of a cache, and what mends that; None if nothing is known to be in the way."""
+        if absent := self._absent(index, name):
+            return _without(index, absent)
         return self._why_unlearnt(index, name)
 
+    def _absent(self, index: Index, name: str) -> list[str]:
+        return [column for column in POST_HOC[name].columns if not index.holds(column)]
+
     def _why_unlearnt(self, index: Index, name: str) -> str | None:
-        """Why a score has nothing, or too little, to learn from; None where nothing is known to be in the way."""
+        """Say why a score has nothing, or too little, to learn from; None where nothing is known to be in the way."""
         if not POST_HOC[name].fitted:
             return None
         training = self._training(index)
         if training is None:
             command = shlex.join(["trustcache", "extract", *extraction_options(index)]) + " --data TRAINING-DATA"
             return f"there is no training cache of {index.classifier} to learn from: run `{command}`"
-        if POST_HOC[name].features and not training.holds("features"):
-            return _without_features(training)
+        if absent := self._absent(training, name):
+            return _without(training, absent)
         lacks = self._learnt(training).lacks(name)
         return f"{training.data} is no use to learn from: {lacks}" if lacks else None
 
     def scorer(self, index: Index, name: str) -> Learnt:
-        """What scores any rows of the cache's classifier, once it has learnt what `name` needs.
+        """Return the state that scores any rows of the cache's classifier, once `name` is fitted.
 
         Raises UsageError where there is nothing, or too little, to learn from.
         """
@@ -96,16 +122,20 @@ class ScoreStore:
         return learnt
 
     def learnt_from(self, index: Index, name: str) -> str:
-        """The fingerprint of the training cache that a score of a cache learns from, "" where it learns nothing."""
-        training = self._teacher(index, name)
-        return training.fingerprint() if training else ""
+        """Return what pins a score of a cache beside it: its training cache, and a user's own code; "" for neither."""
+        training = self._training(index) if POST_HOC[name].fitted else None
+        return (training.fingerprint() if training else "") + POST_HOC[name].source
 
-    def missing(self, index: Index, logits_only: bool = False) -> list[str]:
-        """The scores that could be made of a cache and are not there, or those of them that need no fitting."""
-        names = [name for name in self.applicable(index) if not (logits_only and POST_HOC[name].fitted)]
-        return [name for name in names if self.why_not(index, name) is None and self.read(index, name) is None]
+    def missing(self, index: Index, unfitted_only: bool = False) -> list[str]:
+        """Return the scores that could be made of a cache and are not there, or those of them that need no fitting."""
+        names = [name for name in self.applicable(index) if not (unfitted_only and POST_HOC[name].fitted)]
+        return [name for name in names if self.why_not(index, name) is None and not self._current(index, name)]
 
-    def fill(self, indices: Sequence[Index], logits_only: bool = False, progress: Progress = silent) -> int:
+    def _current(self, index: Index, name: str) -> bool:
+        stored = self.read(index, name)
+        return stored is not None and stored.source == POST_HOC[name].source
+
+    def fill(self, indices: Sequence[Index], unfitted_only: bool = False, progress: Progress = silent) -> int:
         """Make and keep what is missing on some finished caches; returns how many scores that were.
 
         Raises TrustcacheError, after all others are kept, where scores are not finite.
@@ -113,7 +143,7 @@ class ScoreStore:
         made = 0
         refused = []
         for index in indices:
-            if names := self._learn(index, self.missing(index, logits_only), progress):
+            if names := self._learn(index, self.missing(index, unfitted_only), progress):
                 refused += self._score(index, names, progress)
             made += len(names)
         if refused:
@@ -147,64 +177,46 @@ class ScoreStore:
         done = 0
         with progress(f"post-hoc scores of {index.classifier}/{index.data}", len(cache)) as advance:
             for part in cache.chunks():
-                for name, z in learnt.scores(names, _Held(part)).items():
+                for name, z in learnt.scores(names, outputs_of(part)).items():
                     scores[name][done : done + len(part)] = z
                 done += len(part)
                 advance(len(part))
         refused = [name for name, z in scores.items() if not np.isfinite(z).all()]
         for name in [name for name in names if name not in refused]:
-            settings = learnt[name].chosen if POST_HOC[name].fitted else {}
-            attributes = {"key": self._key(index, name), "settings": json.dumps(settings)}
-            publish(self._folder(index) / f"{name}.h5", pack({"z": scores[name]}, attributes))
+            publish(score_file(self._folder(index), name, ".h5"), pack({"z": scores[name]}, self._about(index, name)))
         return [f"{name} of {index.classifier}/{index.data}" for name in refused]
 
     def _training(self, index: Index) -> Index | None:
-        """The training cache that scores of a cache learn from: of the same classifier, the largest of several."""
+        """Return the training cache that scores of a cache learn from: the largest of the same classifier."""
         judged = judged_fingerprint(index)
         fitting = [c for c in self._caches if c.role == "train" and judged_fingerprint(c) == judged and c.finished()]
         return max(fitting, key=lambda other: other.samples, default=None)
 
-    def _teacher(self, index: Index, name: str) -> Index | None:
-        """The training cache that a score learns from; None where there is none, or the score learns nothing."""
-        return self._training(index) if POST_HOC[name].fitted else None
+    def _about(self, index: Index, name: str) -> dict[str, str]:
+        """Return the attributes of a score's file."""
+        entry = POST_HOC[name]
+        about = {key: getattr(entry, key) for key in ("meaning", "natural_zero", "fitted", "source")}
+        settings = self._learnt(self._training(index) or index).chosen(name)
+        return {
+            "name": name,
+            "key": self._key(index, name, entry.fitted),
+            "settings": json.dumps(settings),
+            "about": json.dumps(about),
+        }
 
     def _learnt(self, training: Index) -> KeptFits:
         return self._fits.setdefault(training.folder, KeptFits(self._folder(training), training))
 
-    def _key(self, index: Index, name: str) -> str:
-        training = self._teacher(index, name)
+    def _key(self, index: Index, name: str, fitted: bool) -> str:
+        training = self._training(index) if fitted else None
         return recipe_fingerprint(name, index, *([training] if training else []))
 
     def _folder(self, index: Index) -> Path:
         return self._workspace.scores_folder(index.classifier, index.data)
 
 
-class _Held:
-    """A part of a cache whose columns are read once, however many scores ask for them."""
-
-    def __init__(self, part: CacheView) -> None:
-        self._part = part
-
-    @cached_property
-    def logits(self) -> np.ndarray:
-        return self._part.logits
-
-    @cached_property
-    def features(self) -> np.ndarray:
-        return self._part.features
-
-    @cached_property
-    def predictions(self) -> np.ndarray:
-        return self._part.predictions
-
-    @cached_property
-    def mc_dropout(self) -> np.ndarray:
-        return self._part.mc_dropout
-
-    @cached_property
-    def mirrored_logits(self) -> np.ndarray:
-        return self._part.mirrored_logits
-
-
-def _without_features(index: Index) -> str:
-    return f"{index.classifier}/{index.data} was extracted with --features none"
+def _without(index: Index, columns: Sequence[str]) -> str:
+    where = f"{index.classifier}/{index.data}"
+    if "features" in columns:
+        return f"{where} was extracted with --features none"
+    return f"{where} was extracted without {OUTPUTS[columns[0]]}; extract it so under another --as"

@@ -26,11 +26,15 @@ CANDIDATES = 3
 
 
 def trust_score(features: np.ndarray, predictions: np.ndarray, members: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Distance to the nearest other class over distance to the predicted class, float64 (N,) >= 0.
+    """Return the distance to the nearest other class over that to the predicted class, float64 (N,) >= 0.
 
     features (N, D) and members (M, D) of any float dtype; predictions (N,) and labels (M,) int. A class with fewer
     than two members is infinitely far: a sample predicted so scores 0. Raises ValueError where fewer than two
     classes have two members.
+
+    >>> members, labels = np.array([[0.0], [1.0], [5.0], [6.0]]), np.array([0, 0, 1, 1])
+    >>> trust_score(np.array([[0.0]]), np.array([0]), members, labels).round(3).tolist()
+    [6.0]
     """
     classes = _Classes.sorted(members, labels)
     scores = np.empty(len(features))
@@ -71,7 +75,7 @@ class _Classes:
 
 
 def _own_and_other(x: np.ndarray, predictions: np.ndarray, classes: _Classes) -> tuple[np.ndarray, np.ndarray]:
-    """The distances of queries x (n, D) to the predicted and to the nearest other class, exact, float64 (n,) each.
+    """Return exact distances of queries x (n, D) to the predicted and to the nearest other class, float64 (n,) each.
 
     float32 squares pick three candidates in each class, and the class; the candidates' distances are then taken in
     float64. Where rounding may have hidden a nearer one, those to all members are.
@@ -100,7 +104,7 @@ def _own_and_other(x: np.ndarray, predictions: np.ndarray, classes: _Classes) ->
 
 
 def _candidates(x: np.ndarray, classes: _Classes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of each class: the nearest members (n, C, 3), the second's square, and how much the third's is larger (n, C).
+    """Return for each class the nearest members (n, C, 3), the second's square, and the third's less that (n, C).
 
     Squares are float32 and less the query's own length. A class of two has no third, and no certainty.
     """
@@ -121,7 +125,7 @@ def _candidates(x: np.ndarray, classes: _Classes) -> tuple[np.ndarray, np.ndarra
 
 
 def _exact(x: np.ndarray, classes: _Classes) -> np.ndarray:
-    """The distance of queries (n, D) to the second nearest member of each class, float64 (n, C), from all of them."""
+    """Return the distance of queries (n, D) to the second nearest of all members of each class, float64 (n, C)."""
     exact = np.empty((len(x), len(classes.labels)))
     if len(x):
         for c, (first, last) in enumerate(itertools.pairwise(classes.bounds)):
@@ -132,14 +136,17 @@ def _exact(x: np.ndarray, classes: _Classes) -> np.ndarray:
 
 
 def _second(x: np.ndarray, members: np.ndarray) -> np.ndarray:
-    """The second smallest distance of each query (n, D) to its own members (n, 3, D)."""
+    """Return the second smallest distance of each query (n, D) to its own members (n, 3, D)."""
     return np.sqrt(np.partition(np.square(x[:, None] - members).sum(axis=2), 1, axis=1)[:, 1])
 
 
 def density_radii(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Each sample's distance to the tenth nearest of its class, itself the first, float64 (M,).
+    """Return each sample's distance to the tenth nearest of its class, itself the first, float64 (M,).
 
     features (M, D) of any float dtype, labels (M,) int. In a class of fewer than ten, the farthest counts.
+
+    >>> density_radii(np.array([[0.0], [3.0]]), np.array([0, 0])).tolist()
+    [3.0, 3.0]
     """
     radii = np.empty(len(features))
     for label in np.unique(labels):
@@ -151,7 +158,11 @@ def density_radii(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def densest(radii: np.ndarray, labels: np.ndarray, alpha: float) -> np.ndarray:
-    """Which samples stay when each class loses the share alpha of largest radius, bool (M,)."""
+    """Return True for the samples that stay if each class loses the share alpha of largest radius, bool (M,).
+
+    >>> densest(np.array([1.0, 2.0, 9.0]), np.array([0, 0, 0]), alpha=0.5).tolist()
+    [True, True, False]
+    """
     kept = np.zeros(len(radii), dtype=bool)
     for label in np.unique(labels):
         own = labels == label
@@ -161,7 +172,11 @@ def densest(radii: np.ndarray, labels: np.ndarray, alpha: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class TrustScore:
-    """TrustScore to the densest samples of each class, alpha by least AURC. members (M, D), labels (M,)."""
+    """TrustScore to the densest samples of each class, alpha by least AURC. members (M, D), labels (M,).
+
+    >>> TrustScore(0.5, np.zeros((4, 2)), np.array([0, 0, 1, 1])).chosen
+    {'alpha': 0.5}
+    """
 
     alpha: float
     members: np.ndarray

@@ -30,7 +30,7 @@ class Cifar:
 
     def manifest(self, layout: str) -> Manifest:
         members = tuple(self.members) if layout == "cifar-python" else tuple(f"{m}.bin" for m in self.members)
-        files = Files(layout, path=layout, members=() if layout == "folders" else members)
+        files = Files(layout, {"path": layout} | ({} if layout == "folders" else {"members": members}))
         return Manifest("cifar", "train", (files,), classes=CIFAR_CLASSES)
 
     def flat(self) -> np.ndarray:
@@ -179,11 +179,13 @@ def test_a_truncated_binary_batch_is_named(cifar: Cifar, kept: int) -> None:
     victim = cifar.root / "cifar-binary" / "data_batch_1.bin"
     victim.write_bytes(victim.read_bytes()[:kept])
     said = refusal(cifar.manifest("cifar-binary"), cifar.root)
-    assert said.startswith(f"{victim}: its {kept} bytes are no whole number of 3073-byte records")
+    assert said.startswith(f"{victim}: ")
+    assert f"{kept} bytes" in said
+    assert "3073" in said
 
 
 def test_a_missing_batch_is_named(cifar: Cifar) -> None:
     cifar.as_python()
     (cifar.root / "cifar-python" / "data_batch_1").unlink()
     said = refusal(cifar.manifest("cifar-python"), cifar.root)
-    assert said.startswith(f"{cifar.root / 'cifar-python' / 'data_batch_1'}: missing beside its sister files")
+    assert said.startswith(f"{cifar.root / 'cifar-python' / 'data_batch_1'}: missing")

@@ -69,8 +69,8 @@ def test_a_folder_that_is_none_of_the_classes_is_refused(tmp_path: Path) -> None
     )
     manifest = replace(folder_manifest(tmp_path), classes=("robin", "wren"))
     said = refusal(manifest, tmp_path)
-    assert said.startswith(f"{tmp_path}: folder 'dove' is none of the 2 classes")
-    assert "move it away" in said
+    assert said.startswith(f"{tmp_path}: folder 'dove'")
+    assert "2 classes" in said
 
 
 def test_an_empty_class_folder_is_refused(tmp_path: Path) -> None:

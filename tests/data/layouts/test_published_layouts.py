@@ -149,7 +149,7 @@ def test_imagenet_val_in_every_form(flat: tuple[Path, list[int]], tmp_path: Path
     pairs = {f"{i:05d}.jpg": data for i, data in enumerate(images.values())}
     tar(root / "val-000000.tar", pairs | {f"{i:05d}.cls": f"{label}\n".encode() for i, label in enumerate(labels)})
     (manifest,) = find_manifests("imagenet-val")
-    as_folders = replace(manifest, files=tuple(f for f in manifest.files if f.path != "imagenet/val"))
+    as_folders = replace(manifest, files=tuple(f for f in manifest.files if f.keys["path"] != "imagenet/val"))
     data = same_in_every_form(as_folders, tmp_path, 12)
     assert samples(open_dataset(manifest, tmp_path)) == samples(data[0])
     folder(tmp_path / "elsewhere" / "imagenet" / "val", by_class)
@@ -197,11 +197,14 @@ def test_a_variant_in_class_folders_and_in_tar_files(tmp_path: Path, name: str) 
     labels = [WNIDS.index(occurring[i]) for i in (0, 5, -1)]
     files = class_folders(labels, ".png" if name == "imagenet-stylized" else ".jpg")
     for form in manifest.files:
-        if form.path.endswith(".tar"):
-            inside = Path(form.path).stem
-            tar(tmp_path / form.path, {f"{inside}/README.txt": b""} | {f"{inside}/{n}": d for n, d in files.items()})
+        if form.keys["path"].endswith(".tar"):
+            inside = Path(form.keys["path"]).stem
+            tar(
+                tmp_path / form.keys["path"],
+                {f"{inside}/README.txt": b""} | {f"{inside}/{n}": d for n, d in files.items()},
+            )
         else:
-            folder(tmp_path / form.path, files)
+            folder(tmp_path / form.keys["path"], files)
     data = same_in_every_form(manifest, tmp_path, 6)
     assert len({d.fingerprint() for d in data}) == 1
     assert sorted(set(data[0].labels.tolist())) == sorted(labels)
@@ -223,8 +226,8 @@ def test_every_member_of_imagenet_c_in_folders_and_in_its_archive(tmp_path: Path
     archives: dict[str, dict[str, bytes]] = {}
     for manifest in members:
         unpacked, archived = manifest.files
-        folder(tmp_path / unpacked.path, files)
-        archive, inside = archived.path.split(".tar/")
+        folder(tmp_path / unpacked.keys["path"], files)
+        archive, inside = archived.keys["path"].split(".tar/")
         archives.setdefault(f"{archive}.tar", {}).update({f"{inside}/{n}": d for n, d in files.items()})
     for archive, content in archives.items():
         tar(tmp_path / archive, content)
@@ -243,7 +246,7 @@ def test_every_member_of_imagenet_c_in_folders_and_in_its_archive(tmp_path: Path
 @pytest.mark.parametrize("manifest", find_manifests("imagenet-v2"), ids=lambda m: m.name)
 def test_imagenet_v2_s_folders_are_numbers_that_sort_wrongly_as_texts(manifest: Manifest, tmp_path: Path) -> None:
     files = {f"{label}/{i}.jpeg": encoded(label + i) for label in (0, 2, 10, 999) for i in (0, 1)}
-    unpacked, archived = (tmp_path / files_.path for files_ in manifest.files)
+    unpacked, archived = (tmp_path / files_.keys["path"] for files_ in manifest.files)
     folder(unpacked, files)
     tar(archived, {f"{unpacked.name}/{name}": data for name, data in files.items()})
     data, packed = same_in_every_form(manifest, tmp_path, 8)
@@ -251,11 +254,11 @@ def test_imagenet_v2_s_folders_are_numbers_that_sort_wrongly_as_texts(manifest: 
     assert data.labels.tolist() == [0, 0, 2, 2, 10, 10, 999, 999]
     assert data.fingerprint() == packed.fingerprint()
     for stranger in ("1000", "01x"):
-        folder(tmp_path / "odd" / manifest.files[0].path, {f"{stranger}/0.jpeg": encoded(0)})
-        with pytest.raises(UsageError, match=f"folder '{stranger}' is none of the 1000 classes"):
+        folder(tmp_path / "odd" / manifest.files[0].keys["path"], {f"{stranger}/0.jpeg": encoded(0)})
+        with pytest.raises(UsageError, match=f"'{stranger}'.* 1000 classes"):
             open_dataset(manifest, tmp_path / "odd")
-        (tmp_path / "odd" / manifest.files[0].path / stranger / "0.jpeg").unlink()
-        (tmp_path / "odd" / manifest.files[0].path / stranger).rmdir()
+        (tmp_path / "odd" / manifest.files[0].keys["path"] / stranger / "0.jpeg").unlink()
+        (tmp_path / "odd" / manifest.files[0].keys["path"] / stranger).rmdir()
 
 
 def test_cifar_10_c_is_five_severities_in_one_array(tmp_path: Path) -> None:
@@ -278,7 +281,7 @@ def test_cifar_10_c_is_five_severities_in_one_array(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("break_it", "words"),
     [
-        (lambda root: (root / "labels.npy").unlink(), r"labels\.npy: missing beside its sister file"),
+        (lambda root: (root / "labels.npy").unlink(), r"labels\.npy: missing"),
         (lambda root: np.save(root / "labels.npy", np.arange(7)), r"labels\.npy: 7 labels for the 10 images"),
         (lambda root: np.save(root / "labels.npy", np.full(10, 10)), r"labels\.npy: has labels from 10 to 10"),
         (lambda root: (root / "fog.npy").write_bytes(b"no array"), r"fog\.npy: not a NumPy array"),
@@ -304,7 +307,7 @@ def test_damaged_arrays_of_cifar_10_c_are_named(tmp_path: Path, break_it: Callab
     [
         ({"0.jpg": encoded(0)}, r"0\.jpg: has no label in 'train-0/0\.cls'"),
         ({"0.jpg": encoded(0), "0.cls": b"tench"}, r"0\.jpg: has no label in"),
-        ({"0.jpg": encoded(0), "0.cls": b"1000"}, r"0\.jpg: has the label 1000 where there are 1000 classes"),
+        ({"0.jpg": encoded(0), "0.cls": b"1000"}, r"0\.jpg: has the label 1000 .*1000 classes"),
     ],
 )
 def test_a_shard_without_a_good_label_is_named(tmp_path: Path, pairs: dict[str, bytes], words: str) -> None:

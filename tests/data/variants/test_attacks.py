@@ -59,7 +59,7 @@ def test_every_attack_is_tested_and_explains_each_setting_that_it_takes(name: st
     assert name in QUICK
     assert name in SIZES
     entry = ATTACKS[name]
-    taken = [p.name for p in inspect.signature(entry.run).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    taken = [p.name for p in inspect.signature(entry.run.function).parameters.values() if p.kind is p.KEYWORD_ONLY]
     assert sorted(taken) == sorted(entry.settings)
     assert entry.run.__doc__
     assert all(setting.meaning for setting in entry.settings.values())

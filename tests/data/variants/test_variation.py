@@ -125,7 +125,7 @@ def test_fourier_takes_its_styles_from_a_folder_where_one_is_set(root: Path) -> 
 
 def test_one_image_alone_has_no_other_to_take_its_style_from(root: Path) -> None:
     data = open_dataset(replace(folder_manifest(root / "photos"), rows=(0, 1), variant=Variant("fourier")), root)
-    with pytest.raises(UsageError, match="photos: one image alone has no other"):
+    with pytest.raises(UsageError, match=r"photos: .*'styles'"):
         data.read(0)
 
 
@@ -213,7 +213,7 @@ def test_attacked_images_are_the_same_bits_in_the_same_batches(digits_classifier
 @pytest.mark.parametrize(
     ("variant", "words"),
     [
-        ({"kind": "corruption", "name": "rain", "severity": 1}, "there is no corruption 'rain'"),
+        ({"kind": "corruption", "name": "rain", "severity": 1}, "variant: unknown corruption 'rain'"),
         (
             {"kind": "corruption", "name": "fog", "severity": 1, "textures": "styles"},
             "'textures' means nothing to 'fog'",
@@ -224,9 +224,9 @@ def test_attacked_images_are_the_same_bits_in_the_same_batches(digits_classifier
         ),
         ({"kind": "fourier", "styles": "none"}, "to make it, .*/none must be there"),
         ({"kind": "adain", **ADAIN, "decoder": "none.pth"}, r"to make it, .*/none\.pth must be there"),
-        ({"kind": "adain", **ADAIN, "settings": {"beta": 1}}, "there is no setting 'beta'"),
+        ({"kind": "adain", **ADAIN, "settings": {"beta": 1}}, "variant: unknown setting 'beta'"),
         ({"kind": "adain", **ADAIN, "settings": {"alpha": 2}}, "'alpha' is the style's share, from 0 to 1, not 2"),
-        ({"kind": "attack", "name": "fgsm"}, "there is no attack 'fgsm'"),
+        ({"kind": "attack", "name": "fgsm"}, "variant: unknown attack 'fgsm'"),
         ({"kind": "attack", "name": "recolor", "settings": {"boundary": 1}}, "recolor: has no setting 'boundary'"),
         (
             {"kind": "attack", "name": "pgd-l2", "settings": {"iterations": -1}},

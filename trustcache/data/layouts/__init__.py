@@ -1,51 +1,99 @@
-"""Layouts: how a data set's files lie on disk, and what samples they make."""
+"""Layouts: how the files of a data set lie on disk, and the samples they hold."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from trustcache.data.archives import tree_exists
-from trustcache.data.layouts.cifar import read_binary_batches, read_cifar_c, read_python_batches
+from trustcache.data.layouts.cifar import batches_exist, read_binary_batches, read_cifar_c, read_python_batches
 from trustcache.data.layouts.digits import read_digits
 from trustcache.data.layouts.folders import read_folders, read_numbered_folders
-from trustcache.data.layouts.idx import idx_path, read_idx
+from trustcache.data.layouts.idx import idx_exists, read_idx
 from trustcache.data.layouts.imagenet_flat import flat_exists, read_flat
 from trustcache.data.layouts.webdataset import read_webdataset
-from trustcache.data.manifest import Files, Manifest
 from trustcache.data.samples import Samples
+from trustcache.errors import UsageError
+from trustcache.registry import Registry
+
+KEY_TYPES = ("str", "int", "tuple[str, ...]")
+"""The types a key of a layout may have: text, whole number, list of texts."""
+
+
+def _first_exists(data_root: Path, **keys: Any) -> bool:
+    """Return True if the file, folder or tar file that the first key names exists; a layout without keys needs none."""
+    return all(tree_exists(place) or place.is_file() for place in [data_root / str(v) for v in keys.values()][:1])
+
+
+def _tree_exists(data_root: Path, path: str) -> bool:
+    return tree_exists(data_root / path)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """`exists(files, data_root)` takes a glance; `read(files, data_root, manifest)` lists the samples.
+    """One layout, declared by its reader.
 
-    Reading raises UsageError where the files are not what the layout or the manifest says.
+    read: `read(data_root, classes, **keys)` lists the samples. `classes` are the manifest's class names in label order,
+        None where it names none. The parameters after these two are the keys of a [[files]] table; their annotations
+        are among `KEY_TYPES`, and one with a default may be left out. It raises UsageError where the files are not
+        what the layout or the manifest says.
+    exists: `exists(data_root, **keys)` takes a glance; by default at what the first key names.
+    inside: what a message shows after the path of the first key, as in "/<class>/*.jpg"; `{key}` is that key's value.
     """
 
-    exists: Callable[[Files, Path], bool]
-    read: Callable[[Files, Path, Manifest], Samples]
+    read: Callable[..., Samples]
+    exists: Callable[..., bool] = _first_exists
+    inside: str = ""
+
+    @cached_property
+    def keys(self) -> Mapping[str, inspect.Parameter]:
+        """The manifest keys of the layout, in order."""
+        return dict([*inspect.signature(self.read).parameters.items()][2:])
+
+    def describe(self, data_root: Path, **keys: Any) -> str:
+        """Return the place where the files are expected, as a path a user can check."""
+        first = next((str(data_root / str(value)) for value in keys.values()), "")
+        shown = {key: f"{{{','.join(v)}}}" if isinstance(v, tuple) else v for key, v in keys.items()}
+        return first + self.inside.format(**shown)
 
 
-def _tree(files: Files, data_root: Path) -> bool:
-    return tree_exists(data_root / files.path)
+def _adapted(name: str, found: Any) -> Layout:
+    layout = found if isinstance(found, Layout) else Layout(found)
+    try:
+        types = [key_type(parameter) for parameter in layout.keys.values()]
+    except (TypeError, ValueError) as error:  # not a function, or one without a signature
+        raise UsageError(f"layout {name}: must be a function ({error})") from None
+    if unknown := [found for found in types if found not in KEY_TYPES]:
+        raise UsageError(
+            f"layout {name}: a parameter has the type '{unknown[0]}'; annotate each as one of {', '.join(KEY_TYPES)}"
+        )
+    return layout
 
 
-def _first_member(files: Files, data_root: Path) -> bool:
-    return (data_root / files.path / files.members[0]).is_file()
+def key_type(parameter: inspect.Parameter) -> str:
+    """Return the annotated type of a layout's key, as text."""
+    annotation = parameter.annotation
+    return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
 
 
-READERS: dict[str, Layout] = {
-    "folders": Layout(_tree, read_folders),
-    "numbered-folders": Layout(_tree, read_numbered_folders),
-    "imagenet-flat": Layout(flat_exists, read_flat),
-    "webdataset": Layout(_tree, read_webdataset),
-    "cifar-python": Layout(_first_member, read_python_batches),
-    "cifar-binary": Layout(_first_member, read_binary_batches),
-    "cifar-c": Layout(lambda files, data_root: (data_root / files.images).is_file(), read_cifar_c),
-    "idx": Layout(lambda files, data_root: idx_path(data_root, files.images) is not None, read_idx),
-    "digits": Layout(lambda files, data_root: True, read_digits),
-}
-"""Every layout of a manifest; a new one is a function, a line here, and its keys in
-`trustcache.data.manifest.LAYOUTS`."""
+LAYOUTS: Registry[Layout] = Registry(
+    "trustcache.layouts",
+    "layout",
+    {
+        "folders": Layout(read_folders, _tree_exists, "/<class>/*.jpg"),
+        "numbered-folders": Layout(read_numbered_folders, _tree_exists, "/<number>/*.jpg"),
+        "imagenet-flat": Layout(read_flat, flat_exists, "/ILSVRC2012_val_*.JPEG"),
+        "webdataset": Layout(read_webdataset, _tree_exists, "/<key>.jpg and .cls"),
+        "cifar-python": Layout(read_python_batches, batches_exist, "/{members}"),
+        "cifar-binary": Layout(read_binary_batches, batches_exist, "/{members}"),
+        "cifar-c": Layout(read_cifar_c),
+        "idx": Layout(read_idx, idx_exists),
+        "digits": Layout(read_digits, inside="inside scikit-learn"),
+    },
+    _adapted,
+)
+"""Every layout by the name that a manifest gives it. A new one is a reader and a line here."""

@@ -1,4 +1,4 @@
-"""CIFAR-10's own batches, pickled or binary, and CIFAR-10-C's arrays."""
+"""CIFAR-10's batches, pickled or binary, and the arrays of CIFAR-10-C."""
 
 from __future__ import annotations
 
@@ -10,48 +10,57 @@ from typing import Any
 import numpy as np
 
 from trustcache.data.layouts.numbers import checked_labels, class_names
-from trustcache.data.manifest import Files, Manifest
 from trustcache.data.samples import ArraySamples
 from trustcache.errors import UsageError
 
 CIFAR_C_SEVERITIES = 5
-"""How many severities of the test images are stacked in each of CIFAR-10-C's arrays."""
+"""Number of severities of the test images stacked in each array of CIFAR-10-C."""
 
 
-def read_python_batches(files: Files, data_root: Path, manifest: Manifest) -> ArraySamples:
-    """The pickled batches of cifar-10-python.tar.gz."""
-    return _read_batches(files, data_root, manifest, _load_python_batch)
+def batches_exist(data_root: Path, path: str, members: tuple[str, ...]) -> bool:
+    """Return True if the first batch is there."""
+    return (data_root / path / members[0]).is_file()
 
 
-def read_binary_batches(files: Files, data_root: Path, manifest: Manifest) -> ArraySamples:
-    """The records of 3073 bytes of cifar-10-binary.tar.gz."""
-    return _read_batches(files, data_root, manifest, _load_binary_batch)
+def read_python_batches(
+    data_root: Path, classes: tuple[str, ...] | None, path: str, members: tuple[str, ...]
+) -> ArraySamples:
+    """Read the pickled batches of cifar-10-python.tar.gz."""
+    return _read_batches(data_root / path, members, classes, _load_python_batch)
 
 
-def read_cifar_c(files: Files, data_root: Path, manifest: Manifest) -> ArraySamples:
-    """Part `files.part` (the severity) of an array (5 N, 32, 32, 3); `labels.npy` repeats the labels as often."""
-    classes = class_names(manifest)
-    images_path, labels_path = data_root / files.images, data_root / files.labels
+def read_binary_batches(
+    data_root: Path, classes: tuple[str, ...] | None, path: str, members: tuple[str, ...]
+) -> ArraySamples:
+    """Read the records of 3073 bytes of cifar-10-binary.tar.gz."""
+    return _read_batches(data_root / path, members, classes, _load_binary_batch)
+
+
+def read_cifar_c(data_root: Path, classes: tuple[str, ...] | None, images: str, labels: str, part: int) -> ArraySamples:
+    """Read part `part`, the severity from 1, of an array (5 N, 32, 32, 3) and of its labels (5 N,)."""
+    images_path, labels_path = data_root / images, data_root / labels
+    if not 1 <= part <= CIFAR_C_SEVERITIES:
+        raise UsageError(f"{images_path}: 'part' in its manifest must be from 1 to {CIFAR_C_SEVERITIES}, not {part}")
+    names = class_names(classes)
     # Mapped, not read: one severity is a fifth of it.
-    pixels, labels = _load_array(images_path), _load_array(labels_path)
+    pixels, numbers = _load_array(images_path), _load_array(labels_path)
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] != 3 or len(pixels) % CIFAR_C_SEVERITIES:
         raise UsageError(
             f"{images_path}: expected uint8 images (5 N, H, W, 3), not {pixels.dtype} {pixels.shape}; fetch it again"
         )
-    if labels.shape != (len(pixels),):
-        raise UsageError(f"{labels_path}: {labels.size} labels for the {len(pixels)} images in {images_path}")
+    if numbers.shape != (len(pixels),):
+        raise UsageError(f"{labels_path}: {numbers.size} labels for the {len(pixels)} images in {images_path}")
     size = len(pixels) // CIFAR_C_SEVERITIES
-    assert files.part is not None
-    part = slice((files.part - 1) * size, files.part * size)
-    ids = [f"{images_path.name}/{row:05d}" for row in range(part.start, part.stop)]
-    return ArraySamples(pixels[part], ids, checked_labels(np.asarray(labels[part]), classes, labels_path), classes)
+    rows = slice((part - 1) * size, part * size)
+    ids = [f"{images_path.name}/{row:05d}" for row in range(rows.start, rows.stop)]
+    return ArraySamples(pixels[rows], ids, checked_labels(np.asarray(numbers[rows]), names, labels_path), names)
 
 
 def _load_array(path: Path) -> np.ndarray:
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
-        raise UsageError(f"{path}: missing beside its sister file; unpack CIFAR-10-C.tar again") from None
+        raise UsageError(f"{path}: missing; unpack CIFAR-10-C.tar again") from None
     except (OSError, ValueError, EOFError) as error:
         raise UsageError(f"{path}: not a NumPy array ({error}); unpack CIFAR-10-C.tar again") from None
 
@@ -78,21 +87,24 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def _read_batches(
-    files: Files, data_root: Path, manifest: Manifest, load: Callable[[Path], tuple[np.ndarray, np.ndarray]]
+    folder: Path,
+    members: tuple[str, ...],
+    classes: tuple[str, ...] | None,
+    load: Callable[[Path], tuple[np.ndarray, np.ndarray]],
 ) -> ArraySamples:
-    classes = class_names(manifest)
+    names = class_names(classes)
     pixels, labels, ids = [], [], []
-    for member in files.members:
-        path = data_root / files.path / member
+    for member in members:
+        path = folder / member
         if not path.is_file():
-            raise UsageError(f"{path}: missing beside its sister files; unpack the archive again")
+            raise UsageError(f"{path}: missing; unpack the archive again")
         batch, label = load(path)
         if batch.ndim != 2 or batch.shape[1] != 3072 or label.shape != (len(batch),):
             raise UsageError(f"{path}: expected rows of 3072 bytes with a label each; unpack the archive again")
         pixels.append(batch.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
-        labels.append(checked_labels(label, classes, path))
+        labels.append(checked_labels(label, names, path))
         ids += [f"{member}/{row:05d}" for row in range(len(label))]
-    return ArraySamples(np.concatenate(pixels), ids, np.concatenate(labels), classes)
+    return ArraySamples(np.concatenate(pixels), ids, np.concatenate(labels), names)
 
 
 def _load_python_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -100,7 +112,7 @@ def _load_python_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
         with path.open("rb") as file:
             batch = _ArrayUnpickler(file, encoding="bytes").load()
         return np.asarray(batch[b"data"], dtype=np.uint8), np.asarray(batch[b"labels"], dtype=np.int64)
-    except Exception as error:  # there is hardly one that a broken pickle cannot draw
+    except Exception as error:  # a broken pickle may raise almost anything
         reason = f"{type(error).__name__}: {error}"
         raise UsageError(f"{path}: not a CIFAR-10 python batch ({reason}); unpack the archive again") from error
 
@@ -109,7 +121,7 @@ def _load_binary_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
     flat = np.fromfile(path, dtype=np.uint8)
     if flat.size == 0 or flat.size % 3073:
         raise UsageError(
-            f"{path}: its {flat.size} bytes are no whole number of 3073-byte records; unpack the archive again"
+            f"{path}: its {flat.size} bytes are not a whole number of 3073-byte records; unpack the archive again"
         )
     rows = flat.reshape(-1, 3073)
     return rows[:, 1:], rows[:, 0].astype(np.int64)

@@ -7,34 +7,33 @@ from collections.abc import Callable
 from pathlib import Path
 
 from trustcache.data.archives import FileTree, open_tree
-from trustcache.data.manifest import Files, Manifest
 from trustcache.data.samples import IMAGE_SUFFIXES, FileSamples
 from trustcache.errors import UsageError
 
 
-def read_folders(files: Files, data_root: Path, manifest: Manifest) -> FileSamples:
-    """Folders named as the manifest's classes are; without those, the sorted folder names are the classes."""
-    tree = _innermost(open_tree(data_root / files.path), manifest)
+def read_folders(data_root: Path, classes: tuple[str, ...] | None, path: str) -> FileSamples:
+    """List folders named after the classes; without class names, the sorted folder names are the classes."""
+    tree = _innermost(open_tree(data_root / path), classes)
     folders = _folders(tree)
-    classes = manifest.classes or tuple(sorted(folders, key=_folder_order))
-    number = {name: label for label, name in enumerate(classes)}
-    return _labelled(tree, folders, number.get, classes, manifest)
+    names = classes or tuple(sorted(folders, key=_folder_order))
+    number = {name: label for label, name in enumerate(names)}
+    return _labelled(tree, folders, number.get, names)
 
 
-def read_numbered_folders(files: Files, data_root: Path, manifest: Manifest) -> FileSamples:
-    """Folders named by the numbers of the manifest's classes, as ImageNetV2's are: 0, 1, … 999."""
-    tree = _innermost(open_tree(data_root / files.path), manifest)
+def read_numbered_folders(data_root: Path, classes: tuple[str, ...] | None, path: str) -> FileSamples:
+    """List folders named by class numbers, as in ImageNetV2: 0, 1, … 999."""
+    tree = _innermost(open_tree(data_root / path), classes)
     folders = _folders(tree)
-    classes = manifest.classes or tuple(str(label) for label in range(len(folders)))
+    names = classes or tuple(str(label) for label in range(len(folders)))
 
     def label(name: str) -> int | None:
-        return int(name) if name.isdecimal() and int(name) < len(classes) else None
+        return int(name) if name.isdecimal() and int(name) < len(names) else None
 
-    return _labelled(tree, folders, label, classes, manifest)
+    return _labelled(tree, folders, label, names)
 
 
 def image_names(tree: FileTree, folder: str = "") -> list[str]:
-    """The image files of a tree below a folder, sorted."""
+    """Return the names of the image files of a tree below a folder, sorted."""
     return sorted(name for name in tree.walk(folder) if _is_image(name))
 
 
@@ -43,19 +42,15 @@ def _is_image(name: str) -> bool:
 
 
 def _labelled(
-    tree: FileTree,
-    folders: list[str],
-    label: Callable[[str], int | None],
-    classes: tuple[str, ...],
-    manifest: Manifest,
+    tree: FileTree, folders: list[str], label: Callable[[str], int | None], classes: tuple[str, ...]
 ) -> FileSamples:
     labels_of: dict[str, int] = {}
     for folder in sorted(folders):
         found = label(folder)
         if found is None:
             raise UsageError(
-                f"{tree.root}: folder '{folder}' is none of the {len(classes)} classes of '{manifest.name}' "
-                f"(they begin with '{classes[0]}'); name the classes in label order in a manifest, or move it away"
+                f"{tree.root}: folder '{folder}' is none of the data set's {len(classes)} classes (the first is "
+                f"'{classes[0]}'); name the classes in label order in a manifest, or move the folder away"
             )
         labels_of[folder] = found
     ids: list[str] = []
@@ -72,15 +67,15 @@ def _labelled(
 def _folders(tree: FileTree) -> list[str]:
     folders = [name for name, is_folder in tree.entries() if is_folder]
     if not folders:
-        raise UsageError(f"{tree.root}: holds no class folders; images belong in {tree.root}/<class>/")
+        raise UsageError(f"{tree.root}: holds no class folders; put images into {tree.root}/<class>/")
     return folders
 
 
-def _innermost(tree: FileTree, manifest: Manifest) -> FileTree:
-    """Past a lone folder that holds folders and no images, as archives often wrap their class folders."""
+def _innermost(tree: FileTree, classes: tuple[str, ...] | None) -> FileTree:
+    """Skip a lone folder that holds folders and no images, as archives often wrap their class folders."""
     while True:
         folders = [name for name, is_folder in tree.entries() if is_folder]
-        if len(folders) != 1 or folders[0] in (manifest.classes or ()):
+        if len(folders) != 1 or folders[0] in (classes or ()):
             return tree
         inside = list(tree.entries(folders[0]))
         if not any(is_folder for _, is_folder in inside) or any(_is_image(name) for name, _ in inside):

@@ -11,32 +11,36 @@ from pathlib import Path
 import numpy as np
 
 from trustcache.data.layouts.numbers import checked_labels, class_names
-from trustcache.data.manifest import Files, Manifest
 from trustcache.data.samples import ArraySamples
 from trustcache.errors import UsageError
 
 
-def idx_path(data_root: Path, name: str) -> Path | None:
-    """Where an idx file lies, gzipped or not."""
-    plain = data_root / name
-    return next((p for p in (plain, plain.with_name(plain.name + ".gz")) if p.is_file()), None)
+def idx_exists(data_root: Path, images: str, labels: str) -> bool:
+    """Return True if the file of images is there."""
+    return _idx_path(data_root, images) is not None
 
 
-def read_idx(files: Files, data_root: Path, manifest: Manifest) -> ArraySamples:
-    """Grey images (N, H, W) and their labels, in two files."""
-    images_path, labels_path = idx_path(data_root, files.images), idx_path(data_root, files.labels)
+def read_idx(data_root: Path, classes: tuple[str, ...] | None, images: str, labels: str) -> ArraySamples:
+    """Read grey images (N, H, W) from one file and their labels from another."""
+    images_path, labels_path = _idx_path(data_root, images), _idx_path(data_root, labels)
     if images_path is None or labels_path is None:
-        missing = files.labels if images_path else files.images
-        raise UsageError(f"{data_root / missing}[.gz]: missing beside its sister file; fetch it too")
-    classes = class_names(manifest)
-    pixels, labels = _load_idx(images_path, 2051), _load_idx(labels_path, 2049)
-    if len(pixels) != len(labels):
+        missing = labels if images_path else images
+        raise UsageError(f"{data_root / missing}[.gz]: missing; fetch it too")
+    names = class_names(classes)
+    pixels, numbers = _load_idx(images_path, 2051), _load_idx(labels_path, 2049)
+    if len(pixels) != len(numbers):
         raise UsageError(
-            f"{labels_path}: {len(labels)} labels for the {len(pixels)} images in {images_path}; "
+            f"{labels_path}: {len(numbers)} labels for the {len(pixels)} images in {images_path}; "
             "fetch the two that belong together"
         )
-    ids = [f"{files.images}/{row:05d}" for row in range(len(labels))]
-    return ArraySamples(pixels, ids, checked_labels(labels, classes, labels_path), classes)
+    ids = [f"{images}/{row:05d}" for row in range(len(numbers))]
+    return ArraySamples(pixels, ids, checked_labels(numbers, names, labels_path), names)
+
+
+def _idx_path(data_root: Path, name: str) -> Path | None:
+    """Return the path of an idx file, gzipped or not, None where there is neither."""
+    plain = data_root / name
+    return next((p for p in (plain, plain.with_name(plain.name + ".gz")) if p.is_file()), None)
 
 
 def _load_idx(path: Path, magic: int) -> np.ndarray:
@@ -53,7 +57,5 @@ def _load_idx(path: Path, magic: int) -> np.ndarray:
     shape = struct.unpack(f">{axes}I", raw[4 : 4 + 4 * axes])
     body = np.frombuffer(raw, dtype=np.uint8, offset=4 + 4 * axes)
     if body.size != math.prod(shape):
-        raise UsageError(
-            f"{path}: holds {body.size} bytes where its header promises {math.prod(shape)}; fetch it again"
-        )
+        raise UsageError(f"{path}: holds {body.size} bytes, but its header says {math.prod(shape)}; fetch it again")
     return body.reshape(shape)

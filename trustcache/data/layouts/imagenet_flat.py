@@ -1,4 +1,4 @@
-"""ImageNet's validation images as they are published: one flat folder or tar file, and labels in the devkit."""
+"""ImageNet's validation images as published: one flat folder or tar file, and labels in the devkit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from scipy.io.matlab import MatReadError
 
 from trustcache.data.archives import FolderTree, open_tree, tree_exists
 from trustcache.data.layouts.folders import image_names
-from trustcache.data.manifest import Files, Manifest
 from trustcache.data.samples import FileSamples
 from trustcache.errors import UsageError
 
@@ -20,25 +19,25 @@ _NAME = re.compile(r"ILSVRC2012_val_(\d{8})\.jpe?g", re.IGNORECASE)
 _TRUTH, _SYNSETS = "data/ILSVRC2012_validation_ground_truth.txt", "data/meta.mat"
 
 
-def flat_exists(files: Files, data_root: Path) -> bool:
-    """Whether images lie there side by side, be they in a tar file; class folders would be another layout."""
-    path = data_root / files.path
-    if not path.is_dir():
-        return tree_exists(path)
-    return any(_NAME.fullmatch(name) for name, _ in FolderTree(path).entries())
+def flat_exists(data_root: Path, path: str, devkit: str) -> bool:
+    """Return True if images lie side by side in the folder or tar file; class folders are another layout."""
+    place = data_root / path
+    if not place.is_dir():
+        return tree_exists(place)
+    return any(_NAME.fullmatch(name) for name, _ in FolderTree(place).entries())
 
 
-def read_flat(files: Files, data_root: Path, manifest: Manifest) -> FileSamples:
-    """Images numbered by their names; line n of the devkit's ground truth is the n-th image's class, by ILSVRC id.
+def read_flat(data_root: Path, classes: tuple[str, ...] | None, path: str, devkit: str) -> FileSamples:
+    """List images numbered by their names; line n of the devkit's ground truth is the class of image n, by ILSVRC id.
 
-    Those ids are in another order than the WordNet ids; `meta.mat` says which belongs to which.
+    ILSVRC ids are in another order than WordNet ids; `meta.mat` maps one to the other.
     """
-    tree = open_tree(data_root / files.path)
+    tree = open_tree(data_root / path)
     names = [name for name in image_names(tree) if _NAME.fullmatch(name)]
-    devkit = data_root / files.devkit
-    wnids = _wnid_of_id(devkit)
-    truth = _truth(devkit)
-    classes = manifest.classes or tuple(sorted(wnids.values()))
+    kit = data_root / devkit
+    wnids = _wnid_of_id(kit)
+    truth = _truth(kit)
+    classes = classes or tuple(sorted(wnids.values()))
     number = {wnid: label for label, wnid in enumerate(classes)}
     labels = []
     for name in names:
@@ -47,15 +46,15 @@ def read_flat(files: Files, data_root: Path, manifest: Manifest) -> FileSamples:
         wnid = wnids.get(truth[row - 1]) if 1 <= row <= len(truth) else None
         if wnid not in number:
             raise UsageError(
-                f"{tree.root}/{name}: the devkit in {devkit} has no class for it, with its {len(truth)} lines of "
-                "ground truth; fetch ILSVRC2012_devkit_t12.tar.gz again"
+                f"{tree.root}/{name}: the devkit in {kit} has no class for it among {len(truth)} lines of ground "
+                "truth; fetch ILSVRC2012_devkit_t12.tar.gz again"
             )
         labels.append(number[wnid])
     return FileSamples(tree, names, labels, classes)
 
 
 def _wnid_of_id(devkit: Path) -> dict[int, str]:
-    """WordNet ids by ILSVRC2012 id, of the synsets that have images (no children)."""
+    """Map ILSVRC2012 ids to WordNet ids, for the synsets that have images (no children)."""
     try:
         synsets = loadmat(BytesIO(_devkit_file(devkit, _SYNSETS)), squeeze_me=True)["synsets"]
         leaves = synsets[synsets["num_children"] == 0]
@@ -72,7 +71,7 @@ def _truth(devkit: Path) -> list[int]:
 
 
 def _devkit_file(devkit: Path, name: str) -> bytes:
-    """A file of the devkit, out of its folder or of the archive as it is published."""
+    """Read a file of the devkit from its folder, or from the archive as published."""
     archive = devkit.with_name(devkit.name + ".tar.gz")
     try:
         if not devkit.is_dir() and archive.is_file():
@@ -85,5 +84,5 @@ def _devkit_file(devkit: Path, name: str) -> bytes:
     except (OSError, KeyError, tarfile.TarError) as error:
         raise UsageError(
             f"{devkit / name}: cannot be read ({error}); the labels of the images are in ILSVRC2012_devkit_t12.tar.gz, "
-            f"from where ImageNet came: put it, or what it unpacks to, into {devkit.parent}"
+            f"published beside ImageNet: put it, or the folder it unpacks to, into {devkit.parent}"
         ) from None

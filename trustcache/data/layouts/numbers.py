@@ -1,4 +1,4 @@
-"""Labels that come as numbers: the class names behind them, and whether they fit."""
+"""Labels stored as numbers: their class names, and the check that each number has one."""
 
 from __future__ import annotations
 
@@ -6,20 +6,19 @@ from pathlib import Path
 
 import numpy as np
 
-from trustcache.data.manifest import Manifest
 from trustcache.errors import UsageError
 
 
-def class_names(manifest: Manifest) -> tuple[str, ...]:
-    """The class names of a layout that has none of its own."""
-    return manifest.classes or tuple(str(digit) for digit in range(10))
+def class_names(classes: tuple[str, ...] | None) -> tuple[str, ...]:
+    """Return the manifest's class names, else the ten digits."""
+    return classes or tuple(str(digit) for digit in range(10))
 
 
 def checked_labels(labels: np.ndarray, classes: tuple[str, ...], path: Path) -> np.ndarray:
-    """`labels` (N,), where each is a class's number. Raises UsageError naming the file otherwise."""
+    """Return `labels` (N,). Raises UsageError naming the file where one is not the number of a class."""
     if labels.size and not 0 <= labels.min() <= labels.max() < len(classes):
         raise UsageError(
-            f"{path}: has labels from {labels.min()} to {labels.max()} where there are {len(classes)} classes; "
-            "it is another data set's, or its manifest must name all its 'classes'"
+            f"{path}: has labels from {labels.min()} to {labels.max()} for {len(classes)} classes; "
+            "use this data set's file, or name all 'classes' in its manifest"
         )
     return labels

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+from trustcache.registry import Deferred, Setting
 
-from trustcache.data.variants.pgd import Logits, pgd_l2, pgd_linf
-from trustcache.data.variants.recolor import recolor
-from trustcache.registry import Setting
+if TYPE_CHECKING:
+    import torch
+
+    from trustcache.data.variants.pgd import Logits
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Attack:
     settings: Mapping[str, Setting]
 
 
-_ITERATIONS = "how many steps of the optimiser"
+_ITERATIONS = "number of steps of the optimiser"
 
 # Laidlaw & Feizi (2019) as the steep-slope paper used it: the values in `recoloradv.utils.get_attack_from_name`.
 _RECOLOR = {
@@ -45,16 +46,17 @@ _PGD_L2 = {
     "step": Setting(0.75, "the L2 norm of one iteration's step"),
 }
 
+# torch is imported by the attack that runs: data sets are listed and checked without it.
 ATTACKS: dict[str, Attack] = {
-    "recolor": Attack(recolor, MappingProxyType(_RECOLOR)),
-    "pgd-linf": Attack(pgd_linf, MappingProxyType(_PGD_LINF)),
-    "pgd-l2": Attack(pgd_l2, MappingProxyType(_PGD_L2)),
+    "recolor": Attack(Deferred("trustcache.data.variants.recolor:recolor"), MappingProxyType(_RECOLOR)),
+    "pgd-linf": Attack(Deferred("trustcache.data.variants.pgd:pgd_linf"), MappingProxyType(_PGD_LINF)),
+    "pgd-l2": Attack(Deferred("trustcache.data.variants.pgd:pgd_l2"), MappingProxyType(_PGD_L2)),
 }
 """Every attack by name. A new one is a function in a module of its own, its settings and a line here."""
 
 
 def checked_settings(name: str, settings: Mapping[str, Any]) -> dict[str, float]:
-    """All settings of an attack: its defaults, overridden by `settings`.
+    """Return all settings of an attack: its defaults, overridden by `settings`.
 
     Raises:
         ValueError: for an unknown attack, a setting it does not have, or a value out of range; it lists the known.
@@ -80,8 +82,8 @@ def attack(
 ) -> torch.Tensor:
     """Change the images so that a classifier errs on them.
 
-    Works under `torch.no_grad()` and leaves no gradients on the model. An image's result depends on itself, its label
-    and its seed alone, up to the classifier's rounding in batches of other sizes.
+    Works under `torch.no_grad()` and leaves no gradients on the model. The result of an image depends on the image, its
+    label and its seed alone, up to the classifier's rounding in batches of other sizes.
 
     Args:
         name: a key of `ATTACKS`.
@@ -99,6 +101,8 @@ def attack(
         ValueError: as `checked_settings`, or for arrays of other shapes, types or ranges.
         RuntimeError: where the classifier has no gradients, or none that are finite.
     """
+    import torch
+
     values = checked_settings(name, settings)
     _require_batch(images, labels, seeds)
     if len(images) == 0:
@@ -111,6 +115,8 @@ def attack(
 
 
 def _require_batch(images: torch.Tensor, labels: torch.Tensor, seeds: Sequence[int]) -> None:
+    import torch
+
     if images.dtype != torch.float32 or images.ndim != 4 or images.shape[1] != 3:
         raise ValueError(f"images to attack must be float32 (N, 3, H, W), not {images.dtype} {tuple(images.shape)}")
     if labels.dtype != torch.int64 or labels.shape != images.shape[:1] or len(seeds) != len(images):

@@ -1,8 +1,7 @@
-"""What each kind of variant does to a data set's images: one at a time as they are decoded, or in batches afterwards.
+"""Variants: transformations of the images of a data set, applied as each is decoded or to whole batches afterwards.
 
-Everything a variation does to a sample follows from the variant's settings, its seed, the sample's index and, for
-attacks, the classifier; so that any order and number of processes makes the same images, today and when an oracle
-scores them later.
+A transformed sample depends on the settings and the seed of the variant, the index of the sample and, for attacks, the
+classifier. Any order and number of processes therefore makes the same images, also when an oracle scores them later.
 """
 
 from __future__ import annotations
@@ -10,15 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
-from trustcache.data.manifest import Variant
+from trustcache.data.variants.attacks import ATTACKS, attack, checked_settings
 from trustcache.data.variants.corruptions import CORRUPTIONS, corrupt, sample_rng
 from trustcache.data.variants.crop import centre_crop
 from trustcache.data.variants.fourier import exchange_amplitude
@@ -36,11 +35,33 @@ Logits = Callable[["torch.Tensor"], "torch.Tensor"]
 
 
 @dataclass(frozen=True)
+class Variant:
+    """A transformation of every image of a data set, made on the fly.
+
+    kind: a key of `VARIATIONS`, which decides the other entries that count. crop: images are first resized and
+    centre-cropped to this many pixels a side, as ImageNet-C's are; the classifier then sees the whole crop. textures
+    (of frost), styles, vgg, decoder: paths relative to the data root. settings: values in place of an attack's
+    defaults, or AdaIN's `alpha`.
+    """
+
+    kind: str
+    name: str = ""
+    severity: int | None = None
+    seed: int = 0
+    crop: int | None = None
+    textures: str = ""
+    styles: str = ""
+    vgg: str = ""
+    decoder: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Batch:
     """Decoded samples: their numbers (N,), labels (N,) int64, and pixels (N, 3, H, W), 0 to 255.
 
-    `companions` are the second images that some variants need, uint8 (N, 3, H, W). `bad` are the samples that could
-    not be read, with the reasons; they have no row in the others.
+    companions: second images that some variants need, uint8 (N, 3, H, W). bad: reasons by number for the samples that
+    could not be read; these have no row in the other fields.
     """
 
     indices: np.ndarray
@@ -51,43 +72,62 @@ class Batch:
 
 
 class Variation:
-    """One variant, ready to be made. `where` begins its error messages: the name of its data set."""
+    """One variant, ready to be applied; a subclass is one kind.
 
+    where: the name of the data set, with which error messages begin.
+    """
+
+    needed: tuple[str, ...] = ()
+    """Entries of `Variant` that this kind needs."""
+    possible: tuple[str, ...] = ("crop",)
+    """Entries that it may have beside those and `seed`."""
     in_batches = False
-    """Whether `batch` does something, on the device, after decoding."""
+    """True if `batch` transforms the images, on the device, after decoding."""
     needs_classifier = False
-    """Whether `batch` works against the classifier that looks at the images."""
+    """True if `batch` works against the classifier that looks at the images."""
+
+    @staticmethod
+    def condition(variant: Variant) -> str:
+        """Return the condition that its images show, as `Manifest.condition` has it."""
+        return "stylized"
 
     def __init__(self, variant: Variant, data_root: Path, where: str) -> None:
         self.variant, self.data_root, self.where = variant, data_root, where
 
     def image(self, image: Image.Image, index: int, samples: Samples) -> Image.Image:
-        """What becomes of sample `index`, an RGB image of `samples`, as it is decoded. Raises BadImage."""
+        """Transform sample `index`, an RGB image of `samples`, as it is decoded. Raises BadImage."""
         return self.cropped(image)
 
     def companion(self, index: int) -> Image.Image | None:
-        """A second image that `batch` needs for sample `index`."""
+        """Return the second image that `batch` needs for sample `index`."""
         return None
 
     def batch(self, batch: Batch, logits: Logits | None) -> torch.Tensor:
-        """What becomes of a batch's pixels, on their device and at their size; `logits` the classifier's."""
+        """Transform the pixels of a batch, on their device and at their size; `logits` are the classifier's."""
         return batch.pixels
 
     def contents(self) -> bytes:
-        """What, beside the variant's settings, tells its images from others: the files that it draws on."""
+        """Return the identity of the files that it reads, which tells its images from others with equal settings."""
         return b""
 
     def cropped(self, image: Image.Image) -> Image.Image:
         return centre_crop(image, self.variant.crop) if self.variant.crop else image
 
     def rng(self, index: int) -> np.random.Generator:
-        """The generator of one sample, the same whoever asks."""
+        """Return the random generator of one sample."""
         name = self.variant.name or self.variant.kind
         return sample_rng(self.variant.seed, name, self.variant.severity or 0, index)
 
 
 class Corrupted(Variation):
     """A corruption of Hendrycks & Dietterich (2019)."""
+
+    needed = ("name", "severity")
+    possible = ("textures", "crop")
+
+    @staticmethod
+    def condition(variant: Variant) -> str:
+        return f"{variant.name}/{variant.severity}"
 
     def __init__(self, variant: Variant, data_root: Path, where: str) -> None:
         super().__init__(variant, data_root, where)
@@ -110,7 +150,9 @@ class Corrupted(Variation):
 
 
 class FourierStylized(Variation):
-    """The amplitude spectrum of another image, out of a folder of styles or of the data set itself: a stand-in."""
+    """The amplitude spectrum of another image, from a folder of styles or the data set itself: a stand-in."""
+
+    possible = ("styles", "crop")
 
     def __init__(self, variant: Variant, data_root: Path, where: str) -> None:
         super().__init__(variant, data_root, where)
@@ -126,14 +168,16 @@ class FourierStylized(Variation):
 
     def _other(self, index: int, samples: Samples) -> Image.Image:
         if len(samples.ids) < 2:
-            raise UsageError(f"{self.where}: one image alone has no other to take its style from; name 'styles'")
+            raise UsageError(f"{self.where}: a single image has no other to take its style from; name 'styles'")
         drawn = int(self.rng(index).integers(len(samples.ids) - 1))
         return samples.read(drawn + (drawn >= index))
 
 
 class AdainStylized(Variation):
-    """AdaIN style transfer (Huang & Belongie 2017) with an image out of a folder of styles, on the device."""
+    """AdaIN style transfer (Huang & Belongie 2017) with an image from a folder of styles, on the device."""
 
+    needed = ("vgg", "decoder", "styles")
+    possible = ("settings", "crop")
     in_batches = True
 
     def __init__(self, variant: Variant, data_root: Path, where: str) -> None:
@@ -181,12 +225,16 @@ class AdainStylized(Variation):
 class Attacked(Variation):
     """An adversarial attack on the classifier that looks at the images, at the size it sees them."""
 
+    needed = ("name",)
+    possible = ("settings",)
     in_batches = True
     needs_classifier = True
 
-    def __init__(self, variant: Variant, data_root: Path, where: str) -> None:
-        from trustcache.data.variants.attacks import ATTACKS, checked_settings
+    @staticmethod
+    def condition(variant: Variant) -> str:
+        return "adversarial"
 
+    def __init__(self, variant: Variant, data_root: Path, where: str) -> None:
         super().__init__(variant, data_root, where)
         _require(variant.name, ATTACKS, "attack", where)
         try:
@@ -196,8 +244,6 @@ class Attacked(Variation):
 
     def batch(self, batch: Batch, logits: Logits | None) -> torch.Tensor:
         import torch
-
-        from trustcache.data.variants.attacks import attack
 
         assert logits is not None
         truth = torch.from_numpy(batch.labels).to(batch.pixels.device)
@@ -215,13 +261,13 @@ VARIATIONS: dict[str, type[Variation]] = {
     "adain": AdainStylized,
     "attack": Attacked,
 }
-"""Each kind of variant; a new one is a class, a line here, and its keys in `trustcache.data.manifest.VARIANTS`."""
+"""Every kind of variant. A new one is a class and a line here."""
 
 
 def make_variation(variant: Variant, data_root: Path, where: str) -> Variation:
-    """A variant of the data set `where`, ready to be made.
+    """Return a variant of the data set `where`, ready to be applied.
 
-    Raises UsageError for an unknown name or setting, and for files that are not there.
+    Raises UsageError for an unknown name or setting, and for missing files.
     """
     if missing := missing_material(variant, data_root):
         raise UsageError(f"{where}: needs {' and '.join(map(str, missing))}; see trustcache data show {where}")
@@ -229,13 +275,11 @@ def make_variation(variant: Variant, data_root: Path, where: str) -> Variation:
 
 
 def missing_material(variant: Variant, data_root: Path) -> list[Path]:
-    """The files and folders, beside the images, that a variant needs and that are not there."""
+    """Return the files and folders, beside the images, that a variant needs and that are missing."""
     needed = [variant.textures, variant.vgg, variant.decoder, variant.styles]
     return [data_root / path for path in needed if path and not (data_root / path).exists()]
 
 
 def _require(name: str, known: Collection[str], what: str, where: str) -> None:
     if name not in known:
-        raise UsageError(
-            f"{where}: there is no {what} '{name}', as its manifest's variant says; known are {', '.join(known)}"
-        )
+        raise UsageError(f"{where}: variant: unknown {what} '{name}'; known are {', '.join(known)}")

@@ -1,0 +1,65 @@
+"""How long commands take to start, beside importing what they are built on: `python benchmarks/startup.py`.
+
+Commands that need no network are compared with importing numpy, scipy, typer and rich; the others with importing torch
+and timm. Each runs in an empty workspace, so what is timed is the start, in turn with its yardstick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+LIGHT = "import numpy, scipy, typer, rich"
+HEAVY = "import torch, timm"
+COMMANDS = {
+    LIGHT: (
+        ["--help"], ["train", "--help"], ["extract", "--help"], ["data", "list"], ["cache", "list"], ["presets"],
+        ["calibrate", "mcp", "--max-risk", "0.1", "--data", "digits-test"], ["report"], ["bound"],
+    ),
+    HEAVY: (
+        ["extract", "--classifier", "cifar-resnet8", "--data", "digits-test"], ["train", "--loss", "ss"], ["evaluate"],
+        ["predict", "none", "none.jpg"], ["export", "none"],
+    ),
+}  # fmt: skip
+LIMITS = {LIGHT: 2.0, HEAVY: 1.3}
+ROOT = Path(__file__).parent.parent
+
+
+def seconds(words: list[str], folder: str) -> float:
+    """Wall time of a command, whether it succeeds or finds nothing to do."""
+    started = time.perf_counter()
+    subprocess.run(words, cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, check=False)
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    """Print the ratio of each command's median to that of its yardstick, and fail where one is above its limit."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=7)
+    runs = parser.parse_args().runs
+    slow = []
+    with tempfile.TemporaryDirectory() as folder:
+        for yardstick, commands in COMMANDS.items():
+            print(f"beside `{yardstick}`, at most {LIMITS[yardstick]} times")
+            for command in commands:
+                words = [sys.executable, "-c", "from cli import app; app()", *command]
+                pairs = [
+                    (seconds(words, folder), seconds([sys.executable, "-c", yardstick], folder))
+                    for _ in range(runs + 1)
+                ][1:]  # the first reads files from disk
+                own, other = (statistics.median(times) for times in zip(*pairs, strict=True))
+                print(f"  trustcache {' '.join(command):60}  {own:5.2f} s  {own / other:5.2f} x")
+                if own > LIMITS[yardstick] * other:
+                    slow.append(" ".join(command))
+    if slow:
+        sys.exit(f"slower than allowed: {', '.join(slow)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""One post-hoc score: its meaning, the cached columns it reads, and what computes it, built in or a user's own."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+
+from trustcache.cache.index import OUTPUTS
+from trustcache.errors import UsageError
+from trustcache.scores.fitting import FittingData, Outputs
+
+S = TypeVar("S", bound=Callable[..., Any])
+
+
+class Fitted(Protocol):
+    """A score that was fitted on a training cache: a frozen dataclass of arrays and numbers.
+
+    It may have a property `chosen`, a dictionary of the settings that it chose, which the report shows.
+    """
+
+    @classmethod
+    def fit(cls, data: FittingData) -> Fitted:
+        """Fit on a training cache. Raises TooFew where that lacks what the score learns from."""
+        ...
+
+    def score(self, rows: Outputs) -> np.ndarray:
+        """Return float64 (N,), higher = more trustworthy, a sample's independent of the others it is scored with."""
+        ...
+
+
+@dataclass(frozen=True)
+class PostHoc:
+    """The entry of a score: its meaning and paper, the columns it reads, and one of three ways to compute it.
+
+    meaning: one line for the report's legend. paper: authors, year and arXiv number.
+    function: takes the columns as arrays of N rows and returns (N,). learner: a class with `fit` and `score`, fitted on
+    a training cache first. sum_of: two other scores, the second weighted by least AURC on a training cache's validation
+    rows.
+    columns: names of `trustcache.cache.index.OUTPUTS`; `function` takes them in this order.
+    natural_zero: True if a score above 0 means trusted; else only the order counts, and TPR and TNR are undefined.
+    settings: symbol and meaning of each setting that the learner's `chosen` may name, as tables show them.
+    source: SHA-256 of the file of a user's own score, so that scores of older code are made anew; "" for built-in ones.
+
+    >>> PostHoc("largest logit", function=lambda logits: logits.max(1)).of_logits
+    True
+    """
+
+    meaning: str
+    paper: str = ""
+    function: Callable[..., np.ndarray] | None = None
+    learner: type[Fitted] | None = None
+    sum_of: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ("logits",)
+    natural_zero: bool = False
+    settings: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    source: str = ""
+
+    @property
+    def fitted(self) -> bool:
+        """True if it learns from a training cache."""
+        return self.function is None
+
+    @property
+    def of_logits(self) -> bool:
+        """True if it is a function of logits alone."""
+        return not self.fitted and self.columns == ("logits",)
+
+
+def post_hoc(
+    *,
+    meaning: str = "",
+    columns: Sequence[str] | None = None,
+    natural_zero: bool = False,
+    paper: str = "",
+) -> Callable[[S], S]:
+    """Declare what a score of your own is; see `PostHoc` for the arguments.
+
+    Decorates a function of columns, or a class with `fit` and `score`. Without `meaning`, that is the first line of the
+    docstring. Without `columns`, a function reads those that its parameters without default are named after, a class
+    the logits.
+
+    >>> @post_hoc(meaning="largest feature", paper="ours")
+    ... def largest(features):
+    ...     return features.max(1)
+    >>> largest.__post_hoc__.columns
+    ('features',)
+    """
+
+    def declare(score: S) -> S:
+        entry = _entry(score, meaning, columns, natural_zero=natural_zero, paper=paper)
+        score.__post_hoc__ = entry  # type: ignore[attr-defined]
+        return score
+
+    return declare
+
+
+def _entry(score: Any, meaning: str = "", columns: Sequence[str] | None = None, **about: Any) -> PostHoc:
+    learns = isinstance(score, type)
+    if columns is None:
+        parameters = [] if learns else inspect.signature(score).parameters.values()
+        columns = ["logits"] if learns else [p.name for p in parameters if p.default is p.empty]
+    said = meaning or (inspect.getdoc(score) or "").partition("\n")[0] or score.__qualname__
+    return PostHoc(said, columns=tuple(columns), **{"learner" if learns else "function": score}, **about)
+
+
+def entry_of(name: str, found: Any) -> PostHoc:
+    """Return the entry of a user's function or class, declared or not, or of a ready `PostHoc`.
+
+    Raises UsageError where it is none of these, or reads a column that no cache has or that holds the truth.
+
+    >>> def top(logits):
+    ...     "Largest logit."
+    ...     return logits.max(1)
+    ...
+    >>> entry_of("mine:top", top).meaning, entry_of("mine:top", top).columns
+    ('Largest logit.', ('logits',))
+    """
+    where = f"--score {name}"
+    if isinstance(found, PostHoc):
+        entry = found
+    elif isinstance(found, type) and not (callable(getattr(found, "fit", 0)) and callable(getattr(found, "score", 0))):
+        raise UsageError(f"{where}: a class needs the methods fit(data) and score(outputs)")
+    elif callable(found):
+        entry = getattr(found, "__post_hoc__", None) or _entry(found)
+    else:
+        raise UsageError(f"{where}: must be a function or a class, not {type(found).__name__}")
+    if strange := [column for column in entry.columns if column not in OUTPUTS]:
+        raise UsageError(
+            f"{where}: reads {', '.join(map(repr, strange))}, and a score reads columns among {', '.join(OUTPUTS)}; "
+            "name its parameters so, or declare them with trustcache.scores.post_hoc(columns=...)"
+        )
+    return replace(entry, source=_source(entry.function or entry.learner))
+
+
+def _source(code: Any) -> str:
+    file = getattr(sys.modules.get(getattr(code, "__module__", "")), "__file__", None)
+    text = Path(file).read_bytes() if file else repr(code).encode()
+    return hashlib.sha256(text).hexdigest()
