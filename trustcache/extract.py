@@ -1,4 +1,4 @@
-"""Stage one: run a frozen classifier once over a data set and keep what it said in a cache."""
+"""Stage one: run a frozen classifier once over a data set and keep its outputs in a cache."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 from trustcache.cache.index import Index, create_or_continue
 from trustcache.cache.meaning import DataMeaning, MadeFrom, Meaning, Stages
-from trustcache.cache.publish import file_sha256
+from trustcache.cache.publish import file_sha256, sole_writer
 from trustcache.cache.versions import software_versions
 from trustcache.cache.view import CacheView, open_cache
 from trustcache.cache.workspace import Workspace
@@ -67,9 +67,10 @@ def extract(
 ) -> CacheView:
     """Fill the cache in `folder`, shard by shard; shards that are there and sound are kept.
 
-    `label` is the classifier's name in the workspace, `data_root` where the data set was found. Raises UsageError
-    where the cache there means something else, and for MC dropout of a classifier without dropout; TrustcacheError
-    for bad images and non-finite logits. Everything published before that stays, and the same call goes on from there.
+    label: the classifier's name in the workspace. data_root: the folder where the data set was found. Raises UsageError
+    for a cache of another meaning, and for MC dropout of a classifier without dropout; TrustcacheError for bad images,
+    non-finite logits, and a cache that another process is writing. What was published before stays, and the same call
+    continues from there.
     """
     if settings.mc_dropout:
         require_dropout(classifier)
@@ -85,26 +86,39 @@ def _extract(
     settings: ExtractSettings,
     progress: Progress,
 ) -> CacheView:
-    """`extract` by a classifier that is known to have what the settings need."""
+    """Extract by a classifier that is known to have what the settings need."""
     _check_classes(classifier, label, dataset.manifest.name, dataset.classes)
     device = choose_device(settings.device)
-
     places = classifier.stage_places() if settings.features == "stages" else ()
-    index = create_or_continue(
-        _index(classifier, label, dataset, data_root, folder, settings, places), dataset.fingerprint
-    )
-    missing = index.faults(progress)
-    if settings.on_bad_image == "error":
-        _refuse_gaps(index, missing)
+    wanted = _index(classifier, label, dataset, data_root, folder, settings, places)
+    with sole_writer(folder):
+        index = create_or_continue(wanted, dataset.fingerprint)
+        missing = index.faults(progress)
+        if settings.on_bad_image == "error":
+            _refuse_gaps(index, missing)
+        _fill(index, list(missing), classifier, dataset, settings, places, device, progress)
+    return open_cache(folder)
+
+
+def _fill(
+    index: Index,
+    missing: Sequence[int],
+    classifier: Classifier,
+    dataset: Dataset,
+    settings: ExtractSettings,
+    places: Sequence[str],
+    device: torch.device,
+    progress: Progress,
+) -> None:
+    """Make the shards of some numbers, in order."""
     ranges = [index.ranges()[number] for number in missing]
     total = sum(stop - start for start, stop in ranges)
-    with machine_at_its_limits(), progress(f"{label} on {dataset.manifest.name}", total) as advance:
+    with machine_at_its_limits(), progress(f"{index.classifier} on {index.data}", total) as advance:
         classifier.model.to(device)
-        answers = _answers(classifier, dataset, ranges, settings, places, device, advance)
+        batches = _batches(classifier, dataset, ranges, settings, places, device, advance)
         for number, (start, stop) in zip(missing, ranges, strict=True):
-            columns, skipped = _shard(answers, stop)
+            columns, skipped = _shard(batches, stop)
             index.add(number, columns, skipped, dataset.fingerprint(start, stop))
-    return open_cache(folder)
 
 
 def extract_each(
@@ -116,7 +130,7 @@ def extract_each(
     settings: ExtractSettings,
     progress: Progress = silent,
 ) -> Iterator[tuple[Manifest, CacheView | TrustcacheError]]:
-    """Extract one data set after the other, and give each one's cache or the error that kept it from being made.
+    """Extract one data set after the other, and yield each one's cache, or the error that prevented it.
 
     Raises UsageError for MC dropout of a classifier without dropout.
     """
@@ -148,15 +162,15 @@ def _check_classes(classifier: Classifier, label: str, data: str, classes: Seque
 
 
 @dataclass(frozen=True)
-class _Answer:
-    """What the classifier said about one batch, as a shard's columns; `last` is the last index it was asked for."""
+class _Outputs:
+    """The classifier's outputs for one batch, as a shard's columns. last: the last sample index of the batch."""
 
     columns: dict[str, np.ndarray]
     skipped: dict[str, str]
     last: int
 
 
-def _answers(
+def _batches(
     classifier: Classifier,
     dataset: Dataset,
     ranges: list[tuple[int, int]],
@@ -164,57 +178,60 @@ def _answers(
     places: Sequence[str],
     device: torch.device,
     advance: Advance,
-) -> Iterator[_Answer]:
-    """Answers in order, in batches that never reach from one range into another."""
-    batches = shard_batches(ranges, settings.batch_size)
+) -> Iterator[_Outputs]:
+    """Yield outputs in order, in batches that never reach from one range into another."""
+    samples = shard_batches(ranges, settings.batch_size)
     viewer = Viewer(classifier.preprocessing, device, settings.workers, judged=classifier)
-    for asked, batch in zip(batches, viewed_batches(dataset, viewer, batches), strict=True):
+    for asked, batch in zip(samples, viewed_batches(dataset, viewer, samples), strict=True):
         if batch.bad and settings.on_bad_image == "error":
             raise TrustcacheError(next(iter(batch.bad.values())))
         rows, pixels = len(batch.indices), batch.pixels
-        if not rows:  # asked about black, for a column of no rows has a width too
+        if not rows:  # a column of no rows has a width too: that of a black image
             pixels = torch.zeros(1, 3, *classifier.preprocessing.input_size, dtype=torch.uint8, device=device)
-        said = _forward(classifier, pixels, settings.precision, places)
+        outputs = _forward(classifier, pixels, settings.precision, places)
         if settings.features == "none":
-            del said["features"]
-        columns = _columns(dataset, batch.indices, {name: part[:rows] for name, part in said.items()}, settings.store)
+            del outputs["features"]
+        outputs = {name: output[:rows] for name, output in outputs.items()}
+        columns = _columns(dataset, batch.indices, outputs, settings.store)
         if settings.mc_dropout:
             with computing(classifier.spec.name, batch.pixels, settings.precision):
                 entropy = negative_predictive_entropy(classifier, batch.pixels, batch.indices, settings.mc_dropout)
             columns["mc_dropout"] = entropy.cpu().numpy()
-        yield _Answer(columns, {dataset.ids[i]: reason for i, reason in batch.bad.items()}, int(asked[-1]))
+        yield _Outputs(columns, {dataset.ids[i]: reason for i, reason in batch.bad.items()}, int(asked[-1]))
         advance(len(asked))
 
 
 def _forward(
     classifier: Classifier, pixels: torch.Tensor, precision: str, places: Sequence[str]
 ) -> dict[str, np.ndarray]:
-    """What the classifier says, by the names of a shard's columns."""
+    """Return the classifier's outputs by the names of a shard's columns."""
     with computing(classifier.spec.name, pixels, precision), torch.inference_mode():
-        said = classifier.said(classifier.preprocessing.normalise(pixels), places, mirrored=bool(places))
-        return {name: part.cpu().numpy() for name, part in said.items()}
+        outputs = classifier.said(classifier.preprocessing.normalise(pixels), places, mirrored=bool(places))
+        return {name: output.cpu().numpy() for name, output in outputs.items()}
 
 
-def _shard(answers: Iterator[_Answer], stop: int) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The columns and skipped images of the answers up to the one that ends at `stop`."""
-    taken = [next(answers)]
+def _shard(batches: Iterator[_Outputs], stop: int) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Return the columns and skipped images of the batches up to the one that ends at `stop`."""
+    taken = [next(batches)]
     while taken[-1].last < stop - 1:
-        taken.append(next(answers))
-    columns = {name: np.concatenate([answer.columns[name] for answer in taken]) for name in taken[0].columns}
-    return columns, {sample: reason for answer in taken for sample, reason in answer.skipped.items()}
+        taken.append(next(batches))
+    columns = {name: np.concatenate([batch.columns[name] for batch in taken]) for name in taken[0].columns}
+    return columns, {sample: reason for batch in taken for sample, reason in batch.skipped.items()}
 
 
-def _columns(dataset: Dataset, indices: np.ndarray, said: dict[str, np.ndarray], store: str) -> dict[str, np.ndarray]:
+def _columns(
+    dataset: Dataset, indices: np.ndarray, outputs: dict[str, np.ndarray], store: str
+) -> dict[str, np.ndarray]:
     ids = [dataset.ids[i] for i in indices]
-    stored = {name: _stored(part, store, name, dataset, ids) for name, part in said.items()}
-    logits = said["logits"]
+    stored = {name: _stored(part, store, name, dataset, ids) for name, part in outputs.items()}
+    logits = outputs["logits"]
     labels = dataset.labels[indices]
     prediction = logits.argmax(axis=1).astype(np.int64)
     return {
-        "sample_index": indices,
-        "sample_id": np.array([name.encode("utf-8", "surrogateescape") for name in ids], dtype=bytes),
-        "label": labels,
-        "prediction": prediction,
+        "sample_indices": indices,
+        "sample_ids": np.array([name.encode("utf-8", "surrogateescape") for name in ids], dtype=bytes),
+        "labels": labels,
+        "predictions": prediction,
         "correct": prediction == labels,
         "true_class_prob": _softmax_at(logits, labels),
         **stored,
@@ -228,7 +245,7 @@ def _softmax_at(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def _stored(values: np.ndarray, store: str, what: str, dataset: Dataset, ids: list[str]) -> np.ndarray:
-    """Round to the stored dtype, refusing values that are no numbers or grow infinite by the rounding."""
+    """Round to the stored dtype. Raises TrustcacheError for values that are not finite, before or after rounding."""
     with np.errstate(over="ignore"):
         rounded = values.astype(store)
     finite = np.isfinite(rounded).all(axis=1)

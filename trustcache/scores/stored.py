@@ -27,7 +27,7 @@ from trustcache.scores.registry import POST_HOC, Learnt
 
 @dataclass(frozen=True)
 class ScoreRecord:
-    """What a score's file says about it, in the attribute `record`.
+    """The attribute `record` of a score's file.
 
     key: pins the caches it comes from. settings: what its learner chose. fitted, meaning, natural_zero, source: those
     of its `PostHoc` entry.
@@ -243,4 +243,4 @@ def _without(index: Index, columns: Sequence[str]) -> str:
     where = f"{index.classifier}/{index.data}"
     if "features" in columns:
         return f"{where} was extracted with --features none"
-    return f"{where} was extracted without {OUTPUTS[columns[0]]}; extract it so under another --as"
+    return f"{where} was extracted without {OUTPUTS[columns[0]].option}; extract it so under another --as"
