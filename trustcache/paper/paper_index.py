@@ -1,0 +1,282 @@
+"""A workspace in the paper's terms: setups, data sets and their variants, pairs, and the runs that make up a row."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from trustcache.cache.index import Index
+from trustcache.data.known_data import packaged_manifests
+from trustcache.data.manifest import Manifest
+from trustcache.losses import LOSSES, settings_of
+from trustcache.oracles.heads import LINEAR
+from trustcache.oracles.presets.preset import Preset, papers_preset, read_preset
+from trustcache.oracles.runs import RunConfig
+from trustcache.protocols import PROTOCOLS, shows_as_released
+from trustcache.report.build import Sources
+from trustcache.report.comparison import table_key
+from trustcache.report.records import Record, Scored, manifests_of
+
+SEEDS = 3
+"""Number of runs behind a cell of the paper's tables."""
+
+
+def papers_head(config: RunConfig) -> bool:
+    """Return True for an oracle of the paper's kind: a linear head on the last layer's features, trained on all data.
+
+    The one place that decides which runs the paper's tables take.
+    """
+    return config.head == LINEAR and not config.part and not config.also
+
+
+@dataclass(frozen=True)
+class Setup:
+    """The setup of one Table 1: a clean data set, one protocol, and oracles that were trained one way."""
+
+    data: str
+    protocol: str
+    training: str
+
+    def __str__(self) -> str:
+        return f"{self.data} · {self.training} · protocol {self.protocol}"
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of the paper's tables: a loss, or a score that needs no training.
+
+    settings: the loss settings that define the row; the others are the usual ones. signed_distance: the head's form,
+    None for the loss's own. start: the loss of the runs that its fine-tunings start from.
+    """
+
+    label: str
+    loss: str = ""
+    score: str = ""
+    settings: Mapping[str, float | str] = field(default_factory=dict)
+    signed_distance: bool | None = None
+    start: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.loss or self.score
+
+    @property
+    def base(self) -> str:
+        """The loss whose formula it has: that which it weighs, or its own."""
+        return str(self.settings.get("base", self.loss))
+
+    @property
+    def signed(self) -> bool:
+        return LOSSES.find(self.base).signed_distance if self.signed_distance is None else self.signed_distance
+
+    def usual(self, architecture: str) -> dict[str, float | str]:
+        """Return the loss's settings where none are asked for: the paper's for oracles of such an architecture."""
+        known = settings_of(self.loss, str(self.settings.get("base", "")))
+        papers = known_preset(papers_preset(architecture)).settings
+        values = {key: papers.get(key, [setting.default])[0] for key, setting in known.items()}
+        return values | dict(self.settings)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The records of one row on one data set, one a seed, lowest first; `others` are rows with other settings."""
+
+    scored: tuple[Scored, ...]
+    others: tuple[Record, ...] = ()
+
+    @property
+    def first(self) -> Scored:
+        return self.scored[0]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(one.record.seed for one in self.scored if one.record.seed is not None)
+
+
+class PaperIndex(Sources):
+    """The sources of a report, found by the paper's terms."""
+
+    @functools.cached_property
+    def _cells(self) -> dict[tuple[str, str, str], list[Scored]]:
+        cells: dict[tuple[str, str, str], list[Scored]] = {}
+        for one in self.scored:
+            cells.setdefault(table_key(one.record), []).append(one)
+        return cells
+
+    @functools.cached_property
+    def manifests(self) -> dict[str, Manifest]:
+        """The data sets that something is scored on, by name."""
+        return manifests_of(self.scored)
+
+    def trained(self) -> Iterable[Scored]:
+        """Return the runs that could be the paper's."""
+        return (one for one in self.scored if one.config is not None and papers_head(one.config))
+
+    def setups(self) -> list[Setup]:
+        """Return the setups that anything was trained for: by data set, `equations` first, frozen before fine-tuned."""
+        found = set()
+        for one in self.trained():
+            manifest = self.manifests[one.record.dataset]
+            clean = manifest.variant_of if manifest.condition else manifest.name
+            found.add(Setup(clean or manifest.name, one.record.protocol, str(one.record.training)))
+        return sorted(found, key=lambda setup: (setup.data, setup.protocol, setup.training != "frozen"))
+
+    def variants(self, clean: str) -> list[Manifest]:
+        """Return the data sets here whose images are changed ones of `clean`."""
+        return [m for m in self.manifests.values() if m.variant_of == clean and m.condition]
+
+    def classifiers(self, setup: Setup) -> list[str]:
+        """Return the classifiers cached on the setup's data, ViTs first; of one model's caches those its runs use."""
+        here = {one.record.classifier: one.origin.index for one in self.scored if one.record.dataset == setup.data}
+        used = {name for pair in self._pairs_run(setup) for name in pair}
+        models: dict[str, list[str]] = {}
+        for label, index in here.items():
+            models.setdefault(_model(index), []).append(label)
+        chosen = []
+        for labels in models.values():
+            fitting = [label for label in labels if label in used]
+            wanted = setup.protocol == "released"
+            fitting = fitting or [label for label in labels if shows_as_released(here[label].identity) == wanted]
+            chosen += fitting or labels
+        return sorted(chosen, key=_model_order)
+
+    def pairs(self, setup: Setup) -> list[tuple[str, str]]:
+        """Return (oracle, classifier): every pair of the classifiers, and those of oracles that are none themselves."""
+        names = self.classifiers(setup)
+        every = [(oracle, classifier) for oracle in names for classifier in names]
+        return every + sorted(pair for pair in self._pairs_run(setup) if pair not in every)
+
+    def first_pair(self, setup: Setup) -> tuple[str, str]:
+        """Return the first pair of a model with itself that has runs (the paper's is ⟨ViT, ViT⟩), else the first."""
+        run, pairs = self._pairs_run(setup), self.pairs(setup)
+        own = [pair for pair in pairs if pair[0] == pair[1]]
+        return next((pair for pair in [*own, *pairs] if pair in run), pairs[0])
+
+    def _pairs_run(self, setup: Setup) -> set[tuple[str, str]]:
+        names = {setup.data, *(manifest.name for manifest in self.variants(setup.data))}
+        return {
+            (str(one.record.oracle), one.record.classifier)
+            for one in self.trained()
+            if one.record.dataset in names
+            and (one.record.protocol, one.record.training) == (setup.protocol, setup.training)
+        }
+
+    def cached(self, data: str, classifier: str) -> bool:
+        """Return True if something is scored on that data set of that classifier."""
+        return any((data, classifier) == key[:2] for key in self._cells)
+
+    def index_of(self, classifier: str) -> Index | None:
+        """Return a cache of a classifier, to read its identity off."""
+        return next((index for index in self.indices if index.classifier == classifier), None)
+
+    def architecture(self, classifier: str) -> str:
+        """Return a classifier's architecture, its name where no cache of it is here."""
+        index = self.index_of(classifier)
+        return index.identity.architecture if index else classifier
+
+    def has_timms_weights(self, state_sha256: str, judged: Index) -> bool:
+        """Return True if a cache of the model, `judged` or another one, says that timm gave its weights, not a file."""
+        return any(
+            index.identity.state_sha256 == state_sha256 and index.made_from.weights is None
+            for index in (judged, *self.indices)
+        )
+
+    def began_with(self, one: Scored) -> str:
+        """Return the loss of the run that a fine-tuning started from, "" where it began with its model's weights."""
+        start = one.config.start if one.config else ""
+        return self._losses.get(start, "another run") if start else ""
+
+    @functools.cached_property
+    def _losses(self) -> dict[str, str]:
+        return {one.record.run: one.record.method for one in self.scored if one.record.run}
+
+    def find(
+        self, setup: Setup, data: str, pair: tuple[str, str], method: Method, like: Found | None = None
+    ) -> Found | None:
+        """Return a row's records on one data set. Of several settings: the usual ones, the usual optimiser, most seeds.
+
+        Settings trained as `like` was, the row that it is compared with, come before all these. Scores never decide: a
+        row is not the best of many.
+        """
+        groups: dict[object, list[Scored]] = {}
+        for one in self._cells.get((data, pair[1], setup.protocol), ()):
+            if self._fits(one, setup, pair[0], method):
+                groups.setdefault(json.dumps(one.record.settings, sort_keys=True), []).append(one)
+        if not groups:
+            return None
+
+        def preference(group: list[Scored]) -> tuple[Any, ...]:
+            return bool(like and trained_alike(group[0], like.first)), *_preference(group, method)
+
+        ranked = sorted(groups.values(), key=preference, reverse=True)
+        chosen = sorted(ranked[0], key=lambda one: one.record.seed or 0)
+        return Found(tuple(chosen), tuple(group[0].record for group in ranked[1:]))
+
+    def _fits(self, one: Scored, setup: Setup, oracle: str, method: Method) -> bool:
+        record, config = one.record, one.config
+        if method.score or config is None:
+            return config is None and record.method == method.score and "rows" not in record.settings
+        start = method.start if setup.training == "fine-tuned" else ""
+        return (
+            (record.method, record.oracle, record.training) == (method.loss, oracle, setup.training)
+            and papers_head(config)
+            and config.signed_distance == method.signed
+            and config.loss.settings.items() >= method.settings.items()
+            and self.began_with(one) == start
+        )
+
+
+def pair_name(pair: tuple[str, str]) -> str:
+    """Return a pair as the paper writes it: oracle, then classifier."""
+    return f"⟨{pair[0]}, {pair[1]}⟩"
+
+
+def trained_alike(one: Scored, other: Scored) -> bool:
+    """Return True if two runs differ only in the seed, the head's form, and settings that only one loss has."""
+    if one.config is None or other.config is None:
+        return False
+    a, b = one.config.loss.settings, other.config.loss.settings
+    same = all(getattr(one.config, key) == getattr(other.config, key) for key in ("optimiser", "val_fraction"))
+    return same and all(a[key] == b[key] for key in a.keys() & b.keys())
+
+
+@functools.cache
+def known_manifests() -> tuple[Manifest, ...]:
+    """Return the data sets that trustcache knows, read once."""
+    return tuple(packaged_manifests())
+
+
+@functools.cache
+def known_preset(name: str) -> Preset:
+    """Return a preset that comes with trustcache, read once."""
+    return read_preset(name)
+
+
+def _model(index: Index) -> str:
+    i = index.identity
+    return json.dumps([i.name, i.architecture, i.arguments, i.state_sha256], sort_keys=True)
+
+
+def _model_order(label: str) -> tuple[bool, str]:
+    return "vit" not in label.lower(), label
+
+
+def _preference(group: Sequence[Scored], method: Method) -> tuple[Any, ...]:
+    one = group[0]
+    if one.config is None:
+        return (True,)
+    config, origin = one.config, one.origin
+    usual = [PROTOCOLS[config.protocol].optimiser(config.training == "frozen", origin.learnt_from)]
+    if config.training == "fine-tuned":
+        papers = known_preset(papers_preset(config.backbone.architecture)).fine_tuning
+        usual += [papers] if papers else []
+    return (
+        config.loss.settings == method.usual(config.backbone.architecture),
+        config.optimiser in usual,
+        len(group),
+        # Last, so that equal ones are told apart the same way each time.
+        json.dumps(one.record.settings, sort_keys=True),
+    )
