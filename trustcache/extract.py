@@ -21,14 +21,13 @@ from trustcache.data.manifest import Manifest
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.models.identity import McDropout
 from trustcache.models.model_options import ModelOptions
-from trustcache.progress import Advance, Progress, silent
+from trustcache.progress import Progress, silent
 from trustcache.protocols import PROTOCOLS
 from trustcache.registry import option
 
 if TYPE_CHECKING:  # torch takes seconds to import, and the command line reads the settings
-    import torch
-
     from trustcache.models.classifiers import Classifier
+    from trustcache.models.forward import BatchOutputs, ForwardPass
 
 
 @dataclass(frozen=True)
@@ -77,59 +76,8 @@ def extract(
     non-finite logits, and a cache that another process is writing. What was published before stays, and the same call
     continues from there.
     """
-    from trustcache.models.mc_dropout import require_dropout
-
-    if settings.mc_dropout:
-        require_dropout(classifier)
-    return _extract(classifier, label, dataset, data_root, folder, settings, progress)
-
-
-def _extract(
-    classifier: Classifier,
-    label: str,
-    dataset: Dataset,
-    data_root: Path,
-    folder: Path,
-    settings: ExtractSettings,
-    progress: Progress,
-) -> CacheView:
-    """Extract by a classifier that is known to have what the settings need."""
-    from trustcache.data.loader import choose_device
-
-    _check_classes(classifier, label, dataset.manifest.name, dataset.classes)
-    device = choose_device(settings.device)
-    places = classifier.stage_places() if settings.features == "stages" else ()
-    wanted = _index(classifier, label, dataset, data_root, folder, settings, places)
-    with sole_writer(folder):
-        index = create_or_continue(wanted, dataset.fingerprint)
-        missing = index.faults(progress)
-        if settings.on_bad_image == "error":
-            _refuse_gaps(index, missing)
-        _fill(index, list(missing), classifier, dataset, settings, places, device, progress)
-    return open_cache(folder)
-
-
-def _fill(
-    index: Index,
-    missing: Sequence[int],
-    classifier: Classifier,
-    dataset: Dataset,
-    settings: ExtractSettings,
-    places: Sequence[str],
-    device: torch.device,
-    progress: Progress,
-) -> None:
-    """Make the shards of some numbers, in order."""
-    from trustcache.data.loader import machine_at_its_limits
-
-    ranges = [index.ranges()[number] for number in missing]
-    total = sum(stop - start for start, stop in ranges)
-    with machine_at_its_limits(), progress(f"{index.classifier} on {index.data}", total) as advance:
-        classifier.model.to(device)
-        batches = _batches(classifier, dataset, ranges, settings, places, device, advance)
-        for number, (start, stop) in zip(missing, ranges, strict=True):
-            columns, skipped = _shard(batches, stop)
-            index.add(number, columns, skipped, dataset.fingerprint(start, stop))
+    _require_dropout(classifier, settings)
+    return _Extraction(classifier, label, dataset, data_root, folder, settings).run(progress)
 
 
 def extract_each(
@@ -145,15 +93,12 @@ def extract_each(
 
     Raises UsageError for MC dropout of a classifier without dropout.
     """
-    from trustcache.models.mc_dropout import require_dropout
-
-    if settings.mc_dropout:
-        require_dropout(classifier)
+    _require_dropout(classifier, settings)
     for manifest in manifests:
         try:
             dataset = open_dataset(manifest, data_root)
             folder = workspace.cache_folder(label, manifest.name)
-            yield manifest, _extract(classifier, label, dataset, data_root, folder, settings, progress)
+            yield manifest, _Extraction(classifier, label, dataset, data_root, folder, settings).run(progress)
         except TrustcacheError as error:
             yield manifest, error
 
@@ -183,112 +128,137 @@ def _check_classes(classifier: Classifier, label: str, data: str, classes: Seque
         )
 
 
+def _require_dropout(classifier: Classifier, settings: ExtractSettings) -> None:
+    from trustcache.models.mc_dropout import require_dropout
+
+    if settings.mc_dropout:
+        require_dropout(classifier)
+
+
 @dataclass(frozen=True)
-class _Outputs:
-    """The classifier's outputs for one batch, as a shard's columns. last: the last sample index of the batch."""
+class _Extraction:
+    """One data set on its way into a cache, by a classifier that has what the settings need."""
 
-    columns: dict[str, np.ndarray]
-    skipped: dict[str, str]
-    last: int
+    classifier: Classifier
+    label: str
+    dataset: Dataset
+    data_root: Path
+    folder: Path
+    settings: ExtractSettings
 
+    def run(self, progress: Progress) -> CacheView:
+        from trustcache.data.loader import choose_device
+        from trustcache.models.forward import ForwardPass
 
-def _batches(
-    classifier: Classifier,
-    dataset: Dataset,
-    ranges: list[tuple[int, int]],
-    settings: ExtractSettings,
-    places: Sequence[str],
-    device: torch.device,
-    advance: Advance,
-) -> Iterator[_Outputs]:
-    """Yield outputs in order, in batches that never reach from one range into another."""
-    import torch
+        s, dataset = self.settings, self.dataset
+        _check_classes(self.classifier, self.label, dataset.manifest.name, dataset.classes)
+        device = choose_device(s.device)
+        places = self.classifier.stage_places() if s.features == "stages" else ()
+        forward = ForwardPass(
+            self.classifier, dataset, device, s.batch_size, s.workers, s.precision, places, s.mc_dropout
+        )
+        with sole_writer(self.folder):
+            index = create_or_continue(self._index(places), dataset.fingerprint)
+            missing = index.faults(progress)
+            if s.on_bad_image == "error":
+                _refuse_gaps(index, missing)
+            self._fill(index, list(missing), forward, progress)
+        return open_cache(self.folder)
 
-    from trustcache.data.loader import Viewer, computing, shard_batches, viewed_batches
-    from trustcache.models.mc_dropout import negative_predictive_entropy
+    def _fill(self, index: Index, missing: Sequence[int], forward: ForwardPass, progress: Progress) -> None:
+        """Make the shards of some numbers, in order."""
+        ranges = [index.ranges()[number] for number in missing]
+        outputs = forward.outputs(ranges)
+        with progress(f"{self.label} on {index.data}", sum(stop - start for start, stop in ranges)) as advance:
+            for number, (start, stop) in zip(missing, ranges, strict=True):
+                parts: list[dict[str, np.ndarray]] = []
+                skipped: dict[str, str] = {}
+                done = start
+                while done < stop:
+                    batch = next(outputs)
+                    if batch.bad and self.settings.on_bad_image == "error":
+                        raise TrustcacheError(next(iter(batch.bad.values())))
+                    parts.append(self._columns(batch))
+                    skipped |= {self.dataset.ids[i]: reason for i, reason in batch.bad.items()}
+                    advance(len(batch.indices) + len(batch.bad))
+                    done = batch.last + 1
+                columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+                index.add(number, columns, skipped, self.dataset.fingerprint(start, stop))
 
-    samples = shard_batches(ranges, settings.batch_size)
-    viewer = Viewer(classifier.preprocessing, device, settings.workers, judged=classifier)
-    for asked, batch in zip(samples, viewed_batches(dataset, viewer, samples), strict=True):
-        if batch.bad and settings.on_bad_image == "error":
-            raise TrustcacheError(next(iter(batch.bad.values())))
-        rows, pixels = len(batch.indices), batch.pixels
-        if not rows:  # a column of no rows has a width too: that of a black image
-            pixels = torch.zeros(1, 3, *classifier.preprocessing.input_size, dtype=torch.uint8, device=device)
-        outputs = _forward(classifier, pixels, settings.precision, places)
-        if settings.features == "none":
-            del outputs["features"]
-        outputs = {name: output[:rows] for name, output in outputs.items()}
-        columns = _columns(dataset, batch.indices, outputs, settings.store)
-        if settings.mc_dropout:
-            with computing(classifier.spec.name, batch.pixels, settings.precision):
-                entropy = negative_predictive_entropy(classifier, batch.pixels, batch.indices, settings.mc_dropout)
-            columns["mc_dropout"] = entropy.cpu().numpy()
-        yield _Outputs(columns, {dataset.ids[i]: reason for i, reason in batch.bad.items()}, int(asked[-1]))
-        advance(len(asked))
+    def _columns(self, batch: BatchOutputs) -> dict[str, np.ndarray]:
+        """Return a shard's columns for the rows of one batch."""
+        ids = [self.dataset.ids[i] for i in batch.indices]
+        labels, logits = self.dataset.labels[batch.indices], batch.columns["logits"]
+        prediction = logits.argmax(axis=1).astype(np.int64)
+        dropped = {"mc_dropout", *(["features"] if self.settings.features == "none" else [])}
+        columns = {
+            "sample_indices": batch.indices,
+            "sample_ids": np.array([name.encode("utf-8", "surrogateescape") for name in ids], dtype=bytes),
+            "labels": labels,
+            "predictions": prediction,
+            "correct": prediction == labels,
+            "true_class_prob": _softmax_at(logits, labels),
+            **{name: self._stored(name, values, ids) for name, values in batch.columns.items() if name not in dropped},
+        }
+        if self.settings.mc_dropout:
+            columns["mc_dropout"] = batch.columns["mc_dropout"]
+        return columns
 
+    def _stored(self, what: str, values: np.ndarray, ids: list[str]) -> np.ndarray:
+        """Round to the stored dtype. Raises TrustcacheError for values that are not finite before or after it."""
+        with np.errstate(over="ignore"):
+            rounded = values.astype(self.settings.store)
+        finite = np.isfinite(rounded).all(axis=1)
+        if finite.all():
+            return rounded
+        row = int(finite.argmin())
+        where = f"{self.dataset.manifest.name}: {ids[row]}"
+        if np.isfinite(values[row]).all():
+            raise TrustcacheError(f"{where}: {what} too large for {self.settings.store}; use --store float32")
+        raise TrustcacheError(
+            f"{where}: the classifier's {what} are not finite; check its weights, or use --precision float32"
+        )
 
-def _forward(
-    classifier: Classifier, pixels: torch.Tensor, precision: str, places: Sequence[str]
-) -> dict[str, np.ndarray]:
-    """Return the classifier's outputs, by the names of a shard's columns."""
-    import torch
+    def _index(self, places: Sequence[str]) -> Index:
+        from trustcache.models.stage_features import POOLINGS
 
-    from trustcache.data.loader import computing
-
-    with computing(classifier.spec.name, pixels, precision), torch.inference_mode():
-        outputs = classifier.said(classifier.preprocessing.normalise(pixels), places, mirrored=bool(places))
-        return {name: output.cpu().numpy() for name, output in outputs.items()}
-
-
-def _shard(batches: Iterator[_Outputs], stop: int) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Return the columns and skipped images of the batches up to the one that ends at `stop`."""
-    taken = [next(batches)]
-    while taken[-1].last < stop - 1:
-        taken.append(next(batches))
-    columns = {name: np.concatenate([batch.columns[name] for batch in taken]) for name in taken[0].columns}
-    return columns, {sample: reason for batch in taken for sample, reason in batch.skipped.items()}
-
-
-def _columns(
-    dataset: Dataset, indices: np.ndarray, outputs: dict[str, np.ndarray], store: str
-) -> dict[str, np.ndarray]:
-    ids = [dataset.ids[i] for i in indices]
-    stored = {name: _stored(part, store, name, dataset, ids) for name, part in outputs.items()}
-    logits = outputs["logits"]
-    labels = dataset.labels[indices]
-    prediction = logits.argmax(axis=1).astype(np.int64)
-    return {
-        "sample_indices": indices,
-        "sample_ids": np.array([name.encode("utf-8", "surrogateescape") for name in ids], dtype=bytes),
-        "labels": labels,
-        "predictions": prediction,
-        "correct": prediction == labels,
-        "true_class_prob": _softmax_at(logits, labels),
-        **stored,
-    }
+        manifest = self.dataset.manifest
+        data = DataMeaning(
+            manifest.name,
+            self.dataset.fingerprint(),
+            len(self.dataset),
+            manifest.variant,
+            manifest.shows_crops,
+            self.settings.batch_size if self.dataset.variation and self.dataset.variation.needs_classifier else None,
+            self.dataset.part,
+        )
+        meaning = Meaning(
+            self.label,
+            self.classifier.identity(),
+            data,
+            self.settings.precision,
+            self.settings.store,
+            self.settings.shard_rows,
+            self.settings.mc_dropout,
+            self.settings.features,
+            Stages(tuple(places), tuple(POOLINGS)) if places else None,
+        )
+        weights = Path(self.classifier.spec.weights).resolve() if self.classifier.spec.weights else None
+        made_from = MadeFrom(
+            manifest,
+            tuple(self.dataset.classes),
+            str(self.data_root.resolve()),
+            str(weights) if weights else None,
+            file_sha256(weights) if weights else None,
+            self.classifier.spec.preprocessing,
+        )
+        return Index(self.folder, meaning, made_from, software_versions("torch", "numpy", "pillow", "h5py"))
 
 
 def _softmax_at(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     chosen = np.exp(shifted[np.arange(len(labels)), labels])
     return (chosen / np.exp(shifted).sum(axis=1)).astype(np.float32)
-
-
-def _stored(values: np.ndarray, store: str, what: str, dataset: Dataset, ids: list[str]) -> np.ndarray:
-    """Round to the stored dtype. Raises TrustcacheError for values that are not finite, before or after rounding."""
-    with np.errstate(over="ignore"):
-        rounded = values.astype(store)
-    finite = np.isfinite(rounded).all(axis=1)
-    if finite.all():
-        return rounded
-    row = int(finite.argmin())
-    where = f"{dataset.manifest.name}: {ids[row]}"
-    if np.isfinite(values[row]).all():
-        raise TrustcacheError(f"{where}: {what} too large for {store}; use --store float32")
-    raise TrustcacheError(
-        f"{where}: the classifier's {what} are not finite; check its weights, or use --precision float32"
-    )
 
 
 def _refuse_gaps(index: Index, missing: Collection[int]) -> None:
@@ -300,47 +270,3 @@ def _refuse_gaps(index: Index, missing: Collection[int]) -> None:
             f"{index.folder}: {len(skipped)} unreadable images were skipped, the first {skipped[0]}; keep it so with "
             "--on-bad-image skip, or mend them, remove that folder and extract again"
         )
-
-
-def _index(
-    classifier: Classifier,
-    label: str,
-    dataset: Dataset,
-    data_root: Path,
-    folder: Path,
-    settings: ExtractSettings,
-    places: Sequence[str],
-) -> Index:
-    from trustcache.models.stage_features import POOLINGS
-
-    manifest = dataset.manifest
-    data = DataMeaning(
-        manifest.name,
-        dataset.fingerprint(),
-        len(dataset),
-        manifest.variant,
-        manifest.shows_crops,
-        settings.batch_size if dataset.variation and dataset.variation.needs_classifier else None,
-        dataset.part,
-    )
-    meaning = Meaning(
-        label,
-        classifier.identity(),
-        data,
-        settings.precision,
-        settings.store,
-        settings.shard_rows,
-        settings.mc_dropout,
-        settings.features,
-        Stages(tuple(places), tuple(POOLINGS)) if places else None,
-    )
-    weights = Path(classifier.spec.weights).resolve() if classifier.spec.weights else None
-    made_from = MadeFrom(
-        manifest,
-        tuple(dataset.classes),
-        str(data_root.resolve()),
-        str(weights) if weights else None,
-        file_sha256(weights) if weights else None,
-        classifier.spec.preprocessing,
-    )
-    return Index(folder, meaning, made_from, software_versions("torch", "numpy", "pillow", "h5py"))
