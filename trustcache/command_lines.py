@@ -42,6 +42,11 @@ def command_line(*words: str) -> str:
     return shlex.join(["trustcache", *words])
 
 
+def extract_line(index: Index, data: str, *more: str) -> str:
+    """Return the extraction of other data as a cache was made."""
+    return command_line("extract", *extraction_options(index), "--data", data, *more)
+
+
 @dataclass(frozen=True)
 class Training:
     """A `train` command: runs that share `words`, seeds and what comes `after` are one command with a list of losses.
