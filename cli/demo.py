@@ -5,7 +5,7 @@ from __future__ import annotations
 from trustcache.progress import console
 
 from .program import Place, app, command, say
-from .report import print_report
+from .report import write_and_print
 
 
 @command(app, "demo")
@@ -17,4 +17,4 @@ def demo(place: Place) -> None:
     from trustcache.paper.demo import run_demo
 
     run_demo(Workspace(place.workspace), place.data_root, console)
-    print_report(place)
+    write_and_print(place, [])

@@ -77,11 +77,9 @@ def extract(
 
 
 def _outcome(label: str, cache: CacheView) -> str:
-    from trustcache.extract import accuracy_within_subset
-
     manifest, samples = cache.index.manifest, cache.index.samples
     skipped = samples - len(cache)
-    within = accuracy_within_subset(cache)
+    within = cache.accuracy_within_subset()
     return (
         f"{manifest.name}: {label} is right on {cache.correct.mean():.2%} of {len(cache):,} images"
         + (f", {within:.2%} among the {len(manifest.subset or ())} classes that occur" if within is not None else "")

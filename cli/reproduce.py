@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from trustcache.data.splits import seed_list
-from trustcache.errors import TrustcacheError, UsageError
+from trustcache.errors import UsageError
 from trustcache.oracles.optim import Machine
 from trustcache.registry import option_name
 
@@ -18,18 +19,18 @@ from .program import Place, app, command, say
 from .values import listed
 
 if TYPE_CHECKING:
-    from trustcache.paper.recipes import Model, Setting, Step
+    from trustcache.paper.recipes import Model
 
 
 class Protocols(StrEnum):
-    """Whose definitions."""
+    """The protocols that recipes are made under."""
 
     released = "released"
     equations = "equations"
     both = "both"
 
 
-# What the recipes themselves say to extract.
+# The options of `extract` that a recipe gives itself.
 _OWN = (
     "--classifier",
     "--data",
@@ -73,20 +74,20 @@ def reproduce(
     By default with the paper's models on ImageNet (table2: MNIST and CIFAR-10). What has been done is not done again,
     and what was stopped goes on where it was.
     """
-    from trustcache.paper.recipes import RECIPES, Setting, plan
+    from trustcache.cache.workspace import Workspace
+    from trustcache.paper.artefacts import ARTEFACTS, RECIPES
+    from trustcache.paper.recipes import Request, plan
+    from trustcache.paper.step_log import carry_out
 
     if not names:
-        for name, recipe in RECIPES.items():
-            print(f"{name}\t{recipe.title}")
+        for name, artefact in ARTEFACTS.items():
+            print(f"{name}\t{artefact.title}")
         return
-    models = tuple(_model(text) for text in classifier or [])
-    if twice := next((m.name for i, m in enumerate(models) if m.name in {o.name for o in models[:i]}), None):
-        raise UsageError(f"--classifier: two of them are called {twice}; tell them apart with --as NAME")
-    setting = Setting(
+    request = Request(
         place.workspace,
         place.data_root,
         data or "",
-        models,
+        tuple(_model(text) for text in classifier or []),
         ("released", "equations") if protocol is Protocols.both else (protocol.value,),
         frozen,
         ",".join(map(str, seed_list(listed("--seed", seed, int)))),
@@ -94,17 +95,23 @@ def reproduce(
         _machine_options(machine),
         tuple(place.given()),
     )
-    steps = plan(list(RECIPES) if "all" in names else names, setting)
+    steps = plan(RECIPES, names, request)
     if dry_run:
         for step in steps:
             print(step)
-    else:
-        _run(steps, setting)
-        say(f"{', '.join(names)}: in {place.workspace / 'report' / 'index.html'}")
+        return
+    if not carry_out(steps, Workspace(place.workspace), _run, say):
+        raise typer.Exit(130)
+    say(f"{', '.join(names)}: in {place.workspace / 'report' / 'index.html'}")
+
+
+def _run(words: Sequence[str]) -> int:
+    """Run a command in this process, and return its exit code."""
+    return app(list(words), prog_name="trustcache", standalone_mode=False) or 0
 
 
 def _model(text: str) -> Model:
-    """A model as it is named to extract, checked with extract's own options."""
+    """Return a model as it is named to `extract`, checked with the options of `extract`."""
     from trustcache.cache.workspace import plain_name
     from trustcache.paper.recipes import Model
 
@@ -135,25 +142,3 @@ def _machine_options(machine: Machine) -> tuple[str, ...]:
     """Return the options of the machine that are not the defaults."""
     given = {key: getattr(machine, key) for key in ("workers", "device")}
     return tuple(w for k, v in given.items() if v != getattr(Machine, k) for w in (option_name(k), str(v)))
-
-
-def _run(steps: list[Step], setting: Setting) -> None:
-    """Run the steps in this process. Raises UsageError or TrustcacheError, as the step that failed did."""
-    from trustcache.cache.workspace import Workspace
-    from trustcache.paper.step_log import Ledger
-
-    ledger = Ledger(Workspace(setting.workspace))
-    for number, step in enumerate(steps, 1):
-        if ledger.done(step):
-            say(f"[{number}/{len(steps)}] done already: {step}")
-            continue
-        say(f"[{number}/{len(steps)}] {step}")
-        code = app(list(step.words), prog_name="trustcache", standalone_mode=False)
-        if code == 130:  # it has said so
-            raise typer.Exit(code)
-        if code:
-            kind = UsageError if code == 2 else TrustcacheError
-            raise kind(
-                f"step {number} of {len(steps)} failed: {step}; when that is mended, the same command goes on there"
-            )
-        ledger.note(step)

@@ -68,12 +68,12 @@ def _choose(workspace: Workspace, index: Index, runs: list[Run]) -> None:
     from rich.console import Console
 
     from trustcache.evaluate.sweep import choose, save
-    from trustcache.report.grids import print_grids
-    from trustcache.report.sweeps import sweep_grid
+    from trustcache.report.render.terminal import print_tables
+    from trustcache.report.sweeps import sweep_table
 
     found = choose(index, runs)
     save(workspace, found)
-    print_grids([sweep_grid(found)], Console())
+    print_tables([sweep_table(found)], Console())
 
 
 def _show(runs: list[Run]) -> None:

@@ -46,7 +46,8 @@ def test_the_wheel_carries_every_module_and_manifest(wheel: Path) -> None:
     wanted |= {f"trustcache_cli/{path.name}" for path in (ROOT / "cli").glob("*.py")}
     wanted |= {f"trustcache/data_manifests/{path.name}" for path in (ROOT / "data_manifests").glob("*.toml")}
     assert wanted <= inside
-    assert {"trustcache/py.typed", "trustcache/paper/published.csv"} <= inside
+    wanted = {path.relative_to(ROOT).as_posix() for path in (ROOT / "trustcache/report/templates").iterdir()}
+    assert {"trustcache/py.typed", "trustcache/paper/published.csv", *wanted} <= inside
 
 
 def test_the_wheel_puts_nothing_else_into_site_packages(wheel: Path) -> None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
 from trustcache.cache.index import Index
 from trustcache.cache.meaning import Meaning
 from trustcache.cache.workspace import plain_name
@@ -30,3 +35,74 @@ def extraction_options(index: Index) -> list[str]:
         if (chosen := getattr(meaning, key)) != getattr(Meaning, key):
             words += [f"--{key}", chosen]
     return words
+
+
+def command_line(*words: str) -> str:
+    """Return the command line of a command and its options, quoted for a shell."""
+    return shlex.join(["trustcache", *words])
+
+
+@dataclass(frozen=True)
+class Training:
+    """A `train` command: runs that share `words`, seeds and what comes `after` are one command with a list of losses.
+
+    bases: the losses that a loss with a base of its own weighs.
+    """
+
+    words: tuple[str, ...]
+    losses: tuple[str, ...]
+    seeds: tuple[int, ...]
+    after: tuple[str, ...] = ()
+    bases: tuple[str, ...] = ()
+
+    def line(self, place: Sequence[str]) -> str:
+        base = ("--base", ",".join(self.bases)) if set(self.bases) - {"ce"} else ()
+        seeds = ",".join(map(str, self.seeds))
+        words = (*self.words, "--loss", ",".join(self.losses), *base, *self.after, "--seed", seeds)
+        return command_line("train", *words, *place)
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """An `extract` command for data sets of one classifier."""
+
+    words: tuple[str, ...]
+    data: tuple[str, ...]
+
+    def line(self, place: Sequence[str]) -> str:
+        return command_line("extract", *self.words, *(w for name in self.data for w in ("--data", name)), *place)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The `evaluate` command: all runs that are trained already are scored."""
+
+    def line(self, place: Sequence[str]) -> str:
+        return command_line("evaluate", *place)
+
+
+Command = Training | Extraction | Evaluation
+
+
+def merged(commands: Iterable[Command], place: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return as few lines as do the same, in the order to run them: extractions, trainings, then the scoring.
+
+    place: the options that make each of them work in a workspace.
+    """
+    extractions: dict[tuple[str, ...], Extraction] = {}
+    trainings: dict[tuple[Any, ...], Training] = {}
+    evaluations: list[Evaluation] = []
+    for command in commands:
+        if isinstance(command, Training):
+            key = (command.words, command.seeds, command.after)
+            planned = trainings.get(key, replace(command, losses=(), bases=()))
+            losses, bases = planned.losses + command.losses, planned.bases + command.bases
+            trainings[key] = replace(command, losses=tuple(dict.fromkeys(losses)), bases=tuple(dict.fromkeys(bases)))
+            continue
+        if isinstance(command, Extraction):
+            known = extractions.get(command.words, replace(command, data=()))
+            extractions[command.words] = replace(command, data=tuple(dict.fromkeys(known.data + command.data)))
+        # A training scores its own runs; those that are there already have not seen what is extracted.
+        evaluations = [Evaluation()]
+    ordered: list[Command] = [*extractions.values(), *trainings.values(), *evaluations]
+    return tuple(command.line(place) for command in ordered)

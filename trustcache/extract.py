@@ -151,19 +151,6 @@ def load_as_asked(model: ModelOptions, weights: str | None, name: str | None, pr
     return classifier, plain_name(name or model.classifier + suffix)
 
 
-def accuracy_within_subset(cache: CacheView) -> float | None:
-    """The share of right answers where only the classes that occur may be answered, None where all of them occur.
-
-    The usual figure for ImageNet-A and -R, whose images are of 200 of the 1000 classes.
-    """
-    manifest = cache.index.manifest
-    if not manifest.subset or not manifest.classes:
-        return None
-    members = np.array([manifest.classes.index(name) for name in manifest.subset])
-    right = sum(int((members[c.logits[:, members].argmax(axis=1)] == c.labels).sum()) for c in cache.chunks())
-    return right / len(cache)
-
-
 def require_ready(classifier: Classifier, label: str, manifests: Sequence[Manifest], data_root: Path) -> None:
     """Raise UsageError for the first data set that cannot be extracted, before hours of work on those before it."""
     for manifest in manifests:

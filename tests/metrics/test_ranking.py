@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-from trustcache.metrics.ranking import METRICS, rank, trust_metrics
+from trustcache.metrics.ranking import METRICS, trust_metrics
 
 RANKING_METRICS = ["auc", "aupr_success", "aupr_error", "fpr_at_95_tpr", "aurc", "e_aurc", "augrc"]
 NEED_BOTH_CLASSES = ["auc", "aupr_success", "aupr_error", "fpr_at_95_tpr"]
@@ -337,17 +337,6 @@ def test_what_is_passed_in_is_left_as_it_was():
     trust_metrics(z, correct)
     assert np.array_equal(z, z_before)
     assert np.array_equal(correct, correct_before)
-
-
-def test_a_ranking_counts_each_outcome_down_to_each_distinct_score():
-    ranking = rank([0.5, 2.0, 0.5, -1.0, 2.0], [1, 1, 0, 0, 1])
-    assert ranking.scores.tolist() == [2.0, 0.5, -1.0]
-    assert ranking.correct.tolist() == [2, 3, 3]
-    assert ranking.wrong.tolist() == [0, 1, 2]
-
-
-def test_positive_and_negative_zero_are_one_score():
-    assert rank([0.0, -0.0], [1, 0]).scores.size == 1
 
 
 def test_the_registry_names_exactly_the_keys_that_other_work_relies_on():

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from trustcache.paper.artefacts import ARTEFACTS
-from trustcache.paper.evidence import Evidence
+from trustcache.paper.paper_index import PaperIndex
 
 
 @pytest.fixture
@@ -29,18 +29,18 @@ def swept(scored, tmp_path):
 
 
 def of(key, scored):
-    evidence = Evidence(tuple(scored))
-    return ARTEFACTS[key].grids(evidence), ARTEFACTS[key].charts(evidence)
+    paper = PaperIndex(tuple(scored))
+    return ARTEFACTS[key].tables(paper), ARTEFACTS[key].figures(paper)
 
 
 def test_a_sweep_has_loss_tpr_and_tnr_for_each_value_over_seeds(swept):
     runs = [swept(a, seed, loss=a + seed, tpr=0.9, tnr=a / 10) for a in (1.0, 2.0, 6.0) for seed in (0, 1, 2)]
     ((grid,), (chart,)) = of("figure4bc", runs)
-    cells = {line.labels[0]: list(map(str, line.cells)) for line in grid.lines}
+    cells = {line.labels[0]: list(map(str, line.cells)) for line in grid.rows}
     assert cells["2"] == ["3.00 ± 1.00", "90.00 ± 0.00", "20.00 ± 0.00"]
     assert list(cells) == ["1", "2", "6"]
     assert not grid.commands
-    assert "α⁺ 1" in chart.subject
+    assert "α⁺ 1" in chart.title
 
 
 def test_the_panels_of_a_sweep_have_a_point_for_each_value(swept):
@@ -76,7 +76,7 @@ def test_the_command_asks_for_the_seeds_that_a_value_of_alpha_lacks_not_for_furt
 def test_the_bound_of_a_head_is_theorem_3_1s(swept):
     one = swept(3.0, features=4, learnt_from=1000, loss=0.25)
     ((grid,), _) = of("theorem3.1", [one])
-    (line,) = grid.lines
+    (line,) = grid.rows
     log_f = 32 * 5 * math.log(2)
     most = 2 * math.sinh(3)
     bound = most * math.sqrt((log_f + math.log(2 / 0.05)) / (2 * 900))  # a tenth is the validation part
@@ -87,7 +87,7 @@ def test_the_bound_of_a_head_is_theorem_3_1s(swept):
 
 def test_a_vacuous_bound_is_called_vacuous(swept):
     ((grid,), _) = of("theorem3.1", [swept(3.0, features=2048, learnt_from=700)])
-    assert str(grid.lines[0].cells[-1]).endswith("(vacuous)")
+    assert str(grid.rows[0].cells[-1]).endswith("(vacuous)")
     assert "1 of 1 bounds are vacuous" in grid.notes[1]
     ((grid,), _) = of("theorem3.1", [swept(3.0, features=4, learnt_from=100_000)])
     assert len(grid.notes) == 1

@@ -12,9 +12,9 @@ import pytest
 from tests.index_builder import RELEASED
 from trustcache.oracles.presets.preset import read_preset
 from trustcache.paper.artefacts import ARTEFACTS
-from trustcache.paper.evidence import Evidence
-from trustcache.paper.shown import GAP
+from trustcache.paper.paper_index import PaperIndex
 from trustcache.protocols import Optimiser
+from trustcache.report.table import GAP
 
 TABLES = [key for key in ARTEFACTS if key.startswith("table")]
 
@@ -43,14 +43,12 @@ def mcp(scored):
 
 
 def grids(key, scored, indices=()):
-    return ARTEFACTS[key].grids(Evidence(tuple(scored), tuple(indices)))
+    return ARTEFACTS[key].tables(PaperIndex(tuple(scored), tuple(indices)))
 
 
 def rows(key, scored, kind="ours"):
     """Labels to cells of all grids of a table."""
-    return {
-        line.labels: list(map(str, line.cells)) for g in grids(key, scored) for line in g.lines if line.kind == kind
-    }
+    return {line.labels: list(map(str, line.cells)) for g in grids(key, scored) for line in g.rows if line.kind == kind}
 
 
 def commands(key, scored, indices=()):
@@ -90,7 +88,7 @@ def test_a_loss_without_runs_is_a_gap_and_not_left_out(run):
 
 def test_protocols_and_ways_of_training_are_tables_of_their_own(run):
     runs = [run(), run(protocol="released"), run(training="fine-tuned")]
-    assert [grid.subject for grid in grids("table1", runs)] == [
+    assert [grid.title for grid in grids("table1", runs)] == [
         "birds · frozen · protocol equations",
         "birds · fine-tuned · protocol equations",
         "birds · frozen · protocol released",
@@ -147,10 +145,10 @@ def test_fewer_than_three_seeds_are_said(run):
 
 
 def test_a_head_that_is_not_the_papers_makes_no_row(run, monkeypatch):
-    from trustcache.paper import evidence
+    from trustcache.paper import paper_index
 
     runs = [run(oracle="vit"), run("ce", oracle="vit")]
-    monkeypatch.setattr(evidence, "papers_head", lambda config: config.loss.name != "ss")
+    monkeypatch.setattr(paper_index, "papers_head", lambda config: config.loss.name != "ss")
     assert [labels[2] for labels, cells in rows("table1", runs).items() if cells[0] != GAP] == ["ce (1 seed)"]
 
 

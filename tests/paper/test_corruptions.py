@@ -6,8 +6,8 @@ import pytest
 
 from trustcache.paper.artefacts import ARTEFACTS
 from trustcache.paper.corruptions import CONDITIONS
-from trustcache.paper.evidence import Evidence
-from trustcache.paper.shown import GAP
+from trustcache.paper.paper_index import PaperIndex
+from trustcache.report.table import GAP
 
 
 @pytest.fixture
@@ -22,12 +22,12 @@ def foggy(scored):
 
 
 def grid(scored):
-    (found,) = ARTEFACTS["table-a1"].grids(Evidence(tuple(scored)))
+    (found,) = ARTEFACTS["table-a1"].tables(PaperIndex(tuple(scored)))
     return found
 
 
 def means(scored):
-    return {line.labels: list(map(str, line.cells)) for line in grid(scored).lines if line.kind == "mean"}
+    return {line.labels: list(map(str, line.cells)) for line in grid(scored).rows if line.kind == "mean"}
 
 
 def test_there_are_fifteen_corruptions_of_five_severities():
@@ -73,8 +73,8 @@ def test_the_four_extra_corruptions_do_not_count(foggy):
 
 def test_sets_from_files_and_sets_made_here_are_never_averaged(foggy):
     runs = [foggy("fog/1", auc=0.6), foggy("fog/1", family="cifar10-c", run="other", auc=0.8)]
-    grids = ARTEFACTS["table-a1"].grids(Evidence(runs))
-    assert [str(found.lines[0].cells[4]) for found in grids] == ["60.00", "80.00"]
+    grids = ARTEFACTS["table-a1"].tables(PaperIndex(runs))
+    assert [str(found.rows[0].cells[4]) for found in grids] == ["60.00", "80.00"]
 
 
 def test_a_smaller_family_is_whole_when_all_of_its_own_are_there(scored):

@@ -13,20 +13,20 @@ from tests.index_builder import PLAIN
 from trustcache.models.timm_models import PAPER_MODELS
 from trustcache.oracles.presets.preset import read_preset
 from trustcache.paper.artefacts import ARTEFACTS
-from trustcache.paper.evidence import Evidence
+from trustcache.paper.paper_index import PaperIndex
 from trustcache.paper.published import DEFINITIONS, figures
-from trustcache.paper.shown import Value
 from trustcache.protocols import Optimiser
+from trustcache.report.table import Cell
 
 FILE = Path(__file__).parents[2] / "trustcache" / "paper" / "published.csv"
 
 
 def grids(scored, key="table1", indices=()):
-    return ARTEFACTS[key].grids(Evidence(scored, indices))
+    return ARTEFACTS[key].tables(PaperIndex(scored, indices))
 
 
 def published(scored, key="table1", indices=()):
-    return [line for grid in grids(scored, key, indices) for line in grid.lines if line.kind == "published"]
+    return [line for grid in grids(scored, key, indices) for line in grid.rows if line.kind == "published"]
 
 
 def notes(scored, key="table1"):
@@ -121,7 +121,7 @@ def test_the_resnet_oracle_has_settings_of_its_own(papers):
     theirs = papers("ss", **changed, settings={"alpha_pos": 2.0, "alpha_neg": 5.0}, config={"optimiser": optimiser})
     ours = papers("ss", **changed, settings={"alpha_pos": 1.0, "alpha_neg": 3.0}, config={"optimiser": optimiser})
     (line,) = published([theirs])
-    assert line.cells[0] == Value(0.6872)
+    assert line.cells[0] == Cell(0.6872)
     assert not published([ours])
 
 

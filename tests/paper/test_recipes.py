@@ -15,14 +15,15 @@ from typer.testing import Result
 from cli import app
 from trustcache.errors import UsageError
 from trustcache.oracles.presets.preset import read_preset
-from trustcache.paper.recipes import PAPER_MODELS, RECIPES, STEEPNESS, Model, Setting, plan
+from trustcache.paper.artefacts import RECIPES
+from trustcache.paper.recipes import PAPER_MODELS, STEEPNESS, Model, Request, plan
 
 RunCli = Callable[..., Result]
 KEYS = [
     *("table1", "table2", "table3", "table-a1", "table-e", "table-f", "table-g", "table-h"),
     *("figure2b", "figure3", "figure-d", "figure4a", "figure-e", "figure4bc", "theorem3.1"),
 ]
-PAPER = Setting(Path("workspace"), Path("nowhere"))
+PAPER = Request(Path("workspace"), Path("nowhere"))
 OWN = (
     Model("a", ("cifar-resnet32", "--weights", "a.safetensors")),
     Model("b", ("vit_tiny_patch16_224", "--model-arg", "img_size=32")),
@@ -31,12 +32,12 @@ CIFAR = replace(PAPER, family="cifar10", models=OWN, protocols=("released", "equ
 PROGRAM = typer.main.get_command(app)
 
 
-def commands(setting: Setting, *names: str) -> list[str]:
-    return [str(step).removeprefix("trustcache ") for step in plan(names, setting)]
+def commands(made: Request, *names: str) -> list[str]:
+    return [str(step).removeprefix("trustcache ") for step in plan(RECIPES, names, made)]
 
 
-def trainings(setting: Setting, *names: str) -> list[str]:
-    return [line for line in commands(setting, *names) if line.startswith("train ")]
+def trainings(made: Request, *names: str) -> list[str]:
+    return [line for line in commands(made, *names) if line.startswith("train ")]
 
 
 def test_every_table_and_figure_has_a_recipe() -> None:
@@ -44,9 +45,9 @@ def test_every_table_and_figure_has_a_recipe() -> None:
 
 
 @pytest.mark.parametrize("name", KEYS)
-@pytest.mark.parametrize("setting", [PAPER, CIFAR], ids=["paper", "cifar10"])
-def test_every_step_of_a_recipe_is_a_command_that_parses(name: str, setting: Setting) -> None:
-    steps = plan([name], setting)
+@pytest.mark.parametrize("made", [PAPER, CIFAR], ids=["paper", "cifar10"])
+def test_every_step_of_a_recipe_is_a_command_that_parses(name: str, made: Request) -> None:
+    steps = plan(RECIPES, [name], made)
     assert str(steps[-1]) == "trustcache report"
     for step in steps:
         found = PROGRAM.commands[step.words[0]]  # type: ignore[attr-defined]
@@ -74,7 +75,7 @@ def test_table1_is_every_pair_with_the_preset_of_its_oracle() -> None:
 
 @pytest.mark.parametrize("name", ["table-g", "figure3", "figure-d", "figure4a"])
 def test_what_comes_from_the_runs_of_table1_adds_no_step_to_it(name: str) -> None:
-    assert plan([name, "table1"], PAPER) == plan(["table1"], PAPER)
+    assert plan(RECIPES, [name, "table1"], PAPER) == plan(RECIPES, ["table1"], PAPER)
 
 
 def test_all_of_them_together_name_no_step_twice_and_extract_before_they_train() -> None:
@@ -110,13 +111,13 @@ def test_by_the_equations_other_data_keep_the_usual_optimiser_and_the_paper_s_st
 
 def test_fine_tuning_as_released_on_fewer_images_keeps_rate_times_steps() -> None:
     rates = {}
-    for name, setting in {
+    for name, made in {
         "paper": PAPER,
         "subset": replace(PAPER, subset=12_812),
         "cifar10": replace(CIFAR, frozen=False, subset=None),
         "cifar10 subset": replace(CIFAR, frozen=False, subset=10_000),
     }.items():
-        for line in trainings(setting, "table1"):
+        for line in trainings(made, "table1"):
             words = line.split()
             rate = words[words.index("--lr") + 1] if "--lr" in words else None
             rates.setdefault(name, set()).add(("released" in line, rate))
@@ -162,10 +163,10 @@ def test_table2_is_fine_tuned_whatever_the_others_are() -> None:
     assert not any("--frozen" in line for line in trainings(CIFAR, "table2"))
 
 
-@pytest.mark.parametrize("setting", [PAPER, CIFAR], ids=["paper", "cifar10"])
-def test_the_theorem_s_bound_has_heads_of_ss_to_be_of(setting: Setting) -> None:
-    lines = trainings(setting, "theorem3.1")
-    assert len(lines) == len(setting.protocols)
+@pytest.mark.parametrize("made", [PAPER, CIFAR], ids=["paper", "cifar10"])
+def test_the_theorem_s_bound_has_heads_of_ss_to_be_of(made: Request) -> None:
+    lines = trainings(made, "theorem3.1")
+    assert len(lines) == len(made.protocols)
     assert all("--frozen" in line.split() and "--loss ss" in line for line in lines)
 
 
@@ -201,13 +202,13 @@ def test_unseen_images_are_those_the_family_has() -> None:
 
 def test_requests_that_cannot_be_carried_out_are_refused_in_words() -> None:
     with pytest.raises(UsageError, match="table9: no table or figure of the paper; one of table1, "):
-        plan(["table9"], PAPER)
+        plan(RECIPES, ["table9"], PAPER)
     with pytest.raises(UsageError, match="--data cifar10: the paper's models know ImageNet's classes only"):
-        plan(["table1"], replace(CIFAR, models=()))
+        plan(RECIPES, ["table1"], replace(CIFAR, models=()))
     with pytest.raises(UsageError, match="--data digits: table2 has no classifier for it"):
-        plan(["table2"], replace(PAPER, family="digits"))
+        plan(RECIPES, ["table2"], replace(PAPER, family="digits"))
     with pytest.raises(UsageError, match=r"--data mnist: .*'stylized'"):
-        plan(["table3"], replace(CIFAR, family="mnist"))
+        plan(RECIPES, ["table3"], replace(CIFAR, family="mnist"))
 
 
 def test_seeds_are_checked_before_anything_is_printed_and_each_counts_once(run_cli: RunCli) -> None:

@@ -15,7 +15,7 @@ from click.testing import Result
 from trustcache.cache.workspace import Workspace
 from trustcache.metrics.bootstrap import draw_counts, interval, resampled_metrics
 from trustcache.metrics.ranking import METRICS
-from trustcache.report.intervals import Estimate, compare, interval_grids, intervals_json
+from trustcache.report.intervals import Estimate, compare, interval_tables, intervals_json
 from trustcache.report.records import Record
 from trustcache.report.resampled import Resampler
 
@@ -89,15 +89,15 @@ def test_better_means_the_whole_interval_on_the_good_side(low, high, higher, ver
     assert Estimate(0.1, low, high).verdict(higher) == verdict
 
 
-def test_the_grid_shows_figures_with_intervals_marks_and_a_count(compared) -> None:
-    (grid,) = interval_grids(compared)
-    rows = {row[0].split(",")[0]: row for row in grid.rows}
-    assert rows["mcp"][2:] == ("–",) * 4
+def test_the_table_shows_figures_with_intervals_marks_and_a_count(compared) -> None:
+    (table,) = interval_tables(compared)
+    rows = {row.labels[0].split(",")[0]: [*map(str, row.cells)] for row in table.rows}
+    assert rows["mcp"][1:] == ["–"] * 4
     value = next(one for one in compared if one.row.method == "ss").differences["aurc"]
-    assert rows["ss"][5] == f"{100 * value.value:+.2f} ▲\n[{100 * value.low:+.2f}, {100 * value.high:+.2f}]"
-    assert all(cell.split("\n")[0].endswith("▼") for cell in rows["ce"][2:])
-    assert "by AUC 1 better, 1 worse, 0 undecided" in grid.said[0]
-    assert grid.marked == {[row[0] for row in grid.rows].index("mcp")}
+    assert rows["ss"][4] == f"{100 * value.value:+.2f} ▲ [{100 * value.low:+.2f}, {100 * value.high:+.2f}]"
+    assert all("▼" in cell for cell in rows["ce"][1:])
+    assert "by AUC 1 better, 1 worse, 0 undecided" in table.notes[0]
+    assert [row.labels[0] for row in table.rows if row.kind == "marked"] == ["mcp"]
 
 
 def test_json_has_every_metric_of_every_row(compared) -> None:
@@ -140,7 +140,7 @@ def test_the_report_has_intervals_of_what_the_workspace_holds(
     assert result.exit_code == 0
     assert "against the classifier's own confidence" in result.stdout
     assert "against the classifier's own confidence" in (with_runs.report / "report.md").read_text(encoding="utf-8")
-    assert "against the classifier&#x27;s own" in (with_runs.report / "index.html").read_text(encoding="utf-8")
+    assert "against the classifier&#39;s own" in (with_runs.report / "index.html").read_text(encoding="utf-8")
     from trustcache.cache import open_cache
     from trustcache.scores import post_hoc_score
 

@@ -6,7 +6,8 @@ import csv
 
 import pytest
 
-from trustcache.paper.artefacts import ARTEFACTS, paper
+from trustcache.paper.artefacts import ARTEFACTS, paper_section
+from trustcache.report.build import Sources
 from trustcache.report.collect import collect
 
 
@@ -42,8 +43,12 @@ def test_every_file_holds_the_papers_part(with_runs, run_cli):
     assert r"\caption{Table 1" in (folder / "tables.tex").read_text(encoding="utf-8")
     assert "## Table 1: losses compared" in (folder / "report.md").read_text(encoding="utf-8")
     assert 'id="paper-table1"' in (folder / "index.html").read_text(encoding="utf-8")
-    lines = list(csv.DictReader((folder / "paper.csv").read_text(encoding="utf-8").splitlines()))
-    assert {line["artefact"] for line in lines} == {*("table1", "table-g", "figure2b", "figure3", "figure4a")}
+    lines = list(csv.DictReader((folder / "tables.csv").read_text(encoding="utf-8").splitlines()))
+    assert {line["artefact"] for line in lines} == {
+        "comparison",
+        "detail",
+        *("table1", "table-g", "figure2b", "figure3", "figure4a"),
+    }
     assert (folder / "figures" / "figure2b-1.svg").is_file()
 
 
@@ -67,28 +72,20 @@ def test_a_training_cache_with_a_damaged_record_is_a_note_and_the_rest_is_report
 
 def test_the_registry_is_whole(with_runs):
     scored, _ = collect(with_runs)
-    shown = paper(scored, with_runs.caches())
-    assert [one.key for one in shown] == [
+    section = paper_section(Sources(scored, with_runs.caches()))
+    assert [one.key for one in section.exhibits] == [
         *("table1", "table2", "table3", "table-a1", "table-e", "table-f", "table-g", "table-h"),
         *("figure2b", "figure3", "figure-d", "figure4a", "figure-e", "figure4bc", "theorem3.1"),
     ]
-    for one in shown:
+    for one in section.exhibits:
         assert one.title.partition(": ")[2]
-        assert one.needs
-        for grid in one.grids:
-            assert all(len(line.cells) == len(grid.heads) for line in grid.lines)
-            assert all(len(line.labels) == len(grid.label_heads) for line in grid.lines)
-
-
-def test_an_older_cache_that_does_not_say_what_it_is_a_variant_of_is_known_by_name(scored):
-    from trustcache.paper.evidence import Evidence
-
-    old = scored(dataset="cifar10-c/fog/3")
-    assert Evidence([old]).manifests["cifar10-c/fog/3"].condition == "fog/3"
-    assert Evidence([old]).stages()[0].data == "cifar10-test"
+        assert one.requires
+        for table in one.tables:
+            assert all(len(row.cells) == len(table.columns) for row in table.rows)
+            assert all(len(row.labels) == len(table.labels) for row in table.rows)
 
 
 @pytest.mark.parametrize("key", ["table1", "figure3"])
 def test_nothing_trained_is_nothing_shown(scored, key):
-    (one,) = [one for one in paper([scored("mcp")]) if one.key == key]
+    (one,) = [one for one in paper_section(Sources([scored("mcp")])).exhibits if one.key == key]
     assert not one.begun

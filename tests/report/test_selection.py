@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 
 import pytest
+from rich.console import Console
 
-from trustcache.paper.shown import Line, PaperGrid, Shown, Value
 from trustcache.report import selection as module
-from trustcache.report.page import page
+from trustcache.report.contents import Contents
 from trustcache.report.records import Scored
-from trustcache.report.selection import MOST_TABLES, MOST_VARIANTS, foreground
+from trustcache.report.render.html import page
+from trustcache.report.render.terminal import print_report
+from trustcache.report.selection import MOST_TABLES, MOST_VARIANTS, select
+from trustcache.report.table import Cell, Exhibit, Row, Section, grouped_table
 
 
 @pytest.fixture
@@ -26,36 +30,45 @@ def corrupted(scored: Callable[..., Scored]) -> Callable[..., list[Scored]]:
 
 
 def test_up_to_a_handful_of_tables_are_all_printed(scored, corrupted):
-    front = foreground([scored("mcp", dataset="birds"), *corrupted(MOST_TABLES - 1)])
+    front = select([scored("mcp", dataset="birds"), *corrupted(MOST_TABLES - 1)])
     assert len(front.printed) == MOST_TABLES
-    assert front.elsewhere([]) == ""
+    assert front.left_out == 0
 
 
 def test_of_many_tables_those_of_clean_data_are_printed_and_the_others_counted(scored, corrupted):
     clean = [scored("mcp", dataset=name, classifier=c) for name in ("birds", "cats") for c in ("vit", "net")]
     variants = [one for classifier in ("vit", "net") for one in corrupted(MOST_TABLES, classifier=classifier)]
-    front = foreground([*clean, *variants])
+    front = select([*clean, *variants])
     assert front.printed == {"birds", "cats"}
-    assert front.tables == 2 * MOST_TABLES
-    assert front.elsewhere([]).startswith("16 more tables, of variants, are in report.md and index.html")
+    assert front.left_out == 2 * MOST_TABLES
 
 
-def test_only_those_of_the_papers_tables_that_are_begun_are_pointed_to(scored, corrupted):
-    front = foreground([scored("mcp", dataset="birds"), *corrupted(MOST_TABLES)])
-    grid = PaperGrid("x", ("m",), ("c",), (Line(("a",), (Value(0.5),)),))
-    shown = [Shown("table1", "T", "", (grid,)), Shown("table-a1", "T", "", (grid,)), Shown("table-e", "T", "", ())]
-    assert front.elsewhere(shown).endswith("trustcache report --only table-a1")
+def test_the_tables_left_out_are_counted_and_those_that_sum_them_up_named_where_begun(scored, corrupted):
+    many = [scored("mcp", dataset="birds"), *corrupted(MOST_TABLES)]
+    table = grouped_table("x", ("m",), ("c",), [Row(("a",), (Cell(0.5),))])
+    exhibits = (
+        Exhibit("table1", "T", "", (table,)),
+        Exhibit("table-a1", "T", "", (table,)),
+        Exhibit("table-e", "T", ""),
+    )
+    sections = [Section("paper", "The paper's", "", exhibits, ("table-a1", "table-e"))]
+    file = io.StringIO()
+    print_report(Contents(many, sections=sections), select(many), Console(file=file, width=200))
+    (told,) = [line for line in file.getvalue().splitlines() if "more tables" in line]
+    assert f"{MOST_TABLES} more tables" in told
+    assert "report.md" in told
+    assert told.endswith("trustcache report --only table-a1")
 
 
 def test_a_variant_made_on_the_fly_and_one_from_changed_files_are_both_no_clean_data(scored):
     many = [scored("mcp", dataset="birds", classifier=f"c{i}") for i in range(MOST_TABLES)]
     by_files = scored("mcp", dataset="stylized-birds", shows="stylized")
     by_origin = scored("mcp", dataset="odd-birds", variant_of="birds")
-    assert foreground([*many, by_files, by_origin]).printed == {"birds"}
+    assert select([*many, by_files, by_origin]).printed == {"birds"}
 
 
 def test_where_nothing_is_clean_one_data_set_is_printed_all_the_same(corrupted):
-    assert foreground(corrupted(MOST_TABLES + 1)).printed == {"birds-c/fog/1"}
+    assert select(corrupted(MOST_TABLES + 1)).printed == {"birds-c/fog/1"}
 
 
 @pytest.mark.parametrize(("count", "have"), [(MOST_VARIANTS, True), (MOST_VARIANTS + 1, False)])
@@ -64,15 +77,15 @@ def test_corruptions_have_intervals_and_drawings_only_where_they_are_few(scored,
         scored("mcp", dataset="birds"),
         scored("mcp", dataset="attacked", shows="adversarial", variant_of="birds"),
     ]
-    detailed = foreground([*others, *corrupted(count)]).detailed
+    detailed = select([*others, *corrupted(count)]).detailed
     assert {"birds", "attacked"} <= detailed
     assert ("birds-c/fog/1" in detailed) is have
-    assert ("attacked" in foreground([*others, *corrupted(count)]).drawn) is have
+    assert ("attacked" in select([*others, *corrupted(count)]).drawn) is have
 
 
 def test_the_page_has_every_table_but_draws_no_variant_of_many(scored, corrupted):
-    few = page([scored("mcp", dataset="birds")], [], {})
-    many = page([scored("mcp", dataset="birds"), *corrupted(MOST_VARIANTS + 1, auc=0.6789)], [], {})
+    few = page(Contents([scored("mcp", dataset="birds")]))
+    many = page(Contents([scored("mcp", dataset="birds"), *corrupted(MOST_VARIANTS + 1, auc=0.6789)]))
     assert many.count("<svg") == few.count("<svg")
     assert many.count(">67.89</td>") >= MOST_VARIANTS + 1
     assert many.count('<details class="short">') == MOST_VARIANTS + 1

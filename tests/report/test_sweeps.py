@@ -9,7 +9,7 @@ import pytest
 
 from trustcache.evaluate.sweep import Candidate, Sweep
 from trustcache.report.records import Record
-from trustcache.report.sweeps import Outcome, outcome_grid, outcomes, sweep_grid
+from trustcache.report.sweeps import Outcome, outcome_table, outcomes, sweep_table
 
 
 def make(validation: list[float], reference: float = 0.05, seeds: tuple[int, ...] = (0, 1)) -> Sweep:
@@ -30,8 +30,8 @@ def records_of(record: Callable[..., Record], test: list[float], dataset: str = 
     return [*runs, record("mcp", dataset=dataset, aurc=0.06)]
 
 
-def said(outcome: Outcome) -> str:
-    return " ".join(outcome_grid(outcome).said)
+def notes_of(outcome: Outcome) -> str:
+    return " ".join(outcome_table(outcome).notes)
 
 
 def test_test_figures_are_means_over_the_runs_of_a_candidate(record) -> None:
@@ -41,23 +41,24 @@ def test_test_figures_are_means_over_the_runs_of_a_candidate(record) -> None:
     assert notes == []
 
 
-def test_the_grid_has_both_figures_the_winner_and_the_best_on_test(record) -> None:
+def test_the_table_has_both_figures_the_winner_and_the_best_on_test(record) -> None:
     (outcome,), _ = outcomes([make([0.10, 0.12, 0.14])], records_of(record, [0.20, 0.18, 0.25]))
-    grid = outcome_grid(outcome)
-    assert grid.heads[:6] == ("Place", "Candidate", "", "Place on test", "AURC ↓ validation", "AURC ↓ test")
-    assert [row[2:6] for row in grid.rows] == [
+    table = outcome_table(outcome)
+    assert table.labels == ("Place", "Candidate", "")
+    assert table.heads[:3] == ("Place on test", "AURC ↓ validation", "AURC ↓ test")
+    assert [(row.labels[2], *map(str, row.cells[:3])) for row in table.rows] == [
         ("chosen", "2", "10.00", "20.00"),
         ("best on test", "1", "12.00", "18.00"),
         ("", "3", "14.00", "25.00"),
         ("not a candidate", "", "5.00", "6.00"),
     ]
-    assert grid.marked == {0}
+    assert [row.kind for row in table.rows] == ["marked", "ours", "ours", "reference"]
 
 
 def test_it_is_said_what_the_choice_cost_and_how_the_rankings_agree(record) -> None:
     (outcome,), _ = outcomes([make([0.10, 0.12, 0.14])], records_of(record, [0.20, 0.18, 0.25]))
     assert outcome.rank_correlation() == pytest.approx(0.5)
-    text = said(outcome)
+    text = notes_of(outcome)
     assert "place 2 of 3" in text
     assert "would have chosen ss α⁻1 with 18.00: the choice costs 2.00 points" in text
     assert "candidates: 0.50" in text
@@ -67,20 +68,20 @@ def test_it_is_said_what_the_choice_cost_and_how_the_rankings_agree(record) -> N
 def test_a_validation_figure_that_was_luck_is_called_that(record) -> None:
     # The chosen one falls by 15 points, the others by 1.
     (outcome,), _ = outcomes([make([0.05, 0.12, 0.14], 0.055)], records_of(record, [0.20, 0.13, 0.15]))
-    text = said(outcome)
+    text = notes_of(outcome)
     assert "moved by +15.00 points for the chosen one and by +1.00 for the median candidate" in text
     assert "14.00 points of what validation promised were luck" in text
     assert "better on validation and worse on test data" in text
     (fair,), _ = outcomes([make([0.10, 0.12, 0.14])], records_of(record, [0.11, 0.13, 0.15]))
-    assert "no luck in the choice" in said(fair)
-    assert "The test data would have chosen the same." in said(fair)
+    assert "no luck in the choice" in notes_of(fair)
+    assert "The test data would have chosen the same." in notes_of(fair)
 
 
 def test_equal_candidates_share_a_place_and_have_no_correlation(record) -> None:
     (outcome,), _ = outcomes([make([0.10, 0.12])], records_of(record, [0.2, 0.2]))
     assert outcome.test_ranks() == [1, 1]
     assert math.isnan(outcome.rank_correlation())
-    assert "Rank correlation" not in said(outcome)
+    assert "Rank correlation" not in notes_of(outcome)
 
 
 def test_each_data_set_has_its_own_outcome_and_one_with_runs_missing_a_note(record) -> None:
@@ -96,8 +97,8 @@ def test_each_data_set_has_its_own_outcome_and_one_with_runs_missing_a_note(reco
 
 @pytest.mark.parametrize(("reference", "warned"), [(0.05, True), (0.2, False)])
 def test_a_sweeps_own_ranking_warns_where_mcp_is_better(reference: float, warned: bool) -> None:
-    grid = sweep_grid(make([0.1, 0.2], reference))
-    assert [row[0] for row in grid.rows] == ["1", "2", ""]
-    assert [row[2] for row in grid.rows] == ["10.00", "20.00", f"{100 * reference:.2f}"]
-    assert "Go on with its run run-0-0." in grid.said[0]
-    assert any("better choice" in sentence for sentence in grid.said) is warned
+    table = sweep_table(make([0.1, 0.2], reference))
+    assert [row.labels[0] for row in table.rows] == ["1", "2", ""]
+    assert [str(row.cells[0]) for row in table.rows] == ["10.00", "20.00", f"{100 * reference:.2f}"]
+    assert "Go on with its run run-0-0." in table.notes[0]
+    assert any("better choice" in sentence for sentence in table.notes) is warned

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 
 from trustcache.metrics.ranking import METRICS
-from trustcache.report.write import report_markdown, results_csv, results_json, write_report
+from trustcache.report.contents import Contents
+from trustcache.report.render.csv import results_csv
+from trustcache.report.write import results_json, write_report
 
 MADE = {"date": "2025-01-02", "torch": "2.9.1"}
-FILES = ["report.md", "results.csv", "results.json", "index.html"]
+FILES = ["report.md", "tables.tex", "tables.csv", "results.csv", "results.json", "index.html"]
 
 
 def strictly(text):
@@ -97,54 +99,12 @@ def test_nothing_scored_is_an_empty_list_and_a_csv_of_its_header():
     assert len(results_csv([]).splitlines()) == 1
 
 
-# --- Markdown --------------------------------------------------------------------------------------------------
-
-
-def cells(line):
-    return [cell.strip() for cell in line.strip("|").split("|")]
-
-
-def test_markdown_has_the_table_with_the_best_in_bold(record):
-    given = [record("ce", auc=0.7), record("ss", auc=0.9, settings={"alpha_pos": 1.0, "alpha_neg": 3.0})]
-    table = [line for line in report_markdown(given, [], MADE).splitlines() if line.startswith("|")]
-    assert cells(table[0])[:5] == ["Method", "Oracle", "Training", "Seeds", "AUC ↑"]
-    assert cells(table[2])[:5] == ["ce", "mlp", "frozen", "1", "70.00"]
-    assert cells(table[3])[:5] == ["ss α⁺1 α⁻3", "mlp", "frozen", "1", "**90.00**"]
-    assert {len(cells(line)) for line in table} == {11}
-
-
-def test_markdown_names_the_protocol_the_gaps_and_how_it_was_made(record):
-    text = report_markdown([record(n=5000)], ["3 runs are not scored on X: run `trustcache evaluate`"], MADE)
-    assert "n 5,000 · classifier mlp, accuracy 80.00 % · protocol equations" in text
-    assert "- 3 runs are not scored on X: run `trustcache evaluate`" in text
-    assert "- **torch**: 2.9.1" in text
-    assert "- **equations**: the paper's equations" in text
-
-
-def test_markdown_heads_no_settings_where_there_are_none(record):
-    text = report_markdown([record("mcp")], [], MADE)
-    assert "**Methods**" in text
-    assert "**Settings**" not in text
-
-
-def test_names_cannot_break_a_markdown_table_or_become_markup(record):
-    text = report_markdown([record("a|b\n*c*", dataset="<script>", oracle="vit_base_p16")], [], MADE)
-    (row,) = [line for line in text.splitlines() if line.startswith(r"| a\|b \*c\* |")]
-    assert "| vit_base_p16 |" in row
-    assert r"\<script\>" in text
-    assert "<script>" not in text
-
-
-def test_markdown_of_nothing_says_so():
-    assert "Nothing is scored yet." in report_markdown([], [], MADE)
-
-
 # --- files -----------------------------------------------------------------------------------------------------
 
 
 def test_all_files_are_written_into_a_folder_that_is_made_and_nothing_else(tmp_path, scored):
     folder = tmp_path / "deep" / "report"
-    written = write_report(folder, [scored("mcp"), scored("ce")], ["a gap"], MADE)
+    written = write_report(folder, Contents([scored("mcp"), scored("ce")], ["a gap"], made=MADE))
     assert written == [folder / name for name in FILES]
     assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
     assert len(strictly((folder / "results.json").read_text(encoding="utf-8"))) == 2
@@ -156,31 +116,31 @@ def test_all_files_are_written_into_a_folder_that_is_made_and_nothing_else(tmp_p
 
 
 def test_a_second_report_replaces_the_first(tmp_path, scored):
-    write_report(tmp_path, [scored("ce"), scored("ss")], [], MADE)
-    write_report(tmp_path, [scored("ce")], [], MADE)
+    write_report(tmp_path, Contents([scored("ce"), scored("ss")], [], made=MADE))
+    write_report(tmp_path, Contents([scored("ce")], [], made=MADE))
     assert len(strictly((tmp_path / "results.json").read_text(encoding="utf-8"))) == 1
 
 
 def test_the_same_records_give_the_same_bytes(tmp_path, scored):
-    one = write_report(tmp_path / "1", [scored("mcp"), scored("ce")], [], MADE)
-    two = write_report(tmp_path / "2", [scored("mcp"), scored("ce")], [], MADE)
+    one = write_report(tmp_path / "1", Contents([scored("mcp"), scored("ce")], [], made=MADE))
+    two = write_report(tmp_path / "2", Contents([scored("mcp"), scored("ce")], [], made=MADE))
     assert [path.read_bytes() for path in one] == [path.read_bytes() for path in two]
 
 
 def test_a_report_that_cannot_be_drawn_leaves_the_old_one_as_it_was(tmp_path, scored):
-    before = {path: path.read_bytes() for path in write_report(tmp_path, [scored("ce")], [], MADE)}
+    before = {path: path.read_bytes() for path in write_report(tmp_path, Contents([scored("ce")], [], made=MADE))}
     with pytest.raises(ValueError, match="histogram"):
-        write_report(tmp_path, [scored("ss", histogram={})], [], MADE)
+        write_report(tmp_path, Contents([scored("ss", histogram={})], [], made=MADE))
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_a_failing_write_leaves_the_old_file_and_no_temporary_one(tmp_path, scored, monkeypatch):
-    before = {path: path.read_bytes() for path in write_report(tmp_path, [scored("ce")], [], MADE)}
+    before = {path: path.read_bytes() for path in write_report(tmp_path, Contents([scored("ce")], [], made=MADE))}
 
     def full(descriptor):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        write_report(tmp_path, [scored("ss")], [], MADE)
+        write_report(tmp_path, Contents([scored("ss")], [], made=MADE))
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before

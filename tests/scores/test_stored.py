@@ -67,7 +67,9 @@ def test_kept_scores_are_those_of_the_caches(workspace: Workspace) -> None:
 def test_the_report_makes_only_what_needs_no_fitting_and_says_the_rest(workspace: Workspace, run_cli: RunCli) -> None:
     done = run_cli("report")
     assert results(workspace).keys() == set(COMPUTED) - set(FITTED)
-    assert f"{', '.join(FITTED)} left out: not made on digits-test yet: run `trustcache evaluate`" in done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if ", ".join(FITTED) in line]
+    assert "digits-test" in line
+    assert "`trustcache evaluate`" in line
 
 
 def test_without_a_training_cache_the_report_says_what_makes_one(workspace: Workspace, run_cli: RunCli) -> None:
@@ -78,8 +80,9 @@ def test_without_a_training_cache_the_report_says_what_makes_one(workspace: Work
     assert results(workspace).keys() == set(COMPUTED) - set(FITTED)
     command = f"trustcache extract --classifier cifar-resnet8 --weights {index.made_from.weights} --as digits-net "
     command += "--preprocess input_size=8,8"
-    assert f"{', '.join(FITTED)} left out: there is no training cache of digits-net" in done.stderr
-    assert f"`{command} --data TRAINING-DATA`" in done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if ", ".join(FITTED) in line]
+    assert "no training cache of digits-net" in line
+    assert f"`{command} --data TRAINING-DATA`" in line
 
 
 def test_a_training_cache_of_another_classifier_is_not_learnt_from(workspace: Workspace) -> None:
@@ -167,8 +170,9 @@ def test_a_training_cache_without_mistakes_is_tried_once_and_named(
     assert run_cli("evaluate").stdout.strip() == f"{len(COMPUTED) - len(lacking)} scores made"
     monkeypatch.setattr(fits, "fitting_data", lambda cache: pytest.fail("tried again"))
     assert "already" in run_cli("evaluate").stdout
-    said = run_cli("report").stderr
-    assert f"{', '.join(lacking)} left out: digits-train is no use to learn from: it needs right and wrong" in said
+    (line,) = [line for line in run_cli("report").stderr.splitlines() if ", ".join(lacking) in line]
+    assert "digits-train" in line
+    assert "right and wrong" in line
 
 
 @pytest.mark.parametrize("file", ["digits-test/mcp.h5", "digits-train/knn.safetensors"])
@@ -177,7 +181,7 @@ def test_a_damaged_file_is_named_with_the_remedy(workspace: Workspace, file: str
     ScoreStore(workspace).fill([index])
     path = workspace.root / "scores" / "digits-net" / file
     path.write_bytes(b"no such thing")
-    with pytest.raises(TrustcacheError, match=f"{path}: cannot be read .*; remove it and run trustcache evaluate"):
+    with pytest.raises(TrustcacheError, match=f"{path}: .* trustcache evaluate"):
         ScoreStore(workspace).missing(index)
     path.unlink()
     assert ScoreStore(workspace).fill([index]) == (1 if "mcp" in file else 0)
@@ -193,7 +197,8 @@ def test_scores_that_are_not_finite_are_named_and_the_others_are_kept(
     for command, code in (("evaluate", 1), ("report", 0)):
         done = run_cli(command)
         assert done.exit_code == code
-        assert "energy of digits-net/digits-test: some of the scores are not finite" in done.stderr
+        assert "energy of digits-net/digits-test" in done.stderr
+        assert "not finite" in done.stderr
     assert results(workspace).keys() == set(COMPUTED) - {"energy"}
 
 
@@ -209,7 +214,8 @@ def test_a_stored_score_of_an_older_program_that_is_no_number_is_a_gap_in_the_re
     done = run_cli("report")
     assert done.exit_code == 0, done.stderr
     named = path.relative_to(Path.cwd())
-    assert f"mcp is left out on digits-test: its stored scores are not numbers; remove {named} and run" in done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if f"remove {named}" in line]
+    assert "mcp is left out on digits-test" in line
     assert results(workspace).keys() == set(COMPUTED) - {"mcp"}
     path.unlink()
     run_cli("evaluate")

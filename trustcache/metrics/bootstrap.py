@@ -14,7 +14,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from trustcache.metrics.ranking import METRICS, Counts, Cutoffs, Floats, Metric, Ranking, cutoffs, rank
+from trustcache.metrics.ranking import METRICS, Cutoffs, Metric, cutoffs
+from trustcache.metrics.tie_groups import Counts, Floats, Ranking, rank
 
 RESAMPLES = 1000
 LEVEL = 0.95

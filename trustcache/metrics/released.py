@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from trustcache.metrics.bootstrap import Resamples, metrics_of
-from trustcache.metrics.ranking import Cutoffs, Floats, Ranking, rank, trust_metrics
+from trustcache.metrics.ranking import Cutoffs, trust_metrics
+from trustcache.metrics.tie_groups import Floats, Ranking, rank
 
 THRESHOLDS = 10_000
 TOLERANCE = 0.0005

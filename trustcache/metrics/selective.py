@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import betainccinv
 
-from trustcache.metrics.ranking import Floats, Ranking, rank
+from trustcache.metrics.tie_groups import Floats, Ranking, rank
 
 EVERYTHING = -sys.float_info.max
 """The threshold below which no score lies: finite, since JSON has no infinity."""
@@ -41,7 +41,7 @@ def risk_coverage(scores: npt.ArrayLike, correct: npt.ArrayLike) -> RiskCoverage
 
     scores: (N,) real numbers, higher = more trustworthy, ±inf allowed; compared as float64.
     correct: (N,) bool or 0/1, True where the classifier was right.
-    Raises ValueError on bad input, as `trustcache.metrics.ranking.rank` does.
+    Raises ValueError on bad input, as `trustcache.metrics.tie_groups.rank` does.
 
     >>> curve = risk_coverage([2.0, 1.0, 0.0, 0.0], [1, 1, 0, 1])
     >>> curve.coverage.tolist(), curve.risk.tolist()

@@ -11,8 +11,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from trustcache.metrics.tie_groups import Floats
+
 _PRIOR = 0.5
-Floats = npt.NDArray[np.float64]
 
 
 def average_kl_divergence(right: npt.ArrayLike, wrong: npt.ArrayLike) -> float:

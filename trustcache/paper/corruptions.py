@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from trustcache.command_lines import Command, merged
 from trustcache.data.manifest import Manifest
-from trustcache.paper.commands import Need, commands
-from trustcache.paper.comparisons import METRICS, heads, row_label, value, values
-from trustcache.paper.evidence import Evidence, Found, Method, Stage, known_manifests, pair_name
-from trustcache.paper.needs import extraction, needs_of
-from trustcache.paper.shown import MISSING, Line, PaperGrid
+from trustcache.paper.comparisons import METRICS, begun, cells, heads, row_label
+from trustcache.paper.gaps import extraction, fill
+from trustcache.paper.paper_index import Found, Method, PaperIndex, Setup, known_manifests, pair_name
 from trustcache.protocols import PROTOCOLS
+from trustcache.report.table import MISSING, Row, Table, grouped_table
 
 PAPERS = (
     *("gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur"),
@@ -21,6 +21,7 @@ PAPERS = (
 """The corruptions of the paper, in ImageNet-C's order; its four extra ones are not among them."""
 SEVERITIES = (1, 2, 3, 4, 5)
 CONDITIONS = tuple(f"{name}/{severity}" for name in PAPERS for severity in SEVERITIES)
+_GAP = (MISSING,) * len(METRICS)
 
 
 @dataclass(frozen=True)
@@ -29,36 +30,37 @@ class Corruptions:
 
     methods: Sequence[Method]
 
-    def grids(self, evidence: Evidence) -> tuple[PaperGrid, ...]:
-        """A grid for each stage and family of corrupted sets; those from files and those made here are never mixed."""
-        made = [
-            self._grid(evidence, stage, family)
-            for stage in evidence.stages()
-            for family in dict.fromkeys(m.family for m in _corrupted(evidence.variants(stage.data)))
-        ]
-        return tuple(grid for grid in made if any(line.kind == "ours" and not line.missing for line in grid.lines))
+    def tables(self, paper: PaperIndex) -> tuple[Table, ...]:
+        """Return a table for each setup and family of sets; sets from files and sets made here are never mixed."""
+        return begun(
+            self._table(paper, setup, family)
+            for setup in paper.setups()
+            for family in dict.fromkeys(m.family for m in _corrupted(paper.variants(setup.data)))
+        )
 
-    def _grid(self, evidence: Evidence, stage: Stage, family: str) -> PaperGrid:
-        pair = evidence.first_pair(stage)
-        here = {m.condition: m.name for m in _corrupted(evidence.variants(stage.data)) if m.family == family}
-        known = PROTOCOLS[stage.protocol].losses
-        lines: list[Line] = []
-        means: list[Line] = []
-        needs: list[Need] = []
-        for method in (method for method in self.methods if method.loss in known):
-            rows = {c: evidence.find(stage, here[c], pair, method) for c in CONDITIONS if c in here}
-            for condition, found in rows.items():
-                needs += needs_of(evidence, stage, here[condition], pair, method, found)
-                lines.append(_line(condition, method, found))
-            means.append(_mean(method, [found for found in rows.values() if found], len(_expected(family))))
-        lines.sort(key=lambda line: CONDITIONS.index("/".join(line.labels[:2])))
-        notes = list(_absent(here, _expected(family)))
-        if notes:
-            needs.append(extraction(evidence, pair[1], (family,)))
-        subject = f"{replace(stage, data=family)} · {pair_name(pair)}"
-        columns = tuple(heads(METRICS, stage.protocol))
-        labels, rows_shown = ("corruption", "severity", "method"), (*means, *lines)
-        return PaperGrid(subject, labels, columns, rows_shown, tuple(notes), commands(needs, evidence.place))
+    def _table(self, paper: PaperIndex, setup: Setup, family: str) -> Table:
+        pair, expected = paper.first_pair(setup), _expected(family)
+        here = {m.condition: m.name for m in _corrupted(paper.variants(setup.data)) if m.family == family}
+        rows: list[Row] = []
+        means: list[Row] = []
+        commands: list[Command] = []
+        for method in (method for method in self.methods if method.loss in PROTOCOLS[setup.protocol].losses):
+            by_condition = {c: paper.find(setup, here[c], pair, method) for c in CONDITIONS if c in here}
+            for condition, found in by_condition.items():
+                commands += fill(paper, setup, here[condition], pair, method, found)
+                rows.append(_row(condition.split("/"), method, found))
+            means.append(_mean(method, [found for found in by_condition.values() if found], len(expected)))
+        rows.sort(key=lambda row: CONDITIONS.index("/".join(row.labels[:2])))
+        notes = list(_absent(here, expected))
+        commands += [extraction(paper, pair[1], (family,))] if notes else []
+        return grouped_table(
+            f"{replace(setup, data=family)} · {pair_name(pair)}",
+            ("corruption", "severity", "method"),
+            heads(METRICS, setup.protocol),
+            (*means, *rows),
+            notes,
+            merged(commands, paper.place),
+        )
 
 
 def _corrupted(manifests: Sequence[Manifest]) -> list[Manifest]:
@@ -66,42 +68,39 @@ def _corrupted(manifests: Sequence[Manifest]) -> list[Manifest]:
 
 
 def _expected(family: str) -> list[str]:
-    """The paper's conditions that a family has as trustcache knows it, else all of them."""
+    """Return the paper's conditions that a family has as trustcache knows it, else all of them."""
     known = [m.condition for m in known_manifests() if m.family == family and m.condition in CONDITIONS]
     return known or [*CONDITIONS]
 
 
-def _line(condition: str, method: Method, found: Found | None) -> Line:
-    labels = condition.split("/")
+def _row(labels: Sequence[str], method: Method, found: Found | None) -> Row:
     if found is None:
-        return Line((*labels, method.label), (MISSING,) * len(METRICS))
-    return Line((*labels, row_label(method, found)), values(METRICS, found), seeds=len(found.seeds))
+        return Row((*labels, method.label), _GAP)
+    return Row((*labels, row_label(method, found)), cells(METRICS, found), seeds=len(found.seeds))
 
 
-def _mean(method: Method, founds: Sequence[Found], expected: int) -> Line:
-    """The mean over data sets, seed by seed, of those seeds that have scored all of them."""
+def _mean(method: Method, founds: Sequence[Found], expected: int) -> Row:
+    """Return the mean over data sets, seed by seed, of those seeds that have scored all of them."""
     counted = "all" if len(founds) == expected else f"{len(founds)} of"
     labels = (f"mean of {counted} {expected} sets", "")
     seeds = sorted(set.intersection(*(set(found.seeds) for found in founds))) if founds else []
     if not seeds:
-        return Line((*labels, method.label), (MISSING,) * len(METRICS), "mean")
-    cells = []
+        return Row((*labels, method.label), _GAP, "mean")
+    means = []
     for column in METRICS.values():
         by_seed = []
         for seed in seeds:
-            figures = [column.of(found.scored[found.seeds.index(seed)]) for found in founds]
-            by_seed.append(sum(figures) / len(figures))
-        cells.append(value(by_seed, column))
-    return Line((*labels, row_label(method, founds[0], len(seeds))), tuple(cells), "mean", len(seeds))
+            values = [column.of(found.scored[found.seeds.index(seed)]) for found in founds]
+            by_seed.append(sum(values) / len(values))
+        means.append(column.cell(by_seed))
+    return Row((*labels, row_label(method, founds[0], len(seeds))), tuple(means), "mean", len(seeds))
 
 
 def _absent(here: dict[str, str], expected: Sequence[str]) -> Iterator[str]:
-    """Which sets are not here, in one line."""
+    """Name the sets that are not here, in one line."""
     lacking: dict[str, list[str]] = {}
-    for condition in expected:
-        if condition not in here:
-            name, severity = condition.split("/")
-            lacking.setdefault(name, []).append(severity)
+    for name, severity in (condition.split("/") for condition in expected if condition not in here):
+        lacking.setdefault(name, []).append(severity)
     if lacking:
         named = ", ".join(
             name if len(lacking[name]) == len(SEVERITIES) else f"{name} {' '.join(lacking[name])}" for name in lacking

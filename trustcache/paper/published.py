@@ -10,9 +10,9 @@ from importlib import resources
 
 from trustcache.models.timm_models import PAPER_MODELS
 from trustcache.oracles.runs import RunConfig
-from trustcache.paper.evidence import Evidence, Found, known_preset, papers_head
-from trustcache.paper.shown import Value
+from trustcache.paper.paper_index import Found, PaperIndex, known_preset, papers_head
 from trustcache.protocols import shows_as_released
+from trustcache.report.table import Cell
 
 ACCURACY = "acc"
 """What the file calls the metric `accuracy`."""
@@ -81,7 +81,7 @@ DEFINITIONS: dict[str, Definition] = {
 averages logits there and probabilities here, and TrustScore chooses its alpha here."""
 
 
-def mismatches(evidence: Evidence, definition: Definition, found: Found, method: str) -> list[str]:
+def mismatches(paper: PaperIndex, definition: Definition, found: Found, method: str) -> list[str]:
     """What tells a row of ours from the published one, a phrase each; none where they are defined alike."""
     record, origin = found.first.record, found.first.origin
     apart = []
@@ -91,15 +91,15 @@ def mismatches(evidence: Evidence, definition: Definition, found: Found, method:
         apart.append(f"of {definition.samples:,} images, not {record.n:,}")
     if record.protocol != definition.protocol:
         apart.append(f"under protocol {definition.protocol}, not {record.protocol}")
-    apart += _other_classifier(evidence, definition, found)
+    apart += _other_classifier(paper, definition, found)
     if origin.run is not None:
-        return apart + _other_oracle(evidence, definition, found)
+        return apart + _other_oracle(paper, definition, found)
     if method not in definition.scores:
         apart.append(f"of another {method} than ours")
     return apart
 
 
-def _other_classifier(evidence: Evidence, definition: Definition, found: Found) -> list[str]:
+def _other_classifier(paper: PaperIndex, definition: Definition, found: Found) -> list[str]:
     record, index = found.first.record, found.first.origin.index
     judged, wanted = index.identity, definition.judged.get(record.dataset)
     if judged.architecture not in definition.models or judged.arguments:
@@ -108,12 +108,12 @@ def _other_classifier(evidence: Evidence, definition: Definition, found: Found) 
         return [f"of {wanted}, not {judged.architecture}"]
     if record.protocol == "released" and not shows_as_released(judged):
         return [f"of a {record.classifier} that sees images as the released code shows them"]
-    if judged.architecture in (_VIT, _RESNET) and not evidence.has_timms_weights(judged.state_sha256, index):
+    if judged.architecture in (_VIT, _RESNET) and not paper.has_timms_weights(judged.state_sha256, index):
         return [f"of timm's weights, not those of {record.classifier}"]
     return []
 
 
-def _other_oracle(evidence: Evidence, definition: Definition, found: Found) -> list[str]:
+def _other_oracle(paper: PaperIndex, definition: Definition, found: Found) -> list[str]:
     record, origin, config = found.first.record, found.first.origin, found.first.config
     assert config is not None
     backbone, apart = config.backbone, []
@@ -122,9 +122,7 @@ def _other_oracle(evidence: Evidence, definition: Definition, found: Found) -> l
             apart.append(f"with oracles {_named(definition)}, not {config.oracle}")
     elif record.protocol == "released" and not shows_as_released(backbone):
         apart.append(f"with an oracle {config.oracle} that sees images as the released code shows them")
-    elif backbone.architecture in (_VIT, _RESNET) and not evidence.has_timms_weights(
-        backbone.state_sha256, origin.index
-    ):
+    elif backbone.architecture in (_VIT, _RESNET) and not paper.has_timms_weights(backbone.state_sha256, origin.index):
         apart.append(f"with timm's weights, which no cache says that oracle {config.oracle} has")
     if definition.oracles:
         return [*apart, f"of oracles with {definition.oracles}"]
@@ -159,7 +157,7 @@ def _named(definition: Definition) -> str:
     return " and ".join(names if len(names) > 1 else definition.models)
 
 
-def beside(table: str, found: Found, method: str, metrics: Iterable[str]) -> tuple[Value | None, ...]:
+def beside(table: str, found: Found, method: str, metrics: Iterable[str]) -> tuple[Cell | None, ...]:
     """The published row of a row of ours that has no `mismatches`, by the file's method; () where there is none.
 
     It is in the order of `metrics`; one that is defined otherwise, or not given, is None.
@@ -184,12 +182,12 @@ def remark(table: str, found: Found) -> str:
 
 
 @functools.cache
-def figures() -> dict[tuple[str, ...], Value]:
+def figures() -> dict[tuple[str, ...], Cell]:
     """All published figures: by table, data set, oracle, classifier, method and metric, as fractions."""
     text = (resources.files("trustcache.paper") / "published.csv").read_text(encoding="utf-8")
     found = {}
     for row in csv.DictReader(text.splitlines()):
         key = tuple(row[name] for name in ("table", "dataset", "oracle", "classifier", "method", "metric"))
         std = float(row["std_percent"]) / 100 if row["std_percent"] else None
-        found[key] = Value(float(row["mean_percent"]) / 100, std)
+        found[key] = Cell(float(row["mean_percent"]) / 100, std)
     return found

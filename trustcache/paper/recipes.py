@@ -1,18 +1,18 @@
-"""What makes each of the paper's tables and figures: the commands, in order, for the paper's models and data or others.
+"""The commands that make the paper's tables and figures, in order, for the paper's models and data or others.
 
-A recipe says which pairs of models it is about, on which images beside the clean ones, and how its oracles learn;
-`plan` turns recipes into commands. What several of them need is done once: a run belongs to every table it fits.
+A recipe holds the pairs of models, the images beside the clean ones, and how the oracles are trained; `plan` turns
+recipes into commands. What several of them share is done once: a run belongs to every table it fits.
 """
 
 from __future__ import annotations
 
 import functools
-import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trustcache.cache.workspace import plain_name
+from trustcache.command_lines import command_line
 from trustcache.data.suites import Suite, find_suite
 from trustcache.errors import UsageError
 from trustcache.oracles.presets.preset import papers_preset, read_preset, small_scale_preset
@@ -20,16 +20,16 @@ from trustcache.oracles.presets.preset import papers_preset, read_preset, small_
 
 @dataclass(frozen=True)
 class Model:
-    """A model that is judged and judges: its name in the workspace, and the words that name it to `extract`.
+    """A model that is judged and judges: its name in the workspace, and the words after `extract --classifier`.
 
-    `words` are what follows --classifier there, without --as.
+    The words are without --as.
     """
 
     name: str
     words: tuple[str, ...]
 
     def label(self, protocol: str) -> str:
-        """What its caches are called under a protocol."""
+        """Return the name of its caches under a protocol."""
         return self.name if protocol == "equations" else f"{self.name}-{protocol}"
 
     @property
@@ -46,11 +46,11 @@ PRESET_IMAGES = 1_281_167
 
 
 @dataclass(frozen=True)
-class Setting:
-    """What a reproduction is made with; by default, what the paper has.
+class Request:
+    """The data, models and options of a reproduction; by default the paper's.
 
     family: of data sets, "" for each recipe's own. models: () for the recipe's own. frozen: heads on cached features
-    instead of fine-tuning. subset: so many images of each data set. workspace: where classifiers that are fitted go.
+    instead of fine-tuning. subset: the number of images of each data set. workspace: the folder of fitted classifiers.
     machine: options of every command that computes; place: of every command.
     """
 
@@ -65,6 +65,12 @@ class Setting:
     machine: tuple[str, ...] = ()
     place: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Raise UsageError where two models have one name."""
+        names = [model.name for model in self.models]
+        if twice := next((name for i, name in enumerate(names) if name in names[:i]), None):
+            raise UsageError(f"--classifier: two of them are called {twice}; tell them apart with --as NAME")
+
 
 @dataclass(frozen=True)
 class Step:
@@ -74,116 +80,75 @@ class Step:
     models: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return shlex.join(["trustcache", *self.words])
+        return command_line(*self.words)
 
 
-LOSSES = ("--loss", "ce,focal,tcp,ss")
-SWEPT = ",".join(f"{0.5 * n:g}" for n in range(1, 17))
+FOUR_LOSSES = ("--loss", "ce,focal,tcp,ss")
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How one table or figure is made.
 
-    extracted: parts of the data family that are extracted beside what `unseen` says. pairs: "all" of the models,
-    "first" (the first model judging itself), or "none". unseen: `stylized`, `adversarial`, `corrupted` (defocus blur at
-    severity 5), `every-corruption`. trainings: the words of one `train` each, beside those of pair and protocol, and
-    beside the paper's hyperparameters where they give none of their own. frozen: heads, whatever the setting says.
-    protocols: those it is held to, () for the setting's.
+    pairs: "all" of the models, or "first" (the first model judging itself). extracted: parts of the data family that
+    are extracted beside what `unseen` says. unseen: `stylized`, `adversarial`, `corrupted` (defocus blur at severity
+    5), `every-corruption`. trainings: the words of one `train` each, beside those of pair and protocol, and beside the
+    paper's hyperparameters where they give none of their own. frozen: heads, whatever the request says. protocols:
+    those it is held to, () for the request's. small_scale: it is Table 2, whose classifiers are fitted first.
     """
 
-    title: str
     pairs: str = "all"
     extracted: tuple[str, ...] = ("train", "test")
     unseen: tuple[str, ...] = ()
-    trainings: tuple[tuple[str, ...], ...] = (LOSSES,)
+    trainings: tuple[tuple[str, ...], ...] = (FOUR_LOSSES,)
     frozen: bool = False
     protocols: tuple[str, ...] = ()
+    small_scale: bool = False
 
 
-_UNSEEN = ("stylized", "adversarial", "corrupted")
-RECIPES: dict[str, Recipe] = {
-    "table1": Recipe("four losses for all pairs of models, on the test images"),
-    "table2": Recipe("MNIST and CIFAR-10: MCP, MC dropout, TrustScore, TCP, and ss tuned from TCP"),
-    "table3": Recipe(
-        "the first model judging itself on stylized, adversarial and corrupted images", "first", unseen=_UNSEEN
-    ),
-    "table-a1": Recipe("the same on 15 corruptions at 5 severities", "first", unseen=("every-corruption",)),
-    "table-e": Recipe("all pairs on stylized, adversarial and corrupted images", unseen=_UNSEEN),
-    "table-f": Recipe(
-        "ss with and without the norm of w, the first model judging itself",
-        "first",
-        trainings=(("--loss", "ss", "--signed-distance"), ("--loss", "ss", "--no-signed-distance")),
-    ),
-    "table-g": Recipe("how far apart the scores of right and wrong answers lie, from the runs of table1"),
-    "table-h": Recipe(
-        "class-balanced losses beside plain ones, the first model judging itself",
-        "first",
-        trainings=(LOSSES, ("--loss", "class-balanced", "--base", "ce,focal,ss")),
-        protocols=("equations",),
-    ),
-    "figure2b": Recipe("the loss curves, which need no run", "first", extracted=("test",), trainings=()),
-    "figure3": Recipe("histograms of trust confidence, the first model judging itself", "first"),
-    "figure-d": Recipe("histograms of trust confidence for all pairs, from the runs of table1"),
-    "figure4a": Recipe("risk against coverage, the first model judging itself", "first"),
-    "figure-e": Recipe("risk against coverage for all pairs, on the images of table-e too", unseen=_UNSEEN),
-    "figure4bc": Recipe(
-        "loss, TPR and TNR against alpha-neg: 16 values and all seeds as one training of heads",
-        "first",
-        trainings=(("--loss", "ss", "--alpha-pos", "1", "--alpha-neg", SWEPT),),
-        frozen=True,
-    ),
-    "theorem3.1": Recipe(
-        "the bound on the risk of ss heads, the first model judging itself",
-        "first",
-        trainings=(("--loss", "ss"),),
-        frozen=True,
-    ),
-}
-"""Every table and figure of the paper by its key in the report."""
-
-FindFamily = Callable[[str], Suite]
+FindSuite = Callable[[str], Suite]
 _ORDER = ("fit-classifier", "extract", "train", "report")
 
 
-def plan(names: Sequence[str], setting: Setting) -> list[Step]:
-    """The commands that make some tables and figures, each once: all extractions, then all trainings, then the report.
+def plan(recipes: Mapping[str, Recipe], names: Sequence[str], request: Request) -> list[Step]:
+    """Return the commands that make some recipes, each once: all extractions, then all trainings, then the report.
 
     So a training scores its oracles on all test data at once. Raises UsageError for an unknown name, and for data and
     models that do not go with one.
     """
     steps: list[Step] = []
-    find = functools.cache(lambda family: find_suite(family, setting.data_root))
-    for name in names:
-        if name not in RECIPES:
-            raise UsageError(f"{name}: no table or figure of the paper; one of {', '.join(RECIPES)}, or all")
-        steps += _small_scale(setting, find) if name == "table2" else _steps(name, setting, find)
-    steps.append(Step(("report", *setting.place)))
+    find = functools.cache(lambda family: find_suite(family, request.data_root))
+    for name in recipes if "all" in names else names:
+        if name not in recipes:
+            raise UsageError(f"{name}: no table or figure of the paper; one of {', '.join(recipes)}, or all")
+        recipe = recipes[name]
+        steps += _small_scale(name, request, find) if recipe.small_scale else _steps(name, recipe, request, find)
+    steps.append(Step(("report", *request.place)))
     return sorted(dict.fromkeys(steps), key=lambda step: _ORDER.index(step.words[0]))
 
 
-def _steps(name: str, setting: Setting, find: FindFamily) -> list[Step]:
-    recipe, family = RECIPES[name], find(setting.family or "imagenet")
-    if family.name != "imagenet" and not setting.models:
+def _steps(name: str, recipe: Recipe, request: Request, find: FindSuite) -> list[Step]:
+    family = find(request.family or "imagenet")
+    if family.name != "imagenet" and not request.models:
         raise UsageError(
             f"--data {family.name}: the paper's models know ImageNet's classes only; name others for {name}, as in "
             "--classifier 'cifar-resnet32 --weights resnet32.safetensors --as resnet32'"
         )
-    models = setting.models or PAPER_MODELS
+    models = request.models or PAPER_MODELS
     models = models if recipe.pairs == "all" else models[:1]
     if recipe.frozen:
-        setting = replace(setting, frozen=True)
+        request = replace(request, frozen=True)
     steps = []
-    for protocol in recipe.protocols or setting.protocols:
+    for protocol in recipe.protocols or request.protocols:
         groups = [[family.one(part) for part in recipe.extracted], *(_UNSEEN_DATA[u](family) for u in recipe.unseen)]
-        steps += [_extract(model, protocol, data, setting) for model in models for data in groups]
+        steps += [_extract(model, protocol, data, request) for model in models for data in groups]
         for judged in models:
             for oracle in models:
                 for words in recipe.trainings:
                     chosen = _hyperparameters(oracle, protocol, family, words) + _rate(
-                        oracle, protocol, family, setting
+                        oracle, protocol, family, request
                     )
-                    steps.append(_train(judged, oracle, protocol, family.one("train"), chosen, setting))
+                    steps.append(_train(judged, oracle, protocol, family.one("train"), chosen, request))
     return steps
 
 
@@ -205,15 +170,15 @@ def _hyperparameters(oracle: Model, protocol: str, family: Suite, words: tuple[s
     return *words, "--alpha-pos", right, "--alpha-neg", wrong
 
 
-def _rate(oracle: Model, protocol: str, family: Suite, setting: Setting) -> tuple[str, ...]:
+def _rate(oracle: Model, protocol: str, family: Suite, request: Request) -> tuple[str, ...]:
     """For fine-tuning under `released` on fewer images than ImageNet's: the preset's rate, raised as steps are fewer.
 
     Rate times steps, and so how far an oracle can get from where it began, stay the scripts': at theirs, a few hundred
     steps teach nothing.
     """
-    known = [count for count in (family.count("train"), setting.subset) if count]
+    known = [count for count in (family.count("train"), request.subset) if count]
     preset = read_preset(oracle.preset).fine_tuning
-    if protocol != "released" or setting.frozen or not known or preset is None or min(known) == PRESET_IMAGES:
+    if protocol != "released" or request.frozen or not known or preset is None or min(known) == PRESET_IMAGES:
         return ()
     return "--lr", f"{preset.lr * PRESET_IMAGES / min(known):.3g}"
 
@@ -232,45 +197,45 @@ _SMALL_SCALE = {
 }
 
 
-def _small_scale(setting: Setting, find: FindFamily) -> list[Step]:
+def _small_scale(key: str, request: Request, find: FindSuite) -> list[Step]:
     """Table 2, by the equations alone, for its code has neither of the two faults; fine-tuned, for ss goes on from tcp.
 
     A classifier of the user's is taken as it is; the paper's are fitted first, and asked 50 times with dropout.
     """
-    setting = replace(setting, frozen=False)
+    request = replace(request, frozen=False)
     steps = []
-    for name in [setting.family] if setting.family else _SMALL_SCALE:
+    for name in [request.family] if request.family else _SMALL_SCALE:
         family = find(name)
         train, test = family.one("train"), family.one("test")
         row = _SMALL_SCALE.get(name)
-        models = setting.models
+        models = request.models
         dropout: tuple[str, ...] = ()
         if not models:
             if row is None:
-                raise UsageError(f"--data {name}: table2 has no classifier for it; name yours with --classifier")
-            steps.append(_fit(row, train, setting))
-            models, dropout = (_fitted(row, setting),), ("--mc-dropout", "50")
+                raise UsageError(f"--data {name}: {key} has no classifier for it; name yours with --classifier")
+            steps.append(_fit(row, train, request))
+            models, dropout = (_fitted(row, request),), ("--mc-dropout", "50")
         for model in models:
-            steps.append(_extract(model, "equations", [train, test], setting, dropout))
+            steps.append(_extract(model, "equations", [train, test], request, dropout))
             for words in (("--loss", "tcp"), ("--preset", small_scale_preset(name))):
-                steps.append(_train(model, model, "equations", train, words, setting))
+                steps.append(_train(model, model, "equations", train, words, request))
     return steps
 
 
-def _weights(row: _SmallScale, setting: Setting) -> str:
-    return str(setting.workspace / "classifiers" / f"{row.classifier}.safetensors")
+def _weights(row: _SmallScale, request: Request) -> str:
+    return str(request.workspace / "classifiers" / f"{row.classifier}.safetensors")
 
 
-def _fitted(row: _SmallScale, setting: Setting) -> Model:
-    return Model(row.classifier, (row.classifier, "--weights", _weights(row, setting)))
+def _fitted(row: _SmallScale, request: Request) -> Model:
+    return Model(row.classifier, (row.classifier, "--weights", _weights(row, request)))
 
 
-def _fit(row: _SmallScale, data: str, setting: Setting) -> Step:
-    words = ["fit-classifier", "--data", data, "--classifier", row.classifier, "--out", _weights(row, setting)]
-    return Step((*words, *row.fitting, *_subset(setting), *setting.machine, *setting.place))
+def _fit(row: _SmallScale, data: str, request: Request) -> Step:
+    words = ["fit-classifier", "--data", data, "--classifier", row.classifier, "--out", _weights(row, request)]
+    return Step((*words, *row.fitting, *_subset(request), *request.machine, *request.place))
 
 
-def _extract(model: Model, protocol: str, data: Sequence[str], setting: Setting, more: tuple[str, ...] = ()) -> Step:
+def _extract(model: Model, protocol: str, data: Sequence[str], request: Request, more: tuple[str, ...] = ()) -> Step:
     label = model.label(protocol)
     words = ["extract", "--classifier", *model.words, *more]
     if protocol != "equations":
@@ -278,20 +243,20 @@ def _extract(model: Model, protocol: str, data: Sequence[str], setting: Setting,
     if label != plain_name(model.words[0] if protocol == "equations" else f"{model.words[0]}-{protocol}"):
         words += ["--as", label]
     words += [word for name in data for word in ("--data", name)]
-    return Step((*words, *_subset(setting), *setting.machine, *setting.place), (label,))
+    return Step((*words, *_subset(request), *request.machine, *request.place), (label,))
 
 
-def _train(judged: Model, oracle: Model, protocol: str, data: str, chosen: tuple[str, ...], setting: Setting) -> Step:
+def _train(judged: Model, oracle: Model, protocol: str, data: str, chosen: tuple[str, ...], request: Request) -> Step:
     labels = judged.label(protocol), oracle.label(protocol)
     words = ["train", "--classifier", labels[0], "--data", data]
     if oracle != judged:
         words += ["--oracle", labels[1]]
     if protocol != "equations":
         words += ["--protocol", protocol]
-    if setting.frozen:
+    if request.frozen:
         words += ["--frozen"]
-    return Step((*words, *chosen, "--seed", setting.seeds, *setting.machine, *setting.place), labels)
+    return Step((*words, *chosen, "--seed", request.seeds, *request.machine, *request.place), labels)
 
 
-def _subset(setting: Setting) -> tuple[str, ...]:
-    return () if setting.subset is None else ("--subset", str(setting.subset))
+def _subset(request: Request) -> tuple[str, ...]:
+    return () if request.subset is None else ("--subset", str(request.subset))

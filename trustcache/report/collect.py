@@ -16,7 +16,7 @@ from trustcache.oracles.runs import Run, finished_runs
 from trustcache.progress import Progress, silent
 from trustcache.report.measured import confidence_on_halves, scored_post_hoc, scored_run
 from trustcache.report.records import Scored
-from trustcache.report.run_labels import told_apart
+from trustcache.report.run_labels import Settings, run_labels
 from trustcache.scores import POST_HOC
 from trustcache.scores.fits import score_file
 from trustcache.scores.stored import ScoreStore, StoredScore
@@ -60,7 +60,7 @@ def collect(workspace: Workspace, progress: Progress = silent) -> tuple[list[Sco
             "begin with trustcache extract --classifier vit, or trustcache demo"
         )
     runs, store, found = finished_runs(workspace), ScoreStore(workspace), _Found()
-    settings, rows = told_apart(runs), _rows_by_fingerprint(caches, found)
+    labels, rows = run_labels(runs), _rows_by_fingerprint(caches, found)
     found.notes += _parts(indices)
     for index in indices:
         try:
@@ -70,7 +70,7 @@ def collect(workspace: Workspace, progress: Progress = silent) -> tuple[list[Sco
             continue
         judging = _judging(found, index, runs)
         post_hoc = _gather_post_hoc(found, workspace, store, cache, judging, progress)
-        scored = _gather_runs(found, cache, caches, judging, settings, rows)
+        scored = _gather_runs(found, cache, caches, judging, labels, rows)
         if "mcp" in post_hoc:
             found.scored += confidence_on_halves(post_hoc["mcp"], cache, scored)
     notes = found.sentences()
@@ -123,12 +123,12 @@ def _gather_runs(
     cache: CacheView,
     caches: Sequence[Index],
     judging: list[Run],
-    settings: dict[str, dict[str, float | str]],
+    labels: dict[str, Settings],
     rows: dict[str, int],
 ) -> dict[Run, np.ndarray]:
     """By run that has scored a cache, the rows its scores count on, bool (N,); what has not is a gap.
 
-    settings: by run's name, what tells runs apart; rows: by a training cache's fingerprint, how many it has.
+    labels: by run's name, the settings it is named by; rows: by a training cache's fingerprint, how many it has.
     """
     index = cache.index
     apart = [run for run in judging if not run.config.mixed_up(index, caches)]
@@ -139,7 +139,7 @@ def _gather_runs(
             found.notes.append(_without_numbers(run.name, index.data, f"{run.folder} and train it again"))
         else:
             learnt_from = rows.get(run.config.cache, 0)
-            found.scored.append(scored_run(run, settings[run.name], z, cache, unseen[run], learnt_from))
+            found.scored.append(scored_run(run, labels[run.name], z, cache, unseen[run], learnt_from))
     unscored = [run for run in judging if run not in scored]
     able = [run for run in unscored if scorable(run.config, index, caches)]
     found.notes += dict.fromkeys(lacking(run.config, index, caches) for run in unscored if run not in able)

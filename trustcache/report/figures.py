@@ -9,6 +9,7 @@ from itertools import product
 
 import numpy as np
 
+from trustcache.report.names import BASELINE, entry_name, method_label
 from trustcache.report.records import Scored
 from trustcache.report.svg import (
     PALETTE,
@@ -22,8 +23,8 @@ from trustcache.report.svg import (
     svg_document,
     svg_text,
     tag,
+    y_grid,
 )
-from trustcache.report.tables import entry_name, method_label
 
 GROUPS = {
     "TP": ("#0072B2", "right answers that are trusted"),
@@ -77,13 +78,11 @@ def risk_coverage_chart(scored: Sequence[Scored]) -> str:
     ticks = even_ticks(max(heights))
     box = Box(left=62, top=34, width=470, height=290, y_limit=ticks[-1])
     lines = [curve.path(box) for curve in curves] + ([_perfect(box, error)] if math.isfinite(error) else [])
-    window = f"{box.left} {box.top} {box.width} {box.height + 2}"
     title = f"Error rate over coverage on {record.dataset}, classifier {record.classifier}"
     parts = [
         svg_text(box.left, 16, shortened(title, 105), font_weight=600),
         *_risk_axes(box, ticks),
-        # A nested svg clips what the first few samples do above the axis, and needs no id unique in the page.
-        tag("svg", "".join(lines), x=box.left, y=box.top, width=box.width, height=box.height + 2, viewBox=window),
+        box.clipped(lines),  # the first few samples may lie above the axis
         *_direct_labels(box, curves),
         *_key(box.right + 16, box.top + 12, curves, left_out=len(scored) - len(curves)),
     ]
@@ -159,7 +158,7 @@ def _curves(scored: Sequence[Scored]) -> list[_Curve]:
     for one in drawn:
         record, finite = one.record, np.isfinite(one.coverage) & np.isfinite(one.risk)
         key = method_label(record), record.oracle
-        if record.method != "mcp":
+        if record.method != BASELINE:
             colours.setdefault(key, PALETTE[len(colours) % len(PALETTE)])
         name = entry_name(record, with_oracle=len(oracles) > 1)
         dash = _DASHES.get(record.training or "", _OTHER_DASH)
@@ -183,10 +182,7 @@ def _perfect(box: Box, error: float) -> str:
 
 
 def _risk_axes(box: Box, ticks: list[float]) -> Iterator[str]:
-    for value in ticks:
-        y = box.bottom - box.height * value / box.y_limit
-        yield grid_line(box.left, y, box.right, y)
-        yield svg_text(box.left - 6, y + 4, f"{100 * value:g}", "end")
+    yield from y_grid(box, ticks, scale=100)
     for percent in range(0, 101, 20):
         x = box.left + box.width * percent / 100
         yield grid_line(x, box.bottom, x, box.bottom + 5)

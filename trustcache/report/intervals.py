@@ -12,12 +12,21 @@ from typing import Any
 import numpy as np
 
 from trustcache.metrics.bootstrap import LEVEL, RESAMPLES, interval
-from trustcache.report.grids import Grid
-from trustcache.report.records import Record
+from trustcache.report.comparison import (
+    Average,
+    Comparison,
+    RowKey,
+    column,
+    compare_methods,
+    higher_is_better,
+    row_key,
+    table_key,
+)
+from trustcache.report.names import BASELINE, entry_name
+from trustcache.report.records import Record, finite
 from trustcache.report.resampled import Resampler
-from trustcache.report.tables import Row, Table, build_tables, entry_name, heading, higher_is_better, row_key, table_key
+from trustcache.report.table import Cell, Row, Table
 
-BASELINE = "mcp"
 DIFFERENCES = ("auc", "aupr_error", "fpr_at_95_tpr", "aurc")
 """The metrics whose differences the tables show; intervals.json has all."""
 MARKS = {"better": "▲", "worse": "▼", "undecided": "○"}
@@ -38,7 +47,7 @@ class Estimate:
     high: float
 
     def verdict(self, higher_is_better: bool | None) -> str | None:
-        """What a difference says: "better", "worse" or "undecided"; None where it or its direction is undefined."""
+        """Return "better", "worse" or "undecided" for a difference; None where it or its direction is undefined."""
         if higher_is_better is None or not math.isfinite(self.low + self.high):
             return None
         if self.low <= 0 <= self.high:
@@ -48,10 +57,10 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Compared:
-    """A row of a table: by metric its figure, and, but for mcp's own row, its difference to mcp's."""
+    """A row of a comparison: by metric its figure, and, but for mcp's own row, its difference to mcp's."""
 
-    table: Table
-    row: Row
+    table: Comparison
+    row: Average
     figures: dict[str, Estimate]
     differences: dict[str, Estimate]
 
@@ -61,7 +70,7 @@ class Compared:
 
 
 def compare(records: Sequence[Record], resampler: Resampler) -> list[Compared]:
-    """Every row of every table, in their order. Raises what reading scores raises."""
+    """Return every row of every comparison with its intervals. Raises what reading scores raises."""
     by_cache: dict[tuple[str, str], list[Record]] = {}
     for record in records:
         by_cache.setdefault((record.classifier, record.dataset), []).append(record)
@@ -70,9 +79,8 @@ def compare(records: Sequence[Record], resampler: Resampler) -> list[Compared]:
         for record, values in zip(group, resampler.metrics(group), strict=True):
             draws.setdefault((table_key(record), row_key(record)), []).append(values)
     found = []
-    for table in build_tables(records):
-        name = table.dataset, table.classifier, table.protocol
-        rows = {row_key(row): _mean(draws[name, row_key(row)]) for row in table.rows}
+    for table in compare_methods(records):
+        rows = {row.key: _mean(draws[table.key, row.key]) for row in table.rows}
         # A run that learnt from one half of these data is compared on the other, where the table has mcp of that half.
         baselines = {_half(row): row for row in table.rows if row.method == BASELINE}
         whole = baselines.get(None)
@@ -80,7 +88,7 @@ def compare(records: Sequence[Record], resampler: Resampler) -> list[Compared]:
     return found
 
 
-def _half(row: Row) -> float | str | None:
+def _half(row: Average) -> float | str | None:
     return dict(row.settings).get("rows")
 
 
@@ -88,19 +96,26 @@ def _mean(seeds: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {key: np.mean([values[key] for values in seeds], axis=0) for key in seeds[0]}
 
 
-def _compared(table: Table, row: Row, baseline: Row | None, draws: Mapping[Any, dict[str, np.ndarray]]) -> Compared:
-    own = draws[row_key(row)]
-    values = {key: cell.mean for key, cell in row.cells.items() if key in own}
+def _compared(
+    table: Comparison, row: Average, baseline: Average | None, draws: Mapping[RowKey, dict[str, np.ndarray]]
+) -> Compared:
+    own = draws[row.key]
+    values = {key: _value(row, key) for key in row.cells if key in own}
     figures = {key: _estimate(value, own[key]) for key, value in values.items()}
     if baseline is None or baseline is row:
         return Compared(table, row, figures, {})
-    other = draws[row_key(baseline)]
+    other = draws[baseline.key]
     differences = {
-        key: _estimate(value - baseline.cells[key].mean, own[key] - other[key])
+        key: _estimate(value - _value(baseline, key), own[key] - other[key])
         for key, value in values.items()
         if key != "accuracy"
     }
     return Compared(table, row, figures, differences)
+
+
+def _value(row: Average, key: str) -> float:
+    mean = row.cell(key).mean
+    return math.nan if mean is None else mean
 
 
 def _estimate(value: float, drawn: np.ndarray) -> Estimate:
@@ -108,44 +123,49 @@ def _estimate(value: float, drawn: np.ndarray) -> Estimate:
     return Estimate(value, *(interval(drawn) if math.isfinite(value) else (math.nan, math.nan)))
 
 
-def interval_grids(compared: Sequence[Compared]) -> list[Grid]:
-    """A grid a table: the AUC, and how AUC, AUPR-Error, FPR@95 and AURC differ from mcp's."""
+def interval_tables(compared: Sequence[Compared]) -> list[Table]:
+    """Return a table a comparison: the AUC, and how AUC, AUPR-Error, FPR@95 and AURC differ from mcp's."""
     by_table: dict[tuple[str, str, str], list[Compared]] = {}
     for one in compared:
-        by_table.setdefault((one.table.dataset, one.table.classifier, one.table.protocol), []).append(one)
-    return [_grid(group) for group in by_table.values()]
+        by_table.setdefault(one.table.key, []).append(one)
+    return [_table(group) for group in by_table.values()]
 
 
-def _grid(group: list[Compared]) -> Grid:
+def _table(group: list[Compared]) -> Table:
     table = group[0].table
-    several = len({one.row.oracle for one in group if one.row.oracle}) > 1
-    return Grid(
-        title=f"{table.dataset}: against the classifier's own confidence",
-        facts=table.facts,
-        heads=("Method", "AUC ↑", *(f"Δ {heading(key, table.protocol)}" for key in DIFFERENCES)),
-        rows=tuple((entry_name(one.row, with_oracle=several), *_cells(one)) for one in group),
-        marked=frozenset(i for i, one in enumerate(group) if one.row.method == BASELINE),
-        said=(_summary(group), READING, *_without(group)),
+    rows = tuple(
+        Row(
+            (entry_name(one.row, with_oracle=table.several_oracles),),
+            (_cell(one.figures.get("auc")), *(_difference(one, key) for key in DIFFERENCES)),
+            "marked" if one.row.method == BASELINE else "ours",
+            one.row.seeds,
+        )
+        for one in group
+    )
+    return Table(
+        f"{table.dataset}: against the classifier's own confidence",
+        table.facts,
+        ("Method",),
+        (column("auc", table.protocol), *(column(key, table.protocol, "Δ ") for key in DIFFERENCES)),
+        rows,
+        (_summary(group), READING, *_without(group)),
+        data=table.dataset,
     )
 
 
-def _cells(one: Compared) -> Iterator[str]:
-    yield _shown(one.figures.get("auc"), ".2f")
-    for key in DIFFERENCES:
-        yield _shown(one.differences.get(key), "+.2f", MARKS.get(one.verdict(key) or "", ""))
+def _difference(one: Compared, key: str) -> Cell:
+    return _cell(one.differences.get(key), signed=True, mark=MARKS.get(one.verdict(key) or "", ""))
 
 
-def _shown(estimate: Estimate | None, form: str, mark: str = "") -> str:
-    """Figure and mark, and on a second line the interval."""
+def _cell(estimate: Estimate | None, **written: Any) -> Cell:
     if estimate is None or not math.isfinite(estimate.value):
-        return "–"
-    value, low, high = (f"{100 * end:{form}}" for end in (estimate.value, estimate.low, estimate.high))
-    interval_too = [f"[{low}, {high}]"] if math.isfinite(estimate.low) else []
-    return "\n".join([f"{value} {mark}".strip(), *interval_too])
+        return Cell(math.nan)
+    ends = (estimate.low, estimate.high) if math.isfinite(estimate.low) else None
+    return Cell(estimate.value, interval=ends, **written)
 
 
 def _summary(group: list[Compared]) -> str:
-    """How many rows are better, worse or undecided by AUC and by AURC."""
+    """Count the rows that are better, worse or undecided by AUC and by AURC."""
     parts = []
     for key in ("auc", "aurc"):
         counted = Counter(verdict for one in group if (verdict := one.verdict(key)))
@@ -154,7 +174,7 @@ def _summary(group: list[Compared]) -> str:
 
 
 def _without(group: list[Compared]) -> Iterator[str]:
-    """Why figures have no interval."""
+    """Yield the reasons why figures have no interval."""
     table = group[0].table
     if table.protocol == "released":
         yield (
@@ -166,7 +186,7 @@ def _without(group: list[Compared]) -> Iterator[str]:
 
 
 def intervals_json(compared: Sequence[Compared]) -> str:
-    """Every row with all its intervals as fractions: a JSON list, null where a value is not finite."""
+    """Return every row with all its intervals as fractions: a JSON list, null where a value is not finite."""
     return json.dumps([_plain(one) for one in compared], indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -184,13 +204,9 @@ def _plain(one: Compared) -> dict[str, object]:
         "n": table.n,
         "resamples": RESAMPLES,
         "level": LEVEL,
-        "intervals": {key: [_finite(e.low), _finite(e.high)] for key, e in one.figures.items()},
+        "intervals": {key: [finite(e.low), finite(e.high)] for key, e in one.figures.items()},
         "difference_to_mcp": {
-            key: [_finite(e.value), _finite(e.low), _finite(e.high)] for key, e in one.differences.items()
+            key: [finite(e.value), finite(e.low), finite(e.high)] for key, e in one.differences.items()
         },
         "verdict": {key: one.verdict(key) for key in one.differences},
     }
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None

@@ -1,12 +1,16 @@
-"""What a report is made of: one record for each scored method, and the curves drawn from its scores."""
+"""The records of a report: one for each scored method, with the curves drawn from its scores."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from trustcache.cache.index import Index
+from trustcache.data.manifest import Manifest
 from trustcache.oracles.runs import Run, RunConfig
 
 
@@ -37,10 +41,10 @@ class Record:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a record comes from, for what asks more than it says.
+    """The source of a record.
 
-    index: the cache it was scored on. run: the oracle, None for a post-hoc score; learnt_from: how many samples the
-    cache has that it learnt from, its validation part included, 0 where that cache is gone.
+    index: the cache it was scored on. run: the oracle, None for a post-hoc score. learnt_from: the number of samples in
+    its training cache, validation part included; 0 where that cache is gone.
     """
 
     index: Index
@@ -50,7 +54,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Scored:
-    """A record together with what its figures need.
+    """A record with the data of its figures.
 
     `histogram` maps TP, FP, TN, FN to the counts of samples in equal bins of the trust confidence over [0, 1]
     (trusted means confidence above the method's threshold; positive means the classifier is right); it is None for
@@ -68,3 +72,27 @@ class Scored:
     def config(self) -> RunConfig | None:
         """The settings of the run, None for a post-hoc score."""
         return self.origin.run.config if self.origin.run else None
+
+
+def manifests_of(scored: Iterable[Scored]) -> dict[str, Manifest]:
+    """Return the manifest of each data set that something is scored on."""
+    indices = {one.record.dataset: one.origin.index for one in scored}
+    return {name: index.manifest for name, index in indices.items()}
+
+
+ID_FIELDS = ("dataset", "classifier", "oracle", "method", "training", "protocol", "seed", "n", "settings", "run")
+"""The fields of a record that say what its metrics are of, in the order of the files."""
+
+
+def plain(record: Record) -> dict[str, Any]:
+    """Return a record for JSON: null stands where a value is not finite."""
+    ids = {name: getattr(record, name) for name in ID_FIELDS}
+    settings = {name: finite(value) for name, value in sorted(record.settings.items())}
+    return {**ids, "settings": settings, "metrics": {key: finite(value) for key, value in record.metrics.items()}}
+
+
+def finite(value: float | str) -> float | str | None:
+    """Return a plain number or text for JSON, which has neither NumPy's numbers nor any that are not finite."""
+    if isinstance(value, str):
+        return value
+    return float(value) if math.isfinite(value) else None

@@ -7,7 +7,7 @@ can tell apart, so one figure serves a light and a dark page.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -43,6 +43,12 @@ class Box:
     def y(self, value: Numbers) -> Numbers:
         return self.bottom - self.height * value / self.y_limit
 
+    def clipped(self, parts: Sequence[str]) -> str:
+        """Return drawn parts without what lies outside: a nested svg needs no id that is unique in the page."""
+        window = f"{self.left} {self.top} {self.width} {self.height + 2}"
+        size: dict[str, float] = {"x": self.left, "y": self.top, "width": self.width, "height": self.height + 2}
+        return tag("svg", "".join(parts), **size, viewBox=window)
+
 
 def even_ticks(limit: float) -> list[float]:
     """From 0 in steps of 1, 2, 2.5 or 5 times a power of ten to at least `limit`, at most six steps."""
@@ -70,6 +76,15 @@ def grid_line(x1: float, y1: float, x2: float, y2: float) -> str:
     return tag("path", d=f"M{x1:.1f} {y1:.1f}L{x2:.1f} {y2:.1f}", stroke="currentColor", stroke_opacity=0.25)
 
 
+def y_grid(box: Box, ticks: Sequence[float], scale: float = 1) -> Iterator[str]:
+    """Yield horizontal lines at the ticks inside a box, each with its value times `scale`."""
+    for value in ticks:
+        y = box.bottom - box.height * value / box.y_limit
+        if y >= box.top - 1:
+            yield grid_line(box.left, y, box.right, y)
+            yield svg_text(box.left - 6, y + 4, f"{scale * value:g}", "end")
+
+
 def svg_text(x: float, y: float, text: str, anchor: str = "start", /, **attributes: str | float) -> str:
     return tag("text", escape(text), x=x, y=y, text_anchor=anchor, **attributes)
 
@@ -89,8 +104,3 @@ def svg_document(width: int, height: int, title: str, description: str, parts: S
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" fill="currentColor" '
         f'font-family="system-ui, sans-serif" font-size="12">{content}</svg>'
     )
-
-
-def inline(svg: str) -> str:
-    """A figure as part of a page, where its namespace goes without saying and would read as an address."""
-    return svg.replace(' xmlns="http://www.w3.org/2000/svg"', "", 1)

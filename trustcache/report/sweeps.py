@@ -1,4 +1,4 @@
-"""Sweeps: what each candidate showed on the validation part and what it then did on test data, side by side."""
+"""Sweeps: the figures of each candidate on the validation part and on test data, side by side."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from scipy import stats
 
 from trustcache.evaluate.sweep import CRITERION, REFERENCE, Metrics, Sweep, mean_metrics
-from trustcache.report.grids import Grid
+from trustcache.report.comparison import column
+from trustcache.report.names import method_label
 from trustcache.report.records import Record
-from trustcache.report.tables import heading, method_label
+from trustcache.report.table import Cell, Column, Row, Table
 
 SHOWN = ("aurc", "auc", "aupr_error", "fpr_at_95_tpr")
 BESIDE = ("aurc", "auc")
@@ -21,7 +22,7 @@ BESIDE = ("aurc", "auc")
 
 @dataclass(frozen=True)
 class Outcome:
-    """A sweep on one evaluation data set: by candidate, in the sweep's order, its mean metrics there; and mcp's."""
+    """A sweep on one evaluation data set: the mean metrics of each candidate there, in the sweep's order, and mcp's."""
 
     sweep: Sweep
     dataset: str
@@ -29,12 +30,12 @@ class Outcome:
     reference: Metrics
 
     def test_ranks(self) -> list[int]:
-        """Where each candidate stands on the test data by the criterion; equal ones share the better place."""
+        """Return each candidate's place on the test data by the criterion; equal ones share the better place."""
         values = [_value(metrics) for metrics in self.test]
         return [1 + sum(other < value for other in values) for value in values]
 
     def rank_correlation(self) -> float:
-        """Spearman's, of validation against test figures over candidates; nan where all of one side are equal."""
+        """Return Spearman's correlation of validation and test figures; nan where all of one side are equal."""
         validation = [_value(candidate.validation) for candidate in self.sweep.candidates]
         test = [_value(metrics) for metrics in self.test]
         if len(set(validation)) < 2 or len(set(test)) < 2:
@@ -48,7 +49,7 @@ def _value(metrics: Metrics) -> float:
 
 
 def outcomes(sweeps: Sequence[Sweep], records: Sequence[Record]) -> tuple[list[Outcome], list[str]]:
-    """Each sweep on each data set that all its runs are scored on, and notes on those that runs are gone from."""
+    """Return each sweep on each data set that all its runs are scored on, and notes on those that lack runs."""
     found: list[Outcome] = []
     notes: list[str] = []
     for sweep in sweeps:
@@ -77,50 +78,57 @@ def _metrics(record: Record) -> Metrics:
     return {key: value if math.isfinite(value) else None for key, value in record.metrics.items()}
 
 
-def sweep_grid(sweep: Sweep) -> Grid:
-    """The ranking by validation alone, as it stands when a sweep ends."""
+def sweep_table(sweep: Sweep) -> Table:
+    """Return the ranking by validation alone, as it stands when a sweep ends."""
     rows = [
-        (str(place), method_label(candidate), *(_percent(candidate.validation, key) for key in SHOWN))
+        Row((str(place), method_label(candidate)), _cells(SHOWN, candidate.validation), _kind(place))
         for place, candidate in enumerate(sweep.candidates, 1)
     ]
-    rows.append(("", REFERENCE, *(_percent(sweep.reference, key) for key in SHOWN)))
-    said = [f"Chosen: {method_label(sweep.winner)}, with the least AURC. Go on with its run {sweep.winner.runs[0]}."]
+    rows.append(Row(("", REFERENCE), _cells(SHOWN, sweep.reference), "reference"))
+    notes = [f"Chosen: {method_label(sweep.winner)}, with the least AURC. Go on with its run {sweep.winner.runs[0]}."]
     if sweep.reference_leads():
-        said.append(
+        notes.append(
             f"But {REFERENCE}, the classifier's own confidence, which needs no training, has a lower AURC on the same "
             "rows: it would be the better choice."
         )
-    return Grid(
-        title="Sweep: candidates by their AURC on the validation part",
-        facts=_facts(sweep),
-        heads=("Place", "Candidate", *(heading(key, sweep.protocol) for key in SHOWN)),
-        rows=tuple(rows),
-        names=2,
-        marked=frozenset({0}),
-        said=tuple(said),
-    )
+    title = "Sweep: candidates by their AURC on the validation part"
+    columns = tuple(column(key, sweep.protocol) for key in SHOWN)
+    return Table(title, _facts(sweep), ("Place", "Candidate"), columns, tuple(rows), tuple(notes))
 
 
-def outcome_grid(outcome: Outcome) -> Grid:
-    """Validation and test figures of every candidate side by side, and in words what the choice was worth."""
+def outcome_table(outcome: Outcome) -> Table:
+    """Return validation and test figures of every candidate side by side, and in words what the choice was worth."""
     sweep, places = outcome.sweep, outcome.test_ranks()
     rows = []
-    for place, (candidate, test) in enumerate(zip(sweep.candidates, outcome.test, strict=True), 1):
-        remarks = [word for word, so in (("chosen", place == 1), ("best on test", places[place - 1] == 1)) if so]
-        figures = [_percent(side, key) for key in BESIDE for side in (candidate.validation, test)]
-        rows.append((str(place), method_label(candidate), ", ".join(remarks), str(places[place - 1]), *figures))
-    figures = [_percent(side, key) for key in BESIDE for side in (sweep.reference, outcome.reference)]
-    rows.append(("", REFERENCE, "not a candidate", "", *figures))
-    sides = [f"{heading(key, sweep.protocol)} {side}" for key in BESIDE for side in ("validation", "test")]
-    return Grid(
-        title=f"{outcome.dataset}: what a sweep chose by validation",
-        facts=_facts(sweep),
-        heads=("Place", "Candidate", "", "Place on test", *sides),
-        rows=tuple(rows),
-        names=3,
-        marked=frozenset({0}),
-        said=tuple(_findings(outcome)),
+    for place, (candidate, test, place_on_test) in enumerate(
+        zip(sweep.candidates, outcome.test, places, strict=True), 1
+    ):
+        remarks = [word for word, so in (("chosen", place == 1), ("best on test", place_on_test == 1)) if so]
+        labels = str(place), method_label(candidate), ", ".join(remarks)
+        cells = Cell(place_on_test, scale=1, digits=0), *_cells(BESIDE, candidate.validation, test)
+        rows.append(Row(labels, cells, _kind(place)))
+    cells = Cell(math.nan, text=""), *_cells(BESIDE, sweep.reference, outcome.reference)
+    rows.append(Row(("", REFERENCE, "not a candidate"), cells, "reference"))
+    sides = [column(key, sweep.protocol, suffix=f" {side}") for key in BESIDE for side in ("validation", "test")]
+    return Table(
+        f"{outcome.dataset}: what a sweep chose by validation",
+        _facts(sweep),
+        ("Place", "Candidate", ""),
+        (Column("Place on test", good="low"), *sides),
+        tuple(rows),
+        tuple(_findings(outcome)),
+        data=outcome.dataset,
     )
+
+
+def _kind(place: int) -> str:
+    return "marked" if place == 1 else "ours"
+
+
+def _cells(keys: Sequence[str], *sides: Metrics) -> tuple[Cell, ...]:
+    """Return the metrics as cells, for each metric those of all sides."""
+    values = (side.get(key) for key in keys for side in sides)
+    return tuple(Cell(math.nan if value is None else value) for value in values)
 
 
 def _facts(sweep: Sweep) -> str:
@@ -132,7 +140,7 @@ def _facts(sweep: Sweep) -> str:
 
 
 def _findings(outcome: Outcome) -> Iterator[str]:
-    """What the choice did on test data, and how much of its validation figure was luck."""
+    """Say what the choice did on test data, and how much of its validation figure was luck."""
     sweep, test = outcome.sweep, [_value(metrics) for metrics in outcome.test]
     if not all(map(math.isfinite, test)):
         return
@@ -173,8 +181,3 @@ def _beside_reference(outcome: Outcome, validation: float, test: float) -> Itera
         f"{REFERENCE}, the classifier's own confidence, has {100 * here:.2f} and {100 * there:.2f}: the chosen one is "
         f"{words[0]} on validation and {words[1]} on test data."
     )
-
-
-def _percent(metrics: Metrics, key: str) -> str:
-    value = metrics.get(key)
-    return "–" if value is None else f"{100 * value:.2f}"

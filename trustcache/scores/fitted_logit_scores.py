@@ -13,7 +13,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
-from trustcache.metrics.ranking import rank
+from trustcache.metrics.tie_groups import rank
 from trustcache.scores.fitting import FittingData, Outputs, TooFew
 from trustcache.scores.logit_scores import BLOCK_ROWS, by_blocks, maximum_class_probability, odds
 

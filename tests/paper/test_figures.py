@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 
 from trustcache.paper.artefacts import ARTEFACTS
-from trustcache.paper.evidence import Evidence
+from trustcache.paper.paper_index import PaperIndex
 
 
 def grids(key, *scored):
-    return ARTEFACTS[key].grids(Evidence(scored))
+    return ARTEFACTS[key].tables(PaperIndex(scored))
 
 
 def test_the_histograms_table_counts_what_is_drawn_of_the_first_seed(scored):
     counts = {"TP": np.array([0, 5]), "FN": np.array([3, 0]), "FP": np.array([0, 2]), "TN": np.array([1, 0])}
     (grid,) = grids("figure3", scored("ss", 1), scored("ss", 0, histogram=counts))
-    (line,) = grid.lines
+    (line,) = grid.rows
     assert grid.heads == ("TP", "FN", "FP", "TN")
     assert line.labels[:2] == ("⟨mlp, mlp⟩", "digits")
     assert line.labels[2].startswith("ss")
@@ -29,7 +29,7 @@ def test_the_risks_table_reads_the_curve_where_it_first_covers_as_much(scored):
     # Five samples tie at the top, so nothing between 0 and half of them can be accepted.
     curve = {"coverage": np.array([0.5, 0.6, 0.9, 1.0]), "risk": np.array([0.1, 0.15, 0.2, 0.3])}
     (grid,) = grids("figure4a", scored("ce", **curve), scored("mcp"))
-    reference, line = grid.lines
+    reference, line = grid.rows
     assert grid.heads == ("20%", "40%", "60%", "80%", "90%", "100%")
     assert [str(cell) for cell in line.cells] == ["10.00", "10.00", "15.00", "20.00", "20.00", "30.00"]
     assert (reference.kind, reference.labels[2]) == ("reference", "mcp, not in the paper's")
@@ -42,11 +42,11 @@ def test_the_classifiers_confidence_alone_is_no_figure_of_the_papers(scored, key
 
 def test_the_losses_table_has_the_losses_by_their_equations(scored):
     right, wrong = grids("figure2b", scored("mcp"))
-    at = {line.labels[0]: dict(zip(right.heads, line.cells, strict=True)) for line in right.lines}
+    at = {line.labels[0]: dict(zip(right.heads, line.cells, strict=True)) for line in right.rows}
     p = 1 / (1 + math.exp(-2))
     assert at["2"]["ce"].mean == pytest.approx(-math.log(p))
     assert at["2"]["focal γ2"].mean == pytest.approx(-((1 - p) ** 2) * math.log(p))
     assert at["2"]["tcp, p_y = 1"].mean == pytest.approx((p - 1) ** 2)
     assert at["2"]["ss α⁺1"].mean == pytest.approx(math.exp(-2 / 3) - math.exp(-1))
-    at = {line.labels[0]: dict(zip(wrong.heads, line.cells, strict=True)) for line in wrong.lines}
+    at = {line.labels[0]: dict(zip(wrong.heads, line.cells, strict=True)) for line in wrong.rows}
     assert at["2"]["ss α⁻3"].mean == pytest.approx(math.exp(2) - math.exp(-3))

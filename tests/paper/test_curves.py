@@ -8,7 +8,9 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from trustcache.paper.drawings import Swept, loss_curves, sweep_chart
+from trustcache.paper.curves import Panel, loss_figures
+from trustcache.paper.curves import panels as panels_svg
+from trustcache.paper.paper_index import PaperIndex
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -20,7 +22,7 @@ def points(line):
 @pytest.fixture(scope="module")
 def panels():
     """Of Fig. 2b: for right and wrong answers, the clip window and its curves by name."""
-    root = ET.fromstring(loss_curves())
+    root = ET.fromstring(loss_figures(PaperIndex([]))[0].svg)
     clips = [clip for clip in root.iter(f"{SVG}svg") if clip.get("x")]
     return [(clip, {c.get("data-name"): points(c) for c in clip.iter(f"{SVG}polyline")}) for clip in clips]
 
@@ -59,7 +61,7 @@ def test_ss_falls_with_z_for_right_answers_and_rises_for_wrong_ones(panels):
 
 def test_labels_of_a_dense_sweep_do_not_overlap():
     x = np.linspace(0.5, 8, 16)
-    drawn = ET.fromstring(sweep_chart("t", [Swept("TPR", x, 50 + 0 * x, 0 * x, 100.0)]))
+    drawn = ET.fromstring(panels_svg("t", [Panel("TPR", x, 50 + 0 * x, 0 * x, 100.0)]))
     below = [(float(t.get("x")), t.text) for t in drawn.iter(f"{SVG}text") if t.text in {f"{v:g}" for v in x}]
     at = [x for x, _ in below if x > 46]
     assert len(at) > 3
@@ -67,8 +69,8 @@ def test_labels_of_a_dense_sweep_do_not_overlap():
 
 
 def test_deviations_are_drawn_as_bars_about_the_means():
-    swept = Swept("TPR", np.array([1.0, 2.0]), np.array([40.0, 60.0]), np.array([10.0, 0.0]), 100.0)
-    drawn = ET.fromstring(sweep_chart("t", [swept]))
+    swept = Panel("TPR", np.array([1.0, 2.0]), np.array([40.0, 60.0]), np.array([10.0, 0.0]), 100.0)
+    drawn = ET.fromstring(panels_svg("t", [swept]))
     bars = [p.get("d") for p in drawn.iter(f"{SVG}path") if p.get("stroke-opacity") == "0.60"]
     top, bottom = map(float, bars[0].partition(" ")[2].split("V"))
     assert bottom - top == pytest.approx(170 * 20 / 100)

@@ -10,8 +10,9 @@ import pytest
 
 from trustcache.metrics.ranking import METRICS
 from trustcache.protocols import PROTOCOLS
-from trustcache.report.page import page
-from trustcache.report.tables import COLUMNS
+from trustcache.report.comparison import COLUMNS
+from trustcache.report.contents import Contents
+from trustcache.report.render.html import page
 
 NASTY = "<script>alert('x')</script>&\"'"
 VOID = {"meta", "link", "br", "img", "hr", "input"}
@@ -58,7 +59,7 @@ class Document(HTMLParser):
 
 
 def document(scored, notes=(), made=None):
-    return Document(page(scored, notes, made or {"date": "2025-01-02"}))
+    return Document(page(Contents(scored, notes, made=made or {"date": "2025-01-02"})))
 
 
 # --- what it holds ---------------------------------------------------------------------------------------------
@@ -208,7 +209,7 @@ def test_columns_sort_by_full_precision_from_the_good_end(scored):
 
 
 def test_the_page_asks_nothing_of_the_network(scored):
-    text = page([scored("mcp"), scored("ce")], ["see `trustcache evaluate`"], {"date": "today"})
+    text = page(Contents([scored("mcp"), scored("ce")], ["see `trustcache evaluate`"], made={"date": "today"}))
     assert not re.search(r"https?:|//\w|url\(|@import|src=", text)
     shown = Document(text)
     assert not any(shown.all(tag) for tag in ("link", "img", "iframe", "object", "embed"))
@@ -232,6 +233,6 @@ def test_names_notes_and_versions_that_hold_markup_are_shown_as_text(scored):
 
 
 def test_both_colour_schemes_are_served(scored):
-    text = page([scored()], [], {})
+    text = page(Contents([scored()]))
     assert "prefers-color-scheme: dark" in text
     assert "color-scheme: light dark" in text

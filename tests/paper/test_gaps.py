@@ -26,8 +26,8 @@ def run_all(run_cli: Cli, commands: list[str]) -> None:
 
 
 def rows_of(workspace: Workspace, key: str) -> set[tuple[str, str]]:
-    """Subject and row of every row of ours, as paper.csv has them."""
-    with (workspace.report / "paper.csv").open(encoding="utf-8") as file:
+    """Subject and row of every row of ours, as tables.csv has them."""
+    with (workspace.report / "tables.csv").open(encoding="utf-8") as file:
         return {
             (line["subject"], line["row"])
             for line in csv.DictReader(file)

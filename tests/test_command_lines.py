@@ -1,0 +1,72 @@
+"""The commands that reports print: merged into few lines, in the order to run them, and known to the real parser."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+import typer
+
+from cli import app
+from trustcache.command_lines import Evaluation, Extraction, Training, command_line, extraction_options, merged
+
+WORDS = ("--classifier", "vit", "--frozen")
+PLACE = ("--workspace", "else where")
+
+
+def parse(line: str) -> dict[str, object]:
+    """The parameters of a command line, by the program's own parser."""
+    name, *words = shlex.split(line)[1:]
+    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    return command.make_context(name, words).params
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        Training(WORDS, ("ce", "ss"), (0, 1), ("--alpha-neg", "3,5")),
+        Training((*WORDS, "--protocol", "released"), ("class-balanced",), (2,), bases=("focal", "ss")),
+        Extraction(("--classifier", "vit", "--as", "a b"), ("digits-c/*", "digits-pgd")),
+        Evaluation(),
+    ],
+)
+def test_every_command_is_one_that_the_program_takes_in_the_workspace_named(command) -> None:
+    (line,) = merged([command], PLACE)
+    assert str(parse(line)["workspace"]) == "else where"
+
+
+def test_words_are_quoted_for_a_shell() -> None:
+    line = command_line("extract", "--data", "it's/*", "--as", "a b")
+    assert shlex.split(line) == ["trustcache", "extract", "--data", "it's/*", "--as", "a b"]
+
+
+def test_the_options_of_a_cache_are_those_of_extract(scored) -> None:
+    index = scored("mcp", model="cifar-resnet8", weights="w.safetensors", classifier="mine").origin.index
+    given = parse(command_line("extract", *extraction_options(index), "--data", "digits-test"))
+    assert given["workspace"]
+
+
+def test_trainings_of_the_same_words_and_seeds_become_one_and_extractions_of_one_classifier_too() -> None:
+    lines = merged(
+        [
+            Training(WORDS, ("ce",), (0, 1)),
+            Extraction(("--classifier", "vit"), ("a",)),
+            Training(WORDS, ("ss",), (0, 1)),
+            Training(WORDS, ("ss",), (2,)),
+            Extraction(("--classifier", "vit"), ("b", "a")),
+        ]
+    )
+    assert lines == (
+        "trustcache extract --classifier vit --data a --data b",
+        "trustcache train --classifier vit --frozen --loss ce,ss --seed 0,1",
+        "trustcache train --classifier vit --frozen --loss ss --seed 2",
+        "trustcache evaluate",
+    )
+
+
+def test_what_was_trained_already_is_scored_once_more_only_where_there_is_something_new() -> None:
+    assert merged([Training(WORDS, ("ce",), (0,))]) == (
+        "trustcache train --classifier vit --frozen --loss ce --seed 0",
+    )
+    assert merged([Evaluation(), Evaluation()]) == ("trustcache evaluate",)
+    assert merged([]) == ()

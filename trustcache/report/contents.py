@@ -1,0 +1,65 @@
+"""All that a report shows, before any renderer writes it."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from trustcache.cache.versions import software_versions
+from trustcache.report.comparison import Comparison, compare_methods, legend
+from trustcache.report.records import Record, Scored
+from trustcache.report.table import Figure, Section, Table
+
+TO_DRAW = "Not everything is drawn yet; what is missing takes"
+
+
+def made_with() -> dict[str, str]:
+    """Return today's date and the versions of the software that computes the figures."""
+    today = datetime.date.today().isoformat()
+    return {"date": today, "python": platform.python_version(), **software_versions("torch", "timm", "numpy")}
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a report shows.
+
+    scored: every method on every data set, of which the comparisons are made. notes: sentences on what is missing, with
+    `code` in backticks. tables: those after the comparisons. made: how the report was made, as term and value.
+    """
+
+    scored: Sequence[Scored]
+    notes: Sequence[str] = ()
+    tables: Sequence[Table] = ()
+    sections: Sequence[Section] = ()
+    made: Mapping[str, str] = field(default_factory=made_with)
+
+    @property
+    def records(self) -> list[Record]:
+        return [one.record for one in self.scored]
+
+    @cached_property
+    def comparisons(self) -> list[Comparison]:
+        return compare_methods(self.records)
+
+    @property
+    def legend(self) -> dict[str, list[tuple[str, str]]]:
+        """The terms of the comparisons with their meanings, by group."""
+        return legend(self.comparisons)
+
+    def every_table(self) -> Iterator[tuple[str, str, Table]]:
+        """Yield each table with the key and title of what it belongs to."""
+        for comparison in self.comparisons:
+            yield "comparison", "Comparison", comparison.table()
+        for table in self.tables:
+            yield "detail", "", table
+        for section in self.sections:
+            yield from ((one.key, one.title, table) for one in section.exhibits for table in one.tables)
+
+    @cached_property
+    def figure_files(self) -> dict[str, Figure]:
+        """The figures of all exhibits, by the path of their file below the report's folder."""
+        exhibits = [one for section in self.sections for one in section.exhibits]
+        return {f"figures/{one.key}-{i}.svg": figure for one in exhibits for i, figure in enumerate(one.figures, 1)}

@@ -1,0 +1,126 @@
+"""The report as one HTML page that needs no network: inline style, inline figures, a script only to sort tables."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup, escape
+
+from trustcache.report.comparison import READING, Comparison, RowKey, row_key, table_key
+from trustcache.report.contents import TO_DRAW, Contents
+from trustcache.report.figures import confidence_histogram, risk_coverage_chart
+from trustcache.report.names import BASELINE
+from trustcache.report.records import Scored
+from trustcache.report.render.templates import render
+from trustcache.report.selection import select
+from trustcache.report.table import LEGEND, UNDEFINED, Cell, Figure
+
+# With more sections than this the histograms start folded, so that the page stays short.
+_MOST_UNFOLDED = 4
+_WIDEST = 900
+
+_WORDS = [
+    ("classifier", "the frozen model whose answers are judged"),
+    ("oracle", "a model trained to predict whether the classifier is right"),
+    ("trust score", "one number an image, higher where the answer is more trustworthy"),
+    ("trust confidence", "the trust score brought between 0 and 1; above one half an image is trusted"),
+    ("coverage", "share of images accepted when only the most trusted are"),
+]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A comparison on the page, with its figures where its data set is drawn."""
+
+    anchor: str
+    comparison: Comparison
+    drawn: bool
+    chart: str = ""
+    histograms: Sequence[str] = ()
+
+
+def page(contents: Contents) -> str:
+    """Return the whole report as one HTML document.
+
+    All text from data is escaped. With nothing scored the page says so. Raises ValueError on a histogram that lacks a
+    group.
+    """
+    drawn, parts = select(contents.scored).drawn, list(_parts(contents))
+    protocols = ", ".join(sorted({part.comparison.protocol for part in parts}))
+    filters: dict[str, Callable[..., Any]] = {
+        "exact": _exact,
+        "in_order": _in_order,
+        "inline": _inline,
+        "unbroken": _unbroken,
+        "width": _width,
+        "with_code": _with_code,
+    }
+    return render(
+        "page.html",
+        filters,
+        contents=contents,
+        parts=parts,
+        folded=len(parts) > _MOST_UNFOLDED,
+        left_out=len({part.comparison.dataset for part in parts} - drawn),
+        glossary={"Words": _WORDS, **contents.legend},
+        made=[*contents.made.items(), *([("protocol", protocols)] if protocols else [])],
+        baseline=BASELINE,
+        reading=READING,
+        legend=LEGEND,
+        to_draw=TO_DRAW,
+        undefined=UNDEFINED,
+    )
+
+
+def _parts(contents: Contents) -> Iterator[_Part]:
+    first, drawn = _first_seeds(contents.scored), select(contents.scored).drawn
+    for i, comparison in enumerate(contents.comparisons, 1):
+        # Unique by its number, readable by the name after it.
+        anchor = f"{i}-" + re.sub(r"[^a-z0-9]+", "-", comparison.dataset.lower()).strip("-")
+        if comparison.dataset not in drawn:
+            yield _Part(anchor, comparison, False)
+            continue
+        entries = [first[comparison.key, row.key] for row in comparison.rows]
+        histograms = [confidence_histogram(one) for one in entries if one.histogram is not None]
+        yield _Part(anchor, comparison, True, risk_coverage_chart(entries), histograms)
+
+
+def _first_seeds(scored: Sequence[Scored]) -> dict[tuple[tuple[str, str, str], RowKey], Scored]:
+    """Return the lowest seed of each row of each comparison."""
+    first: dict[tuple[tuple[str, str, str], RowKey], Scored] = {}
+    for one in sorted(scored, key=lambda one: -1 if one.record.seed is None else one.record.seed):
+        first.setdefault((table_key(one.record), row_key(one.record)), one)
+    return first
+
+
+def _exact(cell: Cell) -> str:
+    """Return the number to sort by, "" for none."""
+    return "" if cell.mean is None or cell.undefined else repr(float(cell.mean))
+
+
+def _unbroken(text: str) -> Markup:
+    return Markup(str(escape(text)).replace(" ", "&nbsp;"))
+
+
+def _with_code(note: str) -> Markup:
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(note))))
+
+
+def _inline(svg: str) -> Markup:
+    """Return a figure as part of a page, where its namespace is implied and would read as an address."""
+    return Markup(svg.replace(' xmlns="http://www.w3.org/2000/svg"', "", 1))
+
+
+def _width(svg: str) -> int:
+    """Return a figure's own width in pixels, beyond which it is not enlarged."""
+    found = re.search(r'viewBox="0 0 (\d+)', svg)
+    return int(found[1]) if found else _WIDEST
+
+
+def _in_order(groups: Iterable[tuple[str, list[Figure]]], figures: Sequence[Figure]) -> list[tuple[str, list[Figure]]]:
+    """Return groups of figures in the order of their first members."""
+    order = [figure.title for figure in figures]
+    return sorted(groups, key=lambda group: order.index(group[0]))

@@ -1,0 +1,126 @@
+"""The tables as LaTeX: a document of article, booktabs, longtable and geometry to take pieces from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.cells import cell_len
+
+from trustcache.report.contents import Contents
+from trustcache.report.render.templates import render
+from trustcache.report.table import LEGEND, Cell, Row, Table
+
+_LONGEST = 32
+"""Rows that fit on a page; longer tables go over several."""
+_WIDEST_LABEL = 36
+"""Characters of a label before it is broken into lines."""
+_PAGE = 700.0
+"""Points between the margins."""
+_SIZES = {r"\footnotesize": 4.5, r"\scriptsize": 3.9, r"\tiny": 3.0}
+"""Font sizes with the points that a character takes, somewhat more than on average."""
+_GAP = 6.0
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    **{mark: "\\" + mark for mark in "#$%&_"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "±": r"$\pm$",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+    "▲": r"$\blacktriangle$",
+    "▼": r"$\blacktriangledown$",
+    "○": r"$\circ$",
+    "⟨": r"$\langle$",
+    "⟩": r"$\rangle$",
+    "‖": r"$\Vert$",
+    "·": r"$\cdot$",
+    "×": r"$\times$",
+    "–": "--",
+    "−": "$-$",
+    "’": "'",
+    "□": r"\fbox{\rule{0pt}{2pt}\rule{2pt}{0pt}}",
+    "⁺": "$^{+}$",
+    "⁻": "$^{-}$",
+    "α": r"$\alpha$",
+    "β": r"$\beta$",
+    "γ": r"$\gamma$",
+    "δ": r"$\delta$",
+    "Δ": r"$\Delta$",
+    "λ": r"$\lambda$",
+    "≥": r"$\geq$",
+    "R̂": r"$\hat{R}$",
+}
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A table as the template sets it; rows are finished lines."""
+
+    key: str
+    caption: str
+    size: str
+    columns: str
+    head: str
+    rows: Sequence[str]
+    notes: str
+    commands: Sequence[str]
+    long: bool
+
+
+def tables_latex(contents: Contents) -> str:
+    """Return every table of the report as one document; the commands that fill gaps follow their table as comments."""
+    tables = [_part(key, title, table) for key, title, table in contents.every_table()]
+    return render("tables.tex", {}, tables=tables)
+
+
+def escaped(text: str) -> str:
+    """Return text as LaTeX sets it: special characters escaped, the signs of the tables as mathematics."""
+    marks = "|".join(re.escape(mark) for mark in sorted(_SPECIAL, key=len, reverse=True))
+    return re.sub(marks, lambda match: _SPECIAL[match[0]], " ".join(text.split()))
+
+
+def _part(key: str, title: str, table: Table) -> _Part:
+    heads = [*table.labels, *table.heads]
+    labels = [_widest(head, [row.labels[i] for row in table.rows]) for i, head in enumerate(table.labels)]
+    values = [_widest(head, [str(row.cells[i]) for row in table.rows]) for i, head in enumerate(table.heads)]
+    characters = sum(min(width, _WIDEST_LABEL) for width in labels) + sum(values)
+    room = _PAGE - _GAP * len(heads)
+    size = next((size for size, points in _SIZES.items() if characters * points <= room), [*_SIZES][-1])
+    broken = rf">{{\raggedright\arraybackslash}}p{{{_WIDEST_LABEL * _SIZES[size]:.0f}pt}}"
+    columns = "".join("l" if width <= _WIDEST_LABEL else broken for width in labels) + "r" * len(values)
+    rows: list[str] = []
+    for row, names, starts in zip(table.rows, table.shown_labels(), table.starts_block(), strict=True):
+        rows += ["\\addlinespace"] if starts else []
+        rows.append(_line(row, names))
+    notes = [*([f"{LEGEND}."] if table.has_gaps else []), *table.notes]
+    caption = escaped(". ".join(filter(None, (title, table.title, table.facts))))
+    head, text = " & ".join(map(escaped, heads)) + r" \\", " ".join(map(escaped, notes))
+    long = len(table.rows) > _LONGEST
+    return _Part(key, caption, size, columns, head, rows, text, table.commands, long)
+
+
+def _widest(head: str, texts: Sequence[str]) -> int:
+    return max(map(cell_len, (head, *texts)))
+
+
+def _line(row: Row, labels: Sequence[str]) -> str:
+    marked = row.kind == "marked"
+    return (
+        " & ".join([*(_bold(label, marked) for label in labels), *(_cell(cell, marked) for cell in row.cells)]) + r" \\"
+    )
+
+
+def _cell(cell: Cell, marked: bool) -> str:
+    return _bold(str(cell), cell.best or marked)
+
+
+def _bold(text: str, bold: bool) -> str:
+    return rf"\textbf{{{escaped(text)}}}" if bold and text.strip() else escaped(text)

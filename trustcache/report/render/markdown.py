@@ -1,0 +1,45 @@
+"""The report as GitHub-flavoured Markdown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from trustcache.report.comparison import READING
+from trustcache.report.contents import TO_DRAW, Contents
+from trustcache.report.render.templates import render
+from trustcache.report.table import LEGEND, Cell, Table
+
+
+def report_markdown(contents: Contents) -> str:
+    """Return the whole report as one document."""
+    filters: dict[str, Callable[..., str]] = {"escaped": escaped, "grid": grid}
+    text = render("report.md", filters, contents=contents, reading=READING, legend=LEGEND, to_draw=TO_DRAW)
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def grid(table: Table) -> str:
+    """Return the lines of a table; the best values and marked rows are bold."""
+    heads = [*table.labels, *table.heads]
+    lines = [[escaped(head) for head in heads]]
+    lines.append(["---"] * len(table.labels) + ["---:"] * len(table.columns))
+    for row, labels in zip(table.rows, table.shown_labels(), strict=True):
+        marked = row.kind == "marked"
+        names = [_bold(escaped(label), marked) for label in labels]
+        lines.append([*names, *(_cell(cell, marked) for cell in row.cells)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(cell: Cell, marked: bool) -> str:
+    return _bold(escaped(str(cell)), cell.best or marked)
+
+
+def _bold(text: str, bold: bool) -> str:
+    return f"**{text}**" if bold and text else text
+
+
+def escaped(text: str, kept: str = "") -> str:
+    """Return text that Markdown shows as it is, on one line; underscores within words need no escape."""
+    one_line = " ".join(text.split())
+    special = "".join(mark for mark in r"\`*|<>[]&~#" if mark not in kept)
+    return re.sub(rf"[{re.escape(special)}]|\b_|_\b", r"\\\g<0>", one_line)

@@ -1,0 +1,30 @@
+"""The jinja2 templates of the page and of the documents; in the page all text is escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+_FOLDER = Path(__file__).parent.parent / "templates"
+
+
+def render(template: str, filters: Mapping[str, Callable[..., Any]], **context: Any) -> str:
+    """Return a template filled with `context`. The delimiters of statements are `<%` and `%>` in LaTeX."""
+    marks: dict[str, Any] = {}
+    if template.endswith(".tex"):
+        marks = {"block_start_string": "<%", "block_end_string": "%>", "comment_start_string": "<#"}
+        marks |= {"variable_start_string": "<<", "variable_end_string": ">>"}
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=select_autoescape(["html"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        **marks,
+    )
+    environment.filters |= filters
+    return environment.get_template(template).render(context)

@@ -1,0 +1,237 @@
+"""The one table model: every table of a report is a `Table`, and every renderer shows any of them.
+
+An `Exhibit` gathers the tables and figures that answer one question, a `Section` the exhibits of one source.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+GAP = "□"
+UNDEFINED = "–"
+LEGEND = f"{GAP} is not run yet; {UNDEFINED} is a value that at least one seed leaves undefined"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One value of a table: the mean over seeds and its sample standard deviation, None for one seed.
+
+    mean: None where nothing was run (a gap), nan where the value is undefined. scale, digits, signed: how numbers are
+    written; text replaces them. interval: its ends, in mean's unit. mark: a sign behind the value. best: emphasised.
+    """
+
+    mean: float | None
+    std: float | None = None
+    scale: float = 100.0
+    digits: int = 2
+    signed: bool = False
+    interval: tuple[float, float] | None = None
+    mark: str = ""
+    best: bool = False
+    text: str | None = None
+
+    @property
+    def missing(self) -> bool:
+        return self.mean is None
+
+    @property
+    def undefined(self) -> bool:
+        return self.mean is not None and math.isnan(self.mean)
+
+    @property
+    def lines(self) -> list[str]:
+        """The value, and where it has one its interval."""
+        if self.text is not None:
+            return [self.text]
+        if self.mean is None or self.undefined:
+            return [GAP if self.mean is None else UNDEFINED]
+        value = self._number(self.mean) + (f" ± {self._number(self.std)}" if self.std is not None else "")
+        ends = [f"[{', '.join(map(self._number, self.interval))}]"] if self.interval else []
+        return [f"{value} {self.mark}".strip(), *ends]
+
+    def __str__(self) -> str:
+        return " ".join(self.lines)
+
+    def short(self) -> list[str]:
+        """Return `lines` with mean and deviation as narrow as they can be read."""
+        if self.std is None or self.mean is None or self.text is not None or self.undefined:
+            return self.lines
+        return [f"{self.scale * self.mean:.1f}±{self.scale * self.std:.1f}"]
+
+    def _number(self, value: float) -> str:
+        return f"{self.scale * value:{'+' if self.signed else ''}.{self.digits}f}"
+
+
+MISSING = Cell(None)
+
+
+def averaged(values: Sequence[float], **written: Any) -> Cell:
+    """Return the mean and sample standard deviation of the seeds' values; nan where any of them is not finite.
+
+    written: fields of the cell that say how it is shown.
+    """
+    if not all(math.isfinite(value) for value in values):
+        return Cell(math.nan, **written)
+    std = statistics.stdev(values) if len(values) > 1 else None
+    return Cell(statistics.fmean(values), std, **written)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A value column: its heading, its meaning, and its good end, "high" or "low"."""
+
+    head: str
+    meaning: str = ""
+    good: str = "high"
+
+
+@dataclass(frozen=True)
+class Row:
+    """Labels, then one cell a value column.
+
+    kind: "ours"; "published", a paper's figures for the row above; "reference", a row beside the table's own; "mean",
+    over other rows; "baseline", what the others are compared with; "marked", emphasised whole. seeds: the number of
+    seeds behind the cells. block: heading of the rows it stands among, for a terminal, which prints one label a row.
+    """
+
+    labels: tuple[str, ...]
+    cells: tuple[Cell, ...]
+    kind: str = "ours"
+    seeds: int = 0
+    block: str = ""
+
+    @property
+    def missing(self) -> bool:
+        return all(cell.missing for cell in self.cells)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with the text before and after it.
+
+    labels: headings of the label columns. grouped: all labels but the last name a block of rows, and are shown once.
+    sortable: a page lets readers sort it. notes: sentences below. commands: what fills its gaps. data: the data set.
+    """
+
+    title: str
+    facts: str
+    labels: tuple[str, ...]
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
+    grouped: bool = False
+    sortable: bool = False
+    data: str = ""
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """The headings of the value columns."""
+        return tuple(column.head for column in self.columns)
+
+    @property
+    def has_gaps(self) -> bool:
+        return any(cell.missing for row in self.rows for cell in row.cells)
+
+    def block(self, row: Row) -> str:
+        """Return the heading of the block that a row stands in, "" where the table has no blocks."""
+        return row.block or (" · ".join(filter(None, row.labels[:-1])) if self.grouped else "")
+
+    def shown_labels(self) -> list[tuple[str, ...]]:
+        """Return each row's labels, in a grouped table blank where the row above has the same."""
+        shown: list[tuple[str, ...]] = []
+        above: tuple[str, ...] = ()
+        for row in self.rows:
+            same = 0
+            while self.grouped and same < min(len(above), len(row.labels) - 1) and above[same] == row.labels[same]:
+                same += 1
+            shown.append(("",) * same + row.labels[same:])
+            above = row.labels
+        return shown
+
+    def starts_block(self) -> list[bool]:
+        """Return for each row whether it begins a new block below another one."""
+        blocks = [self.block(row) for row in self.rows]
+        return [i > 0 and block != blocks[i - 1] for i, block in enumerate(blocks)]
+
+
+def grouped_table(
+    title: str,
+    labels: Sequence[str],
+    heads: Iterable[str],
+    rows: Iterable[Row],
+    notes: Iterable[str] = (),
+    commands: Iterable[str] = (),
+) -> Table:
+    """Return a table whose labels but the last name blocks of rows, as printed papers have them."""
+    columns = tuple(map(Column, heads))
+    return Table(title, "", tuple(labels), columns, tuple(rows), tuple(notes), tuple(commands), grouped=True)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure: SVG text, the title it stands under, and a caption."""
+
+    title: str
+    svg: str
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """One numbered table or figure as far as the workspace makes it; `requires` says what it takes to have any of it.
+
+    to_draw: the commands for what its figures lack. recipe: the command that makes all of it, "" for none.
+    """
+
+    key: str
+    title: str
+    requires: str
+    tables: tuple[Table, ...] = ()
+    figures: tuple[Figure, ...] = ()
+    to_draw: tuple[str, ...] = ()
+    recipe: str = ""
+
+    @property
+    def begun(self) -> bool:
+        return bool(self.tables or self.figures)
+
+    @property
+    def has_gaps(self) -> bool:
+        return bool(self.to_draw or any(table.commands for table in self.tables))
+
+    def state(self) -> str:
+        """Say how much of it there is, such as "3 of 4 rows, 2 figures"."""
+        rows = [row for table in self.tables for row in table.rows if row.kind == "ours"]
+        there = sum(not row.missing for row in rows)
+        words = []
+        if rows:
+            of = "" if there == len(rows) else f" of {len(rows)}"
+            words.append(f"{there}{of} row" + ("s" if len(rows) > 1 else ""))
+        if self.figures:
+            words.append(f"{len(self.figures)} figure" + ("s" if len(self.figures) > 1 else ""))
+        return ", ".join(words)
+
+
+@dataclass(frozen=True)
+class Section:
+    """The exhibits of one source, such as a paper's. about: a sentence below its title. variants: keys of the exhibits
+    that sum up many data sets."""
+
+    key: str
+    title: str
+    about: str
+    exhibits: tuple[Exhibit, ...]
+    variants: tuple[str, ...] = ()
+
+    @property
+    def begun(self) -> list[Exhibit]:
+        return [exhibit for exhibit in self.exhibits if exhibit.begun]
+
+    @property
+    def not_begun(self) -> list[Exhibit]:
+        return [exhibit for exhibit in self.exhibits if not exhibit.begun]
