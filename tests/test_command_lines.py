@@ -1,4 +1,4 @@
-"""The commands that reports print: merged into few lines, in the order to run them, and known to the real parser."""
+"""The commands that reports print: merged into few lines, in the order to run them, all known to the real parser."""
 
 from __future__ import annotations
 
