@@ -65,7 +65,7 @@ def test_a_loss_equals_its_closed_form_in_float64(name: str, right: float) -> No
 def test_tcp_is_the_squared_distance_to_the_true_class_probability() -> None:
     target = np.random.default_rng(0).random(len(Z))
     found = losses.true_class_probability(torch.tensor(Z), torch.tensor(target)).numpy()
-    np.testing.assert_allclose(found, (sigmoid(Z) - target) ** 2, rtol=1e-8, atol=1e-8)
+    np.testing.assert_allclose(found, (sigmoid(Z) - target) ** 2, rtol=1e-12, atol=1e-15)
 
 
 @pytest.mark.parametrize("base", [name for name, loss in LOSSES.items() if loss.weightable])
