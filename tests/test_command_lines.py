@@ -8,7 +8,15 @@ import pytest
 import typer
 
 from cli import app
-from trustcache.command_lines import Evaluation, Extraction, Training, command_line, extraction_options, merged
+from trustcache.command_lines import (
+    Evaluation,
+    Extraction,
+    Training,
+    command_line,
+    extraction_options,
+    merged,
+    setting_words,
+)
 
 WORDS = ("--classifier", "vit", "--frozen")
 PLACE = ("--workspace", "else where")
@@ -33,6 +41,12 @@ def parse(line: str) -> dict[str, object]:
 def test_every_command_is_one_that_the_program_takes_in_the_workspace_named(command) -> None:
     (line,) = merged([command], PLACE)
     assert str(parse(line)["workspace"]) == "else where"
+
+
+def test_a_setting_is_given_by_its_own_option_or_by_its_name_where_the_loss_comes_from_outside() -> None:
+    words = [*setting_words("alpha_neg", [3.0, 5.0]), *setting_words("slack", [0.5]), *setting_words("base", ["ss"])]
+    given = parse(command_line("train", "--loss", "ss", *words))
+    assert (given["alpha_neg"], given["setting"], given["base"]) == ("3,5", ["slack=0.5"], "ss")
 
 
 def test_words_are_quoted_for_a_shell() -> None:

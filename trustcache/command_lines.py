@@ -10,7 +10,9 @@ from typing import Any
 from trustcache.cache.index import Index
 from trustcache.cache.meaning import Meaning
 from trustcache.cache.workspace import plain_name
+from trustcache.losses import LOSSES, loss_settings
 from trustcache.protocols import PROTOCOLS, shows_as_released
+from trustcache.registry import option_name
 
 
 def extraction_options(index: Index) -> list[str]:
@@ -40,6 +42,12 @@ def extraction_options(index: Index) -> list[str]:
 def command_line(*words: str) -> str:
     """Return the command line of a command and its options, quoted for a shell."""
     return shlex.join(["trustcache", *words])
+
+
+def setting_words(key: str, values: Sequence[float | str]) -> list[str]:
+    """Return the option of `train` for a loss's setting: its own, or `--setting` where the loss comes from outside."""
+    text = ",".join(value if isinstance(value, str) else f"{value:.12g}" for value in values)
+    return [option_name(key), text] if key in loss_settings(LOSSES.built_in) else ["--setting", f"{key}={text}"]
 
 
 @dataclass(frozen=True)
