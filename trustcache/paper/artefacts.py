@@ -232,7 +232,7 @@ def paper_section(sources: Sources) -> Section:
     )
     about = (
         "Those of “Learning to Predict Trustworthiness with Steep Slope Loss”, made from this workspace. A published "
-        "figure stands beside ours only where both are defined alike."
+        "figure stands beside ours, on the page in colour, only where both are defined alike."
     )
     return Section("paper", "The paper's tables and figures", about, exhibits, ("table-a1", "table-e"))
 
