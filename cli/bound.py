@@ -33,7 +33,7 @@ def bound(
     ] = None,
     delta: Annotated[float, typer.Option(help="The chance that the bound does not hold.")] = 0.05,
 ) -> None:
-    """Theorem 3.1: how far the steep slope loss on new data may lie from its mean on the training data.
+    """Theorem 3.1: bound the gap between the steep slope loss on new data and its mean on the training data.
 
     Say how many oracles there were to choose from with one of --hypotheses, --log-hypotheses and --numbers.
     """

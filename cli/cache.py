@@ -36,7 +36,6 @@ def show(place: Place, name: Annotated[str, typer.Argument(help=f"{NAME}.")]) ->
     import msgspec
 
     from trustcache.cache import open_cache
-    from trustcache.extract import accuracy_within_subset
 
     (index,) = _chosen(place, name)
     cache = open_cache(index.folder)
@@ -45,7 +44,7 @@ def show(place: Place, name: Annotated[str, typer.Argument(help=f"{NAME}.")]) ->
         "folder": str(index.folder),
         "rows": len(cache),
         "accuracy": round(float(cache.correct.mean()), 6),
-        "accuracy_within_subset": accuracy_within_subset(cache),
+        "accuracy_within_subset": cache.accuracy_within_subset(),
         "classes": cache[:1].logits.shape[1],
         "features": cache[:1].features.shape[1] if index.holds("features") else 0,
         "stages": cache[:1].stages.shape[1] if index.holds("stages") else 0,

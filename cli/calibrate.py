@@ -9,7 +9,7 @@ import typer
 from trustcache.errors import UsageError
 from trustcache.progress import console
 
-from .options import Device, Half, Workers
+from .options import Half, ScoringMachine
 from .program import Place, app, command
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ RUN = "A run's name or its beginning; winner, what a sweep chose; or a post-hoc 
 def calibrate(
     place: Place,
     run: Annotated[str, typer.Argument(help=f"{RUN}.")],
+    machine: ScoringMachine,
     max_risk: Annotated[
         float | None, typer.Option(help="Guarantee: at most this share of what is trusted is wrong (SGR).")
     ] = None,
@@ -46,8 +47,6 @@ def calibrate(
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="--part: draws the halves (0).")] = None,
     classifier: Annotated[str | None, typer.Option(help="Whose run or score, where there are several.")] = None,
-    device: Device = "auto",
-    workers: Workers = 2,
 ) -> None:
     """Set the threshold above which predict trusts: by one of --max-risk, --coverage, --tpr and --precision.
 
@@ -62,14 +61,13 @@ def calibrate(
     from trustcache.deploy.calibrate import Calibration, choose_goal
     from trustcache.deploy.calibrate import calibrate as find
     from trustcache.deploy.scorers import find_judge
-    from trustcache.oracles.optim import Machine
 
     targets = {"max-risk": max_risk, "coverage": coverage, "tpr": tpr, "precision": precision}
     goal = choose_goal(targets, delta)
     judge = find_judge(Workspace(place.workspace), run, classifier)
     half = part.value.removesuffix("-half") if part else None
     calibration = Calibration(data, half, seed or 0)
-    threshold = find(judge, goal, calibration, place.data_root, Machine(device, workers), console)
+    threshold = find(judge, goal, calibration, place.data_root, machine, console)
     _show(judge, threshold)
 
 

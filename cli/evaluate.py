@@ -9,7 +9,7 @@ import typer
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.progress import console
 
-from .options import Device, Workers
+from .options import ScoringMachine
 from .program import Place, app, command, say
 
 if TYPE_CHECKING:
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 @command(app, "evaluate")
 def evaluate(
     place: Place,
-    device: Device = "auto",
-    workers: Workers = 2,
+    machine: ScoringMachine,
     score: Annotated[
         list[str] | None,
         typer.Option(help="A post-hoc score of your own too, package.module:function; may be repeated."),
@@ -31,7 +30,6 @@ def evaluate(
     from trustcache.cache.workspace import Workspace
     from trustcache.evaluate.scoring import evaluate as run
     from trustcache.evaluate.scoring import evaluation_caches, own_scores_lacking
-    from trustcache.oracles.optim import Machine
     from trustcache.oracles.runs import finished_runs
 
     workspace = Workspace(place.workspace)
@@ -45,7 +43,7 @@ def evaluate(
     if left_out and not usable:
         raise TrustcacheError(left_out[0])
     own = score or []
-    made = run(workspace, runs, place.data_root, Machine(device, workers), console, own)
+    made = run(workspace, runs, place.data_root, machine, console, own)
     waiting = say_what_is_lacking(workspace, runs)
     for line in own_scores_lacking(workspace, own):
         say(f"note: {line}")
@@ -53,7 +51,7 @@ def evaluate(
 
 
 def say_what_is_lacking(workspace: Workspace, runs: list[Run]) -> bool:
-    """Say, once for each, what keeps runs from being scored, and which caches were passed over; returns whether any."""
+    """Print what keeps runs from being scored and which caches were passed over, each once; return True if any."""
     from trustcache.evaluate.scoring import evaluation_caches, unscored
     from trustcache.oracles.backbones import lacking
 

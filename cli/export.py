@@ -12,7 +12,7 @@ from .program import Place, app, command
 
 
 class Format(StrEnum):
-    """What kind of file."""
+    """The kind of file."""
 
     onnx = "onnx"
     torch = "torch"

@@ -27,11 +27,11 @@ class Given:
     cls: type
 
 
-@dataclass(frozen=True)
 class Without:
-    """Mark of a dataclass one of whose fields is no option here: `Annotated[cls, Without("field")]`."""
+    """Mark of a dataclass some of whose fields are no options here: `Annotated[cls, Without("field", "other")]`."""
 
-    field: str
+    def __init__(self, *fields: str) -> None:
+        self.fields = fields
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,10 @@ def _group(annotation: Any) -> _Group | None:
     given = next((mark.cls for mark in marks if isinstance(mark, Given)), None)
     if not (given or is_dataclass(cls)):
         return None
-    hints, left_out = get_type_hints(given or cls), {mark.field for mark in marks if isinstance(mark, Without)}
+    hints, left_out = (
+        get_type_hints(given or cls),
+        {f for mark in marks if isinstance(mark, Without) for f in mark.fields},
+    )
     shown = [field for field in fields(given or cls) if "help" in field.metadata and field.name not in left_out]
     return _Group(
         _those_given if given else cls,

@@ -1,44 +1,18 @@
-"""Options that several commands take: the model, and the machine it works on."""
+"""Options that several commands take."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from trustcache.data.manifest import Manifest
+from trustcache.data.default_selection import SUBSET_HELP
+from trustcache.data.splits import HALVES
+from trustcache.oracles.optim import Machine
 
-Classifier = Annotated[
-    str,
-    typer.Option(
-        help="vit, resnet, cifar-resnet32, cifar-vgg16, mnist-convnet, any timm model, or package.module:function."
-    ),
-]
-ModelArg = Annotated[list[str] | None, typer.Option(help="KEY=VALUE for the model's builder; may be repeated.")]
-Preprocess = Annotated[
-    list[str] | None,
-    typer.Option(help="Replace part of the model's preprocessing, as in mean=0.5,0.5,0.5; may be repeated."),
-]
-Subset = Annotated[
-    int | None,
-    typer.Option(min=1, help="Take only so many images of each data set, spread evenly over its classes."),
-]
-DEVICE_HELP = "cpu, cuda, cuda:1 …; auto takes the GPU where there is one."
-WORKERS_HELP = "Decoding processes; 0 decodes in this one."
-Device = Annotated[str, typer.Option(help=DEVICE_HELP)]
-Workers = Annotated[int, typer.Option(min=0, help=WORKERS_HELP)]
+from .from_dataclass import Without
 
-
-class Half(StrEnum):
-    """One half of the samples of a data set."""
-
-    first_half = "first-half"
-    second_half = "second-half"
-
-
-def thinned(manifests: list[Manifest], subset: int | None) -> list[Manifest]:
-    """The data sets as --subset asks for them; one that is thinned by its own manifest stays so without."""
-    return [replace(manifest, thinned_to=subset or manifest.thinned_to) for manifest in manifests]
+Subset = Annotated[int | None, typer.Option(min=1, help=SUBSET_HELP)]
+ScoringMachine = Annotated[Machine, Without("checkpoint_every_s")]
+Half = StrEnum("Half", {half: half for half in HALVES})  # type: ignore[misc]

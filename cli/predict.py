@@ -9,14 +9,15 @@ from typing import Annotated
 import typer
 
 from trustcache.errors import TrustcacheError
+from trustcache.oracles.optim import Machine
 
 from .calibrate import RUN
-from .options import Device
+from .from_dataclass import Without
 from .program import Place, app, command, say
 
 
 class Format(StrEnum):
-    """How answers are written."""
+    """The form of the answers."""
 
     json = "json"
     csv = "csv"
@@ -27,11 +28,11 @@ def predict(
     place: Place,
     run: Annotated[str, typer.Argument(help=f"{RUN}.")],
     paths: Annotated[list[Path], typer.Argument(help="Image files, folders of them, or .tar files.")],
+    machine: Annotated[Machine, Without("checkpoint_every_s", "workers")],
     format: Annotated[Format, typer.Option(help="A JSON object a line, or CSV with a header.")] = Format.json,
     strict: Annotated[bool, typer.Option("--strict", help="Exit code 1 where an image cannot be read.")] = False,
     classifier: Annotated[str | None, typer.Option(help="Whose run or score, where there are several.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images a forward pass.")] = 64,
-    device: Device = "auto",
     workers: Annotated[int, typer.Option(min=1, help="Decoding threads.")] = 2,
 ) -> None:
     """A line an image: path, class, probability, trust score, and whether to trust it by the run's threshold.
@@ -43,7 +44,7 @@ def predict(
     from trustcache.deploy.trusted import TrustedClassifier
 
     images = pictures(paths)
-    trusted = TrustedClassifier.load(place.workspace, run, classifier=classifier, device=device)
+    trusted = TrustedClassifier.load(place.workspace, run, classifier=classifier, device=machine.device)
     if trusted.threshold is None:
         say(f"no threshold is calibrated, so a score above 0 is trusted; set one with trustcache calibrate {run}")
     tally = Tally()

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trustcache.data.splits import seed_list
 from trustcache.errors import UsageError
+from trustcache.oracles.optim import Machine
+from trustcache.registry import option_name
 
-from .options import Device, Subset, Workers
+from .options import ScoringMachine, Subset
 from .program import Place, app, command, say
-from .values import seeds
+from .values import listed
 
 if TYPE_CHECKING:
     from trustcache.paper.recipes import Model
@@ -44,6 +47,7 @@ _OWN = (
 @command(app, "reproduce")
 def reproduce(
     place: Place,
+    machine: ScoringMachine,
     names: Annotated[
         list[str] | None, typer.Argument(help="Tables and figures by name, or all; without one they are listed.")
     ] = None,
@@ -64,8 +68,6 @@ def reproduce(
     frozen: Annotated[bool, typer.Option("--frozen", help="Heads on cached features instead of fine-tuning.")] = False,
     seed: Annotated[str, typer.Option(help="Seed, or a list of them.")] = "0,1,2",
     subset: Subset = None,
-    workers: Workers = 2,
-    device: Device = "auto",
 ) -> None:
     """Make the paper's tables and figures: run the commands that each needs, then the report.
 
@@ -88,9 +90,9 @@ def reproduce(
         tuple(_model(text) for text in classifier or []),
         ("released", "equations") if protocol is Protocols.both else (protocol.value,),
         frozen,
-        ",".join(map(str, seeds(seed))),
+        ",".join(map(str, seed_list(listed("--seed", seed, int)))),
         subset,
-        _machine(workers, device),
+        _machine_options(machine),
         tuple(place.given()),
     )
     steps = plan(RECIPES, names, request)
@@ -136,7 +138,7 @@ def _model(text: str) -> Model:
     return Model(plain_name(given["name"]), tuple(words))
 
 
-def _machine(workers: int, device: str) -> tuple[str, ...]:
+def _machine_options(machine: Machine) -> tuple[str, ...]:
     """Return the options of the machine that are not the defaults."""
-    options = {"--workers": (str(workers), "2"), "--device": (device, "auto")}
-    return tuple(word for key, (value, usual) in options.items() if value != usual for word in (key, value))
+    given = {key: getattr(machine, key) for key in ("workers", "device")}
+    return tuple(w for k, v in given.items() if v != getattr(Machine, k) for w in (option_name(k), str(v)))

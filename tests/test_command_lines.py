@@ -42,7 +42,7 @@ def test_words_are_quoted_for_a_shell() -> None:
 def test_the_options_of_a_cache_are_those_of_extract(scored) -> None:
     index = scored("mcp", model="cifar-resnet8", weights="w.safetensors", classifier="mine").origin.index
     given = parse(command_line("extract", *extraction_options(index), "--data", "digits-test"))
-    assert given["workspace"]
+    assert given["data"] == ["digits-test"]
 
 
 def test_trainings_of_the_same_words_and_seeds_become_one_and_extractions_of_one_classifier_too() -> None:

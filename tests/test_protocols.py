@@ -13,7 +13,6 @@ import torch
 from click.testing import Result
 from sklearn.metrics import average_precision_score
 
-from cli.values import ProtocolName
 from tests.fitted_heads import fit
 from trustcache import losses
 from trustcache.cache import open_cache
@@ -39,10 +38,6 @@ from trustcache.protocols import PROTOCOLS, Optimiser
 RunCli = Callable[..., Result]
 BROADCAST = {"ce": losses.broadcast_cross_entropy, "focal": losses.broadcast_focal}
 RIGHT = {"ce": losses.cross_entropy, "focal": losses.focal}
-
-
-def test_the_command_line_knows_every_protocol() -> None:
-    assert [name.value for name in ProtocolName] == list(PROTOCOLS)
 
 
 # --- losses ----------------------------------------------------------------------------------------------------
@@ -250,7 +245,7 @@ def test_both_protocols_stand_apart_in_the_report_each_beside_the_classifiers_ow
     for protocol in PROTOCOLS:
         done = run_cli("train", "--frozen", "--loss", "ce,ss", "--seed", "0,1", "--protocol", protocol)
         assert done.exit_code == 0, done.stderr
-        assert ("saw digits-train with its own preprocessing" in done.stderr) == (protocol == "released")
+        assert ("its own preprocessing" in done.stderr) == (protocol == "released")
     shown = run_cli("report").stdout
     found = {(r["protocol"], r["method"]): [] for r in results(workspace)}
     for r in results(workspace):
@@ -342,4 +337,4 @@ def test_released_fine_tuning_too_ends_the_same_whichever_sample_a_label_belongs
 def test_a_loss_that_the_released_code_lacks_is_refused(workspace: Workspace, run_cli: RunCli) -> None:
     done = run_cli("train", "--frozen", "--loss", "class-balanced", "--protocol", "released")
     assert done.exit_code == 2
-    assert "--loss class-balanced: unknown under --protocol released; one of ce, focal, tcp, ss" in done.stderr
+    assert all(fact in done.stderr for fact in ("--loss class-balanced", "--protocol released", "ce, focal, tcp, ss"))

@@ -5,55 +5,60 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from trustcache.cache.index import Index, create_or_continue
 from trustcache.cache.meaning import DataMeaning, MadeFrom, Meaning, Stages
 from trustcache.cache.publish import file_sha256
 from trustcache.cache.versions import software_versions
 from trustcache.cache.view import CacheView, open_cache
-from trustcache.cache.workspace import Workspace
+from trustcache.cache.workspace import Workspace, plain_name
 from trustcache.data.dataset import Dataset, open_dataset, require_files
-from trustcache.data.loader import (
-    Viewer,
-    choose_device,
-    computing,
-    machine_at_its_limits,
-    shard_batches,
-    viewed_batches,
-)
+from trustcache.data.machine import device_option, workers_option
 from trustcache.data.manifest import Manifest
 from trustcache.errors import TrustcacheError, UsageError
-from trustcache.models.classifiers import Classifier
 from trustcache.models.identity import McDropout
-from trustcache.models.mc_dropout import negative_predictive_entropy, require_dropout
-from trustcache.models.stage_features import POOLINGS
+from trustcache.models.model_options import ModelOptions
 from trustcache.progress import Advance, Progress, silent
+from trustcache.protocols import PROTOCOLS
+from trustcache.registry import option
+
+if TYPE_CHECKING:  # torch takes seconds to import, and the command line reads the settings
+    import torch
+
+    from trustcache.models.classifiers import Classifier
 
 
 @dataclass(frozen=True)
 class ExtractSettings:
     """How to run an extraction.
 
-    precision: the forward pass in float32, or under bf16 or fp16 autocast (logits come out as float32).
-    store: dtype of the stored logits and features; predictions are made before the rounding.
-    shard_rows: samples a shard. workers: decoding processes (0: in this process). on_bad_image: "error" or "skip".
+    Logits come out as float32 under autocast too, and predictions are made before they are rounded to `store`.
     mc_dropout: ask this often more, with dropout on, and store how sure the classifier is then.
     features: "last" (the last layer's input), "stages" (those of `trustcache.models.stage_features` and the
     mirror image's logits too) or "none".
     """
 
-    batch_size: int = 64
-    workers: int = 2
-    device: str = "auto"
-    precision: str = "float32"
-    store: str = "float16"
-    shard_rows: int = 2048
-    on_bad_image: str = "error"
+    batch_size: int = option(64, "Images a forward pass.", min=1)
+    workers: int = workers_option()
+    device: str = device_option()
+    precision: str = option(
+        "float32", "Forward pass in float32 or under autocast.", choices=("float32", "bf16", "fp16")
+    )
+    store: str = option("float16", "Dtype of the stored logits and features.", choices=("float16", "float32"))
+    shard_rows: int = option(2048, "Samples a shard.", min=1)
+    on_bad_image: str = option(
+        "error", "Stop at an unreadable image, or record and skip it.", choices=("error", "skip")
+    )
     mc_dropout: McDropout | None = None
-    features: str = "last"
+    features: str = option(
+        "last",
+        "What the last layer sees; for strong oracles every stage's output, pooled, and the mirror image's "
+        "logits too, which takes twice the time; or none.",
+        choices=("last", "stages", "none"),
+    )
 
 
 def extract(
@@ -71,6 +76,8 @@ def extract(
     where the cache there means something else, and for MC dropout of a classifier without dropout; TrustcacheError
     for bad images and non-finite logits. Everything published before that stays, and the same call goes on from there.
     """
+    from trustcache.models.mc_dropout import require_dropout
+
     if settings.mc_dropout:
         require_dropout(classifier)
     return _extract(classifier, label, dataset, data_root, folder, settings, progress)
@@ -86,6 +93,8 @@ def _extract(
     progress: Progress,
 ) -> CacheView:
     """`extract` by a classifier that is known to have what the settings need."""
+    from trustcache.data.loader import choose_device, machine_at_its_limits
+
     _check_classes(classifier, label, dataset.manifest.name, dataset.classes)
     device = choose_device(settings.device)
 
@@ -120,6 +129,8 @@ def extract_each(
 
     Raises UsageError for MC dropout of a classifier without dropout.
     """
+    from trustcache.models.mc_dropout import require_dropout
+
     if settings.mc_dropout:
         require_dropout(classifier)
     for manifest in manifests:
@@ -131,17 +142,13 @@ def extract_each(
             yield manifest, error
 
 
-def accuracy_within_subset(cache: CacheView) -> float | None:
-    """The share of right answers where only the classes that occur may be answered, None where all of them occur.
+def load_as_asked(model: ModelOptions, weights: str | None, name: str | None, protocol: str) -> tuple[Classifier, str]:
+    """Return the classifier that is asked for, as a protocol shows images to it, and its name in the workspace."""
+    from trustcache.models.classifiers import load_classifier
 
-    The usual figure for ImageNet-A and -R, whose images are of 200 of the 1000 classes.
-    """
-    manifest = cache.index.manifest
-    if not manifest.subset or not manifest.classes:
-        return None
-    members = np.array([manifest.classes.index(name) for name in manifest.subset])
-    right = sum(int((members[c.logits[:, members].argmax(axis=1)] == c.labels).sum()) for c in cache.chunks())
-    return right / len(cache)
+    suffix = "" if protocol == "equations" else f"-{protocol}"
+    classifier = load_classifier(model.spec(weights, PROTOCOLS[protocol].preprocessing))
+    return classifier, plain_name(name or model.classifier + suffix)
 
 
 def require_ready(classifier: Classifier, label: str, manifests: Sequence[Manifest], data_root: Path) -> None:
@@ -179,6 +186,11 @@ def _answers(
     advance: Advance,
 ) -> Iterator[_Answer]:
     """Answers in order, in batches that never reach from one range into another."""
+    import torch
+
+    from trustcache.data.loader import Viewer, computing, shard_batches, viewed_batches
+    from trustcache.models.mc_dropout import negative_predictive_entropy
+
     batches = shard_batches(ranges, settings.batch_size)
     viewer = Viewer(classifier.preprocessing, device, settings.workers, judged=classifier)
     for asked, batch in zip(batches, viewed_batches(dataset, viewer, batches), strict=True):
@@ -202,7 +214,11 @@ def _answers(
 def _forward(
     classifier: Classifier, pixels: torch.Tensor, precision: str, places: Sequence[str]
 ) -> dict[str, np.ndarray]:
-    """What the classifier says, by the names of a shard's columns."""
+    """Return the classifier's outputs, by the names of a shard's columns."""
+    import torch
+
+    from trustcache.data.loader import computing
+
     with computing(classifier.spec.name, pixels, precision), torch.inference_mode():
         said = classifier.said(classifier.preprocessing.normalise(pixels), places, mirrored=bool(places))
         return {name: part.cpu().numpy() for name, part in said.items()}
@@ -276,6 +292,8 @@ def _index(
     settings: ExtractSettings,
     places: Sequence[str],
 ) -> Index:
+    from trustcache.models.stage_features import POOLINGS
+
     manifest = dataset.manifest
     data = DataMeaning(
         manifest.name,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from inspect import getdoc, signature, unwrap
 from types import SimpleNamespace
@@ -319,9 +319,9 @@ RELEASED_LOSSES: dict[str, Loss] = {
 """The losses of the authors' ImageNet scripts, with what their code computes for them."""
 
 
-def loss_settings() -> dict[str, Setting | Choice]:
-    """Return the settings of all listed losses by name."""
-    return {key: setting for loss in LOSSES.values() for key, setting in loss.settings.items()}
+def loss_settings(names: Iterable[str] = LOSSES) -> dict[str, Setting | Choice]:
+    """Return the settings of some losses, by default all that are listed, by name."""
+    return {key: setting for name in names for key, setting in LOSSES[name].settings.items()}
 
 
 def settings_of(name: str, base: str = "") -> dict[str, Setting | Choice]:

@@ -1,4 +1,4 @@
-"""The protocols, and all that they decide: the paper's equations, or what the authors' released code does."""
+"""The protocols and all that they decide: the paper's equations, or the definitions of the authors' released code."""
 
 from __future__ import annotations
 
@@ -15,24 +15,29 @@ from trustcache.metrics.ranking import trust_metrics
 from trustcache.metrics.released import released_metrics_of, released_trust_metrics
 from trustcache.models.identity import Identity
 from trustcache.models.preprocessing import RELEASED_PREPROCESSING
+from trustcache.registry import REQUIRED, option
 
 OPTIMISERS = ("adam", "sgd")
 
 
 @dataclass(frozen=True)
 class Optimiser:
-    """How an oracle is optimised: `name` is "adam" (constant rate) or "sgd" (OneCycle up to `lr` and down again).
+    """An oracle's optimiser: `name` is "adam" (constant rate) or "sgd" (OneCycle up to `lr` and down again).
 
-    warmup_steps: how long OneCycle goes up, at most and by default 30 % of all steps. cycle_momentum: it moves the
-    momentum from 0.95 to 0.85 and back meanwhile, whatever `momentum` says; torch's default, and so what the released
-    scripts do.
+    warmup_steps: the number of steps OneCycle goes up, at most and by default 30 % of all. cycle_momentum: OneCycle
+    moves the momentum from 0.95 to 0.85 and back, whatever `momentum` is; torch's default, and so the released
+    scripts'.
     """
 
     name: str
-    epochs: int
-    batch_size: int
-    lr: float
-    momentum: float = 0.0
+    epochs: int = option(
+        REQUIRED, "Passes over the data (1; frozen: 20; small data: more); mlp: at most.", min=1, panel="Training"
+    )
+    batch_size: int = option(REQUIRED, "Samples a step (128; frozen: 512).", min=2, panel="Training")
+    lr: float = option(
+        REQUIRED, "Highest rate of OneCycle SGD (0.02); frozen: Adam's (0.001).", min=0, panel="Training"
+    )
+    momentum: float = option(0.0, "SGD's momentum (0.9); not for --frozen.", min=0, max=1, panel="Training")
     warmup_steps: int | None = None
     cycle_momentum: bool = False
 
@@ -51,7 +56,7 @@ NETWORK_OPTIMISER = Optimiser("sgd", epochs=1, batch_size=128, lr=0.02, momentum
 
 
 def default_optimiser(frozen: bool, rows: int, heads: Optimiser = HEAD_OPTIMISER) -> Optimiser:
-    """What oracles are optimised with unless told otherwise: `heads` on `rows` cached features, or whole networks.
+    """Return the default optimiser: `heads` on `rows` cached features, or that of whole networks.
 
     Small data are passed over more often, until the steps suffice.
     """
@@ -65,12 +70,11 @@ def default_optimiser(frozen: bool, rows: int, heads: Optimiser = HEAD_OPTIMISER
 class Protocol:
     """One set of definitions; figures of different ones are never averaged nor shown in one table.
 
-    meaning: what it is, for people. losses: those it has. metrics: from scores (N,) and correct (N,) to figures.
-    resampled: the same on resamples of the bootstrap.
-    preprocessing: entries that replace those of every model that sees images. heads: the optimiser on cached features.
-    fine_tuning: that on images, None for the usual one. flip: whether images are mirrored at random in fine-tuning.
-    through_judged_size: whether an oracle of another input size than the judged classifier's gets that one's images,
-    interpolated, rather than images of its own size.
+    meaning: one sentence for people. losses: the losses by name. metrics: from scores (N,) and correct (N,) to figures.
+    resampled: the same on resamples of the bootstrap. preprocessing: entries that replace those of every model that
+    sees images. heads: the optimiser on cached features. fine_tuning: that on images, None for the default. flip: True
+    if fine-tuning mirrors images at random. through_judged_size: True if an oracle with another input size than the
+    judged classifier's gets that one's images, interpolated, rather than images of its own size.
     """
 
     meaning: str
@@ -84,7 +88,7 @@ class Protocol:
     through_judged_size: bool = False
 
     def optimiser(self, frozen: bool, rows: int) -> Optimiser:
-        """What oracles are optimised with unless told otherwise, given how many rows there are to learn from."""
+        """Return the default optimiser of oracles that learn from so many rows."""
         if self.fine_tuning and not frozen:
             return self.fine_tuning
         return default_optimiser(frozen, rows, self.heads)

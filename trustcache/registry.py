@@ -1,4 +1,4 @@
-"""What a user can name or choose: registries of losses, scores, layouts and the like, and the settings they take.
+"""Registries of losses, scores, layouts and the like, the settings they take, and the options of the command line.
 
 A `Registry` finds an entry among the built-in ones, the entry points of installed packages, and the functions that a
 user names as `package.module:function`. A `Setting` is a number with its default, meaning and range. An `option` is a
@@ -7,6 +7,7 @@ field of a dataclass from which the command line makes an option.
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import importlib
 import math
@@ -49,6 +50,11 @@ class Registry(Mapping[str, T]):
         except KeyError:
             known = ", ".join(self)
             raise UsageError(f"{self.option} {name}: unknown; one of {known}, or package.module:function") from None
+
+    @property
+    def built_in(self) -> tuple[str, ...]:
+        """The names of the built-in entries, which cost no import."""
+        return tuple(self._built_in)
 
     def __getitem__(self, name: str) -> T:
         if name in self._built_in:
@@ -122,8 +128,17 @@ class Deferred:
 class _Chosen:
     """A value to choose, with a default; `checked` is what sets one kind apart from another."""
 
+    default: Any
+    meaning: str
+
     def checked(self, where: str, value: Any) -> Any:
         raise NotImplementedError
+
+    @property
+    def help(self) -> str:
+        """The line that `--help` shows: the meaning and the default."""
+        default = self.default if isinstance(self.default, str) else f"{self.default:g}"
+        return f"{self.meaning[0].upper()}{self.meaning[1:]} ({default})."
 
     def each(self, where: str, values: Iterable[Any]) -> list[Any]:
         """Return the values as `checked` has them, repeated ones once. Raises UsageError in place of its ValueError."""
@@ -192,9 +207,27 @@ class Choice(_Chosen):
         return str(value)
 
 
-def option_name(name: str) -> str:
-    """Return the option of the command line for a field or setting: "--alpha-pos" for "alpha_pos"."""
-    return f"--{name.replace('_', '-')}"
+def key_values(option: str, texts: Iterable[str]) -> dict[str, Any]:
+    """Return KEY=VALUE texts as a dictionary; values are Python literals where they look like one, else text.
+
+    Raises UsageError naming the option.
+    """
+    found: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not key or not equals:
+            raise UsageError(f"{option} {text}: expected KEY=VALUE")
+        try:
+            found[key] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            found[key] = value
+    return found
+
+
+def option_name(name: str, cls: type | None = None) -> str:
+    """Return the option of a setting, or of a dataclass's field: "--alpha-pos" for "alpha_pos"."""
+    own = {field.name: field.metadata.get("name") for field in dataclasses.fields(cls)} if cls else {}
+    return own.get(name) or f"--{name.replace('_', '-')}"
 
 
 REQUIRED = dataclasses.MISSING

@@ -24,7 +24,7 @@ from trustcache.data.dataset import Dataset
 from trustcache.data.loader import Viewer, shard_batches, viewed_batches
 from trustcache.data.splits import validation_rows
 from trustcache.data.variants.variation import Batch
-from trustcache.evaluate import scoring
+from trustcache.evaluate import forward
 from trustcache.losses import LOSSES
 from trustcache.models.classifiers import load_classifier
 from trustcache.oracles.finetune import load_oracle
@@ -396,7 +396,7 @@ def test_adversarial_images_are_made_again_in_the_batches_of_their_extraction(
         seen[dataset.manifest.name] = list(batches)
         return viewed_batches(dataset, viewer, batches)
 
-    monkeypatch.setattr(scoring, "viewed_batches", watched)
+    monkeypatch.setattr(forward, "viewed_batches", watched)
     assert run_cli("train", "--loss", "ce", "--epochs", 1, "--workers", 0, "--device", "cpu").exit_code == 0
     # Shards of 200 samples in batches of 100, as `extract_digits` asks for.
     assert [len(batch) for batch in seen["digits-pgd"]] == [100, 100, 100, 100, 100, 100, 47]

@@ -16,7 +16,7 @@ from trustcache.errors import TrustcacheError
 from trustcache.evaluate.sweep import Candidate, Sweep, mean_metrics, ranked, save, saved_sweeps
 from trustcache.losses import LOSSES
 from trustcache.metrics.ranking import trust_metrics
-from trustcache.oracles.plan import loss_grid
+from trustcache.oracles.loss_grid import loss_grid
 from trustcache.oracles.runs import finished_runs
 from trustcache.protocols import PROTOCOLS
 from trustcache.scores import post_hoc_score

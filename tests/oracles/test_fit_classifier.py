@@ -79,8 +79,8 @@ def test_a_fitted_classifier_is_extracted_by_the_line_that_it_ends_with(run_cli:
     assert result.exit_code == 0, result.output
     told, go_on, line = result.stdout.splitlines()
     assert told.startswith("made/net.safetensors: right on ")
-    assert "% of the 405 images it learnt from, " in told
-    assert told.endswith("% of 45 held out")
+    assert "405 images" in told
+    assert "% of 45 held out" in told
     assert go_on == "go on with:"
     assert line == (
         "trustcache extract --classifier cifar-resnet8 --weights made/net.safetensors --as net "
@@ -260,7 +260,7 @@ def test_a_damaged_checkpoint_is_named(digits: Dataset, tmp_path: Path, monkeypa
         fit_classifier(RESNET, digits, tmp_path / "w", SHORT, Machine("cpu", 0, 0))
     (checkpoint,) = tmp_path.glob("w.*.checkpoint")
     checkpoint.write_bytes(b"PK not really")
-    with pytest.raises(TrustcacheError, match=r"w\.\w+\.checkpoint: not a whole checkpoint; remove it"):
+    with pytest.raises(TrustcacheError, match=r"w\.\w+\.checkpoint: .*; remove it"):
         fit_classifier(RESNET, digits, tmp_path / "w", SHORT, MACHINE)
 
 
@@ -277,7 +277,7 @@ def test_a_finished_fitting_is_only_reported_and_other_settings_are_refused(
     monkeypatch.setattr(module, "_Fitting", lambda *_: pytest.fail("it was fitted again"))
     assert run_cli(*command).stdout == first.stdout
     said = fails(run_cli(*command, "--seed", 1, "--augment", "flip-crop"), 2)
-    assert "--out w.safetensors: there already, fitted with other settings (--augment, --seed)" in said
+    assert all(fact in said for fact in ("--out w.safetensors", "--augment, --seed"))
     now = Path("w.safetensors").stat()
     assert (now.st_ino, now.st_mtime_ns) == (written.st_ino, written.st_mtime_ns)
 
@@ -288,7 +288,7 @@ def test_a_file_of_something_else_is_not_overwritten(run_cli: Cli, classifier_fi
     (tmp_path / "folder").mkdir()
     for name in ("plain", "text", "folder"):
         said = fails(run_cli(*DIGITS, *SMALL, "--out", name), 2)
-        assert f"--out {name}: there already, and not a classifier that fit-classifier made" in said
+        assert f"--out {name}: there already" in said
     assert (tmp_path / "text").read_text() == "mine"
 
 
@@ -313,9 +313,8 @@ def test_a_last_layer_for_other_classes_begins_anew(classifier_file: Path, tmp_p
 
 def test_weights_that_do_not_fit_are_named(run_cli: Cli, classifier_file: Path) -> None:
     command = (*DIGITS, "--classifier", "cifar-resnet14", "--preprocess", "input_size=8", "--out", "w")
-    assert f"--start {classifier_file}: made for another architecture" in fails(
-        run_cli(*command, "--start", classifier_file), 2
-    )
+    said = fails(run_cli(*command, "--start", classifier_file), 2)
+    assert all(fact in said for fact in (f"--start {classifier_file}", "architecture"))
     assert "--start" in fails(run_cli(*command, "--start", "nowhere"), 2)
 
 
@@ -324,32 +323,31 @@ def test_weights_that_do_not_fit_are_named(run_cli: Cli, classifier_file: Path) 
 
 def test_a_loss_that_runs_away_is_named_with_the_remedy(run_cli: Cli) -> None:
     said = fails(run_cli(*DIGITS, *SMALL, "--out", "w", "--optimiser", "sgd", "--lr", "1e20"), 1)
-    assert "cifar-resnet8: the loss is no longer finite at step " in said
-    assert "smaller --lr" in said
+    assert all(fact in said for fact in ("cifar-resnet8", "at step ", "smaller --lr"))
     assert not Path("w").exists()
 
 
 def test_test_data_are_not_learnt_from(run_cli: Cli) -> None:
     said = fails(run_cli("fit-classifier", "--data", "digits-test", *SMALL, "--out", "w"), 2)
-    assert "digits-test: its role is 'test'" in said
+    assert all(fact in said for fact in ("digits-test", "role is 'test'"))
 
 
 def test_several_data_sets_are_refused(run_cli: Cli) -> None:
     command = ("fit-classifier", "--data", "digits-c/*/5", *SMALL, "--out", "w")
-    assert "--data digits-c/*/5: names 5 data sets" in fails(run_cli(*command), 2)
+    assert "--data digits-c/*/5: names 5 " in fails(run_cli(*command), 2)
 
 
 def test_a_model_of_other_classes_is_refused(run_cli: Cli, own_model: Callable[..., str]) -> None:
     own = ("--classifier", own_model(), "--model-arg", "classes=3")
     for model in (own, (*SMALL, "--model-arg", "num_classes=3")):
         said = fails(run_cli(*DIGITS, *model, "--out", "w"), 2)
-        assert "tells 3 classes apart, but the data have 10" in said
+        assert all(fact in said for fact in ("3 classes", "have 10"))
 
 
 def test_a_model_that_fails_on_the_images_is_one_sentence(run_cli: Cli, own_model: Callable[..., str]) -> None:
     command = (*DIGITS, "--out", "w", "--classifier")
     said = fails(run_cli(*command, own_model("x @ x")), 1)
-    assert "fails on images of 8 x 8 pixels (RuntimeError" in said
+    assert all(fact in said for fact in ("images of 8 x 8", "RuntimeError"))
     said = fails(run_cli(*command, "vit_tiny_patch16_224", "--preprocess", "input_size=8"), 1)
     assert "check --preprocess input_size" in said
 
@@ -358,13 +356,13 @@ def test_an_unreadable_image_is_named(run_cli: Cli, image_folder: Callable[..., 
     data = image_folder({"a": 3, "b": 3})
     (data / "b" / "001.png").write_bytes(b"no image")
     said = fails(run_cli("fit-classifier", "--data", data, *SMALL, "--out", "w", "--workers", 0), 1)
-    assert "b/001.png: cannot be read as an image" in said
+    assert "b/001.png: cannot be read" in said
 
 
 def test_nothing_left_to_learn_from_is_told(run_cli: Cli, image_folder: Callable[..., Path]) -> None:
     data = image_folder({"a": 1})
     command = ("fit-classifier", "--data", data, *SMALL, "--out", "w", "--val-fraction", 0.9)
-    assert "no image is left to learn from; use a smaller --val-fraction" in fails(run_cli(*command), 2)
+    assert "smaller --val-fraction" in fails(run_cli(*command), 2)
 
 
 def test_what_was_made_can_be_loaded_into_the_same_network(digits: Dataset, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from trustcache.cache.workspace import Workspace
 from trustcache.data.splits import half_rows
 from trustcache.metrics.ranking import trust_metrics
 from trustcache.models.classifiers import Classifier
-from trustcache.oracles.head_inputs import PARTS, head_inputs, read_columns
+from trustcache.oracles.head_inputs import INPUTS, head_inputs, read_columns
 from trustcache.oracles.heads import score_heads
 from trustcache.oracles.plan import frozen_head
 from trustcache.oracles.runs import Run, finished_runs
@@ -64,7 +64,7 @@ def strong_workspace(tmp_path_factory: pytest.TempPathFactory, classifier_file: 
         extract(classifier, LABEL, dataset, Path(), workspace.cache_folder(LABEL, name), settings)
     index = workspace.find_cache("train")
     oracle = cached_oracle(workspace, index, None)
-    head = replace(HEADS["mlp"], inputs=tuple(PARTS), hidden=32, members=2)
+    head = replace(HEADS["mlp"], inputs=tuple(INPUTS), hidden=32, members=2)
     planned = TrainSettings(True, Optimiser("adam", 20, 64, 1e-3), val_fraction=0.3, head=head)
     configs = plan(index, oracle, [LossChoice("ce", {})], planned)
     machine = Machine(device="cpu", workers=0)
@@ -124,16 +124,16 @@ def test_what_was_not_kept_is_refused_with_the_remedy(
 ) -> None:
     refused = run_cli("train", *STRONG)
     assert refused.exit_code == 2
-    assert "holds no features of stages; remove that folder and extract again with --features stages" in refused.stderr
+    assert all(fact in refused.stderr for fact in ("no features of stages", "--features stages"))
     again = extract_digits("--features", "stages")
     assert again.exit_code == 2
-    assert "what features are kept was 'last' and is now 'stages'; remove that folder" in again.stderr
+    assert all(fact in again.stderr for fact in ("features", "'last'", "'stages'", "remove that folder"))
     assert extract_digits("--features", "none", name="bare").exit_code == 0
     shown = json.loads(run_cli("cache", "show", "bare/digits-test").stdout)
     assert (shown["features"], shown["stages"]) == (0, 0)
     bare = open_cache(workspace.cache_folder("bare", "digits-test"))
     assert bare.logits.shape[1] == 10
-    with pytest.raises(Exception, match="was extracted with --features none"):
+    with pytest.raises(Exception, match="--features none"):
         _ = bare.features
     done = run_cli("evaluate")  # scores of logits alone are made of it all the same
     assert done.exit_code == 0, done.stderr
@@ -147,7 +147,7 @@ def test_what_was_not_kept_is_refused_with_the_remedy(
 def test_the_run_holds_what_it_is_and_its_log_ends_with_the_epoch_that_was_kept(strong: Workspace) -> None:
     run = only_run(strong)
     assert run.name.startswith("digits-net-ce-mlp-frozen-seed0-")
-    assert run.config.head.inputs == tuple(PARTS)
+    assert run.config.head.inputs == tuple(INPUTS)
     assert run.config.stages == ("layer1.0", "layer2.0", "layer3.0")
     log = run.log()
     best = max(log, key=lambda entry: entry.validation["auc"])
@@ -168,7 +168,7 @@ def test_scores_are_those_of_the_head_on_the_caches_columns_and_rank_better_than
     strong: Workspace, run_cli: RunCli
 ) -> None:
     run, cache = only_run(strong), open_cache(index_of(strong, "digits-test").folder)
-    x = head_inputs(tuple(PARTS), read_columns(tuple(PARTS), cache)).numpy()
+    x = head_inputs(tuple(INPUTS), read_columns(tuple(INPUTS), cache)).numpy()
     z = run.scores(cache.index)
     np.testing.assert_allclose(z, score_heads([frozen_head(run)], x)[:, 0], atol=1e-9)
     assert run_cli("train", "--frozen", "--loss", "ce").exit_code == 0
@@ -222,7 +222,7 @@ def test_confidence_averaged_over_the_mirror_image_is_a_score_of_caches_that_hav
     np.testing.assert_allclose([1 / (1 + np.exp(-a.score)) for a in answers], p[:50], atol=0.01)
     refused = run_cli("calibrate", "mcp-mirrored", "--classifier", "bare", "--data", "digits-test", "--coverage", 0.5)
     assert refused.exit_code == 2
-    assert "holds no features of stages" in refused.stderr
+    assert "no features of stages" in refused.stderr
 
 
 # --- shipping --------------------------------------------------------------------------------------------------
@@ -334,7 +334,7 @@ def test_the_half_that_is_not_learnt_from_does_not_reach_the_head(strong: Worksp
     run = next(r for r in finished_runs(strong) if r.config.part)
     cache = open_cache(index_of(strong, "digits-test").folder)
     mine = half_rows(len(cache), "second-half")
-    x = head_inputs(tuple(PARTS), read_columns(tuple(PARTS), cache)).numpy()[mine].astype(float)
+    x = head_inputs(tuple(INPUTS), read_columns(tuple(INPUTS), cache)).numpy()[mine].astype(float)
     np.testing.assert_allclose(frozen_head(run).mean, x.mean(0), rtol=1e-3, atol=1e-3)
     z = run.weights()
     assert run_cli("train", *STRONG, *half).exit_code == 0  # finished already
@@ -375,21 +375,21 @@ def test_where_nothing_tells_the_half_that_was_learnt_from_no_score_is_made_show
 ) -> None:
     data = "digits-c/gaussian_noise/2"
     extract_more(data, "--subset", 300)
-    said = (
-        f"learnt from the first half of 647 images of digits-test, and which of the 300 of {data} those are cannot be "
-        "told: extract both with the same --subset"
-    )
+
+    def explained(text: str) -> bool:
+        return all(fact in text for fact in ("first half of 647 ", "digits-test", f"300 of {data}", "same --subset"))
+
     half = ("--data", "digits-test", "--part", "first-half")
-    assert said in run_cli("train", "--frozen", "--loss", "ce", "--epochs", 3, *half).stderr
+    assert explained(run_cli("train", "--frozen", "--loss", "ce", "--epochs", 3, *half).stderr)
     (run,) = finished_runs(workspace)
     assert run.scores(index_of(workspace, data)) is None
-    assert said in run_cli("evaluate").stderr
-    assert said in run_cli("report").stderr
+    assert explained(run_cli("evaluate").stderr)
+    assert explained(run_cli("report").stderr)
     shown = json.loads((workspace.report / "results.json").read_text())
     assert [r["dataset"] for r in shown if r["run"]] == ["digits-test"]
     refused = run_cli("calibrate", run.name, "--data", data, "--coverage", 0.5)
     assert refused.exit_code == 2
-    assert said in refused.stderr
+    assert explained(refused.stderr)
 
 
 def test_a_run_that_learnt_from_changed_images_is_not_calibrated_on_the_unchanged_ones(
@@ -442,7 +442,7 @@ def test_changed_images_are_learnt_from_too_and_named(
     )
     assert list(with_bent.config.also) == ["digits-train-bent"]
     caches = [open_cache(index_of(strong, name).folder) for name in ("digits-train", "digits-train-bent")]
-    x = np.concatenate([head_inputs(tuple(PARTS), read_columns(tuple(PARTS), cache)).numpy() for cache in caches])
+    x = np.concatenate([head_inputs(tuple(INPUTS), read_columns(tuple(INPUTS), cache)).numpy() for cache in caches])
     np.testing.assert_allclose(frozen_head(with_bent).mean, x.mean(0), rtol=1e-3, atol=1e-3)
     assert not np.allclose(frozen_head(without).mean, x.mean(0), rtol=1e-3, atol=1e-3)
     assert run_cli("report").exit_code == 0
@@ -455,29 +455,29 @@ def test_changed_images_are_learnt_from_too_and_named(
     assert "learnt from its images" in refused.stderr  # changed, but the very ones
     refused = run_cli("train", *options, "--also", "digits-train")
     assert refused.exit_code == 2
-    assert "--also digits-train: is the same as --data digits-train" in refused.stderr
+    assert all(fact in refused.stderr for fact in ("--also digits-train", "--data digits-train"))
 
 
 # --- what is asked ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "facts"),
     [
-        (("--head", "mlp", "--loss", "ce"), "--head and --inputs: are of heads on cached outputs; add --frozen"),
-        (("--frozen", "--loss", "ce", "--dropout", 0.2), "--dropout: means nothing to a linear head; add --head mlp"),
-        (("--frozen", "--loss", "ce", "--ensemble", 3), "--ensemble: means nothing to a linear head"),
-        (("--frozen", "--loss", "ce", "--part", "first-half"), "--part first-half: is one half of which data?"),
-        (("--loss", "ce", "--part", "first-half", "--data", "digits-test"), "--part: is of heads on"),
-        (("--frozen", "--loss", "ce", "--inputs", "x"), "--inputs x: unknown; last, all, or a list of"),
+        (("--head", "mlp", "--loss", "ce"), ("--head and --inputs", "add --frozen")),
+        (("--frozen", "--loss", "ce", "--dropout", 0.2), ("--dropout", "linear head", "--head mlp")),
+        (("--frozen", "--loss", "ce", "--ensemble", 3), ("--ensemble", "linear head")),
+        (("--frozen", "--loss", "ce", "--part", "first-half"), ("--part first-half", "--data")),
+        (("--loss", "ce", "--part", "first-half", "--data", "digits-test"), ("--part", "add --frozen")),
+        (("--frozen", "--loss", "ce", "--inputs", "x"), ("--inputs x", "last, all")),
     ],
 )
 def test_options_that_would_do_nothing_are_refused(
-    workspace: Workspace, run_cli: RunCli, options: tuple, said: str
+    workspace: Workspace, run_cli: RunCli, options: tuple, facts: tuple[str, ...]
 ) -> None:
     refused = run_cli("train", *options)
     assert refused.exit_code == 2
-    assert said in refused.stderr
+    assert all(fact in refused.stderr for fact in facts), refused.stderr
 
 
 def test_the_preset_is_what_head_mlp_on_all_inputs_is_by_default(strong: Workspace, run_cli: RunCli) -> None:

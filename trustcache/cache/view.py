@@ -127,6 +127,18 @@ class CacheView:
         """(N,) int64 positions in the data set."""
         return self._column("sample_index")
 
+    def accuracy_within_subset(self) -> float | None:
+        """Return the share of right answers if only the classes that occur may be answered; None if all of them occur.
+
+        The usual figure for ImageNet-A and -R, whose images are of 200 of the 1000 classes.
+        """
+        manifest = self.index.manifest
+        if not manifest.subset or not manifest.classes:
+            return None
+        members = np.array([manifest.classes.index(name) for name in manifest.subset])
+        right = sum(int((members[c.logits[:, members].argmax(axis=1)] == c.labels).sum()) for c in self.chunks())
+        return right / len(self)
+
     def _pieces(self) -> Iterator[tuple[ShardRecord, slice]]:
         """The shards that hold this view's rows, and which of their own rows those are."""
         first = 0

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trustcache.data.dataset import why_missing
-from trustcache.data.known_data import packaged_manifests
+from trustcache.data.known_data import find_manifests, packaged_manifests
 from trustcache.data.manifest import PLAYS, Manifest
+from trustcache.errors import UsageError
+from trustcache.registry import option
 
 SUITE = "imagenet"
+
+
+SUBSET_HELP = "Take only so many images of each data set, spread evenly over its classes."
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,35 @@ def everything(data_root: Path) -> Selection:
     for manifest in sorted(wanted, key=lambda m: PLAYS.index(m.plays)):
         _take(manifest, known, data_root, selection)
     return selection
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """The data sets that an extraction is asked for, by default all of ImageNet that is here or can be made."""
+
+    data: list[str] = option(
+        [], "A known data set, a family, a manifest.toml, or a folder or .tar of class folders; may be repeated."
+    )
+    subset: int | None = option(None, SUBSET_HELP, min=1)
+    role: str = option("test", "What a bare folder or .tar given as --data is for.", choices=("train", "test"))
+
+    def manifests(self, data_root: Path) -> tuple[list[Manifest], list[str]]:
+        """Return the data sets, and notes on those passed over. Raises UsageError where there is none."""
+        if self.data:
+            return thinned([m for request in self.data for m in find_manifests(request, self.role)], self.subset), []
+        selection = everything(data_root)
+        notes = selection.told()
+        if not selection.taken:
+            raise UsageError(
+                f"none of ImageNet is here: {'; '.join(notes[:2])}; set --data-root, name other data with "
+                "--data, or see trustcache data list"
+            )
+        return thinned(selection.taken, self.subset), notes
+
+
+def thinned(manifests: Sequence[Manifest], subset: int | None) -> list[Manifest]:
+    """Return the data sets as --subset asks for them; one that its own manifest thins stays so without."""
+    return [replace(manifest, thinned_to=subset or manifest.thinned_to) for manifest in manifests]
 
 
 def _take(manifest: Manifest, known: list[Manifest], data_root: Path, selection: Selection) -> None:

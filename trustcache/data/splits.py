@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
 
 from trustcache.registry import Setting
 
 SEED = Setting(0, "what first weights and the validation part are drawn by", highest=2**32 - 1)
 """A run's seed."""
+
+
+def seed_list(values: Iterable[Any]) -> tuple[int, ...]:
+    """Return the values of --seed, each once. Raises UsageError for one that is no seed."""
+    return tuple(int(seed) for seed in SEED.each("--seed", values))
+
 
 VAL_FRACTION = 0.1
 """The part of the training samples that is set aside for validation unless told otherwise."""

@@ -2,52 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from itertools import chain
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from trustcache.cache import CacheView, open_cache
+from trustcache.cache import open_cache
 from trustcache.cache.index import Index
-from trustcache.cache.provenance import original_dataset, original_model
-from trustcache.cache.records import fingerprint
 from trustcache.cache.workspace import Workspace
-from trustcache.data.loader import (
-    Viewer,
-    choose_device,
-    computing,
-    machine_at_its_limits,
-    model_at_work,
-    readable,
-    shard_batches,
-    viewed_batches,
-)
 from trustcache.data.splits import validation_rows
-from trustcache.data.variants.variation import Batch
 from trustcache.errors import TrustcacheError, UsageError
-from trustcache.models.classifiers import Classifier, load_classifier
-from trustcache.oracles.backbones import attacked, features_of, lacking, made_anew, require_same_rows, scorable
-from trustcache.oracles.finetune import in_batches, load_oracle, oracle_viewer, z_of
-from trustcache.oracles.head_inputs import head_inputs, read_columns
-from trustcache.oracles.heads import score_heads
+from trustcache.oracles.backbones import lacking, scorable
 from trustcache.oracles.optim import Machine
-from trustcache.oracles.plan import frozen_head
 from trustcache.oracles.runs import Run
 from trustcache.progress import Progress, silent
 from trustcache.scores.stored import ScoreStore
-
-# Networks held at once that look at the same decoded images.
-NETWORKS_A_PASS = 8
-# The same of attacked images, which take hundreds of forward passes each to make again: 11 GB of ViT-Bs at most.
-NETWORKS_AN_ATTACK = 32
-# How far logits may lie from the stored ones, as a share of a sample's largest: rounding to float16 takes 0.0005.
-LOGITS_APART = 0.01
-# Batches of scoring have a size of their own.
-NO_ROOM = "free some of it, or use another --device"
 
 
 def evaluation_caches(workspace: Workspace) -> tuple[list[Index], list[str]]:
@@ -125,14 +94,15 @@ def validation_scores(
 
     Raises UsageError where it set none aside, and as `cache_scores`.
     """
-    scoring = _Scoring(index, caches, data_root, machine, progress)
-    learnt = run.config.learnt_rows(scoring.cache)
+    learnt = run.config.learnt_rows(open_cache(index.folder))
     rows = learnt[validation_rows(len(learnt), run.config.val_fraction, run.config.seed)]
     if not len(rows):
         raise UsageError(f"{run.name}: was trained with no validation part; name other data with --data")
     if not scorable(run.config, index, caches):
         raise UsageError(lacking(run.config, index, caches))
-    ((_, z),) = scoring.scores([run], rows)
+    from trustcache.evaluate.forward import Forward
+
+    ((_, z),) = Forward(index, caches, data_root, machine, progress).scores([run], rows)
     return rows, z
 
 
@@ -144,163 +114,11 @@ def _score(
     machine: Machine,
     progress: Progress,
 ) -> int:
-    scoring = _Scoring(index, caches, data_root, machine, progress)
+    from trustcache.evaluate.forward import Forward  # loads torch, which most calls need not
+
+    forward = Forward(index, caches, data_root, machine, progress)
     made = 0
-    for run, z in scoring.scores([run for run in runs if scorable(run.config, index, caches)]):
-        run.save_scores(index, z, run.unseen(scoring.cache, caches))
+    for run, z in forward.scores([run for run in runs if scorable(run.config, index, caches)]):
+        run.save_scores(index, z, run.unseen(forward.cache, caches))
         made += 1
     return made
-
-
-def _alike(runs: Sequence[Run]) -> list[list[Run]]:
-    """Runs that look at the same thing in the same way, together."""
-    groups: dict[str, list[Run]] = {}
-    for run in runs:
-        c = run.config
-        seen = c.training, c.protocol, c.backbone, c.head.inputs, c.stages
-        groups.setdefault(fingerprint(seen), []).append(run)
-    return list(groups.values())
-
-
-@dataclass(frozen=True)
-class _Network:
-    """What looks at images for some runs: an oracle for its own, a model for those with heads on its features.
-
-    z: from a batch of images (B, 3, H, W), as the viewer sees them, to float64 (B, runs).
-    """
-
-    viewer: Viewer
-    z: Callable[[torch.Tensor], np.ndarray]
-
-
-@dataclass(frozen=True)
-class _Scoring:
-    """Scoring on one evaluation cache of the judged classifier; `caches` are all there are."""
-
-    index: Index
-    caches: Sequence[Index]
-    data_root: Path
-    machine: Machine
-    progress: Progress
-
-    @cached_property
-    def cache(self) -> CacheView:
-        return open_cache(self.index.folder)
-
-    def scores(self, runs: Sequence[Run], rows: np.ndarray | None = None) -> Iterator[tuple[Run, np.ndarray]]:
-        """Each run, all of them scorable, with its z, float64 (N,), of the cache's rows or of some."""
-        of_attacked: list[list[Run]] = []
-        for alike in _alike(runs):
-            config = alike[0].config
-            tuned = config.training == "fine-tuned"
-            networks = [[run] for run in alike] if tuned else [alike]
-            if not tuned and (found := features_of(config, self.index, self.caches)):
-                z = self._cached(alike, open_cache(found.folder))
-                yield from zip(alike, (z if rows is None else z[rows]).T, strict=True)
-            elif attacked(self.index):
-                of_attacked += networks
-            else:
-                yield from self._in_passes(networks, NETWORKS_A_PASS, rows)
-        yield from self._in_passes(of_attacked, NETWORKS_AN_ATTACK, rows)
-
-    def _cached(self, runs: Sequence[Run], features: CacheView) -> np.ndarray:
-        """z (N, runs) from the oracle's features."""
-        require_same_rows(self.cache, features)
-        heads, parts = [frozen_head(run) for run in runs], runs[0].config.head.inputs
-        inputs = (head_inputs(parts, read_columns(parts, rows)).numpy() for rows in features.chunks())
-        return np.concatenate([score_heads(heads, x) for x in inputs])
-
-    def _in_passes(
-        self, sharing: Sequence[Sequence[Run]], at_once: int, rows: np.ndarray | None
-    ) -> Iterator[tuple[Run, np.ndarray]]:
-        """Each run with its z from the images, made once for so many networks, each shared by some of the runs."""
-        for first in range(0, len(sharing), at_once):
-            together = sharing[first : first + at_once]
-            yield from zip(chain(*together), self._seen(together, rows).T, strict=True)
-
-    def _seen(self, sharing: Sequence[Sequence[Run]], rows: np.ndarray | None) -> np.ndarray:
-        """z (N, runs) from the images, of attacked ones by any networks, of others by such as see them alike."""
-        samples, parts = len(self.cache) if rows is None else len(rows), []
-        with machine_at_its_limits(NO_ROOM), self.progress(f"scoring {self.index.data}", samples) as advance:
-            networks = [self._network(runs) for runs in sharing]
-            for batch in self._views(networks[0].viewer, rows):
-                parts.append(np.hstack([network.z(network.viewer.resized(batch.pixels)) for network in networks]))
-                advance(len(batch.indices))
-        return np.concatenate(parts)
-
-    def _network(self, runs: Sequence[Run]) -> _Network:
-        """The network of a fine-tuned run, or of heads on features that can only be made anew."""
-        config = runs[0].config
-        if config.training == "fine-tuned":
-            return self._tuned(runs[0])
-        source = made_anew(config, self.index, self.caches)
-        assert source is not None
-        precision, heads = source.meaning.precision, [frozen_head(run) for run in runs]
-        model = load_classifier(original_model(source))
-        viewer = Viewer(model.preprocessing, choose_device(self.machine.device), self.machine.workers)
-        model.model.to(viewer.device)
-
-        def z(pixels: torch.Tensor) -> np.ndarray:
-            with computing(config.oracle, pixels, precision), torch.inference_mode():
-                said = model.said(model.preprocessing.normalise(pixels), config.stages, config.head.mirrored)
-            return score_heads(heads, head_inputs(config.head.inputs, said).cpu().numpy())
-
-        return _Network(viewer, z)
-
-    def _tuned(self, run: Run) -> _Network:
-        oracle = load_oracle(run)
-        viewer = oracle_viewer(oracle, run.config, self.index, self.machine)
-        oracle.to(viewer.device).eval()
-
-        def z(pixels: torch.Tensor) -> np.ndarray:
-            with model_at_work(run.config.oracle, pixels):
-                return z_of(oracle, pixels, viewer)[:, None]
-
-        return _Network(viewer, z)
-
-    def _views(self, viewer: Viewer, rows: np.ndarray | None) -> Iterator[Batch]:
-        """The images of the cache's rows as the viewer sees them; of attacked ones all, as the classifier saw them."""
-        samples = self.cache.sample_indices if rows is None else self.cache.sample_indices[rows]
-        dataset, batches = original_dataset(self.index, self.data_root), in_batches(samples)
-        if attacked(self.index):
-            judged = load_classifier(original_model(self.index))
-            judged.model.to(viewer.device)
-            witness = _SameImages(judged, self.cache)
-            viewer = Viewer(judged.preprocessing, viewer.device, viewer.workers, judged, witness)
-            batches = _batches_of_extraction(self.index, self.cache)
-        return readable(viewed_batches(dataset, viewer, batches))
-
-
-def _batches_of_extraction(index: Index, cache: CacheView) -> list[np.ndarray]:
-    """The batches that the classifier saw: the last digits of an attack depend on what is attacked together."""
-    size = index.meaning.data.batch_size
-    assert size is not None
-    batches = shard_batches(index.ranges(), size)
-    read = [batch[np.isin(batch, cache.sample_indices)] for batch in batches]
-    return [batch for batch in read if len(batch)]
-
-
-class _SameImages:
-    """Holds adversarial images, made again for an oracle, to the logits that the classifier gave to the first ones.
-
-    The images are not stored. They follow from the classifier, the settings and the seeds, and this shows that they
-    did: a classifier that an attack moved elsewhere would say something else.
-    """
-
-    def __init__(self, judged: Classifier, cache: CacheView) -> None:
-        self.judged, self.cache, self.done = judged, cache, 0
-
-    def __call__(self, batch: Batch) -> None:
-        rows = self.cache[self.done : self.done + len(batch.indices)]
-        self.done += len(batch.indices)
-        # In bf16 a classifier says other things than in float32.
-        with computing(self.judged.spec.name, batch.pixels, self.cache.index.meaning.precision):
-            logits = self.judged(batch.pixels)[0].cpu().numpy()
-        stored = rows.logits.astype(np.float32)
-        apart = np.abs(logits - stored).max(axis=1) > LOGITS_APART * np.abs(stored).max(axis=1)
-        if apart.any():
-            raise TrustcacheError(
-                f"{self.cache.index.folder}: {apart.sum()} of {len(apart)} adversarial images come out otherwise than "
-                "at their extraction, as happens on another device or with another torch; remove that folder and "
-                "extract them again here"
-            )

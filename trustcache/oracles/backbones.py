@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,11 +17,13 @@ from trustcache.cache.records import as_read
 from trustcache.cache.workspace import Workspace, plain_name
 from trustcache.command_lines import extraction_options
 from trustcache.errors import UsageError
-from trustcache.models.classifiers import ModelSpec, load_classifier
 from trustcache.models.identity import Identity
 from trustcache.oracles.head_inputs import columns_of
 from trustcache.oracles.runs import RunConfig
 from trustcache.protocols import PROTOCOLS
+
+if TYPE_CHECKING:
+    from trustcache.models.classifiers import ModelSpec
 
 
 @dataclass(frozen=True)
@@ -37,9 +40,9 @@ class OracleModel:
 
     def spec(self) -> ModelSpec:
         """The network to tune. Raises UsageError where the weights that a cache was made with are gone or changed."""
-        if isinstance(self.source, ModelSpec):
-            return self.source
-        return replace(original_model(self.source), preprocessing=asdict(self.identity.preprocessing))
+        if isinstance(self.source, Index):
+            return replace(original_model(self.source), preprocessing=asdict(self.identity.preprocessing))
+        return self.source
 
     def features(self) -> Index:
         """The cache with the features of the training images."""
@@ -79,9 +82,11 @@ def tuned_oracle(workspace: Workspace, judged: Index, asked: ModelSpec | None, p
     A bare name of a model that the workspace has a cache of is that model, with its weights and preprocessing. What the
     protocol says of preprocessing goes before the model's own, what is asked for by hand before both.
     """
+    from trustcache.models.classifiers import load_classifier
+
     by_protocol = dict(PROTOCOLS[protocol].preprocessing)
     cached = judged if asked is None else None
-    if asked and asked == ModelSpec(asked.name, preprocessing=asked.preprocessing):
+    if asked and not asked.weights and not asked.arguments:
         known = [judged, *workspace.caches()]
         cached = next((index for index in known if index.classifier == plain_name(asked.name)), None)
     by_hand = by_protocol | (asked.preprocessing if asked else {})

@@ -26,14 +26,14 @@ SCORING_BATCH = 128
 
 
 def load_oracle(run: Run) -> Oracle:
-    """A finished run's oracle; its weights are all in the run."""
+    """Return a finished run's oracle; its weights are all in the run."""
     oracle = Oracle(run.config.oracle_spec(), run.config.signed_distance, run.config.seed, pretrained=False)
     oracle.load_state_dict(run.weights())
     return oracle
 
 
 def oracle_viewer(oracle: Oracle, config: RunConfig, judged: Index, machine: Machine) -> Viewer:
-    """How a run's oracle gets to see the images of a cache of the classifier that it judges."""
+    """Return the viewer through which a run's oracle sees the images of a cache of the classifier it judges."""
     via = None
     if PROTOCOLS[config.protocol].through_judged_size:
         via = judged.identity.preprocessing.input_size
@@ -47,7 +47,7 @@ def score_images(
     viewer: Viewer,
     progress: Progress = silent,
 ) -> np.ndarray:
-    """An oracle's z, float64 (N,), of the samples in batches of numbers (B,), in their order.
+    """Return an oracle's z, float64 (N,), for the samples in batches of numbers (B,), in their order.
 
     Raises TrustcacheError for an unreadable image.
     """
@@ -61,7 +61,7 @@ def score_images(
 
 
 def z_of(oracle: Oracle, pixels: torch.Tensor, viewer: Viewer) -> np.ndarray:
-    """An oracle's z, float64 (B,), of images (B, 3, H, W) as the viewer sees them, on its device."""
+    """Return an oracle's z, float64 (B,), for images (B, 3, H, W) as the viewer sees them, on its device."""
     with torch.inference_mode():
         return oracle(viewer.preprocessing.normalise(pixels)).double().cpu().numpy()
 
@@ -71,7 +71,7 @@ def finetune(
 ) -> None:
     """Train a run's oracle, built on the model of `spec`, on the images of the cache it learns from; finish the run.
 
-    Every `checkpoint_every_s` seconds all state is saved; the same call after a kill goes on from there, and ends
+    Every `checkpoint_every_s` seconds all state is saved; after a kill the same call continues from there, and ends
     where the uninterrupted one ends. The last epoch's weights are kept.
 
     Raises TrustcacheError for an unreadable image, for a loss that is no longer finite, and where memory runs out.
@@ -87,7 +87,7 @@ def finetune(
 
 
 class _History:
-    """What training reported so far: finished epochs' entries, and the losses of this epoch's steps."""
+    """The log so far: entries of finished epochs, and the losses of this epoch's steps."""
 
     def __init__(self) -> None:
         self.losses: list[float] = []
@@ -101,7 +101,7 @@ class _History:
 
 
 class _Training:
-    """One fine-tuning: its loop, and what is rebuilt from the run's config."""
+    """One fine-tuning: its loop, and all that is rebuilt from the run's config."""
 
     def __init__(self, run: Run, spec: ModelSpec, dataset: Dataset, cache: CacheView, machine: Machine) -> None:
         config = run.config
@@ -176,5 +176,5 @@ class _Training:
 
 
 def in_batches(indices: np.ndarray) -> list[np.ndarray]:
-    """Sample numbers (N,) in batches of a size that suits scoring."""
+    """Return sample numbers (N,) in batches of a size that suits scoring."""
     return [indices[i : i + SCORING_BATCH] for i in range(0, len(indices), SCORING_BATCH)]

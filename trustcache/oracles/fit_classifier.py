@@ -1,4 +1,4 @@
-"""Fitting a classifier of one's own, to be judged: from a data set and a model's name to a file of weights."""
+"""Fitting a classifier to be judged: from a data set and a model's name to a file of weights."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ _METADATA = "trustcache"
 
 @dataclass(frozen=True)
 class Fitted:
-    """What became of a fitting: images learnt from and held out, and the shares of them that are classified rightly.
+    """The outcome of a fitting: numbers of images learnt from and held out, and the accuracy on them.
 
-    The first share is of `measured` of the images learnt from; the second is None where none were held out.
+    accuracy: on `measured` of the images learnt from. val_accuracy: None where none were held out.
     """
 
     learnt_from: int
@@ -81,8 +81,8 @@ def fit_classifier(
     """Fit the model of a spec on a data set and publish its weights as safetensors.
 
     The model begins with the spec's weights (all but a last layer for other classes), or with fresh ones. Every
-    `checkpoint_every_s` seconds all state is saved beside `out`; the same call after a kill goes on from there, and
-    ends where the uninterrupted one ends. Where `out` was made by the same call, only what it became is returned.
+    `checkpoint_every_s` seconds all state is saved beside `out`; after a kill the same call continues from there, and
+    ends where the uninterrupted one ends. Where `out` was made by the same call, its recorded outcome is returned.
 
     Raises UsageError where `out` is another file, for data that are no training data, and for a model that cannot be
     built for their classes; TrustcacheError for an unreadable image and for a loss that is no longer finite.
@@ -154,7 +154,7 @@ class _Fitting:
             self.loop.run(seen, self._loss, lambda loss: advance(size))
 
     def measured(self, progress: Progress) -> Fitted:
-        """The accuracy on training and held-out images, in evaluation mode."""
+        """Return the accuracy on training and held-out images, in evaluation mode."""
         some = np.random.default_rng(self.settings.seed).permutation(self.training)[:MEASURED]
         with progress(f"testing {self.name}", len(some) + len(self.validation)) as advance:
             right = [self._right(np.sort(rows), advance) for rows in (some, self.validation)]
@@ -175,7 +175,7 @@ class _Fitting:
         return logits.flatten(1)
 
     def _right(self, rows: np.ndarray, advance: Callable[[int], None]) -> int:
-        """How many of some samples are classified rightly."""
+        """Return the number of samples that are classified rightly."""
         self.model.eval()
         right = 0
         parts = [rows[i : i + DECODED_AT_ONCE] for i in range(0, len(rows), DECODED_AT_ONCE)]
@@ -187,7 +187,7 @@ class _Fitting:
 
 
 def _decaying(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """A model's parameters in two groups: those that decay, and biases, norms and what else it says does not."""
+    """Return a model's parameters in two groups: those that decay, and biases, norms and those the model exempts."""
     exempt: Any = getattr(model, "no_weight_decay", set)  # a ViT's position embedding
     groups: dict[bool, list[torch.nn.Parameter]] = {True: [], False: []}
     for name, parameter in model.named_parameters():

@@ -22,8 +22,8 @@ Outputs = Mapping[str, "Tensor"]
 
 
 @dataclass(frozen=True)
-class Part:
-    """Some of a head's inputs: the cache's columns they are made from, their meaning, and the function that does it."""
+class HeadInput:
+    """One kind of inputs: the cache's columns they are made from, their meaning, and the function that makes them."""
 
     columns: tuple[str, ...]
     meaning: str
@@ -46,64 +46,64 @@ def _prediction(logits: Tensor) -> Tensor:
 
 
 def _mirrored(logits: Tensor, mirrored: Tensor) -> Tensor:
-    """Return the mirror image's three parts, and its log-probability of the class predicted for the image itself."""
+    """Return the mirror image's three inputs, and its log-probability of the class predicted for the image itself."""
     import torch
 
     agreed = (_log_probs(mirrored) * _prediction(logits)).sum(dim=1, keepdim=True)
     return torch.cat([_log_probs(mirrored), _sorted_log_probs(mirrored), _prediction(mirrored), agreed], 1)
 
 
-PARTS: dict[str, Part] = {
-    "features": Part(("features",), "what the last layer sees", lambda features: features),
-    "stages": Part(
+INPUTS: dict[str, HeadInput] = {
+    "features": HeadInput(("features",), "what the last layer sees", lambda features: features),
+    "stages": HeadInput(
         ("stages",), "mean, max and deviation of every stage's output over positions", lambda stages: stages
     ),
-    "log-probs": Part(("logits",), "the classes' log-probabilities, in the classifier's order", _log_probs),
-    "sorted-log-probs": Part(("logits",), "the same, largest first", _sorted_log_probs),
-    "prediction": Part(("logits",), "the predicted class, one column a class", _prediction),
-    "mirrored": Part(
+    "log-probs": HeadInput(("logits",), "the classes' log-probabilities, in the classifier's order", _log_probs),
+    "sorted-log-probs": HeadInput(("logits",), "the same, largest first", _sorted_log_probs),
+    "prediction": HeadInput(("logits",), "the predicted class, one column a class", _prediction),
+    "mirrored": HeadInput(
         ("logits", "mirrored_logits"),
         "log-probabilities in both orders and predicted class of the mirror image, and how far it agrees",
         _mirrored,
     ),
 }
-"""All there are; a head takes them in this order."""
+"""All inputs by name; a head takes them in this order."""
 
-NAMED = {"last": ("features",), "all": tuple(PARTS)}
-"""Choices of parts by name."""
+NAMED = {"last": ("features",), "all": tuple(INPUTS)}
+"""Names that stand for several inputs."""
 
 
 def parse_inputs(words: Sequence[str]) -> tuple[str, ...]:
-    """Return the parts asked for, in the order of `PARTS`; `last` and `all` stand for several. Raises UsageError."""
-    asked = {part for word in words for part in NAMED.get(word, (word,))}
-    if unknown := sorted(asked - PARTS.keys()):
-        raise UsageError(f"--inputs {unknown[0]}: unknown; last, all, or a list of {', '.join(PARTS)}")
-    return tuple(part for part in PARTS if part in asked)
+    """Return the inputs asked for, in the order of `INPUTS`; `last` and `all` stand for several. Raises UsageError."""
+    asked = {name for word in words for name in NAMED.get(word, (word,))}
+    if unknown := sorted(asked - INPUTS.keys()):
+        raise UsageError(f"--inputs {unknown[0]}: unknown; last, all, or a list of {', '.join(INPUTS)}")
+    return tuple(name for name in INPUTS if name in asked)
 
 
-def inputs_label(parts: Sequence[str]) -> str:
-    """Return a short name of some parts: "all", "last", or their names joined."""
-    return next((name for name, named in NAMED.items() if named == tuple(parts)), "+".join(parts))
+def inputs_label(names: Sequence[str]) -> str:
+    """Return a short name of some inputs: "all", "last", or their names joined."""
+    return next((name for name, named in NAMED.items() if named == tuple(names)), "+".join(names))
 
 
-def columns_of(parts: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of the cache's columns that some parts need."""
-    return tuple(dict.fromkeys(column for part in parts for column in PARTS[part].columns))
+def columns_of(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the cache's columns that some inputs need."""
+    return tuple(dict.fromkeys(column for name in names for column in INPUTS[name].columns))
 
 
-def read_columns(parts: Sequence[str], cache: CacheView) -> dict[str, Tensor]:
-    """Return the cache's columns that some parts need, in the dtype they are stored in.
+def read_columns(names: Sequence[str], cache: CacheView) -> dict[str, Tensor]:
+    """Return the cache's columns that some inputs need, in the dtype they are stored in.
 
     Raises UsageError where the cache was extracted without one of them.
     """
     import torch
 
-    return {name: torch.from_numpy(getattr(cache, name)) for name in columns_of(parts)}
+    return {name: torch.from_numpy(getattr(cache, name)) for name in columns_of(names)}
 
 
-def head_inputs(parts: Sequence[str], outputs: Outputs) -> Tensor:
+def head_inputs(names: Sequence[str], outputs: Outputs) -> Tensor:
     """Return the inputs of some rows, float32 (N, D), not yet standardised."""
     import torch
 
-    made = [PARTS[part].make(*(outputs[column].float() for column in PARTS[part].columns)) for part in parts]
+    made = [INPUTS[name].make(*(outputs[column].float() for column in INPUTS[name].columns)) for name in names]
     return made[0] if len(made) == 1 else torch.cat(made, 1)

@@ -38,12 +38,12 @@ class HeadTask:
 
     @property
     def formula_key(self) -> tuple[str, str, str]:
-        """Tasks of one formula have the same."""
+        """A key that tasks of one formula share."""
         return self.protocol, self.loss.name, str(self.loss.settings.get("base"))
 
 
 class Trained(NamedTuple):
-    """A trained head and its log: an entry an epoch, the last one that of the epoch whose weights were kept."""
+    """A trained head and its log: one entry an epoch, the last one for the epoch whose weights were kept."""
 
     head: AnyHead
     log: list[dict[str, Any]]
@@ -105,7 +105,7 @@ def train_heads(
 
 
 class _Inputs:
-    """The inputs of all rows, made and standardised a few at a time; and what dropout leaves of them."""
+    """The inputs of all rows, made, standardised and dropped a few at a time."""
 
     def __init__(self, spec: HeadSpec, outputs: Outputs) -> None:
         self._spec, self._outputs = spec, outputs
@@ -123,16 +123,16 @@ class _Inputs:
         return head_inputs(self._spec.inputs, {name: column[rows] for name, column in self._outputs.items()})
 
     def __getitem__(self, rows: Tensor | slice) -> Tensor:
-        """Standardised inputs (n, D)."""
+        """Return standardised inputs (n, D)."""
         return (self.raw(rows) - self.mean) * self._scale
 
     def dropped(self, rows: Tensor) -> Tensor:
-        """The same as a step of training sees them."""
+        """Return the same with input dropout, as a training step sees them."""
         x = self[rows]
         return x * self.keep(x.shape, self._spec.input_dropout) if self._spec.input_dropout else x
 
     def keep(self, shape: Sequence[int], dropout: float) -> Tensor:
-        """What dropout multiplies a tensor of a shape by: 0, or 1/(1 - dropout)."""
+        """Return the factors of dropout for a tensor of a shape: 0, or 1/(1 - dropout)."""
         drawn = torch.rand(*shape, generator=self._generator) >= dropout
         return drawn.to(self.device) / (1 - dropout)
 
@@ -140,7 +140,7 @@ class _Inputs:
         return (self.raw(slice(first, first + BLOCK_ROWS)) for first in range(0, self.rows, BLOCK_ROWS))
 
     def _moments(self) -> tuple[Tensor, Tensor]:
-        """Mean and deviation of each input, float32 (D,), in two passes over slices; 1 where one is constant."""
+        """Return mean and deviation of each input, float32 (D,), in two passes over slices; 1 where one is constant."""
         mean = (torch.stack([part.sum(0) for part in self._blocks()]).double().sum(0) / self.rows).float()
         squares = torch.stack([(part - mean).square_().sum(0) for part in self._blocks()]).double().sum(0)
         std = (squares / self.rows).sqrt().float()
@@ -181,13 +181,13 @@ class _Batch:
         return joined([first_parameters(width, spec.hidden, task.seed, m) for task in self.tasks for m in members])
 
     def optimiser(self, lr: float, weight_decay: float) -> torch.optim.Optimizer:
-        """AdamW, which lets the weights decay and not the biases."""
+        """Return AdamW, with decay for the weights and none for the biases."""
         weights, biases = self.parameters[::2], self.parameters[1::2]
         groups = [{"params": weights, "weight_decay": weight_decay}, {"params": biases, "weight_decay": 0.0}]
         return torch.optim.AdamW(groups, lr=lr)
 
     def _group(self, correct: Tensor) -> list[tuple[slice, Callable[..., Tensor], str, dict[str, Tensor]]]:
-        """Runs of columns with one formula: which, the formula, its target, its settings as rows (h,)."""
+        """Return the groups of columns with one formula: slice, formula, target, settings as rows (h,)."""
         bound = []
         for task, column in zip(self.columns, self.seed_column.tolist(), strict=True):
             kept = self.training[:, column]
@@ -208,7 +208,7 @@ class _Batch:
         return groups
 
     def z(self, x: Tensor, kept: Tensor | None = None) -> Tensor:
-        """z (n, columns) of standardised inputs (n, D); `kept` is what dropout leaves of the hidden layers."""
+        """Return z (n, columns) for standardised inputs (n, D); `kept`: the hidden layers' dropout factors."""
         if self.spec.kind == "mlp":
             first_weight, first_bias, weight, bias = self.parameters
             return mlp_scores(x, first_weight, first_bias, weight, bias, self.distance, kept)
@@ -216,7 +216,7 @@ class _Batch:
         return (x @ weight + bias) / torch.where(self.distance, weight.norm(dim=0), 1.0)
 
     def losses(self, x: Tensor, targets: dict[str, Tensor], rows: Tensor) -> Tensor:
-        """Mean loss of each column over those of the minibatch's rows that its seed trains on, (columns,)."""
+        """Return each column's mean loss over those of the minibatch's rows that its seed trains on, (columns,)."""
         dropout = self.spec.dropout
         z = self.z(x, self.inputs.keep((len(x), self.spec.hidden), dropout) if dropout else None)
         counted = self.training[rows].to(z.dtype)
@@ -228,14 +228,14 @@ class _Batch:
         return (each * share).sum(0)
 
     def finite(self) -> Tensor:
-        """Whether all parameters of a task are finite, bool (tasks,)."""
+        """Return, for each task, True if all its parameters are finite, bool (tasks,)."""
         first, *others = self.parameters
         by_column = first.transpose(0, 1), *others
         each = [parameter.reshape(len(self.columns), -1).isfinite().all(1) for parameter in by_column]
         return torch.stack(each).all(0).view(len(self.tasks), -1).all(1)
 
     def validated(self, correct: np.ndarray, tasks: Sequence[int]) -> list[dict[str, float | None] | None]:
-        """Some tasks' metrics on the rows that their seeds set aside, {} where these are of one class.
+        """Return some tasks' metrics on the rows that their seeds hold out, {} where these are of one class.
 
         None where the scores are no numbers.
         """
@@ -256,7 +256,7 @@ class _Batch:
         return found
 
     def head(self, task: int) -> AnyHead:
-        """One task's head as it is now."""
+        """Return one task's head as it is now."""
         mine = slice(task * self.spec.members, (task + 1) * self.spec.members)
         scaling = self.inputs.mean.cpu().numpy(), self.inputs.std.cpu().numpy()
         arrays = [parameter.detach().cpu().numpy() for parameter in self.parameters]
@@ -270,7 +270,7 @@ class _Batch:
 
 
 class _Keeper:
-    """Which epoch's weights each task keeps: with patience those that rank its validation part best, else the last."""
+    """Keeps each task's weights: with patience those of the best validation AUC, else those of the last epoch."""
 
     def __init__(self, batch: _Batch, correct: Tensor, patience: int) -> None:
         self.batch, self.patience = batch, patience
@@ -281,7 +281,7 @@ class _Keeper:
         self.best = [-1.0 for _ in batch.tasks]
 
     def look(self, epoch: int, losses: Sequence[float], last: bool) -> None:
-        """Note an epoch of each task that has not ended yet."""
+        """Log an epoch of each task that has not ended yet."""
         running = [task for task in range(len(self.logs)) if not self._ended(task)]
         self.diverged |= {task: epoch for task in running if not math.isfinite(losses[task])}
         running = [task for task in running if task not in self.diverged]

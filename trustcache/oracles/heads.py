@@ -1,4 +1,4 @@
-"""Heads: what they are and look at, and the scores that trained ones give."""
+"""Heads: their kinds, settings and inputs, and the scores of trained ones."""
 
 from __future__ import annotations
 
@@ -7,38 +7,56 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trustcache.oracles.head_inputs import columns_of, inputs_label
+from trustcache.oracles.head_inputs import INPUTS, columns_of, inputs_label
 from trustcache.oracles.mlp_heads import MlpHead
+from trustcache.registry import option
+
+_PANEL = "Heads on cached outputs"
 
 
 @dataclass(frozen=True)
 class HeadSpec:
-    """What a head is and looks at; by default the paper's: linear, on what the classifier's last layer sees.
+    """A head's kind and inputs; by default the paper's: linear, on the input of the classifier's last layer.
 
-    kind: a key of `HEADS`. inputs: keys of `head_inputs.PARTS`. For "mlp": hidden, the units of its hidden layer;
-    members, so many networks from other first weights, whose z are averaged; dropout, the share of hidden units that
-    each step leaves out, and input_dropout that of the inputs; weight_decay, AdamW's. patience: where not 0, the
-    weights of the epoch with the best validation AUC are kept, sought until so many epochs in a row were no better.
+    kind: a key of `HEADS`. inputs: keys of `head_inputs.INPUTS`. For "mlp": hidden, the units of its hidden layer;
+    members, the number of networks with first weights of their own, whose z are averaged; dropout and input_dropout,
+    the share of hidden units and of inputs that each step drops; weight_decay, AdamW's. patience: where not 0, the
+    weights of the epoch with the best validation AUC are kept; training ends after so many epochs without a better.
     """
 
-    kind: str = "linear"
-    inputs: tuple[str, ...] = ("features",)
-    hidden: int = 0
-    members: int = 1
-    dropout: float = 0.0
-    input_dropout: float = 0.0
-    weight_decay: float = 0.0
-    patience: int = 0
+    kind: str = option(
+        "linear",
+        "A linear head, or one with a hidden layer (linear).",
+        choices=("linear", "mlp"),
+        name="--head",
+        panel=_PANEL,
+    )
+    inputs: tuple[str, ...] = option(
+        ("features",), f"Its inputs: last, all, or a list of {', '.join(INPUTS)} (last).", panel=_PANEL
+    )
+    members: int = option(
+        1, "mlp: so many networks, their scores averaged (1).", min=1, name="--ensemble", panel=_PANEL
+    )
+    hidden: int = option(0, "mlp: units of the hidden layer.", min=1, panel=_PANEL)
+    dropout: float = option(0.0, "mlp: share of them left out at each step.", min=0, max=0.95, panel=_PANEL)
+    input_dropout: float = option(0.0, "mlp: share of the inputs left out at each step.", min=0, max=0.95, panel=_PANEL)
+    weight_decay: float = option(0.0, "mlp: AdamW's.", min=0, panel=_PANEL)
+    patience: int = option(
+        0,
+        "mlp: keep the epoch of best validation AUC, sought until so many are no better; 0: the last one.",
+        min=0,
+        panel=_PANEL,
+    )
 
     @property
     def label(self) -> str:
-        """What tells it from other heads, for people: "mlp on all, 5 members"; "linear" for the default."""
-        seen = "" if self.inputs == HeadSpec.inputs else f" on {inputs_label(self.inputs)}"
+        """A short name that tells it from other heads: "mlp on all, 5 members"; "linear" for the default."""
+        seen = "" if self.inputs == LINEAR.inputs else f" on {inputs_label(self.inputs)}"
         return self.kind + seen + (f", {self.members} members" if self.members > 1 else "")
 
     @property
     def mirrored(self) -> bool:
-        """Whether it looks at what the classifier says of the mirror image."""
+        """True if its inputs include the classifier's outputs for the mirror image."""
         return "mirrored_logits" in columns_of(self.inputs)
 
 
@@ -47,7 +65,7 @@ HEADS = {
     "linear": LINEAR,
     "mlp": HeadSpec("mlp", hidden=256, dropout=0.5, weight_decay=0.01, patience=6),
 }
-"""The kinds of heads, as they are unless told otherwise."""
+"""The kinds of heads with their defaults."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +79,7 @@ class LinearHead:
     signed_distance: bool
 
     def folded(self) -> tuple[np.ndarray, float]:
-        """w (D,) and b such that z = x . w + b, float64: many heads score in one product, whatever their scaling."""
+        """Return w (D,) and b, float64, with z = x . w + b: one product scores many heads, whatever their scaling."""
         w = self.weight.astype(np.float64)
         norm = np.linalg.norm(w) if self.signed_distance else 1.0
         slope = w / self.std / norm
@@ -72,7 +90,7 @@ AnyHead = LinearHead | MlpHead
 
 
 def score_heads(heads: Sequence[AnyHead], x: np.ndarray) -> np.ndarray:
-    """z of many heads on raw inputs (N, D), float64 (N, H)."""
+    """Return z of many heads on raw inputs (N, D), float64 (N, H)."""
     z = np.empty((len(x), len(heads)))
     linear = [i for i, head in enumerate(heads) if isinstance(head, LinearHead)]
     if linear:

@@ -1,4 +1,4 @@
-"""Oracles: a backbone and a head of one output, and the settings both ways of training share."""
+"""Oracles as networks: a backbone and a head of one output."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Head(nn.Module):
         self.bias = nn.Parameter(torch.zeros(()))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Features (N, D) to z (N,)."""
+        """Return z (N,) for features (N, D)."""
         z = x @ self.weight + self.bias
         return z / self.weight.norm() if self.signed_distance else z
 
 
 class Oracle(nn.Module):
-    """A backbone, which takes images as `preprocessing` says, with a head."""
+    """A backbone, which takes images prepared by `preprocessing`, with a head."""
 
     def __init__(self, spec: ModelSpec, signed_distance: bool, seed: int, pretrained: bool = True) -> None:
         super().__init__()
@@ -35,11 +35,11 @@ class Oracle(nn.Module):
         self.head = Head(features, signed_distance, seed)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Normalised images (N, 3, H, W) to z (N,)."""
+        """Return z (N,) for normalised images (N, 3, H, W)."""
         return self.head(self.backbone(x))
 
 
 def initial_weight(features: int, seed: int) -> torch.Tensor:
-    """A head's first w (D,), the same for every loss of one seed, as widely spread as torch's linear layers begin."""
+    """Return a head's first w (D,), equal for all losses of one seed, with the spread of torch's linear layers."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(features, generator=generator) / (3 * features) ** 0.5

@@ -48,7 +48,7 @@ def _usual(field: str) -> str:
 
 @dataclass(frozen=True)
 class FitSettings:
-    """How a classifier is fitted: cross entropy, the rate going up to `lr` and down again once (OneCycle).
+    """The settings of a fitting by cross entropy, the rate going up to `lr` and down again once (OneCycle).
 
     The optimiser's own lr and weight_decay count where these are None.
     """

@@ -1,12 +1,10 @@
-"""Stage two: which oracles to train on which cache, one config a run, and either way of training them."""
+"""Stage two: the configs of runs, and both ways of training them."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -17,8 +15,8 @@ from trustcache.cache.provenance import original_dataset
 from trustcache.cache.workspace import Workspace
 from trustcache.data.loader import choose_device
 from trustcache.data.splits import VAL_FRACTION, training_rows, validation_rows
-from trustcache.errors import TrustcacheError, UsageError, kind_and_line
-from trustcache.losses import LOSSES, LossChoice, settings_of
+from trustcache.errors import TrustcacheError, UsageError
+from trustcache.losses import LossChoice
 from trustcache.oracles.backbones import OracleModel, require_same_rows
 from trustcache.oracles.finetune import finetune
 from trustcache.oracles.head_inputs import read_columns
@@ -26,17 +24,16 @@ from trustcache.oracles.head_training import Diverged, HeadTask, Trained, train_
 from trustcache.oracles.heads import LINEAR, AnyHead, HeadSpec, LinearHead
 from trustcache.oracles.mlp_heads import MlpHead
 from trustcache.oracles.optim import Machine
-from trustcache.oracles.runs import Run, RunConfig, finished_runs, open_run
+from trustcache.oracles.runs import Run, RunConfig, open_run
 from trustcache.progress import Progress, silent
-from trustcache.protocols import PROTOCOLS, Optimiser, negative_threshold
-from trustcache.registry import Choice, Setting, option_name
+from trustcache.protocols import Optimiser, negative_threshold
 
 _NONE = np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """What all runs of one call share. `signed_distance` None leaves the head's form to the loss.
+    """The settings that all runs of one call share. `signed_distance` None leaves the head's form to the loss.
 
     also: caches of the judged classifier that heads learn from beside the first.
     """
@@ -52,82 +49,8 @@ class TrainSettings:
     also: tuple[Index, ...] = ()
 
 
-def loss_grid(
-    names: Sequence[str],
-    given: Mapping[str, Sequence[float | str]],
-    protocol: str = "equations",
-    preset: Mapping[str, Sequence[float | str]] = MappingProxyType({}),
-    sweep: bool = False,
-) -> list[LossChoice]:
-    """Return every combination of losses ("all": each that the protocol has) and of the values of their settings.
-
-    A setting's values are those given, else the preset's, else those a sweep tries if it is one, else the default.
-    Raises UsageError for a loss that the protocol lacks or whose function is none, and for a setting given that none of
-    the losses has or that is out of its range.
-    """
-    known = PROTOCOLS[protocol].losses
-    names = list(known) if list(names) == ["all"] else list(dict.fromkeys(names))
-    for name in names:
-        LOSSES.find(name)
-        if name not in known:
-            raise UsageError(f"--loss {name}: unknown under --protocol {protocol}; one of {', '.join(known)}, or all")
-
-    def values(key: str, setting: Setting | Choice) -> Sequence[float | str]:
-        if key in given:
-            return setting.each(option_name(key), given[key])
-        return preset.get(key) or (sweep and setting.sweep) or [setting.default]
-
-    choices: list[LossChoice] = []
-    used: set[str] = set()
-    for name in names:
-        own = LOSSES[name].settings
-        for base in values("base", own["base"]) if "base" in own else [""]:
-            grid = {key: values(key, setting) for key, setting in settings_of(name, str(base)).items()}
-            grid |= {"base": [base]} if base else {}
-            used |= grid.keys()
-            choices += [LossChoice(name, dict(zip(grid, v, strict=True))) for v in itertools.product(*grid.values())]
-    if unused := sorted(given.keys() - used):
-        raise UsageError(f"{option_name(unused[0])}: means nothing to {', '.join(names)}")
-    for choice in {choice.core.formula: choice for choice in choices}.values():
-        _require_elementwise(choice)
-    return choices
-
-
-_ELEMENTWISE = "it must give one loss an element of z, by torch operations that take settings as numbers or tensors"
-
-
-def _require_elementwise(choice: LossChoice) -> None:
-    """Compute a loss once, for one head and for two.
-
-    Raises UsageError where its function fails, or gives anything but one loss a sample and head with a gradient.
-    """
-    settings = {key: float(choice.settings[key]) for key in choice.core.settings}
-    for shape, numbers in (((5,), settings), ((5, 2), {key: torch.full((2,), v) for key, v in settings.items()})):
-        z = torch.linspace(-1, 1, 5 * len(shape)).reshape(shape).requires_grad_()
-        try:
-            loss = choice.core.formula(z, torch.full(shape, 0.5), **numbers)
-            loss.sum().backward()
-        except Exception as error:  # a user's function may raise anything
-            raise UsageError(f"--loss {choice.name}: {kind_and_line(error)}; {_ELEMENTWISE}") from error
-        if loss.shape != shape:
-            raise UsageError(f"--loss {choice.name}: gives {tuple(loss.shape)} for z {shape}; {_ELEMENTWISE}")
-
-
-def also_asked(workspace: Workspace, index: Index, names: Sequence[str]) -> tuple[Index, ...]:
-    """The training caches of some data that heads learn from beside the first, which are of the same classifier.
-
-    Raises UsageError where one is not, or is the first again.
-    """
-    others = tuple(workspace.find_cache("train", index.classifier, name) for name in names)
-    for other in others:
-        if other.folder == index.folder or judged_fingerprint(other) != judged_fingerprint(index):
-            what = "the same as --data" if other.folder == index.folder else "of another classifier than --data"
-            raise UsageError(f"--also {other.data}: is {what} {index.data}; name another")
-    return others
-
-
 def plan(index: Index, oracle: OracleModel, losses: Sequence[LossChoice], settings: TrainSettings) -> list[RunConfig]:
-    """One config for each loss and seed: an oracle built on one model, learning from one cache of the judged one."""
+    """Return one config for each loss and seed, of an oracle that learns from one cache of the judged classifier."""
     return [
         RunConfig(
             classifier=index.classifier,
@@ -155,34 +78,6 @@ def plan(index: Index, oracle: OracleModel, losses: Sequence[LossChoice], settin
     ]
 
 
-def starting_from(workspace: Workspace, start: str, configs: Sequence[RunConfig]) -> list[RunConfig]:
-    """The same fine-tunings, each to go on from the finished one of the loss `start` with its seed and its oracle.
-
-    Raises UsageError naming the command where there is none, and the runs where there are several.
-    """
-    runs = finished_runs(workspace)
-    return [replace(config, start=_start(runs, start, config)) for config in configs]
-
-
-def _start(runs: Sequence[Run], start: str, config: RunConfig) -> str:
-    shared = ("judged", "data", "backbone", "training", "protocol", "seed")
-    fitting = [
-        run.name
-        for run in runs
-        if run.config.loss.name == start and all(getattr(run.config, k) == getattr(config, k) for k in shared)
-    ]
-    if len(fitting) == 1:
-        return fitting[0]
-    if fitting:
-        raise UsageError(
-            f"--start {start}: several runs fit: {', '.join(fitting)}; remove all but one of their folders"
-        )
-    raise UsageError(
-        f"--start {start}: no fine-tuned {start} oracle {config.oracle} of {config.classifier} with seed {config.seed} "
-        f"is finished; train it with trustcache train --loss {start} --seed {config.seed} --protocol {config.protocol}"
-    )
-
-
 def train(
     workspace: Workspace,
     index: Index,
@@ -193,7 +88,7 @@ def train(
     progress: Progress = silent,
     also: Sequence[Index] = (),
 ) -> list[Run]:
-    """Train the runs that are not finished yet; returns all of them.
+    """Train the runs that are not finished yet; return all of them.
 
     `index`, `oracle` and `also` are those that the configs were planned with. Heads on cached features are trained all
     at once; fine-tunings one after the other, each resumed where it was stopped. Raises UsageError where the cache has
@@ -299,7 +194,7 @@ def _publish(runs: Sequence[Run], trained: Sequence[Trained | Diverged]) -> None
 
 
 def frozen_head(run: Run) -> AnyHead:
-    """The head of a finished run that was trained on cached features."""
+    """Return the head of a finished run that was trained on cached features."""
     weights = {name: tensor.numpy() for name, tensor in run.weights().items()}
     if run.config.head.kind == "mlp":
         return MlpHead(**weights, signed_distance=run.config.signed_distance)

@@ -1,4 +1,4 @@
-"""The training loop of oracles and classifiers on images: steps, checkpoints, and going on from the last of these."""
+"""The training loop of oracles and classifiers on images: steps, checkpoints, resumption."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Stateful(Protocol):
 
 @dataclass
 class TrainingLoop:
-    """A network in training, which the same call after a kill continues from its checkpoint, to the same end.
+    """A network in training, which after a kill continues from its checkpoint, to the same end.
 
     name: what the network is called in messages. steps: of the whole training; `step` is the number of those done.
     more: further state that a checkpoint keeps.
@@ -49,10 +49,10 @@ class TrainingLoop:
     step: int = 0
 
     def __post_init__(self) -> None:
-        self._parts: dict[str, Stateful] = {"model": self.model, "optimiser": self.optimiser, **self.more}
+        self._stateful: dict[str, Stateful] = {"model": self.model, "optimiser": self.optimiser, **self.more}
         if self.schedule:
-            self._parts["schedule"] = self.schedule
-        self.step = load_state(self.checkpoint, self._parts)
+            self._stateful["schedule"] = self.schedule
+        self.step = load_state(self.checkpoint, self._stateful)
 
     def run(self, batches: Iterable[T], loss_of: Callable[[T], torch.Tensor], note: Callable[[float], None]) -> None:
         """Take a step on each of the batches that are left; `note` is told the loss after each.
@@ -75,7 +75,7 @@ class TrainingLoop:
                 raise TrustcacheError(f"{self.name}: the loss is no longer finite at {where}; use a smaller --lr")
             note(value)
             if time.monotonic() - saved >= self.save_every_s:
-                save_state(self.checkpoint, self._parts, self.step)
+                save_state(self.checkpoint, self._stateful, self.step)
                 saved = time.monotonic()
 
 
@@ -91,11 +91,11 @@ def epoch_batches(rows: np.ndarray, size: int, epochs: int, seed: Sequence[int])
     return batches
 
 
-def save_state(path: Path, parts: Mapping[str, Stateful], step: int) -> None:
-    """Keep the state of all parts after so many steps, and of torch's random generators."""
+def save_state(path: Path, stateful: Mapping[str, Stateful], step: int) -> None:
+    """Save the state of networks and optimisers after so many steps, and of torch's random generators."""
     state = {
         "step": step,
-        "parts": {name: part.state_dict() for name, part in parts.items()},
+        "state": {name: part.state_dict() for name, part in stateful.items()},
         "rng": torch.get_rng_state(),
         "cuda_rng": torch.cuda.get_rng_state_all(),
     }
@@ -104,8 +104,8 @@ def save_state(path: Path, parts: Mapping[str, Stateful], step: int) -> None:
     publish(path, buffer.getvalue())
 
 
-def load_state(path: Path, parts: Mapping[str, Stateful]) -> int:
-    """Bring parts and generators back to what was saved; return the steps done by then, 0 where nothing was saved.
+def load_state(path: Path, stateful: Mapping[str, Stateful]) -> int:
+    """Restore what `save_state` saved; return the number of steps done by then, 0 where there is no file.
 
     Raises TrustcacheError where the file is not whole.
     """
@@ -115,8 +115,8 @@ def load_state(path: Path, parts: Mapping[str, Stateful]) -> int:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise TrustcacheError(f"{path}: not a whole checkpoint; remove it to begin anew") from error
-    for name, part in parts.items():
-        part.load_state_dict(state["parts"][name])
+    for name, part in stateful.items():
+        part.load_state_dict(state["state"][name])
     torch.set_rng_state(state["rng"])
     if len(state["cuda_rng"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda_rng"])

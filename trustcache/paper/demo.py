@@ -13,8 +13,9 @@ from trustcache.losses import LOSSES
 from trustcache.models.classifiers import Classifier, ModelSpec, load_classifier
 from trustcache.oracles.backbones import cached_oracle
 from trustcache.oracles.fit_classifier import fit_classifier
+from trustcache.oracles.loss_grid import loss_grid
 from trustcache.oracles.optim import FitSettings, Machine
-from trustcache.oracles.plan import TrainSettings, loss_grid, plan, train
+from trustcache.oracles.plan import TrainSettings, plan, train
 from trustcache.progress import Progress, silent
 from trustcache.protocols import default_optimiser
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -15,6 +14,7 @@ from safetensors.numpy import load_file, save
 from trustcache.cache import open_cache
 from trustcache.cache.index import Index
 from trustcache.cache.publish import publish
+from trustcache.cache.records import fingerprint, parse_record, record_text
 from trustcache.errors import TrustcacheError
 from trustcache.scores.entry import Fitted
 from trustcache.scores.fitting import TooFew, fitting_data
@@ -22,12 +22,12 @@ from trustcache.scores.registry import POST_HOC, Learnt, Weight
 
 # Raised when scores change their meaning or the way they learn: what an older program made is then made anew.
 RECIPE = 3
+MADE_AGAIN = "remove it and run trustcache evaluate"
 
 
 def recipe_fingerprint(name: str, *caches: Index) -> str:
     """Return SHA-256 over a score's name and the caches it comes from, so that none is used for others."""
-    made_from = [RECIPE, name, *(cache.fingerprint() for cache in caches)]
-    return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()
+    return fingerprint([RECIPE, name, *(cache.fingerprint() for cache in caches)])
 
 
 def score_file(folder: Path, name: str, suffix: str) -> Path:
@@ -37,6 +37,16 @@ def score_file(folder: Path, name: str, suffix: str) -> Path:
     'my_scores-spread.h5'
     """
     return folder / f"{re.sub(r'[^A-Za-z0-9._+-]+', '-', name)}{suffix}"
+
+
+@dataclass(frozen=True)
+class FitRecord:
+    """The metadata of a fitted score's file. key: pins its training cache. lacks: why it was not fitted, or ""."""
+
+    SCHEMA: ClassVar[int] = 1
+
+    key: str
+    lacks: str = ""
 
 
 class KeptFits(Learnt):
@@ -49,36 +59,38 @@ class KeptFits(Learnt):
     def lacks(self, name: str) -> str | None:
         """Return what the training cache was found to lack for a score, None if that was not tried."""
         about = self._about(name)
-        return about.get("lacks") if about else None
+        return about.lacks or None if about else None
 
     def _learn(self, name: str) -> Fitted | Weight:
         about = self._about(name)
-        if about and "lacks" in about:
-            raise TooFew(about["lacks"])
+        if about and about.lacks:
+            raise TooFew(about.lacks)
         if about:
             return _restored(name, load_file(self._path(name)))
         try:
             learnt = super()._learn(name)
         except TooFew as few:
-            self._keep(name, {}, lacks=str(few))
+            self._keep(name, {}, str(few))
             raise
         self._keep(name, {field: np.asarray(value) for field, value in vars(learnt).items()})
         return learnt
 
-    def _keep(self, name: str, arrays: dict[str, np.ndarray], **about: str) -> None:
-        publish(self._path(name), save(arrays, metadata={"key": self._key(name), **about}))
+    def _keep(self, name: str, arrays: dict[str, np.ndarray], lacks: str = "") -> None:
+        record = record_text(FitRecord(self._key(name), lacks))
+        publish(self._path(name), save(arrays, metadata={"record": record}))
 
-    def _about(self, name: str) -> dict[str, str] | None:
+    def _about(self, name: str) -> FitRecord | None:
         """Return the notes beside what is kept for a score, or None where nothing is kept for this training cache."""
         path = self._path(name)
         if not path.is_file():
             return None
         try:
             with safe_open(path, "np") as file:
-                about: dict[str, str] = file.metadata() or {}
+                text = (file.metadata() or {}).get("record", "")
         except (OSError, SafetensorError) as error:
-            raise TrustcacheError(f"{path}: cannot be read ({error}); remove it and run trustcache evaluate") from None
-        return about if about.get("key") == self._key(name) else None
+            raise TrustcacheError(f"{path}: cannot be read ({error}); {MADE_AGAIN}") from None
+        about = parse_record(text, FitRecord, str(path), MADE_AGAIN)
+        return about if about.key == self._key(name) else None
 
     def _path(self, name: str) -> Path:
         return score_file(self._folder, name, ".safetensors")

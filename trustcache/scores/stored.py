@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import h5py
 import numpy as np
@@ -15,13 +15,33 @@ import numpy as np
 from trustcache.cache import open_cache
 from trustcache.cache.index import OUTPUTS, Index, judged_fingerprint
 from trustcache.cache.publish import pack, publish
+from trustcache.cache.records import parse_record, record_text
 from trustcache.cache.workspace import Workspace
 from trustcache.command_lines import extraction_options
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.progress import Progress, silent
-from trustcache.scores.fits import KeptFits, recipe_fingerprint, score_file
+from trustcache.scores.fits import MADE_AGAIN, KeptFits, recipe_fingerprint, score_file
 from trustcache.scores.fitting import TooFew, outputs_of
 from trustcache.scores.registry import POST_HOC, Learnt
+
+
+@dataclass(frozen=True)
+class ScoreRecord:
+    """What a score's file says about it, in the attribute `record`.
+
+    key: pins the caches it comes from. settings: what its learner chose. fitted, meaning, natural_zero, source: those
+    of its `PostHoc` entry.
+    """
+
+    SCHEMA: ClassVar[int] = 1
+
+    name: str
+    key: str
+    settings: dict[str, float | str]
+    fitted: bool
+    meaning: str
+    natural_zero: bool
+    source: str
 
 
 @dataclass(frozen=True)
@@ -61,13 +81,12 @@ class ScoreStore:
             return None
         try:
             with h5py.File(path, "r", locking=False) as file:
-                about = json.loads(file.attrs.get("about", "{}"))  # older programs wrote none
-                if not about or file.attrs["key"] != self._key(index, name, about["fitted"]):
+                about = parse_record(file.attrs["record"], ScoreRecord, str(path), MADE_AGAIN)
+                if about.key != self._key(index, name, about.fitted):
                     return None
-                settings = json.loads(file.attrs["settings"])
-                return StoredScore(file["z"][:], settings, about["meaning"], about["natural_zero"], about["source"])
-        except (OSError, KeyError, ValueError) as error:
-            raise TrustcacheError(f"{path}: cannot be read ({error}); remove it and run trustcache evaluate") from None
+                return StoredScore(file["z"][:], about.settings, about.meaning, about.natural_zero, about.source)
+        except (OSError, KeyError) as error:
+            raise TrustcacheError(f"{path}: cannot be read ({error}); {MADE_AGAIN}") from None
 
     def own(self) -> list[str]:
         """Return the names of users' own scores that are kept for any cache."""
@@ -75,8 +94,8 @@ class ScoreStore:
         files = {path for index in self._caches for path in self._folder(index).glob("*.h5") if path.name not in known}
         names = set()
         for path in files:
-            with contextlib.suppress(OSError, KeyError), h5py.File(path, "r", locking=False) as file:
-                names.add(str(file.attrs["name"]))
+            with contextlib.suppress(OSError, KeyError, TrustcacheError), h5py.File(path, "r", locking=False) as file:
+                names.add(parse_record(file.attrs["record"], ScoreRecord, str(path), MADE_AGAIN).name)
         return sorted(names)
 
     def applicable(self, index: Index) -> list[str]:
@@ -197,14 +216,17 @@ class ScoreStore:
     def _about(self, index: Index, name: str) -> dict[str, str]:
         """Return the attributes of a score's file."""
         entry = POST_HOC[name]
-        about = {key: getattr(entry, key) for key in ("meaning", "natural_zero", "fitted", "source")}
         settings = self._learnt(self._training(index) or index).chosen(name)
-        return {
-            "name": name,
-            "key": self._key(index, name, entry.fitted),
-            "settings": json.dumps(settings),
-            "about": json.dumps(about),
-        }
+        about = ScoreRecord(
+            name,
+            self._key(index, name, entry.fitted),
+            settings,
+            entry.fitted,
+            entry.meaning,
+            entry.natural_zero,
+            entry.source,
+        )
+        return {"record": record_text(about)}
 
     def _learnt(self, training: Index) -> KeptFits:
         return self._fits.setdefault(training.folder, KeptFits(self._folder(training), training))

@@ -20,7 +20,7 @@ from trustcache.registry import Setting
 
 @dataclass(frozen=True)
 class Preset:
-    """What a training takes where its options do not say otherwise; () and None leave it to the defaults.
+    """The values a training takes where no option is given; () and None leave them to the defaults.
 
     settings: lists of values by a loss's setting. fine_tuning: the optimiser, not for heads on cached outputs. head:
     what such heads are, which the preset then is for; heads: their optimiser.
@@ -39,22 +39,22 @@ class Preset:
 
 
 def papers_preset(architecture: str) -> str:
-    """The paper's hyperparameters for an oracle of an architecture (Table 1): those of its ResNet, else of its ViT."""
+    """Return the preset of the paper's Table 1 for an oracle of an architecture: its ResNet's, else its ViT's."""
     return "paper-imagenet-resnet" if "resnet" in architecture else "paper-imagenet-vit"
 
 
 def small_scale_preset(data: str) -> str:
-    """The paper's hyperparameters for ss tuned from TCP (Table 2) on a data set or family: MNIST's, else CIFAR-10's."""
+    """Return the preset of the paper's Table 2 (ss tuned from tcp) for a data set or family: MNIST's or CIFAR-10's."""
     return "paper-mnist" if data.startswith("mnist") else "paper-cifar10"
 
 
 def preset_names() -> list[str]:
-    """The presets that come with trustcache, sorted."""
+    """Return the names of the presets that come with trustcache, sorted."""
     return sorted(file.name.removesuffix(".toml") for file in _folder().iterdir() if file.name.endswith(".toml"))
 
 
 def preset_text(request: str) -> str:
-    """The TOML of a preset by name, or of a user's own file. Raises UsageError with the known names."""
+    """Return the TOML of a preset by name, or of a user's own file. Raises UsageError with the known names."""
     known = preset_names()
     try:
         if request in known:
@@ -68,7 +68,7 @@ def preset_text(request: str) -> str:
 
 
 def read_preset(request: str) -> Preset:
-    """A preset by name or file. Raises UsageError naming the key at fault."""
+    """Read a preset by name or file. Raises UsageError naming the key at fault."""
     where = f"--preset {request}"
     try:
         reader = TableReader(tomllib.loads(preset_text(request)), where)

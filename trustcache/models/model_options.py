@@ -1,0 +1,37 @@
+"""The options that name a model to build, as `extract` and `fit-classifier` take them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from trustcache.models.preprocessing import parse_preprocessing
+from trustcache.registry import REQUIRED, key_values, option
+
+if TYPE_CHECKING:
+    from trustcache.models.classifiers import ModelSpec
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """A model as the command line names it."""
+
+    classifier: str = option(
+        REQUIRED, "vit, resnet, cifar-resnet32, cifar-vgg16, mnist-convnet, any timm model, or package.module:function."
+    )
+    model_arg: list[str] = option([], "KEY=VALUE for the model's builder; may be repeated.")
+    preprocess: list[str] = option(
+        [], "Replace part of the model's preprocessing, as in mean=0.5,0.5,0.5; may be repeated."
+    )
+
+    def spec(self, weights: str | None, preprocessing: Mapping[str, Any] = MappingProxyType({})) -> ModelSpec:
+        """Return the model with these weights; `preprocessing` counts where the options do not replace it.
+
+        Raises UsageError for an option that cannot be read.
+        """
+        from trustcache.models.classifiers import ModelSpec
+
+        arguments = key_values("--model-arg", self.model_arg)
+        return ModelSpec(self.classifier, weights, arguments, {**preprocessing, **parse_preprocessing(self.preprocess)})

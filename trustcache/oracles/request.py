@@ -1,0 +1,281 @@
+"""A training as it is asked for, and the runs it becomes: options given, else the preset's, else the defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trustcache.cache.index import Index, judged_fingerprint
+from trustcache.cache.workspace import Workspace
+from trustcache.data.splits import HALVES, VAL_FRACTION, seed_list
+from trustcache.errors import UsageError
+from trustcache.losses import LOSSES
+from trustcache.oracles.head_inputs import parse_inputs
+from trustcache.oracles.heads import HEADS, LINEAR, HeadSpec
+from trustcache.oracles.optim import Machine
+from trustcache.oracles.presets.preset import Preset, read_preset
+from trustcache.progress import Progress, silent
+from trustcache.protocols import MLP_OPTIMISER, PROTOCOLS, Optimiser, default_optimiser
+from trustcache.registry import key_values, option, option_name
+
+if TYPE_CHECKING:
+    from trustcache.models.classifiers import ModelSpec
+    from trustcache.oracles.backbones import OracleModel
+    from trustcache.oracles.runs import Run, RunConfig
+
+_LOSSES, _ORACLE, _TRAINING = "Losses", "Oracle", "Training"
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """The options of a training, but for those of the head and the optimiser."""
+
+    loss: tuple[str, ...] = option(
+        (), f"{', '.join(LOSSES.built_in)}, or package.module:function; a list of them, or all.", panel=_LOSSES
+    )
+    setting: list[str] = option(
+        [], "KEY=VALUES: a setting of the losses by name, as in gamma=1,2; may be repeated.", panel=_LOSSES
+    )
+    protocol: str = option(
+        "equations",
+        "The paper's equations, or what its authors' released code does.",
+        choices=tuple(PROTOCOLS),
+        panel=_LOSSES,
+    )
+    preset: str | None = option(None, "Hyperparameters: one of trustcache presets, or your .toml file.", panel=_LOSSES)
+    classifier: str | None = option(None, "Whose cache to learn from, where there are several.")
+    data: str | None = option(None, "Which cache to learn from, where there are several.")
+    part: str | None = option(
+        None,
+        "--frozen: learn from one half of --data, of any role, and be scored on the other only.",
+        choices=HALVES,
+    )
+    also: tuple[str, ...] = option(
+        (),
+        "--frozen: learn from these training caches too, as of the same images changed; what is set aside for "
+        "validation is so in them as well.",
+    )
+    frozen: bool = option(False, "Fast: only heads, all at once, on cached outputs.")
+    seed: tuple[int, ...] = option((), "Seed, or a list of them (0).")
+    sweep: bool = option(False, "Try a small grid of what the losses leave open, rank by validation and name a winner.")
+    oracle: str | None = option(
+        None,
+        "Build the oracle on another model than the classifier: by its name in the workspace, or any that "
+        "extract takes.",
+        panel=_ORACLE,
+    )
+    oracle_weights: str | None = option(None, "Its weights: a safetensors or torch file.", panel=_ORACLE)
+    oracle_arg: list[str] = option([], "KEY=VALUE for its builder; may be repeated.", panel=_ORACLE)
+    oracle_preprocess: list[str] = option(
+        [], "Replace part of its preprocessing, as in input_size=224; may be repeated.", panel=_ORACLE
+    )
+    signed_distance: bool | None = option(
+        None, "Head gives (w·x + b)/|w| rather than w·x + b (by default for ss only).", panel=_ORACLE
+    )
+    start: str | None = option(
+        None, "Tune on from the finished oracles of this loss with the same seeds, as in tcp.", panel=_ORACLE
+    )
+    val_fraction: float | None = option(
+        None, f"Part set aside for validation ({VAL_FRACTION}).", min=0, max=0.9, panel=_TRAINING
+    )
+
+    def settings(self) -> dict[str, tuple[str, ...]]:
+        """Return the values of each `setting` by name. Raises UsageError for one that is not KEY=VALUES."""
+        pairs = [text.partition("=") for text in self.setting]
+        key_values("--setting", self.setting)
+        return {key.replace("-", "_"): tuple(values.split(",")) for key, _, values in pairs}
+
+
+@dataclass(frozen=True)
+class Training:
+    """A request with its gaps filled: the runs it becomes, and what they learn from."""
+
+    index: Index
+    oracle: OracleModel
+    configs: list[RunConfig]
+    also: tuple[Index, ...]
+
+    def run(self, workspace: Workspace, data_root: Path, machine: Machine, progress: Progress = silent) -> list[Run]:
+        """Train the runs that are not finished yet; return all of them. Raises as `plan.train` does."""
+        from trustcache.oracles.plan import train
+
+        return train(workspace, self.index, self.oracle, self.configs, data_root, machine, progress, self.also)
+
+    def note(self) -> str:
+        """Return how the cache's classifier saw images otherwise than the protocol shows them, "" where it did not."""
+        protocol, model = self.configs[0].protocol, self.index.identity
+        if PROTOCOLS[protocol].preprocessing.items() <= vars(model.preprocessing).items():
+            return ""
+        return (
+            f"{self.index.classifier} saw {self.index.data} with its own preprocessing, not with that of protocol "
+            f"{protocol}; trustcache extract --protocol {protocol} makes such a cache"
+        )
+
+
+def resolve(
+    workspace: Workspace,
+    request: TrainRequest,
+    settings: Mapping[str, Sequence[str]],
+    head: Mapping[str, Any],
+    optimiser: Mapping[str, Any],
+) -> Training:
+    """Fill a request's gaps from its preset and the defaults.
+
+    settings: values by a loss's setting. head, optimiser: the fields given of `HeadSpec` and `Optimiser`. Raises
+    UsageError for what is missing, unknown, or would do nothing.
+    """
+    from trustcache.oracles.backbones import cached_oracle, tuned_oracle
+    from trustcache.oracles.loss_grid import loss_grid
+    from trustcache.oracles.plan import TrainSettings, plan
+
+    if request.part and request.data is None:
+        raise UsageError(f"--part {request.part}: is one half of which data? name them with --data")
+    index = workspace.find_cache(None if request.part else "train", request.classifier, request.data)
+    preset = read_preset(request.preset) if request.preset else Preset()
+    frozen = request.frozen or preset.head is not None
+    spec = head_asked(preset, head)
+    _refuse_idle(request, frozen, spec, optimiser)
+    if not (names := request.loss or preset.losses):
+        raise UsageError("--loss: is missing; name one, several, or all, or take a --preset")
+    fractions = request.val_fraction, preset.val_fraction, VAL_FRACTION
+    chosen = TrainSettings(
+        frozen,
+        optimiser_asked(preset, spec, frozen, request.protocol, index.samples, optimiser),
+        seed_list(request.seed) or preset.seeds or (0,),
+        next(fraction for fraction in fractions if fraction is not None),
+        request.signed_distance,
+        request.protocol,
+        spec,
+        request.part or "",
+        _also_asked(workspace, index, request.also),
+    )
+    if request.sweep and not chosen.val_fraction:
+        raise UsageError("--val-fraction 0: sets no rows aside, and --sweep chooses by those; give a part, as in 0.1")
+    losses = loss_grid(names, {**settings, **request.settings()}, request.protocol, preset.settings, request.sweep)
+    if frozen:
+        model = cached_oracle(workspace, index, request.oracle)
+    else:
+        model = tuned_oracle(workspace, index, _spec(request), request.protocol)
+    configs = plan(index, model, losses, chosen)
+    if (start := request.start or preset.start) and not frozen:
+        configs = _starting_from(workspace, start, configs)
+    return Training(index, model, configs, chosen.also)
+
+
+def head_asked(preset: Preset, given: Mapping[str, Any]) -> HeadSpec:
+    """Return the head of the kind given, by default the preset's, with the other fields given.
+
+    Raises UsageError where one of these would do nothing.
+    """
+    changed = dict(given)
+    kind = changed.pop("kind", None)
+    base = HEADS[kind] if kind else preset.head or LINEAR
+    if preset.head and base.kind == preset.head.kind:
+        base = preset.head
+    if "inputs" in changed:
+        changed["inputs"] = parse_inputs(changed["inputs"])
+    if base.kind != "mlp" and (idle := next((key for key in changed if key != "inputs"), None)):
+        raise UsageError(f"{option_name(idle, HeadSpec)}: means nothing to a {base.kind} head; add --head mlp")
+    return replace(base, **changed)
+
+
+def optimiser_asked(
+    preset: Preset, head: HeadSpec, frozen: bool, protocol: str, samples: int, given: Mapping[str, Any]
+) -> Optimiser:
+    """Return the optimiser for so many samples: the preset's, else the head's or the protocol's, with the fields given.
+
+    Raises UsageError for a momentum that the optimiser would not use.
+    """
+    if head.kind == "mlp":
+        usual = preset.heads or default_optimiser(True, samples, MLP_OPTIMISER)
+    else:
+        usual = PROTOCOLS[protocol].optimiser(frozen, samples)
+    optimiser = preset.fine_tuning if preset.fine_tuning and not frozen else usual
+    if "momentum" not in given:
+        return replace(optimiser, **given)
+    if optimiser.name == "adam":
+        raise UsageError(f"--momentum: means nothing to Adam, which preset '{preset.title}' takes")
+    # OneCycle would put its own momentum in place of the one given.
+    return replace(optimiser, **given, cycle_momentum=False)
+
+
+def _refuse_idle(request: TrainRequest, frozen: bool, head: HeadSpec, optimiser: Mapping[str, Any]) -> None:
+    """Raise UsageError for the first option that would do nothing, or not together with another."""
+    of_model = _first(request, "oracle_weights", "oracle_arg", "oracle_preprocess")
+    if frozen and of_model:
+        raise UsageError(
+            f"{of_model}: means nothing to --frozen, which reads cached features: extract the oracle with those options"
+        )
+    if frozen and optimiser.get("momentum"):
+        raise UsageError("--momentum: means nothing to --frozen, which uses Adam")
+    if frozen and request.start:
+        raise UsageError("--start: means nothing to --frozen, which tunes nothing")
+    if request.oracle is None and of_model:
+        raise UsageError(f"{of_model}: says something of an oracle's model; name that with --oracle")
+    if not frozen and head != LINEAR:
+        raise UsageError("--head and --inputs: are of heads on cached outputs; add --frozen")
+    if not frozen and (idle := _first(request, "part", "also")):
+        raise UsageError(f"{idle}: is of heads on cached outputs; add --frozen")
+    if request.also and (other := _first(request, "oracle", "part")):
+        raise UsageError(f"--also: cannot be combined with {other}; leave one of them out")
+
+
+def _first(request: TrainRequest, *names: str) -> str | None:
+    return next((option_name(name) for name in names if getattr(request, name)), None)
+
+
+def _spec(request: TrainRequest) -> ModelSpec | None:
+    """Return the oracle's model, None where it is the classifier itself."""
+    from trustcache.models.classifiers import ModelSpec
+    from trustcache.models.preprocessing import parse_preprocessing
+
+    if request.oracle is None:
+        return None
+    replaced = parse_preprocessing(request.oracle_preprocess, "--oracle-preprocess")
+    arguments = key_values("--oracle-arg", request.oracle_arg)
+    return ModelSpec(request.oracle, request.oracle_weights, arguments, replaced)
+
+
+def _also_asked(workspace: Workspace, index: Index, names: Sequence[str]) -> tuple[Index, ...]:
+    """Return the training caches that heads learn from beside the first.
+
+    Raises UsageError for one of another classifier, and for the first again.
+    """
+    others = tuple(workspace.find_cache("train", index.classifier, name) for name in names)
+    for other in others:
+        if other.folder == index.folder or judged_fingerprint(other) != judged_fingerprint(index):
+            what = "the same as --data" if other.folder == index.folder else "of another classifier than --data"
+            raise UsageError(f"--also {other.data}: is {what} {index.data}; name another")
+    return others
+
+
+def _starting_from(workspace: Workspace, start: str, configs: Sequence[RunConfig]) -> list[RunConfig]:
+    """Return the same fine-tunings, each to continue from the finished one of the loss `start` with its seed.
+
+    Raises UsageError naming the command where there is none, and the runs where there are several.
+    """
+    from trustcache.oracles.runs import finished_runs
+
+    runs = finished_runs(workspace)
+    return [replace(config, start=_start(runs, start, config)) for config in configs]
+
+
+def _start(runs: Sequence[Run], start: str, config: RunConfig) -> str:
+    shared = ("judged", "data", "backbone", "training", "protocol", "seed")
+    fitting = [
+        run.name
+        for run in runs
+        if run.config.loss.name == start and all(getattr(run.config, k) == getattr(config, k) for k in shared)
+    ]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        raise UsageError(
+            f"--start {start}: several runs fit: {', '.join(fitting)}; remove all but one of their folders"
+        )
+    raise UsageError(
+        f"--start {start}: no fine-tuned {start} oracle {config.oracle} of {config.classifier} with seed {config.seed} "
+        f"is finished; train it with trustcache train --loss {start} --seed {config.seed} --protocol {config.protocol}"
+    )
