@@ -1,4 +1,4 @@
-"""The commands that reports print: merged into few lines, in the order to run them, all known to the real parser."""
+"""The commands that reports print: few lines, in the order to run them, and all known to the program."""
 
 from __future__ import annotations
 
@@ -39,8 +39,7 @@ def parse(line: str) -> dict[str, object]:
     ],
 )
 def test_every_command_is_one_that_the_program_takes_in_the_workspace_named(command) -> None:
-    (line,) = merged([command], PLACE)
-    assert str(parse(line)["workspace"]) == "else where"
+    assert str(parse(command.line(PLACE))["workspace"]) == "else where"
 
 
 def test_a_setting_is_given_by_its_own_option_or_by_its_name_where_the_loss_comes_from_outside() -> None:
@@ -57,7 +56,7 @@ def test_words_are_quoted_for_a_shell() -> None:
 def test_the_options_of_a_cache_are_those_of_extract(scored) -> None:
     index = scored("mcp", model="cifar-resnet8", weights="w.safetensors", classifier="mine").origin.index
     given = parse(command_line("extract", *extraction_options(index), "--data", "digits-test"))
-    assert given["workspace"]
+    assert given["data"] == ["digits-test"]
 
 
 def test_trainings_of_the_same_words_and_seeds_become_one_and_extractions_of_one_classifier_too() -> None:
@@ -79,8 +78,7 @@ def test_trainings_of_the_same_words_and_seeds_become_one_and_extractions_of_one
 
 
 def test_what_was_trained_already_is_scored_once_more_only_where_there_is_something_new() -> None:
-    assert merged([Training(WORDS, ("ce",), (0,))]) == (
-        "trustcache train --classifier vit --frozen --loss ce --seed 0",
-    )
+    (line,) = merged([Training(WORDS, ("ce",), (0,))])
+    assert line == "trustcache train --classifier vit --frozen --loss ce --seed 0"
     assert merged([Evaluation(), Evaluation()]) == ("trustcache evaluate",)
     assert merged([]) == ()

@@ -10,7 +10,7 @@ from typing import Any
 from trustcache.cache.index import Index
 from trustcache.cache.meaning import Meaning
 from trustcache.cache.workspace import plain_name
-from trustcache.losses import LOSSES, loss_settings
+from trustcache.losses import loss_settings
 from trustcache.protocols import PROTOCOLS, shows_as_released
 from trustcache.registry import option_name
 
@@ -64,7 +64,7 @@ class Training:
     bases: tuple[str, ...] = ()
 
     def line(self, place: Sequence[str]) -> str:
-        base = ("--base", ",".join(self.bases)) if set(self.bases) - {"ce"} else ()
+        base = ("--base", ",".join(self.bases)) if {*self.bases} - {loss_settings()["base"].default} else ()
         seeds = ",".join(map(str, self.seeds))
         words = (*self.words, "--loss", ",".join(self.losses), *base, *self.after, "--seed", seeds)
         return command_line("train", *words, *place)

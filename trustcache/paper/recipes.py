@@ -161,7 +161,7 @@ _UNSEEN_DATA: dict[str, Callable[[Suite], list[str]]] = {
 
 
 def _hyperparameters(oracle: Model, protocol: str, family: Suite, words: tuple[str, ...]) -> tuple[str, ...]:
-    """The paper's preset; by the equations on other data than the paper's, its steepnesses alone."""
+    """Return the paper's preset; by the equations on other data than the paper's, its steepnesses alone."""
     if protocol == "released" or family.name == "imagenet":
         return "--preset", oracle.preset, *words
     if "--alpha-neg" in words:
@@ -171,7 +171,7 @@ def _hyperparameters(oracle: Model, protocol: str, family: Suite, words: tuple[s
 
 
 def _rate(oracle: Model, protocol: str, family: Suite, request: Request) -> tuple[str, ...]:
-    """For fine-tuning under `released` on fewer images than ImageNet's: the preset's rate, raised as steps are fewer.
+    """Return the preset's rate, raised as steps are fewer, for fine-tuning under `released` on fewer images.
 
     Rate times steps, and so how far an oracle can get from where it began, stay the scripts': at theirs, a few hundred
     steps teach nothing.
@@ -198,7 +198,7 @@ _SMALL_SCALE = {
 
 
 def _small_scale(key: str, request: Request, find: FindSuite) -> list[Step]:
-    """Table 2, by the equations alone, for its code has neither of the two faults; fine-tuned, for ss goes on from tcp.
+    """Return the steps of Table 2, by the equations, as its code has neither fault; fine-tuned, as ss starts from tcp.
 
     A classifier of the user's is taken as it is; the paper's are fitted first, and asked 50 times with dropout.
     """
