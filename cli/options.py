@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trustcache.models.timm_models import classifier_names
+
 if TYPE_CHECKING:
     from trustcache.data.manifest import Manifest
 
 Classifier = Annotated[
     str,
-    typer.Option(
-        help="vit, resnet, cifar-resnet32, cifar-vgg16, mnist-convnet, any timm model, or package.module:function."
-    ),
+    typer.Option(help=f"One of {', '.join(classifier_names())}."),
 ]
 ModelArg = Annotated[list[str] | None, typer.Option(help="KEY=VALUE for the model's builder; may be repeated.")]
 Preprocess = Annotated[

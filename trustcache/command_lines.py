@@ -49,9 +49,9 @@ def _own_preprocessing(name: str, arguments: Mapping[str, Any]) -> dict[str, Any
 
     full = architecture(name)
     model = nn.Module()
-    if builder := built_in(name):
-        model = builder(num_classes=2)
-    elif ":" in full or arguments or (config := get_pretrained_cfg(full)) is None:
+    if (own := built_in(name)) and not own.outside:
+        model = own.build(num_classes=2)
+    elif own or ":" in full or arguments or (config := get_pretrained_cfg(full)) is None:
         return {}
     else:
         model.pretrained_cfg = config.to_dict()

@@ -202,7 +202,7 @@ def _forward(
 ) -> dict[str, np.ndarray]:
     """What the classifier says, by the names of a shard's columns."""
     with computing(classifier.spec.name, pixels, precision), torch.inference_mode():
-        said = classifier.said(classifier.preprocessing.normalise(pixels), places, mirrored=bool(places))
+        said = classifier.outputs(classifier.preprocessing.normalise(pixels), places, mirrored=bool(places))
         return {name: part.cpu().numpy() for name, part in said.items()}
 
 

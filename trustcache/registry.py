@@ -53,15 +53,21 @@ class Registry(Mapping[str, T]):
     def __getitem__(self, name: str) -> T:
         if name in self._built_in:
             return self._built_in[name]
+        if is_import_path(name):
+            return self._adapt(name, import_object(name, self.option))
+        if name not in self._points:
+            raise KeyError(name)
         if name not in self._loaded:
-            if name in self._points:
-                found = self._points[name].load()
-            elif is_import_path(name):
-                found = import_object(name, self.option)
-            else:
-                raise KeyError(name)
-            self._loaded[name] = self._adapt(name, found)
+            self._loaded[name] = self._adapt(name, self._load(self._points[name]))
         return self._loaded[name]
+
+    def _load(self, point: EntryPoint) -> Any:
+        try:
+            return point.load()
+        except Exception as error:  # an installed package may raise anything
+            raise UsageError(
+                f"{self.option} {point.name}: its package cannot be imported, {point.value}: {kind_and_line(error)}"
+            ) from error
 
     def __iter__(self) -> Iterator[str]:
         yield from self._built_in

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import http.server
 import json
 import os
@@ -31,7 +32,8 @@ from trustcache.errors import UsageError
 from trustcache.models.classifiers import Classifier, ModelSpec, backbone, load_classifier, load_model
 from trustcache.models.preprocessing import Preprocessing, parse_preprocessing, preprocessing_of
 from trustcache.models.timm_models import PAPER_MODELS, architecture
-from trustcache.models.zoo.cifar_resnet import CifarResNet, cifar_resnet_depth
+from trustcache.models.zoo.cifar_resnet import CifarResNet
+from trustcache.models.zoo.registry import BUILT_IN, MODELS, built_in
 
 TEST_DATA = Path(os.environ.get("TRUSTCACHE_TEST_DATA", "/nowhere"))
 
@@ -72,7 +74,7 @@ def cifar_weights(path: Path, depth: int = 8, classes: int = 10) -> dict[str, to
 # --- logits and features ---------------------------------------------------------------------------------------
 
 # Model, its last layers, the input's side: the built-in one; token, pooled and convolutional heads; two heads.
-MODELS = [
+CASES = [
     ("cifar-resnet8", ["linear"], 32),
     ("cifar-resnet20", ["linear"], 32),
     ("test_vit", ["head"], 160),
@@ -83,11 +85,11 @@ MODELS = [
 
 
 def fresh(name: str, classes: int) -> nn.Module:
-    depth = cifar_resnet_depth(name)
-    return shaken(CifarResNet(depth, classes) if depth else timm.create_model(name, num_classes=classes)).eval()
+    own = built_in(name)
+    return shaken((own.build if own else functools.partial(timm.create_model, name))(num_classes=classes)).eval()
 
 
-@pytest.mark.parametrize(("name", "last", "side"), MODELS, ids=[m[0] for m in MODELS])
+@pytest.mark.parametrize(("name", "last", "side"), CASES, ids=[m[0] for m in CASES])
 def test_logits_are_the_last_layer_applied_to_the_features(
     name: str, last: list[str], side: int, tmp_path: Path
 ) -> None:
@@ -116,7 +118,7 @@ def test_logits_are_the_last_layer_applied_to_the_features(
     torch.testing.assert_close(again, logits[1:2], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(("name", "last", "side"), MODELS, ids=[m[0] for m in MODELS])
+@pytest.mark.parametrize(("name", "last", "side"), CASES, ids=[m[0] for m in CASES])
 def test_a_backbone_gives_the_features_and_keeps_the_gradient(
     name: str, last: list[str], side: int, tmp_path: Path
 ) -> None:
@@ -259,7 +261,7 @@ def test_without_a_network_the_remedy_comes_at_once(name: str, at: str, no_netwo
     start = time.perf_counter()
     said = refusal(lambda: load_classifier(ModelSpec(name)))
     assert time.perf_counter() - start < 10
-    assert said.startswith(f"--classifier {architecture(name)}: its weights are neither on this machine nor could")
+    assert said.startswith(f"--classifier {architecture(name)}: ")
     assert "https://huggingface.co cannot be reached" in said
     assert f"fetch {at}" in said
     assert "--weights FILE" in said
@@ -349,7 +351,8 @@ def test_a_model_without_published_weights_needs_a_file(name: str, no_network: l
 )
 def test_an_unknown_name_suggests_the_near_ones(typo: str, meant: str, no_network: list[Any]) -> None:
     said = refusal(lambda: load_classifier(ModelSpec(typo)))
-    assert said.startswith(f"--classifier {typo}: neither vit, resnet, cifar-resnet20/")
+    assert said.startswith(f"--classifier {typo}: ")
+    assert all(name in said for name in (*PAPER_MODELS, *BUILT_IN, "package.module:function"))
     assert meant in said.split("did you mean ")[1].rstrip("?").split(", ")
     assert not no_network
 
@@ -501,11 +504,11 @@ def test_a_module_of_one_s_own_may_say_its_preprocessing(own: Path) -> None:
         ("my_models.nettts:net", "ModuleNotFoundError: No module named 'my_models.nettts'"),
         ("my_absent_module:net", "ModuleNotFoundError: No module named 'my_absent_module'"),
         ("my_broken_net:net", "SyntaxError: "),
-        ("my_models.nets:", "AttributeError: "),
+        ("my_models.nets:", "package.module:function"),
         ("my_models.nets:number", "TypeError: 'int' object is not callable"),
         ("my_models.nets:broken", "KeyError: 'lost'"),
         ("my_models.nets:nothing", "must return a torch.nn.Module, not dict"),
-        ("my_models.nets:headless", "has no linear layer whose input could serve as features"),
+        ("my_models.nets:headless", "has no linear layer"),
     ],
 )
 def test_a_function_that_cannot_serve_is_named_with_the_reason(name: str, words: str, own: Path) -> None:
@@ -518,7 +521,7 @@ def test_a_function_that_cannot_serve_is_named_with_the_reason(name: str, words:
 def test_a_model_whose_output_is_not_its_last_layer_s_is_refused(function: str, own: Path) -> None:
     classifier = load_classifier(ModelSpec(f"my_models.nets:{function}"))
     said = refusal(lambda: classifier(images(20, count=1)))
-    assert said.startswith(f"my_models.nets:{function}: does not give the logits of '")
+    assert said.startswith(f"my_models.nets:{function}: ")
     assert "pretrained_cfg = {'classifier': NAME}" in said
 
 
@@ -667,10 +670,47 @@ def test_resnet_32_has_as_many_parameters_as_the_paper_says() -> None:
 
 
 def test_depths_are_6n_plus_2() -> None:
-    assert [d for d in range(60) if cifar_resnet_depth(f"cifar-resnet{d}")] == [8, 14, 20, 26, 32, 38, 44, 50, 56]
-    assert cifar_resnet_depth("cifar-resnet32") == 32
-    for name in ("resnet32", "cifar-resnet", "cifar-resnet32x", "my-cifar-resnet32"):
-        assert cifar_resnet_depth(name) is None
+    assert [d for d in range(60) if built_in(f"cifar-resnet{d}")] == [8, 14, 20, 26, 32, 38, 44, 50, 56]
+    for name in ("resnet32", "cifar-resnet", "cifar-resnetN", "cifar-resnet32x", "my-cifar-resnet32"):
+        assert built_in(name) is None
+
+
+# --- built-in models and those of installed packages -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_every_built_in_model_is_documented_as_it_is(name: str) -> None:
+    entry = BUILT_IN[name]
+    example = f"{name[:-1]}{entry.usual[1]}" if entry.usual else name
+    found = built_in(example)
+    assert found is not None
+    model = found.build(num_classes=10)
+    text = (Path(__file__).parents[2] / "docs" / "classifiers.md").read_text(encoding="utf-8")
+    (row,) = [line for line in text.splitlines() if line.startswith(f"| `{name}`")]
+    side = Classifier(ModelSpec(example), model).preprocessing.input_size[0]
+    rates = {module.p for module in model.modules() if isinstance(module, nn.Dropout)}
+    assert f"{side} x {side}" in row
+    assert f"{sum(p.numel() for p in model.parameters()):,}" in row
+    assert all(str(rate) in row for rate in rates)
+    assert bool(rates) == entry.dropout == ("| none |" not in row)
+
+
+def test_a_model_of_an_installed_package_is_extracted_by_its_name(
+    own_model: Callable[..., str], run_cli: Callable[..., Any], install_entry_point: Callable[..., None]
+) -> None:
+    assert built_in("pixel-model") is None
+    install_entry_point(MODELS, "pixel-model", own_model())
+    extracted = run_cli("extract", "--classifier", "pixel-model", "--data", "digits-test", "--workers", 0)
+    assert extracted.exit_code == 0
+    assert "digits-test: pixel-model is right on " in extracted.stdout
+    assert "pixel-model" in refusal(lambda: load_model(ModelSpec("pixel-modal"))), "among the known ones"
+
+
+def test_a_model_of_a_broken_package_is_named(in_tmp_path: Path, install_entry_point: Callable[..., None]) -> None:
+    install_entry_point(MODELS, "lost-model", "no_such_module:build")
+    said = refusal(lambda: load_model(ModelSpec("lost-model")))
+    assert said.startswith("--classifier lost-model: ")
+    assert "no_such_module:build" in said
 
 
 # --- real data, where it is ------------------------------------------------------------------------------------

@@ -134,7 +134,7 @@ class Pair(nn.Module):
         self.requires_grad_(False).eval()
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        said = self.classifier.said(self.classifier.preprocessing.normalise(images), self.stages, self.mirrored)
+        said = self.classifier.outputs(self.classifier.preprocessing.normalise(images), self.stages, self.mirrored)
         return said["logits"], self.score(images, said)
 
 

@@ -228,7 +228,7 @@ class _Scoring:
 
         def z(pixels: torch.Tensor) -> np.ndarray:
             with computing(config.oracle, pixels, precision), torch.inference_mode():
-                said = model.said(model.preprocessing.normalise(pixels), config.stages, config.head.mirrored)
+                said = model.outputs(model.preprocessing.normalise(pixels), config.stages, config.head.mirrored)
             return score_heads(heads, head_inputs(config.head.inputs, said).cpu().numpy())
 
         return _Network(viewer, z)
@@ -251,8 +251,8 @@ class _Scoring:
         if attacked(self.index):
             judged = load_classifier(original_model(self.index))
             judged.model.to(viewer.device)
-            witness = _SameImages(judged, self.cache)
-            viewer = Viewer(judged.preprocessing, viewer.device, viewer.workers, judged, witness)
+            same_images = _SameImages(judged, self.cache)
+            viewer = Viewer(judged.preprocessing, viewer.device, viewer.workers, judged, same_images)
             batches = _batches_of_extraction(self.index, self.cache)
         return readable(viewed_batches(dataset, viewer, batches))
 

@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from trustcache.errors import UsageError
 from trustcache.models.classifiers import Classifier
+from trustcache.models.zoo.registry import BUILT_IN
 
 # Layers (torch.nn.Dropout) call these, and so do timm's models that have no layer for it. The second drop whole
 # channels rather than single activations.
@@ -46,8 +47,8 @@ def require_dropout(classifier: Classifier) -> None:
     if not seen[0]:
         raise UsageError(
             f"--mc-dropout: {classifier.spec.name} has no dropout at a rate above 0; leave it out, or use a classifier "
-            "that was fitted with dropout, such as cifar-vgg16 or mnist-convnet, or a timm model with the rate it was "
-            "fitted with (--model-arg drop_rate=0.2)"
+            f"that was fitted with dropout, such as {' or '.join(n for n, m in BUILT_IN.items() if m.dropout)}, or a "
+            "timm model with the rate it was fitted with (--model-arg drop_rate=0.2)"
         )
     if seen[1] != [2 * rows for rows in seen[0]]:
         raise UsageError(_NOT_BY_IMAGE)

@@ -14,6 +14,7 @@ from trustcache.data.splits import VAL_FRACTION
 from trustcache.data.suites import suite_of
 from trustcache.extract import ExtractSettings
 from trustcache.losses import LOSSES
+from trustcache.models.timm_models import PAPER_MODELS
 from trustcache.oracles.presets.preset import papers_preset, small_scale_preset
 from trustcache.oracles.runs import RunConfig
 from trustcache.paper.commands import Evaluation, Extraction, Need, Training
@@ -212,7 +213,7 @@ def reproduction(evidence: Evidence) -> list[str] | None:
             return None
         names = evidence.classifiers(stages[0])
         models = [shlex.join(_as_named(index)) for name in names if (index := evidence.index_of(name))]
-        if family != "imagenet" or models != ["vit", "resnet"][: len(models)]:
+        if family != "imagenet" or models != [*PAPER_MODELS][: len(models)]:
             words += ["--data", family, *(word for model in models for word in ("--classifier", model))]
         protocols = {stage.protocol for stage in stages}
         if protocols != {"released"}:

@@ -100,7 +100,7 @@ def test_frost_takes_its_textures_from_a_folder_where_one_is_set(root: Path) -> 
     given = photos(root, kind="corruption", name="frost", severity=2, textures="styles")
     textures = [np.asarray(Image.open(root / "styles" / f"{number}.png")) for number in range(3)]
     rng = sample_rng(0, "frost", 2, 4)
-    expected = corrupt(read(photos(root), 4), "frost", 2, rng, frost_textures=textures)
+    expected = corrupt(read(photos(root), 4), "frost", 2, rng, textures=textures)
     np.testing.assert_array_equal(read(given, 4), expected)
     assert (read(own, 4) != read(given, 4)).any()
 

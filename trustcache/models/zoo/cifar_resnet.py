@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -19,13 +17,6 @@ CIFAR_CONFIG = {
     "num_classes": 10,
     "classifier": "linear",
 }
-
-
-def cifar_resnet_depth(name: str) -> int | None:
-    """The depth 6n+2 in a name such as `cifar-resnet32`, or None where the name is no CIFAR ResNet's."""
-    match = re.fullmatch(r"cifar-resnet(\d+)", name)
-    depth = int(match[1]) if match else 0
-    return depth if depth >= 8 and depth % 6 == 2 else None
 
 
 class BasicBlock(nn.Module):
