@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -180,7 +180,7 @@ def test_weights_of_another_architecture_are_refused_by_their_tensors(tmp_path: 
     path = tmp_path / "w.safetensors"
     cifar_weights(path, depth=8)
     said = refusal(lambda: load_classifier(ModelSpec("cifar-resnet14", str(path))))
-    assert said.startswith(f"--weights {path}: made for another architecture: ")
+    assert said.startswith(f"--weights {path}: ")
     assert "(first 'layer1.1.bn1.bias')" in said
     assert "unknown" not in said
     assert "unknown" in refusal(lambda: load_classifier(ModelSpec("test_resnet", str(path))))
@@ -331,7 +331,8 @@ def test_a_hub_that_refuses_gives_the_same_remedy(
 @pytest.mark.parametrize("name", ["cifar-resnet20", "seresnet18"])
 def test_a_model_without_published_weights_needs_a_file(name: str, no_network: list[Any]) -> None:
     said = refusal(lambda: load_classifier(ModelSpec(name)))
-    assert said == f"--classifier {name}: has no published weights to fetch; pass yours with --weights FILE"
+    assert said.startswith(f"--classifier {name}: ")
+    assert "--weights FILE" in said
     assert not no_network
 
 
@@ -386,7 +387,8 @@ def test_arguments_that_do_not_fit_are_named(name: str, arguments: dict[str, Any
     cifar_weights(tmp_path / "w")
     said = refusal(lambda: load_model(ModelSpec(name, str(tmp_path / "w"), arguments)))
     ((key, value),) = arguments.items()
-    assert said.startswith(f"--classifier {name}: cannot be built with --model-arg {key}={value}: ")
+    assert said.startswith(f"--classifier {name}: ")
+    assert f"--model-arg {key}={value}" in said
 
 
 # --- an architecture of one's own ------------------------------------------------------------------------------
@@ -479,7 +481,8 @@ def test_a_function_of_one_s_own_takes_weights_too(own: Path) -> None:
     loaded = load_model(ModelSpec("my_models.nets:net", "w.pt"))
     torch.testing.assert_close(loaded.state_dict(), model.state_dict(), rtol=0, atol=0)
     said = refusal(lambda: load_model(ModelSpec("my_models.nets:net", "w.pt", {"width": 7})))
-    assert "has shape (6, 3, 3, 3) where the model needs (7, 3, 3, 3)" in said
+    assert "(6, 3, 3, 3)" in said
+    assert "(7, 3, 3, 3)" in said
     assert said.startswith(f"--weights {own / 'w.pt'}: "), "named in full"
 
 
@@ -487,7 +490,7 @@ def test_a_function_of_one_s_own_is_not_asked_for_another_number_of_classes(own:
     state = load_model(ModelSpec("my_models.nets:net")).state_dict()
     torch.save({**state, "fc.weight": torch.zeros(9, 6), "fc.bias": torch.zeros(9)}, own / "w.pt")
     said = refusal(lambda: load_model(ModelSpec("my_models.nets:net", "w.pt")))
-    assert said == f"--weights {own / 'w.pt'}: 'fc.weight' has shape (9, 6) where the model needs (4, 6)"
+    assert all(fact in said for fact in (f"--weights {own / 'w.pt'}: 'fc.weight'", "(9, 6)", "(4, 6)"))
 
 
 def test_a_module_of_one_s_own_may_say_its_preprocessing(own: Path) -> None:
@@ -500,14 +503,14 @@ def test_a_module_of_one_s_own_may_say_its_preprocessing(own: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("my_models.nets:nett", "AttributeError: module 'my_models.nets' has no attribute 'nett'"),
-        ("my_models.nettts:net", "ModuleNotFoundError: No module named 'my_models.nettts'"),
-        ("my_absent_module:net", "ModuleNotFoundError: No module named 'my_absent_module'"),
+        ("my_models.nets:nett", "AttributeError: "),
+        ("my_models.nettts:net", "ModuleNotFoundError: "),
+        ("my_absent_module:net", "ModuleNotFoundError: "),
         ("my_broken_net:net", "SyntaxError: "),
         ("my_models.nets:", "package.module:function"),
-        ("my_models.nets:number", "TypeError: 'int' object is not callable"),
+        ("my_models.nets:number", "TypeError: "),
         ("my_models.nets:broken", "KeyError: 'lost'"),
-        ("my_models.nets:nothing", "must return a torch.nn.Module, not dict"),
+        ("my_models.nets:nothing", "torch.nn.Module, not dict"),
         ("my_models.nets:headless", "has no linear layer"),
     ],
 )
@@ -621,7 +624,8 @@ def test_settings_are_read_from_text() -> None:
 )
 def test_a_setting_that_says_nothing_is_refused_with_what_is_expected(setting: str) -> None:
     said = refusal(lambda: parse_preprocessing(["crop_pct=1", setting]))
-    assert said.startswith(f"--preprocess {setting}: expected input_size=N or N,M; crop_pct=0..1;")
+    assert said.startswith(f"--preprocess {setting}: ")
+    assert all(entry.name in said for entry in fields(Preprocessing))
 
 
 # --- CIFAR's ResNets -------------------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ def choose_device(name: str) -> torch.device:
 
 @dataclass(frozen=True)
 class Viewer:
-    """How a model takes its images: its preprocessing, its device, and the number of decoding processes.
+    """The view of a model on images: its preprocessing, its device, and the number of decoding processes.
 
     judged: the classifier that adversarial images are made against, needed for those alone. It sees them first, at its
     own size; a model with another input size gets them resized.

@@ -224,7 +224,7 @@ _KEY_READERS: dict[str, Callable[[TableReader, str, bool], Any]] = {
     "int": TableReader.number,
     "tuple[str, ...]": TableReader.texts,
 }
-"""How a key of a layout is read from a manifest, by its type; one for each of `layouts.KEY_TYPES`."""
+"""Readers of a layout's keys by their type; one for each of `layouts.KEY_TYPES`."""
 
 
 def _recorded_files(reader: TableReader) -> Files:

@@ -296,10 +296,10 @@ def refusal(vgg: Path, decoder: Path, at_fault: Path) -> str:
 def test_files_the_wrong_way_round_are_refused_in_a_sentence(files: tuple[Path, Path]) -> None:
     vgg, decoder = files
     for said in (refusal(decoder, decoder, decoder), refusal(decoder, vgg, decoder)):
-        assert "does not hold the encoder's normalised VGG-19" in said
+        assert "normalised VGG-19" in said
         assert "fetch vgg_normalised.pth from" in said
     said = refusal(vgg, vgg, vgg)
-    assert "does not hold the decoder's weights" in said
+    assert "decoder's weights" in said
     assert "fetch decoder.pth from" in said
 
 

@@ -25,7 +25,7 @@ def pgd_linf(
     changed = (images + bound * start).clamp(0, 1)
     for _ in range(iterations):
         gradient = _ascent(logits, changed, labels)
-        # The sign of nan is 0, which would hide that the classifier is broken.
+        # The sign of nan is 0, which would hide a broken classifier.
         changed = changed + step * torch.where(gradient.isnan(), gradient, gradient.sign())
         changed = torch.clamp(changed, images - bound, images + bound).clamp(0, 1)
     return changed
@@ -42,11 +42,11 @@ def pgd_l2(
     step: float,
 ) -> torch.Tensor:
     """Move each image (3, H, W) by at most `bound` in L2 norm, `step` an iteration along the gradient's direction."""
-    # Cutting to [0, 1] brings no value further from the image's own, so it never leaves the ball.
+    # Clamping to [0, 1] moves no value further from the image's own, so it stays in the ball.
     changed = (images + bound * _drawn(images, generators, _in_unit_ball)).clamp(0, 1)
     for _ in range(iterations):
         gradient = _ascent(logits, changed, labels)
-        # The tiniest gradients, of a classifier that is very sure, still count in full.
+        # Tiny gradients, of a very confident classifier, still give a full step.
         shift = changed - images + step * gradient / _norm(gradient).clamp(min=torch.finfo(gradient.dtype).tiny)
         shift = shift * (bound / _norm(shift).clamp(min=bound))
         changed = (images + shift).clamp(0, 1)
@@ -58,22 +58,22 @@ def _drawn(
     generators: Sequence[torch.Generator],
     draw: Callable[[torch.Size, torch.Generator], torch.Tensor],
 ) -> torch.Tensor:
-    """One draw an image from its own generator, on the CPU so that every device starts alike."""
+    """Draw once for each image from its own generator, on the CPU so that every device gets the same values."""
     return torch.stack([draw(images.shape[1:], generator) for generator in generators]).to(images)
 
 
 def _in_unit_ball(shape: torch.Size, generator: torch.Generator) -> torch.Tensor:
-    """Uniform in the ball of L2 norm 1: a direction, and a radius that makes equal volumes equally likely."""
+    """Draw uniformly from the ball of L2 norm 1: a direction, and a radius that makes equal volumes equally likely."""
     direction = torch.randn(shape, generator=generator)
     radius = torch.rand((), generator=generator) ** (1 / direction.numel())
     return radius * direction / direction.norm()
 
 
 def _ascent(logits: Logits, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """The gradient of each image's own cross-entropy."""
+    """Return the gradient of each image's own cross-entropy."""
     with torch.enable_grad():
         images = images.detach().requires_grad_()
-        # A sum, not a mean: how many images there are must not change any one's gradient.
+        # A sum, not a mean: the batch size must not change an image's gradient.
         loss = F.cross_entropy(logits(images), labels, reduction="sum")
         return torch.autograd.grad(loss, images)[0]
 
