@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.refusals import refusal_of
 from trustcache.data.known_data import find_manifests, folder_manifest, load_manifests, packaged_manifests
 from trustcache.data.manifest import CLASS_LISTS, ROLES, Files, Manifest, Variant, from_record
 from trustcache.errors import UsageError
@@ -63,9 +64,7 @@ def write(tmp_path: Path) -> Write:
 
 
 def refusal(path: Path | str) -> str:
-    with pytest.raises(UsageError) as caught:
-        find_manifests(str(path))
-    return str(caught.value)
+    return refusal_of(lambda: find_manifests(str(path)))
 
 
 # --- what is packaged ------------------------------------------------------------------------------------------

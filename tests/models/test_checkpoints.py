@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from tests.refusals import refusal_of
 from trustcache.errors import UsageError
 from trustcache.models.checkpoints import load_into, read_weights, state_sha256
 
@@ -32,12 +33,7 @@ def state() -> State:
 
 
 def refusal(path: Path) -> str:
-    with pytest.raises(UsageError) as caught:
-        read_weights(path)
-    said = str(caught.value)
-    assert said.startswith(f"--weights {path}: ")
-    assert "\n" not in said
-    return said
+    return refusal_of(lambda: read_weights(path), f"--weights {path}: ")
 
 
 def assert_same(found: State, wanted: State) -> None:

@@ -26,9 +26,9 @@ from timm.data import create_transform, resolve_model_data_config
 from torch import nn
 from torch.nn import functional as F
 
+from tests.refusals import refusal_of
 from trustcache.data.dataset import open_dataset
 from trustcache.data.known_data import find_manifests, folder_manifest
-from trustcache.errors import UsageError
 from trustcache.models.classifiers import Classifier, ModelSpec, backbone, load_classifier, load_model
 from trustcache.models.preprocessing import Preprocessing, parse_preprocessing, preprocessing_of
 from trustcache.models.timm_models import PAPER_MODELS, architecture
@@ -57,14 +57,6 @@ def images(size: int, count: int = 3) -> torch.Tensor:
     return torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
-def refusal(action: Callable[[], object]) -> str:
-    with pytest.raises(UsageError) as caught:
-        action()
-    said = str(caught.value)
-    assert "\n" not in said
-    return said
-
-
 def cifar_weights(path: Path, depth: int = 8, classes: int = 10) -> dict[str, torch.Tensor]:
     state = shaken(CifarResNet(depth, num_classes=classes)).state_dict()
     save_file(state, path)
@@ -84,18 +76,19 @@ CASES = [
 ]
 
 
-def fresh(name: str, classes: int) -> nn.Module:
+def saved(name: str, classes: int, side: int, folder: Path) -> tuple[nn.Module, ModelSpec]:
+    """A model with weights unlike its defaults, in a file that the specification names."""
     own = built_in(name)
-    return shaken((own.build if own else functools.partial(timm.create_model, name))(num_classes=classes)).eval()
+    model = shaken((own.build if own else functools.partial(timm.create_model, name))(num_classes=classes)).eval()
+    save_file(model.state_dict(), folder / "w.safetensors")
+    return model, ModelSpec(name, str(folder / "w.safetensors"), preprocessing={"input_size": (side, side)})
 
 
 @pytest.mark.parametrize(("name", "last", "side"), CASES, ids=[m[0] for m in CASES])
 def test_logits_are_the_last_layer_applied_to_the_features(
     name: str, last: list[str], side: int, tmp_path: Path
 ) -> None:
-    model = fresh(name, classes=7)
-    save_file(model.state_dict(), tmp_path / "w.safetensors")
-    spec = ModelSpec(name, str(tmp_path / "w.safetensors"), preprocessing={"input_size": (side, side)})
+    model, spec = saved(name, 7, side, tmp_path)
     classifier = load_classifier(spec)
     assert classifier.num_classes == 7, "as many as the weights have"
 
@@ -122,9 +115,7 @@ def test_logits_are_the_last_layer_applied_to_the_features(
 def test_a_backbone_gives_the_features_and_keeps_the_gradient(
     name: str, last: list[str], side: int, tmp_path: Path
 ) -> None:
-    model = fresh(name, classes=5)
-    save_file(model.state_dict(), tmp_path / "w.safetensors")
-    spec = ModelSpec(name, str(tmp_path / "w.safetensors"), preprocessing={"input_size": (side, side)})
+    _, spec = saved(name, 5, side, tmp_path)
     classifier = load_classifier(spec)
     body, width = backbone(spec)
     x = classifier.preprocessing.normalise(images(side))
@@ -170,7 +161,7 @@ def test_the_number_of_classes_comes_from_the_weights_unless_it_is_set(tmp_path:
     cifar_weights(path, classes=23)
     assert load_classifier(ModelSpec("cifar-resnet8", str(path))).num_classes == 23
     assert load_classifier(ModelSpec("cifar-resnet8", str(path), {"num_classes": 23})).num_classes == 23
-    said = refusal(lambda: load_classifier(ModelSpec("cifar-resnet8", str(path), {"num_classes": 10})))
+    said = refusal_of(lambda: load_classifier(ModelSpec("cifar-resnet8", str(path), {"num_classes": 10})))
     assert said.startswith(f"--weights {path}: 'linear.")
     assert "has shape (23" in said
     assert "the model needs (10" in said
@@ -179,18 +170,18 @@ def test_the_number_of_classes_comes_from_the_weights_unless_it_is_set(tmp_path:
 def test_weights_of_another_architecture_are_refused_by_their_tensors(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     cifar_weights(path, depth=8)
-    said = refusal(lambda: load_classifier(ModelSpec("cifar-resnet14", str(path))))
+    said = refusal_of(lambda: load_classifier(ModelSpec("cifar-resnet14", str(path))))
     assert said.startswith(f"--weights {path}: ")
     assert "(first 'layer1.1.bn1.bias')" in said
     assert "unknown" not in said
-    assert "unknown" in refusal(lambda: load_classifier(ModelSpec("test_resnet", str(path))))
+    assert "unknown" in refusal_of(lambda: load_classifier(ModelSpec("test_resnet", str(path))))
 
 
 def test_a_file_that_is_missing_or_no_checkpoint_is_named(tmp_path: Path) -> None:
     path = tmp_path / "w.pth"
-    assert refusal(lambda: load_classifier(ModelSpec("cifar-resnet8", str(path)))).startswith(f"--weights {path}: ")
+    assert refusal_of(lambda: load_classifier(ModelSpec("cifar-resnet8", str(path)))).startswith(f"--weights {path}: ")
     path.write_text("weights")
-    assert "not a checkpoint" in refusal(lambda: load_classifier(ModelSpec("test_resnet", str(path))))
+    assert "not a checkpoint" in refusal_of(lambda: load_classifier(ModelSpec("test_resnet", str(path))))
 
 
 def test_the_identity_pins_weights_architecture_and_preprocessing_as_plain_data(tmp_path: Path) -> None:
@@ -259,7 +250,7 @@ def no_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, 
 )
 def test_without_a_network_the_remedy_comes_at_once(name: str, at: str, no_network: list[Any]) -> None:
     start = time.perf_counter()
-    said = refusal(lambda: load_classifier(ModelSpec(name)))
+    said = refusal_of(lambda: load_classifier(ModelSpec(name)))
     assert time.perf_counter() - start < 10
     assert said.startswith(f"--classifier {architecture(name)}: ")
     assert "https://huggingface.co cannot be reached" in said
@@ -320,7 +311,7 @@ def test_a_hub_that_refuses_gives_the_same_remedy(
 ) -> None:
     hub.status = status  # type: ignore[attr-defined]
     start = time.perf_counter()
-    said = refusal(lambda: load_classifier(ModelSpec("resnet10t")))
+    said = refusal_of(lambda: load_classifier(ModelSpec("resnet10t")))
     assert time.perf_counter() - start < 10
     assert reason in said
     assert "pass it with --weights FILE" in said
@@ -330,7 +321,7 @@ def test_a_hub_that_refuses_gives_the_same_remedy(
 
 @pytest.mark.parametrize("name", ["cifar-resnet20", "seresnet18"])
 def test_a_model_without_published_weights_needs_a_file(name: str, no_network: list[Any]) -> None:
-    said = refusal(lambda: load_classifier(ModelSpec(name)))
+    said = refusal_of(lambda: load_classifier(ModelSpec(name)))
     assert said.startswith(f"--classifier {name}: ")
     assert "--weights FILE" in said
     assert not no_network
@@ -351,7 +342,7 @@ def test_a_model_without_published_weights_needs_a_file(name: str, no_network: l
     ],
 )
 def test_an_unknown_name_suggests_the_near_ones(typo: str, meant: str, no_network: list[Any]) -> None:
-    said = refusal(lambda: load_classifier(ModelSpec(typo)))
+    said = refusal_of(lambda: load_classifier(ModelSpec(typo)))
     assert said.startswith(f"--classifier {typo}: ")
     assert all(name in said for name in (*PAPER_MODELS, *BUILT_IN, "package.module:function"))
     assert meant in said.split("did you mean ")[1].rstrip("?").split(", ")
@@ -359,7 +350,7 @@ def test_an_unknown_name_suggests_the_near_ones(typo: str, meant: str, no_networ
 
 
 def test_a_name_like_no_other_is_refused_without_a_guess() -> None:
-    assert "did you mean" not in refusal(lambda: load_model(ModelSpec("qqqqqqqq")))
+    assert "did you mean" not in refusal_of(lambda: load_model(ModelSpec("qqqqqqqq")))
 
 
 def test_arguments_reach_the_builder(tmp_path: Path) -> None:
@@ -385,7 +376,7 @@ def test_arguments_reach_the_builder(tmp_path: Path) -> None:
 )
 def test_arguments_that_do_not_fit_are_named(name: str, arguments: dict[str, Any], tmp_path: Path) -> None:
     cifar_weights(tmp_path / "w")
-    said = refusal(lambda: load_model(ModelSpec(name, str(tmp_path / "w"), arguments)))
+    said = refusal_of(lambda: load_model(ModelSpec(name, str(tmp_path / "w"), arguments)))
     ((key, value),) = arguments.items()
     assert said.startswith(f"--classifier {name}: ")
     assert f"--model-arg {key}={value}" in said
@@ -480,7 +471,7 @@ def test_a_function_of_one_s_own_takes_weights_too(own: Path) -> None:
     torch.save({"net": shaken(model).state_dict()}, own / "w.pt")
     loaded = load_model(ModelSpec("my_models.nets:net", "w.pt"))
     torch.testing.assert_close(loaded.state_dict(), model.state_dict(), rtol=0, atol=0)
-    said = refusal(lambda: load_model(ModelSpec("my_models.nets:net", "w.pt", {"width": 7})))
+    said = refusal_of(lambda: load_model(ModelSpec("my_models.nets:net", "w.pt", {"width": 7})))
     assert "(6, 3, 3, 3)" in said
     assert "(7, 3, 3, 3)" in said
     assert said.startswith(f"--weights {own / 'w.pt'}: "), "named in full"
@@ -489,7 +480,7 @@ def test_a_function_of_one_s_own_takes_weights_too(own: Path) -> None:
 def test_a_function_of_one_s_own_is_not_asked_for_another_number_of_classes(own: Path) -> None:
     state = load_model(ModelSpec("my_models.nets:net")).state_dict()
     torch.save({**state, "fc.weight": torch.zeros(9, 6), "fc.bias": torch.zeros(9)}, own / "w.pt")
-    said = refusal(lambda: load_model(ModelSpec("my_models.nets:net", "w.pt")))
+    said = refusal_of(lambda: load_model(ModelSpec("my_models.nets:net", "w.pt")))
     assert all(fact in said for fact in (f"--weights {own / 'w.pt'}: 'fc.weight'", "(9, 6)", "(4, 6)"))
 
 
@@ -515,7 +506,7 @@ def test_a_module_of_one_s_own_may_say_its_preprocessing(own: Path) -> None:
     ],
 )
 def test_a_function_that_cannot_serve_is_named_with_the_reason(name: str, words: str, own: Path) -> None:
-    said = refusal(lambda: load_classifier(ModelSpec(name)))
+    said = refusal_of(lambda: load_classifier(ModelSpec(name)))
     assert said.startswith(f"--classifier {name}: ")
     assert words in said
 
@@ -523,7 +514,7 @@ def test_a_function_that_cannot_serve_is_named_with_the_reason(name: str, words:
 @pytest.mark.parametrize("function", ["misleading", "detour", "pair"])
 def test_a_model_whose_output_is_not_its_last_layer_s_is_refused(function: str, own: Path) -> None:
     classifier = load_classifier(ModelSpec(f"my_models.nets:{function}"))
-    said = refusal(lambda: classifier(images(20, count=1)))
+    said = refusal_of(lambda: classifier(images(20, count=1)))
     assert said.startswith(f"my_models.nets:{function}: ")
     assert "pretrained_cfg = {'classifier': NAME}" in said
 
@@ -623,7 +614,7 @@ def test_settings_are_read_from_text() -> None:
     ],
 )
 def test_a_setting_that_says_nothing_is_refused_with_what_is_expected(setting: str) -> None:
-    said = refusal(lambda: parse_preprocessing(["crop_pct=1", setting]))
+    said = refusal_of(lambda: parse_preprocessing(["crop_pct=1", setting]))
     assert said.startswith(f"--preprocess {setting}: ")
     assert all(entry.name in said for entry in fields(Preprocessing))
 
@@ -707,12 +698,12 @@ def test_a_model_of_an_installed_package_is_extracted_by_its_name(
     extracted = run_cli("extract", "--classifier", "pixel-model", "--data", "digits-test", "--workers", 0)
     assert extracted.exit_code == 0
     assert "digits-test: pixel-model is right on " in extracted.stdout
-    assert "pixel-model" in refusal(lambda: load_model(ModelSpec("pixel-modal"))), "among the known ones"
+    assert "pixel-model" in refusal_of(lambda: load_model(ModelSpec("pixel-modal"))), "among the known ones"
 
 
 def test_a_model_of_a_broken_package_is_named(in_tmp_path: Path, install_entry_point: Callable[..., None]) -> None:
     install_entry_point(MODELS, "lost-model", "no_such_module:build")
-    said = refusal(lambda: load_model(ModelSpec("lost-model")))
+    said = refusal_of(lambda: load_model(ModelSpec("lost-model")))
     assert said.startswith("--classifier lost-model: ")
     assert "no_such_module:build" in said
 

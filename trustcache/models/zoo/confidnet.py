@@ -10,20 +10,18 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-MNIST_CONFIG = {
+from trustcache.models.zoo.cifar_resnet import CIFAR_CONFIG
+
+MNIST_CONFIG = CIFAR_CONFIG | {
     "input_size": (3, 28, 28),
-    "interpolation": "bilinear",
-    "crop_pct": 1.0,
-    "crop_mode": "center",
     "mean": (0.1307, 0.1307, 0.1307),
     "std": (0.3081, 0.3081, 0.3081),
-    "num_classes": 10,
     "classifier": "fc2",
 }
-CIFAR_VGG_CONFIG = MNIST_CONFIG | {
-    "input_size": (3, 32, 32),
+CIFAR_VGG_CONFIG = CIFAR_CONFIG | {
     "mean": (0.4914, 0.4822, 0.4465),
     "std": (0.2023, 0.1994, 0.2010),
+    "classifier": "fc2",
 }
 # Channels of VGG-16's convolutions, and what follows each: dropout at that rate, or (None) max pooling.
 VGG_LAYERS = (
