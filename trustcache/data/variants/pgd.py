@@ -13,14 +13,7 @@ Rngs = Sequence[Generator]
 
 
 def pgd_linf(
-    logits: Logits,
-    images: Tensor,
-    labels: Tensor,
-    generators: Rngs,
-    *,
-    bound: float,
-    iterations: int,
-    step: float,
+    logits: Logits, images: Tensor, labels: Tensor, generators: Rngs, *, bound: float, iterations: int, step: float
 ) -> Tensor:
     """Move every value of the images (N, 3, H, W) by at most `bound`, `step` an iteration along the gradient's sign."""
     start = _drawn(images, generators, lambda shape, generator: torch.rand(shape, generator=generator) * 2 - 1)
@@ -34,14 +27,7 @@ def pgd_linf(
 
 
 def pgd_l2(
-    logits: Logits,
-    images: Tensor,
-    labels: Tensor,
-    generators: Rngs,
-    *,
-    bound: float,
-    iterations: int,
-    step: float,
+    logits: Logits, images: Tensor, labels: Tensor, generators: Rngs, *, bound: float, iterations: int, step: float
 ) -> Tensor:
     """Move each image (3, H, W) by at most `bound` in L2 norm, `step` an iteration along the gradient's direction."""
     # Clamping to [0, 1] moves no value further from the image's own, so it stays in the ball.
