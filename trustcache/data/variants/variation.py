@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from trustcache.data.variants.attacks import ATTACKS, attack, checked_settings
+from trustcache.data.variants.attacks import attack, checked_settings
 from trustcache.data.variants.corruptions import CORRUPTIONS, corrupt, sample_rng
 from trustcache.data.variants.crop import centre_crop
 from trustcache.data.variants.fourier import exchange_amplitude
@@ -237,7 +237,6 @@ class Attacked(Variation):
 
     def __init__(self, variant: Variant, data_root: Path, where: str) -> None:
         super().__init__(variant, data_root, where)
-        _require(variant.name, ATTACKS, "attack", where)
         try:
             self._settings = checked_settings(variant.name, variant.settings)
         except ValueError as error:
