@@ -343,7 +343,7 @@ def test_a_model_of_other_classes_is_refused(run_cli: Cli, own_model: Callable[.
     own = ("--classifier", own_model(), "--model-arg", "classes=3")
     for model in (own, (*SMALL, "--model-arg", "num_classes=3")):
         said = fails(run_cli(*DIGITS, *model, "--out", "w"), 2)
-        assert "tells 3 classes apart, but the data have 10" in said
+        assert all(fact in said for fact in ("3 classes", "have 10"))
 
 
 def test_a_model_that_fails_on_the_images_is_one_sentence(run_cli: Cli, own_model: Callable[..., str]) -> None:
