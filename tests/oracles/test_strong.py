@@ -133,7 +133,7 @@ def test_what_was_not_kept_is_refused_with_the_remedy(
     assert (shown["features"], shown["stages"]) == (0, 0)
     bare = open_cache(workspace.cache_folder("bare", "digits-test"))
     assert bare.logits.shape[1] == 10
-    with pytest.raises(Exception, match="without features.*--features last"):
+    with pytest.raises(Exception, match=r"without features.*--features last"):
         _ = bare.features
     done = run_cli("evaluate")  # scores of logits alone are made of it all the same
     assert done.exit_code == 0, done.stderr

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 
 from trustcache.models.timm_models import PAPER_MODELS
+from trustcache.models.zoo.registry import CIFAR_VGG16, MNIST_CONVNET
 from trustcache.oracles.runs import RunConfig
 from trustcache.paper.paper_index import Found, PaperIndex, known_preset, papers_head
 from trustcache.protocols import shows_as_released
@@ -69,8 +70,8 @@ DEFINITIONS: dict[str, Definition] = {
         {"mnist-test": "mnist", "cifar10-test": "cifar10"},
         10_000,
         "equations",
-        {"mnist-convnet": "confidnet", "cifar-vgg16": "confidnet"},
-        judged={"mnist-test": "mnist-convnet", "cifar10-test": "cifar-vgg16"},
+        {MNIST_CONVNET: "confidnet", CIFAR_VGG16: "confidnet"},
+        judged={"mnist-test": MNIST_CONVNET, "cifar10-test": CIFAR_VGG16},
         oracles="ConfidNet's five layers on top, not one",
         scores=frozenset({"mcp"}),
         unlike={"fpr_at_95_tpr": "the paper's FPR@95 is read off a grid of thresholds, ours is exact"},

@@ -15,6 +15,8 @@ from trustcache.cache.workspace import plain_name
 from trustcache.command_lines import command_line
 from trustcache.data.suites import Suite, find_suite
 from trustcache.errors import UsageError
+from trustcache.models.timm_models import PAPER_MODELS as PAPER_NAMES
+from trustcache.models.zoo.registry import CIFAR_VGG16, MNIST_CONVNET
 from trustcache.oracles.presets.preset import papers_preset, read_preset, small_scale_preset
 
 
@@ -38,7 +40,7 @@ class Model:
         return papers_preset(self.words[0])
 
 
-PAPER_MODELS = (Model("vit", ("vit",)), Model("resnet", ("resnet",)))
+PAPER_MODELS = tuple(Model(name, (name,)) for name in PAPER_NAMES)
 # The presets' steepnesses, for where their optimiser, that of ImageNet's million images, would learn nothing.
 STEEPNESS = {"paper-imagenet-vit": ("1", "3"), "paper-imagenet-resnet": ("2", "5")}
 # What the presets' learning rate is made for: one epoch over ImageNet's training images.
@@ -192,8 +194,8 @@ class _SmallScale:
 
 
 _SMALL_SCALE = {
-    "mnist": _SmallScale("mnist-convnet"),
-    "cifar10": _SmallScale("cifar-vgg16", ("--augment", "flip-crop", "--epochs", "100")),
+    "mnist": _SmallScale(MNIST_CONVNET),
+    "cifar10": _SmallScale(CIFAR_VGG16, ("--augment", "flip-crop", "--epochs", "100")),
 }
 
 
