@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +17,7 @@ from trustcache.cache.index import OUTPUTS, Index, judged_fingerprint
 from trustcache.cache.publish import pack, publish
 from trustcache.cache.records import parse_record, record_text
 from trustcache.cache.workspace import Workspace
-from trustcache.command_lines import extraction_options
+from trustcache.command_lines import extract_line
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.progress import Progress, silent
 from trustcache.scores.fits import MADE_AGAIN, KeptFits, recipe_fingerprint, score_file
@@ -122,7 +121,7 @@ class ScoreStore:
             return None
         training = self._training(index)
         if training is None:
-            command = shlex.join(["trustcache", "extract", *extraction_options(index)]) + " --data TRAINING-DATA"
+            command = extract_line(index, "TRAINING-DATA")
             return f"there is no training cache of {index.classifier} to learn from: run `{command}`"
         if absent := self._absent(training, name):
             return _without(training, absent)
