@@ -27,7 +27,7 @@ from trustcache.scores.registry import POST_HOC, Learnt
 
 @dataclass(frozen=True)
 class ScoreRecord:
-    """The attribute `record` of a score's file.
+    """The description of a stored score, in the attribute `record` of its file.
 
     key: pins the caches it comes from. settings: what its learner chose. fitted, meaning, natural_zero, source: those
     of its `PostHoc` entry.
