@@ -91,7 +91,7 @@ def _group(annotation: Any) -> _Group | None:
 
 
 def _those_given(**values: Any) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value not in (None, ())}
+    return {key: value for key, value in values.items() if value not in (None, (), [])}
 
 
 def _option(field: Field[Any], hint: Any, optional: bool) -> _Option:

@@ -1,4 +1,4 @@
-"""The commands that reports print: merged into few lines, in the order to run them, all known to the real parser."""
+"""The commands that reports print: few lines, in the order to run them, and all known to the program."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from trustcache.command_lines import (
     extract_line,
     extraction_options,
     merged,
+    setting_words,
 )
 from trustcache.models.preprocessing import RELEASED_PREPROCESSING
 
@@ -48,6 +49,12 @@ def test_every_command_is_one_that_the_program_takes_in_the_workspace_named(comm
     assert str(parse(line)["workspace"]) == "else where"
 
 
+def test_a_setting_is_given_by_its_own_option_or_by_its_name_where_the_loss_comes_from_outside() -> None:
+    words = [*setting_words("alpha_neg", [3.0, 5.0]), *setting_words("slack", [0.5]), *setting_words("base", ["ss"])]
+    given = parse(command_line("train", "--loss", "ss", *words))
+    assert (given["alpha_neg"], given["setting"], given["base"]) == ("3,5", ["slack=0.5"], "ss")
+
+
 def test_words_are_quoted_for_a_shell() -> None:
     line = command_line("extract", "--data", "it's/*", "--as", "a b")
     assert shlex.split(line) == ["trustcache", "extract", "--data", "it's/*", "--as", "a b"]
@@ -56,7 +63,7 @@ def test_words_are_quoted_for_a_shell() -> None:
 def test_the_options_of_a_cache_are_those_of_extract(scored) -> None:
     index = scored("mcp", model="cifar-resnet8", weights="w.safetensors", classifier="mine").origin.index
     given = parse(command_line("extract", *extraction_options(index), "--data", "digits-test"))
-    assert given["workspace"]
+    assert given["data"] == ["digits-test"]
 
 
 def test_an_extraction_is_written_again_as_the_user_gave_it(tmp_path: Path) -> None:
@@ -113,8 +120,7 @@ def test_trainings_of_the_same_words_and_seeds_become_one_and_extractions_of_one
 
 
 def test_what_was_trained_already_is_scored_once_more_only_where_there_is_something_new() -> None:
-    assert merged([Training(WORDS, ("ce",), (0,))]) == (
-        "trustcache train --classifier vit --frozen --loss ce --seed 0",
-    )
+    (line,) = merged([Training(WORDS, ("ce",), (0,))])
+    assert line == "trustcache train --classifier vit --frozen --loss ce --seed 0"
     assert merged([Evaluation(), Evaluation()]) == ("trustcache evaluate",)
     assert merged([]) == ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from trustcache import losses
 from trustcache.losses import LOSSES, LossChoice
+from trustcache.registry import Choice, option_name
 
 Z = np.concatenate([np.linspace(-30, 30, 241), [1e-9, -1e-9, 1e4, -1e4]])
 
@@ -169,3 +171,20 @@ def test_formulas_over_many_heads_equal_one_head_at_a_time(name: str) -> None:
     for column in range(4):
         alone = formula(z[:, column], target, **{key: row[column] for key, row in rows.items()})
         torch.testing.assert_close(together[:, column], alone)
+
+
+@pytest.mark.parametrize("name", LOSSES.built_in)
+def test_the_documentation_names_every_loss_with_its_settings_and_defaults(name: str) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "methods.md").read_text(encoding="utf-8")
+    (line,) = (line for line in page.splitlines() if line.startswith(f"| `{name}` |"))
+    for key, setting in LOSSES[name].settings.items():
+        default = setting.default if isinstance(setting.default, str) else f"{setting.default:g}"
+        assert f"`{option_name(key)}` {default}" in line
+        assert setting.meaning
+        assert isinstance(setting, Choice) or (setting.symbol and setting.sweep)
+
+
+def test_numpy_arrays_give_what_tensors_give() -> None:
+    o = (np.arange(len(Z)) % 3 > 0).astype(float)
+    for loss in (losses.cross_entropy, losses.focal, losses.true_class_probability, losses.steep_slope):
+        np.testing.assert_allclose(loss(Z, o), loss(torch.tensor(Z), torch.tensor(o)).numpy(), rtol=1e-8, atol=1e-8)

@@ -10,7 +10,9 @@ from typing import Any
 from trustcache.cache.index import Index
 from trustcache.cache.meaning import Meaning
 from trustcache.cache.workspace import plain_name
+from trustcache.losses import LOSSES, loss_settings
 from trustcache.protocols import PROTOCOLS, shows_as_released
+from trustcache.registry import option_name
 
 
 def extraction_options(index: Index) -> list[str]:
@@ -42,6 +44,12 @@ def command_line(*words: str) -> str:
     return shlex.join(["trustcache", *words])
 
 
+def setting_words(key: str, values: Sequence[float | str]) -> list[str]:
+    """Return the option of `train` for a loss's setting: its own, or `--setting` where the loss comes from outside."""
+    text = ",".join(value if isinstance(value, str) else f"{value:.12g}" for value in values)
+    return [option_name(key), text] if key in loss_settings(LOSSES.built_in) else ["--setting", f"{key}={text}"]
+
+
 def extract_line(index: Index, data: str, *more: str) -> str:
     """Return the extraction of other data as a cache was made."""
     return command_line("extract", *extraction_options(index), "--data", data, *more)
@@ -61,7 +69,7 @@ class Training:
     bases: tuple[str, ...] = ()
 
     def line(self, place: Sequence[str]) -> str:
-        base = ("--base", ",".join(self.bases)) if set(self.bases) - {"ce"} else ()
+        base = ("--base", ",".join(self.bases)) if {*self.bases} - {loss_settings()["base"].default} else ()
         seeds = ",".join(map(str, self.seeds))
         words = (*self.words, "--loss", ",".join(self.losses), *base, *self.after, "--seed", seeds)
         return command_line("train", *words, *place)

@@ -26,8 +26,8 @@ from trustcache.protocols import PROTOCOLS
 from trustcache.registry import option
 
 if TYPE_CHECKING:  # torch takes seconds to import, and the command line reads the settings
+    from trustcache.data.forward import BatchOutputs, ForwardPass
     from trustcache.models.classifiers import Classifier
-    from trustcache.models.forward import BatchOutputs, ForwardPass
 
 
 @dataclass(frozen=True)
@@ -147,8 +147,8 @@ class _Extraction:
     settings: ExtractSettings
 
     def run(self, progress: Progress) -> CacheView:
+        from trustcache.data.forward import ForwardPass
         from trustcache.data.loader import choose_device
-        from trustcache.models.forward import ForwardPass
 
         s, dataset = self.settings, self.dataset
         _check_classes(self.classifier, self.label, dataset.manifest.name, dataset.classes)

@@ -291,7 +291,6 @@ _BETA = Setting(
     highest=1.0, excluded=1.0, sweep=(0.999, 0.9999, 0.99999),
 )
 _BASE = Choice("ce", "class-balanced: the loss it weights", lambda: (k for k, v in LOSSES.items() if v.weightable))
-CLASS_BALANCED = "class-balanced"
 
 LOSSES: Registry[Loss] = Registry("trustcache.losses", "--loss", {
     "ce": Loss(unwrap(cross_entropy), "cross entropy"),
@@ -303,7 +302,7 @@ LOSSES: Registry[Loss] = Registry("trustcache.losses", "--loss", {
         unwrap(steep_slope), "steep slope loss: two steep slides that part right from wrong",
         {"alpha_pos": _ALPHA_POS, "alpha_neg": _ALPHA_NEG}, signed_distance=True,
     ),
-    CLASS_BALANCED: Loss(
+    "class-balanced": Loss(
         class_balanced, "another loss, weighted by the effective number of right and wrong samples",
         {"beta": _BETA, "base": _BASE}, bind=_bind_balanced,
     ),

@@ -172,10 +172,10 @@ def test_a_shard_that_is_made_again_is_the_same(extract_dropping: Cli) -> None:
 def test_a_classifier_without_dropout_is_refused(extract_dropping: Cli, extract_digits: Cli) -> None:
     for result in (extract_digits("--mc-dropout", 3), extract_dropping("--mc-dropout", 3, "--model-arg", "rate=0")):
         assert result.exit_code == 2
-        assert "has no dropout at a rate above 0" in result.stderr
+        assert "no dropout" in result.stderr
     linear = nn.Sequential(nn.Flatten(), nn.Linear(3, 2))
     linear.pretrained_cfg = {"input_size": (3, 1, 1)}  # type: ignore[assignment]
-    with pytest.raises(UsageError, match="no dropout at a rate above 0"):
+    with pytest.raises(UsageError, match="no dropout"):
         require_dropout(Classifier(ModelSpec("linear"), linear))
 
 

@@ -135,7 +135,7 @@ class Pair(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         normalised = self.classifier.preprocessing.normalise(images)
-        outputs = self.classifier.said(normalised, self.stages, self.mirrored)
+        outputs = self.classifier.outputs(normalised, self.stages, self.mirrored)
         return outputs["logits"], self.score(images, outputs)
 
 

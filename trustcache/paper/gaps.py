@@ -10,7 +10,7 @@ from dataclasses import replace
 from trustcache.cache.index import Index
 from trustcache.cache.meaning import Meaning
 from trustcache.cache.workspace import plain_name
-from trustcache.command_lines import Command, Evaluation, Extraction, Training, extraction_options
+from trustcache.command_lines import Command, Evaluation, Extraction, Training, extraction_options, setting_words
 from trustcache.data.splits import VAL_FRACTION
 from trustcache.data.suites import suite_of
 from trustcache.losses import LOSSES, loss_settings
@@ -122,7 +122,7 @@ def _loss_options(
     for key, given in settings.items():
         default = known[key].default if key in known else None
         if key != "base" and (key in swept or [*given] != usual.get(key, [default])):
-            words += [f"--{key.replace('_', '-')}", ",".join(_number(value) for value in given)]
+            words += setting_words(key, given)
     if method.signed_distance is not None:
         words.append("--signed-distance" if method.signed_distance else "--no-signed-distance")
     return words

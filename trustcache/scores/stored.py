@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
@@ -26,7 +27,7 @@ from trustcache.scores.registry import POST_HOC, Learnt
 
 @dataclass(frozen=True)
 class ScoreRecord:
-    """The attribute `record` of a score's file.
+    """The description of a stored score, in the attribute `record` of its file.
 
     key: pins the caches it comes from. settings: what its learner chose. fitted, meaning, natural_zero, source: those
     of its `PostHoc` entry.
@@ -89,6 +90,10 @@ class ScoreStore:
 
     def own(self) -> list[str]:
         """Return the names of users' own scores that are kept for any cache."""
+        return self._own
+
+    @cached_property
+    def _own(self) -> list[str]:
         known = {score_file(Path(), name, ".h5").name for name in POST_HOC}
         files = {path for index in self._caches for path in self._folder(index).glob("*.h5") if path.name not in known}
         names = set()

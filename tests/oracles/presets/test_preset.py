@@ -102,6 +102,8 @@ def test_ss_goes_on_from_the_tcp_oracle_of_its_seed(workspace: Workspace, run_cl
         ("seeds = [0, -1]", "'seeds'"),
         ("[fine_tuning]\noptimiser = 'lamb'", "one of adam, sgd"),
         ("[fine_tuning]\noptimiser = 'sgd'\nepochs = 1\nbatch_size = 4", "'lr' must be given"),
+        ("[head]\nkind = 'mlp'\ndropout = 2", "'dropout' must lie from 0 to 0.95"),
+        ("[head]\nkind = 'mlp'\nhiden = 2", "unknown key 'hiden'"),
         ("val_fraction = 2", "from 0 to 0.9"),
         ("losses = [", "not valid TOML"),
     ],

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from trustcache.data.splits import SEED
 from trustcache.data.toml_tables import TableReader
@@ -102,31 +103,35 @@ def read_preset(request: str) -> Preset:
 def _head(table: dict[str, Any], where: str) -> HeadSpec:
     reader = TableReader(table, where)
     usual = HEADS[reader.choice("kind", tuple(HEADS))]
-    given: dict[str, Any] = {
-        "inputs": parse_inputs(reader.texts("inputs")) or None,
-        **{key: reader.number(key) for key in ("hidden", "members", "patience")},
-        **{key: reader.real(key) for key in ("dropout", "input_dropout", "weight_decay")},
-    }
-    reader.finish()
-    return replace(usual, **{key: value for key, value in given.items() if value is not None})
+    inputs = parse_inputs(reader.texts("inputs")) or usual.inputs
+    return replace(usual, inputs=inputs, **_numbers(HeadSpec, reader))
 
 
 def _optimiser(table: dict[str, Any], where: str) -> Optimiser:
     reader = TableReader(table, where)
     name = reader.choice("optimiser", OPTIMISERS)
-    optimiser = Optimiser(
-        name,
-        epochs=reader.number("epochs") or 0,
-        batch_size=reader.number("batch_size") or 0,
-        lr=reader.real("lr") or 0.0,
-        momentum=reader.real("momentum") or 0.0,
-        warmup_steps=reader.number("warmup_steps"),
-        cycle_momentum=reader.flag("cycle_momentum"),
-    )
-    reader.finish()
-    if lacking := [key for key in ("epochs", "batch_size", "lr") if getattr(optimiser, key) <= 0]:
+    given = _numbers(Optimiser, reader)
+    if lacking := [key for key in ("epochs", "batch_size", "lr") if not given.get(key)]:
         raise UsageError(f"{where}: '{lacking[0]}' must be given, and above 0")
-    return optimiser
+    return Optimiser(name, **given)
+
+
+_READERS = {int: TableReader.number, int | None: TableReader.number, float: TableReader.real, bool: TableReader.flag}
+
+
+def _numbers(cls: type, reader: TableReader) -> dict[str, Any]:
+    """Return the numbers and flags of a dataclass that a table gives, and finish the table.
+
+    Raises UsageError for one outside the limits of its option.
+    """
+    kinds = {key: kind for key, kind in get_type_hints(cls).items() if kind in _READERS}
+    given = {key: value for key, kind in kinds.items() if (value := _READERS[kind](reader, key)) is not None}
+    reader.finish()
+    for each in fields(cls):
+        low, high = each.metadata.get("min", -math.inf), each.metadata.get("max", math.inf)
+        if not low <= (value := given.get(each.name, low)) <= high:
+            raise UsageError(f"{reader.where}: '{each.name}' must lie from {low} to {high}, not be {value}")
+    return given
 
 
 def _folder() -> Any:

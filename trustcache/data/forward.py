@@ -64,7 +64,7 @@ class ForwardPass:
             pixels = classifier.black().byte()
         with computing(classifier.spec.name, pixels, self.precision), torch.inference_mode():
             normalised = classifier.preprocessing.normalise(pixels)
-            outputs = classifier.said(normalised, self.places, mirrored=bool(self.places))
+            outputs = classifier.outputs(normalised, self.places, mirrored=bool(self.places))
             columns = {name: output[:rows].cpu().numpy() for name, output in outputs.items()}
         if mc:
             with computing(classifier.spec.name, pixels, self.precision):
