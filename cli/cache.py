@@ -1,4 +1,4 @@
-"""`trustcache cache list|show|verify`: what has been extracted."""
+"""`trustcache cache list|show|verify`: the caches of a workspace."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trustcache.errors import TrustcacheError, UsageError
 
 from .program import Place, app, command
 
-group = typer.Typer(no_args_is_help=True, help="What has been extracted: list, show, verify.")
+group = typer.Typer(no_args_is_help=True, help="Caches that have been extracted: list, show, verify.")
 app.add_typer(group, name="cache")
 
 NAME = "CLASSIFIER/DATA, as cache list prints it"
@@ -18,7 +18,7 @@ NAME = "CLASSIFIER/DATA, as cache list prints it"
 
 @command(group, "list")
 def list_caches(place: Place) -> None:
-    """One line a cache: classifier/data, role, samples, shards there of all."""
+    """Print one line a cache: classifier/data, role, samples, finished shards of all."""
     for index in _chosen(place, None):
         try:
             state = f"{len(index.records())}/{len(index.ranges())} shards"
@@ -30,7 +30,7 @@ def list_caches(place: Place) -> None:
 
 @command(group, "show")
 def show(place: Place, name: Annotated[str, typer.Argument(help=f"{NAME}.")]) -> None:
-    """What a cache's numbers mean, and what the classifier got right."""
+    """Print what a cache's numbers mean, and the classifier's accuracy."""
     import json
 
     import msgspec

@@ -1,4 +1,4 @@
-"""`trustcache data list|show|check`: which data sets are known, and which of them are here."""
+"""`trustcache data list|show|check`: the data sets that are known, and those that are here."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .program import Place, app, command, say
 if TYPE_CHECKING:
     from trustcache.data.manifest import Manifest
 
-group = typer.Typer(no_args_is_help=True, help="Which data sets are known and here: list, show, check.")
+group = typer.Typer(no_args_is_help=True, help="Data sets that are known and here: list, show, check.")
 app.add_typer(group, name="data")
 
 Request = Annotated[str, typer.Argument(help="A known data set, family, pattern, manifest.toml, folder or .tar file.")]
@@ -22,7 +22,7 @@ Request = Annotated[str, typer.Argument(help="A known data set, family, pattern,
 
 @command(group, "list")
 def list_data(place: Place) -> None:
-    """One line a known data set or family: its name, role, and whether its files are here or what it lacks."""
+    """Print one line a known data set or family: its name, role, and whether its files are here or what it lacks."""
     from trustcache.data.dataset import available, why_missing
     from trustcache.data.known_data import packaged_manifests
 
@@ -41,7 +41,7 @@ def list_data(place: Place) -> None:
 
 @command(group, "show")
 def show(place: Place, request: Request) -> None:
-    """Where a data set is looked for, in which layout, what it lacks, and where to get it."""
+    """Show where a data set is looked for, in which layout, what it lacks, and where to get it."""
     from trustcache.data.known_data import find_manifests
 
     for manifest in find_manifests(request):
@@ -92,7 +92,7 @@ def check(place: Place, request: Request) -> None:
 
 
 def _check(place: Place, manifest: Manifest) -> bool:
-    """Print what there is of a data set, and whether that is as many images as its manifest counts."""
+    """Print what there is of a data set; return True if it has as many images as its manifest counts."""
     from trustcache.data.dataset import open_dataset
 
     dataset = open_dataset(manifest, place.data_root)

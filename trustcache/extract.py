@@ -32,10 +32,10 @@ if TYPE_CHECKING:  # torch takes seconds to import, and the command line reads t
 
 @dataclass(frozen=True)
 class ExtractSettings:
-    """How to run an extraction.
+    """Settings of an extraction.
 
     Logits come out as float32 under autocast too, and predictions are made before they are rounded to `store`.
-    mc_dropout: ask this often more, with dropout on, and store how sure the classifier is then.
+    mc_dropout: forward passes with dropout on, whose negative predictive entropy is stored.
     features: "last" (the last layer's input), "stages" (those of `trustcache.models.stage_features` and the
     mirror image's logits too) or "none".
     """

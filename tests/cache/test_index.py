@@ -85,7 +85,7 @@ def test_damage_is_named_by_verify_and_mended_by_extract_shard_by_shard(
     assert f"{NAME}: 1 of 4 shards at fault\n  shard 00002: " in verified.stdout
     assert words in verified.stdout
     assert "digits-net/digits-train: sound" in verified.stdout
-    assert verified.stderr.startswith("error: 1 cache at fault; the same trustcache extract")
+    assert all(fact in verified.stderr for fact in ("1 cache", "trustcache extract"))
 
     assert extract_digits().exit_code == 0
     assert shards(folder) == whole
@@ -149,7 +149,7 @@ def test_a_shard_of_another_cache_does_not_pass(folder: Path, run_cli: Cli, extr
     other = folder.parent.parent / "other" / "digits-test"
     for file in ("00001.h5", "00001.json"):
         shutil.copy(other / file, folder / file)
-    with pytest.raises(TrustcacheError, match=r"00001\.json: not this shard's record \(it was made with other"):
+    with pytest.raises(TrustcacheError, match=r"00001\.json: .*other settings"):
         open_cache(folder)
     assert "made with other settings" in run_cli("cache", "verify", NAME).stdout
 
@@ -176,12 +176,10 @@ def test_a_cache_that_is_not_there_is_a_usage_error(workspace: Workspace, run_cl
     for args in (("show", "a/b"), ("verify", "a/b")):
         failed = run_cli("cache", *args)
         assert failed.exit_code == 2
-        assert (
-            failed.stderr == "error: no cache 'a/b' in trustcache-workspace/cache; make one with trustcache extract\n"
-        )
+        assert all(fact in failed.stderr for fact in ("'a/b'", "trustcache-workspace/cache", "trustcache extract"))
     empty = run_cli("cache", "list", "--workspace", "elsewhere")
     assert empty.exit_code == 2
-    assert empty.stderr == "error: no caches in elsewhere/cache; make one with trustcache extract\n"
+    assert all(fact in empty.stderr for fact in ("elsewhere/cache", "trustcache extract"))
 
 
 @given(samples=st.integers(1, 500), shard_rows=st.integers(1, 100))
@@ -250,10 +248,10 @@ def test_images_already_extracted_may_not_change(tmp_path: Path, changed: int) -
     def one_changed(start: int, stop: int) -> str:
         return same_images(start, stop) + (", others" if start == changed else "")
 
-    with pytest.raises(UsageError, match=r"names, labels and sizes was 'bb' and is now 'cc'"):
+    with pytest.raises(UsageError, match="labels and sizes was 'bb' and is now 'cc'"):
         create_or_continue(build_index(tmp_path, fingerprint="cc"), one_changed)
     (tmp_path / "index.json").unlink()
-    with pytest.raises(UsageError, match="holds shards of other images"):
+    with pytest.raises(UsageError, match="shards of other images"):
         create_or_continue(build_index(tmp_path, fingerprint="cc"), one_changed)
 
 

@@ -68,10 +68,9 @@ def test_images_that_have_changed_are_refused(pets: Index, tmp_path: Path) -> No
     Image.effect_noise((8, 8), 90).save(tmp_path / "old/pets/dog/000.png")
     with pytest.raises(UsageError) as caught:
         original_dataset(pets, tmp_path / "old")
-    assert str(caught.value) == (
-        f"pets: the images below {tmp_path}/old are not the ones that {pets.folder} was extracted from; put those "
-        "back, or remove that folder and extract again"
-    )
+    said = str(caught.value)
+    assert said.startswith("pets: ")
+    assert all(fact in said for fact in (f"{tmp_path}/old", str(pets.folder), "extract again"))
 
 
 def test_the_classifier_is_built_anew_with_all_its_settings(workspace: Workspace) -> None:
@@ -95,7 +94,7 @@ def test_weights_that_have_moved_are_found_after_the_same_extract_named_them(
 ) -> None:
     assert original_model(workspace.find_cache("test")).weights == str(moved_weights)
     again = moved_weights.rename(tmp_path / "again.safetensors")
-    with pytest.raises(UsageError, match=r"moved\.safetensors: the weights that .* are gone or changed"):
+    with pytest.raises(UsageError, match=r"moved\.safetensors: .*gone or changed"):
         original_model(workspace.find_cache("test"))
     assert extract_digits(weights=again).exit_code == 0
     assert original_model(workspace.find_cache("test")).weights == str(again)
@@ -105,7 +104,7 @@ def test_weights_that_have_changed_are_refused(workspace: Workspace, moved_weigh
     data = bytearray(moved_weights.read_bytes())
     data[-1] ^= 1
     moved_weights.write_bytes(data)
-    with pytest.raises(UsageError, match=r"moved\.safetensors: the weights that .*digits-test was extracted with are"):
+    with pytest.raises(UsageError, match=r"moved\.safetensors: .*digits-test"):
         original_model(workspace.find_cache("test"))
 
 

@@ -101,7 +101,7 @@ def test_a_graph_that_says_something_else_is_not_written(
     monkeypatch.setitem(exporting.FORMATS, "torch", replace(right, open=wrong_in_batches))
     refused = run_cli("export", FROZEN, "--format", "torch", "--output", tmp_path / "x.pt2")
     assert refused.exit_code == 1
-    assert f"its {output} differ from the original's by up to 0.002, more than 0.0001, so it was not" in refused.stderr
+    assert f"its {output} differ from the original's by up to 0.002" in refused.stderr
     assert not list(tmp_path.glob("x*"))
 
 
@@ -145,8 +145,8 @@ def test_what_is_missing_or_meaningless_is_said(
 ) -> None:
     refused = run_cli("export", "mcp")
     assert refused.exit_code == 2
-    assert "mcp: needs no export, being a function of the logits" in refused.stderr
-    assert "knn: is computed outside of the network, and cannot be exported" in run_cli("export", "knn").stderr
+    assert "mcp: needs no export" in refused.stderr
+    assert "knn: is computed outside" in run_cli("export", "knn").stderr
     for module in ("onnx", "onnxscript", "onnxruntime"):
         monkeypatch.setitem(sys.modules, module, None)
     refused = run_cli("export", FROZEN, "--format", "onnx")

@@ -49,14 +49,14 @@ def test_a_post_hoc_score_is_one_of_the_classifier_that_is_there(with_runs: Work
     table = json.loads(path.read_text())
     table["meaning"]["label"] = "other"
     path.write_text(json.dumps(table))
-    with pytest.raises(UsageError, match=r"of 2 that fit \(digits-net, other\), not of one; choose with --classifier"):
+    with pytest.raises(UsageError, match=r"\(digits-net, other\).*--classifier"):
         find_scorer(with_runs, "mcp")
     assert find_scorer(with_runs, "mcp", "other").folder == with_runs.runs / "other-mcp"
 
 
 def test_a_run_without_a_cache_of_its_classifier_is_refused(with_runs: Workspace) -> None:
     shutil.rmtree(with_runs.root / "cache")
-    with pytest.raises(UsageError, match="there is no cache of the digits-net that it judges"):
+    with pytest.raises(UsageError, match="no cache of the digits-net"):
         find_scorer(with_runs, "digits-net-ce-frozen")
 
 
@@ -90,7 +90,7 @@ def test_a_threshold_that_is_damaged_or_another_classifiers_is_refused(
 
 
 def test_winner_is_the_run_that_the_only_sweep_chose(with_runs: Workspace) -> None:
-    with pytest.raises(UsageError, match=r"winner: no sweep has chosen a run yet; run trustcache train .* --sweep"):
+    with pytest.raises(UsageError, match=r"winner: .*trustcache train .* --sweep"):
         find_scorer(with_runs, "winner")
     index = with_runs.find_cache("train")
     by_training = {run.config.training: run for run in finished_runs(with_runs)}

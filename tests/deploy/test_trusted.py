@@ -90,7 +90,7 @@ def test_what_cannot_be_read_gets_an_error_and_is_not_trusted(
     text = answers[0]
     error = "cannot be read as an image (it is in no known image format)"
     assert text == Answer(str(tmp_path / "text.jpg"), None, None, None, None, False, error)
-    assert answers[3].error == "cannot be read as an image (No such file or directory)"
+    assert answers[3].error == "No such file or directory"
     assert not any(answer.trusted for answer in answers if answer.error)
     assert answers[1].score == pytest.approx(answers[5].score, abs=1e-5)
 
@@ -163,7 +163,7 @@ def test_weights_that_are_gone_or_others_are_refused(with_runs: Workspace, own_m
     assert TrustedClassifier.load(with_runs.root, "mcp", classifier="own", device="cpu")
     shutil.rmtree(with_runs.cache_folder("own", "digits-test"))
     extracted(2)
-    with pytest.raises(UsageError, match="are no longer the ones it was extracted with"):
+    with pytest.raises(UsageError, match="are no longer the ones"):
         TrustedClassifier.load(with_runs.root, "mcp", classifier="own")
 
 

@@ -74,7 +74,7 @@ def parse_record(text: str | bytes, kind: type[R], where: str, remedy: str) -> R
     with _refused(where, remedy):
         table = json.loads(text)
         if not isinstance(table, dict) or not isinstance(table.get("schema"), int):
-            raise ValueError("no field schema")
+            raise ValueError("no field schema, as an older trustcache wrote it")
         if table["schema"] == kind.SCHEMA:
             return msgspec.convert(table, kind)
     raise TrustcacheError(f"{where}: written in schema {table['schema']}, this program reads {kind.SCHEMA}; {remedy}")

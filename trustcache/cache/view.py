@@ -13,6 +13,24 @@ from trustcache.cache.index import OUTPUTS, Index, ShardRecord, read_index
 from trustcache.errors import TrustcacheError, UsageError
 
 
+class _Column:
+    """Attribute of a view that reads the column of its name; one of a single number a row is kept."""
+
+    def __init__(self, doc: str) -> None:
+        self.__doc__ = doc
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, view: CacheView | None, owner: type) -> np.ndarray:
+        if view is None:
+            return self  # type: ignore[return-value]
+        column = view.column(self._name)
+        if column.ndim == 1:
+            vars(view)[self._name] = column
+        return column
+
+
 class CacheView:
     """Rows of a cache, read when asked for; `open_cache` makes one.
 
@@ -60,50 +78,16 @@ class CacheView:
             )
         return self._column(name)
 
-    @property
-    def logits(self) -> np.ndarray:
-        """Logits (N, K), in the dtype they were stored in (float16 unless asked otherwise)."""
-        return self.column("logits")
-
-    @property
-    def features(self) -> np.ndarray:
-        """Pooled features (N, D), the last layer's input."""
-        return self.column("features")
-
-    @property
-    def stages(self) -> np.ndarray:
-        """Pooled outputs of the model's stages (N, S)."""
-        return self.column("stages")
-
-    @property
-    def mirrored_logits(self) -> np.ndarray:
-        """Logits of each image's mirror image (N, K)."""
-        return self.column("mirrored_logits")
-
-    @cached_property
-    def labels(self) -> np.ndarray:
-        """True classes, int64 (N,)."""
-        return self.column("labels")
-
-    @cached_property
-    def predictions(self) -> np.ndarray:
-        """Predicted classes, int64 (N,), from float32 logits."""
-        return self.column("predictions")
-
-    @cached_property
-    def correct(self) -> np.ndarray:
-        """True where the prediction is the label, bool (N,)."""
-        return self.column("correct")
-
-    @cached_property
-    def true_class_prob(self) -> np.ndarray:
-        """Softmax probability of the true class, float32 (N,), from float32 logits."""
-        return self.column("true_class_prob")
-
-    @cached_property
-    def mc_dropout(self) -> np.ndarray:
-        """Negative predictive entropy with dropout on, float32 (N,)."""
-        return self.column("mc_dropout")
+    logits = _Column("Logits (N, K), in the dtype they were stored in (float16 unless asked otherwise).")
+    features = _Column("Pooled features (N, D), the last layer's input.")
+    stages = _Column("Pooled outputs of the model's stages (N, S).")
+    mirrored_logits = _Column("Logits of each image's mirror image (N, K).")
+    labels = _Column("True classes, int64 (N,).")
+    predictions = _Column("Predicted classes, int64 (N,), from float32 logits.")
+    correct = _Column("True where the prediction is the label, bool (N,).")
+    true_class_prob = _Column("Softmax probability of the true class, float32 (N,), from float32 logits.")
+    mc_dropout = _Column("Negative predictive entropy with dropout on, float32 (N,).")
+    sample_indices = _Column("Positions in the data set, int64 (N,).")
 
     @cached_property
     def sample_ids(self) -> list[str]:
@@ -113,11 +97,6 @@ class CacheView:
             for record, rows in self._pieces()
             for raw in self._read(record, "sample_ids", rows).tolist()
         ]
-
-    @cached_property
-    def sample_indices(self) -> np.ndarray:
-        """Positions in the data set, int64 (N,)."""
-        return self.column("sample_indices")
 
     def accuracy_within_subset(self) -> float | None:
         """Return the share of right answers if only the classes that occur may be answered; None if all of them occur.

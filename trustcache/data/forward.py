@@ -32,7 +32,7 @@ class BatchOutputs:
 
 @dataclass(frozen=True)
 class ForwardPass:
-    """How to run a classifier over a data set.
+    """A run of a classifier over a data set.
 
     precision: "float32", or "bf16" or "fp16" for autocast. places: the modules whose pooled outputs are taken too, with
     the logits of each image's mirror image.

@@ -41,14 +41,14 @@ from trustcache.progress import Progress
 NETWORKS_A_PASS = 8
 # The same of attacked images, which take hundreds of forward passes each to make again: 11 GB of ViT-Bs at most.
 NETWORKS_AN_ATTACK = 32
-# How far logits may lie from the stored ones, as a share of a sample's largest: rounding to float16 takes 0.0005.
+# Largest difference from the stored logits, as a share of a sample's largest: rounding to float16 takes 0.0005.
 LOGITS_APART = 0.01
-# Batches of scoring have a size of their own.
+# Scoring has no --batch-size.
 NO_ROOM = "free some of it, or use another --device"
 
 
 def _alike(runs: Sequence[Run]) -> list[list[Run]]:
-    """Runs that look at the same thing in the same way, together."""
+    """Group runs that read the same inputs."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
         c = run.config
@@ -59,7 +59,7 @@ def _alike(runs: Sequence[Run]) -> list[list[Run]]:
 
 @dataclass(frozen=True)
 class _Network:
-    """What looks at images for some runs: an oracle for its own, a model for those with heads on its features.
+    """A network that sees images for some runs: a fine-tuned oracle for its own, a model for heads on its features.
 
     z: from a batch of images (B, 3, H, W), as the viewer sees them, to float64 (B, runs).
     """
@@ -70,7 +70,7 @@ class _Network:
 
 @dataclass(frozen=True)
 class Forward:
-    """Scores on one evaluation cache of the judged classifier; `caches` are all there are."""
+    """Scores on one evaluation cache of the judged classifier; caches: all of the workspace."""
 
     index: Index
     caches: Sequence[Index]
@@ -83,7 +83,7 @@ class Forward:
         return open_cache(self.index.folder)
 
     def scores(self, runs: Sequence[Run], rows: np.ndarray | None = None) -> Iterator[tuple[Run, np.ndarray]]:
-        """Each run, all of them scorable, with its z, float64 (N,), of the cache's rows or of some."""
+        """Yield each run, all of them scorable, with its z, float64 (N,), of the cache's rows, or of some."""
         of_attacked: list[list[Run]] = []
         for alike in _alike(runs):
             config = alike[0].config
@@ -99,7 +99,7 @@ class Forward:
         yield from self._in_passes(of_attacked, NETWORKS_AN_ATTACK, rows)
 
     def _cached(self, runs: Sequence[Run], features: CacheView) -> np.ndarray:
-        """z (N, runs) from the oracle's features."""
+        """Return z (N, runs) from the oracle's features."""
         require_same_rows(self.cache, features)
         heads, parts = [frozen_head(run) for run in runs], runs[0].config.head.inputs
         inputs = (head_inputs(parts, read_columns(parts, rows)).numpy() for rows in features.chunks())
@@ -108,13 +108,13 @@ class Forward:
     def _in_passes(
         self, sharing: Sequence[Sequence[Run]], at_once: int, rows: np.ndarray | None
     ) -> Iterator[tuple[Run, np.ndarray]]:
-        """Each run with its z from the images, made once for so many networks, each shared by some of the runs."""
+        """Yield each run with its z from the images, decoded once for `at_once` networks; a list shares a network."""
         for first in range(0, len(sharing), at_once):
             together = sharing[first : first + at_once]
             yield from zip(chain(*together), self._seen(together, rows).T, strict=True)
 
     def _seen(self, sharing: Sequence[Sequence[Run]], rows: np.ndarray | None) -> np.ndarray:
-        """z (N, runs) from the images, of attacked ones by any networks, of others by such as see them alike."""
+        """Return z (N, runs) from the images; unless these are attacked, all networks take them alike."""
         samples, parts = len(self.cache) if rows is None else len(rows), []
         with machine_at_its_limits(NO_ROOM), self.progress(f"scoring {self.index.data}", samples) as advance:
             networks = [self._network(runs) for runs in sharing]
@@ -124,7 +124,7 @@ class Forward:
         return np.concatenate(parts)
 
     def _network(self, runs: Sequence[Run]) -> _Network:
-        """The network of a fine-tuned run, or of heads on features that can only be made anew."""
+        """Return the network of a fine-tuned run, or of heads on features that are not cached."""
         config = runs[0].config
         if config.training == "fine-tuned":
             return self._tuned(runs[0])
@@ -137,8 +137,8 @@ class Forward:
 
         def z(pixels: torch.Tensor) -> np.ndarray:
             with computing(config.oracle, pixels, precision), torch.inference_mode():
-                said = model.outputs(model.preprocessing.normalise(pixels), config.stages, config.head.mirrored)
-            return score_heads(heads, head_inputs(config.head.inputs, said).cpu().numpy())
+                outputs = model.outputs(model.preprocessing.normalise(pixels), config.stages, config.head.mirrored)
+            return score_heads(heads, head_inputs(config.head.inputs, outputs).cpu().numpy())
 
         return _Network(viewer, z)
 
@@ -154,7 +154,7 @@ class Forward:
         return _Network(viewer, z)
 
     def _views(self, viewer: Viewer, rows: np.ndarray | None) -> Iterator[Batch]:
-        """The images of the cache's rows as the viewer sees them; of attacked ones all, as the classifier saw them."""
+        """Yield the images of the cache's rows as the viewer sees them; attacked ones as the classifier saw them."""
         samples = self.cache.sample_indices if rows is None else self.cache.sample_indices[rows]
         dataset, batches = original_dataset(self.index, self.data_root), in_batches(samples)
         if attacked(self.index):
@@ -167,7 +167,7 @@ class Forward:
 
 
 def _batches_of_extraction(index: Index, cache: CacheView) -> list[np.ndarray]:
-    """The batches that the classifier saw: the last digits of an attack depend on what is attacked together."""
+    """Return the batches of the extraction: the last digits of an attack depend on what is attacked together."""
     size = index.meaning.data.batch_size
     assert size is not None
     batches = shard_batches(index.ranges(), size)
@@ -176,10 +176,10 @@ def _batches_of_extraction(index: Index, cache: CacheView) -> list[np.ndarray]:
 
 
 class _SameImages:
-    """Holds adversarial images, made again for an oracle, to the logits that the classifier gave to the first ones.
+    """Compares the classifier's logits of adversarial images, made again for an oracle, with the stored ones.
 
-    The images are not stored. They follow from the classifier, the settings and the seeds, and this shows that they
-    did: a classifier that an attack moved elsewhere would say something else.
+    The images are not stored: they follow from the classifier, the settings and the seeds. Images that an attack moved
+    elsewhere have other logits.
     """
 
     def __init__(self, judged: Classifier, cache: CacheView) -> None:
@@ -188,7 +188,7 @@ class _SameImages:
     def __call__(self, batch: Batch) -> None:
         rows = self.cache[self.done : self.done + len(batch.indices)]
         self.done += len(batch.indices)
-        # In bf16 a classifier says other things than in float32.
+        # Logits in bf16 differ from those in float32.
         with computing(self.judged.spec.name, batch.pixels, self.cache.index.meaning.precision):
             logits = self.judged(batch.pixels)[0].cpu().numpy()
         stored = rows.logits.astype(np.float32)

@@ -20,7 +20,7 @@ from trustcache.scores.stored import ScoreStore
 
 
 def evaluation_caches(workspace: Workspace) -> tuple[list[Index], list[str]]:
-    """The caches of role "test" that can be opened; of each other one, the sentence that says why not."""
+    """Return the caches of role "test" that can be opened, and for each other one the sentence that says why not."""
     usable, left_out = [], []
     for index in workspace.caches():
         if index.role == "test":
@@ -33,7 +33,7 @@ def evaluation_caches(workspace: Workspace) -> tuple[list[Index], list[str]]:
 
 
 def unscored(usable: Sequence[Index], runs: Sequence[Run]) -> list[tuple[Index, list[Run]]]:
-    """Of some evaluation caches those that lack scores, each with the runs that judge its classifier and lack them."""
+    """Return the evaluation caches that lack scores, each with the runs of its classifier that lack them."""
     pending = []
     for index in usable:
         missing = [run for run in runs if run.judges(index) and run.scores(index) is None]
@@ -50,11 +50,11 @@ def evaluate(
     progress: Progress = silent,
     own_scores: Sequence[str] = (),
 ) -> int:
-    """Score what has not been scored; returns how many scores (runs and post-hoc scores x data sets) were made.
+    """Make the scores that are missing, and return their number (runs and post-hoc scores x data sets).
 
-    What stays `unscored` are heads whose oracle's features of the images are not cached, and those that learnt from
-    some of the images, no one can tell which; caches that cannot be opened, as while they are being extracted, are
-    passed over. own_scores: post-hoc scores to make beside the known ones, as `package.module:function`.
+    Left out are heads whose oracle's features of the images are not cached, heads that learnt from an unknown part of
+    the images, and caches that cannot be opened, such as unfinished ones.
+    own_scores: post-hoc scores to make beside the known ones, as `package.module:function`.
     Raises UsageError where an oracle needs images or weights that are gone, or a score of `own_scores` is none.
     """
     store = ScoreStore(workspace, own_scores)
@@ -75,9 +75,9 @@ def own_scores_lacking(workspace: Workspace, own_scores: Sequence[str]) -> list[
 def cache_scores(
     run: Run, index: Index, caches: Sequence[Index], data_root: Path, machine: Machine, progress: Progress = silent
 ) -> np.ndarray:
-    """A run's z, float64 (N,), for the rows of a cache, made and kept where they are missing; nan where it learnt.
+    """Return a run's z, float64 (N,), for the rows of a cache, nan where it learnt; a missing score is made and kept.
 
-    `caches` are all there are. Raises as `evaluate`, and UsageError where the run cannot be scored there.
+    caches: all of the workspace. Raises as `evaluate`, and UsageError where the run cannot be scored there.
     """
     if run.scores(index) is None:
         _score([run], index, caches, data_root, machine, progress)
@@ -90,9 +90,9 @@ def cache_scores(
 def validation_scores(
     run: Run, index: Index, caches: Sequence[Index], data_root: Path, machine: Machine, progress: Progress = silent
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The rows (M,) of the cache a run learnt from that it set aside, and its z there, float64 (M,).
+    """Return the rows (M,) of the training cache that a run held out, and its z there, float64 (M,).
 
-    Raises UsageError where it set none aside, and as `cache_scores`.
+    Raises UsageError where it held none out, and as `cache_scores`.
     """
     learnt = run.config.learnt_rows(open_cache(index.folder))
     rows = learnt[validation_rows(len(learnt), run.config.val_fraction, run.config.seed)]

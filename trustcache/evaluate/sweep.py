@@ -1,4 +1,4 @@
-"""Choosing among oracles by the validation part: which settings a sweep tries, the ranking, and the record it leaves.
+"""Choose among oracles by their validation rows: the ranking, and the record of a sweep.
 
 The evaluation data take no part. What ranks first of many by validation is partly lucky there, so its validation figure
 is better than what it is worth; the report therefore shows each sweep's validation and test figures side by side.
@@ -26,7 +26,7 @@ from trustcache.protocols import PROTOCOLS
 from trustcache.scores import post_hoc_score
 
 CRITERION = "aurc"
-"""What is chosen by, as for post-hoc scores: the area under risk over coverage, lower is better."""
+"""Metric to choose by, as for post-hoc scores: the area under risk over coverage, lower is better."""
 
 REFERENCE = "mcp"
 
@@ -72,17 +72,17 @@ class Sweep:
 
     @property
     def name(self) -> str:
-        """One for each set of runs: the same sweep again replaces itself."""
+        """A name by the set of runs: the same sweep again replaces itself."""
         runs = sorted(name for candidate in self.candidates for name in candidate.runs)
         return f"{self.oracle}-on-{self.classifier}-{self.training}-{fingerprint(runs)[:8]}".replace("/", "-")
 
     def reference_leads(self) -> bool:
-        """Whether mcp is better by validation than every candidate."""
+        """Return True if mcp is better by validation than every candidate."""
         return _standing(self.reference) < _standing(self.winner.validation)
 
 
 def ranked(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
-    """Candidates by validation AURC, least first; equal ones in the order given, those without a figure last."""
+    """Sort candidates by validation AURC, lowest first; ties keep their order, candidates without a value are last."""
     return tuple(sorted(candidates, key=lambda candidate: _standing(candidate.validation)))
 
 
@@ -129,14 +129,14 @@ def _candidate(runs: Sequence[Run]) -> Candidate:
 
 
 def mean_metrics(seeds: Sequence[Metrics]) -> Metrics:
-    """The mean of each metric over seeds, None where a seed lacks it."""
+    """Return the mean of each metric over seeds, None where a seed lacks it."""
     keys = dict.fromkeys(key for metrics in seeds for key in metrics)
     known = {key: [value for metrics in seeds if (value := metrics.get(key)) is not None] for key in keys}
     return {key: statistics.fmean(values) if len(values) == len(seeds) else None for key, values in known.items()}
 
 
 def _reference(index: Index, config: RunConfig, seeds: Sequence[int]) -> Metrics:
-    """The classifier's own confidence on the rows that each seed set aside of those learnt from."""
+    """Return the metrics of the classifier's own confidence on the rows that each seed held out, averaged."""
     cache = open_cache(index.folder)
     z = post_hoc_score(REFERENCE, cache)
     learnt = config.learnt_rows(cache)
@@ -151,11 +151,11 @@ def _reference(index: Index, config: RunConfig, seeds: Sequence[int]) -> Metrics
 
 
 def save(workspace: Workspace, sweep: Sweep) -> None:
-    """Keep a sweep for the report."""
+    """Write a sweep for the report."""
     write_record(workspace.sweeps / f"{sweep.name}.json", sweep)
 
 
 def saved_sweeps(workspace: Workspace) -> list[Sweep]:
-    """All sweeps of a workspace, by name. Raises TrustcacheError for a file that is not one."""
+    """Return all sweeps of a workspace, by name. Raises TrustcacheError for a damaged one."""
     remedy = "remove it, and run the same trustcache train --sweep"
     return [read_record(path, Sweep, remedy) for path in sorted(workspace.sweeps.glob("*.json"))]

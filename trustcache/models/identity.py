@@ -1,4 +1,4 @@
-"""Records of what decides a frozen classifier's outputs, as cache indices and run configs hold it."""
+"""Identity of a frozen classifier, as cache indices and run configs hold it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trustcache.models.preprocessing import Preprocessing
 
 @dataclass(frozen=True)
 class Identity:
-    """What pins a classifier's numbers, whatever its name in a workspace.
+    """Everything that decides a classifier's numbers; its name in a workspace does not.
 
     name: what `--classifier` names. architecture: the full name behind `vit` and `resnet`. arguments: of its builder.
     state_sha256: SHA-256 of its weights.

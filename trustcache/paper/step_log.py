@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
-from trustcache.cache.publish import publish_json
+from trustcache.cache.records import read_record, write_record
 from trustcache.cache.workspace import Workspace
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.oracles.runs import finished_runs
@@ -17,44 +17,61 @@ FILE = "reproduced.json"
 _INTERRUPTED = 130  # the exit code of a command that was stopped, as it has told
 
 
-class StepLog:
-    """The steps that ended in a workspace, by their commands, each with the caches, runs and files at its end.
+@dataclass(frozen=True)
+class State:
+    """What concerns a step in a workspace: finished caches and runs of its models, and the files that it names.
 
-    Only a shortcut: every command does itself what is left to do, so that what is not noted is merely slower.
+    caches, runs: fingerprints by name. files: size and time of change by path.
+    """
+
+    caches: dict[str, str]
+    runs: dict[str, str]
+    files: dict[str, tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Steps:
+    """`reproduced.json`: the state at the end of each step, by the step's command."""
+
+    SCHEMA: ClassVar[int] = 2
+
+    ended: dict[str, State]
+
+
+class StepLog:
+    """The steps that have been carried out in a workspace.
+
+    Only a shortcut: every command does itself what is left to do, so that a lost or older log only costs time.
     """
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace, self._path = workspace, workspace.root / FILE
         try:
-            self._noted: dict[str, Any] = json.loads(self._path.read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
-            self._noted = {}
+            self._steps = read_record(self._path, Steps, "remove it")
+        except (FileNotFoundError, TrustcacheError):
+            self._steps = Steps({})
 
     def done(self, step: Step) -> bool:
         """Return True if a step ended well and all it left is there; for a training, with no data it has not scored."""
-        noted = self._noted.get(str(step))
-        if noted is None or step.words[0] == "report":
+        then, now = self._steps.ended.get(str(step)), self._state(step)
+        if then is None or step.words[0] == "report" or (step.words[0] == "train" and now.caches != then.caches):
             return False
-        now = self._left(step)
-        if step.words[0] == "train" and now["caches"] != noted["caches"]:
-            return False
-        return all(noted[kind].items() <= now[kind].items() for kind in now)
+        return all(noted.items() <= vars(now)[kind].items() for kind, noted in vars(then).items())
 
     def note(self, step: Step) -> None:
         """Note that a step has ended well."""
-        self._noted[str(step)] = self._left(step)
-        publish_json(self._path, self._noted)
+        self._steps.ended[str(step)] = self._state(step)
+        write_record(self._path, self._steps)
 
-    def _left(self, step: Step) -> dict[str, dict[str, Any]]:
-        """Return the finished caches and runs of the step's models, and the files that its command names."""
+    def _state(self, step: Step) -> State:
         caches = [index for index in self.workspace.caches() if index.classifier in step.models and index.finished()]
         runs = [run for run in finished_runs(self.workspace) if run.config.classifier in step.models]
         files = [path for word in step.words if (path := Path(word)).is_file()]
-        return {
-            "caches": {f"{index.classifier}/{index.data}": index.fingerprint() for index in caches},
-            "runs": {run.name: run.config.cache for run in runs},
-            "files": {str(path): [path.stat().st_size, path.stat().st_mtime_ns] for path in files},
-        }
+        return State(
+            {f"{index.classifier}/{index.data}": index.fingerprint() for index in caches},
+            {run.name: run.config.cache for run in runs},
+            {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in files},
+        )
 
 
 def carry_out(
