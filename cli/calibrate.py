@@ -13,7 +13,7 @@ from .options import Half, ScoringMachine
 from .program import Place, app, command
 
 if TYPE_CHECKING:
-    from trustcache.deploy.scorers import Judge, Threshold
+    from trustcache.deploy.scorers import Scorer, Threshold
     from trustcache.metrics.selective import WorkingPoint
 
 
@@ -60,27 +60,27 @@ def calibrate(
     from trustcache.cache.workspace import Workspace
     from trustcache.deploy.calibrate import Calibration, choose_goal
     from trustcache.deploy.calibrate import calibrate as find
-    from trustcache.deploy.scorers import find_judge
+    from trustcache.deploy.scorers import find_scorer
 
     targets = {"max-risk": max_risk, "coverage": coverage, "tpr": tpr, "precision": precision}
     goal = choose_goal(targets, delta)
-    judge = find_judge(Workspace(place.workspace), run, classifier)
+    scorer = find_scorer(Workspace(place.workspace), run, classifier)
     half = part.value.removesuffix("-half") if part else None
     calibration = Calibration(data, half, seed or 0)
-    threshold = find(judge, goal, calibration, place.data_root, machine, console)
-    _show(judge, threshold)
+    threshold = find(scorer, goal, calibration, place.data_root, machine, console)
+    _show(scorer, threshold)
 
 
-def _show(judge: Judge, found: Threshold) -> None:
+def _show(scorer: Scorer, found: Threshold) -> None:
     part = "" if found.part == "all" else f", {found.part}"
     point, other = found.point, found.other_half
-    print(f"{judge.name}: trusted is a score above {point.threshold:.6g}")
+    print(f"{scorer.name}: trusted is a score above {point.threshold:.6g}")
     print(f"calibrated on {found.data}{part}: {_effect(point)}")
     if other:
         print(f"on the other half: {_effect(other)}")
     bound = f" (bound {point.bound:.2%})" if point.bound is not None else ""
     print(f"guarantee: {found.guarantee}{bound}")
-    print(judge.threshold_path)
+    print(scorer.threshold_path)
 
 
 def _effect(point: WorkingPoint) -> str:

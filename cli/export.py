@@ -33,7 +33,7 @@ def export(
     """
     from trustcache.cache.workspace import Workspace
     from trustcache.deploy.export import export as write
-    from trustcache.deploy.scorers import find_judge
+    from trustcache.deploy.scorers import find_scorer
 
-    for path in write(find_judge(Workspace(place.workspace), run, classifier), format.value, output, place.data_root):
+    for path in write(find_scorer(Workspace(place.workspace), run, classifier), format.value, output, place.data_root):
         print(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,6 +38,7 @@ def fit_classifier(
 
     A stopped fitting goes on where it was. It ends by naming the extract that goes on from it.
     """
+    from trustcache.command_lines import command_line
     from trustcache.data.dataset import open_dataset
     from trustcache.data.default_selection import thinned
     from trustcache.data.known_data import find_manifests
@@ -50,8 +50,8 @@ def fit_classifier(
     (manifest,) = thinned(manifests, subset)
     fitted = fit(model.spec(start), open_dataset(manifest, place.data_root), out, settings, machine, console)
     print(_outcome(out, fitted))
-    line = _extract_line(place, data, model, out)
-    print(f"go on with:\n{shlex.join(line + (['--subset', str(subset)] if subset else []))}")
+    thin = ["--subset", str(subset)] if subset else []
+    print(f"go on with:\n{command_line('extract', *_extract_options(data, model, out), *place.given(), *thin)}")
 
 
 def _outcome(out: Path, fitted: Fitted) -> str:
@@ -61,10 +61,14 @@ def _outcome(out: Path, fitted: Fitted) -> str:
     return f"{out}: {learnt}{held_out}"
 
 
-def _extract_line(place: Place, data: str, model: ModelOptions, out: Path) -> list[str]:
-    """Return the extraction of the images it learnt from; for data to test on, take another --data."""
-    line = ["trustcache", "extract", "--classifier", model.classifier, "--weights", str(out), "--as", out.stem]
-    line += [word for text in model.model_arg for word in ("--model-arg", text)]
-    line += [word for text in model.preprocess for word in ("--preprocess", text)]
-    line += ["--data", data, *(["--role", "train"] if Path(data).exists() and not data.endswith(".toml") else [])]
-    return line + place.given()
+def _extract_options(data: str, model: ModelOptions, out: Path) -> list[str]:
+    """Return the options that extract the images it learnt from; for data to test on, take another --data."""
+    words = ["--classifier", model.classifier, "--weights", str(out), "--as", out.stem]
+    words += [word for text in model.model_arg for word in ("--model-arg", text)]
+    words += [word for text in model.preprocess for word in ("--preprocess", text)]
+    return [
+        *words,
+        "--data",
+        data,
+        *(["--role", "train"] if Path(data).exists() and not data.endswith(".toml") else []),
+    ]

@@ -37,7 +37,7 @@ def build_index(
     **meaning: Any,
 ) -> Index:
     """An index that is not written yet; further keywords are fields of its meaning."""
-    manifest = manifest or Manifest(data, role, (Files("folders", path=data),))
+    manifest = manifest or Manifest(data, role, (Files("folders", {"path": data}),))
     images = DataMeaning(manifest.name, fingerprint, samples)
     means = Meaning(classifier, identity or build_identity(), images, shard_rows=shard_rows, **meaning)
     return Index(folder, means, MadeFrom(manifest, (), "/data", weights, None, preprocessing or {}), {"numpy": "2"})

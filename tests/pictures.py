@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 
+from tests.refusals import refusal_of
 from trustcache.data.dataset import open_dataset
 from trustcache.data.manifest import Manifest
 from trustcache.data.samples import decode_rgb
-from trustcache.errors import UsageError
 
 
 def picture(seed: int, height: int = 12, width: int = 16) -> np.ndarray:
@@ -33,8 +32,4 @@ def put(folder: Path, *names: str) -> None:
 
 
 def refusal(manifest: Manifest, root: Path) -> str:
-    with pytest.raises(UsageError) as caught:
-        open_dataset(manifest, root)
-    said = str(caught.value)
-    assert "\n" not in said
-    return said
+    return refusal_of(lambda: open_dataset(manifest, root))

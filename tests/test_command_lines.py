@@ -1,25 +1,31 @@
-"""The commands that reports print: merged into few lines, in the order to run them, all known to the real parser."""
+"""The commands that reports print: few lines, in the order to run them, and all known to the program."""
 
 from __future__ import annotations
 
+import re
 import shlex
+from pathlib import Path
 
 import pytest
 import typer
 
 from cli import app
+from tests.index_builder import RELEASED, build_identity, build_index
 from trustcache.command_lines import (
     Evaluation,
     Extraction,
     Training,
     command_line,
+    extract_line,
     extraction_options,
     merged,
     setting_words,
 )
+from trustcache.models.preprocessing import RELEASED_PREPROCESSING
 
 WORDS = ("--classifier", "vit", "--frozen")
 PLACE = ("--workspace", "else where")
+ROOT = Path(__file__).parent.parent
 
 
 def parse(line: str) -> dict[str, object]:
@@ -39,7 +45,7 @@ def parse(line: str) -> dict[str, object]:
     ],
 )
 def test_every_command_is_one_that_the_program_takes_in_the_workspace_named(command) -> None:
-    (line,) = merged([command], PLACE)
+    line, *_ = merged([command], PLACE)  # an extraction is followed by an evaluation
     assert str(parse(line)["workspace"]) == "else where"
 
 
@@ -57,7 +63,42 @@ def test_words_are_quoted_for_a_shell() -> None:
 def test_the_options_of_a_cache_are_those_of_extract(scored) -> None:
     index = scored("mcp", model="cifar-resnet8", weights="w.safetensors", classifier="mine").origin.index
     given = parse(command_line("extract", *extraction_options(index), "--data", "digits-test"))
-    assert given["workspace"]
+    assert given["data"] == ["digits-test"]
+
+
+def test_an_extraction_is_written_again_as_the_user_gave_it(tmp_path: Path) -> None:
+    given = {"input_size": (8, 8), "mean": (0.48145466, 0.4578275, 0.40821073), "crop_mode": "squash"}
+    index = build_index(tmp_path, "mine", weights="my w.pt", preprocessing=given, precision="bf16", features="none")
+    index.identity.arguments["num_classes"] = 3
+    words = shlex.split(extract_line(index, "cars"))
+    assert words == [
+        *("trustcache", "extract", "--classifier", "net", "--weights", "my w.pt", "--model-arg", "num_classes=3"),
+        *("--as", "mine", "--preprocess", "input_size=8,8"),
+        *("--preprocess", "mean=0.48145466,0.4578275,0.40821073", "--preprocess", "crop_mode=squash"),
+        *("--precision", "bf16", "--features", "none", "--data", "cars"),
+    ]
+    parse(shlex.join(words))
+    released = build_identity(preprocessing=RELEASED)
+    index = build_index(tmp_path, "net-released", identity=released, preprocessing={**RELEASED_PREPROCESSING})
+    assert extract_line(index, "cars") == "trustcache extract --classifier net --protocol released --data cars"
+
+
+MENTIONED = re.compile(r"trustcache ([a-z-]+)((?: (?:--[a-z-]+|[A-Za-z0-9./{}_]+(?:,[A-Za-z0-9]+)*))*)")
+
+
+def test_the_options_that_messages_name_are_those_of_the_command() -> None:
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    named = 0
+    for path in [*ROOT.glob("trustcache/**/*.py"), *ROOT.glob("cli/**/*.py")]:
+        # A message may go on in the next line's string.
+        text = re.sub(r'"\n\s*f?"', "", path.read_text(encoding="utf-8"))
+        for command, rest in MENTIONED.findall(text):
+            if command in commands:
+                options = {name for parameter in commands[command].params for name in parameter.opts}
+                found = {word for word in rest.split() if word.startswith("--")}
+                assert found <= options | {"--help"}, (path, command)
+                named += len(found)
+    assert named > 10
 
 
 def test_trainings_of_the_same_words_and_seeds_become_one_and_extractions_of_one_classifier_too() -> None:
@@ -79,8 +120,7 @@ def test_trainings_of_the_same_words_and_seeds_become_one_and_extractions_of_one
 
 
 def test_what_was_trained_already_is_scored_once_more_only_where_there_is_something_new() -> None:
-    assert merged([Training(WORDS, ("ce",), (0,))]) == (
-        "trustcache train --classifier vit --frozen --loss ce --seed 0",
-    )
+    (line,) = merged([Training(WORDS, ("ce",), (0,))])
+    assert line == "trustcache train --classifier vit --frozen --loss ce --seed 0"
     assert merged([Evaluation(), Evaluation()]) == ("trustcache evaluate",)
     assert merged([]) == ()

@@ -1,4 +1,4 @@
-"""Public functions of the folders that work on arrays show an example; the suite runs them as doctests."""
+"""Public functions of the folders that work on arrays and caches show an example; the suite runs them as doctests."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ import pkgutil
 
 import pytest
 
-FOLDERS = ("trustcache.metrics", "trustcache.scores")
-TAKES_A_CACHE = {"fitting_data", "outputs_of", "post_hoc_score", "recipe_fingerprint"}
-"""An example would first have to extract one."""
+FOLDERS = ("trustcache.metrics", "trustcache.scores", "trustcache.cache", "trustcache.deploy")
+TAKES_A_CACHE = {
+    *("fitting_data", "outputs_of", "post_hoc_score", "recipe_fingerprint"),
+    *("create_or_continue", "original_dataset", "original_model", "export", "load_pair", "require_one_pass"),
+}
+"""An example would first have to extract one, by a classifier with weights."""
 MODULES = [
     f"{folder}.{module.name}"
     for folder in FOLDERS

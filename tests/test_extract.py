@@ -173,6 +173,23 @@ def test_shards_are_the_same_bytes_whatever_the_batch_size_or_the_workers(run_cl
 # --- stopped and resumed ---------------------------------------------------------------------------------------
 
 
+def test_two_extractions_of_one_cache_do_not_run_at_once(
+    run_cli: Cli, start_cli: Callable[..., subprocess.Popen[str]], own_model: OwnModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    args = ("extract", "--classifier", own_model(), "--data", "digits-test", "--as", "m", "--shard-rows", 50)
+    process = start_cli(*args, "--workers", 1, SECONDS_A_BATCH="3")
+    while not (CACHE / "m" / "digits-test" / "00000.json").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    with monkeypatch.context() as at_once:
+        at_once.setattr("trustcache.cache.publish.LOCK_WAIT_S", 0.1)
+        assert f"{CACHE}/m/digits-test: another trustcache extract" in fails(run_cli(*args, "--workers", 0), 1)
+    process.kill()
+    process.wait()
+    # Its decoding process may live on for some seconds.
+    assert run_cli(*args, "--workers", 0).exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("how", "workers"), [(signal.SIGKILL, 0), (signal.SIGTERM, 1), (signal.SIGINT, 2)], ids=["kill", "term", "Ctrl-C"]
 )

@@ -50,6 +50,11 @@ def setting_words(key: str, values: Sequence[float | str]) -> list[str]:
     return [option_name(key), text] if key in loss_settings(LOSSES.built_in) else ["--setting", f"{key}={text}"]
 
 
+def extract_line(index: Index, data: str, *more: str) -> str:
+    """Return the extraction of other data as a cache was made."""
+    return command_line("extract", *extraction_options(index), "--data", data, *more)
+
+
 @dataclass(frozen=True)
 class Training:
     """A `train` command: runs that share `words`, seeds and what comes `after` are one command with a list of losses.
@@ -64,7 +69,7 @@ class Training:
     bases: tuple[str, ...] = ()
 
     def line(self, place: Sequence[str]) -> str:
-        base = ("--base", ",".join(self.bases)) if set(self.bases) - {"ce"} else ()
+        base = ("--base", ",".join(self.bases)) if {*self.bases} - {loss_settings()["base"].default} else ()
         seeds = ",".join(map(str, self.seeds))
         words = (*self.words, "--loss", ",".join(self.losses), *base, *self.after, "--seed", seeds)
         return command_line("train", *words, *place)

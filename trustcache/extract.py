@@ -1,4 +1,4 @@
-"""Stage one: run a frozen classifier once over a data set and keep what it said in a cache."""
+"""Stage one: run a frozen classifier once over a data set and keep its outputs in a cache."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from trustcache.cache.index import Index, create_or_continue
 from trustcache.cache.meaning import DataMeaning, MadeFrom, Meaning, Stages
-from trustcache.cache.publish import file_sha256
+from trustcache.cache.publish import file_sha256, sole_writer
 from trustcache.cache.versions import software_versions
 from trustcache.cache.view import CacheView, open_cache
 from trustcache.cache.workspace import Workspace, plain_name
@@ -21,13 +21,12 @@ from trustcache.data.manifest import Manifest
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.models.identity import McDropout
 from trustcache.models.model_options import ModelOptions
-from trustcache.progress import Advance, Progress, silent
+from trustcache.progress import Progress, silent
 from trustcache.protocols import PROTOCOLS
 from trustcache.registry import option
 
 if TYPE_CHECKING:  # torch takes seconds to import, and the command line reads the settings
-    import torch
-
+    from trustcache.data.forward import BatchOutputs, ForwardPass
     from trustcache.models.classifiers import Classifier
 
 
@@ -72,48 +71,13 @@ def extract(
 ) -> CacheView:
     """Fill the cache in `folder`, shard by shard; shards that are there and sound are kept.
 
-    `label` is the classifier's name in the workspace, `data_root` where the data set was found. Raises UsageError
-    where the cache there means something else, and for MC dropout of a classifier without dropout; TrustcacheError
-    for bad images and non-finite logits. Everything published before that stays, and the same call goes on from there.
+    label: the classifier's name in the workspace. data_root: the folder where the data set was found. Raises UsageError
+    for a cache of another meaning, and for MC dropout of a classifier without dropout; TrustcacheError for bad images,
+    non-finite logits, and a cache that another process is writing. What was published before stays, and the same call
+    continues from there.
     """
-    from trustcache.models.mc_dropout import require_dropout
-
-    if settings.mc_dropout:
-        require_dropout(classifier)
-    return _extract(classifier, label, dataset, data_root, folder, settings, progress)
-
-
-def _extract(
-    classifier: Classifier,
-    label: str,
-    dataset: Dataset,
-    data_root: Path,
-    folder: Path,
-    settings: ExtractSettings,
-    progress: Progress,
-) -> CacheView:
-    """`extract` by a classifier that is known to have what the settings need."""
-    from trustcache.data.loader import choose_device, machine_at_its_limits
-
-    _check_classes(classifier, label, dataset.manifest.name, dataset.classes)
-    device = choose_device(settings.device)
-
-    places = classifier.stage_places() if settings.features == "stages" else ()
-    index = create_or_continue(
-        _index(classifier, label, dataset, data_root, folder, settings, places), dataset.fingerprint
-    )
-    missing = index.faults(progress)
-    if settings.on_bad_image == "error":
-        _refuse_gaps(index, missing)
-    ranges = [index.ranges()[number] for number in missing]
-    total = sum(stop - start for start, stop in ranges)
-    with machine_at_its_limits(), progress(f"{label} on {dataset.manifest.name}", total) as advance:
-        classifier.model.to(device)
-        answers = _answers(classifier, dataset, ranges, settings, places, device, advance)
-        for number, (start, stop) in zip(missing, ranges, strict=True):
-            columns, skipped = _shard(answers, stop)
-            index.add(number, columns, skipped, dataset.fingerprint(start, stop))
-    return open_cache(folder)
+    _require_dropout(classifier, settings)
+    return _Extraction(classifier, label, dataset, data_root, folder, settings).run(progress)
 
 
 def extract_each(
@@ -125,19 +89,16 @@ def extract_each(
     settings: ExtractSettings,
     progress: Progress = silent,
 ) -> Iterator[tuple[Manifest, CacheView | TrustcacheError]]:
-    """Extract one data set after the other, and give each one's cache or the error that kept it from being made.
+    """Extract one data set after the other, and yield each one's cache, or the error that prevented it.
 
     Raises UsageError for MC dropout of a classifier without dropout.
     """
-    from trustcache.models.mc_dropout import require_dropout
-
-    if settings.mc_dropout:
-        require_dropout(classifier)
+    _require_dropout(classifier, settings)
     for manifest in manifests:
         try:
             dataset = open_dataset(manifest, data_root)
             folder = workspace.cache_folder(label, manifest.name)
-            yield manifest, _extract(classifier, label, dataset, data_root, folder, settings, progress)
+            yield manifest, _Extraction(classifier, label, dataset, data_root, folder, settings).run(progress)
         except TrustcacheError as error:
             yield manifest, error
 
@@ -167,109 +128,137 @@ def _check_classes(classifier: Classifier, label: str, data: str, classes: Seque
         )
 
 
+def _require_dropout(classifier: Classifier, settings: ExtractSettings) -> None:
+    from trustcache.models.mc_dropout import require_dropout
+
+    if settings.mc_dropout:
+        require_dropout(classifier)
+
+
 @dataclass(frozen=True)
-class _Answer:
-    """What the classifier said about one batch, as a shard's columns; `last` is the last index it was asked for."""
+class _Extraction:
+    """One data set on its way into a cache, by a classifier that has what the settings need."""
 
-    columns: dict[str, np.ndarray]
-    skipped: dict[str, str]
-    last: int
+    classifier: Classifier
+    label: str
+    dataset: Dataset
+    data_root: Path
+    folder: Path
+    settings: ExtractSettings
 
+    def run(self, progress: Progress) -> CacheView:
+        from trustcache.data.forward import ForwardPass
+        from trustcache.data.loader import choose_device
 
-def _answers(
-    classifier: Classifier,
-    dataset: Dataset,
-    ranges: list[tuple[int, int]],
-    settings: ExtractSettings,
-    places: Sequence[str],
-    device: torch.device,
-    advance: Advance,
-) -> Iterator[_Answer]:
-    """Answers in order, in batches that never reach from one range into another."""
-    import torch
+        s, dataset = self.settings, self.dataset
+        _check_classes(self.classifier, self.label, dataset.manifest.name, dataset.classes)
+        device = choose_device(s.device)
+        places = self.classifier.stage_places() if s.features == "stages" else ()
+        forward = ForwardPass(
+            self.classifier, dataset, device, s.batch_size, s.workers, s.precision, places, s.mc_dropout
+        )
+        with sole_writer(self.folder):
+            index = create_or_continue(self._index(places), dataset.fingerprint)
+            missing = index.faults(progress)
+            if s.on_bad_image == "error":
+                _refuse_gaps(index, missing)
+            self._fill(index, list(missing), forward, progress)
+        return open_cache(self.folder)
 
-    from trustcache.data.loader import Viewer, computing, shard_batches, viewed_batches
-    from trustcache.models.mc_dropout import negative_predictive_entropy
+    def _fill(self, index: Index, missing: Sequence[int], forward: ForwardPass, progress: Progress) -> None:
+        """Make the shards of some numbers, in order."""
+        ranges = [index.ranges()[number] for number in missing]
+        outputs = forward.outputs(ranges)
+        with progress(f"{self.label} on {index.data}", sum(stop - start for start, stop in ranges)) as advance:
+            for number, (start, stop) in zip(missing, ranges, strict=True):
+                parts: list[dict[str, np.ndarray]] = []
+                skipped: dict[str, str] = {}
+                done = start
+                while done < stop:
+                    batch = next(outputs)
+                    if batch.bad and self.settings.on_bad_image == "error":
+                        raise TrustcacheError(next(iter(batch.bad.values())))
+                    parts.append(self._columns(batch))
+                    skipped |= {self.dataset.ids[i]: reason for i, reason in batch.bad.items()}
+                    advance(len(batch.indices) + len(batch.bad))
+                    done = batch.last + 1
+                columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+                index.add(number, columns, skipped, self.dataset.fingerprint(start, stop))
 
-    batches = shard_batches(ranges, settings.batch_size)
-    viewer = Viewer(classifier.preprocessing, device, settings.workers, judged=classifier)
-    for asked, batch in zip(batches, viewed_batches(dataset, viewer, batches), strict=True):
-        if batch.bad and settings.on_bad_image == "error":
-            raise TrustcacheError(next(iter(batch.bad.values())))
-        rows, pixels = len(batch.indices), batch.pixels
-        if not rows:  # asked about black, for a column of no rows has a width too
-            pixels = torch.zeros(1, 3, *classifier.preprocessing.input_size, dtype=torch.uint8, device=device)
-        said = _forward(classifier, pixels, settings.precision, places)
-        if settings.features == "none":
-            del said["features"]
-        columns = _columns(dataset, batch.indices, {name: part[:rows] for name, part in said.items()}, settings.store)
-        if settings.mc_dropout:
-            with computing(classifier.spec.name, batch.pixels, settings.precision):
-                entropy = negative_predictive_entropy(classifier, batch.pixels, batch.indices, settings.mc_dropout)
-            columns["mc_dropout"] = entropy.cpu().numpy()
-        yield _Answer(columns, {dataset.ids[i]: reason for i, reason in batch.bad.items()}, int(asked[-1]))
-        advance(len(asked))
+    def _columns(self, batch: BatchOutputs) -> dict[str, np.ndarray]:
+        """Return a shard's columns for the rows of one batch."""
+        ids = [self.dataset.ids[i] for i in batch.indices]
+        labels, logits = self.dataset.labels[batch.indices], batch.columns["logits"]
+        prediction = logits.argmax(axis=1).astype(np.int64)
+        dropped = {"mc_dropout", *(["features"] if self.settings.features == "none" else [])}
+        columns = {
+            "sample_indices": batch.indices,
+            "sample_ids": np.array([name.encode("utf-8", "surrogateescape") for name in ids], dtype=bytes),
+            "labels": labels,
+            "predictions": prediction,
+            "correct": prediction == labels,
+            "true_class_prob": _softmax_at(logits, labels),
+            **{name: self._stored(name, values, ids) for name, values in batch.columns.items() if name not in dropped},
+        }
+        if self.settings.mc_dropout:
+            columns["mc_dropout"] = batch.columns["mc_dropout"]
+        return columns
 
+    def _stored(self, what: str, values: np.ndarray, ids: list[str]) -> np.ndarray:
+        """Round to the stored dtype. Raises TrustcacheError for values that are not finite before or after it."""
+        with np.errstate(over="ignore"):
+            rounded = values.astype(self.settings.store)
+        finite = np.isfinite(rounded).all(axis=1)
+        if finite.all():
+            return rounded
+        row = int(finite.argmin())
+        where = f"{self.dataset.manifest.name}: {ids[row]}"
+        if np.isfinite(values[row]).all():
+            raise TrustcacheError(f"{where}: {what} too large for {self.settings.store}; use --store float32")
+        raise TrustcacheError(
+            f"{where}: the classifier's {what} are not finite; check its weights, or use --precision float32"
+        )
 
-def _forward(
-    classifier: Classifier, pixels: torch.Tensor, precision: str, places: Sequence[str]
-) -> dict[str, np.ndarray]:
-    """Return the classifier's outputs, by the names of a shard's columns."""
-    import torch
+    def _index(self, places: Sequence[str]) -> Index:
+        from trustcache.models.stage_features import POOLINGS
 
-    from trustcache.data.loader import computing
-
-    with computing(classifier.spec.name, pixels, precision), torch.inference_mode():
-        said = classifier.said(classifier.preprocessing.normalise(pixels), places, mirrored=bool(places))
-        return {name: part.cpu().numpy() for name, part in said.items()}
-
-
-def _shard(answers: Iterator[_Answer], stop: int) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The columns and skipped images of the answers up to the one that ends at `stop`."""
-    taken = [next(answers)]
-    while taken[-1].last < stop - 1:
-        taken.append(next(answers))
-    columns = {name: np.concatenate([answer.columns[name] for answer in taken]) for name in taken[0].columns}
-    return columns, {sample: reason for answer in taken for sample, reason in answer.skipped.items()}
-
-
-def _columns(dataset: Dataset, indices: np.ndarray, said: dict[str, np.ndarray], store: str) -> dict[str, np.ndarray]:
-    ids = [dataset.ids[i] for i in indices]
-    stored = {name: _stored(part, store, name, dataset, ids) for name, part in said.items()}
-    logits = said["logits"]
-    labels = dataset.labels[indices]
-    prediction = logits.argmax(axis=1).astype(np.int64)
-    return {
-        "sample_index": indices,
-        "sample_id": np.array([name.encode("utf-8", "surrogateescape") for name in ids], dtype=bytes),
-        "label": labels,
-        "prediction": prediction,
-        "correct": prediction == labels,
-        "true_class_prob": _softmax_at(logits, labels),
-        **stored,
-    }
+        manifest = self.dataset.manifest
+        data = DataMeaning(
+            manifest.name,
+            self.dataset.fingerprint(),
+            len(self.dataset),
+            manifest.variant,
+            manifest.shows_crops,
+            self.settings.batch_size if self.dataset.variation and self.dataset.variation.needs_classifier else None,
+            self.dataset.part,
+        )
+        meaning = Meaning(
+            self.label,
+            self.classifier.identity(),
+            data,
+            self.settings.precision,
+            self.settings.store,
+            self.settings.shard_rows,
+            self.settings.mc_dropout,
+            self.settings.features,
+            Stages(tuple(places), tuple(POOLINGS)) if places else None,
+        )
+        weights = Path(self.classifier.spec.weights).resolve() if self.classifier.spec.weights else None
+        made_from = MadeFrom(
+            manifest,
+            tuple(self.dataset.classes),
+            str(self.data_root.resolve()),
+            str(weights) if weights else None,
+            file_sha256(weights) if weights else None,
+            self.classifier.spec.preprocessing,
+        )
+        return Index(self.folder, meaning, made_from, software_versions("torch", "numpy", "pillow", "h5py"))
 
 
 def _softmax_at(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     chosen = np.exp(shifted[np.arange(len(labels)), labels])
     return (chosen / np.exp(shifted).sum(axis=1)).astype(np.float32)
-
-
-def _stored(values: np.ndarray, store: str, what: str, dataset: Dataset, ids: list[str]) -> np.ndarray:
-    """Round to the stored dtype, refusing values that are no numbers or grow infinite by the rounding."""
-    with np.errstate(over="ignore"):
-        rounded = values.astype(store)
-    finite = np.isfinite(rounded).all(axis=1)
-    if finite.all():
-        return rounded
-    row = int(finite.argmin())
-    where = f"{dataset.manifest.name}: {ids[row]}"
-    if np.isfinite(values[row]).all():
-        raise TrustcacheError(f"{where}: {what} too large for {store}; use --store float32")
-    raise TrustcacheError(
-        f"{where}: the classifier's {what} are not finite; check its weights, or use --precision float32"
-    )
 
 
 def _refuse_gaps(index: Index, missing: Collection[int]) -> None:
@@ -281,47 +270,3 @@ def _refuse_gaps(index: Index, missing: Collection[int]) -> None:
             f"{index.folder}: {len(skipped)} unreadable images were skipped, the first {skipped[0]}; keep it so with "
             "--on-bad-image skip, or mend them, remove that folder and extract again"
         )
-
-
-def _index(
-    classifier: Classifier,
-    label: str,
-    dataset: Dataset,
-    data_root: Path,
-    folder: Path,
-    settings: ExtractSettings,
-    places: Sequence[str],
-) -> Index:
-    from trustcache.models.stage_features import POOLINGS
-
-    manifest = dataset.manifest
-    data = DataMeaning(
-        manifest.name,
-        dataset.fingerprint(),
-        len(dataset),
-        manifest.variant,
-        manifest.shows_crops,
-        settings.batch_size if dataset.variation and dataset.variation.needs_classifier else None,
-        dataset.part,
-    )
-    meaning = Meaning(
-        label,
-        classifier.identity(),
-        data,
-        settings.precision,
-        settings.store,
-        settings.shard_rows,
-        settings.mc_dropout,
-        settings.features,
-        Stages(tuple(places), tuple(POOLINGS)) if places else None,
-    )
-    weights = Path(classifier.spec.weights).resolve() if classifier.spec.weights else None
-    made_from = MadeFrom(
-        manifest,
-        tuple(dataset.classes),
-        str(data_root.resolve()),
-        str(weights) if weights else None,
-        file_sha256(weights) if weights else None,
-        classifier.spec.preprocessing,
-    )
-    return Index(folder, meaning, made_from, software_versions("torch", "numpy", "pillow", "h5py"))

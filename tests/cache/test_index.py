@@ -198,7 +198,7 @@ def same_images(start: int, stop: int) -> str:
 
 def fill(of: Index, *numbers: int) -> None:
     for number in numbers:
-        of.add(number, {"label": np.zeros(10)}, {}, same_images(*of.ranges()[number]))
+        of.add(number, {"labels": np.zeros(10)}, {}, same_images(*of.ranges()[number]))
 
 
 def test_differences_are_named_by_place_with_both_values(tmp_path: Path) -> None:
@@ -266,7 +266,7 @@ def test_a_finished_cache_takes_no_other_images(tmp_path: Path) -> None:
 def test_skipped_images_with_odd_names_survive_in_a_record(tmp_path: Path) -> None:
     cache = create_or_continue(build_index(tmp_path), same_images)
     skipped = {"Vögel/l'été.jpg": "broken", "鳥/\udce9.jpg": "not UTF-8"}
-    cache.add(0, {"label": np.zeros(8)}, skipped, "x")
+    cache.add(0, {"labels": np.zeros(8)}, skipped, "x")
     record = cache.record(0)
     assert record
     assert record.skipped == skipped

@@ -9,6 +9,8 @@ import os
 import random
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +23,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trustcache.cache.publish import STALE_S, file_sha256, pack, publish, publish_json, sweep
+from trustcache.cache.publish import STALE_S, file_sha256, pack, publish, publish_json, sole_writer, sweep
+from trustcache.errors import TrustcacheError
 
 MEGABYTE = 1 << 20
 
@@ -248,3 +251,38 @@ def test_a_files_sha256_is_that_of_its_bytes(tmp_path: Path) -> None:
     data = random.Random(0).randbytes(3 * MEGABYTE + 1)
     publish(tmp_path / "a.h5", data)
     assert file_sha256(tmp_path / "a.h5") == hashlib.sha256(data).hexdigest()
+
+
+# --- one writer a cache ----------------------------------------------------------------------------------------
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from trustcache.cache.publish import sole_writer
+with sole_writer(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_second_writer_is_refused_until_the_first_ends_even_if_it_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trustcache.cache.publish.LOCK_WAIT_S", 0.1)
+    folder = tmp_path / "net" / "birds"
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout
+        assert first.stdout.readline() == "held\n"
+        with pytest.raises(TrustcacheError, match="net/birds: another trustcache extract"), sole_writer(folder):
+            pass
+        with sole_writer(folder.with_name("cars")):
+            pass
+        first.kill()
+    with sole_writer(folder):
+        assert not folder.exists()
+
+
+def test_a_folder_that_cannot_be_locked_is_written_to_without(tmp_path: Path) -> None:
+    (tmp_path / "net").write_text("no folder")
+    with sole_writer(tmp_path / "net" / "birds"):
+        pass

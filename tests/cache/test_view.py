@@ -29,34 +29,34 @@ def make_cache(folder: Path, samples: int = SAMPLES, skipped: set[int] = SKIPPED
     rows = np.array([i for i in range(samples) if i not in skipped])
     ids = [f"{i}/{NAMES[i % len(NAMES)]}" for i in range(samples)]
     whole: dict[str, Any] = {
-        "sample_index": rows,
-        "sample_id": [ids[i] for i in rows],
-        "label": rng.integers(0, 4, len(rows)),
-        "prediction": rng.integers(0, 4, len(rows)),
+        "sample_indices": rows,
+        "sample_ids": [ids[i] for i in rows],
+        "labels": rng.integers(0, 4, len(rows)),
+        "predictions": rng.integers(0, 4, len(rows)),
         "true_class_prob": rng.random(len(rows), dtype=np.float32),
         "logits": rng.standard_normal((len(rows), 4)).astype(np.float16),
         "features": rng.standard_normal((len(rows), 3)).astype(np.float16),
     }
-    whole["correct"] = whole["label"] == whole["prediction"]
+    whole["correct"] = whole["labels"] == whole["predictions"]
     index = build_index(folder, samples=samples, shard_rows=SHARD_ROWS)
     index = create_or_continue(index, lambda start, stop: "")
     for number, (start, stop) in enumerate(index.ranges()):
         here = (rows >= start) & (rows < stop)
-        columns = {name: np.array(column)[here] for name, column in whole.items() if name != "sample_id"}
+        columns = {name: np.array(column)[here] for name, column in whole.items() if name != "sample_ids"}
         raw = [
-            i.encode("utf-8", "surrogateescape") for i, inside in zip(whole["sample_id"], here, strict=True) if inside
+            i.encode("utf-8", "surrogateescape") for i, inside in zip(whole["sample_ids"], here, strict=True) if inside
         ]
-        columns["sample_id"] = np.array(raw, dtype=bytes)
+        columns["sample_ids"] = np.array(raw, dtype=bytes)
         index.add(number, columns, {ids[i]: "broken" for i in range(start, stop) if i in skipped}, "")
     return {
         "logits": whole["logits"],
         "features": whole["features"],
-        "labels": whole["label"],
-        "predictions": whole["prediction"],
+        "labels": whole["labels"],
+        "predictions": whole["predictions"],
         "correct": whole["correct"],
         "true_class_prob": whole["true_class_prob"],
-        "sample_indices": whole["sample_index"],
-        "sample_ids": whole["sample_id"],
+        "sample_indices": whole["sample_indices"],
+        "sample_ids": whole["sample_ids"],
     }
 
 

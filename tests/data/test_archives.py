@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.refusals import refusal_of
 from trustcache.data.archives import FileTree, open_tree, tree_exists
-from trustcache.errors import UsageError
 
 FILES = {
     "a/1.jpg": b"one",
@@ -49,10 +49,7 @@ def contents(tree: FileTree) -> dict[str, bytes]:
 
 
 def refusal(path: Path) -> str:
-    with pytest.raises(UsageError) as caught:
-        contents(open_tree(path))
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+    return refusal_of(lambda: contents(open_tree(path)))
 
 
 @pytest.mark.parametrize("format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
@@ -132,16 +129,14 @@ def test_links_in_a_tar_file_stand_for_what_they_point_to(tmp_path: Path) -> Non
 @pytest.mark.parametrize("compression", ["gz", "xz", "bz2"])
 def test_a_compressed_tar_file_is_refused_whatever_its_name(tmp_path: Path, compression: str) -> None:
     (tmp_path / "x.tar").write_bytes(packed(FILES, mode=f"w:{compression}"))
-    assert refusal(tmp_path / "x.tar") == (
-        f"{tmp_path}/x.tar: is compressed, so images cannot be read from its middle; unpack it"
-    )
+    assert all(fact in refusal(tmp_path / "x.tar") for fact in (f"{tmp_path}/x.tar: ", "compressed", "unpack it"))
 
 
 @pytest.mark.parametrize("damage", ["truncated", "text", "empty"])
 def test_a_damaged_tar_file_is_named(tmp_path: Path, damage: str) -> None:
     whole = packed({"a/1.jpg": b"1" * 5000, "a/2.jpg": b"2" * 5000})
     (tmp_path / "x.tar").write_bytes({"truncated": whole[:8000], "text": b"no tar file\n" * 100, "empty": b""}[damage])
-    assert refusal(tmp_path / "x.tar").startswith(f"{tmp_path}/x.tar: not a whole tar file (")
+    assert refusal(tmp_path / "x.tar").startswith(f"{tmp_path}/x.tar: ")
 
 
 def test_a_tar_file_that_was_cut_after_it_was_listed_is_an_error_not_a_short_read(tmp_path: Path) -> None:

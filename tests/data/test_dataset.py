@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -131,3 +133,23 @@ def test_a_part_as_large_as_the_whole_is_the_whole() -> None:
     whole, all_of_it = open_dataset(manifest, Path()), open_dataset(replace(manifest, thinned_to=5000), Path())
     assert all_of_it.part is None
     assert all_of_it.fingerprint() == whole.fingerprint()
+
+
+HEAVY = """
+import sys
+from pathlib import Path
+from trustcache.data.dataset import open_dataset
+from trustcache.data.default_selection import everything
+from trustcache.data.known_data import find_manifests, packaged_manifests
+from trustcache.models.timm_models import classifier_names
+assert packaged_manifests() and classifier_names()
+everything(Path())
+for name in ("digits-test", "digits-c/contrast/1", "digits-fourier", "digits-pgd"):
+    open_dataset(find_manifests(name)[0], Path()).read(0)
+print(*sorted({"torch", "torchvision", "timm"} & set(sys.modules)))
+"""
+
+
+def test_data_sets_are_listed_and_read_without_torch() -> None:
+    command = [sys.executable, "-c", HEAVY]
+    assert not subprocess.check_output(command, text=True, cwd=Path(__file__).parents[2]).strip()

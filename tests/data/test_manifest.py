@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.refusals import refusal_of
 from trustcache.cache.records import as_read
 from trustcache.data.known_data import find_manifests, folder_manifest, load_manifests, packaged_manifests
 from trustcache.data.manifest import CLASS_LISTS, ROLES, Files, Manifest, Variant
-from trustcache.errors import UsageError
 
 Write = Callable[[str], Path]
 
@@ -63,9 +63,7 @@ def write(tmp_path: Path) -> Write:
 
 
 def refusal(path: Path | str) -> str:
-    with pytest.raises(UsageError) as caught:
-        find_manifests(str(path))
-    return str(caught.value)
+    return refusal_of(lambda: find_manifests(str(path)))
 
 
 # --- what is packaged ------------------------------------------------------------------------------------------
@@ -128,7 +126,7 @@ def test_a_name_finds_one_data_set_a_family_all_its_members_and_a_pattern_some()
     (one,) = find_manifests("digits-c/gaussian_noise/3")
     assert one.variant == Variant("corruption", "gaussian_noise", 3)
     assert one.rows == find_manifests("digits-test")[0].rows
-    assert one.title == "the digits' test part with gaussian_noise, severity 3, made on the fly"
+    assert "gaussian_noise, severity 3" in one.title
     family = find_manifests("digits-c")
     assert len(family) == 25
     assert one in family
@@ -189,7 +187,7 @@ def test_a_known_name_goes_before_a_folder_of_the_same_name(tmp_path: Path, monk
 
 
 def test_what_is_neither_is_refused_with_the_known_names(tmp_path: Path) -> None:
-    assert refusal(tmp_path / "nowhere").startswith(f"--data {tmp_path / 'nowhere'}: no data set of that name")
+    assert refusal(tmp_path / "nowhere").startswith(f"--data {tmp_path / 'nowhere'}: ")
     assert "digits-test" in refusal("digit-test")
     assert "digits-c/" not in refusal("digit-test"), "a family is named once"
 
@@ -203,96 +201,106 @@ VARIANT = '[variant]\nkind = "corruption"\nname = "fog"\nseverity = 3\n'
 MISTAKES = {
     "no name": (BIRDS.replace('name = "birds-test"', ""), "'name' is missing"),
     "empty name": (BIRDS.replace("birds-test", ""), "'name' is missing"),
-    "name that climbs": (BIRDS.replace("birds-test", "../birds"), "'name' must be a plain name"),
-    "name from the root": (BIRDS.replace("birds-test", "/birds"), "'name' must be a plain name"),
-    "name of a number": (BIRDS.replace('"birds-test"', "3"), "'name' must be text, not 3"),
-    "no role": (BIRDS.replace('role = "test"', ""), "'role' must be one of train, test, and is missing"),
-    "bad role": (BIRDS.replace('role = "test"', 'role = "val"'), "'role' must be one of train, test, not 'val'"),
-    "role of a wrong type": (BIRDS.replace('role = "test"', "role = true"), "'role' must be text, not True"),
-    "unknown key": (BIRDS.replace("title =", "titel ="), "unknown key 'titel'; known are name, role, files"),
-    "classes of numbers": (BIRDS.replace('"robin"', "7"), "'classes' must be a list of texts, not "),
-    "unknown class list": (BIRDS.replace('["blackbird", "robin", "wren"]', '"birds"'), "'classes' must be one of imag"),
-    "duplicate class": (BIRDS.replace('"robin"', '"wren"'), "'classes' names 'wren' twice"),
-    "count as text": (BIRDS.replace("300", '"300"'), "'count' must be a whole number, not '300'"),
-    "count as truth": (BIRDS.replace("300", "true"), "'count' must be a whole number, not True"),
-    "count of none": (BIRDS.replace("300", "0"), "'count' must be the number of images"),
-    "rows backwards": (BIRDS.replace("count = 300", "rows = [5, 2]"), "'rows' must be [first, past-the-last], not [5"),
-    "rows below zero": (BIRDS.replace("count = 300", "rows = [-1, 2]"), "'rows' must be [first, past-the-last]"),
-    "one row": (BIRDS.replace("count = 300", "rows = [5]"), "'rows' must be [first, past-the-last], not [5]"),
-    "rows as text": (BIRDS.replace("count = 300", 'rows = "0-5"'), "'rows' must be a list of whole numbers, not '0-5'"),
-    "rows of fractions": (BIRDS.replace("count = 300", "rows = [0.5, 1]"), "'rows' must be a list of whole numbers"),
-    "rows of truths": (BIRDS.replace("count = 300", "rows = [false, true]"), "'rows' must be a list of whole numbers"),
-    "no files": (BIRDS.split("[[files]]")[0], "'files' is missing: say where"),
-    "files as a table": (BIRDS.replace("[[files]]", "[files]"), "'files' must be one or more [[files]] tables"),
+    "name that climbs": (BIRDS.replace("birds-test", "../birds"), "'name'|plain"),
+    "name from the root": (BIRDS.replace("birds-test", "/birds"), "'name'|plain"),
+    "name of a number": (BIRDS.replace('"birds-test"', "3"), "'name'|text|3"),
+    "no role": (BIRDS.replace('role = "test"', ""), "'role'|train, test|missing"),
+    "bad role": (BIRDS.replace('role = "test"', 'role = "val"'), "'role'|train, test|'val'"),
+    "role of a wrong type": (BIRDS.replace('role = "test"', "role = true"), "'role'|text|True"),
+    "unknown key": (BIRDS.replace("title =", "titel ="), "unknown key 'titel'|name, role, files"),
+    "classes of numbers": (BIRDS.replace('"robin"', "7"), "'classes'|list of texts"),
+    "unknown class list": (BIRDS.replace('["blackbird", "robin", "wren"]', '"birds"'), "'classes'|imagenet-1k|'birds'"),
+    "duplicate class": (BIRDS.replace('"robin"', '"wren"'), "'classes'|'wren'|twice"),
+    "count as text": (BIRDS.replace("300", '"300"'), "'count'|whole number|'300'"),
+    "count as truth": (BIRDS.replace("300", "true"), "'count'|whole number|True"),
+    "count of none": (BIRDS.replace("300", "0"), "'count'|0"),
+    "rows backwards": (BIRDS.replace("count = 300", "rows = [5, 2]"), "'rows'|[5, 2]"),
+    "rows below zero": (BIRDS.replace("count = 300", "rows = [-1, 2]"), "'rows'|[-1, 2]"),
+    "one row": (BIRDS.replace("count = 300", "rows = [5]"), "'rows'|[5]"),
+    "rows as text": (BIRDS.replace("count = 300", 'rows = "0-5"'), "'rows'|whole numbers|'0-5'"),
+    "rows of fractions": (BIRDS.replace("count = 300", "rows = [0.5, 1]"), "'rows'|whole numbers"),
+    "rows of truths": (BIRDS.replace("count = 300", "rows = [false, true]"), "'rows'|whole numbers"),
+    "no files": (BIRDS.split("[[files]]")[0], "'files'|missing|[[files]]"),
+    "files as a table": (BIRDS.replace("[[files]]", "[files]"), "'files'|[[files]] tables"),
     "no layout": (
         BIRDS.replace('layout = "folders"', ""),
         "files[0]: 'layout' is missing",
     ),
     "bad layout": (
         BIRDS.replace('"folders"', '"zip"'),
-        "files[0]: layout zip: unknown; one of folders, numbered",
+        "files[0]: |layout zip|folders, numbered-folders",
     ),
     "no path": (BIRDS.replace('path = "birds/test"', ""), "files[0]: 'path' is missing"),
     "unknown key of files": (
         BIRDS + 'folder = "x"\n',
-        "files[0]: unknown key 'folder' of layout 'folders'; known are layout, path",
+        "files[0]: |'folder'|'folders'|layout, path",
     ),
     "second files": (BIRDS + "[[files]]\n", "files[1]: 'layout' is missing"),
-    "key of another layout": (BIRDS + 'images = "x"\n', "files[0]: unknown key 'images' of layout 'folders'"),
-    "members for folders": (BIRDS + 'members = ["x"]\n', "files[0]: unknown key 'members' of layout 'folders'"),
-    "no members": ('name = "b"\nrole = "test"\n' + CIFAR.replace('members = ["a"]', ""), "files[0]: 'members' is miss"),
+    "key of another layout": (BIRDS + 'images = "x"\n', "files[0]: |unknown key 'images'|'folders'"),
+    "members for folders": (BIRDS + 'members = ["x"]\n', "files[0]: |unknown key 'members'|'folders'"),
+    "no members": (
+        'name = "b"\nrole = "test"\n' + CIFAR.replace('members = ["a"]', ""),
+        "files[0]: 'members' is missing",
+    ),
     "no idx labels": ('name = "b"\nrole = "test"\n' + IDX.replace('labels = "b"', ""), "files[0]: 'labels' is missing"),
     "no idx images": ('name = "b"\nrole = "test"\n' + IDX.replace('images = "a"', ""), "files[0]: 'images' is missing"),
-    "variant as text": ('variant = "fog"\n' + BIRDS, "'variant' must be a table, not 'fog'"),
+    "variant as text": ('variant = "fog"\n' + BIRDS, "'variant'|table|'fog'"),
     "empty variant": (
         BIRDS + "[variant]\n",
-        "variant: 'kind' must be one of corruption, fourier, ",
+        "variant: |'kind'|corruption, fourier, ",
     ),
-    "bad variant": (BIRDS + VARIANT.replace('"corruption"', '"magic"'), "variant: 'kind' must be one of corruption"),
+    "bad variant": (BIRDS + VARIANT.replace('"corruption"', '"magic"'), "variant: |'kind'|corruption, fourier|'magic'"),
     "nameless variant": (BIRDS + VARIANT.replace('name = "fog"', ""), "variant: 'name' is missing"),
     "severity above": (
         BIRDS + VARIANT.replace("3", "6"),
-        "variant: 'severity' must be a whole number from 1 to 5, not",
+        "variant: |'severity'|from 1 to 5",
     ),
     "severity below": (
         BIRDS + VARIANT.replace("3", "0"),
-        "variant: 'severity' must be a whole number from 1 to 5, not",
+        "variant: |'severity'|from 1 to 5",
     ),
-    "no severity": (BIRDS + VARIANT.replace("severity = 3", ""), "variant: 'severity' must be a whole number from 1"),
-    "severity as text": (BIRDS + VARIANT.replace("3", '"3"'), "variant: 'severity' must be a whole number, not '3'"),
-    "negative seed": (BIRDS + VARIANT + "seed = -1\n", "variant: 'seed' must be 0 or more, not -1"),
-    "unknown key of a variant": (BIRDS + VARIANT + "level = 1\n", "variant: unknown key 'level'; known are kind, name"),
+    "no severity": (BIRDS + VARIANT.replace("severity = 3", ""), "variant: 'severity' is missing"),
+    "severity as text": (BIRDS + VARIANT.replace("3", '"3"'), "variant: |'severity'|whole number|'3'"),
+    "key of another kind": (BIRDS + VARIANT + 'styles = "x"\n', "variant: |unknown key 'styles'|'corruption'"),
+    "negative seed": (BIRDS + VARIANT + "seed = -1\n", "variant: |'seed'|-1"),
+    "unknown key of a variant": (BIRDS + VARIANT + "level = 1\n", "variant: |unknown key 'level'|kind, name"),
     "broken TOML": (BIRDS.replace('"birds-test"', '"birds-test'), "not valid TOML: "),
-    "family as a list": ('family = ["fog"]\n' + BIRDS, "'family' must be a table of lists"),
-    "family without keys": (BIRDS + "[family]\n", "'family' must be a table of lists"),
-    "family of a text": (FAMILY.replace('["fog", "snow"]', '"fog"'), "'family' must be a table of lists"),
-    "family of nothing": (FAMILY.replace('["fog", "snow"]', "[]"), "'family' must be a table of lists"),
-    "unknown name in braces": (FAMILY.replace("under {corruption}", "under {weather}"), "uses {weather}, but 'family'"),
+    "family as a list": ('family = ["fog"]\n' + BIRDS, "'family'|table of lists"),
+    "family without keys": (BIRDS + "[family]\n", "'family'|table of lists"),
+    "family of a text": (FAMILY.replace('["fog", "snow"]', '"fog"'), "'family'|table of lists"),
+    "family of nothing": (FAMILY.replace('["fog", "snow"]', "[]"), "'family'|table of lists"),
+    "unknown name in braces": (
+        FAMILY.replace("under {corruption}", "under {weather}"),
+        "{weather}|corruption, severity",
+    ),
     "members of one name": (
         FAMILY.replace("birds-c/{corruption}/{severity}", "birds-c/{severity}"),
-        "'name' is the sa",
+        "'name'|{corruption}/{severity}",
     ),
-    "twice in a family": (FAMILY.replace('["fog", "snow"]', '["fog", "fog"]'), "'name' is the same for several"),
-    "shows something else": (BIRDS.replace("title =", "shows ="), "'shows' must be stylized, adversarial or CORR"),
-    "shows no severity": ('shows = "fog/9"\n' + BIRDS, "'shows' must be stylized, adversarial or CORRUPTION/SEVERITY"),
-    "plays nothing known": ('suite = "birds"\nplays = "cartoon"\n' + BIRDS, "'plays' must be one of train, test, "),
-    "plays in no suite": ('plays = "test"\n' + BIRDS, "'plays' needs the name of a 'suite'"),
-    "bad value in a family": (FAMILY.replace("[1, 5]", "[1, 7]"), "variant: 'severity' must be a whole number from 1"),
+    "twice in a family": (FAMILY.replace('["fog", "snow"]', '["fog", "fog"]'), "'name'|{corruption}/{severity}"),
+    "shows something else": (
+        BIRDS.replace("title =", "shows ="),
+        "'shows'|stylized, adversarial|'Birds of",
+    ),
+    "shows no severity": ('shows = "fog/9"\n' + BIRDS, "'shows'|CORRUPTION/SEVERITY|'fog/9'"),
+    "plays nothing known": ('suite = "birds"\nplays = "cartoon"\n' + BIRDS, "'plays'|train, test, |'cartoon'"),
+    "plays in no suite": ('plays = "test"\n' + BIRDS, "'plays'|'suite'"),
+    "bad value in a family": (FAMILY.replace("[1, 5]", "[1, 7]"), "variant: |'severity'|from 1 to 5"),
 }
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_each_mistake_is_refused_by_file_and_key(mistake: str, write: Write) -> None:
-    text, words = MISTAKES[mistake]
+    text, facts = MISTAKES[mistake]
     path = write(text)
     said = refusal(path)
     assert said.startswith(f"{path}: ")
-    assert words in said
+    assert all(fact in said for fact in facts.split("|")), said
     assert "\n" not in said
 
 
 def test_a_manifest_that_is_missing_or_cannot_be_read_is_named(tmp_path: Path) -> None:
-    assert refusal(tmp_path / "none.toml").startswith(f"{tmp_path / 'none.toml'}: there is no such manifest")
+    assert refusal(tmp_path / "none.toml").startswith(f"{tmp_path / 'none.toml'}: ")
     (tmp_path / "folder.toml").mkdir()
     assert refusal(tmp_path / "folder.toml").startswith(f"{tmp_path / 'folder.toml'}: cannot be read")
     binary = tmp_path / "binary.toml"

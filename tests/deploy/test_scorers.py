@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from trustcache.cache.workspace import Workspace
-from trustcache.deploy.scorers import find_judge
+from trustcache.deploy.scorers import find_scorer
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.evaluate.sweep import choose, save
 from trustcache.oracles.runs import finished_runs
@@ -16,9 +16,9 @@ from trustcache.oracles.runs import finished_runs
 
 def test_a_run_is_found_by_its_name_or_an_unambiguous_beginning(runs_workspace: Workspace) -> None:
     for run in finished_runs(runs_workspace):
-        by_name = find_judge(runs_workspace, run.name)
+        by_name = find_scorer(runs_workspace, run.name)
         assert (by_name.name, by_name.folder, by_name.classifier) == (run.name, run.folder, "digits-net")
-        assert find_judge(runs_workspace, f"digits-net-ce-{run.config.training}").name == run.name
+        assert find_scorer(runs_workspace, f"digits-net-ce-{run.config.training}").name == run.name
         assert by_name.caches[0].data == "digits-train"
 
 
@@ -35,13 +35,13 @@ def test_a_name_that_fits_none_or_several_is_refused_with_what_there_is(
     runs_workspace: Workspace, name: str, classifier: str | None, said: str
 ) -> None:
     with pytest.raises(UsageError, match=said):
-        find_judge(runs_workspace, name, classifier)
+        find_scorer(runs_workspace, name, classifier)
 
 
 def test_a_post_hoc_score_is_one_of_the_classifier_that_is_there(with_runs: Workspace) -> None:
-    judge = find_judge(with_runs, "mcp")
-    assert judge.run is None
-    assert judge.folder == with_runs.runs / "digits-net-mcp"
+    scorer = find_scorer(with_runs, "mcp")
+    assert scorer.run is None
+    assert scorer.folder == with_runs.runs / "digits-net-mcp"
     # Another classifier beside it, and the name alone no longer says whose score is meant.
     other = with_runs.root / "cache" / "other"
     shutil.copytree(with_runs.root / "cache" / "digits-net" / "digits-test", other / "digits-test")
@@ -50,20 +50,20 @@ def test_a_post_hoc_score_is_one_of_the_classifier_that_is_there(with_runs: Work
     table["meaning"]["label"] = "other"
     path.write_text(json.dumps(table))
     with pytest.raises(UsageError, match=r"of 2 that fit \(digits-net, other\), not of one; choose with --classifier"):
-        find_judge(with_runs, "mcp")
-    assert find_judge(with_runs, "mcp", "other").folder == with_runs.runs / "other-mcp"
+        find_scorer(with_runs, "mcp")
+    assert find_scorer(with_runs, "mcp", "other").folder == with_runs.runs / "other-mcp"
 
 
 def test_a_run_without_a_cache_of_its_classifier_is_refused(with_runs: Workspace) -> None:
     shutil.rmtree(with_runs.root / "cache")
     with pytest.raises(UsageError, match="there is no cache of the digits-net that it judges"):
-        find_judge(with_runs, "digits-net-ce-frozen")
+        find_scorer(with_runs, "digits-net-ce-frozen")
 
 
 def test_the_classes_are_those_of_the_cache_or_else_numbers(with_runs: Workspace) -> None:
-    judge = find_judge(with_runs, "mcp")
-    assert judge.classes(10) == tuple("0123456789")
-    assert judge.classes(3) == ("0", "1", "2")
+    scorer = find_scorer(with_runs, "mcp")
+    assert scorer.classes(10) == tuple("0123456789")
+    assert scorer.classes(3) == ("0", "1", "2")
 
 
 @pytest.mark.parametrize(
@@ -78,28 +78,28 @@ def test_a_threshold_that_is_damaged_or_another_classifiers_is_refused(
     with_runs: Workspace, run_cli, content: str | None, said: str
 ) -> None:
     assert run_cli("calibrate", "mcp", "--data", "digits-test", "--coverage", 0.5).exit_code == 0
-    judge = find_judge(with_runs, "mcp")
-    kept = judge.threshold()
+    scorer = find_scorer(with_runs, "mcp")
+    kept = scorer.threshold()
     assert kept is not None
-    path = judge.threshold_path
+    path = scorer.threshold_path
     path.write_text(content if content is not None else json.dumps({**json.loads(path.read_text()), "judged": "x"}))
     with pytest.raises(TrustcacheError, match=said) as caught:
-        judge.threshold()
+        scorer.threshold()
     assert str(path) in str(caught.value)
     assert "trustcache calibrate mcp again" in str(caught.value)
 
 
 def test_winner_is_the_run_that_the_only_sweep_chose(with_runs: Workspace) -> None:
     with pytest.raises(UsageError, match=r"winner: no sweep has chosen a run yet; run trustcache train .* --sweep"):
-        find_judge(with_runs, "winner")
+        find_scorer(with_runs, "winner")
     index = with_runs.find_cache("train")
     by_training = {run.config.training: run for run in finished_runs(with_runs)}
     save(with_runs, choose(index, [by_training["frozen"]]))
-    assert find_judge(with_runs, "winner").name == by_training["frozen"].name
+    assert find_scorer(with_runs, "winner").name == by_training["frozen"].name
     with pytest.raises(UsageError, match="no sweep has chosen"):
-        find_judge(with_runs, "winner", "other")
+        find_scorer(with_runs, "winner", "other")
     save(with_runs, choose(index, [by_training["fine-tuned"]]))
     with pytest.raises(UsageError, match="winner: sweeps chose 2 runs; give one's name: digits-net-ce-fine-tuned"):
-        find_judge(with_runs, "winner")
+        find_scorer(with_runs, "winner")
     shutil.rmtree(by_training["fine-tuned"].folder)  # a sweep whose winner is gone counts no more
-    assert find_judge(with_runs, "winner").name == by_training["frozen"].name
+    assert find_scorer(with_runs, "winner").name == by_training["frozen"].name

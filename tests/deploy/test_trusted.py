@@ -17,7 +17,7 @@ from PIL import Image
 from trustcache import Answer, TrustedClassifier
 from trustcache.cache import open_cache
 from trustcache.cache.workspace import Workspace
-from trustcache.deploy.scorers import find_judge
+from trustcache.deploy.scorers import find_scorer
 from trustcache.errors import UsageError
 from trustcache.scores import post_hoc_score
 from trustcache.scores.logit_scores import maximum_class_probability
@@ -32,7 +32,7 @@ def loaded(workspace: Workspace, run: str = FROZEN) -> TrustedClassifier:
 @pytest.mark.parametrize("name", [FROZEN, TUNED, "mcp", "temperature"])
 def test_answers_are_what_the_caches_and_scores_hold(runs_workspace: Workspace, digit_files: Path, name: str) -> None:
     cache = open_cache(runs_workspace.find_cache("test").folder)
-    run = find_judge(runs_workspace, name).run
+    run = find_scorer(runs_workspace, name).run
     training = open_cache(runs_workspace.find_cache("train").folder)
     z = run.scores(cache.index) if run else post_hoc_score(name, cache, training)
     files = [digit_files / f"{sample}.png" for sample in cache.sample_ids]

@@ -82,7 +82,7 @@ def test_a_vacuous_bound_is_said_to_be(run_cli):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "fact"),
     [
         ((), "exactly one of"),
         (("--hypotheses", 2, "--numbers", 2), "exactly one of"),
@@ -93,7 +93,7 @@ def test_a_vacuous_bound_is_said_to_be(run_cli):
         (("--hypotheses", 2, "--samples", "many"), "--samples many"),
     ],
 )
-def test_numbers_that_make_no_bound_are_refused_in_a_sentence(run_cli, options, said):
+def test_numbers_that_make_no_bound_are_refused_in_a_sentence(run_cli, options, fact):
     result = run_cli("bound", *(() if "--samples" in options else ("--samples", 10)), *options)
     assert result.exit_code == 2
-    assert said in re.sub(r"\s+", " ", result.stderr)
+    assert fact in re.sub(r"\s+", " ", result.stderr)

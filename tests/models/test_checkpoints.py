@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from tests.refusals import refusal_of
 from trustcache.errors import UsageError
 from trustcache.models.checkpoints import load_into, read_weights, state_sha256
 
@@ -32,12 +33,7 @@ def state() -> State:
 
 
 def refusal(path: Path) -> str:
-    with pytest.raises(UsageError) as caught:
-        read_weights(path)
-    said = str(caught.value)
-    assert said.startswith(f"--weights {path}: ")
-    assert "\n" not in said
-    return said
+    return refusal_of(lambda: read_weights(path), f"--weights {path}: ")
 
 
 def assert_same(found: State, wanted: State) -> None:
@@ -190,9 +186,8 @@ def test_step_counters_of_batch_norms_may_be_missing_and_nothing_else(state: Sta
         if "num_batches" not in name:
             with pytest.raises(UsageError) as caught:
                 load_into(network(1), {k: v for k, v in state.items() if k != name}, "--weights w.pt")
-            assert str(caught.value) == (
-                f"--weights w.pt: made for another architecture: 1 missing (first '{name}') among its tensors"
-            )
+            assert str(caught.value).startswith("--weights w.pt: ")
+            assert f"1 missing (first '{name}')" in str(caught.value)
 
 
 def test_another_architecture_s_tensors_are_counted_and_the_first_named(state: State) -> None:
@@ -204,7 +199,7 @@ def test_another_architecture_s_tensors_are_counted_and_the_first_named(state: S
 def test_a_tensor_of_another_shape_is_named_and_nothing_is_loaded(state: State) -> None:
     model = network(seed=1)
     before = state_sha256(model)
-    with pytest.raises(UsageError, match=r"'3.weight' has shape \(5, 4\) where the model needs \(2, 4\)"):
+    with pytest.raises(UsageError, match=r"'3.weight' .*\(5, 4\).*\(2, 4\)"):
         load_into(model, {**state, "3.weight": torch.zeros(5, 4)}, "here")
     assert state_sha256(model) == before
 

@@ -138,7 +138,7 @@ def test_a_sample_s_score_does_not_depend_on_what_is_scored_with_it(extract_drop
 def test_only_the_new_column_differs_and_dropout_is_off_again(extract_dropping: Cli) -> None:
     plain = extracted(extract_dropping("--workspace", "plain"), Path("plain/cache/m/digits-test"))
     asked = extracted(extract_dropping("--mc-dropout", 3))
-    with pytest.raises(UsageError, match="was extracted without --mc-dropout"):
+    with pytest.raises(UsageError, match=r"without mc_dropout.*--mc-dropout"):
         _ = plain.mc_dropout
     np.testing.assert_array_equal(plain.logits, asked.logits)
     np.testing.assert_array_equal(plain.true_class_prob, asked.true_class_prob)
@@ -172,10 +172,10 @@ def test_a_shard_that_is_made_again_is_the_same(extract_dropping: Cli) -> None:
 def test_a_classifier_without_dropout_is_refused(extract_dropping: Cli, extract_digits: Cli) -> None:
     for result in (extract_digits("--mc-dropout", 3), extract_dropping("--mc-dropout", 3, "--model-arg", "rate=0")):
         assert result.exit_code == 2
-        assert "has no dropout at a rate above 0" in result.stderr
+        assert "no dropout" in result.stderr
     linear = nn.Sequential(nn.Flatten(), nn.Linear(3, 2))
     linear.pretrained_cfg = {"input_size": (3, 1, 1)}  # type: ignore[assignment]
-    with pytest.raises(UsageError, match="no dropout at a rate above 0"):
+    with pytest.raises(UsageError, match="no dropout"):
         require_dropout(Classifier(ModelSpec("linear"), linear))
 
 

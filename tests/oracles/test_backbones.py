@@ -331,7 +331,7 @@ def test_released_fine_tuning_shows_a_larger_oracle_the_judged_classifiers_image
         (("--oracle-preprocess", "input_size=9"), "--oracle-preprocess: says something of an oracle's model"),
         (("--oracle", OTHER, "--oracle-preprocess", "size=9"), "--oracle-preprocess size=9: expected"),
         (("--frozen", "--start", "ce"), "--start: means nothing to --frozen"),
-        (("--oracle", "no-such-net"), "error: --oracle no-such-net: neither vit"),
+        (("--oracle", "no-such-net"), "error: --oracle no-such-net: "),
         (("--oracle", "cifar-resnet14"), "pass yours with --oracle-weights FILE"),
     ],
 )

@@ -61,7 +61,8 @@ def test_without_a_common_seed_the_mean_is_a_gap(foggy):
 def test_sets_that_are_not_here_are_named_with_one_command_for_all(foggy):
     found = grid([foggy("fog/1")])
     (note,) = found.notes
-    assert note.startswith("74 of 75 sets are not extracted, and the mean goes over the others only: gaussian_noise, ")
+    assert note.startswith("74 of 75 sets")
+    assert "gaussian_noise, " in note
     assert "fog 2 3 4 5" in note
     assert found.commands[0].endswith("--data cifar10-c-made")
 

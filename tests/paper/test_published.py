@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -63,7 +64,7 @@ def test_the_papers_figures_stand_below_a_run_of_the_same_definitions(papers):
 def test_a_single_mismatch_of_definitions_hides_them_and_is_named(papers, change, said):
     runs = [papers("ss", seed, **change) for seed in (0, 1, 2)]
     assert not published(runs)
-    assert "Published figures stand beside none of these: they are " in notes(runs)
+    assert "beside none of these" in notes(runs)
     assert said in notes(runs)
 
 
@@ -79,7 +80,7 @@ def test_an_oracle_whose_weights_no_cache_tells_hides_them(papers):
     optimiser = {"optimiser": read_preset("paper-imagenet-resnet").fine_tuning}
     one = papers("ss", oracle="resnet", oracle_model=resnet, settings=settings, config=optimiser)
     assert not published([one])
-    assert "with timm's weights, which no cache says that oracle resnet has" in notes([one])
+    assert "timm's weights, which no cache says" in notes([one])
     of_oracle = papers("mcp", classifier="resnet", model=resnet, oracle=None, training=None).origin.index
     assert published([one], indices=[of_oracle])
     made_from = dataclasses.replace(of_oracle.made_from, weights="mine.safetensors")
@@ -90,7 +91,7 @@ def test_an_oracle_that_sees_images_otherwise_hides_them(papers):
     backbone = dataclasses.replace(papers("ss").config.backbone, preprocessing=PLAIN)
     one = papers("ss", config={"backbone": backbone})
     assert not published([one])
-    assert "with an oracle vit-released that sees images as the released code shows them" in notes([one])
+    assert "an oracle vit-released that sees images" in notes([one])
 
 
 def test_arguments_to_the_model_hide_them(papers):
@@ -107,12 +108,12 @@ def test_a_run_that_went_on_from_another_hides_them(papers):
 def test_where_some_rows_agree_and_others_do_not_the_report_says_so(papers):
     runs = [papers("ss"), papers("tcp", n=400)]
     assert len(published(runs)) == 1
-    assert "beside those rows only that are defined alike; the others' are of 50,000 images, not 400" in notes(runs)
+    assert re.search("those rows only .* 50,000 images, not 400", notes(runs))
 
 
 def test_where_all_agree_nothing_is_said_but_what_is_known_to_differ_in_training(papers):
     assert notes([papers("ss")]).count("ublished") == 1
-    assert "nearly the same training: the scripts train their ViT oracle with dropout 0.1" in notes([papers("ss")])
+    assert "ViT oracle with dropout 0.1" in notes([papers("ss")])
 
 
 def test_the_resnet_oracle_has_settings_of_its_own(papers):
@@ -168,15 +169,13 @@ def test_table_2_shows_the_papers_confidence_without_the_metric_that_is_defined_
     (line,) = published(rows, "table2")
     assert line.labels[2] == "  published"
     assert [str(cell) for cell in line.cells[:5]] == ["92.19", "–", "45.36", "99.19", "91.53"]
-    assert "Published –: the paper's FPR@95 is read off a grid of thresholds, ours is exact." in notes(rows, "table2")
+    assert re.search("Published –: .*FPR@95 .* exact", notes(rows, "table2"))
 
 
 def test_table_2s_oracles_have_layers_that_ours_have_not(scored):
     rows = [small(scored, method) for method in ("tcp", "ss")]
     assert not published(rows, "table2")
-    assert "beside none of these: they are of oracles with ConfidNet's five layers on top, not one." in notes(
-        rows, "table2"
-    )
+    assert re.search("beside none of these: .*five layers", notes(rows, "table2"))
 
 
 @pytest.mark.parametrize("score", ["mc-dropout", "trust-score"])

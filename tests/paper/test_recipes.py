@@ -201,11 +201,11 @@ def test_unseen_images_are_those_the_family_has() -> None:
 
 
 def test_requests_that_cannot_be_carried_out_are_refused_in_words() -> None:
-    with pytest.raises(UsageError, match="table9: no table or figure of the paper; one of table1, "):
+    with pytest.raises(UsageError, match=r"table9: .*table1, "):
         plan(RECIPES, ["table9"], PAPER)
-    with pytest.raises(UsageError, match="--data cifar10: the paper's models know ImageNet's classes only"):
+    with pytest.raises(UsageError, match=r"--data cifar10: .*--classifier"):
         plan(RECIPES, ["table1"], replace(CIFAR, models=()))
-    with pytest.raises(UsageError, match="--data digits: table2 has no classifier for it"):
+    with pytest.raises(UsageError, match=r"--data digits: table2 .*--classifier"):
         plan(RECIPES, ["table2"], replace(PAPER, family="digits"))
     with pytest.raises(UsageError, match=r"--data mnist: .*'stylized'"):
         plan(RECIPES, ["table3"], replace(CIFAR, family="mnist"))

@@ -105,8 +105,8 @@ def test_the_count_of_every_group_is_printed_and_described(scored):
     figure = parsed(confidence_histogram(scored(histogram=shown)))
     assert {"TP 1,200", "FN 34", "FP 5", "TN 7"} <= set(texts(figure))
     described = figure.find(f"{SVG}desc").text
-    assert "1,200 right answers that are trusted (TP)" in described
-    assert "7 wrong answers that are not trusted (TN)" in described
+    assert re.search(r"1,200 right [^;]*\(TP\)", described)
+    assert re.search(r"\b7 wrong [^;]*\(TN\)", described)
 
 
 def test_a_classifier_without_errors_leaves_a_half_that_says_so(scored):
@@ -119,7 +119,7 @@ def test_a_classifier_without_errors_leaves_a_half_that_says_so(scored):
     "broken", [{}, histogram(tp=(1, 2, 3)), {name: c for name, c in histogram().items() if name != "FN"}]
 )
 def test_a_histogram_without_all_groups_in_the_same_bins_is_refused(scored, broken):
-    with pytest.raises(ValueError, match="TP, FP, TN and FN in the same bins"):
+    with pytest.raises(ValueError, match="TP, FP, TN and FN"):
         confidence_histogram(scored(histogram=broken))
 
 

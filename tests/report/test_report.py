@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 
 import pytest
 
@@ -14,8 +15,8 @@ from trustcache.report.collect import collect
 def test_the_terminal_lists_the_papers_tables_and_what_is_not_run(with_runs, run_cli):
     out = run_cli("report").stdout
     listed = out[out.index("The paper's tables and figures") :]
-    assert "table1     losses compared on clean data, all pairs (1 of 4 rows, with gaps)" in listed
-    assert "table2: takes a classifier extracted with --mc-dropout, or ss tuned from tcp" in listed
+    assert re.search(r"table1 .*\(1 of 4 rows, with gaps\)", listed)
+    assert re.search(r"table2: .*--mc-dropout", listed)
     for key in ARTEFACTS:
         assert key in listed
 
@@ -65,7 +66,7 @@ def test_a_training_cache_with_a_damaged_record_is_a_note_and_the_rest_is_report
     record.write_text("{}")
     done = run_cli("report")
     assert done.exit_code == 0, done.stderr
-    assert "note: how many samples of digits-train runs learnt from is not known: " in done.stderr
+    assert re.search("note: .*digits-train", done.stderr)
     assert "digits-train/00001.json: damaged" in done.stderr
     assert "digits-net-ce-frozen" in (with_runs.report / "results.json").read_text()
 

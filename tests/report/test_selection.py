@@ -89,8 +89,8 @@ def test_the_page_has_every_table_but_draws_no_variant_of_many(scored, corrupted
     assert many.count("<svg") == few.count("<svg")
     assert many.count(">67.89</td>") >= MOST_VARIANTS + 1
     assert many.count('<details class="short">') == MOST_VARIANTS + 1
-    assert "9 variants have closed tables without drawings" in many
-    assert "variants have closed tables" not in few
+    assert "9 variants" in many
+    assert " variants have" not in few
 
 
 # --- through the command line ------------------------------------------------------------------------------------
@@ -118,5 +118,6 @@ def test_the_report_of_many_prints_clean_data_and_says_where_the_rest_is(
 def test_gaps_of_many_data_sets_are_one_line(with_runs, extract_digits, run_cli):
     extract_digits(*(word for severity in (1, 2, 3, 4) for word in ("--data", f"digits-c/contrast/{severity}")))
     notes = run_cli("report").stderr
-    assert "2 runs are not scored on digits-c/contrast/1 and 3 more data sets: run `trustcache evaluate`" in notes
+    (note,) = [line for line in notes.splitlines() if "trustcache evaluate`" in line and "runs" in line]
+    assert all(fact in note for fact in ("2 runs", "digits-c/contrast/1", "3 more"))
     assert notes.count("not scored on") == 1

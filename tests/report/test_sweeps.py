@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 
 import pytest
@@ -60,21 +61,20 @@ def test_it_is_said_what_the_choice_cost_and_how_the_rankings_agree(record) -> N
     assert outcome.rank_correlation() == pytest.approx(0.5)
     text = notes_of(outcome)
     assert "place 2 of 3" in text
-    assert "would have chosen ss α⁻1 with 18.00: the choice costs 2.00 points" in text
+    assert re.search("ss α⁻1 with 18.00: .* 2.00 points", text)
     assert "candidates: 0.50" in text
-    assert "has 5.00 and 6.00: the chosen one is worse on validation and worse on test data" in text
+    assert re.search("5.00 and 6.00: .* worse on validation and worse on test", text)
 
 
 def test_a_validation_figure_that_was_luck_is_called_that(record) -> None:
     # The chosen one falls by 15 points, the others by 1.
     (outcome,), _ = outcomes([make([0.05, 0.12, 0.14], 0.055)], records_of(record, [0.20, 0.13, 0.15]))
     text = notes_of(outcome)
-    assert "moved by +15.00 points for the chosen one and by +1.00 for the median candidate" in text
-    assert "14.00 points of what validation promised were luck" in text
-    assert "better on validation and worse on test data" in text
+    assert re.search(r"\+15.00 points .* \+1.00 for the median .* 14.00 points", text)
+    assert "better on validation and worse on test" in text
     (fair,), _ = outcomes([make([0.10, 0.12, 0.14])], records_of(record, [0.11, 0.13, 0.15]))
     assert "no luck in the choice" in notes_of(fair)
-    assert "The test data would have chosen the same." in notes_of(fair)
+    assert "chosen the same" in notes_of(fair)
 
 
 def test_equal_candidates_share_a_place_and_have_no_correlation(record) -> None:
@@ -92,7 +92,7 @@ def test_each_data_set_has_its_own_outcome_and_one_with_runs_missing_a_note(reco
     found, notes = outcomes([make([0.1, 0.2])], [r for r in records if (r.dataset, r.run) != ("noisy", "run-1-0")])
     assert [one.dataset for one in found] == ["digits"]
     assert len(notes) == 1
-    assert "1 of its 4 runs are gone or not scored on noisy" in notes[0]
+    assert all(fact in notes[0] for fact in ("1 of its 4 runs", "noisy", "trustcache train --sweep"))
 
 
 @pytest.mark.parametrize(("reference", "warned"), [(0.05, True), (0.2, False)])
@@ -100,5 +100,5 @@ def test_a_sweeps_own_ranking_warns_where_mcp_is_better(reference: float, warned
     table = sweep_table(make([0.1, 0.2], reference))
     assert [row.labels[0] for row in table.rows] == ["1", "2", ""]
     assert [str(row.cells[0]) for row in table.rows] == ["10.00", "20.00", f"{100 * reference:.2f}"]
-    assert "Go on with its run run-0-0." in table.notes[0]
+    assert "run-0-0" in table.notes[0]
     assert any("better choice" in sentence for sentence in table.notes) is warned

@@ -13,7 +13,7 @@ from trustcache.scores.fitting import FittingData
 
 @dataclass(frozen=True)
 class Samples:
-    """What a classifier might have said about some samples, with the truth."""
+    """A classifier's outputs for some made-up samples, with the truth."""
 
     logits: np.ndarray
     features: np.ndarray

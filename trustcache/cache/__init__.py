@@ -1,4 +1,4 @@
-"""The cache: what a frozen classifier said about every image, in immutable HDF5 shards with an index."""
+"""The cache: a frozen classifier's outputs for every image, in immutable HDF5 shards with an index."""
 
 from trustcache.cache.view import CacheView, open_cache
 

@@ -2,8 +2,8 @@
 
 `index.json` pins the meaning; beside each shard `00007.h5` lies its record `00007.json`, written after it. A shard
 without a record does not exist, so processes that write different shards never share a file. Each record pins the
-meaning of its own shard, so that one never passes for a shard of another cache, and so that an extraction goes on
-after an image that stopped it was replaced.
+meaning of its own shard, so that no shard passes for one of another cache, and an extraction continues after the image
+that stopped it was replaced.
 """
 
 from __future__ import annotations
@@ -26,22 +26,32 @@ from trustcache.models.identity import Identity
 from trustcache.progress import Progress, silent
 
 INDEX = "index.json"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a classifier's outputs. option: of `extract`, which keeps it. kept: True if a cache has it."""
+
+    option: str = ""
+    kept: Callable[[Meaning], bool] = lambda meaning: True
+
+
 OUTPUTS = {
-    "logits": "",
-    "predictions": "",
-    "features": "--features last",
-    "stages": "--features stages",
-    "mirrored_logits": "--features stages",
-    "mc_dropout": "--mc-dropout N",
+    "logits": Column(),
+    "predictions": Column(),
+    "features": Column("--features last", lambda meaning: meaning.features != "none"),
+    "stages": Column("--features stages", lambda meaning: meaning.features == "stages"),
+    "mirrored_logits": Column("--features stages", lambda meaning: meaning.features == "stages"),
+    "mc_dropout": Column("--mc-dropout N", lambda meaning: meaning.mc_dropout is not None),
 }
-"""The columns of a cache that hold a classifier's outputs, and the option of extract that makes one, "" if all do."""
-# The fingerprint of the samples from a first one up to (not including) a second.
+"""Columns of a classifier's outputs by name, as `CacheView` and shards have them."""
+# Returns the fingerprint of the samples [start, stop).
 Images = Callable[[int, int], str]
 # Entries of the meaning that depend on the images of all shards.
 _WHOLE_DATA = ("fingerprint", "samples")
 _REBUILT = "the same trustcache extract as before rebuilds the shard"
 _MADE_AGAIN = "remove this file and run the same trustcache extract again, sound shards are kept"
-# Entries of the meaning whose names tell a user nothing.
+# Plain words for entries of the meaning, in messages.
 _IN_WORDS = {
     "classifier.state_sha256": "the SHA-256 of the classifier's weights",
     "data.fingerprint": "the fingerprint of the images' names, labels and sizes",
@@ -54,10 +64,10 @@ _IN_WORDS = {
 
 @dataclass(frozen=True)
 class ShardRecord:
-    """One shard: the sample indices [start, stop) it answers for, and what it holds of them.
+    """The record of one shard, which covers the sample indices [start, stop).
 
-    `meaning` is SHA-256 over the index's meaning but for the images, `images` the fingerprint of its own samples.
-    `skipped` maps the ids of images that could not be read to the reasons; they have no row.
+    meaning: SHA-256 over the index's meaning without the images. images: fingerprint of its own samples.
+    skipped: ids of the images that could not be read, with the reasons; they have no row.
     """
 
     SCHEMA: ClassVar[int] = 2
@@ -92,7 +102,7 @@ class Index:
 
     @property
     def identity(self) -> Identity:
-        """What pins the classifier, whatever its name."""
+        """The classifier, whatever its name."""
         return self.meaning.classifier
 
     @property
@@ -112,40 +122,33 @@ class Index:
 
     @property
     def samples(self) -> int:
-        """The number of images, unreadable ones among them."""
+        """Number of images, unreadable ones among them."""
         return self.meaning.data.samples
 
     @property
     def shard_rows(self) -> int:
-        """The number of samples a shard."""
+        """Samples a shard."""
         return self.meaning.shard_rows
 
     @property
     def stages(self) -> tuple[str, ...]:
-        """The modules whose outputs are its features of stages."""
+        """Modules whose outputs are its stage features, () without these."""
         return self.meaning.stages.places if self.meaning.stages else ()
 
     def holds(self, column: str) -> bool:
         """Return True if its shards have a column; all have those that no option of extraction decides on."""
-        features = self.meaning.features
-        optional = {
-            "features": features != "none",
-            "stages": features == "stages",
-            "mirrored_logits": features == "stages",
-            "mc_dropout": self.meaning.mc_dropout is not None,
-        }
-        return optional.get(column, True)
+        return column not in OUTPUTS or OUTPUTS[column].kept(self.meaning)
 
     def fingerprint(self) -> str:
-        """SHA-256 over the meaning: scores made from one cache are refused beside another."""
+        """Return SHA-256 over the meaning: scores made from one cache are refused beside another."""
         return fingerprint(self.meaning)
 
     def ranges(self) -> list[tuple[int, int]]:
-        """The sample ranges of all shards, whatever the number of processes that write them."""
+        """Return the sample ranges of all shards, which do not depend on the number of processes that write them."""
         return [(a, min(a + self.shard_rows, self.samples)) for a in range(0, self.samples, self.shard_rows)]
 
     def record(self, number: int) -> ShardRecord | None:
-        """The record of shard `number`, or None where it does not exist. Raises TrustcacheError for a damaged one."""
+        """Return the record of shard `number`, None if it does not exist. Raises TrustcacheError for a damaged one."""
         path = self._record_path(number)
         start = number * self.shard_rows
         stop = min(start + self.shard_rows, self.samples)
@@ -164,11 +167,11 @@ class Index:
         return record
 
     def records(self) -> list[ShardRecord]:
-        """The records of all shards that exist, in order. Raises TrustcacheError for a damaged one."""
+        """Return the records of all shards that exist, in order. Raises TrustcacheError for a damaged one."""
         return [r for number in range(len(self.ranges())) if (r := self.record(number))]
 
     def faults(self, progress: Progress = silent) -> dict[int, str]:
-        """Re-read every shard; what is missing or differs from its record, by shard number."""
+        """Re-read every shard and return, by shard number, what is missing or differs from its record."""
         begun = self._begun()
         found = dict.fromkeys(set(range(len(self.ranges()))).difference(begun), "not extracted yet")
         if begun:
@@ -180,17 +183,17 @@ class Index:
         return dict(sorted(found.items()))
 
     def add(self, number: int, columns: dict[str, Any], skipped: dict[str, str], images: str) -> None:
-        """Publish one shard, then its record."""
+        """Publish one shard, then its record. images: the fingerprint of its samples."""
         data = pack(columns)
         file = _shard_name(number)
         publish(self.folder / file, data)
         digest = hashlib.sha256(data).hexdigest()
-        rows = len(columns["label"])
+        rows = len(columns["labels"])
         record = ShardRecord(file, *self.ranges()[number], rows, digest, self._shard_meaning, images, skipped)
         write_record(self._record_path(number), record)
 
     def made_of_others(self, images: Images) -> bool:
-        """Whether a shard that exists was made from other images than lie there now."""
+        """Return True if a shard that exists was made from other images than lie there now."""
         ranges = self.ranges()
         for number in self._begun():
             try:
@@ -202,7 +205,7 @@ class Index:
         return False
 
     def finished(self) -> bool:
-        """Whether every shard has a record."""
+        """Return True if every shard has a record."""
         return len(self._begun()) == len(self.ranges())
 
     @cached_property
@@ -230,7 +233,12 @@ class Index:
 
 
 def read_index(folder: Path) -> Index:
-    """Read a cache's index. Raises UsageError where there is none, TrustcacheError where it cannot be read."""
+    """Read a cache's index. Raises UsageError where there is none, TrustcacheError where it cannot be read.
+
+    >>> index = read_index(demo_workspace.cache_folder("net", "birds"))
+    >>> index.data, index.ranges(), index.finished()
+    ('birds', [(0, 10), (10, 20), (20, 30)], True)
+    """
     try:
         record = read_record(folder / INDEX, CacheRecord, _MADE_AGAIN)
     except FileNotFoundError:
@@ -241,8 +249,8 @@ def read_index(folder: Path) -> Index:
 def create_or_continue(index: Index, images: Images) -> Index:
     """Write a new index, or bring the one that lies there up to date if it means the same.
 
-    `images(start, stop)` is the fingerprint of some samples. While an extraction is unfinished, images that it has
-    not come to may change; otherwise, raises UsageError naming the differences.
+    While an extraction is unfinished, images that it has not reached may change; for any other difference, raises
+    UsageError naming it.
     """
     sweep(index.folder)
     here = replace(index, meaning=as_read(index.meaning), made_from=as_read(index.made_from))
@@ -255,7 +263,7 @@ def create_or_continue(index: Index, images: Images) -> Index:
         return here
     there = read_index(index.folder)
     differences = dict(_differences(msgspec.to_builtins(there.meaning), msgspec.to_builtins(here.meaning)))
-    if "features" in differences:  # whether stages are kept says more than where they would be
+    if "features" in differences:  # that stages are kept says more than which
         differences.pop("stages", None)
     ahead = differences.keys() <= {f"data.{key}" for key in _WHOLE_DATA} and not there.finished()
     if differences and (not ahead or there.made_of_others(images)):
@@ -291,5 +299,9 @@ def _differences(there: Any, here: Any, where: str = "") -> Iterator[tuple[str, 
 
 
 def judged_fingerprint(index: Index) -> str:
-    """Return SHA-256 over a cache's classifier: an oracle only scores caches of the classifier it judges."""
+    """Return SHA-256 over a cache's classifier: an oracle only scores caches of the classifier it judges.
+
+    >>> len(judged_fingerprint(demo_workspace.find_cache("test")))
+    64
+    """
     return fingerprint([index.classifier, index.identity])

@@ -1,4 +1,4 @@
-"""What a cache's numbers mean and what they were made from, as `index.json` holds it."""
+"""Records of `index.json`: what a cache's numbers mean, and what they were made from."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Stages:
 
 @dataclass(frozen=True)
 class Meaning:
-    """All that decides a cache's numbers; one of another meaning is refused.
+    """Everything that decides a cache's numbers; a cache of another meaning is refused.
 
     label: the classifier's name in the workspace. precision: "float32", "bf16" or "fp16". store: the dtype of logits
     and features. features: "last", "stages" (those too) or "none".
@@ -63,7 +63,7 @@ class Meaning:
 
 @dataclass(frozen=True)
 class MadeFrom:
-    """Where a cache's images and weights lay last, and what was asked for; it only informs.
+    """Paths of a cache's images and weights when it was extracted last, and the options given; it only informs.
 
     classes: their names in label order. preprocessing: the entries that replace the model's own.
     """

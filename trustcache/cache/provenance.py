@@ -1,6 +1,4 @@
-"""From a cache back to what it was made of: its images and its classifier, refused where they have changed; and to the
-command that made it.
-"""
+"""From a cache back to its images and its classifier, which are refused where they have changed."""
 
 from __future__ import annotations
 
@@ -19,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def original_dataset(index: Index, data_root: Path) -> Dataset:
-    """The data set a cache was extracted from: below `data_root`, else where it lay then.
+    """Return the data set that a cache was extracted from: below `data_root`, else where it lay then.
 
-    Raises UsageError where it is in neither place, or is no longer what was extracted.
+    Raises UsageError where it is in neither place, or has changed.
     """
     manifest = index.manifest
     reasons = []
@@ -41,16 +39,19 @@ def original_dataset(index: Index, data_root: Path) -> Dataset:
 
 
 def original_name(data: str, caches: Iterable[Index]) -> str:
-    """The data set whose images those of a data set were before they were changed, as a cache of it tells; else itself.
+    """Return the data set that a data set is a variant of, as a cache of it says; for no variant, its own name.
 
-    So it finds the same images under the names of different variants.
+    So the same images are found under the names of different variants.
+
+    >>> original_name("birds", demo_workspace.caches())
+    'birds'
     """
     manifest = next((index.manifest for index in caches if index.data == data), None)
     return (manifest and manifest.variant_of) or data
 
 
 def original_model(index: Index) -> ModelSpec:
-    """The classifier of a cache, to be built anew. Raises UsageError where its weights file is gone or changed."""
+    """Return the classifier of a cache, to be built again. Raises UsageError where its weights are gone or changed."""
     from trustcache.models.classifiers import ModelSpec
 
     identity, weights = index.identity, index.made_from.weights

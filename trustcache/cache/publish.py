@@ -1,8 +1,8 @@
-"""Publishing files whole or not at all: built in memory, written under a temporary name, synced, renamed.
+"""Publish files whole or not at all: built in memory, written under a temporary name, synced, renamed.
 
-A crash, a full disk or a kill leaves either the old file or the new one, and at worst a temporary file, which the next
-publication of the same file sweeps away.
-HDF5 written in place would instead open as if whole after a kill, and crash the process on a full disk.
+A crash, a full disk or a kill leaves the old file or the new one, and at worst a temporary file, which the next
+publication of the same file removes. HDF5 written in place would instead open as if whole after a kill, and crash the
+process on a full disk.
 """
 
 from __future__ import annotations
@@ -16,21 +16,31 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+from filelock import FileLock, Timeout
+
+from trustcache.errors import TrustcacheError
 
 _MARK = ".partial-"
 # Writing one file takes seconds; a temporary file untouched for this long has no writer any more.
 STALE_S = 3600.0
 CHUNK_ROWS = 256
+# Decoding processes of a killed extraction hold its lock until they notice, which takes torch up to 5 seconds.
+LOCK_WAIT_S = 10.0
 
 
 def publish(path: Path, data: bytes | memoryview) -> None:
-    """Write `data` to `path` atomically and durably. Raises OSError, leaving nothing behind, where it cannot."""
+    """Write `data` to `path` atomically and durably. Raises OSError and leaves nothing behind where that fails.
+
+    >>> publish(tmp / "greeting.txt", b"hello")
+    >>> (tmp / "greeting.txt").read_text()
+    'hello'
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep(path.parent, glob.escape(path.name))
     # Unique to the call, so that no two writers share it; the process is named for `sweep`.
@@ -51,23 +61,60 @@ def publish(path: Path, data: bytes | memoryview) -> None:
 
 
 def publish_json(path: Path, value: Any) -> None:
-    """Publish plain data as readable JSON; not-a-number is refused (ValueError)."""
+    """Publish plain data as readable JSON. Raises ValueError for a number that is not finite.
+
+    >>> publish_json(tmp / "plain.json", {"seeds": [0, 1]})
+    """
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     # File names that are not UTF-8 hold lone surrogates; with a backslash they are JSON's own notation for them.
     publish(path, text.encode("utf-8", "backslashreplace"))
 
 
 def sweep(folder: Path, names: str = "*") -> None:
-    """Remove what killed writers of files of such names (a pattern) left in a folder, not what is being written."""
+    """Remove the temporary files that killed writers left in a folder, but none that is being written.
+
+    names: a pattern of the files' names.
+
+    >>> sweep(tmp)
+    """
     for temporary in folder.glob(f"{names}{_MARK}*"):
         if not _being_written(temporary):
             temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Hold the lock of a cache's folder. Raises TrustcacheError where another process does, after `LOCK_WAIT_S`.
+
+    The operating system releases the lock when its process ends, killed or not. A folder that cannot be locked, on a
+    read-only or a network disk, is used without: files are published whole, so two writers only do the work twice.
+
+    >>> with sole_writer(tmp / "cache"):
+    ...     publish(tmp / "cache" / "00000.h5", b"")
+    """
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=LOCK_WAIT_S)
+    except Timeout:
+        raise TrustcacheError(
+            f"{folder}: another trustcache extract is writing to it; run the same command again when that has ended"
+        ) from None
+    except (OSError, NotImplementedError):
+        pass
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def pack(columns: Mapping[str, np.ndarray], attributes: Mapping[str, str] | None = None) -> bytes:
-    """Arrays of equal length as the bytes of an HDF5 file: checksummed chunks, no compression, no time stamps.
+    """Return arrays of equal length as the bytes of an HDF5 file: checksummed chunks, no compression, no time stamps.
 
     The same arrays give the same bytes. (Compression gains nothing on floats and costs ten times the time.)
+
+    >>> pack({"z": np.zeros(3)}) == pack({"z": np.zeros(3)})
+    True
     """
     buffer = io.BytesIO()
     with h5py.File(buffer, "w", libver="latest") as file:
@@ -80,7 +127,12 @@ def pack(columns: Mapping[str, np.ndarray], attributes: Mapping[str, str] | None
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, as `sha256sum` prints it."""
+    """Return the SHA-256 of a file's bytes, as `sha256sum` prints it.
+
+    >>> publish(tmp / "empty", b"")
+    >>> file_sha256(tmp / "empty")[:12]
+    'e3b0c44298fc'
+    """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -95,7 +147,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _being_written(temporary: Path) -> bool:
-    """Whether a temporary file's writer may be alive: it runs here, or on another machine that wrote lately."""
+    """Return True if a temporary file's writer may be alive: it runs here, or on another machine that wrote lately."""
     process, _, host = temporary.name.rpartition(_MARK)[2].partition("-")
     try:
         if not process.isdecimal() or time.time() - temporary.stat().st_mtime > STALE_S:

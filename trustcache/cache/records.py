@@ -30,7 +30,11 @@ T = TypeVar("T")
 
 
 def write_record(path: Path, record: Record) -> None:
-    """Publish a record. Raises ValueError for a number that is not finite."""
+    """Publish a record. Raises ValueError for a number that is not finite.
+
+    >>> from trustcache.cache.index import ShardRecord
+    >>> write_record(tmp / "00000.json", ShardRecord("00000.h5", 0, 2, 1, "abc", "def", "123", {"b.jpg": "truncated"}))
+    """
     publish_json(path, _table(record))
 
 
@@ -39,17 +43,34 @@ def read_record(path: Path, kind: type[R], remedy: str) -> R:
 
     Raises FileNotFoundError where there is none; TrustcacheError naming the file, the field and the remedy where it is
     damaged or of another schema.
+
+    >>> from trustcache.cache.meaning import CacheRecord
+    >>> folder = demo_workspace.cache_folder("net", "birds")
+    >>> read_record(folder / "index.json", CacheRecord, "extract it again").meaning.data.samples
+    30
     """
     return parse_record(path.read_bytes(), kind, str(path), remedy)
 
 
 def record_text(record: Record) -> str:
-    """Return a record as one line of JSON, to be kept inside another file."""
+    """Return a record as one line of JSON, to be kept inside another file.
+
+    >>> from trustcache.cache.index import ShardRecord
+    >>> text = record_text(ShardRecord("00000.h5", 0, 2, 2, "abc", "def", "123", {}))
+    >>> parse_record(text, ShardRecord, "weights.safetensors", "remove it").rows
+    2
+    """
     return json.dumps(_table(record), allow_nan=False)
 
 
 def parse_record(text: str | bytes, kind: type[R], where: str, remedy: str) -> R:
-    """Return the record that `record_text` wrote; `where` is the file that an error names, as in `read_record`."""
+    """Return the record that `record_text` wrote. where: the file that an error names. Raises as `read_record`.
+
+    >>> from trustcache.cache.index import ShardRecord
+    >>> parse_record('{"schema": 1}', ShardRecord, "00000.json", "extract it again")
+    Traceback (most recent call last):
+    trustcache.errors.TrustcacheError: 00000.json: written in schema 1, this program reads 2; extract it again
+    """
     with _refused(where, remedy):
         table = json.loads(text)
         if not isinstance(table, dict) or not isinstance(table.get("schema"), int):
@@ -60,18 +81,33 @@ def parse_record(text: str | bytes, kind: type[R], where: str, remedy: str) -> R
 
 
 def read_lines(path: Path, kind: type[T], remedy: str) -> list[T]:
-    """Read a file of one dataclass a line, whose schema is that of the record beside it. Raises as `read_record`."""
+    """Read a file of one dataclass a line, whose schema is that of the record beside it. Raises as `read_record`.
+
+    >>> from trustcache.cache.meaning import Stages
+    >>> (tmp / "lines").write_text('{"places": ["layer1"], "poolings": ["mean"]}')
+    44
+    >>> read_lines(tmp / "lines", Stages, "remove it")
+    [Stages(places=('layer1',), poolings=('mean',))]
+    """
     with _refused(str(path), remedy):
         return [msgspec.convert(json.loads(line), kind) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def as_read(value: T) -> T:
-    """Return a dataclass as it comes back from its file: lists among free values, floats where a field says so."""
+    """Return a dataclass as it comes back from its file: lists among free values, floats where a field says so.
+
+    >>> as_read({"size": (8, 8)})
+    {'size': [8, 8]}
+    """
     return msgspec.convert(json.loads(json.dumps(msgspec.to_builtins(value))), type(value))
 
 
 def fingerprint(value: Any) -> str:
-    """Return SHA-256 over plain data and dataclasses, whatever the order of a table's keys."""
+    """Return SHA-256 over plain data and dataclasses, whatever the order of a table's keys.
+
+    >>> fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
+    True
+    """
     return hashlib.sha256(json.dumps(msgspec.to_builtins(value), sort_keys=True).encode()).hexdigest()
 
 

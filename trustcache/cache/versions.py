@@ -6,12 +6,20 @@ from importlib.metadata import PackageNotFoundError, version
 
 
 def software_versions(*libraries: str) -> dict[str, str]:
-    """Return the versions of trustcache and of the libraries named, as installed."""
+    """Return the versions of trustcache and of the libraries named, as installed.
+
+    >>> list(software_versions("numpy"))
+    ['trustcache', 'numpy']
+    """
     return {"trustcache": trustcache_version(), **{name: version(name) for name in libraries}}
 
 
 def trustcache_version() -> str:
-    """Return the installed version, or "0+checkout" where trustcache runs from a checkout that is not installed."""
+    """Return the installed version, or "0+checkout" where trustcache runs from a checkout that is not installed.
+
+    >>> trustcache_version()[0].isdigit()
+    True
+    """
     try:
         return version("trustcache")
     except PackageNotFoundError:

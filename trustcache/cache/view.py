@@ -1,4 +1,4 @@
-"""Reading a cache: the whole of it or a slice, as NumPy arrays."""
+"""Read a cache, the whole of it or a slice, as NumPy arrays."""
 
 from __future__ import annotations
 
@@ -9,15 +9,20 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from trustcache.cache.index import Index, ShardRecord, read_index
+from trustcache.cache.index import OUTPUTS, Index, ShardRecord, read_index
 from trustcache.errors import TrustcacheError, UsageError
 
 
 class CacheView:
-    """Rows of a cache, read when asked for.
+    """Rows of a cache, read when asked for; `open_cache` makes one.
 
-    Slicing with `view[a:b]` gives a view of fewer rows without reading anything, so that large columns can be
-    taken in pieces (`chunks`). Rows stand in the data set's order; skipped images have none.
+    `view[a:b]` is a view of fewer rows and reads nothing, so that large columns can be taken in pieces (`chunks`).
+    Rows stand in the data set's order; skipped images have none. Columns have the dtype they were stored in; one that
+    the cache was extracted without raises UsageError.
+
+    >>> cache = open_cache(demo_workspace.cache_folder("net", "birds"))
+    >>> len(cache), cache.logits.shape, cache[10:12].sample_ids
+    (30, (30, 4), ['10.jpg', '11.jpg'])
     """
 
     def __init__(self, index: Index, records: list[ShardRecord], start: int, stop: int) -> None:
@@ -37,95 +42,82 @@ class CacheView:
         return CacheView(self.index, self._records, self._start + start, self._start + max(start, stop))
 
     def chunks(self, rows: int = 8192) -> Iterator[CacheView]:
-        """Views of at most `rows` rows each, in order."""
+        """Return views of at most `rows` rows each, in order."""
         return (self[start : start + rows] for start in range(0, len(self), rows))
 
     def column(self, name: str) -> np.ndarray:
-        """Return a column by its name, as in `view.column("logits")`. Raises UsageError where the cache lacks it."""
-        column: np.ndarray = getattr(self, name)
-        return column
+        """Return a column by its name, (N,) or (N, D), in the dtype it is stored in.
+
+        Raises UsageError where the cache was extracted without it.
+
+        >>> open_cache(demo_workspace.cache_folder("net", "birds"))[:5].column("features").shape
+        (5, 3)
+        """
+        if not self.index.holds(name):
+            raise UsageError(
+                f"{self.index.folder}: was extracted without {name}; remove that folder and extract again with "
+                f"{OUTPUTS[name].option}, or keep both by giving the new one another name with --as NAME"
+            )
+        return self._column(name)
 
     @property
     def logits(self) -> np.ndarray:
-        """(N, K), in the dtype they were stored in (float16 unless asked otherwise)."""
-        return self._column("logits")
+        """Logits (N, K), in the dtype they were stored in (float16 unless asked otherwise)."""
+        return self.column("logits")
 
     @property
     def features(self) -> np.ndarray:
-        """(N, D) pooled features, the last layer's input, in the dtype they were stored in.
-
-        Raises UsageError where the cache was extracted without.
-        """
-        if not self.index.holds("features"):
-            raise UsageError(
-                f"{self.index.folder}: was extracted with --features none; remove that folder and extract again with "
-                "--features last"
-            )
-        return self._column("features")
+        """Pooled features (N, D), the last layer's input."""
+        return self.column("features")
 
     @property
     def stages(self) -> np.ndarray:
-        """(N, S) pooled outputs of the model's stages, in the dtype they were stored in.
-
-        Raises UsageError where the cache was extracted without.
-        """
-        self._require_stages()
-        return self._column("stages")
+        """Pooled outputs of the model's stages (N, S)."""
+        return self.column("stages")
 
     @property
     def mirrored_logits(self) -> np.ndarray:
-        """(N, K) logits of each image's mirror image, in the dtype they were stored in.
-
-        Raises UsageError where the cache was extracted without.
-        """
-        self._require_stages()
-        return self._column("mirrored_logits")
+        """Logits of each image's mirror image (N, K)."""
+        return self.column("mirrored_logits")
 
     @cached_property
     def labels(self) -> np.ndarray:
-        """(N,) int64 true classes."""
-        return self._column("label")
+        """True classes, int64 (N,)."""
+        return self.column("labels")
 
     @cached_property
     def predictions(self) -> np.ndarray:
-        """(N,) int64 predicted classes, from float32 logits."""
-        return self._column("prediction")
+        """Predicted classes, int64 (N,), from float32 logits."""
+        return self.column("predictions")
 
     @cached_property
     def correct(self) -> np.ndarray:
-        """(N,) bool, whether the prediction is the label."""
-        return self._column("correct")
+        """True where the prediction is the label, bool (N,)."""
+        return self.column("correct")
 
     @cached_property
     def true_class_prob(self) -> np.ndarray:
-        """(N,) float32 softmax probability of the true class, from float32 logits."""
-        return self._column("true_class_prob")
+        """Softmax probability of the true class, float32 (N,), from float32 logits."""
+        return self.column("true_class_prob")
 
     @cached_property
     def mc_dropout(self) -> np.ndarray:
-        """(N,) float32 negative predictive entropy with dropout on.
-
-        Raises UsageError where the cache was extracted without.
-        """
-        if not self.index.holds("mc_dropout"):
-            raise UsageError(
-                f"{self.index.folder}: was extracted without --mc-dropout; extract it so under another --as"
-            )
-        return self._column("mc_dropout")
+        """Negative predictive entropy with dropout on, float32 (N,)."""
+        return self.column("mc_dropout")
 
     @cached_property
     def sample_ids(self) -> list[str]:
-        """The samples' ids: relative paths, or batch and row."""
+        """Ids of the samples: relative paths, or batch and row."""
         return [
             raw.decode("utf-8", "surrogateescape")
             for record, rows in self._pieces()
-            for raw in self._read(record, "sample_id", rows).tolist()
+            for raw in self._read(record, "sample_ids", rows).tolist()
         ]
 
     @cached_property
     def sample_indices(self) -> np.ndarray:
-        """(N,) int64 positions in the data set."""
-        return self._column("sample_index")
+        """Positions in the data set, int64 (N,)."""
+        return self.column("sample_indices")
 
     def accuracy_within_subset(self) -> float | None:
         """Return the share of right answers if only the classes that occur may be answered; None if all of them occur.
@@ -140,20 +132,13 @@ class CacheView:
         return right / len(self)
 
     def _pieces(self) -> Iterator[tuple[ShardRecord, slice]]:
-        """The shards that hold this view's rows, and which of their own rows those are."""
+        """Yield the shards that hold this view's rows, each with the slice of its own rows."""
         first = 0
         for record in self._records:
             start, stop = max(self._start, first), min(self._stop, first + record.rows)
             if start < stop:
                 yield record, slice(start - first, stop - first)
             first += record.rows
-
-    def _require_stages(self) -> None:
-        if not self.index.holds("stages"):
-            raise UsageError(
-                f"{self.index.folder}: holds no features of stages; remove that folder and extract again with "
-                "--features stages, or keep both by giving the new one another name with --as NAME"
-            )
 
     def _column(self, name: str) -> np.ndarray:
         # An empty slice still has its column's dtype and width.
@@ -189,8 +174,12 @@ class CacheView:
 def open_cache(path: str | Path) -> CacheView:
     """Open a whole cache for reading.
 
-    Raises UsageError where `path` holds no cache, TrustcacheError where its extraction has not been finished, or
-    none of its images could be read.
+    Raises UsageError where `path` holds no cache, TrustcacheError where its extraction is unfinished or none of its
+    images could be read.
+
+    >>> cache = open_cache(demo_workspace.cache_folder("net", "birds"))
+    >>> cache.correct.dtype, cache.index.role
+    (dtype('bool'), 'test')
     """
     index = read_index(Path(path))
     records = index.records()

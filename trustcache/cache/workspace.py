@@ -1,4 +1,4 @@
-"""The workspace: one folder with everything trustcache writes, and how its parts are found."""
+"""The workspace: one folder with everything trustcache writes."""
 
 from __future__ import annotations
 
@@ -16,6 +16,11 @@ class Workspace:
     """A folder with `cache/` and `scores/`, each of `<classifier>/<data set>/`, `runs/<run>/`, `sweeps/`, `report/`.
 
     `bootstrap/` holds what the report can make again. The folder is made when first written to.
+
+    >>> [f"{index.classifier}/{index.data}" for index in demo_workspace.caches()]
+    ['net/birds']
+    >>> demo_workspace.find_cache("test").samples
+    30
     """
 
     root: Path
@@ -33,27 +38,27 @@ class Workspace:
         return self.root / "report"
 
     def cache_folder(self, classifier: str, data: str) -> Path:
-        """Where the cache of one classifier and data set lies (`data` may be a family's member, a/b/5)."""
+        """Return the folder of the cache of a classifier and data set; `data` may be a family's member, a/b/5."""
         return self.root / "cache" / _of_cache(classifier, data)
 
     def scores_folder(self, classifier: str, data: str) -> Path:
-        """Where the post-hoc scores of one classifier on one data set lie, and what they learnt from it."""
+        """Return the folder of a classifier's post-hoc scores on a data set, and of those fitted on it."""
         return self.root / "scores" / _of_cache(classifier, data)
 
     def bootstrap_file(self, classifier: str, data: str) -> Path:
-        """Where the metrics of one cache's scores on the bootstrap's resamples are kept."""
+        """Return the file of a cache's metrics on the bootstrap's resamples."""
         path = self.root / "bootstrap" / _of_cache(classifier, data)
         return path.with_name(f"{path.name}.h5")  # a data set's name may have a dot
 
     def caches(self) -> list[Index]:
-        """The indices of all caches, sorted by classifier and data set. Raises TrustcacheError for a damaged one."""
+        """Return all caches, sorted by classifier and data set. Raises TrustcacheError for a damaged index."""
         # Links are followed: large caches are often kept on another disk.
         walk = os.walk(self.root / "cache", followlinks=True)
         found = [read_index(Path(folder)) for folder, _, files in walk if INDEX in files]
         return sorted(found, key=lambda index: (index.classifier, index.data))
 
     def find_cache(self, role: str | None, classifier: str | None = None, data: str | None = None) -> Index:
-        """The one cache of a role, or of any, that fits. Raises UsageError where none does, or where several do."""
+        """Return the one cache of a role, None for any, that fits. Raises UsageError where none or several fit."""
         caches = self.caches()
         fitting = [
             c
@@ -78,5 +83,9 @@ def _of_cache(classifier: str, data: str) -> Path:
 
 
 def plain_name(name: str) -> str:
-    """A name as a folder: everything but letters, digits, dot, dash and underscore becomes a dash."""
+    """Return a name for a folder: everything but letters, digits, dot, dash and underscore becomes a dash.
+
+    >>> plain_name("hf_hub:me/model")
+    'hf_hub-me-model'
+    """
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "unnamed"

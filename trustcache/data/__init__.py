@@ -1,1 +1,1 @@
-"""Data sets: what images there are, how their files lie on disk, and how they are read."""
+"""Data sets: manifests, the layouts of their files, samples, variants made on the fly, and batches."""

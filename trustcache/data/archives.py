@@ -1,7 +1,7 @@
-"""File trees: the files below one place, which may be a folder, a tar file, a tar file of tar files, or several.
+"""File trees: the files below one place: a folder, a tar file, a tar file of tar files, or several.
 
-ImageNet is published as a tar file of one tar file a class, webdataset's shards are tar files, and both can be read
-where they lie: a tar file only strings its files together, so each is a range of bytes.
+ImageNet is published as a tar file of one tar file per class, and webdataset's shards are tar files. Both are read
+without unpacking: a tar file is a concatenation, so each of its files is a range of bytes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from trustcache.errors import UsageError
 
 SUFFIX = ".tar"
-# How compressed files begin: gzip, xz, bzip2, zstandard. Their middle cannot be read without all that stands before.
+# First bytes of compressed files: gzip, xz, bzip2, zstandard. Their middle cannot be read without all before it.
 _COMPRESSED = (b"\x1f\x8b", b"\xfd7zXZ", b"BZh", b"\x28\xb5\x2f\xfd")
 
 
@@ -30,22 +30,22 @@ class FileTree(ABC):
 
     @abstractmethod
     def entries(self, folder: str = "") -> Iterator[tuple[str, bool]]:
-        """The names directly in a folder, hidden ones left out, each with whether it is a folder. Raises UsageError."""
+        """Yield the visible names directly in a folder, each with True for a folder. Raises UsageError."""
 
     @abstractmethod
     def size(self, name: str) -> int:
-        """A file's length in bytes, -1 where it has gone."""
+        """Return the length of a file in bytes, -1 if it no longer exists."""
 
     @abstractmethod
     def read(self, name: str) -> bytes:
-        """A file's bytes. Raises OSError."""
+        """Return the bytes of a file. Raises OSError."""
 
     @abstractmethod
     def below(self, folder: str) -> FileTree:
-        """The tree of one of its folders."""
+        """Return the tree of one of its folders."""
 
     def walk(self, folder: str = "") -> Iterator[str]:
-        """The names of all files below a folder, relative to `root`, in no order."""
+        """Yield the names of all files below a folder, relative to `root`, in no order."""
         # Plain strings: ImageNet's 1.28 million paths would take pathlib ten times as long.
         prefix = f"{folder}/" if folder else ""
         for name, is_folder in self.entries(folder):
@@ -72,7 +72,7 @@ class FolderTree(FileTree):
     def size(self, name: str) -> int:
         try:
             return os.stat(f"{self.root}/{name}").st_size
-        except OSError:  # a dangling link: listed, and named as a bad image when it is read
+        except OSError:  # a dangling link: listed here, and reported as a bad image when it is read
             return -1
 
     def read(self, name: str) -> bytes:
@@ -104,7 +104,7 @@ class TarTree(FileTree):
     def read(self, name: str) -> bytes:
         member = self._member(name)
         path = self._listing.paths[self._listing.tars[member]]
-        # Opened anew each time, which costs microseconds: no position is shared between processes.
+        # Opened each time, which costs microseconds: processes must not share a position.
         with open(path, "rb", buffering=0) as file:
             file.seek(self._listing.offsets[member])
             data = file.read(self._listing.sizes[member])
@@ -122,7 +122,7 @@ class TarTree(FileTree):
 
 
 class _Listing:
-    """What tar files hold: by folder, each name's member number (-1: a folder); by member, where its bytes lie."""
+    """Index of tar files: by folder, each name's member number (-1: a folder); by member, the place of its bytes."""
 
     def __init__(self, paths: tuple[str, ...]) -> None:
         self.paths = paths
@@ -137,7 +137,7 @@ class _Listing:
             column.append(value)
 
     def link(self, name: str, target: str) -> None:
-        """List a file that another name holds the bytes of; a target that is not there is passed over."""
+        """List a file whose bytes stand under another name; skip it if that is missing."""
         folder, base = posixpath.split(target)
         member = self.folders.get(folder, {}).get(base, -1)
         if member >= 0:
@@ -152,22 +152,22 @@ class _Listing:
 
 
 def open_tree(path: Path) -> FileTree:
-    """The files at `path`: a folder, a tar file or a folder in one (`x.tar/a/b`), or with `*` all that fit.
+    """Return the files at `path`: a folder, a tar file, a folder in one (`x.tar/a/b`), or all matches of a `*`.
 
-    Raises UsageError where a tar file is compressed, damaged, or lacks the folder. Listing a tar file takes a look at
-    each member's header, once a process.
+    Raises UsageError if a tar file is compressed, damaged, or lacks the folder. Each process reads the headers of all
+    members once.
     """
     tars, inside = _tars(path)
     return TarTree(tars, inside, several="*" in str(path)) if tars else FolderTree(path)
 
 
 def tree_exists(path: Path) -> bool:
-    """Whether there is a folder or tar file at `path`; what a tar file holds is not looked at."""
+    """Return True if there is a folder or tar file at `path`; the content of a tar file is not read."""
     return bool(_tars(path)[0]) or path.is_dir()
 
 
 def _tars(path: Path) -> tuple[tuple[Path, ...], str]:
-    """The tar files that a path goes through, and the folder inside them."""
+    """Return the tar files that a path goes through, and the folder inside them."""
     for place in (path, *path.parents):
         if place.suffix == SUFFIX:
             inside = "" if place == path else path.relative_to(place).as_posix()
@@ -194,11 +194,11 @@ def _list_one(listing: _Listing, number: int, path: str, prefix: str) -> None:
     try:
         with open(path, "rb") as file:
             if file.read(6).startswith(_COMPRESSED):
-                raise UsageError(f"{path}: is compressed, so images cannot be read from its middle; unpack it")
+                raise UsageError(f"{path}: is compressed, so single images cannot be read from it; unpack it")
             file.seek(0)
             _add_members(listing, number, file, prefix)
     except tarfile.TarError as error:
-        raise UsageError(f"{path}: not a whole tar file ({error}); fetch it again") from None
+        raise UsageError(f"{path}: not a complete tar file ({error}); fetch it again") from None
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
 

@@ -1,4 +1,4 @@
-"""What training images are varied by, in batches on their device."""
+"""Augmentations of training images, in batches on their device."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _SHIFT = 1 / 8
 
 
 def flip_crop(pixels: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """Images (N, C, H, W), each mirrored with chance one half and shifted by up to an eighth of its sides.
+    """Mirror each image (N, C, H, W) with probability 1/2 and shift it by up to an eighth of its sides.
 
-    What a shift lays bare is filled with the reflection of the rest. The dtype stays.
+    The uncovered border is filled by reflection. The dtype stays.
     """
     import torch
 
@@ -33,13 +33,13 @@ def flip_crop(pixels: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
 
 
 def _shifted(side: int, by: np.ndarray) -> np.ndarray:
-    """Where each of `side` positions comes from after a shift `by` (N,), reflected at the borders: (N, side)."""
+    """Return the source (N, side) of each position after shifts `by` (N,), reflected at the borders."""
     places = np.abs(by[:, None] + np.arange(side))
     return (side - 1) - np.abs((side - 1) - places)
 
 
 def unchanged(pixels: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """The images as they are."""
+    """Return the images unchanged."""
     return pixels
 
 

@@ -1,4 +1,4 @@
-"""The images of a data set for training that passes over them many times: decoded once where they are small enough."""
+"""The images of a data set for training over many epochs: decoded once if they fit in memory."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ DECODED_AT_ONCE = 256
 
 
 class Images:
-    """The images of a data set at the viewer's size, decoded once where they are small enough."""
+    """The images of a data set at a model's input size, decoded once if they take at most `IN_MEMORY_BYTES`."""
 
     def __init__(self, dataset: Dataset, viewer: Viewer, progress: Progress) -> None:
         self.dataset, self.viewer = dataset, viewer
         self.labels = torch.from_numpy(dataset.labels)
         height, width = viewer.preprocessing.input_size
         shape = (len(dataset), 3, height, width)
-        # What a variant does in batches gives fractions of a grey value, which bytes would round.
+        # A variant that works on batches gives fractional values, which bytes would round.
         fits = np.prod(shape) <= IN_MEMORY_BYTES and not (dataset.variation and dataset.variation.in_batches)
         self.decoded = self._decode(shape, progress) if fits else None
 
     def batches(self, parts: Sequence[np.ndarray]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Pixels 0 to 255 (B, 3, H, W) and labels (B,) of each batch of sample numbers, on the viewer's device."""
+        """Yield pixels 0 to 255 (B, 3, H, W) and labels (B,) of each batch of sample numbers, on the model's device."""
         device = self.viewer.device
         if self.decoded is None:
             for rows, pixels in zip(parts, self._stream(self.viewer, parts), strict=True):

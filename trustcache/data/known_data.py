@@ -1,4 +1,4 @@
-"""Which data sets there are: by TOML file, one or a family, those that trustcache knows, and what a user names."""
+"""Known data sets: TOML files that describe one or a family, and the resolution of what a user names."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def load_manifests(path: Path) -> list[Manifest]:
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UsageError(f"{path}: there is no such manifest; trustcache data list shows the known data sets") from None
+        raise UsageError(f"{path}: there is no such manifest; see trustcache data list") from None
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror}); give a .toml file that can") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -45,12 +45,12 @@ def load_manifests(path: Path) -> list[Manifest]:
     manifests = [parse_manifest(inherited | _fill(table, member, path), str(path)) for member in members]
     if len({m.name for m in manifests}) < len(manifests):
         keys = "/".join(f"{{{key}}}" for key in family)
-        raise UsageError(f"{path}: 'name' is the same for several of the family; tell them apart, as in name/{keys}")
+        raise UsageError(f"{path}: 'name' is the same for several of the family; add its keys, as in name/{keys}")
     return manifests
 
 
 def packaged_manifests() -> list[Manifest]:
-    """Every data set that trustcache knows, in the order of the file names."""
+    """Return every data set that trustcache knows, in the order of the file names."""
     files = sorted(_manifest_folder().glob("*.toml"))
     return [manifest for file in files for manifest in load_manifests(file)]
 
@@ -58,8 +58,8 @@ def packaged_manifests() -> list[Manifest]:
 def find_manifests(request: str, role: str = "test") -> list[Manifest]:
     """Resolve what a user typed: a manifest's file, a folder or tar file, a known name, family or pattern.
 
-    `digits-test` is one data set, `cifar10-c` all of a family, `cifar10-c/*/5` a part of it. `role` is what a
-    bare folder is used for. Raises UsageError with the known names where nothing fits.
+    `digits-test` is one data set, `cifar10-c` all of a family, `cifar10-c/*/5` some of it. `role` is that of a bare
+    folder. Raises UsageError with the known names if nothing matches.
     """
     path = Path(request)
     if path.suffix == ".toml":
@@ -73,36 +73,37 @@ def find_manifests(request: str, role: str = "test") -> list[Manifest]:
         return [folder_manifest(path, role)]
     names = sorted({m.family for m in known})
     raise UsageError(
-        f"--data {request}: no data set of that name, no such folder or .tar file, and no .toml file; "
-        f"known: {', '.join(names)}"
+        f"--data {request}: not a known data set, a folder, a .tar file or a .toml file; known: {', '.join(names)}"
     )
 
 
 def _manifest_folder() -> Path:
     packaged = Path(str(resources.files("trustcache"))) / "data_manifests"
-    # An editable install or a checkout keeps them beside the package.
+    # In an editable install or a checkout they stand beside the package.
     return packaged if packaged.is_dir() else packaged.parent.parent / "data_manifests"
 
 
 def _inherited(name: Any, path: Path) -> dict[str, Any]:
-    """What a manifest takes over from the data set it is a variant of, where it does not say otherwise."""
+    """Return the entries that a manifest inherits from the data set it is a variant of."""
     if name is None:
         return {}
     if not isinstance(name, str):
         raise UsageError(f"{path}: 'variant_of' must be text, not {name!r}")
     file = path.parent / name if name.endswith(".toml") else _manifest_folder() / f"{name.split('/')[0]}.toml"
     if not file.is_file():
-        raise UsageError(f"{path}: 'variant_of' names '{name}', which is no known data set and no .toml file beside it")
+        raise UsageError(
+            f"{path}: 'variant_of' names '{name}', which is neither a known data set nor a .toml file beside it"
+        )
     base = next((m for m in load_manifests(file) if name in (m.name, file.name, str(file))), None)
     if base is None or base.variant:
-        raise UsageError(f"{path}: 'variant_of' must name one data set that is no variant itself, not '{name}'")
+        raise UsageError(f"{path}: 'variant_of' must name one data set that is not a variant itself, not '{name}'")
     kept = base.record()
     inherited = ("role", "files", "classes", "subset", "count", "rows", "thinned_to", "suite", "source")
     return {key: kept[key] for key in inherited} | {"variant_of": base.name}
 
 
 def _fill(value: Any, member: dict[str, Any], path: Path) -> Any:
-    """Put a family member's values where the table says {key}; a text that is only {key} takes the value itself."""
+    """Replace each {key} in the table by a member's value; a text that is only {key} becomes the value itself."""
     if isinstance(value, dict):
         return {key: _fill(v, member, path) for key, v in value.items()}
     if isinstance(value, list):

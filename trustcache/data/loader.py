@@ -1,4 +1,4 @@
-"""Images in batches: decoded by processes, finished on the device as their variant says, at a model's input size."""
+"""Images in batches at a model's input size: decoded by worker processes, transformed on the device by the variant."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from trustcache.models.classifiers import Classifier
 from trustcache.models.preprocessing import Preprocessing
 
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-"""What a forward pass computes in: float32, or under autocast."""
+"""Dtypes of a forward pass: float32, or that of autocast."""
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` is the GPU where there is one. Raises UsageError for a device that is not there."""
+    """Return the device of a name; `auto` is the GPU if there is one. Raises UsageError for a missing device."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -38,21 +38,23 @@ def choose_device(name: str) -> torch.device:
 
 @dataclass(frozen=True)
 class Viewer:
-    """Who looks at the images: a model's preprocessing, on a device, with so many decoding processes.
+    """The view of a model on images: its preprocessing, its device, and the number of decoding processes.
 
-    `judged` is the classifier that adversarial images are made against, needed for those alone. It sees them at its
-    own size first, when `witness` is shown them too; a viewer of another size gets them resized.
+    judged: the classifier that adversarial images are made against, needed for those alone. It sees them first, at its
+    own size; a model with another input size gets them resized.
+    on_batch: called with each batch that a variant has transformed, before it is resized.
+    via: size to which images are decoded before they are resized.
     """
 
     preprocessing: Preprocessing
     device: torch.device
     workers: int
     judged: Classifier | None = None
-    witness: Callable[[Batch], None] | None = None
+    on_batch: Callable[[Batch], None] | None = None
     via: tuple[int, int] | None = None
 
     def resized(self, pixels: torch.Tensor) -> torch.Tensor:
-        """A batch (N, 3, H, W) of pixels 0 to 255 at the viewer's size."""
+        """Resize a batch (N, 3, H, W) of pixels 0 to 255 to the model's input size."""
         size = self.preprocessing.input_size
         if self.via and tuple(pixels.shape[2:]) != size:
             return F.interpolate(pixels, size, mode="nearest")
@@ -60,10 +62,10 @@ class Viewer:
 
 
 def viewed_batches(dataset: Dataset, viewer: Viewer, batches: Sequence[np.ndarray]) -> Iterator[Batch]:
-    """The samples of each batch of numbers (B,) as the viewer's model takes them, on its device, not yet normalised.
+    """Yield the samples of each batch of numbers (B,) as the model takes them, on its device, not yet normalised.
 
-    Raises TrustcacheError where a decoding process dies. Callers run their models within
-    `machine_at_its_limits`, for what those raise.
+    Raises TrustcacheError if a decoding process dies. Callers run their models within `machine_at_its_limits`, which
+    turns the errors of a full GPU into messages.
     """
     transform = _decoding(dataset, viewer).transform()
     for batch in _decoded_batches(dataset, transform, batches, viewer.workers):
@@ -76,7 +78,7 @@ def viewed_batches(dataset: Dataset, viewer: Viewer, batches: Sequence[np.ndarra
 
 
 def readable(batches: Iterator[Batch]) -> Iterator[Batch]:
-    """The batches as they come. Raises TrustcacheError at the first with an image that could not be read."""
+    """Yield the batches. Raises TrustcacheError at the first with an image that could not be read."""
     for batch in batches:
         if batch.bad:
             raise TrustcacheError(next(iter(batch.bad.values())))
@@ -84,12 +86,12 @@ def readable(batches: Iterator[Batch]) -> Iterator[Batch]:
 
 
 def shard_batches(ranges: Sequence[tuple[int, int]], size: int) -> list[np.ndarray]:
-    """Sample numbers in batches of at most `size` that never reach from one range [start, stop) into another."""
+    """Return sample numbers in batches of at most `size`, none of which spans two ranges [start, stop)."""
     return [np.arange(i, min(i + size, stop)) for start, stop in ranges for i in range(start, stop, size)]
 
 
 def _decoding(dataset: Dataset, viewer: Viewer) -> Preprocessing:
-    """How images are brought to a size as they are decoded, before what a variant does in batches."""
+    """Return the preprocessing of images as they are decoded, before a variant transforms batches of them."""
     variant = dataset.manifest.variant
     whose = replace(viewer.preprocessing, input_size=viewer.via) if viewer.via else viewer.preprocessing
     if dataset.variation and dataset.variation.needs_classifier:
@@ -101,7 +103,7 @@ def _decoding(dataset: Dataset, viewer: Viewer) -> Preprocessing:
 
 
 def _finished(dataset: Dataset, batch: Batch, viewer: Viewer) -> torch.Tensor:
-    """A batch's pixels after what their variant does in batches, at the viewer's size."""
+    """Return the pixels of a batch, transformed by their variant, at the model's input size."""
     if not dataset.variation or not dataset.variation.in_batches:
         return viewer.resized(batch.pixels)
     judged = viewer.judged
@@ -116,8 +118,8 @@ def _finished(dataset: Dataset, batch: Batch, viewer: Viewer) -> torch.Tensor:
             f"{dataset.manifest.name}: cannot be made from images of {batch.pixels.shape[2]} x {batch.pixels.shape[3]} "
             f"pixels for this classifier ({first_line(error)}); extract other data, or check --preprocess input_size"
         ) from error
-    if viewer.witness:
-        viewer.witness(replace(batch, pixels=varied))
+    if viewer.on_batch:
+        viewer.on_batch(replace(batch, pixels=varied))
     return viewer.resized(varied)
 
 
@@ -127,7 +129,7 @@ def _decoded_batches(dataset: Dataset, transform: Any, batches: Sequence[np.ndar
         batch_sampler=(batch.tolist() for batch in batches),  # not all of a long training's at once
         num_workers=min(workers, len(batches)),
         collate_fn=_Collate(dataset.labels),
-        worker_init_fn=_hold_tongue,
+        worker_init_fn=_silence_worker,
         generator=torch.Generator(),  # drawing its seed from the global one would shift a training's dropout
         pin_memory=torch.cuda.is_available(),
     )
@@ -135,20 +137,20 @@ def _decoded_batches(dataset: Dataset, transform: Any, batches: Sequence[np.ndar
         try:
             yield from loader
         except (ConnectionError, EOFError) as error:
-            # What a decoding process sent last dies with it, sometimes a moment before torch hears of its death.
+            # The last message of a decoding process dies with it, sometimes a moment before torch notices its death.
             time.sleep(1)
             raise RuntimeError(f"{WORKER_DIED} unknown): {error}") from error
 
 
-def _hold_tongue(worker: int) -> None:
-    """Keep a decoding process from printing tracebacks: its errors travel to the main process by themselves.
+def _silence_worker(worker: int) -> None:
+    """Keep a decoding process from printing tracebacks: its errors reach the main process without them.
 
-    What is left is the complaint of a thread that hands over memory while the main process is being stopped.
+    The only one left is that of a thread that passes memory on while the main process is being stopped.
     """
     sys.excepthook = lambda *error: None
 
 
-# A decoded sample's number, its pixels and those of its companion; or its number and why it could not be read.
+# A decoded sample: number, pixels, pixels of its companion; or its number and the reason why it cannot be read.
 _Sample = tuple[int, torch.Tensor, torch.Tensor | None] | tuple[int, str]
 
 
@@ -179,14 +181,14 @@ class _Collate:
 
 
 WORKER_DIED = "DataLoader worker (pid"
-"""How torch's message about a dead decoding process begins."""
+"""Beginning of torch's message about a dead decoding process."""
 
 
 @contextmanager
 def machine_at_its_limits(remedy: str = "use a smaller --batch-size, or another --device") -> Iterator[None]:
-    """Say in words that a decoding process died (raised wherever the main process happens to be) or the GPU is full.
+    """Turn the errors of a dead decoding process (raised anywhere in the main process) and a full GPU into messages.
 
-    `remedy` is what helps against the latter.
+    remedy: what helps against a full GPU.
     """
     try:
         yield
@@ -203,7 +205,7 @@ def machine_at_its_limits(remedy: str = "use a smaller --batch-size, or another 
 
 @contextmanager
 def model_at_work(name: str, pixels: torch.Tensor) -> Iterator[None]:
-    """Say in words that a model of that name fails on images (N, 3, H, W)."""
+    """Name the model in the error that it raises for images (N, 3, H, W)."""
     try:
         yield
     except (TrustcacheError, torch.cuda.OutOfMemoryError):
@@ -219,7 +221,7 @@ def model_at_work(name: str, pixels: torch.Tensor) -> Iterator[None]:
 
 @contextmanager
 def computing(name: str, pixels: torch.Tensor, precision: str) -> Iterator[None]:
-    """Have a model of that name look at images (N, 3, H, W) in one of `PRECISIONS`, and say in words where it fails."""
+    """Run a model on images (N, 3, H, W) in one of `PRECISIONS`, and name it in the error that it raises."""
     dtype = PRECISIONS[precision]
     with model_at_work(name, pixels), torch.autocast(pixels.device.type, dtype, enabled=dtype != torch.float32):
         yield

@@ -118,9 +118,11 @@ class Manifest:
 
     def record(self) -> dict[str, Any]:
         """Return the manifest as plain data, as TOML gives it."""
-        kept = asdict(self)
+        kept = asdict(self) | {"files": [{"layout": files.layout, **files.keys} for files in self.files]}
+        if self.variant:
+            kept["variant"] = {key: value for key, value in kept["variant"].items() if value not in (None, "", {})}
         kept.pop("path")
-        return kept | {"files": [{"layout": files.layout, **files.keys} for files in self.files]}
+        return kept
 
 
 def parse_manifest(table: dict[str, Any], where: str) -> Manifest:
@@ -204,34 +206,28 @@ def _files(reader: TableReader) -> Files:
         keys = LAYOUTS.find(name).keys.items()
     except UsageError as error:
         raise UsageError(f"{reader.where}: {error}") from error
-    values = {key: _KEY_READERS[key_type(p)](reader, key, p.default is p.empty) for key, p in keys}
+    values = {key: _READERS[key_type(p)](reader, key, p.default is p.empty) for key, p in keys}
     reader.finish(f" of layout '{name}'")
     return Files(name, {key: value for key, value in values.items() if value not in ("", (), None)})
 
 
-_KEY_READERS: dict[str, Callable[[TableReader, str, bool], Any]] = {
+_READERS: dict[str, Callable[[TableReader, str, bool], Any]] = {
     "str": TableReader.text,
     "int": TableReader.number,
+    "int | None": TableReader.number,
     "tuple[str, ...]": TableReader.texts,
+    "dict[str, Any]": TableReader.table,
 }
-"""How a key of a layout is read from a manifest, by its type; one for each of `layouts.KEY_TYPES`."""
+"""Readers of the keys of layouts (`layouts.KEY_TYPES`) and variants by their type."""
 
 
 def _variant(reader: TableReader, role: str) -> Variant:
     kind = reader.choice("kind", tuple(VARIATIONS))
-    needed, possible = VARIATIONS[kind].needed, VARIATIONS[kind].possible
-    variant = Variant(
-        kind,
-        name=reader.text("name", required="name" in needed),
-        severity=reader.number("severity"),
-        seed=reader.number("seed") or 0,
-        crop=reader.number("crop"),
-        textures=reader.text("textures"),
-        styles=reader.text("styles", required="styles" in needed),
-        vgg=reader.text("vgg", required="vgg" in needed),
-        decoder=reader.text("decoder", required="decoder" in needed),
-        settings=reader.table("settings") or {},
-    )
+    needed = VARIATIONS[kind].needed
+    known = [entry for entry in fields(Variant) if entry.name in ("seed", *needed, *VARIATIONS[kind].possible)]
+    values = {entry.name: _READERS[str(entry.type)](reader, entry.name, entry.name in needed) for entry in known}
+    reader.finish(f" of kind '{kind}'")
+    variant = Variant(kind, **{key: value for key, value in values.items() if value is not None})
     if "severity" in needed and variant.severity not in SEVERITIES:
         last = SEVERITIES[-1]
         raise UsageError(f"{reader.where}: 'severity' must be a whole number from 1 to {last}, not {variant.severity}")
@@ -242,9 +238,4 @@ def _variant(reader: TableReader, role: str) -> Variant:
     if VARIATIONS[kind].needs_classifier and role != "test":
         # Fine-tuning shuffles its images, and an attack's are made in the order of extraction.
         raise UsageError(f"{reader.where}: an attack is for data of the role 'test', not '{role}'")
-    for entry in fields(variant):
-        known = ("kind", "seed", *needed, *possible)
-        if entry.name not in known and getattr(variant, entry.name) not in (None, "", {}):
-            raise UsageError(f"{reader.where}: '{entry.name}' means nothing to kind '{kind}'; take it out")
-    reader.finish()
     return variant

@@ -1,4 +1,4 @@
-"""Numbered images, whatever layout they came from, and how the bytes of one are decoded."""
+"""Numbered images of any layout, and the decoding of one image's bytes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".w
 
 
 UNREADABLE = (OSError, SyntaxError, ValueError, RuntimeError, Image.DecompressionBombError)
-"""What Pillow and its plugins raise for the bytes of a broken image."""
+"""Errors that Pillow and its plugins raise for the bytes of a broken image."""
 
 
 class BadImage(TrustcacheError):
-    """One image that cannot be read; the text names it and says why and what to do, `reason` only why."""
+    """An image that cannot be read; the message names it with reason and remedy, `reason` holds the reason alone."""
 
     def __init__(self, name: str, reason: object) -> None:
         self.reason = f"cannot be read as an image ({reason})"
@@ -40,11 +40,11 @@ class Samples(ABC):
 
     @abstractmethod
     def take(self, numbers: np.ndarray) -> Samples:
-        """The samples of these numbers (M,), in this order."""
+        """Return the samples with these numbers (M,), in this order."""
 
     @abstractmethod
     def contents(self) -> bytes:
-        """What, beside ids and labels, tells these images from others: file sizes, or the bytes themselves."""
+        """Return what identifies these images beside ids and labels: file sizes, or a hash of the bytes."""
 
 
 class FileSamples(Samples):
@@ -66,12 +66,12 @@ class FileSamples(Samples):
         return FileSamples(self.tree, [self.ids[i] for i in numbers], self.labels[numbers].tolist(), self.classes)
 
     def contents(self) -> bytes:
-        # Sizes rather than hashes: one look at a file's entry, not a read of 140 GB.
+        # Sizes rather than hashes: a look-up of file entries, not a read of 140 GB.
         return np.fromiter(map(self.tree.size, self.ids), "<i8", len(self.ids)).tobytes()
 
 
 class ArraySamples(Samples):
-    """Images that came whole out of a few files: uint8 (N, H, W) or (N, H, W, 3)."""
+    """Images read whole from a few files: uint8 (N, H, W) or (N, H, W, 3)."""
 
     def __init__(self, pixels: np.ndarray, ids: list[str], labels: np.ndarray, classes: tuple[str, ...]) -> None:
         self.pixels, self.ids, self.classes = pixels, ids, classes
@@ -88,9 +88,9 @@ class ArraySamples(Samples):
 
 
 def spread_evenly(labels: np.ndarray, count: int) -> np.ndarray:
-    """The numbers, ascending, of `count` of the samples with labels (N,): every class in its share, to within one.
+    """Return ascending numbers of `count` of the samples with labels (N,), each class in proportion to within one.
 
-    Sorted by class, as folders lie, the samples are taken in strides of N / count; the same ones every time.
+    The samples are sorted by class and taken in strides of N / count; the result is deterministic.
     """
     by_class = np.argsort(labels, kind="stable")
     middles = (2 * np.arange(count) + 1) * len(labels) // (2 * count)
@@ -101,21 +101,21 @@ def decode_rgb(data: bytes, name: str) -> Image.Image:
     """Decode the bytes of an image file of any mode to RGB, as the field does: EXIF orientation is left alone.
 
     16-bit images are scaled to 8 bits (a plain conversion would clip them), unless no value needs more than 8.
-    Raises BadImage, also for floating-point images, whose range nobody knows.
+    Raises BadImage, also for floating-point images, whose range is unknown.
     """
     try:
         with Image.open(BytesIO(data)) as image:
             return to_rgb(image)
     except UnidentifiedImageError:  # its own text names an object in memory
-        raise BadImage(name, "it is in no known image format") from None
+        raise BadImage(name, "not a known image format") from None
     except UNREADABLE as error:
         raise BadImage(name, error) from None
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """An image of any mode in RGB, as `decode_rgb` says. Raises ValueError for floating-point values."""
+    """Convert an image of any mode to RGB, as `decode_rgb` does. Raises ValueError for floating-point values."""
     if image.mode == "F":
-        raise ValueError("its floating-point values have no set range; save it with 8 or 16 bits")
+        raise ValueError("its floating-point values have no fixed range; save it with 8 or 16 bits")
     if not image.mode.startswith("I"):
         return image.convert("RGB")
     deep = np.clip(np.asarray(image), 0, 65535)  # Pillow holds 16 bits in 32 for some formats

@@ -20,22 +20,18 @@ class TableReader:
         self.where = where
         self.known: list[str] = []
 
-    def _missing(self, key: str) -> UsageError:
-        return UsageError(f"{self.where}: '{key}' is missing")
-
-    def _take(self, key: str, kind: type | tuple[type, ...], wanted: str) -> Any:
+    def _take(self, key: str, kind: type | tuple[type, ...], wanted: str, required: bool = False) -> Any:
         self.known.append(key)
         value = self.left.pop(key, None)
         # bool is an int to isinstance, and never what a manifest means by a number.
         if value is not None and (not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)):
             raise UsageError(f"{self.where}: '{key}' must be {wanted}, not {value!r}")
+        if required and value in (None, "", [], ()):
+            raise UsageError(f"{self.where}: '{key}' is missing")
         return value
 
     def text(self, key: str, required: bool = False) -> str:
-        value = self._take(key, str, "text")
-        if required and not value:
-            raise self._missing(key)
-        return value or ""
+        return self._take(key, str, "text", required) or ""
 
     def choice(self, key: str, choices: tuple[str, ...], required: bool = True) -> str:
         value = self.text(key)
@@ -45,10 +41,7 @@ class TableReader:
         return value
 
     def number(self, key: str, required: bool = False) -> int | None:
-        value = self._take(key, int, "a whole number")
-        if required and value is None:
-            raise self._missing(key)
-        return value
+        return self._take(key, int, "a whole number", required)
 
     def real(self, key: str) -> float | None:
         value = self._take(key, (int, float), "a number")
@@ -62,17 +55,14 @@ class TableReader:
             raise UsageError(f"{self.where}: '{key}' must be a number or a list of numbers, not {values!r}")
         return tuple(map(float, listed))
 
-    def _list(self, key: str, kind: type, wanted: str) -> tuple[Any, ...]:
-        values = self._take(key, (list, tuple), wanted) or ()
+    def _list(self, key: str, kind: type, wanted: str, required: bool = False) -> tuple[Any, ...]:
+        values = self._take(key, (list, tuple), wanted, required) or ()
         if not all(isinstance(v, kind) and not isinstance(v, bool) for v in values):
             raise UsageError(f"{self.where}: '{key}' must be {wanted}, not {values!r}")
         return tuple(values)
 
     def texts(self, key: str, required: bool = False) -> tuple[str, ...]:
-        values = self._list(key, str, "a list of texts")
-        if required and not values:
-            raise self._missing(key)
-        return values
+        return self._list(key, str, "a list of texts", required)
 
     def flag(self, key: str) -> bool:
         return bool(self._take(key, bool, "true or false"))
@@ -80,8 +70,8 @@ class TableReader:
     def numbers(self, key: str) -> tuple[int, ...] | None:
         return self._list(key, int, "a list of whole numbers") or None
 
-    def table(self, key: str) -> dict[str, Any] | None:
-        return self._take(key, dict, "a table")
+    def table(self, key: str, required: bool = False) -> dict[str, Any] | None:
+        return self._take(key, dict, "a table", required)
 
     def tables(self, key: str) -> Iterator[dict[str, Any]]:
         values = self._list(key, dict, f"one or more [[{key}]] tables")

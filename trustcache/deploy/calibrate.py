@@ -1,4 +1,4 @@
-"""Calibration: from a judge's scores on data it has not learnt from to the threshold that `predict` uses."""
+"""Calibration: from scores on data that nothing has learnt from to the threshold that `predict` uses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from trustcache.cache import open_cache
 from trustcache.data.splits import half_rows, other_half
-from trustcache.deploy.scorers import Judge, Threshold
+from trustcache.deploy.scorers import Scorer, Threshold
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.evaluate.scoring import cache_scores, validation_scores
 from trustcache.metrics.selective import TARGETS, WorkingPoint, guaranteed, least_samples, working_point
@@ -25,7 +25,7 @@ DEFAULT_DELTA = 0.001
 
 @dataclass(frozen=True)
 class Goal:
-    """What a threshold is to reach: "max-risk" with confidence 1 - delta, or a target of `TARGETS` without."""
+    """A threshold's goal: "max-risk" at confidence 1 - delta, or a key of `TARGETS` without a guarantee."""
 
     kind: str
     target: float
@@ -33,7 +33,11 @@ class Goal:
 
 
 def choose_goal(targets: Mapping[str, float | None], delta: float | None) -> Goal:
-    """The one goal that was given a target. Raises UsageError where it is none, several, or no possible one."""
+    """Return the one goal that was given a target. Raises UsageError for none, several, or an impossible one.
+
+    >>> choose_goal({"max-risk": 0.02, "coverage": None}, None)
+    Goal(kind='max-risk', target=0.02, delta=0.001)
+    """
     given = [(kind, target) for kind, target in targets.items() if target is not None]
     options = ", ".join(f"--{kind}" for kind in targets)
     if len(given) != 1:
@@ -55,10 +59,10 @@ def choose_goal(targets: Mapping[str, float | None], delta: float | None) -> Goa
 
 @dataclass(frozen=True)
 class Calibration:
-    """Which samples to calibrate on.
+    """The samples to calibrate on.
 
-    data: a cache of the judge's classifier by its data set's name; None is the part that the run set aside in
-    training. half: "first" or "second" takes one half of these, in an order drawn by `seed`, and checks on the other.
+    data: a data set with a cache of the scorer's classifier; None for the validation part that the run held out.
+    half: "first" or "second" takes one half of these, in an order drawn by `seed`, and checks on the other.
     """
 
     data: str | None = None
@@ -67,26 +71,32 @@ class Calibration:
 
 
 def calibrate(
-    judge: Judge,
+    scorer: Scorer,
     goal: Goal,
     calibration: Calibration,
     data_root: Path,
     machine: Machine,
     progress: Progress = silent,
 ) -> Threshold:
-    """Find the threshold that reaches a goal, and keep it with the judge.
+    """Find the threshold that reaches a goal, and keep it in the scorer's folder.
 
-    Raises TrustcacheError where no threshold reaches it (one from before stays), UsageError where there is no such
-    data, or the run learnt from it.
+    Raises TrustcacheError where no threshold reaches it, which leaves an older one in place; UsageError where there is
+    no such data, or the run learnt from it.
+
+    >>> from trustcache.deploy.scorers import find_scorer
+    >>> half = Calibration("birds", half="first")
+    >>> found = calibrate(find_scorer(demo_workspace, "mcp"), Goal("coverage", 0.5), half, Path(), Machine())
+    >>> found.point.trusted, found.point.samples
+    (8, 15)
     """
-    data, z, correct = _samples(judge, calibration, data_root, machine, progress)
+    data, z, correct = _samples(scorer, calibration, data_root, machine, progress)
     rows = everything = np.arange(len(z))
     if calibration.half:
         rows = half_rows(len(z), f"{calibration.half}-half", calibration.seed)
     rest = np.setdiff1d(everything, rows)
     if not len(rows):
         raise UsageError(f"{data}: {len(z)} samples are too few to calibrate on; name a larger --data")
-    point = _reach(judge, goal, z[rows], correct[rows], data)
+    point = _reach(scorer, goal, z[rows], correct[rows], data)
     threshold = Threshold(
         point,
         working_point(z[rest], correct[rest], point.threshold) if len(rest) else None,
@@ -96,54 +106,54 @@ def calibrate(
         goal.target,
         goal.delta,
         _promise(goal),
-        judge.judged,
-        judge.learnt,
+        scorer.judged,
+        scorer.learnt,
     )
-    judge.save_threshold(threshold)
+    scorer.save_threshold(threshold)
     return threshold
 
 
 def _samples(
-    judge: Judge, calibration: Calibration, data_root: Path, machine: Machine, progress: Progress
+    scorer: Scorer, calibration: Calibration, data_root: Path, machine: Machine, progress: Progress
 ) -> tuple[str, np.ndarray, np.ndarray]:
-    """What the data are called, z (N,) and whether the classifier is right (N,)."""
-    run, data = judge.run, calibration.data
-    own = next((index for index in judge.caches if run and index.fingerprint() == run.config.cache), None)
+    """Return a name for the data, z float64 (N,) and correct bool (N,)."""
+    run, data = scorer.run, calibration.data
+    own = next((index for index in scorer.caches if run and index.fingerprint() == run.config.cache), None)
     if data is None:
         if run is None:
-            raise UsageError(f"{judge.name}: has set no data aside; name a cache with --data ({_names(judge)})")
+            raise UsageError(f"{scorer.name}: has set no data aside; name a cache with --data ({_names(scorer)})")
         if own is None:
             raise UsageError(
                 f"{run.name}: the cache of {run.config.data} that it learnt from is not there any more, so neither is "
-                f"the part it set aside; name another with --data ({_names(judge)})"
+                f"the part it set aside; name another with --data ({_names(scorer)})"
             )
-        rows, z = validation_scores(run, own, judge.workspace_caches, data_root, machine, progress)
+        rows, z = validation_scores(run, own, scorer.workspace_caches, data_root, machine, progress)
         return f"the validation part of {own.data}", z, open_cache(own.folder).correct[rows]
-    index = next((index for index in judge.caches if index.data == data), None)
+    index = next((index for index in scorer.caches if index.data == data), None)
     if index is None:
-        raise UsageError(f"--data {data}: no cache of {judge.classifier} has that name; there are {_names(judge)}")
-    if run and not run.config.part and run.config.learnt_images_of(index, judge.workspace_caches):
+        raise UsageError(f"--data {data}: no cache of {scorer.classifier} has that name; there are {_names(scorer)}")
+    if run and not run.config.part and run.config.learnt_images_of(index, scorer.workspace_caches):
         raise UsageError(
             f"--data {data}: {run.name} learnt from its images, so scores there promise nothing; leave --data out "
             "to take the part that was set aside, or name other data"
         )
     cache = open_cache(index.folder)
     if run is None:
-        if index.role == "train" and POST_HOC[judge.name].fitted:
+        if index.role == "train" and POST_HOC[scorer.name].fitted:
             raise UsageError(
-                f"--data {data}: {judge.name} learns from training data, so its scores there promise nothing; name "
+                f"--data {data}: {scorer.name} learns from training data, so its scores there promise nothing; name "
                 "other data"
             )
-        score = judge.post_hoc()
+        score = scorer.post_hoc()
         return data, np.concatenate([score(outputs_of(part)) for part in cache.chunks()]), cache.correct
-    z = cache_scores(run, index, judge.workspace_caches, data_root, machine, progress)
-    unseen = run.unseen(cache, judge.workspace_caches)
+    z = cache_scores(run, index, scorer.workspace_caches, data_root, machine, progress)
+    unseen = run.unseen(cache, scorer.workspace_caches)
     named = data if unseen.all() else f"{data}, its {other_half(run.config.part)}"
     return named, z[unseen], cache.correct[unseen]
 
 
-def _reach(judge: Judge, goal: Goal, z: np.ndarray, correct: np.ndarray, data: str) -> WorkingPoint:
-    """The working point of a goal. Raises TrustcacheError where there is none."""
+def _reach(scorer: Scorer, goal: Goal, z: np.ndarray, correct: np.ndarray, data: str) -> WorkingPoint:
+    """Return the working point of a goal. Raises TrustcacheError where there is none."""
     least, found = "", "no threshold reaches"
     if goal.delta is None:
         point = TARGETS[goal.kind](z, correct, goal.target)
@@ -156,7 +166,7 @@ def _reach(judge: Judge, goal: Goal, z: np.ndarray, correct: np.ndarray, data: s
         )
     if point is None:
         raise TrustcacheError(
-            f"{judge.name}: {found} --{goal.kind} {goal.target:g} on the {len(z):,} samples of {data}, "
+            f"{scorer.name}: {found} --{goal.kind} {goal.target:g} on the {len(z):,} samples of {data}, "
             f"{correct.mean():.2%} of which the classifier gets right{least}; ask for less, or calibrate on more data"
         )
     return point
@@ -167,9 +177,9 @@ def _promise(goal: Goal) -> str:
         return f"none: {goal.kind} is at least {goal.target:g} on these samples, and may be less on others"
     return (
         f"with confidence {1 - goal.delta:g} at most {100 * goal.target:g} % of what is trusted is wrong, on data "
-        "drawn as these samples were, if neither the classifier nor its judge learnt from them or was chosen by them"
+        "drawn as these samples were, if neither the classifier nor the oracle learnt from them or was chosen by them"
     )
 
 
-def _names(judge: Judge) -> str:
-    return ", ".join(index.data for index in judge.caches)
+def _names(scorer: Scorer) -> str:
+    return ", ".join(index.data for index in scorer.caches)

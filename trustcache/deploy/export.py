@@ -1,7 +1,7 @@
 """Export: classifier, oracle and preprocessing's arithmetic as one graph in one file, checked before it is published.
 
-The graph takes images uint8 (N, 3, H, W), RGB at the classifier's input size, since that is what decoders give and no
-range can be mistaken; it gives float32 logits (N, K) and score (N,). Beside it lies what else an answer needs, as JSON.
+The graph takes images uint8 (N, 3, H, W), RGB at the classifier's input size, as decoders give them, so that no value
+range can be mistaken. It returns float32 logits (N, K) and score (N,). A JSON file beside it describes the rest.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from trustcache.cache.publish import publish, publish_json
 from trustcache.cache.versions import software_versions
 from trustcache.data.samples import BadImage
 from trustcache.deploy.network import Pair, load_pair
-from trustcache.deploy.scorers import Judge
+from trustcache.deploy.scorers import Scorer
 from trustcache.errors import TrustcacheError, UsageError, kind_and_line
 from trustcache.models.preprocessing import Preprocessing
 from trustcache.scores import POST_HOC
 
-# How far the exported graph may lie from the original, absolutely or as a share of the value.
+# Largest difference between graph and original, absolute or as a share of the value.
 TOLERANCE = 1e-4
 CHECKED_IMAGES = 16
-# So many in the batch that is traced. One would be taken for a constant.
+# Trace with two images: torch.export specialises a batch of one to a constant.
 TRACED_BATCH = 2
 # A graph as a function of images uint8 (N, 3, H, W), giving logits (N, K) and score (N,).
 Graph = Callable[[torch.Tensor], tuple[np.ndarray, np.ndarray]]
@@ -42,9 +42,9 @@ Graph = Callable[[torch.Tensor], tuple[np.ndarray, np.ndarray]]
 
 @dataclass(frozen=True)
 class Format:
-    """A kind of file: how it ends, how a traced pair becomes its bytes, and how these are run to check them.
+    """A file format. write: turns a traced pair into bytes. open: turns bytes into a `Graph`, to check them.
 
-    needs: the libraries for that, which trustcache does not install by itself.
+    needs: libraries that trustcache does not install by itself.
     """
 
     suffix: str
@@ -53,36 +53,36 @@ class Format:
     needs: tuple[str, ...] = ()
 
 
-def export(judge: Judge, format: str, path: Path | None, data_root: Path) -> tuple[Path, Path]:
-    """Write a run and its classifier to one file of a format of `FORMATS`, and what belongs to it beside it as JSON.
+def export(scorer: Scorer, format: str, path: Path | None, data_root: Path) -> tuple[Path, Path]:
+    """Write a run and its classifier as one graph, with a JSON description beside it, and return both paths.
 
-    Without `path` they lie in the run's folder. Both paths are returned. Nothing is written unless the graph gives
-    what the original gives, for batches of one and of several images: real ones where they are still there. Raises
-    UsageError for a post-hoc score and where a library is missing, TrustcacheError where the pair cannot be exported.
+    format: a key of `FORMATS`. path: None for the run's folder. Nothing is written unless the graph's outputs equal the
+    original's, for batches of one and of several images, real ones if they are still there. Raises UsageError for a
+    post-hoc score and for a missing library, TrustcacheError where the pair cannot be exported.
     """
-    if judge.run is None:
-        if POST_HOC[judge.name].of_logits:
-            raise UsageError(f"{judge.name}: needs no export, being a function of the logits; export a run")
-        raise UsageError(f"{judge.name}: is computed outside of the network, and cannot be exported; export a run")
+    if scorer.run is None:
+        if POST_HOC[scorer.name].of_logits:
+            raise UsageError(f"{scorer.name}: needs no export, being a function of the logits; export a run")
+        raise UsageError(f"{scorer.name}: is computed outside of the network, and cannot be exported; export a run")
     chosen = FORMATS[format]
     if missing := [name for name in chosen.needs if not _is_here(name)]:
         raise UsageError(
             f"--format {format}: needs {' and '.join(missing)}; install with pip install 'trustcache[export]'"
         )
-    target = path or judge.folder / f"{judge.name}{chosen.suffix}"
-    pair = load_pair(judge)
+    target = path or scorer.folder / f"{scorer.name}{chosen.suffix}"
+    pair = load_pair(scorer)
     try:
-        with _quietly():
+        with _silence_torch():
             data = chosen.write(_trace(pair))
             graph = chosen.open(data)
     except Exception as error:  # tracing a user's own model may raise anything, and each runtime has its own
         raise TrustcacheError(
-            f"{judge.name}: cannot be exported as {format} ({kind_and_line(error)}); "
+            f"{scorer.name}: cannot be exported as {format} ({kind_and_line(error)}); "
             "try another --format, or a classifier of plain tensor operations"
         ) from error
-    images, which = _images_to_check(judge, pair.classifier.preprocessing, data_root)
-    apart = _check(pair, graph, images, f"{judge.name} as {format}")
-    described = _metadata(judge, pair, format, {"images": which, "largest_difference": apart})
+    images, which = _images_to_check(scorer, pair.classifier.preprocessing, data_root)
+    apart = _check(pair, graph, images, f"{scorer.name} as {format}")
+    described = _metadata(scorer, pair, format, {"images": which, "largest_difference": apart})
     beside = target.with_name(f"{target.name}.json")
     publish(target, data)
     publish_json(beside, described)
@@ -98,13 +98,13 @@ def _is_here(library: str) -> bool:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
-    """Keep torch from telling its own workings at length, in three ways: what counts is the check that follows."""
+def _silence_torch() -> Iterator[None]:
+    """Silence torch's logs, warnings and prints during tracing: the check that follows is what counts."""
     disabled = logging.root.manager.disable
     logging.disable(logging.ERROR)
-    told = io.StringIO()
+    discarded = io.StringIO()
     try:
-        with warnings.catch_warnings(), redirect_stdout(told), redirect_stderr(told):
+        with warnings.catch_warnings(), redirect_stdout(discarded), redirect_stderr(discarded):
             warnings.simplefilter("ignore")
             yield
     finally:
@@ -158,13 +158,13 @@ FORMATS: dict[str, Format] = {
     "onnx": Format(".onnx", _as_onnx, _onnx_graph, ("onnx", "onnxscript", "onnxruntime")),
     "torch": Format(".pt2", _as_torch, _torch_graph),
 }
-"""What a pair can be exported to."""
+"""Formats by name."""
 
 
-def _images_to_check(judge: Judge, preprocessing: Preprocessing, data_root: Path) -> tuple[torch.Tensor, str]:
-    """Some images uint8 (N, 3, H, W) as the classifier takes them, and what they are."""
+def _images_to_check(scorer: Scorer, preprocessing: Preprocessing, data_root: Path) -> tuple[torch.Tensor, str]:
+    """Return images uint8 (N, 3, H, W) as the classifier takes them, and their description."""
     transform = preprocessing.transform()
-    for index in judge.caches:
+    for index in scorer.caches:
         try:
             dataset = original_dataset(index, data_root)
             rows = np.linspace(0, len(dataset) - 1, min(CHECKED_IMAGES, len(dataset))).round().astype(int)
@@ -178,7 +178,7 @@ def _images_to_check(judge: Judge, preprocessing: Preprocessing, data_root: Path
 
 
 def _check(pair: Pair, graph: Graph, images: torch.Tensor, what: str) -> float:
-    """The largest difference between graph and original. Raises TrustcacheError where one is beyond TOLERANCE."""
+    """Return the largest difference between graph and original. Raises TrustcacheError beyond TOLERANCE."""
     largest = 0.0
     for batch in (images[:1], images):
         with torch.inference_mode():
@@ -194,13 +194,13 @@ def _check(pair: Pair, graph: Graph, images: torch.Tensor, what: str) -> float:
     return largest
 
 
-def _metadata(judge: Judge, pair: Pair, format: str, checked: dict[str, Any]) -> dict[str, Any]:
-    preprocessing, threshold = pair.classifier.preprocessing, judge.threshold()
+def _metadata(scorer: Scorer, pair: Pair, format: str, checked: dict[str, Any]) -> dict[str, Any]:
+    preprocessing, threshold = pair.classifier.preprocessing, scorer.threshold()
     height, width = preprocessing.input_size
-    classes = judge.classes(pair.classifier.num_classes)
+    classes = scorer.classes(pair.classifier.num_classes)
     return {
-        "run": judge.name,
-        "classifier": judge.classifier,
+        "run": scorer.name,
+        "classifier": scorer.classifier,
         "format": format,
         "input": {
             "name": "images",
@@ -215,7 +215,7 @@ def _metadata(judge: Judge, pair: Pair, format: str, checked: dict[str, Any]) ->
             "interpolation": preprocessing.interpolation,
         },
         "outputs": {"logits": ["N", len(classes)], "score": ["N"]},
-        "threshold": judge.working_threshold(),
+        "threshold": scorer.working_threshold(),
         "trusted": "score > threshold",
         "calibration": msgspec.to_builtins(threshold) if threshold else None,
         "classes": list(classes),
@@ -225,7 +225,11 @@ def _metadata(judge: Judge, pair: Pair, format: str, checked: dict[str, Any]) ->
 
 
 def resize_rule(preprocessing: Preprocessing) -> str:
-    """How an image is brought to the input size, in words."""
+    """Describe in words how an image is brought to the input size.
+
+    >>> resize_rule(Preprocessing((8, 8), 1.0, "squash", "bicubic", (0.5,), (0.5,)))  # doctest: +ELLIPSIS
+    'resize to 8 x 8 pixels (height x width) whatever the proportions...; then crop the central 8 x 8'
+    """
     height, width = preprocessing.input_size
     larger = [math.floor(side / preprocessing.crop_pct) for side in (height, width)]
     how = f"{preprocessing.interpolation}, antialiased"

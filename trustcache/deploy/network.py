@@ -1,7 +1,6 @@
-"""A classifier and its judge in one network: from images to logits and a trust score, for predictions and for export.
+"""A classifier and its trust score in one network, from images to logits and z, for predictions and for export.
 
-This is the one place that turns what a classifier says about an image into a run's score; whatever else an oracle is
-to see (other layers, the logits), it gets here.
+This is the one place that turns a classifier's outputs for an image into a run's score.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from trustcache.cache.index import Index
 from trustcache.cache.provenance import original_model
-from trustcache.deploy.scorers import Judge
+from trustcache.deploy.scorers import Scorer
 from trustcache.errors import UsageError
 from trustcache.models.classifiers import Classifier, load_classifier
 from trustcache.models.preprocessing import Preprocessing
@@ -29,11 +28,11 @@ from trustcache.oracles.runs import Run
 from trustcache.scores import POST_HOC
 from trustcache.scores.fitting import Outputs
 
-# Each score is a network of the images uint8 (N, 3, H, W) and of what the classifier said about them, giving z (N,).
+# Each score is a network of the images uint8 (N, 3, H, W) and the classifier's outputs for them, giving z (N,).
 
 
 class HeadScore(nn.Module):
-    """A head on what the classifier itself said: its features, those of its stages, its logits."""
+    """A head on the classifier's own outputs: last features, stage features, logits."""
 
     def __init__(self, head: AnyHead, inputs: Sequence[str]) -> None:
         super().__init__()
@@ -43,8 +42,8 @@ class HeadScore(nn.Module):
             self.register_buffer(name, torch.from_numpy(getattr(head, name)).float())
         self.head = _Mlp(head) if isinstance(head, MlpHead) else _Linear(head)
 
-    def forward(self, images: Tensor, said: dict[str, Tensor]) -> Tensor:
-        return self.head((head_inputs(self.inputs, said) - self.get_buffer("mean")) / self.get_buffer("std"))
+    def forward(self, images: Tensor, outputs: dict[str, Tensor]) -> Tensor:
+        return self.head((head_inputs(self.inputs, outputs) - self.get_buffer("mean")) / self.get_buffer("std"))
 
 
 class _Linear(nn.Module):
@@ -71,32 +70,32 @@ class _Mlp(nn.Module):
 
 
 class OracleScore(nn.Module):
-    """A network of its own that looks at the images."""
+    """A fine-tuned oracle, which sees the images."""
 
     def __init__(self, oracle: Oracle) -> None:
         super().__init__()
         self.oracle = oracle
 
-    def forward(self, images: Tensor, said: dict[str, Tensor]) -> Tensor:
+    def forward(self, images: Tensor, outputs: dict[str, Tensor]) -> Tensor:
         preprocessing = self.oracle.preprocessing
         return self.oracle(preprocessing.normalise(preprocessing.resized(images)))
 
 
 class PostHocScore(nn.Module):
-    """A post-hoc score, which NumPy computes: it cannot be traced into a graph."""
+    """A post-hoc score, computed by NumPy, which cannot be traced into a graph."""
 
     def __init__(self, score: Callable[[Outputs], np.ndarray]) -> None:
         super().__init__()
         self.score = score
 
-    def forward(self, images: Tensor, said: dict[str, Tensor]) -> Tensor:
-        columns = {name: tensor.cpu().numpy() for name, tensor in said.items()}
+    def forward(self, images: Tensor, outputs: dict[str, Tensor]) -> Tensor:
+        columns = {name: tensor.cpu().numpy() for name, tensor in outputs.items()}
         columns["predictions"] = columns["logits"].argmax(1)
-        return torch.from_numpy(self.score(Outputs(columns.__getitem__))).to(said["logits"].device)
+        return torch.from_numpy(self.score(Outputs(columns.__getitem__))).to(outputs["logits"].device)
 
 
 def _run_score(run: Run, judged: Index, classifier: Classifier) -> nn.Module:
-    """The network that gives a run's score. Raises UsageError where its oracle looks at something else."""
+    """Return the network of a run's score. Raises UsageError where its oracle sees other features or images."""
     if run.config.training == "frozen":
         if run.config.backbone != judged.identity:
             raise UsageError(f"{run.name}: a head on the features of {run.config.oracle}; {_OWN_VIEW}")
@@ -119,35 +118,41 @@ def _geometry(preprocessing: Preprocessing) -> tuple[Any, ...]:
 
 
 class Pair(nn.Module):
-    """Images uint8 (N, 3, H, W), RGB at the classifier's input size, to float32 logits (N, K) and z (N,)."""
+    """Network of images uint8 (N, 3, H, W), RGB at the classifier's input size, to float32 logits (N, K) and z (N,).
+
+    stages, mirrored: the outputs beside logits and last features that the score reads, as `Classifier.said` takes them.
+    """
 
     def __init__(
         self, classifier: Classifier, score: nn.Module, stages: Sequence[str] = (), mirrored: bool = False
     ) -> None:
         super().__init__()
         self.classifier = classifier
-        self.stages, self.mirrored = stages, mirrored  # what the score looks at too
+        self.stages, self.mirrored = stages, mirrored
         self.network = classifier.model  # the classifier is no module, and its weights must move along
         self.score = score
         self.requires_grad_(False).eval()
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        said = self.classifier.said(self.classifier.preprocessing.normalise(images), self.stages, self.mirrored)
-        return said["logits"], self.score(images, said)
+        normalised = self.classifier.preprocessing.normalise(images)
+        outputs = self.classifier.outputs(normalised, self.stages, self.mirrored)
+        return outputs["logits"], self.score(images, outputs)
 
 
-def require_one_pass(judge: Judge) -> None:
-    """Raise UsageError for a score that asks the classifier many times, which only an extraction does."""
-    if judge.run is None and "mc_dropout" in POST_HOC[judge.name].columns:
-        raise UsageError(f"{judge.name}: takes many passes, and is only made by trustcache extract; name another score")
+def require_one_pass(scorer: Scorer) -> None:
+    """Raise UsageError for a score of many forward passes an image, which only an extraction makes."""
+    if scorer.run is None and "mc_dropout" in POST_HOC[scorer.name].columns:
+        raise UsageError(
+            f"{scorer.name}: takes many passes, and is only made by trustcache extract; name another score"
+        )
 
 
-def load_pair(judge: Judge) -> Pair:
-    """The pair of a judge and its classifier, on the CPU.
+def load_pair(scorer: Scorer) -> Pair:
+    """Load a scorer and its classifier as one network, on the CPU.
 
-    Raises UsageError where the classifier's weights are gone, or no longer the ones that it judges.
+    Raises UsageError where the classifier's weights are gone or have changed.
     """
-    index = judge.caches[0]
+    index = scorer.caches[0]
     spec = original_model(index)
     classifier = load_classifier(spec)
     if classifier.identity().state_sha256 != index.identity.state_sha256:
@@ -155,9 +160,9 @@ def load_pair(judge: Judge) -> Pair:
             f"{index.folder}: the weights of {spec.name} are no longer the ones it was extracted with; extract and "
             "train anew, or bring those back"
         )
-    if judge.run is None:
-        columns = POST_HOC[judge.name].columns
+    if scorer.run is None:
+        columns = POST_HOC[scorer.name].columns
         stages = classifier.stage_places() if "stages" in columns else ()
-        return Pair(classifier, PostHocScore(judge.post_hoc()), stages, "mirrored_logits" in columns)
-    config = judge.run.config
-    return Pair(classifier, _run_score(judge.run, index, classifier), config.stages, config.head.mirrored)
+        return Pair(classifier, PostHocScore(scorer.post_hoc()), stages, "mirrored_logits" in columns)
+    config = scorer.run.config
+    return Pair(classifier, _run_score(scorer.run, index, classifier), config.stages, config.head.mirrored)

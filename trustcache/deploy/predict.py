@@ -1,4 +1,4 @@
-"""Predictions for files, folders and tar files: which images there are, and the lines that their answers become."""
+"""Predictions for files, folders and tar files: lists the images, and writes the answers as lines."""
 
 from __future__ import annotations
 
@@ -18,10 +18,15 @@ from trustcache.errors import UsageError
 
 
 def pictures(paths: Sequence[Path]) -> Iterator[Picture]:
-    """The images at some paths, in order; those of a folder or tar file sorted by name, others than images passed over.
+    """Return the images at some paths, in order; those of a folder or tar file sorted by name.
 
-    Folders and tar files are listed before the first image is given. Raises UsageError then for a path where nothing
-    is, for a tar file that cannot be read, and for a folder without images.
+    Folders and tar files are listed at once. Raises UsageError for a path where nothing is, a tar file that cannot be
+    read, and a folder without images.
+
+    >>> (tmp / "a.png").write_bytes(b"not read yet")
+    12
+    >>> [picture.path == str(tmp / "a.png") for picture in pictures([tmp / "a.png"])]
+    [True]
     """
     if missing := [path for path in paths if not path.is_file() and not tree_exists(path)]:
         raise UsageError(f"{missing[0]}: there is no such file, folder or .tar file; correct the path")
@@ -44,13 +49,21 @@ def _member(tree: FileTree, name: str) -> Picture:
 
 @dataclass
 class Tally:
-    """How many answers passed by, and how many of them were errors."""
+    """Count of answers, and of errors among them.
+
+    >>> tally = Tally()
+    >>> bad = Answer("a.png", None, None, None, None, False, "is truncated")
+    >>> list(json_lines(tally.of([bad])))
+    ['{"path": "a.png", "trusted": false, "error": "is truncated"}']
+    >>> tally
+    Tally(images=1, errors=1)
+    """
 
     images: int = 0
     errors: int = 0
 
     def of(self, answers: Iterable[Answer]) -> Iterator[Answer]:
-        """The same answers, counted."""
+        """Yield the same answers, counted."""
         for answer in answers:
             self.images += 1
             self.errors += answer.error is not None
@@ -58,13 +71,21 @@ class Tally:
 
 
 def json_lines(answers: Iterable[Answer]) -> Iterator[str]:
-    """A JSON object an answer, without what it lacks."""
+    """Yield a JSON object an answer, without the fields that are None.
+
+    >>> list(json_lines([Answer("a.png", "cat", 1, 0.9, 2.5, True)]))
+    ['{"path": "a.png", "class_name": "cat", "class_number": 1, "probability": 0.9, "score": 2.5, "trusted": true}']
+    """
     for answer in answers:
         yield json.dumps({key: value for key, value in asdict(answer).items() if value is not None})
 
 
 def csv_lines(answers: Iterable[Answer]) -> Iterator[str]:
-    """A header and a line an answer, empty where it lacks something."""
+    """Yield a header and a line an answer; fields that are None are empty.
+
+    >>> list(csv_lines([Answer("a.png", "cat", 1, 0.9, 2.5, True)]))[1]
+    'a.png,cat,1,0.9,2.5,true,'
+    """
     names = [field.name for field in fields(Answer)]
     yield _csv(names)
     for answer in answers:
@@ -73,7 +94,7 @@ def csv_lines(answers: Iterable[Answer]) -> Iterator[str]:
 
 
 FORMATS: dict[str, Callable[[Iterable[Answer]], Iterator[str]]] = {"json": json_lines, "csv": csv_lines}
-"""How answers are written, without the ends of lines."""
+"""Writers of answers; their lines have no ends."""
 
 
 def _csv(row: Sequence[object]) -> str:

@@ -1,4 +1,4 @@
-"""Judges: what says how far to trust a classifier (a run, or a post-hoc score), found by name, with its threshold."""
+"""Scorers: a run or a post-hoc score of one classifier, found by name, with its calibrated threshold."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from trustcache.scores.fitting import Outputs
 from trustcache.scores.stored import ScoreStore
 
 WINNER = "winner"
-"""The name by which commands take the run that a sweep chose."""
+"""Name of the run that a sweep chose."""
 
 DEFAULT_THRESHOLD = 0.0
-"""Above it, an oracle says that the classifier is rather right than wrong."""
+"""A trust score above it means that the classifier is rather right than wrong."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,12 @@ class Threshold:
 
 
 @dataclass(frozen=True)
-class Judge:
-    """A finished run, or where `run` is None the post-hoc score `name`, of one classifier.
+class Scorer:
+    """A finished run of one classifier, or if `run` is None the post-hoc score `name` of it.
 
-    folder: where its threshold lies. judged: the classifier's fingerprint. caches: those of that classifier, the one
-    that a run learnt from first where it is there. workspace_caches: those of every classifier, among which an
-    oracle's features may be. scores: where post-hoc scores are learnt and kept.
+    folder: holds its threshold. judged: the classifier's fingerprint. caches: those of that classifier, first the one
+    that the run learnt from. workspace_caches: those of every classifier, an oracle's features among them.
+    scores: the post-hoc scores of the workspace.
     """
 
     name: str
@@ -69,16 +69,16 @@ class Judge:
     scores: ScoreStore
 
     def post_hoc(self) -> Callable[[Outputs], np.ndarray]:
-        """The post-hoc score as a function of what the classifier says, giving float64 (N,).
+        """Return the post-hoc score as a function of the classifier's outputs, giving float64 (N,).
 
-        Raises UsageError where it learns from a training cache and that is missing or too small.
+        Raises UsageError where it learns from a training cache that is missing or too small.
         """
         learnt = self.scores.scorer(self.caches[0], self.name)
         return lambda rows: learnt.scores([self.name], rows)[self.name]
 
     @property
     def learnt(self) -> str:
-        """The fingerprint of what a post-hoc score learns from, "" where it learns nothing."""
+        """Fingerprint of what a post-hoc score learns from and of a user's own code; "" for a run."""
         return "" if self.run else self.scores.learnt_from(self.caches[0], self.name)
 
     @property
@@ -87,12 +87,15 @@ class Judge:
         return self.caches[0].classifier
 
     def classes(self, number: int) -> tuple[str, ...]:
-        """The names of the classifier's classes, in label order; their numbers where no cache knows them."""
+        """Return the class names in label order, their numbers as text if no cache has `number` names."""
         known = (index.made_from.classes for index in self.caches)
         return next((names for names in known if len(names) == number), tuple(map(str, range(number))))
 
     def threshold(self) -> Threshold | None:
-        """Its calibrated threshold, or None. Raises TrustcacheError where that is damaged or another classifier's."""
+        """Return the calibrated threshold, None without one.
+
+        Raises TrustcacheError where that is damaged, or was found for another classifier or training cache.
+        """
         path = self.threshold_path
         remedy = f"run trustcache calibrate {self.name} again, or remove it"
         try:
@@ -109,13 +112,13 @@ class Judge:
         return found
 
     def save_threshold(self, threshold: Threshold) -> None:
-        """Keep a threshold in place of the one before."""
+        """Write a threshold in place of the one before."""
         write_record(self.threshold_path, threshold)
 
     def working_threshold(self) -> float:
-        """Above which score it trusts: the calibrated threshold, else 0 where that means something.
+        """Return the calibrated threshold, else 0 for a run and for a post-hoc score with a natural zero.
 
-        Raises UsageError for a post-hoc score that only orders samples and has not been calibrated.
+        Raises UsageError for another post-hoc score that has not been calibrated.
         """
         calibrated = self.threshold()
         if calibrated is None and self.run is None and not POST_HOC[self.name].natural_zero:
@@ -130,11 +133,15 @@ class Judge:
         return self.folder / "threshold.json"
 
 
-def find_judge(workspace: Workspace, name: str, classifier: str | None = None) -> Judge:
-    """The run of that name, or the only one whose name so begins; or the post-hoc score of that name; or "winner".
+def find_scorer(workspace: Workspace, name: str, classifier: str | None = None) -> Scorer:
+    """Find a run or a post-hoc score by name.
 
-    That is the run which a sweep chose. `classifier` is whose, where there are several. Raises UsageError naming what
-    there is where none or several fit.
+    name: a run's name or its unambiguous beginning, "winner" for the run that a sweep chose, or a post-hoc score that
+    the registry finds, such as "mcp" or `package.module:function`. classifier: its classifier's name, if there are
+    several. Raises UsageError naming what there is if none or several fit.
+
+    >>> find_scorer(demo_workspace, "mcp").classifier
+    'net'
     """
     caches = workspace.caches()
     if name == WINNER:
@@ -154,7 +161,7 @@ def find_judge(workspace: Workspace, name: str, classifier: str | None = None) -
             f"{workspace.root / 'cache'}, to say where its weights are; run the same trustcache extract as before"
         )
     own_first = sorted(judged, key=lambda index: index.fingerprint() != run.config.cache)
-    return Judge(run.name, run.folder, run.config.judged, tuple(own_first), run, tuple(caches), ScoreStore(workspace))
+    return Scorer(run.name, run.folder, run.config.judged, tuple(own_first), run, tuple(caches), ScoreStore(workspace))
 
 
 def _winner(workspace: Workspace, classifier: str | None) -> str:
@@ -171,7 +178,7 @@ def _winner(workspace: Workspace, classifier: str | None) -> str:
     raise UsageError(f"{WINNER}: no sweep has chosen a run yet; run trustcache train --loss all --sweep --frozen")
 
 
-def _post_hoc(workspace: Workspace, name: str, caches: Sequence[Index]) -> Judge:
+def _post_hoc(workspace: Workspace, name: str, caches: Sequence[Index]) -> Scorer:
     fingerprints = {judged_fingerprint(index): index.classifier for index in caches}
     if len(fingerprints) != 1:
         options = ", ".join(sorted(set(fingerprints.values()))) or "none"
@@ -181,7 +188,7 @@ def _post_hoc(workspace: Workspace, name: str, caches: Sequence[Index]) -> Judge
         )
     ((judged, classifier),) = fingerprints.items()
     folder = workspace.runs / f"{plain_name(classifier)}-{plain_name(name)}"
-    return Judge(name, folder, judged, tuple(caches), None, tuple(workspace.caches()), ScoreStore(workspace))
+    return Scorer(name, folder, judged, tuple(caches), None, tuple(workspace.caches()), ScoreStore(workspace))
 
 
 def _which(workspace: Workspace, name: str, names: Sequence[str], several: bool) -> str:

@@ -1,4 +1,4 @@
-"""A classifier that says when to trust it: from a run in a workspace to answers for any images, as a stream."""
+"""A classifier with a reject option: from a run in a workspace to a stream of answers for any images."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from trustcache.cache.workspace import Workspace
 from trustcache.data.loader import choose_device, machine_at_its_limits
 from trustcache.data.samples import UNREADABLE, BadImage, decode_rgb, to_rgb
 from trustcache.deploy.network import Pair, load_pair, require_one_pass
-from trustcache.deploy.scorers import Judge, find_judge
+from trustcache.deploy.scorers import Scorer, find_scorer
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the classifier says about one image, and whether to trust it.
+    """The classifier's prediction for one image, and the verdict.
 
-    path: the image's file, where it has one. probability: the classifier's own, of that class. score: the trust
-    score; `trusted` where it is above the threshold. error: why there is no answer, which leaves the rest None.
+    path: the image's file, if it has one. probability: softmax of the predicted class. score: the trust score;
+    `trusted` is True above the threshold. error: why there is no prediction, which leaves the rest None.
     """
 
     path: str | None
@@ -40,53 +40,56 @@ class Answer:
 
 @dataclass(frozen=True)
 class Picture:
-    """An image to be decoded when its turn comes: its path, if any, and what gives it in RGB or raises BadImage."""
+    """An image to be decoded when its turn comes. path: its file, if any. decode: returns RGB or raises BadImage."""
 
     path: str | None
     decode: Callable[[], Image.Image]
 
 
 class TrustedClassifier:
-    """A frozen classifier together with a judge of its answers and a threshold.
+    """A frozen classifier together with a trust score and a threshold.
 
-    `for answer in trusted(images)`: one Answer for each path, PIL image, or uint8 array (H, W) or (H, W, 3), in
-    order. An image that cannot be read gets an answer with an `error`, which is never trusted.
+    Call it with images; it yields one `Answer` for each path, PIL image, or uint8 array (H, W) or (H, W, 3), in order.
+    An image that cannot be read gets an answer with an `error`, which is never trusted.
+
+    >>> trusted = TrustedClassifier.load(demo_workspace.root, "mcp", device="cpu")  # doctest: +SKIP
+    >>> [answer.trusted for answer in trusted(["a.jpg", "b.jpg"])]  # doctest: +SKIP
+    [True, False]
     """
 
-    def __init__(self, pair: Pair, classes: tuple[str, ...], judge: Judge, device: torch.device) -> None:
+    def __init__(self, pair: Pair, classes: tuple[str, ...], scorer: Scorer, device: torch.device) -> None:
         self.pair = pair.to(device)
         self.classes, self.device = classes, device
-        self.threshold, self._cut = judge.threshold(), judge.working_threshold()
+        self.threshold, self._cut = scorer.threshold(), scorer.working_threshold()
         self._transform = pair.classifier.preprocessing.transform()
 
     @classmethod
     def load(
         cls, workspace: str | Path, run: str, *, classifier: str | None = None, device: str = "auto"
     ) -> TrustedClassifier:
-        """The classifier that a run judges, with the run's calibrated threshold; without one, z > 0 is trusted.
+        """Load the classifier of a run, with the calibrated threshold; without one, z > 0 is trusted.
 
-        `run` may be the unambiguous beginning of its name, or a post-hoc score's name, `classifier` whose, where there
-        are several. Raises UsageError where there is no such run, the weights of its classifier are gone, or a post-hoc
-        score has no threshold.
+        run, classifier: as `find_scorer` takes them. Raises UsageError where there is no such run, the classifier's
+        weights are gone, or a post-hoc score has no threshold.
         """
-        return cls.of(find_judge(Workspace(Path(workspace)), run, classifier), device)
+        return cls.of(find_scorer(Workspace(Path(workspace)), run, classifier), device)
 
     @classmethod
-    def of(cls, judge: Judge, device: str = "auto") -> TrustedClassifier:
-        """The classifier of a judge that is known already."""
-        require_one_pass(judge)
-        judge.working_threshold()  # before the networks are loaded, whether there is one
-        pair = load_pair(judge)
-        return cls(pair, judge.classes(pair.classifier.num_classes), judge, choose_device(device))
+    def of(cls, scorer: Scorer, device: str = "auto") -> TrustedClassifier:
+        """Load the classifier of a scorer that is found already."""
+        require_one_pass(scorer)
+        scorer.working_threshold()  # raises before the networks are loaded
+        pair = load_pair(scorer)
+        return cls(pair, scorer.classes(pair.classifier.num_classes), scorer, choose_device(device))
 
     def __call__(
         self, images: Iterable[Any], *, batch_size: int = 64, workers: int = 2, ahead: int = 0
     ) -> Iterator[Answer]:
-        """Answers in order, a batch at a time, of images that are decoded by `workers` threads.
+        """Yield answers in order, a batch at a time; `workers` threads decode.
 
-        Only `1 + ahead` batches are in memory. While the model works on one, `ahead` more are decoded: faster, but an
-        answer then waits for the images of later batches to be there. Raises ValueError for what is no image, and for
-        one image that is not in a list.
+        `1 + ahead` batches are in memory. While the model works on one, `ahead` more are decoded: faster, but an answer
+        then waits for the images of later batches. Raises ValueError for what is no image, and for a single image that
+        is not in a list.
         """
         alone = isinstance(images, np.ndarray) and (images.ndim < 3 or images.shape[2:] == (3,))
         if alone or isinstance(images, str | Path | Image.Image | Picture):
@@ -114,13 +117,13 @@ class TrustedClassifier:
                 pixels.append(future.result())
             except BadImage as error:
                 errors[place] = error.reason
-        judged = self._judged(torch.stack(pixels)) if pixels else iter(())
+        scored = self._scored(torch.stack(pixels)) if pixels else iter(())
         return [
-            _no_answer(picture, errors[place]) if place in errors else self._answer(picture, *next(judged))
+            _no_answer(picture, errors[place]) if place in errors else self._answer(picture, *next(scored))
             for place, (picture, _) in enumerate(batch)
         ]
 
-    def _judged(self, pixels: torch.Tensor) -> Iterator[tuple[np.ndarray, float]]:
+    def _scored(self, pixels: torch.Tensor) -> Iterator[tuple[np.ndarray, float]]:
         with machine_at_its_limits(), torch.inference_mode():
             logits, z = self.pair(pixels.to(self.device))
         return iter(zip(logits.double().cpu().numpy(), z.double().cpu().tolist(), strict=True))
@@ -137,7 +140,11 @@ class TrustedClassifier:
 
 
 def file_picture(path: str, read: Callable[[], bytes]) -> Picture:
-    """An image file, whose bytes `read` gives or raises OSError."""
+    """Return the picture of an image file. read: returns its bytes or raises OSError.
+
+    >>> file_picture("a.png", lambda: b"").path
+    'a.png'
+    """
 
     def decode() -> Image.Image:
         try:
@@ -166,7 +173,7 @@ def _picture(image: Any) -> Picture:
 
 
 def _held(image: Image.Image) -> Picture:
-    """An image in memory, or opened and to be decoded."""
+    """Return the picture of a PIL image, in memory or opened and to be decoded."""
     path = getattr(image, "filename", None) or None
 
     def decode() -> Image.Image:

@@ -137,7 +137,7 @@ class Forward:
 
         def z(pixels: torch.Tensor) -> np.ndarray:
             with computing(config.oracle, pixels, precision), torch.inference_mode():
-                said = model.said(model.preprocessing.normalise(pixels), config.stages, config.head.mirrored)
+                said = model.outputs(model.preprocessing.normalise(pixels), config.stages, config.head.mirrored)
             return score_heads(heads, head_inputs(config.head.inputs, said).cpu().numpy())
 
         return _Network(viewer, z)

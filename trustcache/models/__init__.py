@@ -1,1 +1,1 @@
-"""Frozen classifiers: where they come from, how they see images, and what they compute."""
+"""Frozen classifiers: their sources, their preprocessing, and their outputs."""

@@ -12,7 +12,9 @@ from safetensors.torch import load_file
 
 from trustcache.errors import UsageError, kind_and_line
 
-# What training scripts call the weights inside a saved dictionary, and what wrappers put before every name.
+# Keys of the weights in the dictionaries that training scripts save, and prefixes that wrappers put before every name.
+# timm's `load_state_dict` does not replace `read_weights`: it knows fewer keys, prefers averaged weights unasked,
+# recognises safetensors by the suffix alone and strips prefixes that only some names have.
 _CONTAINERS = ("state_dict", "model_state_dict", "model", "net", "weights")
 _PREFIXES = ("module.", "_orig_mod.")
 
@@ -21,13 +23,13 @@ def read_weights(path: Path, option: str = "--weights") -> dict[str, torch.Tenso
     """Read a state dict from safetensors, or from a torch file with `weights_only=True`.
 
     Unwraps the dictionaries that training scripts save, and drops the prefixes of DataParallel and torch.compile.
-    Raises UsageError, naming the option that gave the file, where it is missing or is no such checkpoint.
+    Raises UsageError, naming `option` and the file, if it is missing or not such a checkpoint.
     """
     if not path.is_file():
         raise UsageError(f"{option} {path}: there is no such file; give a .safetensors file or a torch checkpoint")
     try:
         found = _load(path)
-    except Exception as error:  # there is hardly one that a broken file cannot draw from torch.load
+    except Exception as error:  # torch.load may raise almost anything for a broken file
         raise UsageError(
             f"{option} {path}: not a checkpoint that can be read without running code from it "
             f"({kind_and_line(error)}); save the state dict with safetensors or torch.save(model.state_dict(), FILE)"
@@ -55,9 +57,9 @@ def _load(path: Path) -> Mapping[Any, Any]:
 
 
 def load_into(model: torch.nn.Module, weights: dict[str, torch.Tensor], where: str) -> None:
-    """Load weights, every one of them. Raises UsageError naming the first that is missing, unknown or misshapen."""
+    """Load all weights. Raises UsageError naming the first that is missing, unknown or of another shape."""
     own = model.state_dict()
-    # Batch norm's step counters came late to torch, do nothing in evaluation, and many files lack them.
+    # Many files lack batch norm's step counters: torch added them late, and evaluation does not use them.
     missing = {name for name in own.keys() - weights.keys() if not name.endswith("num_batches_tracked")}
     unknown = weights.keys() - own.keys()
     if missing or unknown:
@@ -72,7 +74,7 @@ def load_into(model: torch.nn.Module, weights: dict[str, torch.Tensor], where: s
 
 
 def state_sha256(model: torch.nn.Module) -> str:
-    """SHA-256 over names, dtypes, shapes and bytes of a model's parameters and buffers, whatever their file."""
+    """Return the SHA-256 of the names, dtypes, shapes and bytes of a model's parameters and buffers."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())

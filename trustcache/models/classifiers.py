@@ -1,10 +1,8 @@
-"""The frozen models that are judged: from timm, built in, or a user's own, each with its preprocessing."""
+"""Frozen classifiers with their preprocessing: from timm, built in, or a user's own."""
 
 from __future__ import annotations
 
-import importlib
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ from trustcache.models.checkpoints import load_into, read_weights, state_sha256
 from trustcache.models.identity import Identity
 from trustcache.models.preprocessing import model_config, preprocessing_of
 from trustcache.models.stage_features import pooled_outputs, stage_places
-from trustcache.models.timm_models import architecture, has_scheme, timm_model
+from trustcache.models.timm_models import architecture, timm_model
 from trustcache.models.zoo.registry import built_in
 
 LastLayer = nn.Linear | nn.Conv2d
@@ -25,12 +23,14 @@ LastLayer = nn.Linear | nn.Conv2d
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What to build: a name, where its weights come from, and what is set by hand.
+    """A model to build.
 
-    `name` is `vit`, `resnet`, `cifar-resnetN` (N = 6n+2), `mnist-convnet`, `cifar-vgg16`, a timm model, or
-    `package.module:function`, a function that returns a torch module. Such a module may say what its images and its
-    last layer are as timm's do, in a dictionary `pretrained_cfg` (`input_size`, `mean`, `std`, `classifier` and so
-    on). `arguments` go to the builder; `preprocessing` replaces single entries.
+    name: of the paper (`timm_models.PAPER_MODELS`), built in (`zoo.registry.BUILT_IN`), an entry point's, timm's, or
+        `package.module:function`, a function that returns a torch module. That module may declare its preprocessing and
+        its last layer as timm's do, in a dictionary `pretrained_cfg` (`input_size`, `mean`, `std`, `classifier` …).
+    weights: a file; None for published weights, or those that the user's function loads.
+    arguments: passed to the builder.
+    preprocessing: values that replace entries of the model's own.
     """
 
     name: str
@@ -40,7 +40,7 @@ class ModelSpec:
 
 
 class Classifier:
-    """A frozen model in evaluation mode that gives logits and the features its last layer sees."""
+    """A frozen model in evaluation mode that returns logits and the input of its last layer (features)."""
 
     def __init__(self, spec: ModelSpec, model: nn.Module) -> None:
         self.spec = spec
@@ -51,16 +51,16 @@ class Classifier:
         self.num_classes: int = _classes(self._last)
 
     def __call__(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Pixels 0 to 255 (N, 3, H, W) to float32 logits (N, K) and pooled features (N, D).
+        """Map pixels 0 to 255 (N, 3, H, W) to logits (N, K) and pooled features (N, D), both float32.
 
-        Features are what the last layer sees; of several last layers, side by side (a distilled model has two).
-        Raises UsageError where the model's output is not its last layer's.
+        Features are the input of the last layer; of several last layers (a distilled model has two), side by side.
+        Raises UsageError if the model's output is not that of its last layer.
         """
         with torch.inference_mode():
             return self.answer(self.preprocessing.normalise(pixels))
 
     def answer(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The same for normalised images, with plain operations only, so that it can be traced into a graph."""
+        """Do the same for normalised images, with plain operations only, so that it can be traced into a graph."""
         seen: dict[nn.Module, torch.Tensor] = {}
         hooks = [
             layer.register_forward_pre_hook(lambda module, inputs: seen.update({module: inputs[0].flatten(1)}))
@@ -75,62 +75,62 @@ class Classifier:
         pooled = [seen[m] for m in self._last.values() if m in seen and seen[m].shape[1] == m.weight.shape[1]]
         if not pooled or not isinstance(logits, torch.Tensor) or logits[0].numel() != self.num_classes:
             raise UsageError(
-                f"{self.spec.name}: does not give the logits of '{', '.join(self._last)}', taken for its last layer; "
+                f"{self.spec.name}: its output is not that of '{', '.join(self._last)}', taken for its last layer; "
                 "name the right one in the module's pretrained_cfg = {'classifier': NAME}, and return its output"
             )
         return logits.flatten(1).float(), torch.cat(pooled, 1).float()
 
     def black(self) -> torch.Tensor:
-        """One black image at its input size, on its device: pixels 0 (1, 3, H, W), to see what it does."""
+        """Return one black image at the input size, on the model's device: pixels 0 (1, 3, H, W), to probe it."""
         device = next(self.model.parameters()).device
         return torch.zeros(1, 3, *self.preprocessing.input_size, device=device)
 
     def stage_places(self) -> tuple[str, ...]:
-        """The modules whose outputs are its stages' features, found by asking it once about black.
+        """Return the names of the modules that end its stages, found by one forward pass of a black image.
 
-        Raises UsageError where it has none.
+        Raises UsageError if it has none.
         """
         places = stage_places(self.model, list(self._last.values()), lambda: self(self.black()))
         if not places:
             raise UsageError(
-                f"{self.spec.name}: has no blocks, convolutions or linear layers before its last layer whose outputs "
-                "could be features of stages; use --features last"
+                f"{self.spec.name}: has no blocks, convolutions or linear layers before its last layer to take "
+                "features of stages from; use --features last"
             )
         return places
 
-    def said(self, x: torch.Tensor, places: Sequence[str] = (), mirrored: bool = False) -> dict[str, torch.Tensor]:
-        """What it says about normalised images, by the names of a cache's columns, float32: logits and features.
+    def outputs(self, x: torch.Tensor, places: Sequence[str] = (), mirrored: bool = False) -> dict[str, torch.Tensor]:
+        """Return its outputs for normalised images by the names of a cache's columns, float32: logits and features.
 
-        With the names of modules, `stages` (N, S) too: their outputs, pooled, side by side. Where `mirrored`,
-        `mirrored_logits` (N, K) too: of each image's mirror image, left and right exchanged, for which it is asked
-        again. Plain operations only, as in `answer`.
+        places: names of modules whose pooled outputs are added side by side, as `stages` (N, S). mirrored: add
+        `mirrored_logits` (N, K), those of the images with left and right exchanged, from a second forward pass. Plain
+        operations only, as in `answer`.
         """
         with pooled_outputs(self.model, places) as seen:
             logits, features = self.answer(x)
-            said = {"logits": logits, "features": features}
+            outputs = {"logits": logits, "features": features}
             if places:
-                said["stages"] = torch.cat([seen[place] for place in places], 1)
+                outputs["stages"] = torch.cat([seen[place] for place in places], 1)
         if mirrored:
-            said["mirrored_logits"] = self.answer(x.flip(-1))[0]
-        return said
+            outputs["mirrored_logits"] = self.answer(x.flip(-1))[0]
+        return outputs
 
     def logits_of(self, images: torch.Tensor) -> torch.Tensor:
-        """RGB images, float32 (N, 3, H, W) in [0, 1] at its input size, to logits (N, K), with gradients."""
+        """Map RGB images, float32 (N, 3, H, W) in [0, 1] at its input size, to logits (N, K), with gradients."""
         return self.model(self.preprocessing.normalise(images * 255)).flatten(1).float()
 
     def identity(self) -> Identity:
-        """Return what pins this classifier's numbers, for a cache's index."""
+        """Return the identity (name, architecture, weight hash, preprocessing) that a cache's index holds."""
         spec, weights = self.spec, state_sha256(self.model)
         return Identity(spec.name, architecture(spec.name), spec.arguments, weights, self.preprocessing)
 
 
 def load_classifier(spec: ModelSpec) -> Classifier:
-    """Build a classifier and load its weights. Raises UsageError with the remedy where either cannot be done."""
+    """Build a classifier and load its weights. Raises UsageError if either fails."""
     return Classifier(spec, load_model(spec))
 
 
 def load_model(spec: ModelSpec) -> nn.Module:
-    """The network of a spec with its weights: from a file, from its own function, or as timm publishes them."""
+    """Return the network of a spec with its weights: from a file, its own function, or as timm publishes them."""
     if spec.weights:
         path = Path(spec.weights).resolve()
         weights = read_weights(path)
@@ -139,27 +139,26 @@ def load_model(spec: ModelSpec) -> nn.Module:
             model = _build(replace(spec, arguments={**spec.arguments, "num_classes": classes}))
         load_into(model, weights, f"--weights {path}")
         return model
-    if _is_function(spec.name):
-        return _build(spec)
-    if built_in(spec.name):
+    own = built_in(spec.name)
+    if own and not own.outside:
         raise UsageError(f"--classifier {spec.name}: has no published weights to fetch; pass yours with --weights FILE")
-    return _build(spec, pretrained=True)
+    return _build(spec, pretrained=own is None)
 
 
 def new_model(spec: ModelSpec, classes: int) -> nn.Module:
-    """The network of a spec to be fitted, telling so many classes apart; its weights are drawn from torch's generator.
+    """Return the network of a spec to be fitted to so many classes, its weights drawn from torch's generator.
 
-    Where the spec names weights, it begins with them, but for last layers that are of other classes. Raises
-    UsageError where the network is for other classes.
+    If the spec names weights, they are loaded, except those of last layers for another number of classes. Raises
+    UsageError if the network is for another number of classes.
     """
     # A user's own function need not take the argument.
-    given = {} if _is_function(spec.name) else {"num_classes": classes}
+    given = {} if _is_outside(spec.name) else {"num_classes": classes}
     model = _build(replace(spec, arguments=given | spec.arguments))
     last = _last_layers(model, spec.name)
     if _classes(last) != classes:
         raise UsageError(
-            f"--classifier {spec.name}: tells {_classes(last)} classes apart, but the data have {classes}; "
-            "take num_classes out of --model-arg, or have the function return a network for as many"
+            f"--classifier {spec.name}: is for {_classes(last)} classes, but the data have {classes}; take num_classes "
+            "out of --model-arg, or have the function return a network for as many"
         )
     if spec.weights:
         path = Path(spec.weights).resolve()
@@ -172,9 +171,9 @@ def new_model(spec: ModelSpec, classes: int) -> nn.Module:
 
 
 def backbone(spec: ModelSpec, pretrained: bool = True) -> tuple[nn.Module, int]:
-    """The network of a spec with its last layer taken off, and the number of features it gives.
+    """Return the network of a spec without its last layer, and the number of its features.
 
-    Not `pretrained`: with the weights it is built with, for one that will get others.
+    pretrained: False keeps the weights that it is built with, for a network that will be loaded with others.
     """
     model = load_model(spec) if pretrained else _build(spec)
     last = _last_layers(model, spec.name)
@@ -187,12 +186,10 @@ def backbone(spec: ModelSpec, pretrained: bool = True) -> tuple[nn.Module, int]:
 
 
 def _build(spec: ModelSpec, pretrained: bool = False) -> nn.Module:
-    """The network of a spec, with its published weights where `pretrained`."""
+    """Return the network of a spec, with its published weights if `pretrained`."""
     try:
         if own := built_in(spec.name):
-            return own(**spec.arguments)
-        if _is_function(spec.name):
-            return _own_model(spec.name, spec.arguments)
+            return _from_outside(spec, own.build) if own.outside else own.build(**spec.arguments)
         return timm_model(spec.name, pretrained, spec.arguments)
     except (TypeError, ValueError, AssertionError, RuntimeError, ArithmeticError, OSError) as error:
         settings = " ".join(f"{key}={value}" for key, value in spec.arguments.items())
@@ -201,37 +198,34 @@ def _build(spec: ModelSpec, pretrained: bool = False) -> nn.Module:
 
 
 def _other_classes(spec: ModelSpec, model: nn.Module, weights: Mapping[str, torch.Tensor]) -> int | None:
-    """How many classes a weights file is for, where that is not what the model has and nobody set it by hand."""
+    """Return the number of classes of a weights file, None if it is the model's or `num_classes` was given."""
     last = _last_layers(model, spec.name)
     found = weights.get(f"{next(iter(last))}.weight")
     # A user's own function need not take the argument; the file's shapes will be compared.
-    if found is None or found.ndim == 0 or "num_classes" in spec.arguments or _is_function(spec.name):
+    if found is None or found.ndim == 0 or "num_classes" in spec.arguments or _is_outside(spec.name):
         return None
     return found.shape[0] if found.shape[0] != _classes(last) else None
 
 
-def _is_function(name: str) -> bool:
-    return ":" in name and not has_scheme(name)
+def _is_outside(name: str) -> bool:
+    own = built_in(name)
+    return own is not None and own.outside
 
 
-def _own_model(name: str, arguments: dict[str, Any]) -> nn.Module:
-    module, _, function = name.partition(":")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: a user's file lies where she works
+def _from_outside(spec: ModelSpec, build: Callable[..., nn.Module]) -> nn.Module:
     try:
-        model = getattr(importlib.import_module(module), function)(**arguments)
-    except Exception as error:  # her file may raise anything
+        model = build(**spec.arguments)
+    except Exception as error:  # a user's function may raise anything
         raise UsageError(
-            f"--classifier {name}: {kind_and_line(error)}; it must be package.module:function, importable from here, "
-            "and the function take what --model-arg gives"
+            f"--classifier {spec.name}: {kind_and_line(error)}; it must be a function that takes what --model-arg gives"
         ) from error
     if not isinstance(model, nn.Module):
-        raise UsageError(f"--classifier {name}: must return a torch.nn.Module, not {type(model).__name__}")
+        raise UsageError(f"--classifier {spec.name}: must return a torch.nn.Module, not {type(model).__name__}")
     return model
 
 
 def _last_layers(model: nn.Module, name: str) -> dict[str, LastLayer]:
-    """The layers that turn features into logits, by name: those in the model's configuration, else its last linear."""
+    """Return the layers that map features to logits, by name: as configured, else the last linear layer."""
     named = model_config(model).get("classifier") or ()
     modules = dict(model.named_modules())
     heads = {n: modules.get(n) for n in ([named] if isinstance(named, str) else named)}
@@ -240,7 +234,7 @@ def _last_layers(model: nn.Module, name: str) -> dict[str, LastLayer]:
         return found
     linear = [(n, m) for n, m in modules.items() if isinstance(m, nn.Linear)]
     if not linear:
-        raise UsageError(f"--classifier {name}: has no linear layer whose input could serve as features")
+        raise UsageError(f"--classifier {name}: has no linear layer whose input could be its features")
     return dict(linear[-1:])
 
 
@@ -249,7 +243,7 @@ def _classes(last: Mapping[str, LastLayer]) -> int:
 
 
 def _without_heads(model: nn.Module, input_size: tuple[int, int]) -> tuple[nn.Module, int]:
-    """A timm model with several heads, which it joins in its own way, without them, and its number of features."""
+    """Return a timm model without its several heads, which it joins in its own way, and its number of features."""
     model.reset_classifier(0)  # type: ignore[operator]
     training = model.training
     with torch.no_grad():

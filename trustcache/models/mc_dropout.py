@@ -1,4 +1,4 @@
-"""Monte Carlo dropout (Gal & Ghahramani 2016, arXiv:1506.02142): how unsure a classifier is when dropout stays on."""
+"""Monte Carlo dropout (Gal & Ghahramani 2016, arXiv:1506.02142): the uncertainty of a classifier with dropout on."""
 
 from __future__ import annotations
 
@@ -13,21 +13,23 @@ from torch.overrides import TorchFunctionMode
 from trustcache.errors import UsageError
 from trustcache.models.classifiers import Classifier
 from trustcache.models.identity import McDropout
+from trustcache.models.zoo.registry import BUILT_IN
 
-# Layers (torch.nn.Dropout) call these, and so do timm's models that have no layer for it. The second drop whole
+# Layers (torch.nn.Dropout) call these functions, as do timm's models without such layers. The second group drops whole
 # channels rather than single activations.
 _OF_ACTIVATIONS = (F.dropout,)
 _OF_CHANNELS = (F.dropout1d, F.dropout2d, F.dropout3d)
 _NOT_BY_IMAGE = (
-    "--mc-dropout: the classifier drops parts of something whose first axis is not its images, so that no image can "
-    "have a draw of its own; leave it out"
+    "--mc-dropout: the classifier applies dropout to a tensor whose first axis is not its images, so that no image can "
+    "have masks of its own; leave it out"
 )
 
 
 def require_dropout(classifier: Classifier) -> None:
-    """Raise UsageError for a classifier without dropout, which would say the same every time.
+    """Raise UsageError for a classifier without dropout, whose passes would all be equal.
 
-    And for one that drops parts of what is no batch of images, where each image cannot have a draw of its own.
+    Raise it too for one that applies dropout to a tensor that is not a batch of images, where no image can have masks
+    of its own.
     """
     black = classifier.black()
     seen = []
@@ -38,8 +40,8 @@ def require_dropout(classifier: Classifier) -> None:
     if not seen[0]:
         raise UsageError(
             f"--mc-dropout: {classifier.spec.name} has no dropout at a rate above 0; leave it out, or use a classifier "
-            "that was fitted with dropout, such as cifar-vgg16 or mnist-convnet, or a timm model with the rate it was "
-            "fitted with (--model-arg drop_rate=0.2)"
+            f"that was fitted with dropout, such as {' or '.join(n for n, m in BUILT_IN.items() if m.dropout)}, or a "
+            "timm model with the rate it was fitted with (--model-arg drop_rate=0.2)"
         )
     if seen[1] != [2 * rows for rows in seen[0]]:
         raise UsageError(_NOT_BY_IMAGE)
@@ -48,11 +50,11 @@ def require_dropout(classifier: Classifier) -> None:
 def negative_predictive_entropy(
     classifier: Classifier, pixels: torch.Tensor, indices: np.ndarray, mc: McDropout
 ) -> torch.Tensor:
-    """sum_k p_k log p_k, p the mean softmax over passes with dropout on: float32 (N,), higher = more trustworthy.
+    """Return sum_k p_k log p_k of the mean softmax p over passes with dropout: float32 (N,), higher = more trustworthy.
 
-    pixels 0 to 255 (N, 3, H, W) are samples number `indices` (N,). All else stays in evaluation mode, batch norm
-    too. What is dropped follows from the seed and the sample's number, not from what else is in the batch.
-    ConfidNet's code takes the softmax of the mean logits instead.
+    pixels: 0 to 255 (N, 3, H, W), of the samples with numbers `indices` (N,). All else, such as batch norm, stays in
+    evaluation mode. The masks follow from the seed and the sample's number, not from the rest of the batch. ConfidNet's
+    code takes the softmax of the mean logits instead.
     """
     if not len(indices):
         return torch.empty(0)
@@ -66,9 +68,9 @@ def negative_predictive_entropy(
 
 
 class _Dropping(TorchFunctionMode):
-    """While it lasts, every dropout drops as in training, each sample by its own generator.
+    """Context in which every dropout is active as in training, each sample with its own generator.
 
-    rows: the lengths of what was dropped from, in order.
+    rows: the first axis of each tensor that dropout was applied to, in order.
     """
 
     def __init__(self, generators: Sequence[torch.Generator]) -> None:

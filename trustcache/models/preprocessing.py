@@ -1,4 +1,4 @@
-"""From an RGB image to a model's input: each model's own preprocessing, and the parts of it a user may replace."""
+"""Preprocessing from an RGB image to a model's input: each model's own, and the entries that a user may replace."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ RELEASED_PREPROCESSING: Mapping[str, Any] = MappingProxyType(
         "std": (0.5, 0.5, 0.5),
     }
 )
-"""What the steep-slope paper's released code does with images, whatever the model: no crop, one normalisation."""
+"""Preprocessing of the steep-slope paper's released code for every model: no crop, one normalisation."""
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """From an RGB image to a model's input, in the terms of timm's configurations.
+    """Preprocessing from an RGB image to a model's input, in the terms of timm's configurations.
 
-    The shorter side is resized to input_size / crop_pct and the centre cropped (`crop_mode` "center"), both
-    sides are ("squash"), or the longer one with borders added ("border"); then (pixel / 255 - mean) / std.
+    crop_mode: "center" resizes the shorter side to input_size / crop_pct and crops the centre, "squash" resizes both
+    sides, "border" resizes the longer one and adds borders. Then follows (pixel / 255 - mean) / std.
     """
 
     input_size: tuple[int, int]
@@ -42,7 +42,7 @@ class Preprocessing:
     std: tuple[float, ...]
 
     def transform(self) -> Any:
-        """The image part: PIL image to a uint8 tensor (3, H, W), by timm's own evaluation transform."""
+        """Return the image part: PIL image to a uint8 tensor (3, H, W), by timm's own evaluation transform."""
         from timm.data.transforms_factory import transforms_imagenet_eval
 
         return transforms_imagenet_eval(
@@ -55,11 +55,11 @@ class Preprocessing:
         )
 
     def of_crops(self) -> Preprocessing:
-        """The same for images that are centre crops already: the model sees the whole of each."""
+        """Return the same for images that are centre crops already, which the model sees whole."""
         return replace(self, crop_pct=1.0)
 
     def resized(self, pixels: torch.Tensor) -> torch.Tensor:
-        """A batch (N, 3, H, W) of pixels 0 to 255 at this input size, float32 where it had another."""
+        """Resize a batch (N, 3, H, W) of pixels 0 to 255 to the input size; float32 unless it has that size already."""
         from torch.nn import functional as F
 
         if tuple(pixels.shape[2:]) == self.input_size:
@@ -69,7 +69,7 @@ class Preprocessing:
         return resized.clamp(0, 255)
 
     def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
-        """The arithmetic part, for batches on their device: pixels 0 to 255 (N, 3, H, W) to float32, channels last."""
+        """Normalise a batch on its device: pixels 0 to 255 (N, 3, H, W) to float32, channels last."""
         import torch
 
         mean = torch.tensor(self.mean, device=pixels.device).view(1, -1, 1, 1)
@@ -78,7 +78,7 @@ class Preprocessing:
 
 
 def preprocessing_of(model: nn.Module, overrides: Mapping[str, Any]) -> Preprocessing:
-    """A model's own preprocessing, with single entries replaced."""
+    """Return a model's own preprocessing, with the entries of `overrides` replaced."""
     from timm.data.config import resolve_data_config
 
     config = resolve_data_config({}, pretrained_cfg={"input_size": (3, 224, 224), **model_config(model)})
@@ -90,7 +90,7 @@ def preprocessing_of(model: nn.Module, overrides: Mapping[str, Any]) -> Preproce
 
 
 def model_config(model: nn.Module) -> dict[str, Any]:
-    """What timm's models, and others that follow them, say about themselves."""
+    """Return the `pretrained_cfg` of timm's models and others that have one, else {}."""
     return getattr(model, "pretrained_cfg", None) or {}
 
 

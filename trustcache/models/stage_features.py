@@ -1,4 +1,4 @@
-"""Features of a model's stages: which modules' outputs are looked at, and how each is pooled over its positions.
+"""Features of a model's stages: the choice of modules, and the pooling of their outputs over positions.
 
 The rule holds for any module. Blocks are the members of the model's outermost lists of modules (`nn.Sequential`,
 `nn.ModuleList`) that have parameters, as timm's models and most others are built; where there are fewer than two, they
@@ -22,9 +22,9 @@ _WITH_CHANNELS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def stage_places(model: nn.Module, last: Collection[nn.Module], ask: Callable[[], object]) -> tuple[str, ...]:
-    """The names of the modules that end stages, in the order they compute; () where there are none.
+    """Return the names of the modules that end stages, in the order of computation; () if there are none.
 
-    `last` are the model's last layers; `ask` runs the model once on any images, to see which blocks there are.
+    last: the model's last layers. ask: runs the model once on any images, to find the blocks that compute.
     """
     shapes: dict[str, tuple[int, ...]] = {}
     hooks = [
@@ -46,7 +46,7 @@ def stage_places(model: nn.Module, last: Collection[nn.Module], ask: Callable[[]
 
 @contextmanager
 def pooled_outputs(model: nn.Module, places: Sequence[str]) -> Iterator[dict[str, Tensor]]:
-    """While the context lasts, a forward pass of the model puts each place's pooled output in the dictionary."""
+    """Context in which a forward pass of the model puts the pooled output of each place into the dictionary."""
     seen: dict[str, Tensor] = {}
     last = channels_last(model)
     hooks = [model.get_submodule(name).register_forward_hook(_pooling(seen, name, last)) for name in places]
@@ -58,10 +58,10 @@ def pooled_outputs(model: nn.Module, places: Sequence[str]) -> Iterator[dict[str
 
 
 def pooled(output: Tensor, last: bool = False) -> Tensor:
-    """Mean, largest and standard deviation over positions, side by side, float32 (N, 3 C).
+    """Return mean, maximum and standard deviation over positions, side by side, float32 (N, 3 C).
 
-    output: (N, C, H, W), or (N, H, W, C) where the channels are `last`; or tokens (N, T, C). What has no positions
-    (N, C) stays as it is.
+    output: (N, C, H, W), or (N, H, W, C) if the channels are `last`; or tokens (N, T, C). An output without positions
+    (N, C) is returned as float32.
     """
     x = _by_position(output, last)
     if x is None:
@@ -73,12 +73,12 @@ def pooled(output: Tensor, last: bool = False) -> Tensor:
 
 
 def channels_last(model: nn.Module) -> bool:
-    """Whether a model's blocks give (N, H, W, C): timm's say so (`output_fmt`), as Swin's do."""
+    """Return True if a model's blocks give (N, H, W, C), as timm's Swin does by its attribute `output_fmt`."""
     return str(getattr(model, "output_fmt", "NCHW")).endswith("NHWC")
 
 
 def _by_position(output: Tensor, last: bool) -> Tensor | None:
-    """(N, P, C), None where there are no positions."""
+    """Return the output as (N, P, C), None if it has no positions."""
     if output.ndim == 3:
         return output
     if output.ndim == 4:

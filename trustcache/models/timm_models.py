@@ -1,4 +1,4 @@
-"""timm's models by name, with their published weights from this machine or the network, and what keeps them away."""
+"""timm's models by name, with their published weights from this machine or the network."""
 
 from __future__ import annotations
 
@@ -8,36 +8,37 @@ import ssl
 import threading
 import urllib.error
 import urllib.request
-from contextlib import nullcontext
-from typing import Any
-from unittest import mock
-
-from torch import nn
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
 
 from trustcache.errors import UsageError, kind_and_line
-from trustcache.models.zoo.registry import BUILT_IN
+from trustcache.models.zoo.registry import MODELS, TIMM_SCHEMES, example_names
 
-# The paper's two models, by timm's names for their weights.
+if TYPE_CHECKING:
+    from torch import nn
+
 PAPER_MODELS = {"vit": "vit_base_patch16_384.orig_in21k_ft_in1k", "resnet": "resnet50.tv_in1k"}
+"""The paper's two models, by timm's names for their weights."""
 HUB_TIMEOUT_S = 5.0
-_HUB_SCHEMES, _LOCAL_SCHEME = ("hf_hub:", "hf-hub:"), "local-dir:"  # timm's own
+_HUB_SCHEMES = tuple(scheme for scheme in TIMM_SCHEMES if scheme.startswith("hf"))
 
 
 def architecture(name: str) -> str:
-    """The full name behind `vit` and `resnet`; any other name is its own."""
+    """Return timm's name of a model of the paper; any other name as it is."""
     return PAPER_MODELS.get(name, name)
 
 
-def has_scheme(name: str) -> bool:
-    """Whether a name with a colon is timm's way to say where a model lies."""
-    return name.startswith((*_HUB_SCHEMES, _LOCAL_SCHEME))
+def classifier_names() -> list[str]:
+    """Return what `--classifier` takes beside timm's names, in words."""
+    return [*PAPER_MODELS, *MODELS, "any timm model", "package.module:function"]
 
 
 def timm_model(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Module:
-    """A model of timm's, with its published weights where `pretrained`.
+    """Return a model of timm's, with its published weights if `pretrained`.
 
-    Raises UsageError for an unknown name and for weights that cannot be had, and what timm raises for arguments that
-    do not fit.
+    Raises UsageError for an unknown name and for weights that cannot be fetched. Errors of timm for arguments that do
+    not fit pass through.
     """
     model: Any = _created(name, pretrained, arguments)
     if side := arguments.get("img_size"):  # timm's own configuration stays at the size of the published weights
@@ -52,15 +53,12 @@ def _created(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Modul
     full = architecture(name)
     if full.startswith(_HUB_SCHEMES):
         return _fetched(full, pretrained, arguments)
-    if not full.startswith(_LOCAL_SCHEME):
+    if not full.startswith(TIMM_SCHEMES):
         if not _timm_knows(full):
-            names = [*PAPER_MODELS, *BUILT_IN, *timm.list_models(), *timm.list_models(pretrained=True)]
+            names = [*PAPER_MODELS, *example_names(), *timm.list_models(), *timm.list_models(pretrained=True)]
             near = difflib.get_close_matches(full, names, n=3)
             hint = f"; did you mean {', '.join(near)}?" if near else ""
-            raise UsageError(
-                f"--classifier {name}: neither vit, resnet, cifar-resnet20/32/44/56/110, mnist-convnet, cifar-vgg16, "
-                f"a timm model, nor package.module:function{hint}"
-            )
+            raise UsageError(f"--classifier {name}: unknown; it takes {', '.join(classifier_names())}{hint}")
         if pretrained and not timm.is_model_pretrained(full):
             raise UsageError(f"--classifier {name}: has no published weights to fetch; pass yours with --weights FILE")
         if pretrained:
@@ -73,32 +71,43 @@ def _timm_knows(name: str) -> bool:
 
     try:
         return timm.is_model(name) and ("." not in name or timm.get_pretrained_cfg(name) is not None)
-    except RuntimeError:  # a tag that this architecture has not
+    except RuntimeError:  # a tag that this architecture does not have
         return False
 
 
 def _fetched(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Module:
-    """A timm model for which something must be fetched, from the local hub cache or the network."""
+    """Return a timm model whose weights or configuration must be fetched, from the hub's local cache or the network."""
     import timm
     from huggingface_hub import constants
 
     online = not constants.HF_HUB_OFFLINE and _answers(constants.ENDPOINT)
     try:
-        # By itself the hub's client tries for most of a minute to reach a network that is not there.
-        with nullcontext() if online else mock.patch.object(constants, "HF_HUB_OFFLINE", True):
+        # Without this the hub's client tries for most of a minute to reach a missing network.
+        with nullcontext() if online else _offline(constants):
             return timm.create_model(name, pretrained=pretrained, **arguments)
     except (TypeError, AssertionError, RuntimeError):
         raise
     except Exception as error:  # the hub, its HTTP client and the files' formats each have errors of their own
         cause = kind_and_line(_root(error)) if online else f"{constants.ENDPOINT} cannot be reached"
         raise UsageError(
-            f"--classifier {name}: its weights are neither on this machine nor could they be downloaded ({cause}); "
+            f"--classifier {name}: its weights are not on this machine and cannot be downloaded ({cause}); "
             f"fetch {_published_at(name)} on a machine with a network and pass it with --weights FILE"
         ) from error
 
 
+@contextmanager
+def _offline(constants: Any) -> Iterator[None]:
+    """Have the hub's client use its local cache alone; it reads this constant at each request."""
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
 def _published_at(name: str) -> str:
-    """Where the weights of a timm model lie; for a name without a tag, its default's."""
+    """Return the file and address of a timm model's weights; for a name without a tag, those of its default tag."""
     import timm
 
     if name.startswith(_HUB_SCHEMES):
@@ -114,7 +123,7 @@ def _root(error: BaseException) -> BaseException:
 
 
 def _answers(url: str) -> bool:
-    """Whether a server answers there within a few seconds, be it with a refusal; one that is out of order does not."""
+    """Return True if a server answers within `HUB_TIMEOUT_S`, even with a refusal; not if it is out of order (5xx)."""
     answered = threading.Event()
 
     def knock() -> None:
@@ -131,7 +140,7 @@ def _answers(url: str) -> bool:
             return
         answered.set()
 
-    # In a thread, since looking up a name takes no time limit.
+    # In a thread, since the lookup of a host name has no timeout.
     thread = threading.Thread(target=knock, daemon=True)
     thread.start()
     thread.join(HUB_TIMEOUT_S)

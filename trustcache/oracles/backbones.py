@@ -1,9 +1,8 @@
-"""The pair of a run: what its oracle is built on, and where that model's features of the judged images are cached."""
+"""The model that a run's oracle is built on, and the cache of its features of the judged images."""
 
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ from trustcache.cache.index import Index
 from trustcache.cache.provenance import original_model
 from trustcache.cache.records import as_read
 from trustcache.cache.workspace import Workspace, plain_name
-from trustcache.command_lines import extraction_options
+from trustcache.command_lines import command_line, extract_line
 from trustcache.errors import UsageError
 from trustcache.models.identity import Identity
 from trustcache.oracles.head_inputs import columns_of
@@ -30,8 +29,8 @@ if TYPE_CHECKING:
 class OracleModel:
     """The model that an oracle is built on.
 
-    label: its name in the workspace and in reports. identity: what pins it.
-    source: a cache of it, whose features heads are trained on and whose weights are tuned; or what to build and tune.
+    label: its name in the workspace and in reports.
+    source: a cache of it, with features to train heads on and weights to tune; or a model to build and tune.
     """
 
     label: str
@@ -39,21 +38,21 @@ class OracleModel:
     source: Index | ModelSpec
 
     def spec(self) -> ModelSpec:
-        """The network to tune. Raises UsageError where the weights that a cache was made with are gone or changed."""
+        """Return the network to tune. Raises UsageError where the weights of a cache are gone or changed."""
         if isinstance(self.source, Index):
             return replace(original_model(self.source), preprocessing=asdict(self.identity.preprocessing))
         return self.source
 
     def features(self) -> Index:
-        """The cache with the features of the training images."""
+        """Return the cache with the features of the training images."""
         assert isinstance(self.source, Index)
         return self.source
 
 
 def cached_oracle(workspace: Workspace, judged: Index, label: str | None) -> OracleModel:
-    """The oracle whose features of the judged images are cached under `label`; without one, the judged model itself.
+    """Return the oracle whose features of the judged images are cached under `label`, None for the judged model itself.
 
-    Raises UsageError naming the command where they are not cached, and the difference where other images are.
+    Raises UsageError naming the command if they are not cached, and the difference if the cache is of other images.
     """
     if label in (None, judged.classifier):
         return OracleModel(judged.classifier, judged.identity, judged)
@@ -77,10 +76,10 @@ def cached_oracle(workspace: Workspace, judged: Index, label: str | None) -> Ora
 
 
 def tuned_oracle(workspace: Workspace, judged: Index, asked: ModelSpec | None, protocol: str) -> OracleModel:
-    """The oracle that is fine-tuned: the model asked for, from its own weights; without one, the judged model itself.
+    """Return the oracle to fine-tune: the model asked for, from its own weights; None for the judged model itself.
 
-    A bare name of a model that the workspace has a cache of is that model, with its weights and preprocessing. What the
-    protocol says of preprocessing goes before the model's own, what is asked for by hand before both.
+    A bare name of a model that the workspace has a cache of is that model, with its weights and preprocessing. The
+    protocol's preprocessing replaces the model's own, and entries set by hand replace both.
     """
     from trustcache.models.classifiers import load_classifier
 
@@ -98,20 +97,20 @@ def tuned_oracle(workspace: Workspace, judged: Index, asked: ModelSpec | None, p
     try:
         return OracleModel(plain_name(asked.name), as_read(load_classifier(spec).identity()), spec)
     except UsageError as error:
-        # Loading speaks of the options that classifiers are named by.
+        # Loading names the options of classifiers.
         text = re.sub(r"--(?:model-)?(weights|arg)\b", r"--oracle-\1", str(error)).replace("--classifier", "--oracle")
         raise UsageError(text) from error
 
 
 def features_of(config: RunConfig, judged: Index, caches: Iterable[Index]) -> Index | None:
-    """The finished cache, of these, of the features that a run's head needs on the images of `judged`; None without."""
+    """Return the finished cache with the features of `judged`'s images that a run's head reads, None without one."""
     known = [judged, *(index for index in caches if not _other_images(judged, index))]
     fitting = (index for index in known if index.identity == config.backbone and _holds(index, config))
     return next((index for index in fitting if index.finished()), None)
 
 
 def made_anew(config: RunConfig, judged: Index, caches: Iterable[Index]) -> Index | None:
-    """A cache, among these, of the model whose features of attacked images can only be made from those images.
+    """Return a cache of the oracle's model if `judged` is of attacked images, whose features are not cached.
 
     Each model's own cache of an attack is of other images: those that were made for it.
     """
@@ -121,7 +120,7 @@ def made_anew(config: RunConfig, judged: Index, caches: Iterable[Index]) -> Inde
 
 
 def _holds(index: Index, config: RunConfig) -> bool:
-    """Whether a cache of a head's model has all that the head looks at."""
+    """Return True if the cache holds every column this head reads."""
     columns = columns_of(config.head.inputs)
     if "stages" in columns and index.stages != config.stages:
         return False
@@ -129,7 +128,7 @@ def _holds(index: Index, config: RunConfig) -> bool:
 
 
 def scorable(config: RunConfig, judged: Index, caches: Sequence[Index]) -> bool:
-    """Whether a run can be scored on a cache of the classifier it judges: there are features, and unseen images."""
+    """Return True if a run can be scored on a cache of its classifier: there are features, and unseen images."""
     if config.mixed_up(judged, caches):
         return False
     if config.training == "fine-tuned":
@@ -138,14 +137,14 @@ def scorable(config: RunConfig, judged: Index, caches: Sequence[Index]) -> bool:
 
 
 def attacked(index: Index) -> bool:
-    """Whether a cache's images were changed for its own classifier."""
+    """Return True if a cache's images were changed for its own classifier."""
     return index.meaning.data.variant is not None and index.meaning.data.variant.kind == "attack"
 
 
 def lacking(config: RunConfig, judged: Index, caches: Sequence[Index]) -> str:
-    """The sentence that says which features, or unseen images, a run lacks in `judged`, and what makes them.
+    """Say which features, or unseen images, a run lacks in `judged`, and the command that makes them.
 
-    caches: all there are, among which one of the oracle's may say how it is extracted.
+    caches: all of the workspace; one of the oracle's says how to extract it.
     """
     if config.mixed_up(judged, caches):
         return (
@@ -156,10 +155,8 @@ def lacking(config: RunConfig, judged: Index, caches: Sequence[Index]) -> str:
     data = config.data if attacked(judged) else judged.data
     of_oracle = [index for index in caches if index.identity == config.backbone]
     known = next((index for index in of_oracle if _holds(index, config)), None)
-    command = _extract_command(config.backbone.name, data, known)
-    if not known:
-        stages = " --features stages" if config.stages or config.head.mirrored else ""
-        command += f" --as {config.oracle}{stages}"
+    stages = ["--features", "stages"] if config.stages or config.head.mirrored else []
+    command = _extract_command(config.backbone.name, data, known, ["--as", config.oracle, *stages])
     # Features are not added to a cache that was made with fewer.
     poorer = next((index for index in of_oracle if index.data == data and not _holds(index, config)), None)
     first = f"remove {poorer.folder}, " if poorer else ""
@@ -182,7 +179,7 @@ def require_same_rows(judged: CacheView, features: CacheView) -> None:
 
 
 def _other_images(judged: Index, other: Index) -> str:
-    """What tells the images of two caches apart, empty where nothing does."""
+    """Return the difference between the images of two caches, "" for none."""
     ours, theirs = vars(judged.meaning.data), vars(other.meaning.data)
     for key in ("name", "samples", "variant", "fingerprint"):
         if ours[key] != theirs[key]:
@@ -193,7 +190,6 @@ def _other_images(judged: Index, other: Index) -> str:
     return ""
 
 
-def _extract_command(asked: str, data: str, known: Index | None) -> str:
-    """The extraction that makes a model's features of a data set, as in a cache of it where there is one."""
-    options = extraction_options(known) if known else ["--classifier", asked]
-    return shlex.join(["trustcache", "extract", *options, "--data", data])
+def _extract_command(asked: str, data: str, known: Index | None, new: Sequence[str] = ()) -> str:
+    """Return the extraction of a model's features of a data set, as a known cache was made, else with `new`."""
+    return extract_line(known, data) if known else command_line("extract", "--classifier", asked, "--data", data, *new)

@@ -33,15 +33,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """All that decides what an oracle becomes; `config.json` in its run.
+    """Everything that decides what an oracle becomes, `config.json` in its run.
 
-    classifier, data: the names of the cache it learns from; cache: that cache's fingerprint; judged: the
-    fingerprint of the classifier alone. oracle: the name of the model it is built on; backbone: what pins that model;
-    features: the fingerprint of the cache of its features, "" where it sees images.
-    training: "frozen" or "fine-tuned". protocol: a key of `PROTOCOLS`. start: the run whose weights it goes on from.
-    head: what it is on top, and of a frozen one what it looks at; stages: the modules whose outputs are its inputs
-    `stages`. part: the half of the cache it learns from, "" for all of it; samples: how many that cache has, if so.
-    also: the fingerprints of other caches that it learns from too, by the names of their data.
+    classifier, data: names of the training cache. cache, judged: fingerprints of that cache and of its classifier.
+    oracle, backbone: name and identity of the model that the oracle is built on. features: fingerprint of the cache of
+    that model's features, "" for a fine-tuned oracle.
+    training: "frozen" or "fine-tuned". protocol: a key of `PROTOCOLS`. start: the run whose weights it begins with.
+    head: the head, and for a frozen one its inputs. stages: the modules whose outputs are its input `stages`.
+    part: a key of `HALVES` if it learns from half of the cache, else "". samples: the cache's size if so.
+    also: fingerprints of further training caches, by the names of their data.
     """
 
     SCHEMA: ClassVar[int] = 2
@@ -69,7 +69,7 @@ class RunConfig:
 
     @property
     def name(self) -> str:
-        """A readable name, with a hash that tells apart all that it does not spell out."""
+        """A readable name, with a hash of all settings."""
         pair = plain_name(self.classifier) if self.oracle == self.classifier else f"{self.oracle}-on-{self.classifier}"
         head = self.head.kind if self.head.kind != LINEAR.kind else ""
         loss = plain_name(self.loss.name)
@@ -77,25 +77,25 @@ class RunConfig:
         return "-".join(filter(None, words))
 
     def learnt_rows(self, cache: CacheView) -> np.ndarray:
-        """Which rows of the cache it learns from it takes, be it to validate, as sorted numbers."""
+        """Return the rows of its training cache that it takes, for validation too, as sorted numbers."""
         if not self.part:
             return np.arange(len(cache))
         return np.flatnonzero(in_half(cache, self.part))
 
     def learnt_images_of(self, index: Index, caches: Sequence[Index]) -> bool:
-        """Whether it learnt from images of a cache's, be they changed in either; `caches` are all there are."""
+        """Return True if it learnt from a cache's images, or from a variant of them. caches: all of the workspace."""
         learnt = {original_name(data, caches) for data in (self.data, *self.also)}
         return original_name(index.data, caches) in learnt
 
     def mixed_up(self, index: Index, caches: Sequence[Index]) -> bool:
-        """Whether a cache holds images of the half that it learnt from, and nothing tells which.
+        """Return True if a cache holds images of the half that it learnt from, but which ones is unknown.
 
-        Halves are drawn by the samples' numbers, which are others where there are more or fewer, as in another subset.
+        Halves are drawn by sample number, and a cache of another size, as of another subset, numbers them differently.
         """
         return bool(self.part) and index.samples != self.samples and self.learnt_images_of(index, caches)
 
     def oracle_spec(self) -> ModelSpec:
-        """The model that the oracle is built on, but for its weights, which a finished run has itself."""
+        """Return the model that the oracle is built on, without weights, which a finished run has itself."""
         from trustcache.models.classifiers import ModelSpec
 
         backbone = self.backbone
@@ -112,7 +112,7 @@ class LogEntry:
 
 
 def in_half(cache: CacheView, half: str) -> np.ndarray:
-    """Which rows of a cache are in one of `HALVES` of its data set, bool (N,)."""
+    """Return the rows of a cache that are in one of `HALVES` of its data set, bool (N,)."""
     return np.isin(cache.sample_indices, half_rows(cache.index.samples, half))
 
 
@@ -128,7 +128,7 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether its weights are there."""
+        """True if its weights are there."""
         return (self.folder / "weights.safetensors").is_file()
 
     def begin(self) -> None:
@@ -136,7 +136,7 @@ class Run:
         write_record(self.folder / "config.json", self.config)
 
     def finish(self, weights: dict[str, torch.Tensor], log: list[dict[str, Any]]) -> None:
-        """Write the log, then the weights, which make it a finished run."""
+        """Write the log, an entry an epoch, then the weights, which make it a finished run."""
         from safetensors.torch import save
 
         lines = "".join(json.dumps(entry) + "\n" for entry in log)
@@ -145,7 +145,7 @@ class Run:
         publish(self.folder / "weights.safetensors", save(whole))
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """The trained weights. Raises TrustcacheError where the file cannot be read."""
+        """Return the trained weights. Raises TrustcacheError where the file cannot be read."""
         from safetensors.torch import load_file
 
         path = self.folder / "weights.safetensors"
@@ -159,9 +159,9 @@ class Run:
         return read_lines(self.folder / "log.jsonl", LogEntry, f"remove {self.folder} and train it again")
 
     def save_scores(self, index: Index, z: np.ndarray, counts: np.ndarray) -> None:
-        """Keep z (N,) for the rows of a cache that count, bool (N,), and nan for the others.
+        """Write z (N,) for the rows of a cache where `counts`, bool (N,), is True, and nan for the others.
 
-        Raises TrustcacheError where one that counts is not finite.
+        Raises TrustcacheError where a score that counts is not finite.
         """
         if not np.isfinite(z[counts]).all():
             raise TrustcacheError(
@@ -172,7 +172,7 @@ class Run:
         publish(self._scores_path(index), data)
 
     def scores(self, index: Index) -> np.ndarray | None:
-        """z, float64 (N,), for the rows of a cache, or None where this run has not scored it as it is now."""
+        """Return z, float64 (N,), for the rows of a cache, None if this run has not scored it as it is now."""
         path = self._scores_path(index)
         if not path.is_file():
             return None
@@ -183,9 +183,9 @@ class Run:
             raise TrustcacheError(f"{path}: cannot be read ({error}); remove it and run trustcache evaluate") from None
 
     def unseen(self, cache: CacheView, caches: Sequence[Index]) -> np.ndarray:
-        """Which rows of an evaluation cache its scores count on, bool (N,): all, but for the half it learnt from.
+        """Return the rows of an evaluation cache that it has not learnt from, bool (N,).
 
-        `caches` are all there are. No scores count where images are `mixed_up`.
+        caches: all of the workspace. No row counts where images are `mixed_up`.
         """
         config = self.config
         if not config.part or not config.learnt_images_of(cache.index, caches):
@@ -195,7 +195,7 @@ class Run:
         return in_half(cache, other_half(config.part))
 
     def judges(self, index: Index) -> bool:
-        """Whether a cache's classifier is the one this run was trained to judge."""
+        """Return True if a cache's classifier is the one this run was trained to judge."""
         return self.config.judged == judged_fingerprint(index)
 
     def _scores_path(self, index: Index) -> Path:
@@ -203,12 +203,12 @@ class Run:
 
 
 def open_run(workspace: Workspace, config: RunConfig) -> Run:
-    """The run of a config, new or not."""
+    """Return the run of a config, new or not."""
     return Run(workspace.runs / config.name, config)
 
 
 def finished_runs(workspace: Workspace) -> list[Run]:
-    """All finished runs, sorted by name. Raises TrustcacheError for a config that cannot be read."""
+    """Return all finished runs, sorted by name. Raises TrustcacheError for a config that cannot be read."""
     runs = []
     for path in sorted(workspace.runs.glob("*/config.json")):
         remedy = f"remove {path.parent}, and make the run anew with trustcache train"

@@ -74,6 +74,10 @@ def _any_shifted(paper: PaperIndex, setup: Setup) -> bool:
     return any(m.condition in SHIFTS for m in paper.variants(setup.data))
 
 
+def _several_shifted(paper: PaperIndex, setup: Setup) -> bool:
+    return _any_shifted(paper, setup) and len(paper.pairs(setup)) > 1
+
+
 def _small_scale(paper: PaperIndex, setup: Setup) -> bool:
     """Return True if a setup is Table 2's: something there has MC dropout, or was fine-tuned from a tcp oracle."""
     there = (one for one in paper.scored if one.record.dataset == setup.data)
@@ -84,6 +88,10 @@ def _small_scale(paper: PaperIndex, setup: Setup) -> bool:
 
 def _has(paper: PaperIndex, setup: Setup, methods: Sequence[Method]) -> bool:
     return any(paper.find(setup, setup.data, pair, m) for pair in paper.pairs(setup) for m in methods)
+
+
+def _with_balanced(paper: PaperIndex, setup: Setup) -> bool:
+    return setup.protocol == "equations" and _has(paper, setup, BALANCED[1::2])
 
 
 def _first(paper: PaperIndex, setup: Setup) -> list[Subject]:
@@ -131,12 +139,12 @@ _SEPARATION = (
 )
 _BALANCING = "Class-balanced losses weigh right and wrong samples by their effective numbers (β)."
 
+# fmt: off
 ARTEFACTS: dict[str, Artefact] = {
     "table1": Artefact(
         "Table 1: losses compared on clean data, all pairs",
         "runs of ce, focal, tcp and ss, scored on a clean test set",
-        Recipe(),
-        Layout(FOUR, clean, published="table1").tables,
+        Recipe(), Layout(FOUR, clean, published="table1").tables,
     ),
     "table2": Artefact(
         "Table 2: small-scale data, beside scores that need no training",
@@ -147,89 +155,61 @@ ARTEFACTS: dict[str, Artefact] = {
     "table3": Artefact(
         "Table 3: stylized, adversarial and corrupted images",
         "the runs of Table 1, scored on a stylized, adversarial or corrupted variant",
-        Recipe("first", unseen=_UNSEEN),
-        Layout(FOUR, shifted, own=True, published="table3", fits=_any_shifted).tables,
+        Recipe("first", unseen=_UNSEEN), Layout(FOUR, shifted, own=True, published="table3", fits=_any_shifted).tables,
     ),
     "table-a1": Artefact(
-        "Table A1: every corruption at every severity",
-        "the runs of Table 1, scored on corrupted variants",
-        Recipe("first", unseen=("every-corruption",)),
-        Corruptions(FOUR).tables,
+        "Table A1: every corruption at every severity", "the runs of Table 1, scored on corrupted variants",
+        Recipe("first", unseen=("every-corruption",)), Corruptions(FOUR).tables,
     ),
     "table-e": Artefact(
         "Table E: all pairs on stylized, adversarial and corrupted images",
         "a second classifier, and the sets of Table 3",
-        Recipe(unseen=_UNSEEN),
-        Layout(FOUR, shifted, published="table3", fits=lambda p, s: _any_shifted(p, s) and len(p.pairs(s)) > 1).tables,
+        Recipe(unseen=_UNSEEN), Layout(FOUR, shifted, published="table3", fits=_several_shifted).tables,
     ),
     "table-f": Artefact(
-        "Table F: ss with and without dividing by ‖w‖",
-        "ss trained once more with --no-signed-distance",
+        "Table F: ss with and without dividing by ‖w‖", "ss trained once more with --no-signed-distance",
         Recipe("first", trainings=(("--loss", "ss", "--signed-distance"), ("--loss", "ss", "--no-signed-distance"))),
         Layout(TWO_HEADS, clean, own=True, fits=lambda p, s: _has(p, s, TWO_HEADS[1:])).tables,
     ),
     "table-g": Artefact(
-        "Table G: how far apart right and wrong lie",
-        "the runs of Table 1",
-        Recipe(),
-        Layout(FOUR, clean, columns=DISTANCES, notes=(_SEPARATION,)).tables,
+        "Table G: how far apart right and wrong lie", "the runs of Table 1",
+        Recipe(), Layout(FOUR, clean, columns=DISTANCES, notes=(_SEPARATION,)).tables,
     ),
     "table-h": Artefact(
-        "Table H: class-balanced losses beside their bases",
-        f"runs of {WEIGHING} under protocol equations",
-        Recipe(
-            "first",
-            trainings=(FOUR_LOSSES, ("--loss", WEIGHING, "--base", "ce,focal,ss")),
-            protocols=("equations",),
-        ),
-        Layout(
-            BALANCED,
-            clean,
-            own=True,
-            fits=lambda p, s: s.protocol == "equations" and _has(p, s, BALANCED[1::2]),
-            notes=(_BALANCING,),
-        ).tables,
+        "Table H: class-balanced losses beside their bases", f"runs of {WEIGHING} under protocol equations",
+        Recipe("first", trainings=(FOUR_LOSSES, ("--loss", WEIGHING, "--base", "ce,focal,ss")),
+               protocols=("equations",)),
+        Layout(BALANCED, clean, own=True, fits=_with_balanced, notes=(_BALANCING,)).tables,
     ),
     "figure2b": Artefact(
-        "Figure 2b: the losses over z",
-        "nothing",
-        Recipe("first", extracted=("test",), trainings=()),
-        loss_tables,
-        loss_figures,
+        "Figure 2b: the losses over z", "nothing",
+        Recipe("first", extracted=("test",), trainings=()), loss_tables, loss_figures,
     ),
     "figure3": _drawn(
-        "Figure 3: trust confidences of right and wrong answers",
-        "the runs of Table 1",
-        Recipe("first"),
-        histograms(_first),
+        "Figure 3: trust confidences of right and wrong answers", "the runs of Table 1",
+        Recipe("first"), histograms(_first),
     ),
     "figure-d": _drawn(
-        "Figure D: the same for the other pairs",
-        "the runs of Table 1, of other pairs",
-        Recipe(),
-        histograms(_other_pairs),
+        "Figure D: the same for the other pairs", "the runs of Table 1, of other pairs",
+        Recipe(), histograms(_other_pairs),
     ),
     "figure4a": _drawn("Figure 4a: risk against coverage", "the runs of Table 1", Recipe("first"), risks(_first)),
     "figure-e": _drawn(
         "Figure E: the same for the other pairs and data sets",
         "the runs of Table 1, of other pairs or on the sets of Table 3",
-        Recipe(unseen=_UNSEEN),
-        risks(_all_else),
+        Recipe(unseen=_UNSEEN), risks(_all_else),
     ),
     "figure4bc": Artefact(
-        "Figure 4b-c: loss, TPR and TNR over α⁻",
-        "ss trained with three or more values of --alpha-neg",
+        "Figure 4b-c: loss, TPR and TNR over α⁻", "ss trained with three or more values of --alpha-neg",
         Recipe("first", trainings=(("--loss", "ss", "--alpha-pos", "1", "--alpha-neg", _SWEPT),), frozen=True),
-        sweep_tables,
-        sweep_figures,
+        sweep_tables, sweep_figures,
     ),
     "theorem3.1": Artefact(
-        "Theorem 3.1: the bound for the workspace's ss heads",
-        "ss trained with --frozen",
-        Recipe("first", trainings=(("--loss", "ss"),), frozen=True),
-        bound_tables,
+        "Theorem 3.1: the bound for the workspace's ss heads", "ss trained with --frozen",
+        Recipe("first", trainings=(("--loss", "ss"),), frozen=True), bound_tables,
     ),
 }
+# fmt: on
 """Every table and figure of the paper, in its order."""
 RECIPES = {key: artefact.recipe for key, artefact in ARTEFACTS.items()}
 
@@ -252,7 +232,7 @@ def paper_section(sources: Sources) -> Section:
     )
     about = (
         "Those of “Learning to Predict Trustworthiness with Steep Slope Loss”, made from this workspace. A published "
-        "figure stands beside ours only where both are defined alike."
+        "figure stands beside ours, on the page in colour, only where both are defined alike."
     )
     return Section("paper", "The paper's tables and figures", about, exhibits, ("table-a1", "table-e"))
 

@@ -9,18 +9,19 @@ from dataclasses import dataclass, field
 from importlib import resources
 
 from trustcache.models.timm_models import PAPER_MODELS
+from trustcache.models.zoo.registry import CIFAR_VGG16, MNIST_CONVNET
 from trustcache.oracles.runs import RunConfig
 from trustcache.paper.paper_index import Found, PaperIndex, known_preset, papers_head
 from trustcache.protocols import shows_as_released
 from trustcache.report.table import Cell
 
 ACCURACY = "acc"
-"""What the file calls the metric `accuracy`."""
+"""The file's name of the metric `accuracy`."""
 
 
 @dataclass(frozen=True)
 class Definition:
-    """What a published table's figures are of. Ours are of the same only where all of it agrees.
+    """The definitions of a published table's figures. Ours stand beside them only where all of these agree.
 
     data: our data sets, as the file names them. samples: how many images each has. models: architectures, as the file
     names them. judged: by our data set, the one architecture that was judged on it, where not all of them were.
@@ -69,8 +70,8 @@ DEFINITIONS: dict[str, Definition] = {
         {"mnist-test": "mnist", "cifar10-test": "cifar10"},
         10_000,
         "equations",
-        {"mnist-convnet": "confidnet", "cifar-vgg16": "confidnet"},
-        judged={"mnist-test": "mnist-convnet", "cifar10-test": "cifar-vgg16"},
+        {MNIST_CONVNET: "confidnet", CIFAR_VGG16: "confidnet"},
+        judged={"mnist-test": MNIST_CONVNET, "cifar10-test": CIFAR_VGG16},
         oracles="ConfidNet's five layers on top, not one",
         scores=frozenset({"mcp"}),
         unlike={"fpr_at_95_tpr": "the paper's FPR@95 is read off a grid of thresholds, ours is exact"},
@@ -82,7 +83,7 @@ averages logits there and probabilities here, and TrustScore chooses its alpha h
 
 
 def mismatches(paper: PaperIndex, definition: Definition, found: Found, method: str) -> list[str]:
-    """What tells a row of ours from the published one, a phrase each; none where they are defined alike."""
+    """Return how a row of ours differs from the published one, a phrase each; none where they are defined alike."""
     record, origin = found.first.record, found.first.origin
     apart = []
     if record.dataset not in definition.data:
@@ -152,13 +153,13 @@ def _other_settings(definition: Definition, config: RunConfig) -> list[str]:
 
 
 def _named(definition: Definition) -> str:
-    """The models of a table: by the paper's names, where it tells them apart."""
+    """Name the models of a table: by the paper's names, where it tells them apart."""
     names = dict.fromkeys(definition.models.values())
     return " and ".join(names if len(names) > 1 else definition.models)
 
 
 def beside(table: str, found: Found, method: str, metrics: Iterable[str]) -> tuple[Cell | None, ...]:
-    """The published row of a row of ours that has no `mismatches`, by the file's method; () where there is none.
+    """Return the published row of a row of ours without `mismatches`, by the file's method; () where there is none.
 
     It is in the order of `metrics`; one that is defined otherwise, or not given, is None.
     """
@@ -175,7 +176,7 @@ def beside(table: str, found: Found, method: str, metrics: Iterable[str]) -> tup
 
 
 def remark(table: str, found: Found) -> str:
-    """In what the training of a run's oracle still differs from the published one's, "" for nothing known."""
+    """Say how the training of a run's oracle still differs from the published one's, "" for nothing known."""
     definition, config = DEFINITIONS[table], found.first.config
     oracle = definition.models.get(config.backbone.architecture, "") if config else ""
     return definition.remarks.get(oracle, "")
@@ -183,7 +184,7 @@ def remark(table: str, found: Found) -> str:
 
 @functools.cache
 def figures() -> dict[tuple[str, ...], Cell]:
-    """All published figures: by table, data set, oracle, classifier, method and metric, as fractions."""
+    """Return all published figures as fractions, by table, data set, oracle, classifier, method and metric."""
     text = (resources.files("trustcache.paper") / "published.csv").read_text(encoding="utf-8")
     found = {}
     for row in csv.DictReader(text.splitlines()):

@@ -15,6 +15,8 @@ from trustcache.cache.workspace import plain_name
 from trustcache.command_lines import command_line
 from trustcache.data.suites import Suite, find_suite
 from trustcache.errors import UsageError
+from trustcache.models.timm_models import PAPER_MODELS as PAPER_NAMES
+from trustcache.models.zoo.registry import CIFAR_VGG16, MNIST_CONVNET
 from trustcache.oracles.presets.preset import papers_preset, read_preset, small_scale_preset
 
 
@@ -38,7 +40,7 @@ class Model:
         return papers_preset(self.words[0])
 
 
-PAPER_MODELS = (Model("vit", ("vit",)), Model("resnet", ("resnet",)))
+PAPER_MODELS = tuple(Model(name, (name,)) for name in PAPER_NAMES)
 # The presets' steepnesses, for where their optimiser, that of ImageNet's million images, would learn nothing.
 STEEPNESS = {"paper-imagenet-vit": ("1", "3"), "paper-imagenet-resnet": ("2", "5")}
 # What the presets' learning rate is made for: one epoch over ImageNet's training images.
@@ -161,7 +163,7 @@ _UNSEEN_DATA: dict[str, Callable[[Suite], list[str]]] = {
 
 
 def _hyperparameters(oracle: Model, protocol: str, family: Suite, words: tuple[str, ...]) -> tuple[str, ...]:
-    """The paper's preset; by the equations on other data than the paper's, its steepnesses alone."""
+    """Return the paper's preset; by the equations on other data than the paper's, its steepnesses alone."""
     if protocol == "released" or family.name == "imagenet":
         return "--preset", oracle.preset, *words
     if "--alpha-neg" in words:
@@ -171,7 +173,7 @@ def _hyperparameters(oracle: Model, protocol: str, family: Suite, words: tuple[s
 
 
 def _rate(oracle: Model, protocol: str, family: Suite, request: Request) -> tuple[str, ...]:
-    """For fine-tuning under `released` on fewer images than ImageNet's: the preset's rate, raised as steps are fewer.
+    """Return the preset's rate, raised as steps are fewer, for fine-tuning under `released` on fewer images.
 
     Rate times steps, and so how far an oracle can get from where it began, stay the scripts': at theirs, a few hundred
     steps teach nothing.
@@ -192,13 +194,13 @@ class _SmallScale:
 
 
 _SMALL_SCALE = {
-    "mnist": _SmallScale("mnist-convnet"),
-    "cifar10": _SmallScale("cifar-vgg16", ("--augment", "flip-crop", "--epochs", "100")),
+    "mnist": _SmallScale(MNIST_CONVNET),
+    "cifar10": _SmallScale(CIFAR_VGG16, ("--augment", "flip-crop", "--epochs", "100")),
 }
 
 
 def _small_scale(key: str, request: Request, find: FindSuite) -> list[Step]:
-    """Table 2, by the equations alone, for its code has neither of the two faults; fine-tuned, for ss goes on from tcp.
+    """Return the steps of Table 2, by the equations, as its code has neither fault; fine-tuned, as ss starts from tcp.
 
     A classifier of the user's is taken as it is; the paper's are fitted first, and asked 50 times with dropout.
     """

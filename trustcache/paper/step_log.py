@@ -18,7 +18,7 @@ _INTERRUPTED = 130  # the exit code of a command that was stopped, as it has tol
 
 
 class StepLog:
-    """The steps that have been carried out in a workspace, by their commands, each with what there was at its end.
+    """The steps that ended in a workspace, by their commands, each with the caches, runs and files at its end.
 
     Only a shortcut: every command does itself what is left to do, so that what is not noted is merely slower.
     """

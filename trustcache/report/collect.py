@@ -1,4 +1,4 @@
-"""Gathering what a report shows: every run's and every post-hoc score's figures on every cache, and what is missing."""
+"""Gather the records of a report: each run and post-hoc score on each evaluation cache; and what is missing."""
 
 from __future__ import annotations
 
@@ -27,10 +27,9 @@ _MOST_NAMED = 3
 
 @dataclass
 class _Found:
-    """What has been gathered so far.
+    """The records so far, and the notes on what is missing.
 
-    notes: sentences that name what is missing and what fills it. gaps: those with `_DATA` in them, and the data sets
-    that they say it of.
+    notes: sentences that name what is missing and what fills it. gaps: by sentence with `_DATA` in it, its data sets.
     """
 
     scored: list[Scored] = field(default_factory=list)
@@ -41,14 +40,14 @@ class _Found:
         self.gaps.setdefault(sentence, []).append(data)
 
     def sentences(self) -> list[str]:
-        """The notes, then each gap once with the data sets it is said of."""
+        """Return the notes, then each gap once with its data sets."""
         return self.notes + [gap.replace(_DATA, _named(data)) for gap, data in self.gaps.items()]
 
 
 def collect(workspace: Workspace, progress: Progress = silent) -> tuple[list[Scored], list[str]]:
-    """Everything scored in a workspace, and the gaps: sentences that name what is missing and what fills it.
+    """Return everything scored in a workspace, and sentences that name what is missing and what fills it.
 
-    Scores that need nothing but logits are made where they are missing, the others by `evaluate`.
+    Scores that need nothing but logits are made here where they are missing, the others by `evaluate`.
 
     Raises UsageError where there is nothing to report on.
     """
@@ -82,7 +81,7 @@ def collect(workspace: Workspace, progress: Progress = silent) -> tuple[list[Sco
 
 
 def _judging(found: _Found, index: Index, runs: list[Run]) -> list[Run]:
-    """The runs whose oracles judge a cache's classifier, and a gap for those of another by that name."""
+    """Return the runs that judge a cache's classifier; runs of another one by that name are a gap."""
     here = [run for run in runs if run.config.classifier == index.classifier]
     judging = [run for run in here if run.judges(index)]
     if strangers := len(here) - len(judging):
@@ -94,7 +93,7 @@ def _judging(found: _Found, index: Index, runs: list[Run]) -> list[Run]:
 def _gather_post_hoc(
     found: _Found, workspace: Workspace, store: ScoreStore, cache: CacheView, judging: list[Run], progress: Progress
 ) -> dict[str, StoredScore]:
-    """The post-hoc scores of a cache, those of logits alone made first; beside runs under each protocol of theirs."""
+    """Add the post-hoc scores of a cache, under each protocol of its runs, and return them by name."""
     index = cache.index
     try:
         store.fill([index], unfitted_only=True, progress=progress)
@@ -126,9 +125,9 @@ def _gather_runs(
     labels: dict[str, Settings],
     rows: dict[str, int],
 ) -> dict[Run, np.ndarray]:
-    """By run that has scored a cache, the rows its scores count on, bool (N,); what has not is a gap.
+    """Add the runs that have scored a cache; return for each the rows that its scores count on, bool (N,).
 
-    labels: by run's name, the settings it is named by; rows: by a training cache's fingerprint, how many it has.
+    labels: by run's name, the settings it is named by. rows: by a training cache's fingerprint, its number of rows.
     """
     index = cache.index
     apart = [run for run in judging if not run.config.mixed_up(index, caches)]
@@ -153,28 +152,28 @@ def _without_numbers(name: str, data: str, what: str) -> str:
 
 
 def _named(data: list[str]) -> str:
-    """Some data sets in a sentence: by name, of many only the first."""
+    """Name data sets in a sentence, of many only the first."""
     names = list(dict.fromkeys(data))
     return ", ".join(names) if len(names) <= _MOST_NAMED else f"{names[0]} and {len(names) - 1} more data sets"
 
 
 def _parts(indices: list[Index]) -> list[str]:
-    """Of which data sets only a part was extracted, a sentence for each size."""
+    """Name the data sets of which only a part was extracted, a sentence for each size."""
     sizes: dict[str, list[Index]] = {}
     for index in indices:
         if index.meaning.data.subset:
             sizes.setdefault(index.meaning.data.subset, []).append(index)
-    told = []
+    notes = []
     for part, those in sizes.items():
         data, classifiers = ({i.manifest.family for i in those}, {i.classifier for i in those})
-        told.append(
+        notes.append(
             f"only {part} images were extracted of {', '.join(sorted(data))} for {', '.join(sorted(classifiers))}"
         )
-    return told
+    return notes
 
 
 def _rows_by_fingerprint(caches: list[Index], found: _Found) -> dict[str, int]:
-    """How many rows training caches have; of those where this cannot be read, a note."""
+    """Return the number of rows of each training cache; one that cannot be read is a note."""
     rows = {}
     for index in caches:
         if index.role == "train":

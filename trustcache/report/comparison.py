@@ -18,7 +18,7 @@ from trustcache.report.names import (
     settings,
 )
 from trustcache.report.records import Record
-from trustcache.report.table import UNDEFINED, Cell, Column, Row, Table, averaged
+from trustcache.report.table import UNDEFINED, Cell, Column, Row, Table, averaged, best_cells
 
 COLUMNS = table_columns()
 # The others depend on where a method's threshold lies: TPR alone is best for a method that trusts everything.
@@ -86,18 +86,11 @@ class Comparison:
         return len({row.oracle for row in self.rows if row.oracle}) > 1
 
     def best(self, metric: str) -> frozenset[int]:
-        """Return the rows with the best value of a ranking metric, none for other metrics.
-
-        Values are equal where the table shows them equal. A value without a rival is not called best.
-        """
-        cells = [row.cell(metric) for row in self.rows]
-        digits = 3 if any(cell.std is not None for cell in cells) else 4
-        shown = {i: round(cell.mean or 0.0, digits) for i, cell in enumerate(cells) if not cell.undefined}
+        """Return the rows with the best value of a ranking metric, none for other metrics."""
         higher = higher_is_better(metric, self.protocol)
-        if metric not in RANKING or higher is None or len(shown) < 2:
+        if metric not in RANKING or higher is None:
             return frozenset()
-        best = max(shown.values()) if higher else min(shown.values())
-        return frozenset(i for i, value in shown.items() if value == best)
+        return best_cells([row.cell(metric) for row in self.rows], higher=higher)
 
     def leaders(self) -> list[Average]:
         """Return the rows of highest AUC."""
@@ -131,7 +124,7 @@ class Comparison:
         )
         columns = tuple(column(key, self.protocol) for key in COLUMNS)
         labels = ("Method", "Oracle", "Training", "Seeds")
-        return Table(self.dataset, self.facts, labels, columns, rows, sortable=True, data=self.dataset)
+        return Table(self.dataset, self.facts, labels, columns, rows, data=self.dataset)
 
     def _block(self, row: Average) -> str:
         if row.training is None:

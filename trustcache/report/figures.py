@@ -41,7 +41,7 @@ _CLEARANCE = 11.0  # pixels from a label's middle to any other curve; its own is
 
 
 def confidence_histogram(scored: Scored) -> str:
-    """How the trust confidences of right (up) and wrong (down) answers fall, as an SVG document.
+    """Return a histogram of the trust confidences of right (up) and wrong (down) answers, as an SVG document.
 
     Each half is scaled to its own fullest bin, since errors can be a hundred times rarer; counts are printed.
     Raises ValueError unless the histogram has TP, FP, TN and FN in the same bins.
@@ -64,7 +64,7 @@ def confidence_histogram(scored: Scored) -> str:
 
 
 def risk_coverage_chart(scored: Sequence[Scored]) -> str:
-    """The error rate among accepted images over the share accepted, one curve each, as an SVG document.
+    """Return the error rate among accepted images over the share accepted, one curve each, as an SVG document.
 
     Beyond `MAX_CURVES` only the first and those of lowest AURC are drawn, and the figure says so. The dotted
     curve is a perfect ranking's. Points that are not finite are left out. Raises ValueError on no curves.
@@ -91,7 +91,7 @@ def risk_coverage_chart(scored: Sequence[Scored]) -> str:
 
 
 def _bars(box: Box, word: str, counts: dict[str, Numbers], *, up: bool) -> list[str]:
-    """Stacked bars that grow from the middle line; only in the threshold's own bin do both groups stand."""
+    """Return stacked bars that grow from the middle line; only the threshold's own bin has both groups."""
     sign = -1 if up else 1
     middle, room = box.top + box.height / 2, box.height / 2 - 4
     centre = middle + sign * box.height / 4
@@ -149,7 +149,7 @@ class _Curve:
 
 
 def _curves(scored: Sequence[Scored]) -> list[_Curve]:
-    """The curves to draw, best AURC first; a colour is a method with its settings, a dash a kind of training."""
+    """Return the curves, best AURC first; a colour is a method with its settings, a dash a kind of training."""
     ranked = sorted(scored[1:], key=_aurc)[: MAX_CURVES - 1]
     drawn = [one for one in scored if one is scored[0] or any(one is kept for kept in ranked)]
     oracles = {one.record.oracle for one in drawn if one.record.training is not None}
@@ -174,7 +174,7 @@ def _aurc(scored: Scored) -> float:
 
 
 def _perfect(box: Box, error: float) -> str:
-    """The risk of a ranking that puts every right answer before every wrong one."""
+    """Return the risk curve of a ranking that puts every right answer before every wrong one."""
     coverage = np.linspace(1 - error, 1, 50)
     risk = (coverage - (1 - error)) / np.maximum(coverage, 1e-9)
     points = joined_points(box.x(coverage), box.y(risk))
@@ -193,7 +193,7 @@ def _risk_axes(box: Box, ticks: list[float]) -> Iterator[str]:
 
 
 def _direct_labels(box: Box, curves: list[_Curve]) -> Iterator[str]:
-    """Each name beside its curve where all others are farthest; none where there is no room to tell.
+    """Yield each name beside its curve where all others are farthest; none where there is no room.
 
     Curves rise to the right, so there is room before and above a point, or after and below it.
     """

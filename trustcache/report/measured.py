@@ -25,9 +25,9 @@ CURVE_POINTS = 300
 def scored_run(
     run: Run, settings: dict[str, float | str], z: np.ndarray, cache: CacheView, rows: np.ndarray, learnt_from: int
 ) -> Scored:
-    """A run's figures by its scores z (N,), on those rows of a cache, bool (N,), that they count on.
+    """Return a run's record by its scores z (N,), on the rows of a cache, bool (N,), that they count on.
 
-    settings: what its record is to be named by. learnt_from: as in `Origin`.
+    settings: those that the record is named by. learnt_from: as in `Origin`.
     """
     loss = run.config.loss.name
     negative = negative_threshold(loss, cache[:1].logits.shape[1])
@@ -35,7 +35,7 @@ def scored_run(
 
 
 def scored_post_hoc(name: str, stored: StoredScore, cache: CacheView, protocol: str) -> Scored:
-    """A post-hoc score's figures on all rows of a cache, by a protocol's definitions."""
+    """Return a post-hoc score's record on all rows of a cache, by a protocol's definitions."""
     scored = _measured(cache, np.ones(len(cache), dtype=bool), stored.z, protocol, name, stored.settings)
     scored = replace(scored, record=replace(scored.record, meaning=stored.meaning))
     if stored.natural_zero:
@@ -46,7 +46,7 @@ def scored_post_hoc(name: str, stored: StoredScore, cache: CacheView, protocol: 
 
 
 def confidence_on_halves(mcp: StoredScore, cache: CacheView, unseen: Mapping[Run, np.ndarray]) -> list[Scored]:
-    """The classifier's own confidence on those halves of a cache that runs fitted on the other are scored on.
+    """Return the records of mcp on those halves of a cache that runs trained on the other half are scored on.
 
     unseen: by run, the rows that its scores count on, bool (N,).
     """
@@ -91,7 +91,7 @@ def _measured(
 
 
 def _confidence_counts(z: np.ndarray, correct: np.ndarray, bins: int = BINS) -> dict[str, np.ndarray]:
-    """Counts of TP, FP, TN, FN in equal bins of p = sigmoid(z) over [0, 1] (the paper's Fig. 3); trusted is z > 0."""
+    """Count TP, FP, TN, FN in equal bins of p = sigmoid(z) over [0, 1] (the paper's Fig. 3); trusted is z > 0."""
     confidence = 1 / (1 + np.exp(-np.clip(z, -700, 700)))
     trusted, right = z > 0, correct.astype(bool)
     groups = {"TP": trusted & right, "FP": trusted & ~right, "TN": ~trusted & ~right, "FN": ~trusted & right}

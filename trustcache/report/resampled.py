@@ -24,7 +24,7 @@ from trustcache.protocols import PROTOCOLS, negative_threshold
 from trustcache.report.records import Record
 from trustcache.scores.stored import ScoreStore
 
-# To be raised where `resampled_metrics` changes what it computes, so that nothing kept outlives it.
+# Raise it when `resampled_metrics` changes its results, so that resamples kept before are made again.
 _RECIPE = 1
 
 
@@ -38,7 +38,7 @@ class Resampler:
         self._indices = {(index.classifier, index.data): index for index in workspace.caches()}
 
     def metrics(self, records: Sequence[Record]) -> list[dict[str, np.ndarray]]:
-        """Each record's metrics on every resample, float64 (R,); the records are of one cache, as `collect` finds them.
+        """Return each record's metrics on every resample, float64 (R,); the records are of one cache.
 
         What has not been computed from these very scores before is computed on all cores, and kept.
         """
@@ -91,7 +91,7 @@ class _Task:
     negative: float | None
 
     def key(self) -> str:
-        """SHA-256 over all that the figures depend on."""
+        """Return the SHA-256 of everything that the metrics depend on."""
         settings = _RECIPE, RESAMPLES, SEED, self.protocol, self.negative, list(METRICS)
         digest = hashlib.sha256(json.dumps(settings).encode())
         digest.update(self.z.astype(np.float64).tobytes())
@@ -99,7 +99,7 @@ class _Task:
         return digest.hexdigest()
 
     def run(self, counts: np.ndarray) -> np.ndarray:
-        """Float64 (R, metrics), in the order of METRICS."""
+        """Return the metrics on each resample, float64 (R, metrics), in the order of METRICS."""
         values = resampled_metrics(
             self.z,
             self.correct,
@@ -111,7 +111,7 @@ class _Task:
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
-    """What is kept; nothing where the file is damaged, since it can be made again."""
+    """Return the resamples kept in a file; none where it is damaged, since they can be made again."""
     try:
         with h5py.File(path, "r", locking=False) as file:
             return {key: column[:] for key, column in file.items()}

@@ -1,4 +1,4 @@
-"""What every figure is drawn with: SVG elements as text, and a plot area from data to pixels.
+"""SVG elements as text, and a plot area from data to pixels: the parts of every figure.
 
 Lines and text are `currentColor` and fills are mid-tones of the Okabe-Ito palette, which colour-blind readers
 can tell apart, so one figure serves a light and a dark page.
@@ -51,7 +51,7 @@ class Box:
 
 
 def even_ticks(limit: float) -> list[float]:
-    """From 0 in steps of 1, 2, 2.5 or 5 times a power of ten to at least `limit`, at most six steps."""
+    """Return ticks from 0 in steps of 1, 2, 2.5 or 5 times a power of ten to at least `limit`, at most six steps."""
     limit = max(limit, 0.001)
     power = 10.0 ** math.floor(math.log10(limit / 6))
     step = next(power * m for m in (1, 2, 2.5, 5, 10) if power * m * 6 >= limit)
@@ -63,7 +63,7 @@ def shortened(text: str, length: int) -> str:
 
 
 def round_below(most: int) -> int:
-    """The largest 1, 2 or 5 times a power of ten that is at most `most`."""
+    """Return the largest 1, 2 or 5 times a power of ten that is at most `most`."""
     power = 10 ** (len(str(most)) - 1)
     return next(m * power for m in (5, 2, 1) if m * power <= most)
 
@@ -90,7 +90,7 @@ def svg_text(x: float, y: float, text: str, anchor: str = "start", /, **attribut
 
 
 def tag(element: str, content: str = "", /, **attributes: str | float) -> str:
-    """One element with finished `content`; attribute values are escaped here, names are hyphenated."""
+    """Return one element with finished `content`; attribute values are escaped here, names are hyphenated."""
     written = [element]
     for name, value in attributes.items():
         shown = f"{value:.2f}" if isinstance(value, float) else escape(str(value))

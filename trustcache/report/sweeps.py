@@ -17,7 +17,7 @@ from trustcache.report.table import Cell, Column, Row, Table
 
 SHOWN = ("aurc", "auc", "aupr_error", "fpr_at_95_tpr")
 BESIDE = ("aurc", "auc")
-"""What a sweep's own ranking shows, and what stands beside the test figures."""
+"""The metrics of a sweep's own ranking, and those shown beside the test figures."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
 
 GAP = "□"
@@ -80,6 +81,17 @@ def averaged(values: Sequence[float], **written: Any) -> Cell:
     return Cell(statistics.fmean(values), std, **written)
 
 
+def best_cells(cells: Sequence[Cell], *, higher: bool) -> frozenset[int]:
+    """Return the places of the best values; equal ones where the table shows them equal, none without a rival."""
+    finite = {i: cell for i, cell in enumerate(cells) if cell.mean is not None and not cell.undefined}
+    if len(finite) < 2:
+        return frozenset()
+    digits = min(cell.digits for cell in finite.values())
+    shown = {i: round(cell.scale * (cell.mean or 0.0), digits) for i, cell in finite.items()}
+    best = (max if higher else min)(shown.values())
+    return frozenset(i for i, value in shown.items() if value == best)
+
+
 @dataclass(frozen=True)
 class Column:
     """A value column: its heading, its meaning, and its good end, "high" or "low"."""
@@ -108,13 +120,18 @@ class Row:
     def missing(self) -> bool:
         return all(cell.missing for cell in self.cells)
 
+    def emphasised(self, column: int) -> Row:
+        """Return the row with the cell of one column emphasised."""
+        cells = (replace(cell, best=cell.best or i == column) for i, cell in enumerate(self.cells))
+        return replace(self, cells=tuple(cells))
+
 
 @dataclass(frozen=True)
 class Table:
     """A table with the text before and after it.
 
     labels: headings of the label columns. grouped: all labels but the last name a block of rows, and are shown once.
-    sortable: a page lets readers sort it. notes: sentences below. commands: what fills its gaps. data: the data set.
+    notes: sentences below. commands: what fills its gaps. data: the data set.
     """
 
     title: str
@@ -125,7 +142,6 @@ class Table:
     notes: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
     grouped: bool = False
-    sortable: bool = False
     data: str = ""
 
     @property
@@ -167,8 +183,18 @@ def grouped_table(
     notes: Iterable[str] = (),
     commands: Iterable[str] = (),
 ) -> Table:
-    """Return a table whose labels but the last name blocks of rows, as printed papers have them."""
-    columns = tuple(map(Column, heads))
+    """Return a table whose labels but the last name blocks of rows, as printed papers have them.
+
+    In columns whose heading has an arrow, the best of our values in each block is emphasised.
+    """
+    columns, rows = tuple(map(Column, heads)), list(rows)
+    ours = [i for i, row in enumerate(rows) if row.kind == "ours"]
+    for _, block in groupby(ours, key=lambda i: rows[i].labels[:-1]):
+        places = list(block)
+        for column, head in enumerate(columns):
+            if head.head[-1:] in ("↑", "↓"):
+                for best in best_cells([rows[i].cells[column] for i in places], higher=head.head.endswith("↑")):
+                    rows[places[best]] = rows[places[best]].emphasised(column)
     return Table(title, "", tuple(labels), columns, tuple(rows), tuple(notes), tuple(commands), grouped=True)
 
 

@@ -106,8 +106,8 @@ def _entry(score: Any, meaning: str = "", columns: Sequence[str] | None = None, 
     if columns is None:
         parameters = [] if learns else inspect.signature(score).parameters.values()
         columns = ["logits"] if learns else [p.name for p in parameters if p.default is p.empty]
-    said = meaning or (inspect.getdoc(score) or "").partition("\n")[0] or score.__qualname__
-    return PostHoc(said, columns=tuple(columns), **{"learner" if learns else "function": score}, **about)
+    text = meaning or (inspect.getdoc(score) or "").partition("\n")[0] or score.__qualname__
+    return PostHoc(text, columns=tuple(columns), **{"learner" if learns else "function": score}, **about)
 
 
 def entry_of(name: str, found: Any) -> PostHoc:

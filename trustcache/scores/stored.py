@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,7 +17,7 @@ from trustcache.cache.index import OUTPUTS, Index, judged_fingerprint
 from trustcache.cache.publish import pack, publish
 from trustcache.cache.records import parse_record, record_text
 from trustcache.cache.workspace import Workspace
-from trustcache.command_lines import extraction_options
+from trustcache.command_lines import extract_line
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.progress import Progress, silent
 from trustcache.scores.fits import MADE_AGAIN, KeptFits, recipe_fingerprint, score_file
@@ -27,7 +27,7 @@ from trustcache.scores.registry import POST_HOC, Learnt
 
 @dataclass(frozen=True)
 class ScoreRecord:
-    """What a score's file says about it, in the attribute `record`.
+    """The description of a stored score, in the attribute `record` of its file.
 
     key: pins the caches it comes from. settings: what its learner chose. fitted, meaning, natural_zero, source: those
     of its `PostHoc` entry.
@@ -90,6 +90,10 @@ class ScoreStore:
 
     def own(self) -> list[str]:
         """Return the names of users' own scores that are kept for any cache."""
+        return self._own
+
+    @cached_property
+    def _own(self) -> list[str]:
         known = {score_file(Path(), name, ".h5").name for name in POST_HOC}
         files = {path for index in self._caches for path in self._folder(index).glob("*.h5") if path.name not in known}
         names = set()
@@ -117,7 +121,7 @@ class ScoreStore:
             return None
         training = self._training(index)
         if training is None:
-            command = shlex.join(["trustcache", "extract", *extraction_options(index)]) + " --data TRAINING-DATA"
+            command = extract_line(index, "TRAINING-DATA")
             return f"there is no training cache of {index.classifier} to learn from: run `{command}`"
         if absent := self._absent(training, name):
             return _without(training, absent)
@@ -243,4 +247,4 @@ def _without(index: Index, columns: Sequence[str]) -> str:
     where = f"{index.classifier}/{index.data}"
     if "features" in columns:
         return f"{where} was extracted with --features none"
-    return f"{where} was extracted without {OUTPUTS[columns[0]]}; extract it so under another --as"
+    return f"{where} was extracted without {OUTPUTS[columns[0]].option}; extract it so under another --as"

@@ -102,7 +102,7 @@ def test_linked_class_folders_and_files_count_and_a_dangling_link_is_a_bad_image
     data = open_dataset(folder_manifest(tmp_path / "data"), tmp_path)
     assert data.ids == ["robin/c.png", "robin/gone.png", "wren/a.png", "wren/b.png"]
     assert data.fingerprint()
-    with pytest.raises(BadImage, match=r"gone\.png: cannot be read as an image"):
+    with pytest.raises(BadImage, match=r"gone\.png: cannot be read"):
         data.read(1)
 
 
@@ -147,7 +147,8 @@ def test_rows_keep_a_part_and_end_within_the_data(tmp_path: Path) -> None:
     assert part.classes == ("a", "b")
     np.testing.assert_array_equal(np.asarray(part.read(0)), np.asarray(open_dataset(manifest, tmp_path).read(2)))
     said = refusal(replace(manifest, rows=(2, 7)), tmp_path)
-    assert "'rows' end at 7, but there are only 6 images" in said
+    assert "'rows' end at 7" in said
+    assert "6 images" in said
 
 
 def test_a_thousand_class_folders_are_listed_in_a_moment(tmp_path: Path) -> None:

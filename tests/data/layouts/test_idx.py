@@ -66,8 +66,8 @@ def test_idx_files_are_read_gzipped_or_not(mnist: Mnist, tmp_path: Path) -> None
 def test_an_idx_file_that_is_not_one_is_named(mnist: Mnist) -> None:
     whole = idx(mnist.images)
     images, labels = mnist.root / "images", mnist.root / "labels"
-    assert mnist.refusal(idx(mnist.labels)).startswith(f"{images}: not an idx file with magic number 2051")
-    assert mnist.refusal(labels=whole).startswith(f"{labels}: not an idx file with magic number 2049")
+    assert mnist.refusal(idx(mnist.labels)).startswith(f"{images}: not an idx file")
+    assert mnist.refusal(labels=whole).startswith(f"{labels}: not an idx file")
     assert mnist.refusal(b"").startswith(f"{images}: not an idx file")
     assert mnist.refusal(whole[:7]).startswith(f"{images}: not an idx file")
     assert all(word in mnist.refusal(whole[:-1]) for word in (f"{images}: ", "9407", "9408"))

@@ -214,13 +214,13 @@ def test_a_classifier_without_finite_gradients_is_not_passed_off_as_attacked(nam
 
 
 def test_an_unknown_attack_is_named_beside_the_known() -> None:
-    with pytest.raises(ValueError, match=r"no attack called 'deepfool'; known are recolor, pgd-linf, pgd-l2"):
+    with pytest.raises(ValueError, match=r"'deepfool'; .* recolor, pgd-linf, pgd-l2"):
         checked_settings("deepfool", {})
 
 
 @every_attack
 def test_an_unknown_setting_is_named_beside_the_known(name: str) -> None:
-    with pytest.raises(ValueError, match=f"{name}: has no setting 'epsilon'; known are bound, iterations"):
+    with pytest.raises(ValueError, match=f"{name}: .*'epsilon'; .* bound, iterations"):
         checked_settings(name, {"epsilon": 0.1})
 
 

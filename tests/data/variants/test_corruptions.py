@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import colorsys
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import ndimage
 
+from trustcache.data.known_data import find_manifests
 from trustcache.data.variants import corruption_blur as blur
 from trustcache.data.variants.corruption_digital import smooth_noise
 from trustcache.data.variants.corruption_weather import outlines
@@ -107,6 +109,15 @@ DRAWS = {
         "glass_blur": 20,
     },
 }
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_every_corruption_has_its_settings_a_place_in_the_documentation_and_data_sets(name: str) -> None:
+    assert len(CORRUPTIONS[name].imagenet) == len(CORRUPTIONS[name].cifar) == len(SEVERITIES)
+    assert f"`{name}`" in (Path(__file__).parents[3] / "docs" / "data.md").read_text(encoding="utf-8")
+    for family in ("imagenet-c", "imagenet-c-made", "cifar10-c", "cifar10-c-made"):
+        conditions = [manifest.condition for manifest in find_manifests(f"{family}/{name}/*")]
+        assert conditions == [f"{name}/{severity}" for severity in SEVERITIES]
 
 
 @lru_cache
@@ -301,24 +312,22 @@ def test_the_procedural_frost_is_drawn_once_and_is_always_the_same():
 def test_frost_uses_the_textures_it_is_given_and_weighs_them_by_severity():
     image = of_size(100, 120)
     given = [np.full((150, 150, 3), 100, dtype=np.uint8)]
-    frosted = corrupt(image, "frost", 3, rng(), frost_textures=given)
+    frosted = corrupt(image, "frost", 3, rng(), textures=given)
     np.testing.assert_allclose(frosted, np.minimum(0.7 * image + 0.7 * 100, 255), atol=1)
 
 
 def test_frost_cuts_its_texture_at_a_random_place_and_continues_a_small_one_by_its_mirror_image():
     black = np.zeros((100, 100, 3), dtype=np.uint8)
     ramp = np.broadcast_to(np.arange(0, 200, 2, dtype=np.uint8)[:, None, None], (100, 300, 3))
-    starts = {
-        int(corrupt(black[:70, :70], "frost", 1, rng(seed), frost_textures=[ramp])[0, 0, 0]) for seed in range(20)
-    }
+    starts = {int(corrupt(black[:70, :70], "frost", 1, rng(seed), textures=[ramp])[0, 0, 0]) for seed in range(20)}
     assert len(starts) > 5
-    cut = corrupt(black, "frost", 1, rng(), frost_textures=[ramp[:60]])[:, 0, 0].astype(int)
+    cut = corrupt(black, "frost", 1, rng(), textures=[ramp[:60]])[:, 0, 0].astype(int)
     assert np.array_equal(cut[60:], cut[59:19:-1])
 
 
 def test_frost_takes_every_fifth_pixel_of_its_texture_at_the_settings_of_cifar():
     ramp = np.broadcast_to(np.arange(2, 202, dtype=np.uint8)[:, None], (200, 200, 3))
-    frosted = corrupt(np.zeros((32, 32, 3), dtype=np.uint8), "frost", 1, rng(), frost_textures=[ramp])
+    frosted = corrupt(np.zeros((32, 32, 3), dtype=np.uint8), "frost", 1, rng(), textures=[ramp])
     # A weight of 0.2 on steps of 5.
     assert (np.diff(frosted[0, :, 0].astype(int)) == 1).all()
 
@@ -326,7 +335,7 @@ def test_frost_takes_every_fifth_pixel_of_its_texture_at_the_settings_of_cifar()
 @pytest.mark.parametrize("textures", [[], [np.zeros((9, 9), np.uint8)], [np.zeros((9, 9, 3))]])
 def test_frost_refuses_textures_that_are_no_rgb_images_in_bytes(textures):
     with pytest.raises(ValueError, match="texture"):
-        corrupt(of_size(100, 100), "frost", 1, rng(), frost_textures=textures)
+        corrupt(of_size(100, 100), "frost", 1, rng(), textures=textures)
 
 
 def test_impulse_noise_makes_its_share_of_all_values_black_or_white_in_equal_parts():

@@ -251,3 +251,24 @@ def test_the_files_hold_the_exhibits_and_figures_of_an_older_report_go(scored, s
     assert "Table 1: losses" in (tmp_path / "report.md").read_text()
     write_report(tmp_path, contents(shown[0], scored=[scored()]))
     assert not list((tmp_path / "figures").iterdir())
+
+
+# --- what is best ----------------------------------------------------------------------------------------------
+
+
+def test_the_best_of_our_values_in_each_block_is_bold_where_a_column_has_a_direction():
+    rows = [
+        Row(("a", "ce"), (Cell(0.8), Cell(0.8), Cell(0.8))),
+        Row(("a", "ss"), (Cell(0.9), Cell(0.9), Cell(0.9))),
+        Row(("a", "  published"), (Cell(0.99), Cell(0.01), Cell(0.99)), "published"),
+        Row(("b", "ce"), (Cell(0.1), Cell(math.nan), MISSING)),
+    ]
+    table = grouped_table("x", ("data", "method"), ("AUC ↑", "FPR@95 ↓", "TPR"), rows)
+    assert [[cell.best for cell in row.cells] for row in table.rows] == [
+        [False, True, False],
+        [True, False, False],
+        [False, False, False],
+        [False, False, False],  # a block of one has no rival
+    ]
+    assert r"\textbf{90.00}" in tables_latex(contents(Exhibit("table1", "T", "", (table,))))
+    assert "**90.00**" in grid(table)

@@ -89,7 +89,7 @@ def test_the_classifiers_own_confidence_stands_out_as_what_others_must_beat(scor
 
 def test_the_section_says_which_method_ranks_best_and_what_costs_nothing(scored):
     text = document([scored("mcp", auc=0.86), scored("ce", auc=0.9)]).all("section")[0]["text"]
-    assert "Highest AUC: 90.00, by ce, frozen. The classifier’s own confidence (mcp) reaches 86.00." in text
+    assert re.search(r"90.00, by ce, frozen\. .*\(mcp\) reaches 86.00", text)
 
 
 def test_the_section_names_the_oracle_where_there_are_several(scored):
@@ -99,7 +99,7 @@ def test_the_section_names_the_oracle_where_there_are_several(scored):
 
 def test_the_section_says_when_nothing_trained_beats_the_classifiers_own_confidence(scored):
     text = document([scored("mcp", auc=0.86), scored("ce", auc=0.73)]).all("section")[0]["text"]
-    assert "No trained method ranks better than the classifier’s own confidence" in text
+    assert "No trained method" in text
 
 
 def test_each_section_has_a_curve_figure_and_a_histogram_a_method_of_its_first_seed(scored):
@@ -119,9 +119,9 @@ def test_histograms_stay_with_their_own_data_set(scored):
 
 
 def test_notes_are_visible_gaps_with_commands_as_code(scored):
-    shown = document([scored()], ["3 runs are not scored on X: run `trustcache evaluate`"])
+    shown = document([scored()], ["3 runs: run `trustcache evaluate`"])
     (gap,) = shown.all("aside")
-    assert "3 runs are not scored on X: run trustcache evaluate" in gap["text"]
+    assert "3 runs: run trustcache evaluate" in gap["text"]
     assert [code["text"] for code in shown.all("code")] == ["trustcache evaluate"]
 
 

@@ -26,9 +26,9 @@ def test_markdown_has_the_table_with_the_best_in_bold(scored):
 
 
 def test_markdown_names_the_protocol_the_gaps_and_how_it_was_made(scored):
-    text = of([scored(n=5000)], ["3 runs are not scored on X: run `trustcache evaluate`"])
+    text = of([scored(n=5000)], ["3 runs: run `trustcache evaluate`"])
     assert "n 5,000 · classifier mlp, accuracy 80.00 % · protocol equations" in text
-    assert "- 3 runs are not scored on X: run `trustcache evaluate`" in text
+    assert "- 3 runs: run `trustcache evaluate`" in text
     assert "- **torch**: 2.9.1" in text
     assert "- **equations**: the paper's equations" in text
 

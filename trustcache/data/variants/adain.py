@@ -17,7 +17,7 @@ from trustcache.models.checkpoints import load_into, read_weights
 
 WEIGHTS_SOURCE = "https://github.com/naoto0804/pytorch-AdaIN/releases/tag/v0.0.0"
 STRIDE = 8
-"""How many pixels a side one position of relu4_1 stands for."""
+"""Side in pixels of one position of relu4_1."""
 SMALLEST_SIDE = STRIDE + 1
 """Reflection padding needs two positions a side at relu4_1, where pooling rounds up."""
 
@@ -38,7 +38,7 @@ class StyleTransfer(nn.Module):
         self.decoder = _decoder()
 
     def encode(self, x: torch.Tensor) -> torch.Tensor:
-        """Features at relu4_1: float32 images (N, 3, H, W) in [0, 1], RGB, to (N, 512, ceil(H / 8), ceil(W / 8)).
+        """Map RGB images, float32 (N, 3, H, W) in [0, 1], to features at relu4_1 (N, 512, ceil(H / 8), ceil(W / 8)).
 
         Raises ValueError for another dtype or shape, and for a side below `SMALLEST_SIDE`.
         """
@@ -50,11 +50,11 @@ class StyleTransfer(nn.Module):
         return self.encoder(x)
 
     def decode(self, t: torch.Tensor) -> torch.Tensor:
-        """The images in [0, 1], float32 (N, 3, 8h, 8w), that features (N, 512, h, w) of relu4_1 stand for."""
+        """Map features of relu4_1 (N, 512, h, w) to images in [0, 1], float32 (N, 3, 8h, 8w)."""
         return self.decoder(t).clamp(0, 1)
 
     def forward(self, content: torch.Tensor, style: torch.Tensor, alpha: float = 1.0) -> torch.Tensor:
-        """The content repainted in the style: g((1 - alpha) f(c) + alpha AdaIN(f(c), f(s))), Eq. 14.
+        """Repaint the content in the style: g((1 - alpha) f(c) + alpha AdaIN(f(c), f(s))), Eq. 14.
 
         Args:
             content: float32 (N, 3, H, W) in [0, 1].
@@ -95,7 +95,7 @@ def adaptive_instance_norm(content_features: torch.Tensor, style_features: torch
 
 
 def load_style_transfer(vgg: Path, decoder: Path) -> StyleTransfer:
-    """The style transfer with published weights, in evaluation mode and without gradients.
+    """Return the style transfer with published weights, in evaluation mode and without gradients.
 
     Args:
         vgg: `vgg_normalised.pth`, the state of a Sequential that holds the whole VGG-19 behind a 1x1 convolution from

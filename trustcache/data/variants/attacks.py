@@ -1,4 +1,4 @@
-"""The adversarial attacks: the registry with their settings, and how one is run on a batch of images."""
+"""Adversarial attacks: the registry with their settings, and the function that attacks a batch of images."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ ATTACKS: dict[str, Attack] = {
     "pgd-linf": Attack(Deferred("trustcache.data.variants.pgd:pgd_linf"), MappingProxyType(_PGD_LINF)),
     "pgd-l2": Attack(Deferred("trustcache.data.variants.pgd:pgd_l2"), MappingProxyType(_PGD_L2)),
 }
-"""Every attack by name. A new one is a function in a module of its own, its settings and a line here."""
+"""Every attack by name. A new one is a function in a module of its own, and its settings here."""
 
 
 def checked_settings(name: str, settings: Mapping[str, Any]) -> dict[str, float]:

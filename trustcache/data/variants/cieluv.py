@@ -1,4 +1,4 @@
-"""CIELUV, the colour space in which ReColorAdv changes colours and measures how far: sRGB there and back.
+"""CIELUV, the colour space in which ReColorAdv changes and compares colours: conversion from and to sRGB.
 
 CIE 1976 L*u*v* under D65, from sRGB as IEC 61966-2-1 defines it. `normalised` means scaled as in ReColorAdv (Laidlaw
 & Feizi 2019): (L / 100, (u + 100) / 200, (v + 100) / 200), where the most saturated reds, greens and blues lie a
@@ -29,7 +29,7 @@ _TINY = 1e-10
 
 
 def _chromaticity(x: float, y: float, z: float) -> tuple[float, float]:
-    """(u', v') of a colour in XYZ."""
+    """Return (u', v') of a colour in XYZ."""
     whole = x + 15 * y + 3 * z
     return 4 * x / whole, 9 * y / whole
 
@@ -42,7 +42,7 @@ _LOWEST, _HIGHEST = (tuple(edge(axis) for axis in zip(*_PRIMARIES, strict=True))
 
 
 def rgb_to_luv(rgb: torch.Tensor) -> torch.Tensor:
-    """sRGB in [0, 1], float (N, 3, ...), to normalised CIELUV of the same shape and dtype.
+    """Convert sRGB in [0, 1], float (N, 3, ...), to normalised CIELUV of the same shape and dtype.
 
     Differentiable, with finite gradients everywhere; black counts as grey.
     """
@@ -57,7 +57,7 @@ def rgb_to_luv(rgb: torch.Tensor) -> torch.Tensor:
 
 
 def luv_to_rgb(luv: torch.Tensor) -> torch.Tensor:
-    """Normalised CIELUV, float (N, 3, ...), to sRGB in [0, 1] of the same shape and dtype.
+    """Convert normalised CIELUV, float (N, 3, ...), to sRGB in [0, 1] of the same shape and dtype.
 
     Differentiable, with finite gradients everywhere. Colours that no display shows are cut to the gamut: L to 0 or
     more, the chromaticity (u', v') to what sRGB's primaries span, then R, G and B to [0, 1]; what is cut has no

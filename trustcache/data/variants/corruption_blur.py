@@ -112,7 +112,7 @@ def _glass_offsets(shape: tuple[int, ...], rng: np.random.Generator, reach: int)
 
 
 def _disc(radius: float, softness: float) -> Pixels:
-    """A filled circle of weight 1, smoothed over 3 x 3 pixels, or 5 x 5 where its radius is above 8."""
+    """Return a disc of weight 1, smoothed over 3 x 3 pixels, or 5 x 5 for a radius above 8."""
     half, rim = (8, 1) if radius <= 8 else (int(radius), 2)
     line = np.arange(-half, half + 1)
     disc = (line**2 + line[:, np.newaxis] ** 2 <= radius**2).astype(np.float64)

@@ -78,7 +78,7 @@ def _to_pillow(image: Pixels) -> Image.Image:
 
 
 def _random_affine(image: Pixels, rng: np.random.Generator, reach: float) -> Pixels:
-    """The image warped so that three corners of its central square each move by up to `reach` pixels a direction."""
+    """Warp the image so that three corners of its central square each move by up to `reach` pixels a direction."""
     centre = np.array(image.shape[:2]) // 2
     arm = max(min(image.shape[:2]) // 3, 1)
     anchors = centre + arm * np.array([[1, 1], [-1, 1], [-1, -1]])
@@ -93,7 +93,7 @@ def _random_affine(image: Pixels, rng: np.random.Generator, reach: float) -> Pix
 
 
 def smooth_noise(shape: tuple[int, int], rng: np.random.Generator, sigma: float) -> Pixels:
-    """Uniform noise in [-1, 1] under a Gaussian filter cut at 3 sigma, its borders reflected.
+    """Return uniform noise in [-1, 1] under a Gaussian filter cut at 3 sigma, its borders reflected.
 
     Reflection makes the filter diagonal in the cosine basis. `sigma` reaches three quarters of the image's side, where
     that is a hundred times faster than summing.

@@ -101,7 +101,7 @@ def spatter(
 
 
 def _plasma(side: int, rng: np.random.Generator, decay: float) -> Pixels:
-    """A (side, side) height map in [0, 1] by the diamond-square method on a torus; `side` is a power of two."""
+    """Return a (side, side) height map in [0, 1] by the diamond-square method on a torus; `side` is a power of two."""
     heights = np.zeros((side, side))
     step, wobble = side, 100.0
     while step >= 2:
@@ -121,7 +121,7 @@ def _plasma(side: int, rng: np.random.Generator, decay: float) -> Pixels:
 
 
 def _drop_relief(drops: Pixels) -> Pixels:
-    """How brightly each pixel of the water drops shines: its distance to an outline, equalised and embossed.
+    """Return the brightness of each pixel of the water drops: its distance to an outline, equalised and embossed.
 
     `drops` (H, W) holds whole numbers from 0 to 255, and so does the result.
     """
@@ -139,7 +139,7 @@ def _drop_relief(drops: Pixels) -> Pixels:
 
 
 def outlines(drops: Pixels) -> NDArray[np.bool_]:
-    """Canny's edges (Canny 1986), thresholds 50 and 150 on |dx| + |dy| of the 3 x 3 Sobel gradient, as in OpenCV."""
+    """Detect edges (Canny 1986), thresholds 50 and 150 on |dx| + |dy| of the 3 x 3 Sobel gradient, as in OpenCV."""
     dy, dx = (ndimage.sobel(drops, axis=axis, mode="nearest") for axis in (0, 1))
     size = np.abs(dx) + np.abs(dy)
     # Each pixel must exceed its two neighbours along the gradient, rounded to a multiple of 45 degrees.
@@ -162,7 +162,7 @@ def outlines(drops: Pixels) -> NDArray[np.bool_]:
 
 
 def _equalised(grey: NDArray[np.uint8]) -> Pixels:
-    """The uint8 image after histogram equalisation; one of a single level stays as it is."""
+    """Equalise the histogram of a uint8 image; one of a single level stays unchanged."""
     counts = np.bincount(grey.ravel(), minlength=256)
     lowest = int(grey.min())
     rest = grey.size - counts[lowest]

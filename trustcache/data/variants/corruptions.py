@@ -1,9 +1,9 @@
-"""The 19 corruptions of ImageNet-C and CIFAR-10-C: the registry with their settings, and how one is applied.
+"""The 19 corruptions of ImageNet-C and CIFAR-10-C: the registry with their settings, and the function to apply one.
 
 Paper: Hendrycks & Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and
 Perturbations", ICLR 2019. The settings are those of the authors' `make_imagenet_c.py` and `make_cifar_c.py`
-(github.com/hendrycks/robustness); the code is our own. As there, results are truncated to bytes, not rounded.
-Unlike there, they are not written as JPEG afterwards.
+(github.com/hendrycks/robustness); the code is our own. As in those, results are truncated to bytes, not rounded.
+Unlike in those, they are not written as JPEG afterwards.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from trustcache.data.variants import corruption_noise as noise
 from trustcache.data.variants import corruption_weather as weather
 
 SMALL_SIDE = 64
-"""An image whose shorter side is at most this many pixels gets CIFAR-10-C's settings, any larger one ImageNet-C's.
+"""Images with a shorter side of at most this many pixels get CIFAR-10-C's settings, larger ones ImageNet-C's.
 
-Settings in pixels are taken as they are, not scaled to the image; only elastic_transform's are shares of its side.
+Settings in pixels are not scaled to the image; those of elastic_transform alone are shares of its side.
 """
 
 Setting = float | tuple[float, ...]
@@ -31,14 +31,18 @@ Setting = float | tuple[float, ...]
 
 @dataclass(frozen=True)
 class Corruption:
-    """One corruption: `apply(image, rng, *setting)` on float64 (H, W, 3) in [0, 1], and one setting a severity."""
+    """One corruption: `apply(image, rng, *setting)` on float64 (H, W, 3) in [0, 1], and one setting for each severity.
+
+    textured: True if `apply` also takes `textures`, images uint8 (h, w, 3) in place of its own procedural ones.
+    """
 
     apply: Callable[..., noise.Pixels]
     imagenet: Sequence[Setting]
     cifar: Sequence[Setting]
+    textured: bool = False
 
 
-# ImageNet-C's elastic_transform takes 244 px for the side of its 224 px images; so must we.
+# ImageNet-C's elastic_transform takes 244 px for the side of its 224 px images; so do we.
 _SIDE = 244 / 224
 
 _COMMON = {
@@ -86,6 +90,7 @@ _COMMON = {
         weather.frost,
         ((1, 0.4, 1), (0.8, 0.6, 1), (0.7, 0.7, 1), (0.65, 0.7, 1), (0.6, 0.75, 1)),
         ((1, 0.2, 5), (1, 0.3, 5), (0.9, 0.4, 5), (0.85, 0.4, 5), (0.75, 0.45, 5)),
+        textured=True,
     ),
     "fog": Corruption(
         weather.fog,
@@ -150,16 +155,16 @@ def corrupt(
     severity: int,
     rng: np.random.Generator,
     *,
-    frost_textures: Sequence[NDArray[np.uint8]] | None = None,
+    textures: Sequence[NDArray[np.uint8]] | None = None,
 ) -> NDArray[np.uint8]:
     """Return `image` under one corruption of Hendrycks & Dietterich (2019).
 
     Args:
-        image: uint8 (H, W, 3), RGB, of any size; `SMALL_SIDE` says which settings it gets. It is left as it is.
+        image: uint8 (H, W, 3), RGB, of any size, which decides the settings (`SMALL_SIDE`). It is not changed.
         name: a key of `CORRUPTIONS`.
         severity: 1 to 5.
-        rng: where all randomness comes from, so that a generator in the same state gives the same bytes.
-        frost_textures: for frost, images uint8 (h, w, 3) to use in place of our own procedural ones.
+        rng: source of all randomness: a generator in the same state gives the same bytes.
+        textures: for a textured corruption, images uint8 (h, w, 3) in place of the procedural ones.
 
     Returns:
         uint8 (H, W, 3).
@@ -176,18 +181,18 @@ def corrupt(
     settings = corruption.cifar if min(image.shape[:2]) <= SMALL_SIDE else corruption.imagenet
     setting = settings[int(severity) - 1]
     extra = {}
-    if name == "frost" and frost_textures is not None:
-        extra["textures"] = _require_textures(frost_textures)
+    if corruption.textured and textures is not None:
+        extra["textures"] = _require_textures(textures)
     values = setting if isinstance(setting, tuple) else (setting,)
     corrupted = corruption.apply(image / 255, rng, *values, **extra)
     return (np.clip(corrupted, 0, 1) * 255).astype(np.uint8)
 
 
 def sample_rng(seed: int, name: str, severity: int, sample_index: int) -> np.random.Generator:
-    """The generator for one sample of a data set under one corruption: a function of these four values alone.
+    """Return the random generator of one sample under one corruption: a function of these four values alone.
 
-    So the corrupted image does not depend on which process makes it, or after which others. The last three are the
-    spawn key of a `numpy.random.SeedSequence` on `seed`, the name as its CRC-32; all numbers are 0 or more.
+    The corrupted image therefore does not depend on the process that makes it, nor on the order. The last three values
+    are the spawn key of a `numpy.random.SeedSequence` on `seed`, the name as its CRC-32; all numbers are 0 or more.
     """
     key = (zlib.crc32(name.encode()), severity, sample_index)
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
@@ -203,7 +208,7 @@ def _require_rgb(image: NDArray[np.uint8], what: str) -> None:
 
 def _require_textures(textures: Sequence[NDArray[np.uint8]]) -> Sequence[NDArray[np.uint8]]:
     if not len(textures):
-        raise ValueError("frost needs at least one texture; leave frost_textures out for the procedural ones")
+        raise ValueError("a corruption needs at least one texture; leave textures out for the procedural ones")
     for texture in textures:
-        _require_rgb(texture, "a frost texture")
+        _require_rgb(texture, "a texture")
     return textures

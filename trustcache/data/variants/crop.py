@@ -9,7 +9,7 @@ _MARGIN = 256 / 224
 
 
 def centre_crop(image: Image.Image, side: int) -> Image.Image:
-    """The middle `side` x `side` pixels of an RGB image whose shorter side was resized to 256/224 of that.
+    """Resize an RGB image's shorter side to 256/224 of `side` and return the central `side` x `side` pixels.
 
     Bilinear, and rounded as torchvision's Resize and CenterCrop do it.
     """

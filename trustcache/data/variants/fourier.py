@@ -1,4 +1,4 @@
-"""Fourier amplitude exchange: the stand-in for style transfer where no weights are at hand, for demos and tests.
+"""Fourier amplitude exchange: the stand-in for style transfer that needs no weights, for demos and tests.
 
 It is no style transfer: it moves colour, contrast and texture energy, but no brush strokes. What it shares with one is
 that the amplitudes of an image's spectrum carry much of its style, and the phases its content: Yang & Soatto, "FDA:
@@ -51,7 +51,7 @@ def exchange_amplitude(content: NDArray[np.uint8], style: NDArray[np.uint8]) -> 
 
 
 def mix_amplitudes(content: NDArray[np.float64], style: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The image with the content's phases and the amplitudes (1 - SHARE) |F(content)| + SHARE |F(style)|.
+    """Return the image with the content's phases and the amplitudes (1 - SHARE) |F(content)| + SHARE |F(style)|.
 
     All are float64 (H, W, C) in bytes, the result neither rounded nor clipped; F is the 2D Fourier transform of each
     channel. A frequency that the content lacks has no phase to keep and stays absent.

@@ -18,7 +18,7 @@ _BRANCH = np.exp(1j * np.pi / 3)
 
 @dataclass(frozen=True)
 class Frost:
-    """How one texture looks: its crystals (lengths in pixels) and its colours (in bytes)."""
+    """Parameters of one texture: its crystals (lengths in pixels) and its colours (in bytes)."""
 
     crystals: int
     length: float
@@ -42,7 +42,7 @@ _FROSTS = (
 
 @lru_cache(maxsize=1)
 def procedural_frost() -> tuple[NDArray[np.uint8], ...]:
-    """Five frost textures, uint8 (400, 640, 3), always the same, read-only. The first call takes half a second."""
+    """Return five frost textures, uint8 (400, 640, 3), always the same, read-only. The first call takes 0.5 s."""
     return tuple(_texture(frost, np.random.default_rng(seed)) for seed, frost in enumerate(_FROSTS))
 
 
@@ -58,13 +58,13 @@ def _texture(frost: Frost, rng: np.random.Generator) -> NDArray[np.uint8]:
 
 
 def _cloud(size: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Smooth noise (400, 640) with about one blot every `size` pixels."""
+    """Return smooth noise (400, 640) with about one blot every `size` pixels."""
     blots = rng.normal(size=(_HEIGHT // size + 1, _WIDTH // size + 1)).astype(np.float32)
     return np.asarray(Image.fromarray(blots).resize((_WIDTH, _HEIGHT), Image.Resampling.BICUBIC))
 
 
 def _crystals(frost: Frost, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Fans of pointed leaves of ice, later ones over earlier ones, as grey of any scale (400, 640)."""
+    """Draw fans of pointed leaves of ice, later ones over earlier ones, as grey of any scale (400, 640)."""
     canvas = Image.new("L", (_WIDTH * _OVERSAMPLING, _HEIGHT * _OVERSAMPLING), 100)
     draw = ImageDraw.Draw(canvas)
     for _ in range(frost.crystals):
@@ -78,7 +78,7 @@ def _crystals(frost: Frost, rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def _leaf(draw: ImageDraw.ImageDraw, root: complex, stem: complex, frost: Frost, light: int) -> None:
-    """One leaf from `root` along `stem` (complex numbers as points): a lit half, a shaded half, ribs and branches."""
+    """Draw a leaf from `root` along `stem` (points as complex numbers): a lit and a shaded half, ribs and branches."""
     tip, middle = root + stem, root + 0.4 * stem
     for side, shade in ((1j, light + 40), (-1j, light - 60)):
         draw.polygon(_points(root, middle + side * stem / frost.slimness, tip), fill=shade)

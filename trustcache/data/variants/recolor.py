@@ -1,4 +1,4 @@
-"""ReColorAdv: one map of colours an image, in CIELUV, that makes a classifier err (Laidlaw & Feizi, NeurIPS 2019).
+"""ReColorAdv: one map of colours per image, in CIELUV, that makes a classifier err (Laidlaw & Feizi, NeurIPS 2019).
 
 Settings and loss are those of the authors' package `recoloradv`; the code is our own. It differs in three ways, all so
 that no pixel's colour moves further than the bound. The package also projects the grid's nodes into sRGB's gamut, so
@@ -18,10 +18,10 @@ from trustcache.data.variants.cieluv import luv_to_rgb, rgb_to_luv
 from trustcache.data.variants.pgd import Logits
 
 GRID = (16, 32, 32)
-"""How many nodes the map has along L, u and v, evenly from 0 to 1 in normalised CIELUV."""
+"""Number of nodes of the map along L, u and v, evenly from 0 to 1 in normalised CIELUV."""
 
 _HALVINGS = 12
-# What keeps the distance between two equal nodes differentiable.
+# Keeps the distance between two equal nodes differentiable.
 _FLAT = 1e-10
 
 
@@ -36,7 +36,7 @@ def recolor(
     learning_rate: float,
     smoothness: float,
 ) -> torch.Tensor:
-    """The images (N, 3, H, W) under the map of colours that Adam finds for each; nothing is random.
+    """Apply to each image (N, 3, H, W) the map of colours that Adam finds for it; nothing is random.
 
     Adam minimises, for each image, the margin of its label's logit over the largest other one (Carlini & Wagner's
     f6 with kappa = infinity: it keeps falling when the image is already misclassified) plus `smoothness` times the
@@ -68,7 +68,7 @@ def moved(luv: torch.Tensor, shifts: torch.Tensor) -> torch.Tensor:
 
 
 def within_bound(images: torch.Tensor, changed: torch.Tensor, bound: float) -> torch.Tensor:
-    """`changed`, with every pixel whose colour left the bound drawn back towards its colour in `images`.
+    """Return `changed` with every pixel beyond the bound moved back towards its colour in `images`.
 
     Both are RGB (N, 3, H, W) in [0, 1]. What comes back differs from `images` by at most `bound` in each channel of
     normalised CIELUV. The way back is straight in RGB, since that never leaves the gamut.
@@ -86,7 +86,7 @@ def within_bound(images: torch.Tensor, changed: torch.Tensor, bound: float) -> t
 
 
 def roughness(shifts: torch.Tensor) -> torch.Tensor:
-    """The smoothness norm of the paper, shifts (N, 3, *GRID) to (N,): how differently neighbouring nodes move.
+    """Smoothness norm of the paper, shifts (N, 3, *GRID) to (N,): differences between neighbouring nodes.
 
     The sum of Euclidean distances over all nodes and their (up to six) neighbours, so each pair counts twice.
     """
@@ -97,7 +97,7 @@ def roughness(shifts: torch.Tensor) -> torch.Tensor:
 
 
 def _roughness_gradient(shifts: torch.Tensor) -> torch.Tensor:
-    """The gradient of `roughness`, in a tenth of autograd's time."""
+    """Return the gradient of `roughness`, in a tenth of autograd's time."""
     gradient = torch.zeros_like(shifts)
     for axis in (2, 3, 4):
         pull = shifts.diff(dim=axis)
@@ -116,5 +116,5 @@ def _margin(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 def _distance(rgb: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """The largest difference over the channels of normalised CIELUV: (N, 3, ...) twice to (N, ...)."""
+    """Return the largest difference over the channels of normalised CIELUV: (N, 3, ...) twice to (N, ...)."""
     return (rgb_to_luv(rgb) - rgb_to_luv(other)).abs().amax(1)

@@ -1,4 +1,4 @@
-"""Where a stylised variant's style images come from: a folder, and the draw of one for each sample."""
+"""Style images of a stylised variant: a folder, and the draw of one image for each sample."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from trustcache.errors import UsageError
 class StyleFolder:
     """The images below a folder, or in a tar file, in the order of their names; it can be sent to other processes.
 
-    Hidden files and those with another suffix than an image's do not count. Raises UsageError where there is no such
-    folder, where it cannot be listed, or where it holds no images.
+    Hidden files and files without the suffix of an image are left out. Raises UsageError if the folder is missing,
+    cannot be listed, or holds no images.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -33,15 +33,15 @@ class StyleFolder:
         self._samples = FileSamples(tree, self.files, labels=[], classes=())
 
     def pick(self, rng: np.random.Generator) -> Image.Image:
-        """One of the images, RGB, all equally likely. Raises BadImage where it cannot be read."""
+        """Draw one of the images uniformly, RGB. Raises BadImage if it cannot be read."""
         return self._samples.read(int(rng.integers(len(self.files))))
 
     def images(self) -> Iterator[Image.Image]:
-        """All of the images in their order, RGB. Raises BadImage where one cannot be read."""
+        """Yield all images in order, RGB. Raises BadImage if one cannot be read."""
         return map(self._samples.read, range(len(self.files)))
 
     def contents(self) -> bytes:
-        """SHA-256 over the files' names and sizes, which decide what `pick` draws."""
+        """Return the SHA-256 of the files' names and sizes, which decide what `pick` draws."""
         digest = hashlib.sha256("\0".join(self.files).encode("utf-8", "surrogateescape"))
         digest.update(self._samples.contents())
         return digest.digest()

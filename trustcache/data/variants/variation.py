@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from trustcache.data.variants.attacks import ATTACKS, attack, checked_settings
+from trustcache.data.variants.attacks import attack, checked_settings
 from trustcache.data.variants.corruptions import CORRUPTIONS, corrupt, sample_rng
 from trustcache.data.variants.crop import centre_crop
 from trustcache.data.variants.fourier import exchange_amplitude
@@ -40,8 +40,8 @@ class Variant:
 
     kind: a key of `VARIATIONS`, which decides the other entries that count. crop: images are first resized and
     centre-cropped to this many pixels a side, as ImageNet-C's are; the classifier then sees the whole crop. textures
-    (of frost), styles, vgg, decoder: paths relative to the data root. settings: values in place of an attack's
-    defaults, or AdaIN's `alpha`.
+    (of a textured corruption), styles, vgg, decoder: paths relative to the data root. settings: values in place of the
+    defaults of an attack, or AdaIN's `alpha`.
     """
 
     kind: str
@@ -132,14 +132,15 @@ class Corrupted(Variation):
     def __init__(self, variant: Variant, data_root: Path, where: str) -> None:
         super().__init__(variant, data_root, where)
         _require(variant.name, CORRUPTIONS, "corruption", where)
-        if variant.textures and variant.name != "frost":
-            raise UsageError(f"{where}: 'textures' means nothing to '{variant.name}', only to frost; take it out")
+        if variant.textures and not CORRUPTIONS[variant.name].textured:
+            textured = " and ".join(name for name, corruption in CORRUPTIONS.items() if corruption.textured)
+            raise UsageError(f"{where}: 'textures' means nothing to '{variant.name}', only to {textured}; take it out")
         self._folder = StyleFolder(data_root / variant.textures) if variant.textures else None
 
     def image(self, image: Image.Image, index: int, samples: Samples) -> Image.Image:
         pixels = np.asarray(self.cropped(image))
         name, severity = self.variant.name, self.variant.severity or 1
-        return Image.fromarray(corrupt(pixels, name, severity, self.rng(index), frost_textures=self._textures))
+        return Image.fromarray(corrupt(pixels, name, severity, self.rng(index), textures=self._textures))
 
     def contents(self) -> bytes:
         return self._folder.contents() if self._folder else b""
@@ -236,7 +237,6 @@ class Attacked(Variation):
 
     def __init__(self, variant: Variant, data_root: Path, where: str) -> None:
         super().__init__(variant, data_root, where)
-        _require(variant.name, ATTACKS, "attack", where)
         try:
             self._settings = checked_settings(variant.name, variant.settings)
         except ValueError as error:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-# What the published weights were trained with, in the form of timm's `pretrained_cfg`.
+# Preprocessing that the published weights were trained with, in the form of timm's `pretrained_cfg`.
 CIFAR_CONFIG = {
     "input_size": (3, 32, 32),
     "interpolation": "bilinear",
@@ -19,13 +17,6 @@ CIFAR_CONFIG = {
     "num_classes": 10,
     "classifier": "linear",
 }
-
-
-def cifar_resnet_depth(name: str) -> int | None:
-    """The depth 6n+2 in a name such as `cifar-resnet32`, or None where the name is no CIFAR ResNet's."""
-    match = re.fullmatch(r"cifar-resnet(\d+)", name)
-    depth = int(match[1]) if match else 0
-    return depth if depth >= 8 and depth % 6 == 2 else None
 
 
 class BasicBlock(nn.Module):
@@ -64,7 +55,7 @@ class CifarResNet(nn.Module):
         self.linear = nn.Linear(64, num_classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, 3, H, W) normalised images to (N, num_classes) logits."""
+        """Map normalised images (N, 3, H, W) to logits (N, num_classes)."""
         x = F.relu(self.bn1(self.conv1(x)), inplace=True)
         x = self.layer3(self.layer2(self.layer1(x)))
         return self.linear(x.mean(dim=(2, 3)))

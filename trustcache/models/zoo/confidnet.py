@@ -1,7 +1,7 @@
-"""The paper's small-scale classifiers (Table 2), laid out as ConfidNet's repository has them (Corbiere et al. 2019).
+"""The paper's small-scale classifiers (Table 2), with the layers of ConfidNet's repository (Corbiere et al. 2019).
 
-https://github.com/valeoai/ConfidNet: `small_convnet_mnist` and `vgg16`. Their parameters bear the names that they
-have there, so that checkpoints of that code load as they are.
+https://github.com/valeoai/ConfidNet: `small_convnet_mnist` and `vgg16`. Their parameters have the same names
+as there, so that checkpoints of that code load unchanged.
 """
 
 from __future__ import annotations
@@ -10,20 +10,18 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-MNIST_CONFIG = {
+from trustcache.models.zoo.cifar_resnet import CIFAR_CONFIG
+
+MNIST_CONFIG = CIFAR_CONFIG | {
     "input_size": (3, 28, 28),
-    "interpolation": "bilinear",
-    "crop_pct": 1.0,
-    "crop_mode": "center",
     "mean": (0.1307, 0.1307, 0.1307),
     "std": (0.3081, 0.3081, 0.3081),
-    "num_classes": 10,
     "classifier": "fc2",
 }
-CIFAR_VGG_CONFIG = MNIST_CONFIG | {
-    "input_size": (3, 32, 32),
+CIFAR_VGG_CONFIG = CIFAR_CONFIG | {
     "mean": (0.4914, 0.4822, 0.4465),
     "std": (0.2023, 0.1994, 0.2010),
+    "classifier": "fc2",
 }
 # Channels of VGG-16's convolutions, and what follows each: dropout at that rate, or (None) max pooling.
 VGG_LAYERS = (
@@ -40,7 +38,7 @@ VGG_LAYERS = (
 class MnistConvNet(nn.Module):
     """Two 3x3 convolutions, pooling, a hidden layer of 128, and dropout before and after it.
 
-    It sees one channel, the mean of the three that every data set here gives: for grey images the grey itself.
+    Its input is one channel, the mean of the three that every data set here gives: for grey images the grey value.
     """
 
     def __init__(self, num_classes: int = 10) -> None:
@@ -54,7 +52,7 @@ class MnistConvNet(nn.Module):
         self.fc2 = nn.Linear(128, num_classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, 3, 28, 28) normalised images to (N, num_classes) logits."""
+        """Map normalised images (N, 3, 28, 28) to logits (N, num_classes)."""
         x = F.relu(self.conv1(x.mean(dim=1, keepdim=True)))
         x = self.dropout1(F.max_pool2d(F.relu(self.conv2(x)), 2))
         return self.fc2(self.dropout2(F.relu(self.fc1(x.flatten(1)))))
@@ -78,7 +76,7 @@ class CifarVgg16(nn.Module):
         self.fc2 = nn.Linear(512, num_classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, 3, 32, 32) normalised images to (N, num_classes) logits."""
+        """Map normalised images (N, 3, 32, 32) to logits (N, num_classes)."""
         for number in range(1, len(VGG_LAYERS) + 1):
             x = self.get_submodule(f"conv{number}_bn")(F.relu(self.get_submodule(f"conv{number}")(x)))
             x = self.get_submodule(f"conv{number}_then")(x)
@@ -87,7 +85,7 @@ class CifarVgg16(nn.Module):
 
 
 class _ReflectedConv(nn.Module):
-    """A 3x3 convolution of an image that is mirrored at its borders."""
+    """A 3x3 convolution with reflection padding."""
 
     def __init__(self, channels_in: int, channels: int) -> None:
         super().__init__()

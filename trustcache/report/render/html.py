@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup, escape
 
-from trustcache.report.comparison import READING, Comparison, RowKey, row_key, table_key
-from trustcache.report.contents import TO_DRAW, Contents
+from trustcache.report.comparison import Comparison, RowKey, row_key, table_key
+from trustcache.report.contents import Contents
 from trustcache.report.figures import confidence_histogram, risk_coverage_chart
-from trustcache.report.names import BASELINE
 from trustcache.report.records import Scored
 from trustcache.report.render.templates import render
 from trustcache.report.selection import select
-from trustcache.report.table import LEGEND, UNDEFINED, Cell, Figure
+from trustcache.report.table import Cell, Figure
 
 # With more sections than this the histograms start folded, so that the page stays short.
 _MOST_UNFOLDED = 4
 _WIDEST = 900
-
-_WORDS = [
-    ("classifier", "the frozen model whose answers are judged"),
-    ("oracle", "a model trained to predict whether the classifier is right"),
-    ("trust score", "one number an image, higher where the answer is more trustworthy"),
-    ("trust confidence", "the trust score brought between 0 and 1; above one half an image is trusted"),
-    ("coverage", "share of images accepted when only the most trusted are"),
-]
 
 
 @dataclass(frozen=True)
@@ -48,7 +39,8 @@ def page(contents: Contents) -> str:
     All text from data is escaped. With nothing scored the page says so. Raises ValueError on a histogram that lacks a
     group.
     """
-    drawn, parts = select(contents.scored).drawn, list(_parts(contents))
+    drawn = select(contents.scored).drawn
+    parts = list(_parts(contents, drawn))
     protocols = ", ".join(sorted({part.comparison.protocol for part in parts}))
     filters: dict[str, Callable[..., Any]] = {
         "exact": _exact,
@@ -65,18 +57,12 @@ def page(contents: Contents) -> str:
         parts=parts,
         folded=len(parts) > _MOST_UNFOLDED,
         left_out=len({part.comparison.dataset for part in parts} - drawn),
-        glossary={"Words": _WORDS, **contents.legend},
         made=[*contents.made.items(), *([("protocol", protocols)] if protocols else [])],
-        baseline=BASELINE,
-        reading=READING,
-        legend=LEGEND,
-        to_draw=TO_DRAW,
-        undefined=UNDEFINED,
     )
 
 
-def _parts(contents: Contents) -> Iterator[_Part]:
-    first, drawn = _first_seeds(contents.scored), select(contents.scored).drawn
+def _parts(contents: Contents, drawn: Set[str]) -> Iterator[_Part]:
+    first = _first_seeds(contents.scored)
     for i, comparison in enumerate(contents.comparisons, 1):
         # Unique by its number, readable by the name after it.
         anchor = f"{i}-" + re.sub(r"[^a-z0-9]+", "-", comparison.dataset.lower()).strip("-")

@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from trustcache.report.comparison import READING
-from trustcache.report.contents import TO_DRAW, Contents
+from trustcache.report.contents import Contents
 from trustcache.report.render.templates import render
-from trustcache.report.table import LEGEND, Cell, Table
+from trustcache.report.table import Cell, Table
 
 
 def report_markdown(contents: Contents) -> str:
     """Return the whole report as one document."""
     filters: dict[str, Callable[..., str]] = {"escaped": escaped, "grid": grid}
-    text = render("report.md", filters, contents=contents, reading=READING, legend=LEGEND, to_draw=TO_DRAW)
+    text = render("report.md", filters, contents=contents)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 

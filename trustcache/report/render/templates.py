@@ -8,6 +8,11 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
+from trustcache.report.comparison import READING
+from trustcache.report.contents import TO_DRAW
+from trustcache.report.names import BASELINE
+from trustcache.report.table import LEGEND, UNDEFINED
+
 _FOLDER = Path(__file__).parent.parent / "templates"
 
 
@@ -27,4 +32,5 @@ def render(template: str, filters: Mapping[str, Callable[..., Any]], **context: 
         **marks,
     )
     environment.filters |= filters
-    return environment.get_template(template).render(context)
+    words = {"baseline": BASELINE, "reading": READING, "legend": LEGEND, "to_draw": TO_DRAW, "undefined": UNDEFINED}
+    return environment.get_template(template).render(words, **context)

@@ -16,7 +16,7 @@ from rich.text import Text
 from trustcache.report.comparison import READING, Comparison, legend
 from trustcache.report.contents import TO_DRAW, Contents
 from trustcache.report.selection import Selection
-from trustcache.report.table import LEGEND, Exhibit, Row, Section, Table
+from trustcache.report.table import LEGEND, Cell, Exhibit, Row, Section, Table
 
 _PIPED_WIDTH = 120
 _NARROWEST_LABEL, _NARROWEST_VALUE = 10, 8
@@ -101,38 +101,42 @@ class _Column:
 
 
 def _lines(table: Table, room: int, starred: bool) -> Iterator[Text]:
+    columns, widths = _columns(table, room, starred)
+    for half in (0, 1):
+        if any(column.head[half] for column in columns):
+            yield _row([[column.head[half]] for column in columns], columns, widths)[0]
+    yield Text("─" * sum(widths), style="dim")
+    above = ""
+    for i, row in enumerate(table.rows):
+        if (block := table.block(row)) != above:
+            yield Text(block, style="italic")
+            above = block
+        bold = [row.kind == "marked"] * (len(columns) - len(row.cells)) + [_bold(row, cell) for cell in row.cells]
+        styles = ["bold" if so and not starred else "" for so in bold]
+        yield from _row([column.cells[i] for column in columns], columns, widths, styles)
+
+
+def _bold(row: Row, cell: Cell) -> bool:
+    return cell.best or row.kind == "marked"
+
+
+def _columns(table: Table, room: int, starred: bool) -> tuple[list[_Column], list[int]]:
+    """Return label and value columns with widths that fit; in a table of blocks a row has one label, its name."""
     blocks = [table.block(row) for row in table.rows]
-    names = [0] if any(row.block for row in table.rows) else range(len(table.labels))
-    names = [len(table.labels) - 1] if table.grouped else names
-    labels = [_label_column(table, name) for name in names]
+    labels = [_label_column(table, place) for place in range(len(table.labels))]
+    if any(blocks):
+        named = _label_column(table, len(table.labels) - 1 if table.grouped else 0)
+        labels = [_Column(("", ""), named.cells, figures=False)]
     values = [_value_column(table, i, starred, short=False) for i in range(len(table.columns))]
     if sum(column.width for column in (*labels, *values)) > room:
         values = [_value_column(table, i, starred, short=True) for i in range(len(table.columns))]
     columns = [*labels, *values]
     widths = _fitted([column.width for column in columns], len(labels), room)
-    columns = [column.wrapped(width) for column, width in zip(columns, widths, strict=True)]
-    for half in (0, 1):
-        if any(column.head[half] for column in values):
-            yield _row([[column.head[half]] for column in columns], columns, widths)[0]
-    yield Text("─" * sum(widths), style="dim")
-    above = ""
-    for i, (row, block) in enumerate(zip(table.rows, blocks, strict=True)):
-        if block != above:
-            yield Text(block, style="italic")
-            above = block
-        styles = ["" if len(labels) > j or starred else _style(row, j - len(labels)) for j in range(len(columns))]
-        lines = _row([column.cells[i] for column in columns], columns, widths, styles)
-        for line in lines:
-            line.stylize("bold" if row.kind == "marked" and not starred else "")
-        yield from lines
-
-
-def _style(row: Row, place: int) -> str:
-    return "bold" if row.cells[place].best else ""
+    return [column.wrapped(width) for column, width in zip(columns, widths, strict=True)], widths
 
 
 def _label_column(table: Table, place: int) -> _Column:
-    return _Column(("", ""), [[" " + row.labels[place]] for row in table.rows], figures=False)
+    return _Column(("", " " + table.labels[place]), [[" " + row.labels[place]] for row in table.rows], figures=False)
 
 
 def _value_column(table: Table, place: int, starred: bool, *, short: bool) -> _Column:
