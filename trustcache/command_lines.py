@@ -10,7 +10,7 @@ from typing import Any
 from trustcache.cache.index import Index
 from trustcache.cache.meaning import Meaning
 from trustcache.cache.workspace import plain_name
-from trustcache.losses import loss_settings
+from trustcache.losses import LOSSES, loss_settings
 from trustcache.protocols import PROTOCOLS, shows_as_released
 from trustcache.registry import option_name
 
