@@ -41,7 +41,7 @@ def bound(
     from rich.table import Table
 
     from trustcache.losses import steep_slope_max
-    from trustcache.metrics.bound import is_vacuous, log_settings, steep_slope_bound
+    from trustcache.metrics.bound import generalisation_bound, log_settings
 
     given = [value for value in (hypotheses, log_hypotheses, numbers) if value is not None]
     if len(given) != 1:
@@ -59,10 +59,10 @@ def bound(
     slopes = [_within(o, listed(o, v, float), _STEEPEST) for o, v in given_slopes]
     table = Table("α⁺", "α⁻", "log |F|", "|D|", "largest loss", "bound", "", box=None)
     for pos, neg, rows in itertools.product(*slopes, counts):
-        found = steep_slope_bound(pos, neg, size, int(rows), delta)
         most = steep_slope_max(pos, neg)
-        said = "vacuous: no less than the largest loss" if is_vacuous(found, most) else ""
-        table.add_row(f"{pos:g}", f"{neg:g}", f"{size:.5g}", f"{int(rows):,}", f"{most:.4g}", f"{found:.4g}", said)
+        found = generalisation_bound(most, size, int(rows), delta)
+        note = "vacuous: no less than the largest loss" if found >= most else ""
+        table.add_row(f"{pos:g}", f"{neg:g}", f"{size:.5g}", f"{int(rows):,}", f"{most:.4g}", f"{found:.4g}", note)
     Console().print(table)
 
 

@@ -197,17 +197,17 @@ def test_a_command_with_nothing_prepared_says_what_is_missing(
 ) -> None:
     done = run_cli(*command)
     assert done.exit_code == 2
-    assert said in done.stderr
+    assert fact in done.stderr
     assert "Traceback" not in done.output
     assert not list(in_tmp_path.iterdir())  # nothing is made where nothing is done
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "fact"),
     [
         (("--loss", "sss"), "--loss sss: unknown; one of ce, focal, tcp, ss, class-balanced"),
         (("--loss", "ce", "--gamma", "2"), "--gamma: means nothing to ce"),
-        (("--loss", "focal", "--gamma", "two"), "--gamma two: expected a value or a list"),
+        (("--loss", "focal", "--gamma", "two"), "--gamma two: expected a number"),
         (("--loss", "ce", "--seed", "0,x"), "--seed 0,x"),
         (("--loss", "ce", "--seed", "0,-1"), "must be a whole number from 0 to 4294967295, not -1"),
         (("--loss", "focal", "--gamma", "nan", "--frozen"), "--gamma (how fast focal forgets samples"),
@@ -217,11 +217,11 @@ def test_a_command_with_nothing_prepared_says_what_is_missing(
     ],
 )
 def test_a_training_that_cannot_be_done_is_refused_in_a_sentence(
-    workspace: Workspace, run_cli: RunCli, options: tuple[str, ...], said: str
+    workspace: Workspace, run_cli: RunCli, options: tuple[str, ...], fact: str
 ) -> None:
     done = run_cli("train", *options)
     assert done.exit_code == 2
-    assert said in done.stderr
+    assert fact in done.stderr
     assert not workspace.runs.exists()
 
 

@@ -1,13 +1,8 @@
-"""Generalisation bound of the steep slope loss: the paper's Theorem 3.1."""
+"""Generalisation bound of a bounded loss, for the steep slope loss the paper's Theorem 3.1."""
 
 from __future__ import annotations
 
 import math
-
-from trustcache.losses import steep_slope_max
-
-FLOAT_BITS = 32
-"""A float32 has 2^32 settings, so a head of P numbers is one of 2^(32 P) functions."""
 
 
 def generalisation_bound(loss_max: float, log_hypotheses: float, samples: int, delta: float) -> float:
@@ -15,7 +10,8 @@ def generalisation_bound(loss_max: float, log_hypotheses: float, samples: int, d
 
     With probability at least 1 - delta over the draw of |D| = `samples` training samples, it holds for every one of
     |F| = exp(`log_hypotheses`) oracles at once (Hoeffding's inequality and a union bound), R being the expected and R^
-    the mean loss, which lies between 0 and `loss_max`. A bound of `loss_max` or more says nothing: it is vacuous.
+    the mean loss, which lies between 0 and `loss_max` (`trustcache.losses.steep_slope_max`). A bound of `loss_max` or
+    more says nothing: it is vacuous.
     Raises ValueError where samples < 1, delta is not inside (0, 1), or one of the others is negative or not finite.
 
     >>> round(generalisation_bound(1.0, log_settings(2), samples=10_000, delta=0.05), 4)
@@ -28,28 +24,10 @@ def generalisation_bound(loss_max: float, log_hypotheses: float, samples: int, d
     return loss_max * math.sqrt((log_hypotheses + math.log(2 / delta)) / (2 * samples))
 
 
-def steep_slope_bound(alpha_pos: float, alpha_neg: float, log_hypotheses: float, samples: int, delta: float) -> float:
-    """Return `generalisation_bound` of the steep slope loss, whose maximum is `steep_slope_max`.
-
-    >>> steep_slope_bound(1, 3, 0.0, samples=10_000, delta=0.05) > generalisation_bound(1, 0.0, 10_000, 0.05)
-    True
-    """
-    return generalisation_bound(steep_slope_max(alpha_pos, alpha_neg), log_hypotheses, samples, delta)
-
-
 def log_settings(numbers: int) -> float:
     """Return log |F| of all oracles that differ in `numbers` float32 numbers: 32 log 2 for each.
 
     >>> round(log_settings(1), 2)
     22.18
     """
-    return FLOAT_BITS * math.log(2) * numbers
-
-
-def is_vacuous(bound: float, loss_max: float) -> bool:
-    """Return True if a bound says no more than that a loss lies between 0 and its maximum.
-
-    >>> is_vacuous(2.0, loss_max=1.5)
-    True
-    """
-    return bound >= loss_max
+    return 32 * math.log(2) * numbers

@@ -13,42 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import betainccinv
 
-from trustcache.metrics.tie_groups import Floats, Ranking, rank
+from trustcache.metrics.tie_groups import Ranking, rank
 
 EVERYTHING = -sys.float_info.max
 """The threshold below which no score lies: finite, since JSON has no infinity."""
-
-
-@dataclass(frozen=True)
-class RiskCoverage:
-    """A risk-coverage curve, one point a tie group, from most to least trusted.
-
-    threshold: (G,) float64, the distinct scores, strictly decreasing; point g keeps scores >= threshold[g].
-    coverage: (G,) float64, the share of samples kept, strictly increasing to 1.
-    risk: (G,) float64, the share of wrong samples among those kept; the last is the classifier's error rate.
-
-    >>> risk_coverage([1.0, 0.0], [True, False]).threshold.tolist()
-    [1.0, 0.0]
-    """
-
-    threshold: Floats
-    coverage: Floats
-    risk: Floats
-
-
-def risk_coverage(scores: npt.ArrayLike, correct: npt.ArrayLike) -> RiskCoverage:
-    """Return every working point that a score offers (El-Yaniv & Wiener 2010): the curve whose area is `aurc`.
-
-    scores: (N,) real numbers, higher = more trustworthy, ±inf allowed; compared as float64.
-    correct: (N,) bool or 0/1, True where the classifier was right.
-    Raises ValueError on bad input, as `trustcache.metrics.tie_groups.rank` does.
-
-    >>> curve = risk_coverage([2.0, 1.0, 0.0, 0.0], [1, 1, 0, 1])
-    >>> curve.coverage.tolist(), curve.risk.tolist()
-    ([0.25, 0.5, 1.0], [0.0, 0.0, 0.25])
-    """
-    ranking = rank(scores, correct)
-    return RiskCoverage(threshold=ranking.scores, coverage=ranking.coverage, risk=ranking.risk)
 
 
 @dataclass(frozen=True)
@@ -103,7 +71,7 @@ def guaranteed(scores: npt.ArrayLike, correct: npt.ArrayLike, max_risk: float, d
     the paper's proof, this takes the ranks that are asked about for given; they are where risk grows with coverage.)
     A rank within a tie group keeps the groups before it.
 
-    scores (N,), correct (N,) as `risk_coverage`; max_risk and delta in (0, 1). None where no step meets the bound.
+    scores (N,), correct (N,) as `trust_metrics`; max_risk and delta in (0, 1). None where no step meets the bound.
 
     >>> point = guaranteed(np.arange(1000.0), np.arange(1000) >= 100, max_risk=0.05, delta=0.01)
     >>> point.coverage, round(point.bound, 3)

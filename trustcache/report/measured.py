@@ -12,7 +12,7 @@ import numpy as np
 from trustcache.cache import CacheView
 from trustcache.data.splits import other_half
 from trustcache.metrics.ranking import METRICS
-from trustcache.metrics.selective import risk_coverage
+from trustcache.metrics.tie_groups import rank
 from trustcache.oracles.runs import Run
 from trustcache.protocols import PROTOCOLS, negative_threshold
 from trustcache.report.records import Origin, Record, Scored
@@ -84,7 +84,7 @@ def _measured(
         metrics=metrics,
         run=run.name if run else None,
     )
-    curve = risk_coverage(z, correct)
+    curve = rank(z, correct)
     kept = np.unique(np.linspace(0, len(curve.coverage) - 1, CURVE_POINTS).round().astype(int))
     origin = Origin(cache.index, run, learnt_from)
     return Scored(record, _confidence_counts(z, correct), curve.coverage[kept], curve.risk[kept], origin)
