@@ -184,7 +184,7 @@ def test_a_run_of_another_classifier_is_left_out_with_a_note(workspace: Workspac
 
 
 @pytest.mark.parametrize(
-    ("command", "said"),
+    ("command", "fact"),
     [
         (("train", "--loss", "ss", "--alpha-pos", "1", "--alpha-neg", "3"), "trustcache extract --classifier vit"),
         (("extract", "--classifier", "vit"), "imagenet/train/<class>/"),
@@ -193,7 +193,7 @@ def test_a_run_of_another_classifier_is_left_out_with_a_note(workspace: Workspac
     ],
 )
 def test_a_command_with_nothing_prepared_says_what_is_missing(
-    run_cli: RunCli, in_tmp_path: Path, command: tuple[str, ...], said: str
+    run_cli: RunCli, in_tmp_path: Path, command: tuple[str, ...], fact: str
 ) -> None:
     done = run_cli(*command)
     assert done.exit_code == 2
@@ -319,14 +319,14 @@ def test_a_seed_that_validates_on_all_mistakes_or_on_none_is_refused_before_anyt
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "fact"),
     [
         (torch.cuda.OutOfMemoryError("Tried to allocate 2 GiB"), "the GPU's memory is full (Tried to allocate 2 GiB)"),
         (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), "a decoding process died"),
     ],
 )
 def test_a_machine_at_its_limits_while_scoring_is_said_in_a_sentence(
-    with_runs: Workspace, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+    with_runs: Workspace, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, error: Exception, fact: str
 ) -> None:
     def fail(*_: object) -> None:
         raise error
@@ -336,7 +336,7 @@ def test_a_machine_at_its_limits_while_scoring_is_said_in_a_sentence(
     monkeypatch.setattr("trustcache.oracles.network.Oracle.forward", fail)
     failed = run_cli("evaluate", "--workers", 0, "--device", "cpu")
     assert failed.exit_code == 1
-    assert failed.stderr.splitlines()[-1].startswith(f"error: {said}")
+    assert failed.stderr.splitlines()[-1].startswith(f"error: {fact}")
     assert "--batch-size" not in failed.stderr  # which evaluate does not have
 
 
