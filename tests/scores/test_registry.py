@@ -15,7 +15,7 @@ from trustcache.cache.workspace import Workspace
 from trustcache.metrics.ranking import trust_metrics
 from trustcache.scores import POST_HOC, post_hoc_score
 from trustcache.scores.fitting import FittingData
-from trustcache.scores.registry import Learnt, Weight, fit_weight
+from trustcache.scores.registry import Learnt, Weight
 
 METHODS = (Path(__file__).parents[2] / "docs" / "methods.md").read_text(encoding="utf-8")
 NAMES = [
@@ -99,8 +99,8 @@ def test_a_weight_brings_parts_to_one_spread_before_it_compares_them() -> None:
     truth = rng.normal(size=4000)
     correct = truth + 0.3 * rng.normal(size=4000) > 0
     first, second = truth + rng.normal(size=4000), 1000 * (truth + rng.normal(size=4000))
-    assert fit_weight(first, second, correct).weight == pytest.approx(0.001, rel=0.2)
-    assert fit_weight(first, 0 * second, correct) == Weight(0)
+    assert Weight.fit(first, second, correct).weight == pytest.approx(0.001, rel=0.2)
+    assert Weight.fit(first, 0 * second, correct) == Weight(0)
 
 
 def test_a_sum_computes_no_part_a_second_time(training: FittingData, monkeypatch: pytest.MonkeyPatch) -> None:

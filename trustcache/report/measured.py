@@ -36,9 +36,9 @@ def scored_run(
 
 def scored_post_hoc(name: str, stored: StoredScore, cache: CacheView, protocol: str) -> Scored:
     """Return a post-hoc score's record on all rows of a cache, by a protocol's definitions."""
-    scored = _measured(cache, np.ones(len(cache), dtype=bool), stored.z, protocol, name, stored.settings)
-    scored = replace(scored, record=replace(scored.record, meaning=stored.meaning))
-    if stored.natural_zero:
+    scored = _measured(cache, np.ones(len(cache), dtype=bool), stored.z, protocol, name, stored.about.settings)
+    scored = replace(scored, record=replace(scored.record, meaning=stored.about.meaning))
+    if stored.about.natural_zero:
         return scored
     # Nothing happens at 0 in such a score: what lies above it would be a made-up number.
     scored.record.metrics.update({name: math.nan for name, metric in METRICS.items() if metric.at_threshold})

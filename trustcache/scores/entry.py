@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import inspect
 import sys
@@ -71,6 +72,32 @@ class PostHoc:
     def of_logits(self) -> bool:
         """True if it is a function of logits alone."""
         return not self.fitted and self.columns == ("logits",)
+
+
+def arrays_of(learnt: Any) -> dict[str, np.ndarray]:
+    """Return the fields of a fitted score as arrays in C order, to be kept on disk.
+
+    Raises TypeError where it is no dataclass of arrays and numbers.
+
+    >>> from trustcache.scores.registry import Weight
+    >>> arrays_of(Weight(0.5))
+    {'weight': array(0.5)}
+    """
+    if not dataclasses.is_dataclass(learnt):
+        raise TypeError("fit must return a dataclass")
+    arrays = {one.name: np.asarray(getattr(learnt, one.name), order="C") for one in dataclasses.fields(learnt)}
+    if odd := [name for name, array in arrays.items() if array.dtype.kind not in "biuf"]:
+        raise TypeError(f"its field {odd[0]} is neither a number nor an array of numbers")
+    return arrays
+
+
+def restored(kind: Callable[..., Any], arrays: Mapping[str, np.ndarray]) -> Any:
+    """Return a fitted score from its arrays; those of no dimension are plain numbers.
+
+    >>> restored(dict, {"p": np.array(2)})
+    {'p': 2}
+    """
+    return kind(**{name: array if array.ndim else array.item() for name, array in arrays.items()})
 
 
 def post_hoc(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import numpy as np
 from trustcache.cache import CacheView
 from trustcache.errors import TrustcacheError, UsageError, kind_and_line
 from trustcache.registry import Registry
-from trustcache.scores.entry import Fitted, PostHoc, entry_of
+from trustcache.scores.entry import Fitted, PostHoc, arrays_of, entry_of, restored
 from trustcache.scores.feature_scores import DeltaMahalanobis, SoftmaxRetaining, VirtualLogit
 from trustcache.scores.fitted_logit_scores import PNorm, RelU, Temperature, least_aurc
 from trustcache.scores.fitting import FittingData, Outputs, TooFew, fitting_data, outputs_of
@@ -30,10 +29,13 @@ from trustcache.scores.logit_scores import (
 from trustcache.scores.neighbour_scores import DeltaNeighbour, NearestNeighbour
 from trustcache.scores.trust_score import TrustScore
 
+# In units that bring both parts of a sum to one spread.
+WEIGHTS = tuple(2.0**power for power in range(-5, 4))
+
 
 @dataclass(frozen=True)
 class Weight:
-    """Weight of the second score of a sum, float >= 0.
+    """Weight of the second score of a sum, float >= 0: the one of least AURC.
 
     >>> Weight(0.12345).chosen
     {'weight': 0.123}
@@ -41,13 +43,24 @@ class Weight:
 
     weight: float
 
+    @classmethod
+    def fit(cls, first: np.ndarray, second: np.ndarray, correct: np.ndarray) -> Weight:
+        """Fit to scores (N,) of samples that are right where `correct` (N,)."""
+        spread = float(first.std() / second.std()) if second.std() > 0 else 0.0
+        weights = [spread * w for w in WEIGHTS]
+        return cls(weights[least_aurc([first + w * second for w in weights], correct)])
+
     @property
     def chosen(self) -> dict[str, float | str]:
         return {"weight": float(f"{self.weight:.3g}")}
 
 
+_NORM = {"p": ("p=", "p-norm: the norm of least AURC on held-out training data; mcp where none is better than mcp")}
+_LAMBDA = {"lambda": ("λ=", "rel-u: how much wrong training samples count beside right ones")}
+_TEMPERATURE = {"T": ("T=", "temperature: what the logits are divided by, by cross-entropy on held-out training data")}
 _NEIGHBOURS = {"k": ("k=", "how many nearest training samples count")}
 _WEIGHT = {"weight": ("×", "sums: what the margin is multiplied by")}
+_ALPHA = {"alpha": ("α=", "trust-score: share of each class's training samples, of least density, that is left out")}
 
 _BUILT_IN = {
     "mcp": PostHoc(
@@ -64,12 +77,7 @@ _BUILT_IN = {
         "the largest centred logit over the p-norm of all; mcp where that is better",
         "Cattelan & Silva 2023, arXiv:2305.15508",
         learner=PNorm,
-        settings={
-            "p": (
-                "p=",
-                "p-norm: the norm of least AURC on held-out training data; mcp where none is better than mcp",
-            )
-        },
+        settings=_NORM,
     ),
     "entropy": PostHoc(
         "how little the softmax is spread over the classes",
@@ -86,18 +94,13 @@ _BUILT_IN = {
         "like doctor, but pairs of classes count by how often they are confused",
         "Dadalto et al. 2023, arXiv:2306.01710",
         learner=RelU,
-        settings={"lambda": ("λ=", "rel-u: how much wrong training samples count beside right ones")},
+        settings=_LAMBDA,
     ),
     "temperature": PostHoc(
         "mcp after temperature scaling: what calibration does to the ranking",
         "Guo et al. 2017, arXiv:1706.04599",
         learner=Temperature,
-        settings={
-            "T": (
-                "T=",
-                "temperature: what the logits are divided by, by cross-entropy on held-out training data",
-            )
-        },
+        settings=_TEMPERATURE,
         natural_zero=True,
     ),
     "knn": PostHoc(
@@ -150,12 +153,7 @@ _BUILT_IN = {
         "distance to the nearest other class over that to the predicted one",
         "Jiang et al. 2018, arXiv:1805.11783",
         learner=TrustScore,
-        settings={
-            "alpha": (
-                "α=",
-                "trust-score: share of each class's training samples, of least density, that is left out",
-            )
-        },
+        settings=_ALPHA,
         columns=("features", "predictions"),
     ),
     "mc-dropout": PostHoc(
@@ -174,24 +172,7 @@ _BUILT_IN = {
 }
 
 POST_HOC: Registry[PostHoc] = Registry("trustcache.scores", "--score", _BUILT_IN, entry_of)
-"""The post-hoc scores by name: those below `_BUILT_IN`, those of installed packages, and users' own functions."""
-
-# In units that bring both parts of a sum to one spread.
-WEIGHTS = tuple(2.0**power for power in range(-5, 4))
-
-
-def fit_weight(first: np.ndarray, second: np.ndarray, correct: np.ndarray) -> Weight:
-    """Fit the weight of least AURC for `first + weight * second`.
-
-    first, second: scores (N,) of samples that are right where `correct` (N,).
-
-    >>> correct = np.array([True, True, False, False])
-    >>> fit_weight(np.array([1.0, 0.0, 0.0, 0.0]), np.array([1.0, 1.0, 0.0, 0.0]), correct).weight > 0
-    True
-    """
-    spread = float(first.std() / second.std()) if second.std() > 0 else 0.0
-    weights = [spread * w for w in WEIGHTS]
-    return Weight(weights[least_aurc([first + w * second for w in weights], correct)])
+"""The post-hoc scores by name: those of `_BUILT_IN`, those of installed packages, and users' own functions."""
 
 
 class Learnt:
@@ -219,9 +200,10 @@ class Learnt:
         entry = POST_HOC[name]
         if entry.learner is not None:
             with _own_code(name, entry):
-                return settled(entry.learner.fit(self.data))
+                # As it comes back from disk: products of matrices in another order differ in their last bits.
+                return restored(entry.learner, arrays_of(entry.learner.fit(self.data)))
         first, second = self.scores(entry.sum_of, self.data.validation).values()
-        return fit_weight(first, second, self.data.validation.correct)
+        return Weight.fit(first, second, self.data.validation.correct)
 
     def scores(self, names: Iterable[str], rows: Outputs) -> dict[str, np.ndarray]:
         """Return scores of some samples, float64 (N,) each; a sum takes the parts that are among them from there.
@@ -261,41 +243,23 @@ def _own_code(name: str, entry: PostHoc) -> Iterator[None]:
         raise UsageError(f"--score {name}: {kind_and_line(error)}") from error
 
 
-def settled(learnt: Fitted) -> Fitted:
-    """Return a fitted score as it comes back from disk, its arrays in C order.
-
-    Products of matrices in another order differ in their last bits. Raises TypeError where it is no dataclass of arrays
-    and numbers.
-
-    >>> settled(PNorm(p=2))
-    PNorm(p=2)
-    """
-    if not dataclasses.is_dataclass(learnt):
-        raise TypeError("fit must return a dataclass")
-    state: dict[str, Any] = {field.name: getattr(learnt, field.name) for field in dataclasses.fields(learnt)}
-    if odd := [key for key, value in state.items() if np.asarray(value).dtype.kind not in "biuf"]:
-        raise TypeError(f"its field {odd[0]} is neither a number nor an array of numbers")
-    whole = {k: np.asarray(v, order="C") if isinstance(v, np.ndarray) and v.ndim else v for k, v in state.items()}
-    return type(learnt)(**whole)
-
-
 def post_hoc_score(name: str, cache: CacheView, training: CacheView | None = None) -> np.ndarray:
     """Return a post-hoc score of every row of a cache, float64 (N,), in slices of bounded memory.
 
     training: a training cache of the same classifier, which fitted scores learn from.
-    Raises ValueError where such a score is given none, UsageError for an unknown name or where the cache lacks a column
-    that the score reads, and TooFew where the training cache lacks what the score learns from.
+    Raises ValueError where a fitted score is given none, UsageError for an unknown name or where the cache lacks a
+    column that the score reads, and TooFew where the training cache lacks what the score learns from.
 
     >>> from trustcache.cache import open_cache
     >>> post_hoc_score("margin", open_cache(demo_workspace.cache_folder("net", "birds"))).shape
     (30,)
     """
     POST_HOC.find(name)
-    learnt = Learnt(lambda: fitting_data(_given(name, training)))
+
+    def data() -> FittingData:
+        if training is None:
+            raise ValueError(f"{name} is fitted first: it needs a training cache of the same classifier")
+        return fitting_data(training)
+
+    learnt = Learnt(data)
     return np.concatenate([learnt.scores([name], outputs_of(part))[name] for part in cache.chunks()])
-
-
-def _given(name: str, training: CacheView | None) -> CacheView:
-    if training is None:
-        raise ValueError(f"{name} is fitted first: it needs a training cache of the same classifier")
-    return training
