@@ -126,6 +126,17 @@ def negative_entropy(z: np.ndarray) -> np.ndarray:
     return rest * np.exp(-against.margin - normaliser) - normaliser
 
 
+def negative_predictive_entropy(mc_dropout: np.ndarray) -> np.ndarray:
+    """Return the cached column, minus the entropy of the mean softmax with dropout on, as float64 (N,).
+
+    Gal & Ghahramani 2016 (arXiv:1506.02142).
+
+    >>> negative_predictive_entropy(np.array([-0.5], np.float32)).tolist()
+    [-0.5]
+    """
+    return mc_dropout.astype(np.float64)
+
+
 @by_blocks
 def negative_energy(z: np.ndarray) -> np.ndarray:
     """Return log of the sum of e^logit, the negative free energy at temperature 1, float64 (N,), from logits (N, K).

@@ -1,4 +1,4 @@
-"""The post-hoc scores by name: what each means, who proposed it, and how it is computed."""
+"""The post-hoc scores by name: what each means and how it is computed; its code names the paper."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from trustcache.scores.logit_scores import (
     mirrored_confidence,
     negative_energy,
     negative_entropy,
+    negative_predictive_entropy,
 )
 from trustcache.scores.neighbour_scores import DeltaNeighbour, NearestNeighbour
 from trustcache.scores.trust_score import TrustScore
@@ -62,109 +63,78 @@ _NEIGHBOURS = {"k": ("k=", "how many nearest training samples count")}
 _WEIGHT = {"weight": ("×", "sums: what the margin is multiplied by")}
 _ALPHA = {"alpha": ("α=", "trust-score: share of each class's training samples, of least density, that is left out")}
 
+_FEATURES, _BOTH = ("features",), ("logits", "features")
+
 _BUILT_IN = {
     "mcp": PostHoc(
         "maximum class probability: the classifier's own confidence",
-        "Hendrycks & Gimpel 2017, arXiv:1610.02136",
         function=maximum_class_probability,
         natural_zero=True,
     ),
-    "margin": PostHoc(
-        "the largest logit less the second largest", "Liang et al. 2024, arXiv:2405.05160", function=logit_margin
-    ),
-    "max-logit": PostHoc("the largest logit", "Hendrycks et al. 2022, arXiv:1911.11132", function=max_logit),
+    "margin": PostHoc("the largest logit less the second largest", function=logit_margin),
+    "max-logit": PostHoc("the largest logit", function=max_logit),
     "p-norm": PostHoc(
-        "the largest centred logit over the p-norm of all; mcp where that is better",
-        "Cattelan & Silva 2023, arXiv:2305.15508",
-        learner=PNorm,
-        settings=_NORM,
+        "the largest centred logit over the p-norm of all; mcp where that is better", learner=PNorm, settings=_NORM
     ),
-    "entropy": PostHoc(
-        "how little the softmax is spread over the classes",
-        "Malinin & Gales 2018, arXiv:1802.10501",
-        function=negative_entropy,
-    ),
-    "energy": PostHoc("log-sum-exp of the logits", "Liu et al. 2020, arXiv:2010.03759", function=negative_energy),
-    "doctor": PostHoc(
-        "the chance that two draws from the softmax agree, as log-odds",
-        "Granese et al. 2021, arXiv:2106.02395",
-        function=doctor,
-    ),
+    "entropy": PostHoc("how little the softmax is spread over the classes", function=negative_entropy),
+    "energy": PostHoc("log-sum-exp of the logits", function=negative_energy),
+    "doctor": PostHoc("the chance that two draws from the softmax agree, as log-odds", function=doctor),
     "rel-u": PostHoc(
-        "like doctor, but pairs of classes count by how often they are confused",
-        "Dadalto et al. 2023, arXiv:2306.01710",
-        learner=RelU,
-        settings=_LAMBDA,
+        "like doctor, but pairs of classes count by how often they are confused", learner=RelU, settings=_LAMBDA
     ),
     "temperature": PostHoc(
         "mcp after temperature scaling: what calibration does to the ranking",
-        "Guo et al. 2017, arXiv:1706.04599",
         learner=Temperature,
         settings=_TEMPERATURE,
         natural_zero=True,
     ),
     "knn": PostHoc(
         "how near the k-th nearest training feature is",
-        "Sun et al. 2022, arXiv:2204.06507",
         learner=NearestNeighbour,
         settings=_NEIGHBOURS,
-        columns=("features",),
+        columns=_FEATURES,
     ),
     "delta-knn": PostHoc(
         "log distance to the nearest wrong training samples less that to right ones",
-        "Heng & Soh 2025, arXiv:2505.15008",
         learner=DeltaNeighbour,
         settings=_NEIGHBOURS,
-        columns=("features",),
+        columns=_FEATURES,
     ),
     "delta-mahalanobis": PostHoc(
         "Mahalanobis distance to the classes of wrong training samples less that to right ones",
-        "Heng & Soh 2025, arXiv:2505.15008",
         learner=DeltaMahalanobis,
-        columns=("features",),
+        columns=_FEATURES,
     ),
     "delta-knn+margin": PostHoc(
-        "delta-knn plus weighted margin",
-        "Heng & Soh 2025, arXiv:2505.15008",
-        sum_of=("delta-knn", "margin"),
-        settings=_WEIGHT,
-        columns=("logits", "features"),
+        "delta-knn plus weighted margin", sum_of=("delta-knn", "margin"), settings=_WEIGHT, columns=_BOTH
     ),
     "delta-mahalanobis+margin": PostHoc(
         "delta-mahalanobis plus weighted margin",
-        "Heng & Soh 2025, arXiv:2505.15008",
         sum_of=("delta-mahalanobis", "margin"),
         settings=_WEIGHT,
-        columns=("logits", "features"),
+        columns=_BOTH,
     ),
     "sirc": PostHoc(
         "mcp, lowered where the features are shorter than those of training data",
-        "Xia & Bouganis 2022, arXiv:2207.07506",
         learner=SoftmaxRetaining,
-        columns=("logits", "features"),
+        columns=_BOTH,
     ),
     "vim": PostHoc(
-        "energy less how far the features lie outside their principal space",
-        "Wang et al. 2022, arXiv:2203.10807",
-        learner=VirtualLogit,
-        columns=("logits", "features"),
+        "energy less how far the features lie outside their principal space", learner=VirtualLogit, columns=_BOTH
     ),
     "trust-score": PostHoc(
         "distance to the nearest other class over that to the predicted one",
-        "Jiang et al. 2018, arXiv:1805.11783",
         learner=TrustScore,
         settings=_ALPHA,
         columns=("features", "predictions"),
     ),
     "mc-dropout": PostHoc(
         "how little the mean softmax is spread over the classes when dropout stays on (extract --mc-dropout)",
-        "Gal & Ghahramani 2016, arXiv:1506.02142",
-        function=lambda entropy: entropy.astype(np.float64),
+        function=negative_predictive_entropy,
         columns=("mc_dropout",),
     ),
     "mcp-mirrored": PostHoc(
         "mcp of the image and its mirror image, averaged (extract --features stages)",
-        "Ashukha et al. 2020, arXiv:2002.06470",
         function=mirrored_confidence,
         columns=("logits", "mirrored_logits"),
         natural_zero=True,
