@@ -11,10 +11,7 @@ from scipy.stats import beta, binom, binomtest
 from trustcache.metrics.ranking import trust_metrics
 from trustcache.metrics.selective import (
     EVERYTHING,
-    TARGETS,
-    at_coverage,
-    at_precision,
-    at_tpr,
+    at_target,
     guaranteed,
     least_samples,
     risk_bound,
@@ -211,18 +208,19 @@ def test_targets_are_met_by_the_threshold_that_gives_most(example, target):
     z, correct = example
     tried = [working_point(z, correct, t) for t in [*sorted(set(z.tolist()), reverse=True), EVERYTHING]]
     tried = [point for point in tried if point.trusted]
-    assert at_coverage(z, correct, target) == next(p for p in tried if p.trusted / len(z) >= target)
+    assert at_target(z, correct, "coverage", target) == next(p for p in tried if p.trusted / len(z) >= target)
     precise = [p for p in tried if (p.trusted - p.wrong) / p.trusted >= target]
-    assert at_precision(z, correct, target) == (precise[-1] if precise else None)
+    assert at_target(z, correct, "precision", target) == (precise[-1] if precise else None)
     if correct.any():
-        assert at_tpr(z, correct, target) == next(p for p in tried if (p.trusted - p.wrong) / correct.sum() >= target)
+        recalled = next(p for p in tried if (p.trusted - p.wrong) / correct.sum() >= target)
+        assert at_target(z, correct, "tpr", target) == recalled
     else:
-        assert at_tpr(z, correct, target) is None
+        assert at_target(z, correct, "tpr", target) is None
 
 
 def test_every_target_of_everything_is_reached_with_all_right():
-    for find in TARGETS.values():
-        point = find([3.0, 1.0, 1.0], [1, 1, 1], 1.0)
+    for kind in ("coverage", "tpr", "precision"):
+        point = at_target([3.0, 1.0, 1.0], [1, 1, 1], kind, 1.0)
         assert (point.threshold, point.coverage, point.risk) == (EVERYTHING, 1, 0)
 
 

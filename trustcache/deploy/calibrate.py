@@ -13,7 +13,7 @@ from trustcache.data.splits import half_rows, other_half
 from trustcache.deploy.scorers import Scorer, Threshold
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.evaluate.scoring import cache_scores, validation_scores
-from trustcache.metrics.selective import TARGETS, WorkingPoint, guaranteed, least_samples, working_point
+from trustcache.metrics.selective import WorkingPoint, at_target, guaranteed, least_samples, working_point
 from trustcache.oracles.optim import Machine
 from trustcache.progress import Progress, silent
 from trustcache.scores import POST_HOC
@@ -25,7 +25,7 @@ DEFAULT_DELTA = 0.001
 
 @dataclass(frozen=True)
 class Goal:
-    """A threshold's goal: "max-risk" at confidence 1 - delta, or a key of `TARGETS` without a guarantee."""
+    """A threshold's goal: "max-risk" at confidence 1 - delta, or a kind of `at_target` without a guarantee."""
 
     kind: str
     target: float
@@ -156,7 +156,7 @@ def _reach(scorer: Scorer, goal: Goal, z: np.ndarray, correct: np.ndarray, data:
     """Return the working point of a goal. Raises TrustcacheError where there is none."""
     least, found = "", "no threshold reaches"
     if goal.delta is None:
-        point = TARGETS[goal.kind](z, correct, goal.target)
+        point = at_target(z, correct, goal.kind, goal.target)
     else:
         point = guaranteed(z, correct, goal.target, goal.delta)
         fewest = least_samples(len(z), goal.target, goal.delta)

@@ -160,8 +160,8 @@ class Forward:
         if attacked(self.index):
             judged = load_classifier(original_model(self.index))
             judged.model.to(viewer.device)
-            witness = _SameImages(judged, self.cache)
-            viewer = Viewer(judged.preprocessing, viewer.device, viewer.workers, judged, witness)
+            compare = _SameImages(judged, self.cache)
+            viewer = Viewer(judged.preprocessing, viewer.device, viewer.workers, judged, compare)
             batches = _batches_of_extraction(self.index, self.cache)
         return readable(viewed_batches(dataset, viewer, batches))
 

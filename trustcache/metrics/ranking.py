@@ -24,9 +24,6 @@ class Cutoffs:
     """Bounds of z: above `positive` a sample is trustworthy, below `negative` it is not.
 
     Without `negative`, everything that is not above `positive` is untrustworthy, `positive` itself included.
-
-    >>> Cutoffs(positive=0.0, negative=None)
-    Cutoffs(positive=0.0, negative=None)
     """
 
     positive: float
@@ -39,10 +36,8 @@ def cutoffs(positive_threshold: float = 0.5, negative_threshold: float | None = 
     >>> cutoffs(0.5, 0.1).negative
     -2.197224577336219
     """
-    return Cutoffs(
-        positive=_logit("positive", positive_threshold),
-        negative=None if negative_threshold is None else _logit("negative", negative_threshold),
-    )
+    negative = None if negative_threshold is None else _logit("negative", negative_threshold)
+    return Cutoffs(_logit("positive", positive_threshold), negative)
 
 
 def _logit(name: str, threshold: float) -> float:
@@ -65,9 +60,6 @@ class Metric:
     compute: reads it, a fraction, from a ranking.
     column: its place in the report's tables from the left; None keeps it out of them, and in results.json only.
     at_threshold: True if it depends on where z stops counting as trustworthy, which most post-hoc scores do not say.
-
-    >>> METRICS["fpr_at_95_tpr"].label, METRICS["fpr_at_95_tpr"].higher_is_better
-    ('FPR@95', False)
     """
 
     label: str

@@ -6,8 +6,7 @@ that would be trusted, which makes binomial bounds on their error rate exact.
 """
 
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -25,10 +24,6 @@ class WorkingPoint:
 
     bound: upper bound, at the confidence asked for, on the error rate of all that would be trusted; None where a
         threshold was chosen without a guarantee.
-
-    >>> point = WorkingPoint(threshold=0.0, samples=10, trusted=8, wrong=2)
-    >>> point.coverage, point.risk
-    (0.8, 0.25)
     """
 
     threshold: float
@@ -106,45 +101,20 @@ def least_samples(samples: int, max_risk: float, delta: float) -> int:
     return int(np.ceil(np.log(delta / steps) / np.log1p(-max_risk)))
 
 
-def at_coverage(scores: npt.ArrayLike, correct: npt.ArrayLike, target: float) -> WorkingPoint | None:
-    """Return the highest threshold that keeps at least the share `target` of these samples.
+def at_target(scores: npt.ArrayLike, correct: npt.ArrayLike, kind: str, target: float) -> WorkingPoint | None:
+    """Return the threshold that reaches a target share in (0, 1] of these samples, None where none does.
 
-    >>> at_coverage([3.0, 2.0, 1.0, 0.0], [1, 1, 0, 1], 0.5).threshold
+    kind: "coverage", the share that is kept, or "tpr", that of the right ones: the highest threshold that keeps so
+    much; "precision", the share of right ones among those kept: the lowest threshold with it. Nothing is guaranteed.
+
+    >>> at_target([3.0, 2.0, 1.0, 0.0], [1, 1, 0, 1], "coverage", 0.5).threshold
     1.0
     """
     ranking = rank(scores, correct)
-    return _keeping(ranking, 1 + int(np.argmax(ranking.coverage >= target)))
-
-
-def at_tpr(scores: npt.ArrayLike, correct: npt.ArrayLike, target: float) -> WorkingPoint | None:
-    """Return the highest threshold that keeps at least the share `target` of the right ones; None where none is right.
-
-    >>> at_tpr([3.0, 2.0, 1.0, 0.0], [1, 1, 0, 0], 1.0).threshold
-    1.0
-    """
-    ranking = rank(scores, correct)
-    if ranking.absent == "correct":
-        return None
-    return _keeping(ranking, 1 + int(np.argmax(ranking.correct / ranking.correct[-1] >= target)))
-
-
-def at_precision(scores: npt.ArrayLike, correct: npt.ArrayLike, target: float) -> WorkingPoint | None:
-    """Return the lowest threshold above which at least the share `target` is right; None where there is none.
-
-    >>> at_precision([3.0, 2.0, 1.0, 0.0], [1, 1, 0, 0], 1.0).threshold
-    1.0
-    """
-    ranking = rank(scores, correct)
-    reached = np.flatnonzero(ranking.correct / ranking.accepted >= target)
-    return _keeping(ranking, 1 + int(reached[-1])) if len(reached) else None
-
-
-TARGETS: dict[str, Callable[[npt.ArrayLike, npt.ArrayLike, float], WorkingPoint | None]] = {
-    "coverage": at_coverage,
-    "tpr": at_tpr,
-    "precision": at_precision,
-}
-"""Targets of a threshold without a guarantee: each takes scores (N,), correct (N,) and a target in (0, 1]."""
+    right = ranking.correct / max(int(ranking.correct[-1]), 1)
+    shares = {"coverage": ranking.coverage, "tpr": right, "precision": ranking.correct / ranking.accepted}
+    reached = np.flatnonzero(shares[kind] >= target)
+    return _keeping(ranking, 1 + int(reached[-1 if kind == "precision" else 0])) if len(reached) else None
 
 
 def working_point(scores: npt.ArrayLike, correct: npt.ArrayLike, threshold: float) -> WorkingPoint:
@@ -154,9 +124,7 @@ def working_point(scores: npt.ArrayLike, correct: npt.ArrayLike, threshold: floa
     WorkingPoint(threshold=1.5, samples=3, trusted=2, wrong=1, bound=None)
     """
     ranking = rank(scores, correct)
-    groups = int(np.count_nonzero(ranking.scores > threshold))
-    kept = _keeping(ranking, groups)
-    return WorkingPoint(threshold, kept.samples, kept.trusted, kept.wrong)
+    return replace(_keeping(ranking, int(np.count_nonzero(ranking.scores > threshold))), threshold=threshold)
 
 
 def _keeping(ranking: Ranking, groups: int) -> WorkingPoint:

@@ -66,9 +66,6 @@ class PNorm:
     """p-norm max-logit with the p of least AURC among 0 to 9, or MCP (p = -1) where no p is better.
 
     Cattelan & Silva 2023 (arXiv:2305.15508).
-
-    >>> PNorm(p=-1).chosen
-    {'p': 'mcp'}
     """
 
     p: int
@@ -93,9 +90,6 @@ class Temperature:
 
     arXiv:1706.04599. Above 0 the calibrated probability is above one half. With three classes or more it may rank
     samples otherwise than MCP does; beside mcp it shows what calibration does to the ranking.
-
-    >>> Temperature(temperature=1.5).chosen
-    {'T': 1.5}
     """
 
     temperature: float
@@ -176,9 +170,6 @@ class RelU:
     """Rel-U at temperature 1, its matrix from right and wrong fitting samples, lambda by least AURC.
 
     Dadalto et al. 2023 (arXiv:2306.01710). matrix: float32 (K, K).
-
-    >>> RelU(ratio=0.5, matrix=np.ones((2, 2), np.float32)).chosen
-    {'lambda': 0.5}
     """
 
     ratio: float

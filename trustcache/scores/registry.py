@@ -36,11 +36,7 @@ WEIGHTS = tuple(2.0**power for power in range(-5, 4))
 
 @dataclass(frozen=True)
 class Weight:
-    """Weight of the second score of a sum, float >= 0: the one of least AURC.
-
-    >>> Weight(0.12345).chosen
-    {'weight': 0.123}
-    """
+    """Weight of the second score of a sum, float >= 0: the one of least AURC."""
 
     weight: float
 

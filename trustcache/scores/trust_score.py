@@ -170,11 +170,7 @@ def densest(radii: np.ndarray, labels: np.ndarray, alpha: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class TrustScore:
-    """TrustScore to the densest samples of each class, alpha by least AURC. members (M, D), labels (M,).
-
-    >>> TrustScore(0.5, np.zeros((4, 2)), np.array([0, 0, 1, 1])).chosen
-    {'alpha': 0.5}
-    """
+    """TrustScore to the densest samples of each class, alpha by least AURC. members (M, D), labels (M,)."""
 
     alpha: float
     members: np.ndarray
