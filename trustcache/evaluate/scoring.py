@@ -34,12 +34,8 @@ def evaluation_caches(workspace: Workspace) -> tuple[list[Index], list[str]]:
 
 def unscored(usable: Sequence[Index], runs: Sequence[Run]) -> list[tuple[Index, list[Run]]]:
     """Return the evaluation caches that lack scores, each with the runs of its classifier that lack them."""
-    pending = []
-    for index in usable:
-        missing = [run for run in runs if run.judges(index) and run.scores(index) is None]
-        if missing:
-            pending.append((index, missing))
-    return pending
+    missing = [(index, [run for run in runs if run.judges(index) and run.scores(index) is None]) for index in usable]
+    return [(index, left) for index, left in missing if left]
 
 
 def evaluate(
@@ -58,11 +54,9 @@ def evaluate(
     Raises UsageError where an oracle needs images or weights that are gone, or a score of `own_scores` is none.
     """
     store = ScoreStore(workspace, own_scores)
-    made = 0
     caches, (usable, _) = workspace.caches(), evaluation_caches(workspace)
-    for index, missing in unscored(usable, runs):
-        made += _score(missing, index, caches, data_root, machine, progress)
-    return made + store.fill(usable, progress=progress)
+    made = [_score(left, i, caches, data_root, machine, progress) for i, left in unscored(usable, runs)]
+    return sum(made) + store.fill(usable, progress=progress)
 
 
 def own_scores_lacking(workspace: Workspace, own_scores: Sequence[str]) -> list[str]:

@@ -216,9 +216,12 @@ class ScoreStore:
 
     def _training(self, index: Index) -> Index | None:
         """Return the training cache that scores of a cache learn from: the largest of the same classifier."""
-        judged = judged_fingerprint(index)
-        fitting = [c for c in self._caches if c.role == "train" and judged_fingerprint(c) == judged and c.finished()]
-        return max(fitting, key=lambda other: other.samples, default=None)
+        return self._trainings.get(judged_fingerprint(index))
+
+    @cached_property
+    def _trainings(self) -> dict[str, Index]:
+        finished = [index for index in reversed(self._caches) if index.role == "train" and index.finished()]
+        return {judged_fingerprint(index): index for index in sorted(finished, key=lambda index: index.samples)}
 
     def _learnt(self, index: Index) -> KeptFits:
         """Return the fits that scores of a cache take; without a training cache they need none."""
