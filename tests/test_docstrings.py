@@ -10,7 +10,7 @@ import pytest
 
 FOLDERS = ("trustcache.metrics", "trustcache.scores", "trustcache.cache", "trustcache.deploy")
 TAKES_A_CACHE = {
-    *("fitting_data", "outputs_of", "post_hoc_score", "recipe_fingerprint"),
+    *("fitting_data", "recipe_fingerprint"),
     *("create_or_continue", "original_dataset", "original_model", "export", "load_pair", "require_one_pass"),
 }
 """An example would first have to extract one, by a classifier with weights."""

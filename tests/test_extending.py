@@ -140,6 +140,7 @@ def test_all_losses_include_installed_ones_and_a_preset_takes_their_settings(
         (("--loss", "hinge", "--setting", "slack=11"), ("--slack", "from 0 to 10", "11")),
         (("--loss", "hinge", "--setting", "slack"), ("--setting slack", "KEY=VALUE")),
         (("--loss", "ce", "--setting", "slack=1"), ("--slack", "ce")),
+        (("--loss", "focal", "--setting", "gamma=1", "--gamma", 2), ("--setting gamma", "--gamma")),
         (("--loss", "hinge", "--protocol", "released"), ("--loss hinge", "--protocol released", "ce, focal, tcp, ss")),
         (("--loss", "hing"), ("--loss hing", "ce, focal, tcp, ss, class-balanced, hinge")),
     ],

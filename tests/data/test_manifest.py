@@ -282,7 +282,7 @@ MISTAKES = {
         BIRDS.replace("title =", "shows ="),
         "'shows'|stylized, adversarial|'Birds of",
     ),
-    "shows no severity": ('shows = "fog/9"\n' + BIRDS, "'shows'|CORRUPTION/SEVERITY|'fog/9'"),
+    "shows no severity": ('shows = "fog/heavy"\n' + BIRDS, "'shows'|CORRUPTION/SEVERITY|'fog/heavy'"),
     "plays nothing known": ('suite = "birds"\nplays = "cartoon"\n' + BIRDS, "'plays'|train, test, |'cartoon'"),
     "plays in no suite": ('plays = "test"\n' + BIRDS, "'plays'|'suite'"),
     "bad value in a family": (FAMILY.replace("[1, 5]", "[1, 7]"), "variant: |'severity'|from 1 to 5"),

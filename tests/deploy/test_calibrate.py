@@ -220,7 +220,7 @@ def test_a_cache_without_features_stands_in_no_other_s_way(
     assert done.exit_code == 0, done.stderr
     refused = run_cli("calibrate", "knn", "--data", "digits-c/contrast/4", "--coverage", 0.5)
     assert refused.exit_code == 2
-    assert "was extracted with --features none" in refused.stderr
+    assert "--features last" in refused.stderr
 
 
 def test_without_training_data_a_score_that_learns_says_what_it_lacks(with_runs: Workspace, run_cli: RunCli) -> None:

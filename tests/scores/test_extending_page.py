@@ -39,5 +39,5 @@ def test_the_example_runs_as_written(
 
 def test_the_page_names_every_column_with_its_option() -> None:
     lines = [line for line in SECTION.splitlines() if line.startswith("| `")]
-    for column, option in OUTPUTS.items():
-        assert any(f"`{column}`" in line and option.split(" N")[0] in line for line in lines)
+    for column, spec in OUTPUTS.items():
+        assert any(f"`{column}`" in line and spec.option.split(" N")[0] in line for line in lines)

@@ -175,7 +175,7 @@ def parse_manifest(table: dict[str, Any], where: str) -> Manifest:
 def _shown(reader: TableReader) -> str:
     shows = reader.text("shows")
     corruption, _, severity = shows.partition("/")
-    if shows and shows not in _SHOWN and not (corruption and severity in map(str, SEVERITIES)):
+    if shows and shows not in _SHOWN and not (corruption and severity.isdecimal()):
         raise UsageError(f"{reader.where}: 'shows' must be {', '.join(_SHOWN)} or CORRUPTION/SEVERITY, not '{shows}'")
     return shows
 

@@ -107,7 +107,7 @@ def decode_rgb(data: bytes, name: str) -> Image.Image:
         with Image.open(BytesIO(data)) as image:
             return to_rgb(image)
     except UnidentifiedImageError:  # its own text names an object in memory
-        raise BadImage(name, "not a known image format") from None
+        raise BadImage(name, "it is in no known image format") from None
     except UNREADABLE as error:
         raise BadImage(name, error) from None
 

@@ -81,11 +81,13 @@ class TrainRequest:
         None, f"Part set aside for validation ({VAL_FRACTION}).", min=0, max=0.9, panel=_TRAINING
     )
 
-    def settings(self) -> dict[str, tuple[str, ...]]:
+    def settings(self) -> dict[str, Sequence[Any]]:
         """Return the values of each `setting` by name. Raises UsageError for one that is not KEY=VALUES."""
-        pairs = [text.partition("=") for text in self.setting]
-        key_values("--setting", self.setting)
-        return {key.replace("-", "_"): tuple(values.split(",")) for key, _, values in pairs}
+        given = key_values("--setting", self.setting)
+        return {
+            key.replace("-", "_"): values if isinstance(values, tuple) else str(values).split(",")
+            for key, values in given.items()
+        }
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,10 @@ def resolve(
     )
     if request.sweep and not chosen.val_fraction:
         raise UsageError("--val-fraction 0: sets no rows aside, and --sweep chooses by those; give a part, as in 0.1")
-    losses = loss_grid(names, {**settings, **request.settings()}, request.protocol, preset.settings, request.sweep)
+    by_name = request.settings()
+    if twice := sorted(settings.keys() & by_name.keys()):
+        raise UsageError(f"--setting {twice[0]}: is given by {option_name(twice[0])} too; leave one of them out")
+    losses = loss_grid(names, {**settings, **by_name}, request.protocol, preset.settings, request.sweep)
     if frozen:
         model = cached_oracle(workspace, index, request.oracle)
     else:

@@ -50,7 +50,12 @@ class Outputs:
 
 
 def outputs_of(rows: CacheView) -> Outputs:
-    """Return the outputs in a cache's rows. They lack the truth, which a score must not see."""
+    """Return the outputs in a cache's rows. They lack the truth, which a score must not see.
+
+    >>> from trustcache.cache import open_cache
+    >>> outputs_of(open_cache(demo_workspace.cache_folder("net", "birds"))[:5]).features.shape
+    (5, 3)
+    """
 
     def read(column: str) -> np.ndarray:
         if column not in OUTPUTS:

@@ -285,6 +285,10 @@ def post_hoc_score(name: str, cache: CacheView, training: CacheView | None = Non
     training: a training cache of the same classifier, which fitted scores learn from.
     Raises ValueError where such a score is given none, UsageError for an unknown name or where the cache lacks a column
     that the score reads, and TooFew where the training cache lacks what the score learns from.
+
+    >>> from trustcache.cache import open_cache
+    >>> post_hoc_score("margin", open_cache(demo_workspace.cache_folder("net", "birds"))).shape
+    (30,)
     """
     POST_HOC.find(name)
     learnt = Learnt(lambda: fitting_data(_given(name, training)))

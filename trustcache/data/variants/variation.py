@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from trustcache.data.variants.attacks import attack, checked_settings
+from trustcache.data.variants import attacks
 from trustcache.data.variants.corruptions import CORRUPTIONS, corrupt, sample_rng
 from trustcache.data.variants.crop import centre_crop
 from trustcache.data.variants.fourier import exchange_amplitude
@@ -238,7 +238,7 @@ class Attacked(Variation):
     def __init__(self, variant: Variant, data_root: Path, where: str) -> None:
         super().__init__(variant, data_root, where)
         try:
-            self._settings = checked_settings(variant.name, variant.settings)
+            self._settings = attacks.checked_settings(variant.name, variant.settings)
         except ValueError as error:
             raise UsageError(f"{where}: {error}") from None
 
@@ -248,7 +248,7 @@ class Attacked(Variation):
         assert logits is not None
         truth = torch.from_numpy(batch.labels).to(batch.pixels.device)
         seeds = [int(self.rng(int(index)).integers(2**63)) for index in batch.indices]
-        return attack(self.variant.name, logits, batch.pixels.float() / 255, truth, seeds, self._settings) * 255
+        return attacks.attack(self.variant.name, logits, batch.pixels.float() / 255, truth, seeds, self._settings) * 255
 
     def contents(self) -> bytes:
         # The settings in full: those a manifest does not name are the program's, which may change.
