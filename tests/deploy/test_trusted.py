@@ -90,7 +90,7 @@ def test_what_cannot_be_read_gets_an_error_and_is_not_trusted(
     text = answers[0]
     assert "image format" in (text.error or "")
     assert text == Answer(str(tmp_path / "text.jpg"), None, None, None, None, False, text.error)
-    assert answers[3].error == "No such file or directory"
+    assert "No such file or directory" in (answers[3].error or "")
     assert not any(answer.trusted for answer in answers if answer.error)
     assert answers[1].score == pytest.approx(answers[5].score, abs=1e-5)
 
