@@ -14,7 +14,7 @@ from click.testing import Result
 from trustcache.cache import open_cache
 from trustcache.cache.workspace import Workspace
 from trustcache.data.splits import validation_rows
-from trustcache.evaluate.scoring import validation_scores
+from trustcache.evaluate.scoring import Scoring
 from trustcache.metrics.ranking import trust_metrics
 from trustcache.metrics.selective import EVERYTHING, WorkingPoint, guaranteed
 from trustcache.oracles.optim import Machine
@@ -81,7 +81,7 @@ def test_scores_of_the_part_set_aside_have_the_metrics_that_training_logged(
     runs_workspace: Workspace, beginning: str
 ) -> None:
     run, index = run_named(runs_workspace, beginning), runs_workspace.find_cache("train")
-    rows, z = validation_scores(run, index, runs_workspace.caches(), Path(), Machine("cpu", 0))
+    rows, z = Scoring(runs_workspace.caches(), Path(), Machine("cpu", 0)).of_validation(run, index)
     logged = run.log()[-1].validation
     assert trust_metrics(z, open_cache(index.folder).correct[rows]) == pytest.approx(logged, abs=1e-6)
 

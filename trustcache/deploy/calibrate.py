@@ -12,7 +12,7 @@ from trustcache.cache import open_cache
 from trustcache.data.splits import half_rows, other_half
 from trustcache.deploy.scorers import Scorer, Threshold
 from trustcache.errors import TrustcacheError, UsageError
-from trustcache.evaluate.scoring import cache_scores, validation_scores
+from trustcache.evaluate.scoring import Scoring
 from trustcache.metrics.selective import WorkingPoint, at_target, guaranteed, least_samples, working_point
 from trustcache.oracles.optim import Machine
 from trustcache.progress import Progress, silent
@@ -89,7 +89,7 @@ def calibrate(
     >>> found.point.trusted, found.point.samples
     (8, 15)
     """
-    data, z, correct = _samples(scorer, calibration, data_root, machine, progress)
+    data, z, correct = _samples(scorer, calibration, Scoring(scorer.workspace_caches, data_root, machine, progress))
     rows = everything = np.arange(len(z))
     if calibration.half:
         rows = half_rows(len(z), f"{calibration.half}-half", calibration.seed)
@@ -113,9 +113,7 @@ def calibrate(
     return threshold
 
 
-def _samples(
-    scorer: Scorer, calibration: Calibration, data_root: Path, machine: Machine, progress: Progress
-) -> tuple[str, np.ndarray, np.ndarray]:
+def _samples(scorer: Scorer, calibration: Calibration, scoring: Scoring) -> tuple[str, np.ndarray, np.ndarray]:
     """Return a name for the data, z float64 (N,) and correct bool (N,)."""
     run, data = scorer.run, calibration.data
     own = next((index for index in scorer.caches if run and index.fingerprint() == run.config.cache), None)
@@ -127,7 +125,7 @@ def _samples(
                 f"{run.name}: the cache of {run.config.data} that it learnt from is not there any more, so neither is "
                 f"the part it set aside; name another with --data ({_names(scorer)})"
             )
-        rows, z = validation_scores(run, own, scorer.workspace_caches, data_root, machine, progress)
+        rows, z = scoring.of_validation(run, own)
         return f"the validation part of {own.data}", z, open_cache(own.folder).correct[rows]
     index = next((index for index in scorer.caches if index.data == data), None)
     if index is None:
@@ -146,7 +144,7 @@ def _samples(
             )
         score = scorer.post_hoc()
         return data, np.concatenate([score(outputs_of(part)) for part in cache.chunks()]), cache.correct
-    z = cache_scores(run, index, scorer.workspace_caches, data_root, machine, progress)
+    z = scoring.of_cache(run, index)
     unseen = run.unseen(cache, scorer.workspace_caches)
     named = data if unseen.all() else f"{data}, its {other_half(run.config.part)}"
     return named, z[unseen], cache.correct[unseen]

@@ -159,16 +159,6 @@ def _augrc(ranking: Ranking, _: Cutoffs) -> float:
     return float(twice / (2 * ranking.accepted[-1] ** 2))
 
 
-def table_columns() -> tuple[str, ...]:
-    """Return the names of the metrics that tables show, from left to right.
-
-    >>> table_columns()[:2]
-    ('auc', 'aupr_error')
-    """
-    places = {name: metric.column for name, metric in METRICS.items() if metric.column is not None}
-    return tuple(sorted(places, key=lambda name: places[name]))
-
-
 def trust_metrics(
     scores: npt.ArrayLike,
     correct: npt.ArrayLike,
