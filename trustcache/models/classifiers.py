@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from trustcache.models.identity import Identity
 from trustcache.models.preprocessing import model_config, preprocessing_of
 from trustcache.models.stage_features import pooled_outputs, stage_places
 from trustcache.models.timm_models import architecture, timm_model
-from trustcache.models.zoo.registry import built_in
+from trustcache.models.zoo.registry import BuiltIn, built_in
 
 LastLayer = nn.Linear | nn.Conv2d
 
@@ -189,7 +189,7 @@ def _build(spec: ModelSpec, pretrained: bool = False) -> nn.Module:
     """Return the network of a spec, with its published weights if `pretrained`."""
     try:
         if own := built_in(spec.name):
-            return _from_outside(spec, own.build) if own.outside else own.build(**spec.arguments)
+            return _from_outside(spec, own) if own.outside else own.build(**spec.arguments)
         return timm_model(spec.name, pretrained, spec.arguments)
     except (TypeError, ValueError, AssertionError, RuntimeError, ArithmeticError, OSError) as error:
         settings = " ".join(f"{key}={value}" for key, value in spec.arguments.items())
@@ -212,9 +212,9 @@ def _is_outside(name: str) -> bool:
     return own is not None and own.outside
 
 
-def _from_outside(spec: ModelSpec, build: Callable[..., nn.Module]) -> nn.Module:
+def _from_outside(spec: ModelSpec, own: BuiltIn) -> nn.Module:
     try:
-        model = build(**spec.arguments)
+        model = own.build(**spec.arguments)
     except Exception as error:  # a user's function may raise anything
         raise UsageError(
             f"--classifier {spec.name}: {kind_and_line(error)}; it must be a function that takes what --model-arg gives"

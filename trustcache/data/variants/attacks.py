@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import pkgutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from trustcache.registry import Deferred, Setting
+from trustcache.registry import Setting
 
 if TYPE_CHECKING:
     import torch
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Attack:
-    """One attack: `run(logits, images, labels, generators, **settings)`, and every setting it takes."""
+    """One attack: `run`, "module:function" for f(logits, images, labels, generators, **settings), and its settings."""
 
-    run: Callable[..., torch.Tensor]
+    run: str  # imported when it runs, as it imports torch: data sets are listed and checked without
     settings: Mapping[str, Setting]
 
 
@@ -46,11 +47,10 @@ _PGD_L2 = {
     "step": Setting(0.75, "the L2 norm of one iteration's step"),
 }
 
-# torch is imported by the attack that runs: data sets are listed and checked without it.
 ATTACKS: dict[str, Attack] = {
-    "recolor": Attack(Deferred("trustcache.data.variants.recolor:recolor"), MappingProxyType(_RECOLOR)),
-    "pgd-linf": Attack(Deferred("trustcache.data.variants.pgd:pgd_linf"), MappingProxyType(_PGD_LINF)),
-    "pgd-l2": Attack(Deferred("trustcache.data.variants.pgd:pgd_l2"), MappingProxyType(_PGD_L2)),
+    "recolor": Attack("trustcache.data.variants.recolor:recolor", MappingProxyType(_RECOLOR)),
+    "pgd-linf": Attack("trustcache.data.variants.pgd:pgd_linf", MappingProxyType(_PGD_LINF)),
+    "pgd-l2": Attack("trustcache.data.variants.pgd:pgd_l2", MappingProxyType(_PGD_L2)),
 }
 """Every attack by name. A new one is a function in a module of its own, and its settings here."""
 
@@ -108,7 +108,7 @@ def attack(
     if len(images) == 0:
         return images.clone()
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    changed = ATTACKS[name].run(logits, images.detach(), labels, generators, **values).detach()
+    changed = pkgutil.resolve_name(ATTACKS[name].run)(logits, images.detach(), labels, generators, **values).detach()
     if not _in_range(changed):
         raise RuntimeError(f"{name}: the classifier's gradients on these images are not finite")
     return changed

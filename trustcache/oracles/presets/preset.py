@@ -16,7 +16,6 @@ from trustcache.losses import loss_settings
 from trustcache.oracles.head_inputs import parse_inputs
 from trustcache.oracles.heads import HEADS, HeadSpec
 from trustcache.protocols import OPTIMISERS, Optimiser
-from trustcache.registry import Setting
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ def read_preset(request: str) -> Preset:
         settings={
             key: [*setting.each(f"{where}: settings: '{key}'", values)]
             for key, setting in loss_settings().items()
-            if isinstance(setting, Setting) and (values := settings.reals(key))
+            if not setting.names and (values := settings.reals(key))
         },
         val_fraction=fraction,
         fine_tuning=None if fine_tuning is None else _optimiser(fine_tuning, f"{where}: fine_tuning"),
