@@ -14,7 +14,7 @@ from trustcache.errors import UsageError, kind_and_line
 from trustcache.models.checkpoints import load_into, read_weights, state_sha256
 from trustcache.models.identity import Identity
 from trustcache.models.preprocessing import model_config, preprocessing_of
-from trustcache.models.stage_features import pooled_outputs, stage_places
+from trustcache.models.stage_features import noted, pooled_outputs, stage_places
 from trustcache.models.timm_models import architecture, timm_model
 from trustcache.models.zoo.registry import BuiltIn, built_in
 
@@ -61,18 +61,10 @@ class Classifier:
 
     def answer(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Do the same for normalised images, with plain operations only, so that it can be traced into a graph."""
-        seen: dict[nn.Module, torch.Tensor] = {}
-        hooks = [
-            layer.register_forward_pre_hook(lambda module, inputs: seen.update({module: inputs[0].flatten(1)}))
-            for layer in self._last.values()
-        ]
-        try:
+        with noted(self._last, lambda inputs, output: inputs[0].flatten(1)) as seen:
             logits = self.model(x)
-        finally:
-            for hook in hooks:
-                hook.remove()
         # VOLO's second head sees every position; it does not count.
-        pooled = [seen[m] for m in self._last.values() if m in seen and seen[m].shape[1] == m.weight.shape[1]]
+        pooled = [seen[n] for n, m in self._last.items() if n in seen and seen[n].shape[1] == m.weight.shape[1]]
         if not pooled or not isinstance(logits, torch.Tensor) or logits[0].numel() != self.num_classes:
             raise UsageError(
                 f"{self.spec.name}: its output is not that of '{', '.join(self._last)}', taken for its last layer; "
