@@ -15,13 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 RELEASED_PREPROCESSING: Mapping[str, Any] = MappingProxyType(
-    {
-        "crop_pct": 1.0,
-        "crop_mode": "squash",
-        "interpolation": "bilinear",
-        "mean": (0.5, 0.5, 0.5),
-        "std": (0.5, 0.5, 0.5),
-    }
+    {"crop_pct": 1.0, "crop_mode": "squash", "interpolation": "bilinear", "mean": (0.5,) * 3, "std": (0.5,) * 3}
 )
 """Preprocessing of the steep-slope paper's released code for every model: no crop, one normalisation."""
 

@@ -30,8 +30,9 @@ def glass_blur(image: Pixels, rng: np.random.Generator, sigma: float, reach: int
     """Blur by `sigma`, let every pixel take the colour of one at most `reach` away, `rounds` times, blur again."""
     # Truncated to bytes in between, as in the reference: at 32 px that is a good part of the lowest severities.
     jostled = (gaussian_blur(image, rng, sigma) * 255).astype(np.uint8)
+    size = [max(side - 2 * reach, 0) for side in image.shape[:2]]
     for _ in range(rounds):
-        jostled = jostle(jostled, _glass_offsets(jostled.shape[:2], rng, reach), reach)
+        jostled = jostle(jostled, rng.integers(-reach, reach, size=(*size, 2)), reach)
     return gaussian_blur(jostled / 255, rng, sigma)
 
 
@@ -104,11 +105,6 @@ def jostle(image: NDArray[np.uint8], offsets: NDArray[np.integer], reach: int) -
         source[pending] = first[through]
         pending = pending[follows[through]]
     return image.reshape(height * width, -1)[source].reshape(image.shape)
-
-
-def _glass_offsets(shape: tuple[int, ...], rng: np.random.Generator, reach: int) -> NDArray[np.integer]:
-    rows, columns = (max(side - 2 * reach, 0) for side in shape)
-    return rng.integers(-reach, reach, size=(rows, columns, 2))
 
 
 def _disc(radius: float, softness: float) -> Pixels:
