@@ -113,7 +113,7 @@ class Manifest:
 
     @property
     def shows_crops(self) -> bool:
-        """True if its images are centre crops, of which a classifier sees the whole."""
+        """True if its images are centre crops, which a classifier sees whole."""
         return self.cropped or bool(self.variant and self.variant.crop)
 
     def record(self) -> dict[str, Any]:

@@ -138,7 +138,7 @@ def load_model(spec: ModelSpec) -> nn.Module:
 
 
 def new_model(spec: ModelSpec, classes: int) -> nn.Module:
-    """Return the network of a spec to be fitted to so many classes, its weights drawn from torch's generator.
+    """Return the network of a spec for this number of classes, initialised from torch's generator.
 
     If the spec names weights, they are loaded, except those of last layers for another number of classes. Raises
     UsageError if the network is for another number of classes.

@@ -3,8 +3,8 @@
 The rule holds for any module. Blocks are the members of the model's outermost lists of modules (`nn.Sequential`,
 `nn.ModuleList`) that have parameters, as timm's models and most others are built; where there are fewer than two, they
 are its convolutions and linear layers. The last layer is none of them. A stage ends after each block whose successor
-gives another shape; of a model with fewer than three such ends, as a ViT, whose blocks are all of one shape, four
-blocks are taken, evenly spaced.
+gives another shape; a model with fewer than three ends, as a ViT, whose blocks are all of one shape, has four stages,
+evenly spaced.
 """
 
 from __future__ import annotations

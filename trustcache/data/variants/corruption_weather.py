@@ -48,9 +48,9 @@ def frost(
     stride: int,
     textures: Sequence[NDArray[np.uint8]] | None = None,
 ) -> Pixels:
-    """Add a random crop of one texture, of which every `stride`-th pixel is taken, to the image, with these weights.
+    """Add a random crop of one texture, subsampled by `stride`, to the image, with these weights.
 
-    Each texture is uint8 (h, w, 3); one that is smaller than the image is continued by its mirror image.
+    Each texture is uint8 (h, w, 3); one smaller than the image is extended by reflection.
     """
     textures = procedural_frost() if textures is None else textures
     texture = textures[int(rng.integers(len(textures)))][::stride, ::stride]

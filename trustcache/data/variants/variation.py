@@ -19,7 +19,6 @@ from PIL import Image
 
 from trustcache.data.variants import attacks
 from trustcache.data.variants.corruptions import CORRUPTIONS, corrupt, sample_rng
-from trustcache.data.variants.crop import centre_crop
 from trustcache.data.variants.fourier import exchange_amplitude
 from trustcache.data.variants.styles import StyleFolder
 from trustcache.errors import UsageError
@@ -259,6 +258,26 @@ def make_variation(variant: Variant, data_root: Path, where: str) -> Variation:
     if missing := missing_material(variant, data_root):
         raise UsageError(f"{where}: needs {' and '.join(map(str, missing))}; see trustcache data show {where}")
     return VARIATIONS[variant.kind](variant, data_root, where)
+
+
+# Resized to 256 for a crop of 224 pixels, as ImageNet-C and Stylized-ImageNet were.
+_MARGIN = 256 / 224
+
+
+def centre_crop(image: Image.Image, side: int) -> Image.Image:
+    """Resize an RGB image's shorter side to 256/224 of `side` and return the central `side` x `side` pixels.
+
+    Bilinear, and rounded as torchvision's Resize and CenterCrop do it.
+    """
+    short = round(side * _MARGIN)
+    width, height = image.size
+    if width <= height:
+        width, height = short, int(short * height / width)
+    else:
+        width, height = int(short * width / height), short
+    left, top = round((width - side) / 2), round((height - side) / 2)
+    resized = image.resize((width, height), Image.Resampling.BILINEAR)
+    return resized.crop((left, top, left + side, top + side))
 
 
 def missing_material(variant: Variant, data_root: Path) -> list[Path]:
