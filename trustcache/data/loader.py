@@ -100,7 +100,8 @@ def _decoding(dataset: Dataset, viewer: Viewer) -> Preprocessing:
         whose = viewer.judged.preprocessing
     if dataset.variation and dataset.variation.in_batches and variant and variant.crop:
         whose = replace(whose, input_size=(variant.crop, variant.crop))
-    return whose.of_crops() if dataset.manifest.shows_crops else whose
+    # A centre crop is seen whole.
+    return replace(whose, crop_pct=1.0) if dataset.manifest.shows_crops else whose
 
 
 def _finished(dataset: Dataset, batch: Batch, viewer: Viewer) -> torch.Tensor:

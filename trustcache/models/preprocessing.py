@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -47,10 +47,6 @@ class Preprocessing:
             mean=self.mean,  # the colour of borders
             normalize=False,
         )
-
-    def of_crops(self) -> Preprocessing:
-        """Return the same for images that are centre crops already, which the model sees whole."""
-        return replace(self, crop_pct=1.0)
 
     def resized(self, pixels: torch.Tensor) -> torch.Tensor:
         """Resize a batch (N, 3, H, W) of pixels 0 to 255 to the input size; float32 unless it has that size already."""

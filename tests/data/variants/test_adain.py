@@ -262,19 +262,19 @@ def test_an_encoder_that_ends_at_relu4_1_and_safetensors_are_taken_too(tmp_path:
 
 
 def refusal(vgg: Path, decoder: Path, at_fault: Path) -> str:
-    said = refusal_of(lambda: load_style_transfer(vgg, decoder), f"{at_fault}: ")
-    assert "https://github.com/naoto0804/pytorch-AdaIN" in said
-    return said
+    message = refusal_of(lambda: load_style_transfer(vgg, decoder), f"{at_fault}: ")
+    assert "https://github.com/naoto0804/pytorch-AdaIN" in message
+    return message
 
 
 def test_files_the_wrong_way_round_are_refused_in_a_sentence(files: tuple[Path, Path]) -> None:
     vgg, decoder = files
-    for said in (refusal(decoder, decoder, decoder), refusal(decoder, vgg, decoder)):
-        assert "normalised VGG-19" in said
-        assert "fetch vgg_normalised.pth from" in said
-    said = refusal(vgg, vgg, vgg)
-    assert "decoder's weights" in said
-    assert "fetch decoder.pth from" in said
+    for message in (refusal(decoder, decoder, decoder), refusal(decoder, vgg, decoder)):
+        assert "normalised VGG-19" in message
+        assert "fetch vgg_normalised.pth from" in message
+    message = refusal(vgg, vgg, vgg)
+    assert "decoder's weights" in message
+    assert "fetch decoder.pth from" in message
 
 
 def test_missing_files_are_named(files: tuple[Path, Path], tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.float64]
+Rng = np.random.Generator
 
 
 def require_rgb(image: NDArray[np.uint8], what: str) -> None:
@@ -20,22 +21,22 @@ def require_rgb(image: NDArray[np.uint8], what: str) -> None:
         raise ValueError(f"{what} must be a uint8 array (height, width, 3), not {found}")
 
 
-def gaussian_noise(image: Pixels, rng: np.random.Generator, scale: float) -> Pixels:
+def gaussian_noise(image: Pixels, rng: Rng, scale: float) -> Pixels:
     """Add independent normal noise of standard deviation `scale` to every channel of every pixel."""
     return image + rng.normal(scale=scale, size=image.shape)
 
 
-def shot_noise(image: Pixels, rng: np.random.Generator, photons: float) -> Pixels:
+def shot_noise(image: Pixels, rng: Rng, photons: float) -> Pixels:
     """Replace each value by a Poisson count, `photons` being the expected count of a value of 1."""
     return rng.poisson(image * photons) / photons
 
 
-def impulse_noise(image: Pixels, rng: np.random.Generator, amount: float) -> Pixels:
+def impulse_noise(image: Pixels, rng: Rng, amount: float) -> Pixels:
     """Set a share `amount` of all values to 0 or 1, each half of the time (salt and pepper)."""
     draw = rng.random(image.shape)
     return np.where(draw < amount, draw < amount / 2, image)
 
 
-def speckle_noise(image: Pixels, rng: np.random.Generator, scale: float) -> Pixels:
+def speckle_noise(image: Pixels, rng: Rng, scale: float) -> Pixels:
     """Add normal noise whose standard deviation is `scale` times the value itself."""
     return image * (1 + rng.normal(scale=scale, size=image.shape))
