@@ -6,7 +6,6 @@ range can be mistaken. It returns float32 logits (N, K) and score (N,). A JSON f
 
 from __future__ import annotations
 
-import importlib
 import io
 import logging
 import math
@@ -14,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
 
@@ -113,7 +113,7 @@ def export(scorer: Scorer, format: str, path: Path | None, data_root: Path) -> t
             raise UsageError(f"{scorer.name}: needs no export, being a function of the logits; export a run")
         raise UsageError(f"{scorer.name}: is computed outside of the network, and cannot be exported; export a run")
     chosen = FORMATS[format]
-    if missing := [name for name in chosen.needs if not _is_here(name)]:
+    if missing := [name for name in chosen.needs if not find_spec(name)]:
         raise UsageError(
             f"--format {format}: needs {' and '.join(missing)}; install with pip install 'trustcache[export]'"
         )
@@ -135,14 +135,6 @@ def export(scorer: Scorer, format: str, path: Path | None, data_root: Path) -> t
     publish(target, data)
     write_record(beside, description)
     return target, beside
-
-
-def _is_here(library: str) -> bool:
-    try:
-        importlib.import_module(library)
-    except ImportError:
-        return False
-    return True
 
 
 @contextmanager

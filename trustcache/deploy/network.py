@@ -139,14 +139,6 @@ class Pair(nn.Module):
         return outputs["logits"], self.score(images, outputs)
 
 
-def require_one_pass(scorer: Scorer) -> None:
-    """Raise UsageError for a score of many forward passes an image, which only an extraction makes."""
-    if scorer.run is None and "mc_dropout" in POST_HOC[scorer.name].columns:
-        raise UsageError(
-            f"{scorer.name}: takes many passes, and is only made by trustcache extract; name another score"
-        )
-
-
 def load_pair(scorer: Scorer) -> Pair:
     """Load a scorer and its classifier as one network, on the CPU.
 

@@ -23,9 +23,6 @@ from trustcache.scores.stored import ScoreStore
 WINNER = "winner"
 """Name of the run that a sweep chose."""
 
-DEFAULT_THRESHOLD = 0.0
-"""A trust score above it means that the classifier is rather right than wrong."""
-
 
 @dataclass(frozen=True)
 class Threshold:
@@ -126,7 +123,7 @@ class Scorer:
                 f"{self.name}: only orders samples and has no threshold of its own; set one with "
                 f"trustcache calibrate {self.name} --classifier {self.classifier} --data DATA --max-risk R"
             )
-        return calibrated.point.threshold if calibrated else DEFAULT_THRESHOLD
+        return calibrated.point.threshold if calibrated else 0.0
 
     @property
     def threshold_path(self) -> Path:

@@ -17,8 +17,10 @@ from PIL import Image
 from trustcache.cache.workspace import Workspace
 from trustcache.data.loader import choose_device, machine_at_its_limits
 from trustcache.data.samples import UNREADABLE, BadImage, decode_rgb, to_rgb
-from trustcache.deploy.network import Pair, load_pair, require_one_pass
+from trustcache.deploy.network import Pair, load_pair
 from trustcache.deploy.scorers import Scorer, find_scorer
+from trustcache.errors import UsageError
+from trustcache.scores import POST_HOC
 
 
 @dataclass(frozen=True)
@@ -72,12 +74,11 @@ class TrustedClassifier:
         run, classifier: as `find_scorer` takes them. Raises UsageError where there is no such run, the classifier's
         weights are gone, or a post-hoc score has no threshold.
         """
-        return cls.of(find_scorer(Workspace(Path(workspace)), run, classifier), device)
-
-    @classmethod
-    def of(cls, scorer: Scorer, device: str = "auto") -> TrustedClassifier:
-        """Load the classifier of a scorer that is found already."""
-        require_one_pass(scorer)
+        scorer = find_scorer(Workspace(Path(workspace)), run, classifier)
+        if scorer.run is None and "mc_dropout" in POST_HOC[scorer.name].columns:
+            raise UsageError(
+                f"{scorer.name}: takes many passes, and is only made by trustcache extract; name another score"
+            )
         scorer.working_threshold()  # raises before the networks are loaded
         pair = load_pair(scorer)
         return cls(pair, scorer.classes(pair.classifier.num_classes), scorer, choose_device(device))
@@ -133,10 +134,7 @@ class TrustedClassifier:
             return _no_answer(picture, "the classifier's or the oracle's output is not finite")
         number = int(logits.argmax())
         probability = float(1 / np.exp(logits - logits[number]).sum())
-        return Answer(picture.path, self.classes[number], number, probability, z, self._trusts(z))
-
-    def _trusts(self, z: float) -> bool:
-        return z > self._cut
+        return Answer(picture.path, self.classes[number], number, probability, z, z > self._cut)
 
 
 def file_picture(path: str, read: Callable[[], bytes]) -> Picture:
