@@ -120,7 +120,7 @@ def _geometry(preprocessing: Preprocessing) -> tuple[Any, ...]:
 class Pair(nn.Module):
     """Network of images uint8 (N, 3, H, W), RGB at the classifier's input size, to float32 logits (N, K) and z (N,).
 
-    stages, mirrored: the outputs beside logits and last features that the score reads, as `Classifier.said` takes them.
+    stages, mirrored: what the score reads beside logits and last features, as `Classifier.outputs` takes them.
     """
 
     def __init__(

@@ -96,7 +96,7 @@ class TrustedClassifier:
         if alone or isinstance(images, str | Path | Image.Image | Picture):
             raise ValueError("takes several images: put a single one in a list, as in trusted([image])")
         stream = iter(images)
-        waiting: deque[list[tuple[Picture, Future[torch.Tensor]]]] = deque()
+        waiting: deque[list[tuple[Picture, Future[torch.Tensor | str]]]] = deque()
         with ThreadPoolExecutor(workers) as pool:
             while True:
                 pictures = [_picture(image) for image in itertools.islice(stream, batch_size)]
@@ -107,21 +107,20 @@ class TrustedClassifier:
                 if len(waiting) > ahead or not pictures:
                     yield from self._answers(waiting.popleft())
 
-    def _decode(self, picture: Picture) -> torch.Tensor:
-        return self._transform(picture.decode())
+    def _decode(self, picture: Picture) -> torch.Tensor | str:
+        """Return the pixels of an image, or why it cannot be read."""
+        try:
+            return self._transform(picture.decode())
+        except BadImage as error:
+            return error.reason
 
-    def _answers(self, batch: list[tuple[Picture, Future[torch.Tensor]]]) -> list[Answer]:
-        errors: dict[int, str] = {}
-        pixels = []
-        for place, (_, future) in enumerate(batch):
-            try:
-                pixels.append(future.result())
-            except BadImage as error:
-                errors[place] = error.reason
+    def _answers(self, batch: list[tuple[Picture, Future[torch.Tensor | str]]]) -> list[Answer]:
+        decoded = [(picture, future.result()) for picture, future in batch]
+        pixels = [found for _, found in decoded if isinstance(found, torch.Tensor)]
         scored = self._scored(torch.stack(pixels)) if pixels else iter(())
         return [
-            _no_answer(picture, errors[place]) if place in errors else self._answer(picture, *next(scored))
-            for place, (picture, _) in enumerate(batch)
+            _no_answer(picture, found) if isinstance(found, str) else self._answer(picture, *next(scored))
+            for picture, found in decoded
         ]
 
     def _scored(self, pixels: torch.Tensor) -> Iterator[tuple[np.ndarray, float]]:
