@@ -313,7 +313,7 @@ def test_a_hub_that_refuses_gives_the_same_remedy(
     message = refusal_of(lambda: load_classifier(ModelSpec("resnet10t")))
     assert time.perf_counter() - start < 10
     assert reason in message
-    assert "pass it with --weights FILE" in message
+    assert "--weights FILE" in message
     asked = any("resnet10t" in path for path in hub.asked)  # type: ignore[attr-defined]
     assert asked == (status in (403, 404)), "a server out of order is not asked again and again"
 
@@ -696,7 +696,7 @@ def test_a_model_of_an_installed_package_is_extracted_by_its_name(
     install_entry_point(MODELS, "pixel-model", own_model())
     extracted = run_cli("extract", "--classifier", "pixel-model", "--data", "digits-test", "--workers", 0)
     assert extracted.exit_code == 0
-    assert "digits-test: pixel-model is right on " in extracted.stdout
+    assert extracted.stdout.startswith("digits-test: pixel-model ")
     assert "pixel-model" in refusal_of(lambda: load_model(ModelSpec("pixel-modal"))), "among the known ones"
 
 

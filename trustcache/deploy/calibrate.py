@@ -116,20 +116,21 @@ def calibrate(
 def _samples(scorer: Scorer, calibration: Calibration, scoring: Scoring) -> tuple[str, np.ndarray, np.ndarray]:
     """Return a name for the data, z float64 (N,) and correct bool (N,)."""
     run, data = scorer.run, calibration.data
-    own = next((index for index in scorer.caches if run and index.fingerprint() == run.config.cache), None)
+    names = ", ".join(index.data for index in scorer.caches)
     if data is None:
         if run is None:
-            raise UsageError(f"{scorer.name}: has set no data aside; name a cache with --data ({_names(scorer)})")
-        if own is None:
+            raise UsageError(f"{scorer.name}: has set no data aside; name a cache with --data ({names})")
+        own = scorer.caches[0]
+        if own.fingerprint() != run.config.cache:
             raise UsageError(
                 f"{run.name}: the cache of {run.config.data} that it learnt from is not there any more, so neither is "
-                f"the part it set aside; name another with --data ({_names(scorer)})"
+                f"the part it set aside; name another with --data ({names})"
             )
         rows, z = scoring.of_validation(run, own)
         return f"the validation part of {own.data}", z, open_cache(own.folder).correct[rows]
     index = next((index for index in scorer.caches if index.data == data), None)
     if index is None:
-        raise UsageError(f"--data {data}: no cache of {scorer.classifier} has that name; there are {_names(scorer)}")
+        raise UsageError(f"--data {data}: no cache of {scorer.classifier} has that name; there are {names}")
     if run and not run.config.part and run.config.learnt_images_of(index, scorer.workspace_caches):
         raise UsageError(
             f"--data {data}: {run.name} learnt from its images, so scores there promise nothing; leave --data out "
@@ -177,7 +178,3 @@ def _promise(goal: Goal) -> str:
         f"with confidence {1 - goal.delta:g} at most {100 * goal.target:g} % of what is trusted is wrong, on data "
         "drawn as these samples were, if neither the classifier nor the oracle learnt from them or was chosen by them"
     )
-
-
-def _names(scorer: Scorer) -> str:
-    return ", ".join(index.data for index in scorer.caches)
