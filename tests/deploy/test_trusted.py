@@ -90,7 +90,7 @@ def test_what_cannot_be_read_gets_an_error_and_is_not_trusted(
     text = answers[0]
     error = "cannot be read as an image (it is in no known image format)"
     assert text == Answer(str(tmp_path / "text.jpg"), None, None, None, None, False, error)
-    assert answers[3].error == "No such file or directory"
+    assert answers[3].error == "cannot be read as an image (No such file or directory)"
     assert not any(answer.trusted for answer in answers if answer.error)
     assert answers[1].score == pytest.approx(answers[5].score, abs=1e-5)
 
