@@ -10,8 +10,8 @@ import typer
 
 from trustcache.errors import UsageError
 
+from .from_dataclass import listed
 from .program import Place, app, command
-from .values import listed
 
 _STEEPEST = 700.0  # e^700 is about the largest number that float64 holds
 

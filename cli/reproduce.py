@@ -14,9 +14,9 @@ from trustcache.errors import UsageError
 from trustcache.oracles.optim import Machine
 from trustcache.registry import option_name
 
+from .from_dataclass import listed
 from .options import ScoringMachine, Subset
 from .program import Place, app, command, say
-from .values import listed
 
 if TYPE_CHECKING:
     from trustcache.paper.recipes import Model
