@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from keyword import iskeyword
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -116,8 +117,9 @@ def _option(field: Field[Any], hint: Any, optional: bool) -> _Option:
         default, convert = None, _repeated
     limits = {key: about[key] for key in ("min", "max", "envvar") if key in about}
     typed = typer.Option(*names, help=about["help"], rich_help_panel=about.get("panel"), **limits)
+    word = name.removeprefix("--").replace("-", "_")
     parameter = inspect.Parameter(
-        name.removeprefix("--").replace("-", "_"),
+        f"{word}_" if iskeyword(word) else word,
         inspect.Parameter.KEYWORD_ONLY,
         default=inspect.Parameter.empty if default is MISSING else default,
         annotation=Annotated[kind | None if default is None else kind, typed],
