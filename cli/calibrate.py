@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trustcache.errors import UsageError
+from trustcache.deploy.goals import Calibration, Targets
 from trustcache.progress import console
 
-from .options import Half, ScoringMachine
+from .options import ScoringMachine
 from .program import Place, app, command
 
 if TYPE_CHECKING:
@@ -25,27 +25,8 @@ def calibrate(
     place: Place,
     run: Annotated[str, typer.Argument(help=f"{RUN}.")],
     machine: ScoringMachine,
-    max_risk: Annotated[
-        float | None, typer.Option(help="Guarantee: at most this share of what is trusted is wrong (SGR).")
-    ] = None,
-    delta: Annotated[
-        float | None, typer.Option(help="--max-risk: the chance that the guarantee fails (0.001).")
-    ] = None,
-    coverage: Annotated[float | None, typer.Option(help="No guarantee: trust at least this share of the data.")] = None,
-    tpr: Annotated[
-        float | None, typer.Option(help="No guarantee: trust at least this share of the right answers.")
-    ] = None,
-    precision: Annotated[
-        float | None, typer.Option(help="No guarantee: the most coverage where this share of what is trusted is right.")
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(help="The data set whose cache to calibrate on; without it, what the run set aside in training."),
-    ] = None,
-    part: Annotated[
-        Half | None, typer.Option(help="Calibrate on one half of the data, and check on the other.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="--part: draws the halves (0).")] = None,
+    targets: Targets,
+    calibration: Calibration,
     classifier: Annotated[str | None, typer.Option(help="Whose run or score, where there are several.")] = None,
 ) -> None:
     """Set the threshold above which predict trusts: by one of --max-risk, --coverage, --tpr and --precision.
@@ -54,21 +35,13 @@ def calibrate(
     learnt from. The part that a run set aside is often the classifier's own training data, on which it is surer than
     on new images; rather name evaluation data with --data.
     """
-    if seed is not None and part is None:
-        raise UsageError("--seed: draws the halves of --part, which is not given")
-
     from trustcache.cache.workspace import Workspace
-    from trustcache.deploy.calibrate import Calibration, choose_goal
     from trustcache.deploy.calibrate import calibrate as find
     from trustcache.deploy.scorers import find_scorer
 
-    targets = {"max-risk": max_risk, "coverage": coverage, "tpr": tpr, "precision": precision}
-    goal = choose_goal(targets, delta)
+    goal = targets.goal()
     scorer = find_scorer(Workspace(place.workspace), run, classifier)
-    half = part.value.removesuffix("-half") if part else None
-    calibration = Calibration(data, half, seed or 0)
-    threshold = find(scorer, goal, calibration, place.data_root, machine, console)
-    _show(scorer, threshold)
+    _show(scorer, find(scorer, goal, calibration, place.data_root, machine, console))
 
 
 def _show(scorer: Scorer, found: Threshold) -> None:

@@ -9,15 +9,16 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
-from enum import StrEnum
+from keyword import iskeyword
 from types import NoneType, UnionType
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import typer
 
+from trustcache.errors import UsageError
 from trustcache.registry import option_name
 
-from .values import listed
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class _Group:
     """The options of one dataclass."""
 
     make: Callable[..., Any]
-    options: tuple[_Option, ...]
+    options: list[_Option]
 
     def take(self, values: dict[str, Any]) -> Any:
         """Take the options' values out of `values`, and make the command's argument of them."""
@@ -74,20 +75,24 @@ def expanded(
     return flat, arguments
 
 
+def listed(option: str, text: str, kind: Callable[[str], T]) -> list[T]:
+    """Return `1,2,3` as a list. Raises UsageError naming the option."""
+    try:
+        return [kind(part.strip()) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(f"{option} {text}: expected a value or a list such as 1,2,3") from None
+
+
 def _group(annotation: Any) -> _Group | None:
     cls, *marks = get_args(annotation) if get_origin(annotation) is Annotated else (annotation,)
     given = next((mark.cls for mark in marks if isinstance(mark, Given)), None)
     if not (given or is_dataclass(cls)):
         return None
-    hints, left_out = (
-        get_type_hints(given or cls),
-        {f for mark in marks if isinstance(mark, Without) for f in mark.fields},
-    )
+    hints = get_type_hints(given or cls)
+    left_out = {name for mark in marks if isinstance(mark, Without) for name in mark.fields}
     shown = [field for field in fields(given or cls) if "help" in field.metadata and field.name not in left_out]
-    return _Group(
-        _those_given if given else cls,
-        tuple(_option(field, hints[field.name], optional=given is not None) for field in shown),
-    )
+    options = [_option(field, hints[field.name], optional=given is not None) for field in shown]
+    return _Group(_those_given if given else cls, options)
 
 
 def _those_given(**values: Any) -> dict[str, Any]:
@@ -96,26 +101,25 @@ def _those_given(**values: Any) -> dict[str, Any]:
 
 def _option(field: Field[Any], hint: Any, optional: bool) -> _Option:
     """Return a field's option; an optional one has no default."""
-    about, default = field.metadata, field.default
+    about, default = field.metadata, None if optional else field.default
     convert: Callable[[Any], Any] = _unchanged
     kind: Any = next(part for part in get_args(hint) if part is not NoneType) if get_origin(hint) is UnionType else hint
     name = about.get("name") or option_name(field.name)
     names = [name] if "name" in about or kind is bool else []
-    if optional or get_origin(kind) in (tuple, list):
-        default = None
     if kind is bool and default is None:
         names = [f"{name}/--no-{name.removeprefix('--')}"]
     elif choices := about.get("choices"):
-        kind, convert = StrEnum(field.name, {choice: choice for choice in choices}), _text
-        default = kind(default) if isinstance(default, str) else default
+        kind = Literal[choices]
     elif get_origin(kind) is tuple:
-        kind, convert = str, _listed(name, get_args(kind)[0])
+        kind, convert = str, _from_text(name, get_args(kind)[0])
+        default = ",".join(f"{value}" for value in default) or None if isinstance(default, tuple) else default
     elif get_origin(kind) is list:
-        convert = _repeated
+        default, convert = None, _repeated
     limits = {key: about[key] for key in ("min", "max", "envvar") if key in about}
     typed = typer.Option(*names, help=about["help"], rich_help_panel=about.get("panel"), **limits)
+    word = name.removeprefix("--").replace("-", "_")
     parameter = inspect.Parameter(
-        name.removeprefix("--").replace("-", "_"),
+        f"{word}_" if iskeyword(word) else word,
         inspect.Parameter.KEYWORD_ONLY,
         default=inspect.Parameter.empty if default is MISSING else default,
         annotation=Annotated[kind | None if default is None else kind, typed],
@@ -127,13 +131,9 @@ def _unchanged(value: Any) -> Any:
     return value
 
 
-def _text(value: StrEnum | None) -> str | None:
-    return None if value is None else value.value
-
-
 def _repeated(values: list[str] | None) -> list[str]:
     return values or []
 
 
-def _listed(name: str, kind: Callable[[str], Any]) -> Callable[[str | None], tuple[Any, ...]]:
+def _from_text(name: str, kind: Callable[[str], Any]) -> Callable[[str | None], tuple[Any, ...]]:
     return lambda text: () if text is None else tuple(listed(name, text, kind))

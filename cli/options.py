@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from trustcache.data.default_selection import SUBSET_HELP
-from trustcache.data.splits import HALVES
 from trustcache.oracles.optim import Machine
 
 from .from_dataclass import Without
 
 Subset = Annotated[int | None, typer.Option(min=1, help=SUBSET_HELP)]
 ScoringMachine = Annotated[Machine, Without("checkpoint_every_s")]
-Half = StrEnum("Half", {half: half for half in HALVES})  # type: ignore[misc]

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from .from_dataclass import listed
 from .program import Place, app, command, say
-from .values import listed
 
 
 @command(app, "report")

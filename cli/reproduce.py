@@ -14,9 +14,9 @@ from trustcache.errors import UsageError
 from trustcache.oracles.optim import Machine
 from trustcache.registry import option_name
 
+from .from_dataclass import listed
 from .options import ScoringMachine, Subset
 from .program import Place, app, command, say
-from .values import listed
 
 if TYPE_CHECKING:
     from trustcache.paper.recipes import Model
@@ -131,11 +131,11 @@ def _model(text: str) -> Model:
         if not hasattr(error, "format_message"):
             raise
         raise UsageError(f"--classifier '{text}': {error.format_message()}") from None
-    if given["name"] is None:
+    if given["as_"] is None:
         return Model(plain_name(words[0]), tuple(words))
     at = next(i for i, word in enumerate(words) if word.split("=")[0] == "--as")
     del words[at : at + (1 if "=" in words[at] else 2)]
-    return Model(plain_name(given["name"]), tuple(words))
+    return Model(plain_name(given["as_"]), tuple(words))
 
 
 def _machine_options(machine: Machine) -> tuple[str, ...]:

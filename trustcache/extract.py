@@ -34,7 +34,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and the command line reads t
 
 @dataclass(frozen=True)
 class ExtractSettings:
-    """Settings of an extraction. mc_dropout: forward passes with dropout on, whose negative entropy is stored."""
+    """Settings of an extraction."""
 
     batch_size: int = option(64, "Images a forward pass.", min=1)
     workers: int = workers_option()
@@ -47,13 +47,44 @@ class ExtractSettings:
     on_bad_image: str = option(
         "error", "Stop at an unreadable image, or record and skip it.", choices=("error", "skip")
     )
-    mc_dropout: McDropout | None = None
+    mc_dropout: int = option(0, "Ask this often more, with dropout on, for the score mc-dropout; 0: do not.", min=0)
+    mc_seed: int | None = option(None, "Draws what --mc-dropout drops (0).", min=0)
     features: str = option(
         "last",
         "What the last layer sees; for strong oracles every stage's output, pooled, and the mirror image's "
         "logits too, which takes twice the time; or none.",
         choices=("last", "stages", "none"),
     )
+
+    def __post_init__(self) -> None:
+        if self.mc_seed is not None and not self.mc_dropout:
+            raise UsageError("--mc-seed: means nothing without --mc-dropout")
+
+    @property
+    def dropout(self) -> McDropout | None:
+        """The forward passes with dropout on, whose negative predictive entropy is stored."""
+        return McDropout(self.mc_dropout, self.mc_seed or 0) if self.mc_dropout else None
+
+
+@dataclass(frozen=True)
+class ClassifierOptions(ModelOptions):
+    """The classifier of an extraction as the command line names it."""
+
+    weights: str | None = option(None, "Your own weights: a safetensors or torch file.")
+    name: str | None = option(None, "The classifier's name in the workspace, where not its own.", name="--as")
+    protocol: str = option(
+        "equations",
+        "released: images as the paper's released code shows them; the name gets -released.",
+        choices=tuple(PROTOCOLS),
+    )
+
+    def load(self) -> tuple[Classifier, str]:
+        """Return the classifier, as the protocol shows images to it, and its name in the workspace."""
+        from trustcache.models.classifiers import load_classifier
+
+        suffix = "" if self.protocol == "equations" else f"-{self.protocol}"
+        classifier = load_classifier(self.spec(self.weights, PROTOCOLS[self.protocol].preprocessing))
+        return classifier, plain_name(self.name or self.classifier + suffix)
 
 
 def extract(
@@ -77,18 +108,24 @@ def extract(
 
 
 def extract_each(
-    classifier: Classifier,
-    label: str,
+    model: ClassifierOptions,
     manifests: Sequence[Manifest],
     data_root: Path,
     workspace: Workspace,
     settings: ExtractSettings,
     progress: Progress = silent,
+    check_first: bool = False,
 ) -> Iterator[tuple[Manifest, CacheView | TrustcacheError]]:
     """Extract one data set after the other, and yield each one's cache, or the error that prevented it.
 
-    Raises UsageError for MC dropout of a classifier without dropout.
+    check_first: raise UsageError for one that cannot be extracted, before hours of work on those before it. Raises
+    UsageError for a classifier that cannot be loaded, and for MC dropout of one without dropout.
     """
+    classifier, label = model.load()
+    for manifest in manifests if check_first else ():
+        require_files(manifest, data_root)
+        classes = manifest.classes or open_dataset(manifest, data_root).classes
+        _check_classes(classifier, label, manifest.name, classes)
     _require_dropout(classifier, settings)
     for manifest in manifests:
         try:
@@ -97,23 +134,6 @@ def extract_each(
             yield manifest, _Extraction(classifier, label, dataset, data_root, folder, settings).run(progress)
         except TrustcacheError as error:
             yield manifest, error
-
-
-def load_as_asked(model: ModelOptions, weights: str | None, name: str | None, protocol: str) -> tuple[Classifier, str]:
-    """Return the classifier that is asked for, as a protocol shows images to it, and its name in the workspace."""
-    from trustcache.models.classifiers import load_classifier
-
-    suffix = "" if protocol == "equations" else f"-{protocol}"
-    classifier = load_classifier(model.spec(weights, PROTOCOLS[protocol].preprocessing))
-    return classifier, plain_name(name or model.classifier + suffix)
-
-
-def require_ready(classifier: Classifier, label: str, manifests: Sequence[Manifest], data_root: Path) -> None:
-    """Raise UsageError for the first data set that cannot be extracted, before hours of work on those before it."""
-    for manifest in manifests:
-        require_files(manifest, data_root)
-        classes = manifest.classes or open_dataset(manifest, data_root).classes
-        _check_classes(classifier, label, manifest.name, classes)
 
 
 def _check_classes(classifier: Classifier, label: str, data: str, classes: Sequence[str]) -> None:
@@ -211,10 +231,8 @@ class _Extraction:
             outputs = classifier.outputs(classifier.preprocessing.normalise(pixels), places, mirrored=bool(places))
             if settings.features == "none":
                 del outputs["features"]
-            if settings.mc_dropout:
-                outputs["mc_dropout"] = negative_predictive_entropy(
-                    classifier, pixels, batch.indices, settings.mc_dropout
-                )
+            if dropout := settings.dropout:
+                outputs["mc_dropout"] = negative_predictive_entropy(classifier, pixels, batch.indices, dropout)
             return {name: output[:rows].cpu().numpy() for name, output in outputs.items()}
 
     def _stored(self, what: str, values: np.ndarray, ids: list[str]) -> np.ndarray:
@@ -256,7 +274,7 @@ class _Extraction:
             self.settings.store,
             self.settings.shard_rows,
             self.settings.features,
-            self.settings.mc_dropout,
+            self.settings.dropout,
             Stages(tuple(places), tuple(POOLINGS)) if places else None,
         )
         spec = self.classifier.spec

@@ -287,10 +287,10 @@ _GAMMA = Setting(
     2.0, "how fast focal forgets samples that it already tells well", "γ", highest=20.0, sweep=(1.0, 2.0, 4.0)
 )
 _BETA = Setting(
-    0.9999, "class-balanced: at 0 all samples weigh alike, towards 1 right and wrong weigh alike in total", "β",
+    0.9999, "weighting by class: at 0 all samples weigh alike, towards 1 right and wrong weigh alike in total", "β",
     highest=1.0, excluded=1.0, sweep=(0.999, 0.9999, 0.99999),
 )
-_WEIGHTED = "class-balanced: the loss it weights"
+_WEIGHTED = "weighting by class: the loss weighted"
 _BASE = Setting("ce", _WEIGHTED, names=lambda: (k for k, v in LOSSES.items() if v.weightable))
 
 LOSSES: Registry[Loss] = Registry("trustcache.losses", "--loss", {

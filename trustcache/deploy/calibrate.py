@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from trustcache.cache import open_cache
 from trustcache.data.splits import half_rows, other_half
+from trustcache.deploy.goals import Calibration, Goal
 from trustcache.deploy.scorers import Scorer, Threshold
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.evaluate.scoring import Scoring
@@ -18,56 +17,6 @@ from trustcache.oracles.optim import Machine
 from trustcache.progress import Progress, silent
 from trustcache.scores import POST_HOC
 from trustcache.scores.fitting import outputs_of
-
-MAX_RISK = "max-risk"
-DEFAULT_DELTA = 0.001
-
-
-@dataclass(frozen=True)
-class Goal:
-    """A threshold's goal: "max-risk" at confidence 1 - delta, or a kind of `at_target` without a guarantee."""
-
-    kind: str
-    target: float
-    delta: float | None = None
-
-
-def choose_goal(targets: Mapping[str, float | None], delta: float | None) -> Goal:
-    """Return the one goal that was given a target. Raises UsageError for none, several, or an impossible one.
-
-    >>> choose_goal({"max-risk": 0.02, "coverage": None}, None)
-    Goal(kind='max-risk', target=0.02, delta=0.001)
-    """
-    given = [(kind, target) for kind, target in targets.items() if target is not None]
-    options = ", ".join(f"--{kind}" for kind in targets)
-    if len(given) != 1:
-        raise UsageError(f"give exactly one of {options}, not {len(given)}")
-    ((kind, target),) = given
-    if not 0 < target <= 1 or (kind == MAX_RISK and target == 1):
-        raise UsageError(
-            f"--{kind} {target:g}: must be a share above 0 and {'below' if kind == MAX_RISK else 'at most'} 1"
-        )
-    if kind != MAX_RISK:
-        if delta is not None:
-            raise UsageError(f"--delta: means nothing to --{kind}, which is met on the calibration data only")
-        return Goal(kind, target)
-    delta = DEFAULT_DELTA if delta is None else delta
-    if not 0 < delta < 1:
-        raise UsageError(f"--delta {delta:g}: must be a chance above 0 and below 1")
-    return Goal(kind, target, delta)
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """The samples to calibrate on.
-
-    data: a data set with a cache of the scorer's classifier; None for the validation part that the run held out.
-    half: "first" or "second" takes one half of these, in an order drawn by `seed`, and checks on the other.
-    """
-
-    data: str | None = None
-    half: str | None = None
-    seed: int = 0
 
 
 def calibrate(
@@ -84,15 +33,16 @@ def calibrate(
     no such data, or the run learnt from it.
 
     >>> from trustcache.deploy.scorers import find_scorer
-    >>> half = Calibration("birds", half="first")
+    >>> half = Calibration("birds", part="first-half")
     >>> found = calibrate(find_scorer(demo_workspace, "mcp"), Goal("coverage", 0.5), half, Path(), Machine())
     >>> found.point.trusted, found.point.samples
     (8, 15)
     """
     data, z, correct = _samples(scorer, calibration, Scoring(scorer.workspace_caches, data_root, machine, progress))
     rows = everything = np.arange(len(z))
-    if calibration.half:
-        rows = half_rows(len(z), f"{calibration.half}-half", calibration.seed)
+    seed = calibration.seed or 0
+    if calibration.part:
+        rows = half_rows(len(z), calibration.part, seed)
     rest = np.setdiff1d(everything, rows)
     if not len(rows):
         raise UsageError(f"{data}: {len(z)} samples are too few to calibrate on; name a larger --data")
@@ -101,7 +51,7 @@ def calibrate(
         point,
         working_point(z[rest], correct[rest], point.threshold) if len(rest) else None,
         data,
-        f"the {calibration.half} half by seed {calibration.seed}" if calibration.half else "all",
+        f"the {calibration.part.replace('-', ' ')} by seed {seed}" if calibration.part else "all",
         goal.kind,
         goal.target,
         goal.delta,

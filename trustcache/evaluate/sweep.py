@@ -137,9 +137,10 @@ def _reference(index: Index, config: RunConfig, seeds: Sequence[int]) -> Metrics
     return mean_metrics(found)
 
 
-def save(workspace: Workspace, sweep: Sweep) -> None:
-    """Write a sweep for the report."""
+def save(workspace: Workspace, sweep: Sweep) -> Sweep:
+    """Write a sweep for the report, and return it."""
     write_record(workspace.sweeps / f"{sweep.name}.json", sweep)
+    return sweep
 
 
 def saved_sweeps(workspace: Workspace) -> list[Sweep]:

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from trustcache.errors import UsageError
+from trustcache.losses import steep_slope_max
+from trustcache.registry import REQUIRED, option, option_name
+
+_STEEPEST = 700.0  # e^700 is about the largest number that float64 holds
 
 
 def generalisation_bound(loss_max: float, log_hypotheses: float, samples: int, delta: float) -> float:
@@ -31,3 +40,37 @@ def log_settings(numbers: int) -> float:
     22.18
     """
     return 32 * math.log(2) * numbers
+
+
+@dataclass(frozen=True)
+class BoundOptions:
+    """The numbers of a bound, several of some, and one of the three ways to tell |F|."""
+
+    samples: tuple[int, ...] = option(REQUIRED, "|D|: how many samples the oracle learns from, or a list.")
+    alpha_pos: tuple[float, ...] = option((1.0,), "The loss's steepness for right answers, or a list.")
+    alpha_neg: tuple[float, ...] = option((3.0,), "The loss's steepness for wrong answers, or a list.")
+    hypotheses: float | None = option(None, "|F|: among how many oracles the learnt one was chosen.", min=1)
+    log_hypotheses: float | None = option(None, "log |F|, where that number is too large to write.", min=0)
+    numbers: int | None = option(None, "Of how many float32 numbers the oracle consists: |F| = 2^(32 numbers).", min=1)
+    delta: float = option(0.05, "The chance that the bound does not hold.")
+
+    def bounds(self) -> Iterator[tuple[float, float, float, int, float, float]]:
+        """Yield alpha_pos, alpha_neg, log |F|, |D|, the largest loss and the bound, for every combination.
+
+        Raises UsageError for a number out of its range, and unless |F| is given in exactly one way.
+        """
+        if [self.hypotheses, self.log_hypotheses, self.numbers].count(None) != 2:
+            raise UsageError("bound: takes exactly one of --hypotheses, --log-hypotheses and --numbers")
+        if not 0 < self.delta < 1:
+            raise UsageError(f"--delta {self.delta}: must lie between 0 and 1")
+        size = math.log(self.hypotheses) if self.hypotheses else self.log_hypotheses
+        size = log_settings(self.numbers or 0) if size is None else size
+        if math.isinf(size):
+            raise UsageError("--hypotheses: is too large a number; give its logarithm with --log-hypotheses")
+        for name, limit in (("samples", math.inf), ("alpha_pos", _STEEPEST), ("alpha_neg", _STEEPEST)):
+            if wrong := [value for value in getattr(self, name) if not 0 < value <= limit]:
+                within = f", at most {limit:g}" if limit < math.inf else ""
+                raise UsageError(f"{option_name(name)} {wrong[0]:g}: must be above 0{within}")
+        for pos, neg, count in itertools.product(self.alpha_pos, self.alpha_neg, self.samples):
+            most = steep_slope_max(pos, neg)
+            yield pos, neg, size, count, most, generalisation_bound(most, size, count, self.delta)

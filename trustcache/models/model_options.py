@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from trustcache.models.preprocessing import parse_preprocessing
+from trustcache.models.timm_models import classifier_names
 from trustcache.registry import REQUIRED, key_values, option
 
 if TYPE_CHECKING:
@@ -18,9 +19,7 @@ if TYPE_CHECKING:
 class ModelOptions:
     """A model as the command line names it."""
 
-    classifier: str = option(
-        REQUIRED, "vit, resnet, cifar-resnet32, cifar-vgg16, mnist-convnet, any timm model, or package.module:function."
-    )
+    classifier: str = option(REQUIRED, f"{', '.join(classifier_names()[:-1])}, or {classifier_names()[-1]}.")
     model_arg: list[str] = option([], "KEY=VALUE for the model's builder; may be repeated.")
     preprocess: list[str] = option(
         [], "Replace part of the model's preprocessing, as in mean=0.5,0.5,0.5; may be repeated."

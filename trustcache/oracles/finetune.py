@@ -82,22 +82,8 @@ def finetune(
         with progress(run.name, training.loop.steps) as advance:
             advance(training.loop.step)
             training.run(advance)
-    run.finish(training.oracle.state_dict(), training.history.log)
+    run.finish(training.oracle.state_dict(), training.loop.history["log"])
     training.loop.checkpoint.unlink(missing_ok=True)
-
-
-class _History:
-    """The log so far: entries of finished epochs, and the losses of this epoch's steps."""
-
-    def __init__(self) -> None:
-        self.losses: list[float] = []
-        self.log: list[dict[str, Any]] = []
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"losses": self.losses, "log": self.log}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.losses, self.log = state_dict["losses"], state_dict["log"]
 
 
 class _Training:
@@ -125,18 +111,11 @@ class _Training:
         self.correct, self.indices = cache.correct, cache.sample_indices
         settings = config.optimiser
         self.batches = epoch_batches(rows, settings.batch_size, settings.epochs, [config.seed])
-        self.history = _History()
-        optimiser, schedule = build_optimiser(settings, self.oracle.parameters(), len(self.batches))
-        self.loop = TrainingLoop(
-            run.name,
-            self.oracle,
-            optimiser,
-            schedule,
-            len(self.batches),
-            run.folder / CHECKPOINT,
-            machine.checkpoint_every_s,
-            {"history": self.history},
-        )
+        optimiser = build_optimiser(settings, self.oracle.parameters(), len(self.batches))
+        place = run.folder / CHECKPOINT, machine.checkpoint_every_s
+        # The losses of this epoch's steps, and the entries of finished epochs.
+        history: dict[str, list[Any]] = {"losses": [], "log": []}
+        self.loop = TrainingLoop(run.name, self.oracle, *optimiser, len(self.batches), *place, history)
 
     def run(self, advance: Advance) -> None:
         """Take the steps that are left; at each epoch's end, score the validation split."""
@@ -145,7 +124,7 @@ class _Training:
         seen = readable(viewed_batches(self.dataset, self.viewer, [self.indices[rows] for rows in left]))
 
         def note(loss: float) -> None:
-            self.history.losses.append(loss)
+            self.loop.history["losses"].append(loss)
             if self.loop.step % an_epoch == 0:
                 self._end_epoch(self.loop.step // an_epoch)
             advance(1)
@@ -164,15 +143,16 @@ class _Training:
         return self.formula(z, compared, **self.settings).mean()
 
     def _end_epoch(self, epoch: int) -> None:
-        entry: dict[str, Any] = {"epoch": epoch, "loss": float(np.mean(self.history.losses))}
+        history = self.loop.history
+        entry: dict[str, Any] = {"epoch": epoch, "loss": float(np.mean(history["losses"]))}
         if len(self.validation):
             batches = in_batches(self.indices[self.validation])
             z = score_images(self.oracle, self.dataset, batches, self.viewer)
             correct = self.correct[self.validation]
             entry["validation"] = validation_entry(z, correct, self.config.protocol, self.negative)
             self.oracle.train()
-        self.history.log.append(entry)
-        self.history.losses = []
+        history["log"].append(entry)
+        history["losses"] = []
 
 
 def in_batches(indices: np.ndarray) -> list[np.ndarray]:

@@ -132,18 +132,10 @@ class _Fitting:
             raise UsageError(f"{dataset.manifest.name}: no image is left to learn from; use a smaller --val-fraction")
         self.batches = epoch_batches(self.training, settings.batch_size, settings.epochs, [settings.seed, 0])
         groups = _decaying(self.model, settings.weight_decay or 0.0)
-        optimiser, schedule = fitting_optimiser(settings, groups, len(self.batches))
+        optimiser = fitting_optimiser(settings, groups, len(self.batches))
         self.images = Images(dataset, Viewer(self.preprocessing, self.device, machine.workers), progress)
-        self.loop = TrainingLoop(
-            self.name,
-            self.model,
-            optimiser,
-            schedule,
-            len(self.batches),
-            checkpoint,
-            machine.checkpoint_every_s,
-            {},
-        )
+        place = checkpoint, machine.checkpoint_every_s
+        self.loop = TrainingLoop(self.name, self.model, *optimiser, len(self.batches), *place)
 
     def run(self, progress: Progress) -> None:
         """Take the steps that are left."""

@@ -18,10 +18,8 @@ _PANEL = "Heads on cached outputs"
 class HeadSpec:
     """A head's kind and inputs; by default the paper's: linear, on the input of the classifier's last layer.
 
-    kind: a key of `HEADS`. inputs: keys of `head_inputs.INPUTS`. For "mlp": hidden, the units of its hidden layer;
-    members, the number of networks with first weights of their own, whose z are averaged; dropout and input_dropout,
-    the share of hidden units and of inputs that each step drops; weight_decay, AdamW's. patience: where not 0, the
-    weights of the epoch with the best validation AUC are kept; training ends after so many epochs without a better.
+    inputs are keys of `head_inputs.INPUTS`. Members have first weights of their own, and their z are averaged. With
+    patience, the weights of the epoch with the best validation AUC are kept.
     """
 
     kind: str = option(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from trustcache.data.augmentations import AUGMENTATIONS
@@ -70,12 +69,8 @@ class FitSettings:
 
     def filled(self) -> FitSettings:
         """Return the same with the optimiser's own numbers where none were given."""
-        recipe = RECIPES[self.optimiser]
-        return replace(
-            self,
-            lr=recipe.lr if self.lr is None else self.lr,
-            weight_decay=recipe.weight_decay if self.weight_decay is None else self.weight_decay,
-        )
+        usual = vars(RECIPES[self.optimiser])
+        return replace(self, **{key: value for key, value in usual.items() if getattr(self, key) is None})
 
 
 def build_optimiser(
@@ -97,12 +92,10 @@ def fitting_optimiser(
     """Return the optimiser of a classifier's groups of parameters for so many steps, and its schedule."""
     import torch
 
-    build: dict[str, Callable[..., torch.optim.Optimizer]] = {
-        "adamw": torch.optim.AdamW,
-        "sgd": partial(torch.optim.SGD, momentum=0.9, nesterov=True),
-    }
     lr = settings.lr or 0.0
-    optimiser = build[settings.optimiser](groups, lr=lr)
+    optimiser: torch.optim.Optimizer = torch.optim.AdamW(groups, lr=lr)
+    if settings.optimiser == "sgd":
+        optimiser = torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True)
     return optimiser, _one_cycle(optimiser, lr, steps, _RISE, cycle_momentum=True)
 
 

@@ -6,10 +6,10 @@ import io
 import math
 import pickle
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -22,20 +22,12 @@ from trustcache.errors import TrustcacheError
 T = TypeVar("T")
 
 
-class Stateful(Protocol):
-    """A network, an optimiser, a schedule."""
-
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> Any: ...
-
-
 @dataclass
 class TrainingLoop:
     """A network in training, which after a kill continues from its checkpoint, to the same end.
 
     name: what the network is called in messages. steps: of the whole training; `step` is the number of those done.
-    more: further state that a checkpoint keeps.
+    history: lists, by name, that a checkpoint keeps too.
     """
 
     name: str
@@ -45,14 +37,15 @@ class TrainingLoop:
     steps: int
     checkpoint: Path
     save_every_s: float
-    more: Mapping[str, Stateful]
+    history: dict[str, list[Any]] = field(default_factory=dict)
     step: int = 0
 
     def __post_init__(self) -> None:
-        self._stateful: dict[str, Stateful] = {"model": self.model, "optimiser": self.optimiser, **self.more}
+        self._parts: dict[str, Any] = {"model": self.model, "optimiser": self.optimiser}
         if self.schedule:
-            self._stateful["schedule"] = self.schedule
-        self.step = load_state(self.checkpoint, self._stateful)
+            self._parts["schedule"] = self.schedule
+        if self.checkpoint.is_file():
+            self._restore()
 
     def run(self, batches: Iterable[T], loss_of: Callable[[T], torch.Tensor], note: Callable[[float], None]) -> None:
         """Take a step on each of the batches that are left; `note` is told the loss after each.
@@ -75,8 +68,34 @@ class TrainingLoop:
                 raise TrustcacheError(f"{self.name}: the loss is no longer finite at {where}; use a smaller --lr")
             note(value)
             if time.monotonic() - saved >= self.save_every_s:
-                save_state(self.checkpoint, self._stateful, self.step)
+                self._save()
                 saved = time.monotonic()
+
+    def _save(self) -> None:
+        """Save all state, and that of torch's random generators."""
+        state = {
+            "step": self.step,
+            "state": {name: part.state_dict() for name, part in self._parts.items()},
+            "history": self.history,
+            "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state_all(),
+        }
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        publish(self.checkpoint, buffer.getvalue())
+
+    def _restore(self) -> None:
+        """Restore what `_save` saved. Raises TrustcacheError where the file is not whole."""
+        try:
+            state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+            raise TrustcacheError(f"{self.checkpoint}: not a whole checkpoint; remove it to begin anew") from error
+        for name, part in self._parts.items():
+            part.load_state_dict(state["state"][name])
+        self.step, self.history = state["step"], state["history"]
+        torch.set_rng_state(state["rng"])
+        if len(state["cuda_rng"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(state["cuda_rng"])
 
 
 def epoch_batches(rows: np.ndarray, size: int, epochs: int, seed: Sequence[int]) -> list[np.ndarray]:
@@ -89,35 +108,3 @@ def epoch_batches(rows: np.ndarray, size: int, epochs: int, seed: Sequence[int])
         order = np.random.default_rng([*seed, epoch]).permutation(rows)
         batches += [order[i * size : (i + 1) * size] for i in range(max(len(order) // size, 1))]
     return batches
-
-
-def save_state(path: Path, stateful: Mapping[str, Stateful], step: int) -> None:
-    """Save the state of networks and optimisers after so many steps, and of torch's random generators."""
-    state = {
-        "step": step,
-        "state": {name: part.state_dict() for name, part in stateful.items()},
-        "rng": torch.get_rng_state(),
-        "cuda_rng": torch.cuda.get_rng_state_all(),
-    }
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    publish(path, buffer.getvalue())
-
-
-def load_state(path: Path, stateful: Mapping[str, Stateful]) -> int:
-    """Restore what `save_state` saved; return the number of steps done by then, 0 where there is no file.
-
-    Raises TrustcacheError where the file is not whole.
-    """
-    if not path.is_file():
-        return 0
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise TrustcacheError(f"{path}: not a whole checkpoint; remove it to begin anew") from error
-    for name, part in stateful.items():
-        part.load_state_dict(state["state"][name])
-    torch.set_rng_state(state["rng"])
-    if len(state["cuda_rng"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(state["cuda_rng"])
-    return state["step"]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from scipy import stats
 
 from trustcache.evaluate.sweep import CRITERION, REFERENCE, Metrics, Sweep, mean_metrics
+from trustcache.oracles.runs import Run
 from trustcache.report.comparison import column
 from trustcache.report.names import method_label
 from trustcache.report.records import Record
@@ -17,7 +18,8 @@ from trustcache.report.table import Cell, Column, Row, Table
 
 SHOWN = ("aurc", "auc", "aupr_error", "fpr_at_95_tpr")
 BESIDE = ("aurc", "auc")
-"""The metrics of a sweep's own ranking, and those shown beside the test figures."""
+TRAINED = ("auc", "tpr", "tnr")
+"""The metrics of a sweep's own ranking, those shown beside the test figures, and those of a training."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,17 @@ def _outcome(sweep: Sweep, dataset: str, by_run: dict[str, Record], here: Sequen
 
 def _metrics(record: Record) -> Metrics:
     return {key: value if math.isfinite(value) else None for key, value in record.metrics.items()}
+
+
+def validation_table(runs: Sequence[Run]) -> Table:
+    """Return the loss and the metrics on the validation part with which each run's training ended."""
+    logs = [run.log()[-1] for run in runs]
+    rows = [
+        Row((run.name,), (Cell(log.loss, scale=1, digits=4), *_cells(TRAINED, log.validation)))
+        for run, log in zip(runs, logs, strict=True)
+    ]
+    columns = Column("Loss"), *(column(key, runs[0].config.protocol) for key in TRAINED)
+    return Table("On the validation part", "", ("Run",), columns, tuple(rows))
 
 
 def sweep_table(sweep: Sweep) -> Table:

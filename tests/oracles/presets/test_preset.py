@@ -11,7 +11,13 @@ from click.testing import Result
 from trustcache.cache.workspace import Workspace
 from trustcache.errors import UsageError
 from trustcache.oracles.loss_grid import loss_grid
-from trustcache.oracles.presets.preset import preset_names, preset_text, read_preset
+from trustcache.oracles.presets.preset import (
+    papers_preset,
+    preset_names,
+    preset_text,
+    read_preset,
+    small_scale_preset,
+)
 from trustcache.oracles.runs import finished_runs
 from trustcache.protocols import Optimiser
 
@@ -40,6 +46,22 @@ def test_the_optimisers_are_the_scripts() -> None:
     assert read_preset("paper-imagenet-vit").fine_tuning == read_preset("paper-imagenet-resnet").fine_tuning == imagenet
     assert read_preset("paper-cifar10").fine_tuning == Optimiser("adam", 5, 128, 9e-7)
     assert read_preset("paper-mnist").fine_tuning == Optimiser("adam", 100, 128, 5e-7)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "preset"),
+    [("resnet", "resnet"), ("cifar-resnet32", "resnet"), ("vit", "vit"), ("mnist-convnet", "vit")],
+)
+def test_a_preset_declares_the_architectures_it_is_for(architecture: str, preset: str) -> None:
+    assert papers_preset(architecture) == f"paper-imagenet-{preset}"
+
+
+@pytest.mark.parametrize(
+    ("data", "preset"),
+    [("mnist", "mnist"), ("mnist-train", "mnist"), ("cifar10-test", "cifar10"), ("mnist-of-mine", "cifar10")],
+)
+def test_a_preset_declares_the_suites_it_is_for(data: str, preset: str) -> None:
+    assert small_scale_preset(data) == f"paper-{preset}"
 
 
 def test_presets_are_listed_and_printed_as_they_can_be_passed(run_cli: RunCli, tmp_path: Path) -> None:

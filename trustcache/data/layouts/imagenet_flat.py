@@ -7,8 +7,7 @@ import tarfile
 from io import BytesIO
 from pathlib import Path
 
-from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
+import scipy
 
 from trustcache.data.archives import FolderTree, open_tree, tree_exists
 from trustcache.data.layouts.folders import image_names
@@ -56,10 +55,10 @@ def read_flat(data_root: Path, classes: tuple[str, ...] | None, path: str, devki
 def _wnid_of_id(devkit: Path) -> dict[int, str]:
     """Map ILSVRC2012 ids to WordNet ids, for the synsets that have images (no children)."""
     try:
-        synsets = loadmat(BytesIO(_devkit_file(devkit, _SYNSETS)), squeeze_me=True)["synsets"]
+        synsets = scipy.io.loadmat(BytesIO(_devkit_file(devkit, _SYNSETS)), squeeze_me=True)["synsets"]
         leaves = synsets[synsets["num_children"] == 0]
         return {int(i): str(w) for i, w in zip(leaves["ILSVRC2012_ID"], leaves["WNID"], strict=True)}
-    except (MatReadError, ValueError, KeyError, TypeError, IndexError) as error:
+    except (scipy.io.matlab.MatReadError, ValueError, KeyError, TypeError, IndexError) as error:
         raise UsageError(f"{devkit}/{_SYNSETS}: not the devkit's table of classes ({error}); fetch it again") from None
 
 

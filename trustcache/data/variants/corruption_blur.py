@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import fft, ndimage
 
 from trustcache.data.variants.corruption_noise import Pixels, Rng
 
 
 def gaussian_blur(image: Pixels, rng: Rng, sigma: float) -> Pixels:
     """Blur with a Gaussian of standard deviation `sigma` pixels."""
-    return ndimage.gaussian_filter(image, (sigma, sigma, 0), mode="nearest")
+    return scipy.ndimage.gaussian_filter(image, (sigma, sigma, 0), mode="nearest")
 
 
 def defocus_blur(image: Pixels, rng: Rng, radius: float, softness: float) -> Pixels:
@@ -21,8 +21,8 @@ def defocus_blur(image: Pixels, rng: Rng, radius: float, softness: float) -> Pix
     padded = np.pad(image, ((reach, reach), (reach, reach), (0, 0)), mode="reflect")
     shape = padded.shape[:2]
     # A product of spectra: at radius 10, direct convolution costs some ten times as much.
-    spectrum = fft.rfft2(padded, axes=(0, 1)) * fft.rfft2(kernel, shape)[..., np.newaxis]
-    blurred = fft.irfft2(spectrum, shape, axes=(0, 1))
+    spectrum = scipy.fft.rfft2(padded, axes=(0, 1)) * scipy.fft.rfft2(kernel, shape)[..., np.newaxis]
+    blurred = scipy.fft.irfft2(spectrum, shape, axes=(0, 1))
     return blurred[2 * reach :, 2 * reach :]
 
 
@@ -115,7 +115,7 @@ def _disc(radius: float, softness: float) -> Pixels:
     disc /= disc.sum()
     weights = np.exp(-(np.arange(-rim, rim + 1) ** 2) / (2 * softness**2))
     for axis in (0, 1):
-        disc = ndimage.correlate1d(disc, weights / weights.sum(), axis=axis, mode="mirror")
+        disc = scipy.ndimage.correlate1d(disc, weights / weights.sum(), axis=axis, mode="mirror")
     return disc
 
 

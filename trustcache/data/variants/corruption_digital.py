@@ -5,8 +5,8 @@ from __future__ import annotations
 from io import BytesIO
 
 import numpy as np
+import scipy
 from PIL import Image
-from scipy import fft, ndimage
 
 from trustcache.data.variants.corruption_noise import Pixels, Rng
 
@@ -51,7 +51,8 @@ def elastic_transform(image: Pixels, rng: Rng, strength: float, smoothness: floa
     rows += strength * side * smooth_noise((height, width), rng, smoothness * side)
     columns += strength * side * smooth_noise((height, width), rng, smoothness * side)
     warped = [
-        ndimage.map_coordinates(image[..., channel], (rows, columns), order=1, mode="reflect") for channel in range(3)
+        scipy.ndimage.map_coordinates(image[..., channel], (rows, columns), order=1, mode="reflect")
+        for channel in range(3)
     ]
     return np.stack(warped, axis=2)
 
@@ -84,7 +85,7 @@ def _random_affine(image: Pixels, rng: Rng, reach: float) -> Pixels:
     # An output pixel looks up where it came from: the affine map that takes `moved` back to `anchors`.
     back = np.linalg.solve(np.column_stack([moved, np.ones(3)]), anchors.astype(np.float64))
     warped = [
-        ndimage.affine_transform(image[..., channel], back[:2].T, back[2], order=1, mode="mirror")
+        scipy.ndimage.affine_transform(image[..., channel], back[:2].T, back[2], order=1, mode="mirror")
         for channel in range(3)
     ]
     return np.stack(warped, axis=2)
@@ -96,11 +97,11 @@ def smooth_noise(shape: tuple[int, int], rng: Rng, sigma: float) -> Pixels:
     Reflection makes the filter diagonal in the cosine basis. `sigma` reaches three quarters of the image's side, where
     that is a hundred times faster than summing.
     """
-    noise = fft.dctn(rng.uniform(-1, 1, size=shape))
+    noise = scipy.fft.dctn(rng.uniform(-1, 1, size=shape))
     for axis, side in enumerate(shape):
         taps = np.arange(1, int(3 * sigma + 0.5) + 1)
         weights = np.exp(-(taps**2) / (2 * sigma**2)) if sigma > 0 else np.zeros(0)
         waves = np.cos(np.pi / side * np.outer(np.arange(side), taps))
         response = (1 + 2 * (waves * weights).sum(axis=1)) / (1 + 2 * weights.sum())
         noise *= response.reshape((-1, 1) if axis == 0 else (1, -1))
-    return fft.idctn(noise)
+    return scipy.fft.idctn(noise)

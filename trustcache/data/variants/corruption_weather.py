@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from trustcache.data.variants.corruption_blur import smear, zoom_centre
 from trustcache.data.variants.corruption_noise import Pixels, Rng
@@ -79,9 +79,9 @@ def spatter(
 
     `strength` is how much light the water adds at its brightest, or the Gaussian (pixels) that softens the mud.
     """
-    liquid = ndimage.gaussian_filter(rng.normal(mean, std, size=image.shape[:2]), sigma, mode="nearest")
+    liquid = scipy.ndimage.gaussian_filter(rng.normal(mean, std, size=image.shape[:2]), sigma, mode="nearest")
     if mud:
-        cover = ndimage.gaussian_filter((liquid > threshold).astype(np.float64), strength, mode="nearest")
+        cover = scipy.ndimage.gaussian_filter((liquid > threshold).astype(np.float64), strength, mode="nearest")
         cover = np.where(cover < 0.8, 0, cover)[..., np.newaxis]
         return image * (1 - cover) + _MUD * cover
     # In bytes from here on, as the reference's OpenCV works.
@@ -122,18 +122,18 @@ def _drop_relief(drops: Pixels) -> Pixels:
     # 20 px: the reference's cut. It is also the distance where there is no outline at all.
     distance = np.full(drops.shape, 20.0)
     if edges.any():
-        distance = np.minimum(ndimage.distance_transform_edt(~edges), 20)
+        distance = np.minimum(scipy.ndimage.distance_transform_edt(~edges), 20)
     # The sliver keeps an average of nine equal whole numbers from falling just below it.
-    average = np.floor(ndimage.uniform_filter(distance, 3, mode="mirror") + 1e-6)
+    average = np.floor(scipy.ndimage.uniform_filter(distance, 3, mode="mirror") + 1e-6)
     relief = _equalised(average.astype(np.uint8))
     emboss = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]])
-    relief = np.clip(ndimage.correlate(relief, emboss, mode="mirror"), 0, 255)
-    return np.rint(ndimage.uniform_filter(relief, 3, mode="mirror"))
+    relief = np.clip(scipy.ndimage.correlate(relief, emboss, mode="mirror"), 0, 255)
+    return np.rint(scipy.ndimage.uniform_filter(relief, 3, mode="mirror"))
 
 
 def outlines(drops: Pixels) -> NDArray[np.bool_]:
     """Detect edges (Canny 1986), thresholds 50 and 150 on |dx| + |dy| of the 3 x 3 Sobel gradient, as in OpenCV."""
-    dy, dx = (ndimage.sobel(drops, axis=axis, mode="nearest") for axis in (0, 1))
+    dy, dx = (scipy.ndimage.sobel(drops, axis=axis, mode="nearest") for axis in (0, 1))
     size = np.abs(dx) + np.abs(dy)
     # Each pixel must exceed its two neighbours along the gradient, rounded to a multiple of 45 degrees.
     around = np.pad(size, 1)
@@ -151,7 +151,7 @@ def outlines(drops: Pixels) -> NDArray[np.bool_]:
     after = np.select(sectors, [neighbour(0, 1), neighbour(1, 0), neighbour(1, 1)], default=neighbour(1, -1))
     straight = rightward | downward
     crest = (size > 50) & (size > before) & np.where(straight, size >= after, size > after)
-    return ndimage.binary_propagation(crest & (size > 150), structure=np.ones((3, 3)), mask=crest)
+    return scipy.ndimage.binary_propagation(crest & (size > 150), structure=np.ones((3, 3)), mask=crest)
 
 
 def _equalised(grey: NDArray[np.uint8]) -> Pixels:

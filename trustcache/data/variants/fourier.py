@@ -10,9 +10,9 @@ Recombination", ICCV 2021 (exchange of all); Xu et al., "A Fourier-based Framewo
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 from PIL import Image
-from scipy import fft
 
 from trustcache.data.variants.corruption_noise import require_rgb
 
@@ -50,9 +50,9 @@ def mix_amplitudes(content: NDArray[np.float64], style: NDArray[np.float64]) -> 
     """
     axes = (0, 1)
     size = content.shape[:2]
-    spectrum = fft.rfft2(content, axes=axes)
+    spectrum = scipy.fft.rfft2(content, axes=axes)
     amplitude = np.abs(spectrum)
-    wanted = (1 - SHARE) * amplitude + SHARE * np.abs(fft.rfft2(style, axes=axes))
+    wanted = (1 - SHARE) * amplitude + SHARE * np.abs(scipy.fft.rfft2(style, axes=axes))
     present = amplitude > _ABSENT * 255 * size[0] * size[1]
     gain = np.divide(wanted, amplitude, out=np.zeros_like(amplitude), where=present)
-    return fft.irfft2(spectrum * gain, size, axes=axes)
+    return scipy.fft.irfft2(spectrum * gain, size, axes=axes)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import tomllib
 from dataclasses import dataclass, field, fields, replace
+from fnmatch import fnmatchcase
 from importlib import resources
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from trustcache.data.known_data import packaged_manifests
 from trustcache.data.splits import SEED
 from trustcache.data.toml_tables import NUMBERS, TableReader
 from trustcache.errors import UsageError
@@ -25,6 +28,8 @@ class Preset:
     settings: lists of values by a loss's setting. fine_tuning: the optimiser, not for heads on cached outputs. head:
     what such heads are, which the preset then is for; heads: their optimiser.
     start: the loss whose finished runs a fine-tuning goes on from, "" for the model's own weights.
+    architectures, suites: patterns of the oracles' architectures, and of the suites of data, that it is the paper's
+    preset for; "*" is for those that no other preset names.
     """
 
     title: str = ""
@@ -36,16 +41,24 @@ class Preset:
     start: str = ""
     head: HeadSpec | None = None
     heads: Optimiser | None = None
+    architectures: tuple[str, ...] = ()
+    suites: tuple[str, ...] = ()
 
 
 def papers_preset(architecture: str) -> str:
-    """Return the preset of the paper's Table 1 for an oracle of an architecture: its ResNet's, else its ViT's."""
-    return "paper-imagenet-resnet" if "resnet" in architecture else "paper-imagenet-vit"
+    """Return the preset of the paper's Table 1 for an oracle of an architecture."""
+    return _made_for("architectures", architecture)
 
 
 def small_scale_preset(data: str) -> str:
-    """Return the preset of the paper's Table 2 (ss tuned from tcp) for a data set or family: MNIST's or CIFAR-10's."""
-    return "paper-mnist" if data.startswith("mnist") else "paper-cifar10"
+    """Return the preset of the paper's Table 2 (ss tuned from tcp) for a data set or a suite."""
+    return _made_for("suites", next((m.suite for m in packaged_manifests() if m.name == data), data))
+
+
+@functools.cache
+def _made_for(key: str, name: str) -> str:
+    made_for = {pattern: preset for preset in preset_names() for pattern in getattr(read_preset(preset), key)}
+    return next(made_for[p] for p in sorted(made_for, key="*".__eq__) if fnmatchcase(name, p))
 
 
 def preset_names() -> list[str]:
@@ -93,6 +106,8 @@ def read_preset(request: str) -> Preset:
         start=reader.take("start", str) or "",
         head=None if head is None else _head(head, f"{where}: head"),
         heads=None if heads is None else _optimiser(heads, f"{where}: heads"),
+        architectures=reader.take("architectures", tuple[str, ...]) or (),
+        suites=reader.take("suites", tuple[str, ...]) or (),
     )
     settings.finish()
     reader.finish()

@@ -1,0 +1,70 @@
+"""The goal of a calibration and the samples it is made on, as the command line names them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trustcache.data.splits import HALVES
+from trustcache.errors import UsageError
+from trustcache.registry import option
+
+MAX_RISK = "max-risk"
+DEFAULT_DELTA = 0.001
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A threshold's goal: "max-risk" at confidence 1 - delta, or a key of `TARGETS` without a guarantee."""
+
+    kind: str
+    target: float
+    delta: float | None = None
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The options that set a goal: one target, and the chance that the guarantee of `max_risk` fails."""
+
+    max_risk: float | None = option(None, "Guarantee: at most this share of what is trusted is wrong (SGR).")
+    delta: float | None = option(None, f"--max-risk: the chance that the guarantee fails ({DEFAULT_DELTA}).")
+    coverage: float | None = option(None, "No guarantee: trust at least this share of the data.")
+    tpr: float | None = option(None, "No guarantee: trust at least this share of the right answers.")
+    precision: float | None = option(
+        None, "No guarantee: the most coverage where this share of what is trusted is right."
+    )
+
+    def goal(self) -> Goal:
+        """Return the one goal that was given a target. Raises UsageError for none, several, or an impossible one.
+
+        >>> Targets(max_risk=0.02).goal()
+        Goal(kind='max-risk', target=0.02, delta=0.001)
+        """
+        targets = {name.replace("_", "-"): value for name, value in vars(self).items() if name != "delta"}
+        given = [(kind, target) for kind, target in targets.items() if target is not None]
+        if len(given) != 1:
+            raise UsageError(f"give exactly one of {', '.join(f'--{kind}' for kind in targets)}, not {len(given)}")
+        ((kind, target),) = given
+        if not 0 < target <= 1 or (kind == MAX_RISK and target == 1):
+            most = "below" if kind == MAX_RISK else "at most"
+            raise UsageError(f"--{kind} {target:g}: must be a share above 0 and {most} 1")
+        if kind != MAX_RISK and self.delta is not None:
+            raise UsageError(f"--delta: means nothing to --{kind}, which is met on the calibration data only")
+        delta = DEFAULT_DELTA if self.delta is None else self.delta
+        if not 0 < delta < 1:
+            raise UsageError(f"--delta {delta:g}: must be a chance above 0 and below 1")
+        return Goal(kind, target, delta if kind == MAX_RISK else None)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The samples to calibrate on: of a cache of the scorer's classifier, by default those that the run held out."""
+
+    data: str | None = option(
+        None, "The data set whose cache to calibrate on; without it, what the run set aside in training."
+    )
+    part: str | None = option(None, "Calibrate on one half of the data, and check on the other.", choices=HALVES)
+    seed: int | None = option(None, "--part: draws the halves (0).", min=0)
+
+    def __post_init__(self) -> None:
+        if self.seed is not None and self.part is None:
+            raise UsageError("--seed: draws the halves of --part, which is not given")
