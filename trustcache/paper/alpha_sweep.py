@@ -24,11 +24,11 @@ LEAST_VALUES = 3
 
 
 def _training_loss(one: Scored) -> float:
-    log = one.origin.run.log() if one.origin.run else []
+    log = one.run.log() if one.run else []
     return log[-1].loss if log else math.nan
 
 
-COLUMNS = (Quantity("training loss", _training_loss, 1.0), metric("tpr", "TPR"), metric("tnr", "TNR"))
+COLUMNS = (Quantity("training loss", _training_loss, 1.0), metric("tpr"), metric("tnr"))
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 from trustcache.command_lines import Command, merged
 from trustcache.data.manifest import Manifest
-from trustcache.paper.comparisons import METRICS, begun, cells, heads, row_label
+from trustcache.paper.comparisons import COLUMNS, begun, heads, row_label, table_row
 from trustcache.paper.gaps import extraction, fill
 from trustcache.paper.paper_index import Found, Method, PaperIndex, Setup, known_manifests, pair_name
 from trustcache.protocols import PROTOCOLS
-from trustcache.report.table import MISSING, Row, Table, grouped_table
+from trustcache.report.table import Row, Table, grouped_table
 
 PAPERS = (
     *("gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur"),
@@ -21,7 +21,6 @@ PAPERS = (
 """The corruptions of the paper, in ImageNet-C's order; its four extra ones are not among them."""
 SEVERITIES = (1, 2, 3, 4, 5)
 CONDITIONS = tuple(f"{name}/{severity}" for name in PAPERS for severity in SEVERITIES)
-_GAP = (MISSING,) * len(METRICS)
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class Corruptions:
             by_condition = {c: paper.find(setup, here[c], pair, method) for c in CONDITIONS if c in here}
             for condition, found in by_condition.items():
                 commands += fill(paper, setup, here[condition], pair, method, found)
-                rows.append(_row(condition.split("/"), method, found))
+                rows.append(table_row(condition.split("/"), method, found, COLUMNS))
             means.append(_mean(method, [found for found in by_condition.values() if found], len(expected)))
         rows.sort(key=lambda row: CONDITIONS.index("/".join(row.labels[:2])))
         notes = list(_absent(here, expected))
@@ -56,7 +55,7 @@ class Corruptions:
         return grouped_table(
             f"{replace(setup, data=family)} · {pair_name(pair)}",
             ("corruption", "severity", "method"),
-            heads(METRICS, setup.protocol),
+            heads(COLUMNS, setup.protocol),
             (*means, *rows),
             notes,
             merged(commands, paper.place),
@@ -73,21 +72,15 @@ def _expected(family: str) -> list[str]:
     return known or [*CONDITIONS]
 
 
-def _row(labels: Sequence[str], method: Method, found: Found | None) -> Row:
-    if found is None:
-        return Row((*labels, method.label), _GAP)
-    return Row((*labels, row_label(method, found)), cells(METRICS, found), seeds=len(found.seeds))
-
-
 def _mean(method: Method, founds: Sequence[Found], expected: int) -> Row:
     """Return the mean over data sets, seed by seed, of those seeds that have scored all of them."""
     counted = "all" if len(founds) == expected else f"{len(founds)} of"
     labels = (f"mean of {counted} {expected} sets", "")
     seeds = sorted(set.intersection(*(set(found.seeds) for found in founds))) if founds else []
     if not seeds:
-        return Row((*labels, method.label), _GAP, "mean")
+        return table_row(labels, method, None, COLUMNS, "mean")
     means = []
-    for column in METRICS.values():
+    for column in COLUMNS.values():
         by_seed = []
         for seed in seeds:
             values = [column.of(found.scored[found.seeds.index(seed)]) for found in founds]

@@ -137,7 +137,7 @@ def _optimisation(
     if like is None or like.config is None:
         return (papers_preset(architecture), []) if setup.training == "fine-tuned" else ("", [])
     config = like.config
-    usual = PROTOCOLS[setup.protocol].optimiser(config.training == "frozen", like.origin.learnt_from)
+    usual = PROTOCOLS[setup.protocol].optimiser(config.training == "frozen", like.learnt_from)
     preset, words = _preset_and_options(config, usual, papers_preset(architecture))
     fraction = known_preset(preset).val_fraction if preset else None
     if config.val_fraction != (VAL_FRACTION if fraction is None else fraction):

@@ -130,7 +130,7 @@ class PaperIndex(Sources):
 
     def classifiers(self, setup: Setup) -> list[str]:
         """Return the classifiers cached on the setup's data, ViTs first; of one model's caches those its runs use."""
-        here = {one.record.classifier: one.origin.index for one in self.scored if one.record.dataset == setup.data}
+        here = {one.record.classifier: one.index for one in self.scored if one.record.dataset == setup.data}
         used = {name for pair in self._pairs_run(setup) for name in pair}
         models: dict[str, list[str]] = {}
         for label, index in here.items():
@@ -268,8 +268,8 @@ def _preference(group: Sequence[Scored], method: Method) -> tuple[Any, ...]:
     one = group[0]
     if one.config is None:
         return (True,)
-    config, origin = one.config, one.origin
-    usual = [PROTOCOLS[config.protocol].optimiser(config.training == "frozen", origin.learnt_from)]
+    config = one.config
+    usual = [PROTOCOLS[config.protocol].optimiser(config.training == "frozen", one.learnt_from)]
     if config.training == "fine-tuned":
         papers = known_preset(papers_preset(config.backbone.architecture)).fine_tuning
         usual += [papers] if papers else []

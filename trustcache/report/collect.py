@@ -10,11 +10,12 @@ import numpy as np
 from trustcache.cache import CacheView, open_cache
 from trustcache.cache.index import Index
 from trustcache.cache.workspace import Workspace
+from trustcache.data.splits import other_half
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.oracles.backbones import lacking, scorable
 from trustcache.oracles.runs import Run, finished_runs
 from trustcache.progress import Progress, silent
-from trustcache.report.measured import confidence_on_halves, scored_post_hoc, scored_run
+from trustcache.report.measured import scored_post_hoc, scored_run
 from trustcache.report.records import Scored
 from trustcache.report.run_labels import Settings, run_labels
 from trustcache.scores import POST_HOC
@@ -71,7 +72,10 @@ def collect(workspace: Workspace, progress: Progress = silent) -> tuple[list[Sco
         post_hoc = _gather_post_hoc(found, workspace, store, cache, judging, progress)
         scored = _gather_runs(found, cache, caches, judging, labels, rows)
         if "mcp" in post_hoc:
-            found.scored += confidence_on_halves(post_hoc["mcp"], cache, scored)
+            # Runs that learnt from one half are compared with mcp on the other.
+            parts = {(run.config.protocol, run.config.part): seen for run, seen in scored.items() if not seen.all()}
+            for (protocol, part), seen in parts.items():
+                found.scored.append(scored_post_hoc("mcp", post_hoc["mcp"], cache, protocol, other_half(part), seen))
     notes = found.sentences()
     if not runs:
         notes.append("No oracle has been trained: run `trustcache train --loss all --frozen`")

@@ -188,7 +188,7 @@ def _row_order(row: Average, known: list[str], methods: list[str]) -> tuple[obje
 
 def higher_is_better(key: str, protocol: str) -> bool | None:
     """Return the good direction of a metric under a protocol; None where neither end is good."""
-    if key == "aupr_error" and protocol == "released":
+    if key in PROTOCOLS[protocol].lower_is_better:
         return False
     return METRICS[key].higher_is_better if key in METRICS else None
 
