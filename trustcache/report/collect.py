@@ -16,8 +16,8 @@ from trustcache.oracles.backbones import lacking, scorable
 from trustcache.oracles.runs import Run, finished_runs
 from trustcache.progress import Progress, silent
 from trustcache.report.measured import scored_post_hoc, scored_run
+from trustcache.report.names import Settings, run_labels
 from trustcache.report.records import Scored
-from trustcache.report.run_labels import Settings, run_labels
 from trustcache.scores import POST_HOC
 from trustcache.scores.fits import score_file
 from trustcache.scores.stored import ScoreStore, StoredScore

@@ -52,6 +52,11 @@ class Average:
     def cell(self, metric: str) -> Cell:
         return self.cells.get(metric, _UNDEFINED)
 
+    def value(self, metric: str) -> float:
+        """Return a metric's mean, nan where it is undefined."""
+        mean = self.cell(metric).mean
+        return math.nan if mean is None else mean
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -188,7 +193,7 @@ def _row_order(row: Average, known: list[str], methods: list[str]) -> tuple[obje
 
 def higher_is_better(key: str, protocol: str) -> bool | None:
     """Return the good direction of a metric under a protocol; None where neither end is good."""
-    if key in PROTOCOLS[protocol].lower_is_better:
+    if protocol in PROTOCOLS and key in PROTOCOLS[protocol].lower_is_better:
         return False
     return METRICS[key].higher_is_better if key in METRICS else None
 

@@ -18,7 +18,6 @@ from rich.text import Text
 
 from trustcache.report.comparison import READING, Comparison, legend
 from trustcache.report.contents import TO_DRAW, Contents
-from trustcache.report.selection import Selection
 from trustcache.report.table import LEGEND, Cell, Exhibit, Section, Table
 
 _PIPED_WIDTH = 120
@@ -26,8 +25,9 @@ _NARROWEST_LABEL = 10
 _LONGEST_HEAD = 11
 
 
-def print_report(contents: Contents, selection: Selection, console: Console) -> None:
+def print_report(contents: Contents, console: Console) -> None:
     """Print the tables of the selected data sets, one legend to them, and an overview of each section."""
+    selection = contents.selection
     print_comparisons([one for one in contents.comparisons if one.dataset in selection.printed], console)
     print_tables([table for table in contents.tables if table.data in selection.printed], console)
     if selection.left_out:
