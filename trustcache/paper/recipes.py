@@ -41,6 +41,11 @@ class Model:
         return papers_preset(self.words[0])
 
 
+def model_name(label: str, protocol: str) -> str:
+    """Return the name of the model whose caches have a label under a protocol."""
+    return label if protocol == "equations" else label.removesuffix(f"-{protocol}")
+
+
 PAPER_MODELS = tuple(Model(name, (name,)) for name in PAPER_NAMES)
 # The presets' steepnesses, for where their optimiser, that of ImageNet's million images, would learn nothing.
 STEEPNESS = {"paper-imagenet-vit": ("1", "3"), "paper-imagenet-resnet": ("2", "5")}
