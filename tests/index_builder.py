@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from trustcache.cache.index import Index
 from trustcache.cache.meaning import DataMeaning, MadeFrom, Meaning
 from trustcache.data.manifest import Files, Manifest
+from trustcache.extract import ExtractSettings
 from trustcache.models.identity import Identity
 from trustcache.models.preprocessing import RELEASED_PREPROCESSING, Preprocessing
 
@@ -39,5 +40,7 @@ def build_index(
     """An index that is not written yet; further keywords are fields of its meaning."""
     manifest = manifest or Manifest(data, role, (Files("folders", {"path": data}),))
     images = DataMeaning(manifest.name, fingerprint, samples)
-    means = Meaning(classifier, identity or build_identity(), images, shard_rows=shard_rows, **meaning)
+    settings = {**vars(ExtractSettings(shard_rows=shard_rows)), **meaning}
+    told = {field.name: settings[field.name] for field in fields(Meaning) if field.name in settings}
+    means = Meaning(classifier, identity or build_identity(), images, **told)
     return Index(folder, means, MadeFrom(manifest, (), "/data", weights, None, preprocessing or {}), {"numpy": "2"})

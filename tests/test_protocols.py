@@ -277,7 +277,7 @@ def test_training_and_report_call_a_sample_untrustworthy_by_the_same_threshold(
     rows, z = validation_scores(run, learnt, workspace.caches(), Path(), Machine("cpu", 0))
     correct = open_cache(learnt.folder).correct[rows]
     tnr = {level: trust_metrics(z, correct, negative_threshold=level)["tnr"] for level in (0.1, 0.5)}
-    assert run.log()[-1]["validation"]["tnr"] == pytest.approx(tnr[0.1])
+    assert run.log()[-1].validation["tnr"] == pytest.approx(tnr[0.1])
     assert tnr[0.1] != tnr[0.5]
     assert f"{100 * tnr[0.1]:.2f}" in done.stdout
     run_cli("report")

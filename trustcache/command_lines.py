@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from trustcache.cache.index import Index
-from trustcache.cache.meaning import Meaning
 from trustcache.cache.workspace import plain_name
+from trustcache.extract import ExtractSettings
 from trustcache.losses import LOSSES, loss_settings
 from trustcache.protocols import PROTOCOLS, shows_as_released
 from trustcache.registry import option_name
@@ -17,7 +17,7 @@ from trustcache.registry import option_name
 
 def extraction_options(index: Index) -> list[str]:
     """Return the options of `extract` that make a cache's columns of other data: its classifier, and what is kept."""
-    model, meaning, made_from = index.identity, index.meaning, index.made_from
+    model, made_from, usual = index.identity, index.made_from, ExtractSettings()
     words = ["--classifier", model.name]
     if made_from.weights:
         words += ["--weights", made_from.weights]
@@ -34,7 +34,7 @@ def extraction_options(index: Index) -> list[str]:
             text = ",".join(map(str, entry)) if isinstance(entry, tuple) else entry
             words += ["--preprocess", f"{key}={text}"]
     for key in ("precision", "store", "features"):
-        if (chosen := getattr(meaning, key)) != getattr(Meaning, key):
+        if (chosen := getattr(index.meaning, key)) != getattr(usual, key):
             words += [f"--{key}", chosen]
     return words
 

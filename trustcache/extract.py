@@ -239,8 +239,8 @@ class _Extraction:
             self.settings.precision,
             self.settings.store,
             self.settings.shard_rows,
-            self.settings.mc_dropout,
             self.settings.features,
+            self.settings.mc_dropout,
             Stages(tuple(places), tuple(POOLINGS)) if places else None,
         )
         weights = Path(self.classifier.spec.weights).resolve() if self.classifier.spec.weights else None

@@ -88,9 +88,9 @@ def test_what_cannot_be_read_gets_an_error_and_is_not_trusted(
     answers = list(loaded(runs_workspace)(asked))
     assert [answer.error is None for answer in answers] == [False, True, False, False, False, True, False]
     text = answers[0]
-    error = "cannot be read as an image (it is in no known image format)"
-    assert text == Answer(str(tmp_path / "text.jpg"), None, None, None, None, False, error)
-    assert answers[3].error == "No such file or directory"
+    assert "image format" in (text.error or "")
+    assert text == Answer(str(tmp_path / "text.jpg"), None, None, None, None, False, text.error)
+    assert "No such file or directory" in (answers[3].error or "")
     assert not any(answer.trusted for answer in answers if answer.error)
     assert answers[1].score == pytest.approx(answers[5].score, abs=1e-5)
 

@@ -53,11 +53,11 @@ class Meaning:
     label: str
     classifier: Identity
     data: DataMeaning
-    precision: str = "float32"
-    store: str = "float16"
-    shard_rows: AtLeastOne = 2048
+    precision: str
+    store: str
+    shard_rows: AtLeastOne
+    features: str
     mc_dropout: McDropout | None = None
-    features: str = "last"
     stages: Stages | None = None
 
 

@@ -10,11 +10,11 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from trustcache.cache.index import Index
-from trustcache.cache.meaning import Meaning
 from trustcache.cache.workspace import plain_name
 from trustcache.command_lines import Command, Evaluation, Extraction, Training, extraction_options, setting_words
 from trustcache.data.splits import VAL_FRACTION
 from trustcache.data.suites import suite_of
+from trustcache.extract import ExtractSettings
 from trustcache.losses import LOSSES, loss_settings
 from trustcache.models.timm_models import PAPER_MODELS
 from trustcache.oracles.presets.preset import papers_preset, small_scale_preset
@@ -224,6 +224,6 @@ def _as_named(index: Index) -> list[str]:
     left_out = {"--protocol", "--as"} | ({"--preprocess"} if released else set())
     options = zip(words[1::2], words[2::2], strict=True)
     kept += [word for option, value in options if option not in left_out for word in (option, value)]
-    if index.shard_rows != Meaning.shard_rows:
+    if index.shard_rows != ExtractSettings.shard_rows:
         kept += ["--shard-rows", str(index.shard_rows)]
     return kept if name == plain_name(kept[0]) else [*kept, "--as", name]
