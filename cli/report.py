@@ -40,7 +40,7 @@ def write_and_print(place: Place, only: list[str]) -> None:
     if only:
         print_exhibits(made.exhibits, Console())
         return
-    print_report(made.contents, made.selection, Console())
+    print_report(made.contents, Console())
     for note in made.contents.notes:
         say(f"note: {note}")
     for path in made.paths:

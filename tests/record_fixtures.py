@@ -20,7 +20,7 @@ from trustcache.models.timm_models import PAPER_MODELS
 from trustcache.oracles.presets.preset import read_preset
 from trustcache.oracles.runs import Run, RunConfig
 from trustcache.protocols import default_optimiser
-from trustcache.report.records import Origin, Record, Scored
+from trustcache.report.records import Record, Scored
 
 _FIELDS = {field.name for field in dataclasses.fields(Record)}
 
@@ -68,14 +68,14 @@ def scored(record: Callable[..., Record]) -> Callable[..., Scored]:
             "coverage": coverage,
             "risk": np.asarray(given.pop("risk", 0.2 * coverage)),
         }
-        told = {key: given.pop(key) for key in [*given] if key in _ORIGIN}
+        told = {key: given.pop(key) for key in [*given] if key in _SOURCE}
         made = record(method, seed, **given)
-        return Scored(record=made, **figures, origin=_origin(made, **told))
+        return Scored(record=made, **figures, **_source(made, **told))
 
     return make
 
 
-_ORIGIN = {
+_SOURCE = {
     "model",
     "oracle_model",
     "preprocessing",
@@ -88,7 +88,7 @@ _ORIGIN = {
 }
 
 
-def _origin(
+def _source(
     record: Record,
     model: str = "",
     oracle_model: str = "",
@@ -99,7 +99,7 @@ def _origin(
     folder: Path = Path("nowhere"),
     learnt_from: int = 1000,
     config: dict[str, Any] | None = None,
-) -> Origin:
+) -> dict[str, Any]:
     """Where a record could come from: a cache of `model`, and for a trained one a run; `config` is what it differs in.
 
     Models are named by their architectures, and an oracle is of its classifier's unless told otherwise.
@@ -114,7 +114,7 @@ def _origin(
     given = {"identity": of(model), "manifest": manifest, "weights": weights, "preprocessing": asked}
     index = build_index(folder, record.classifier, samples=record.n, **given)
     if record.training is None or record.run is None:
-        return Origin(index)
+        return {"index": index}
     frozen = record.training == "frozen"
     settings = LOSSES[record.method].defaults if record.method in LOSSES else {}
     own = {key: record.settings.get(key, value) for key, value in settings.items()}
@@ -135,7 +135,8 @@ def _origin(
         "val_fraction": 0.1,
         "protocol": record.protocol,
     }
-    return Origin(index, Run(folder / record.run, RunConfig(**(entries | (config or {})))), learnt_from)
+    run = Run(folder / record.run, RunConfig(**(entries | (config or {}))))
+    return {"index": index, "run": run, "learnt_from": learnt_from}
 
 
 @pytest.fixture

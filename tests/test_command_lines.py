@@ -61,7 +61,7 @@ def test_words_are_quoted_for_a_shell() -> None:
 
 
 def test_the_options_of_a_cache_are_those_of_extract(scored) -> None:
-    index = scored("mcp", model="cifar-resnet8", weights="w.safetensors", classifier="mine").origin.index
+    index = scored("mcp", model="cifar-resnet8", weights="w.safetensors", classifier="mine").index
     given = parse(command_line("extract", *extraction_options(index), "--data", "digits-test"))
     assert given["data"] == ["digits-test"]
 

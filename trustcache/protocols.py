@@ -74,7 +74,8 @@ class Protocol:
     resampled: the same on resamples of the bootstrap. preprocessing: entries that replace those of every model that
     sees images. heads: the optimiser on cached features. fine_tuning: that on images, None for the default. flip: True
     if fine-tuning mirrors images at random. through_judged_size: True if an oracle with another input size than the
-    judged classifier's gets that one's images, interpolated, rather than images of its own size.
+    judged classifier's gets that one's images, interpolated, rather than images of its own size. lower_is_better:
+    metrics whose good direction is not the usual one.
     """
 
     meaning: str
@@ -86,6 +87,7 @@ class Protocol:
     fine_tuning: Optimiser | None = None
     flip: bool = False
     through_judged_size: bool = False
+    lower_is_better: frozenset[str] = frozenset()
 
     def optimiser(self, frozen: bool, rows: int) -> Optimiser:
         """Return the default optimiser of oracles that learn from so many rows."""
@@ -115,6 +117,7 @@ PROTOCOLS: dict[str, Protocol] = {
         Optimiser("sgd", 1, batch_size=40, lr=1e-5, momentum=0.05, warmup_steps=100, cycle_momentum=True),
         flip=True,
         through_judged_size=True,
+        lower_is_better=frozenset({"aupr_error"}),
     ),
 }
 

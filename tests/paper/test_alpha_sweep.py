@@ -20,7 +20,7 @@ def swept(scored, tmp_path):
         settings = {"alpha_pos": alpha_pos, "alpha_neg": alpha_neg}
         name = f"run-{alpha_pos}-{alpha_neg}-{seed}"
         one = scored("ss", seed, run=name, settings=settings, folder=tmp_path, **given)
-        run = one.origin.run
+        run = one.run
         run.folder.mkdir(exist_ok=True)
         run.finish({"weight": torch.zeros(features)}, [{"epoch": 1, "loss": 9.0}, {"epoch": 2, "loss": loss}])
         return one

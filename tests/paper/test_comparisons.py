@@ -175,7 +175,7 @@ def test_pair_protocol_and_training_are_in_the_command(run, mcp):
 
 
 def test_the_papers_own_pairs_are_trained_by_its_presets(papers):
-    (command,) = commands("table1", [papers("ss", seed) for seed in (0, 1, 2)], [papers("ss").origin.index])
+    (command,) = commands("table1", [papers("ss", seed) for seed in (0, 1, 2)], [papers("ss").index])
     assert "--preset paper-imagenet-vit" in command
     assert "--frozen" not in command
 
@@ -184,7 +184,7 @@ def test_an_oracle_of_another_architecture_is_tuned_by_its_own_preset_at_the_rat
     raised = {"optimiser": replace(read_preset("paper-imagenet-vit").fine_tuning, lr=0.002)}
     resnet = mcp("resnet", model="resnet50.tv_in1k", dataset="imagenet-val", protocol="released")
     runs = [papers("ss", seed, config=raised) for seed in (0, 1, 2)]
-    found = commands("table1", [*runs, resnet], [runs[0].origin.index, resnet.origin.index])
+    found = commands("table1", [*runs, resnet], [runs[0].index, resnet.index])
     told = [command for command in found if "--preset paper-imagenet-resnet --lr 0.002" in command]
     assert [command.partition(" --lr 0.002 ")[2] for command in told] == ["--loss ce,focal,tcp,ss --seed 0,1,2"] * 2
 
@@ -215,7 +215,7 @@ def test_data_sets_that_are_not_here_become_one_extraction_with_the_classifiers_
     ]
     shifted = {"dataset": "digits-fourier", "variant_of": "digits-test", "shows": "stylized"}
     there = [run("ce", seed, **model, **shifted) for seed in (0, 1, 2)]
-    found = commands("table3", [*clean, *there], [clean[0].origin.index])
+    found = commands("table3", [*clean, *there], [clean[0].index])
     words = shlex.split(found[0])
     assert words[:6] == ["trustcache", "extract", "--classifier", "cifar-resnet8", "--weights", "w.safetensors"]
     assert words[words.index("--as") + 1] == "mine"
@@ -234,7 +234,7 @@ def test_every_command_parses(run, mcp, papers):
     program = typer.main.get_command(app)
     runs = [run(), run("class-balanced", settings={"base": "ce", "beta": 0.9999}), mcp("resnet")]
     runs += [run("ss", signed_distance=False, config={"signed_distance": False}), papers("ss")]
-    shown = [line for key in TABLES for line in commands(key, runs, [runs[0].origin.index])]
+    shown = [line for key in TABLES for line in commands(key, runs, [runs[0].index])]
     assert len(shown) > 5
     for command in shown:
         words = shlex.split(command)[1:]
@@ -324,7 +324,7 @@ def test_heads_on_another_models_features_need_those_of_the_variant_too(run, mcp
     there = [run(loss, seed, **shifted) for loss in ("ce", "focal", "tcp", "ss") for seed in (0, 1, 2)]
     cross = [run(loss, seed, oracle="resnet") for loss in ("ce", "focal", "tcp", "ss") for seed in (0, 1, 2)]
     resnet = mcp("resnet")
-    found = commands("table-e", [*own, *there, *cross, resnet], [own[0].origin.index, resnet.origin.index])
+    found = commands("table-e", [*own, *there, *cross, resnet], [own[0].index, resnet.index])
     extractions = [line for line in found if line.startswith("trustcache extract")]
     assert len(extractions) == 1
     assert "--classifier resnet" in extractions[0]

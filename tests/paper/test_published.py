@@ -70,8 +70,8 @@ def test_a_single_mismatch_of_definitions_hides_them_and_is_named(papers, change
 
 def test_weights_of_ones_own_hide_them_even_where_the_architecture_is_the_papers(papers):
     one = papers("ss", weights="mine.safetensors")
-    assert not published([one], indices=[one.origin.index])
-    assert published([papers("ss")], indices=[papers("ss").origin.index])
+    assert not published([one], indices=[one.index])
+    assert published([papers("ss")], indices=[papers("ss").index])
 
 
 def test_an_oracle_whose_weights_no_cache_tells_hides_them(papers):
@@ -81,7 +81,7 @@ def test_an_oracle_whose_weights_no_cache_tells_hides_them(papers):
     one = papers("ss", oracle="resnet", oracle_model=resnet, settings=settings, config=optimiser)
     assert not published([one])
     assert "timm's weights, which no cache says" in notes([one])
-    of_oracle = papers("mcp", classifier="resnet", model=resnet, oracle=None, training=None).origin.index
+    of_oracle = papers("mcp", classifier="resnet", model=resnet, oracle=None, training=None).index
     assert published([one], indices=[of_oracle])
     made_from = dataclasses.replace(of_oracle.made_from, weights="mine.safetensors")
     assert not published([one], indices=[dataclasses.replace(of_oracle, made_from=made_from)])
@@ -96,7 +96,7 @@ def test_an_oracle_that_sees_images_otherwise_hides_them(papers):
 
 def test_arguments_to_the_model_hide_them(papers):
     one = papers("ss")
-    one.origin.index.identity.arguments["img_size"] = 224
+    one.index.identity.arguments["img_size"] = 224
     assert not published([one])
 
 

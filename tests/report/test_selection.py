@@ -53,7 +53,7 @@ def test_the_tables_left_out_are_counted_and_those_that_sum_them_up_named_where_
     )
     sections = [Section("paper", "The paper's", "", exhibits, ("table-a1", "table-e"))]
     file = io.StringIO()
-    print_report(Contents(many, sections=sections), select(many), Console(file=file, width=200))
+    print_report(Contents(many, sections=sections), Console(file=file, width=200))
     (told,) = [line for line in file.getvalue().splitlines() if "more tables" in line]
     assert f"{MOST_TABLES} more tables" in told
     assert "report.md" in told

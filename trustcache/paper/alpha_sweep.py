@@ -17,18 +17,18 @@ from trustcache.paper.gaps import training
 from trustcache.paper.paper_index import SEEDS, Found, Method, PaperIndex, Setup, pair_name
 from trustcache.report.names import method_label
 from trustcache.report.records import Scored
-from trustcache.report.table import Figure, Row, Table, grouped_table
+from trustcache.report.table import Cell, Figure, Row, Table, grouped_table
 
 LEAST_VALUES = 3
 """Runs with fewer values of alpha- are no sweep."""
 
 
 def _training_loss(one: Scored) -> float:
-    log = one.origin.run.log() if one.origin.run else []
+    log = one.run.log() if one.run else ()
     return log[-1].loss if log else math.nan
 
 
-COLUMNS = (Quantity("training loss", _training_loss, 1.0), metric("tpr", "TPR"), metric("tnr", "TNR"))
+COLUMNS = (Quantity("training loss", _training_loss, 1.0), metric("tpr"), metric("tnr"))
 
 
 @dataclass(frozen=True)
@@ -37,52 +37,59 @@ class AlphaSweep:
 
     setup: Setup
     pair: tuple[str, str]
-    alpha_pos: float
     by_alpha: dict[float, list[Scored]]
+
+    @property
+    def first(self) -> Scored:
+        return next(iter(self.by_alpha.values()))[0]
+
+    @property
+    def signed_distance(self) -> bool | None:
+        """The head's form, None where it is the loss's own."""
+        signed = _config(self.first).signed_distance
+        return None if signed == LOSSES["ss"].signed_distance else signed
+
+    @property
+    def alpha_pos(self) -> float:
+        return float(_config(self.first).loss.settings["alpha_pos"])
 
     @property
     def title(self) -> str:
         """The setup, with whatever of the runs' settings is not usual."""
-        one = next(iter(self.by_alpha.values()))[0]
-        swept = ("alpha_pos", "alpha_neg", "signed_distance")
-        rest = {key: value for key, value in one.record.settings.items() if key not in swept}
-        unusual = [method_label(replace(one.record, settings=rest)).partition(" ")[2]]
-        unusual += ["not over ‖w‖"] if _form(one) is False else []
+        swept, record = ("alpha_pos", "alpha_neg", "signed_distance"), self.first.record
+        rest = {key: value for key, value in record.settings.items() if key not in swept}
+        unusual = [method_label(replace(record, settings=rest)).partition(" ")[2]]
+        unusual += ["not over ‖w‖"] if self.signed_distance is False else []
         return " · ".join([str(self.setup), pair_name(self.pair), f"α⁺ {self.alpha_pos:g}", *filter(None, unusual)])
+
+    def cells(self, column: Quantity) -> list[Cell]:
+        """Return a quantity's mean for each alpha-."""
+        return [column.cell([column.of(one) for one in ones]) for ones in self.by_alpha.values()]
 
 
 def alpha_sweeps(paper: PaperIndex) -> list[AlphaSweep]:
     """Return every sweep of alpha- in a workspace."""
-    groups: dict[str, list[Scored]] = {}
+    groups: dict[str, dict[float, list[Scored]]] = {}
     for one in paper.trained():
         config = _config(one)
         if config.loss.name == "ss" and not config.start and not paper.manifests[one.record.dataset].condition:
-            others = {key: value for key, value in config.loss.settings.items() if key != "alpha_neg"}
+            settings = dict(config.loss.settings)
+            alpha = float(settings.pop("alpha_neg"))
             alike = {key: value for key, value in vars(config).items() if key not in ("loss", "seed")}
-            key = json.dumps([one.record.dataset, others, alike], sort_keys=True, default=str)
-            groups.setdefault(key, []).append(one)
-    found = []
-    for group in groups.values():
-        by_alpha: dict[float, list[Scored]] = {}
-        for one in group:
-            by_alpha.setdefault(float(_config(one).loss.settings["alpha_neg"]), []).append(one)
+            key = json.dumps([one.record.dataset, settings, alike], sort_keys=True, default=str)
+            groups.setdefault(key, {}).setdefault(alpha, []).append(one)
+    sweeps = []
+    for by_alpha in groups.values():
         if len(by_alpha) >= LEAST_VALUES:
-            record, alpha_pos = group[0].record, float(_config(group[0]).loss.settings["alpha_pos"])
+            record = next(iter(by_alpha.values()))[0].record
             setup = Setup(record.dataset, record.protocol, str(record.training))
-            pair = (str(record.oracle), record.classifier)
-            found.append(AlphaSweep(setup, pair, alpha_pos, dict(sorted(by_alpha.items()))))
-    return found
+            sweeps.append(AlphaSweep(setup, (str(record.oracle), record.classifier), dict(sorted(by_alpha.items()))))
+    return sweeps
 
 
 def _config(one: Scored) -> RunConfig:
     assert one.config is not None
     return one.config
-
-
-def _form(one: Scored) -> bool | None:
-    """Return the head's form, None where it is the loss's own."""
-    signed = _config(one).signed_distance
-    return None if signed == LOSSES["ss"].signed_distance else signed
 
 
 def sweep_tables(paper: PaperIndex) -> tuple[Table, ...]:
@@ -91,20 +98,18 @@ def sweep_tables(paper: PaperIndex) -> tuple[Table, ...]:
 
 
 def _table(paper: PaperIndex, sweep: AlphaSweep) -> Table:
+    columns = zip(*map(sweep.cells, COLUMNS), strict=True)
     rows = [
-        Row(
-            (f"{alpha:g}",), tuple(column.cell([column.of(one) for one in ones]) for column in COLUMNS), seeds=len(ones)
-        )
-        for alpha, ones in sweep.by_alpha.items()
+        Row((f"{alpha:g}",), cells, seeds=len(ones))
+        for (alpha, ones), cells in zip(sweep.by_alpha.items(), columns, strict=True)
     ]
-    fewest = min(len(ones) for ones in sweep.by_alpha.values())
-    commands = []
+    trained = [{one.record.seed for one in ones} for ones in sweep.by_alpha.values()]
+    fewest, commands = min(row.seeds for row in rows), []
     if fewest < SEEDS:
         runs = [one for ones in sweep.by_alpha.values() for one in ones]
-        trained = [{one.record.seed for one in ones} for ones in sweep.by_alpha.values()]
         seeds = tuple(seed for seed in range(SEEDS) if any(seed not in there for there in trained))
         swept = {"alpha_pos": [sweep.alpha_pos], "alpha_neg": [*sweep.by_alpha]}
-        method = Method("ss", loss="ss", signed_distance=_form(runs[0]))
+        method = Method("ss", loss="ss", signed_distance=sweep.signed_distance)
         commands.append(training(paper, sweep.setup, sweep.pair, method, seeds, Found(tuple(runs)), swept))
     note = f"{len(rows)} values of α⁻, at least {fewest} seed{'s' if fewest > 1 else ''} each."
     heads = (column.label for column in COLUMNS)
@@ -117,22 +122,17 @@ def sweep_figures(paper: PaperIndex) -> tuple[Figure, ...]:
 
 
 def _figure(sweep: AlphaSweep) -> Figure:
-    x = np.array([*sweep.by_alpha])
-    drawn = []
+    x, drawn = np.array([*sweep.by_alpha]), []
     for column in COLUMNS:
-        cells = [column.cell([column.of(one) for one in ones]) for ones in sweep.by_alpha.values()]
+        cells = sweep.cells(column)
         mean = np.array([column.scale * (cell.mean if cell.mean is not None else math.nan) for cell in cells])
         std = np.array([column.scale * (cell.std or 0.0) for cell in cells])
-        percent = column.scale == 100
-        limit = 100.0 if percent else float(np.nanmax(mean + std))
-        drawn.append(Panel(column.label + (" (%)" if percent else ""), x, mean, std, limit))
-    return Figure(sweep.title, panels(f"Over α⁻, {sweep.title}", drawn), _caption(sweep))
-
-
-def _caption(sweep: AlphaSweep) -> str:
-    seeds = sorted({len(ones) for ones in sweep.by_alpha.values()})
-    over = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}"
-    return (
+        label, limit = (f"{column.label} (%)", 100.0) if column.scale == 100 else (column.label, np.nanmax(mean + std))
+        drawn.append(Panel(label, x, mean, std, float(limit)))
+    seeds = [len(ones) for ones in sweep.by_alpha.values()]
+    over = f"{min(seeds)}" if min(seeds) == max(seeds) else f"{min(seeds)} to {max(seeds)}"
+    caption = (
         f"Means over {over} seeds with one standard deviation either way. The loss is the last epoch's mean on the "
         f"training part; its range grows with α⁻. TPR and TNR are of {sweep.setup.data}."
     )
+    return Figure(sweep.title, panels(f"Over α⁻, {sweep.title}", drawn), caption)

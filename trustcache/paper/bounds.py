@@ -22,7 +22,7 @@ def bound_tables(paper: PaperIndex) -> tuple[Table, ...]:
     for one in paper.trained():
         config = one.config
         assert config is not None
-        if (config.loss.name, config.training) == ("ss", "frozen") and papers_head(config) and one.origin.learnt_from:
+        if (config.loss.name, config.training) == ("ss", "frozen") and papers_head(config) and one.learnt_from:
             alphas = f"α⁺{config.loss.settings['alpha_pos']:g} α⁻{config.loss.settings['alpha_neg']:g}"
             heads.setdefault((pair_name((config.oracle, config.classifier)), config.protocol, alphas), one)
     if not heads:
@@ -42,7 +42,7 @@ def bound_tables(paper: PaperIndex) -> tuple[Table, ...]:
 
 def _row(labels: tuple[str, ...], one: Scored) -> tuple[Row, bool]:
     """Return the row of a head, and whether its bound is vacuous."""
-    run, rows = one.origin.run, one.origin.learnt_from
+    run, rows = one.run, one.learnt_from
     assert run is not None
     config = run.config
     numbers = _features(run) + 1

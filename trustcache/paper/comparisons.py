@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from trustcache.command_lines import Command, merged
+from trustcache.metrics.ranking import METRICS
 from trustcache.metrics.separability import average_kl_divergence, bhattacharyya_distance
 from trustcache.paper.gaps import fill
 from trustcache.paper.paper_index import SEEDS, Found, Method, PaperIndex, Setup, pair_name, trained_alike
 from trustcache.paper.published import DEFINITIONS, beside, mismatches, remark
 from trustcache.protocols import PROTOCOLS
+from trustcache.report.comparison import RANKING, heading
 from trustcache.report.names import method_label
 from trustcache.report.records import Scored
 from trustcache.report.table import MISSING, UNDEFINED, Cell, Row, Table, averaged, grouped_table
@@ -38,23 +40,17 @@ class Quantity:
         return found if self.learnt else replace(found, std=None)
 
 
-def metric(key: str, label: str) -> Quantity:
-    return Quantity(label, lambda one: one.record.metrics.get(key, math.nan), learnt=key != "accuracy")
-
-
-METRICS: dict[str, Quantity] = {
-    key: metric(key, label)
-    for key, label in (
-        ("accuracy", "Acc"),
-        ("fpr_at_95_tpr", "FPR@95 ↓"),
-        ("aupr_error", "AUPR-Error"),
-        ("aupr_success", "AUPR-Success ↑"),
-        ("auc", "AUC ↑"),
-        ("tpr", "TPR"),
-        ("tnr", "TNR"),
+def metric(key: str, label: str = "") -> Quantity:
+    """Return a metric of the records."""
+    return Quantity(
+        label or METRICS[key].label, lambda one: one.record.metrics.get(key, math.nan), learnt=key != "accuracy"
     )
+
+
+COLUMNS = {"accuracy": metric("accuracy", "Acc")} | {
+    key: metric(key) for key in ("fpr_at_95_tpr", "aupr_error", "aupr_success", "auc", "tpr", "tnr")
 }
-"""The columns of the paper's tables, in its order. Which way AUPR-Error is better, the protocol decides."""
+"""The columns of the paper's tables, in its order."""
 
 
 def _apart(distance: Callable[..., float]) -> Callable[[Scored], float]:
@@ -84,7 +80,7 @@ class Layout:
     methods: Sequence[Method]
     sets: Callable[[PaperIndex, Setup], list[tuple[str, str]]]
     own: bool = False
-    columns: Quantities = field(default_factory=lambda: METRICS)
+    columns: Quantities = field(default_factory=lambda: COLUMNS)
     published: str = ""
     fits: Callable[[PaperIndex, Setup], bool] = lambda paper, setup: True
     notes: tuple[str, ...] = ()
@@ -101,9 +97,9 @@ def begun(tables: Iterable[Table]) -> tuple[Table, ...]:
 
 
 def heads(columns: Quantities, protocol: str) -> Iterator[str]:
-    """Yield the columns' headings, with the direction that a protocol gives them."""
+    """Yield the columns' headings; those of ranking metrics have the direction that a protocol gives them."""
     for key, column in columns.items():
-        yield column.label + ({"released": " ↓"}.get(protocol, " ↑") if key == "aupr_error" else "")
+        yield heading(key, protocol) if key in RANKING else column.label
 
 
 class _Draft:
@@ -143,25 +139,21 @@ class _Draft:
 
     def _block(self, pair: Pair, condition: str, data: str, methods: Sequence[Method]) -> Iterator[Row]:
         """Yield the rows of one pair on one data set; one row for all methods where none of them has been run."""
-        name = pair_name(pair)
-        shown = data if self.paper.cached(data, pair[1]) else condition
-        gap = (MISSING,) * len(self.layout.columns)
+        columns = self.layout.columns
+        labels = pair_name(pair), data if self.paper.cached(data, pair[1]) else condition
         rows = self._rows(pair, data, methods)
         for method, found in rows:
             self.commands += fill(self.paper, self.setup, data, pair, method, found)
         if not any(found for _, found in rows):
-            labels = [method.label for method in methods]
-            yield Row((name, shown, ", ".join(labels) if len(labels) < 6 else f"all {len(labels)} methods"), gap)
+            names = [method.label for method in methods]
+            every = ", ".join(names) if len(names) < 6 else f"all {len(names)} methods"
+            yield table_row(labels, Method(every), None, columns)
             return
         for method, found in rows:
-            if found is None:
-                yield Row((name, shown, method.label), gap)
-                continue
-            label = row_label(method, found)
-            yield Row((name, shown, label), cells(self.layout.columns, found), seeds=len(found.seeds))
-            if found.others:
-                self.others.append(label.partition(" (")[0])
-            yield from self._published(name, shown, method, found)
+            yield table_row(labels, method, found, columns)
+            if found and found.others:
+                self.others.append(row_label(method, found, SEEDS))
+            yield from self._published(labels, method, found) if found and self.layout.published else ()
 
     def _rows(self, pair: Pair, data: str, methods: Sequence[Method]) -> list[tuple[Method, Found | None]]:
         """Find the records of each method; those of one loss trained alike where there are such runs, else noted."""
@@ -186,17 +178,15 @@ class _Draft:
         """Yield the row that the paper does not have, where the layout has one and it is scored."""
         method = self.layout.reference
         if method and (found := self.paper.find(self.setup, data, pair, method)):
-            yield Row((pair_name(pair), data, method.label), cells(self.layout.columns, found), "reference")
+            yield table_row((pair_name(pair), data), method, found, self.layout.columns, "reference")
 
-    def _published(self, pair: str, data: str, method: Method, found: Found) -> Iterator[Row]:
+    def _published(self, labels: tuple[str, str], method: Method, found: Found) -> Iterator[Row]:
         table = self.layout.published
-        if not table:
-            return
         apart = mismatches(self.paper, DEFINITIONS[table], found, method.name)
         self.apart += [apart] if apart else []
         self.alike += not apart
         if not apart and (row := beside(table, found, method.name, self.layout.columns)):
-            yield Row((pair, data, "  published"), tuple(cell or Cell(math.nan) for cell in row), "published")
+            yield Row((*labels, "  published"), tuple(cell or Cell(math.nan) for cell in row), "published")
             self.not_given += [key for key, cell in zip(self.layout.columns, row, strict=True) if cell is None]
             self.remarks += [text] if (text := remark(table, found)) else []
 
@@ -239,6 +229,11 @@ def row_label(method: Method, found: Found, seeds: int | None = None) -> str:
     return label if seeds >= SEEDS else f"{label} ({seeds} seed{'s' if seeds > 1 else ''})"
 
 
-def cells(columns: Quantities, found: Found) -> tuple[Cell, ...]:
-    """Return the cells of a row, averaged over its seeds."""
-    return tuple(column.cell([column.of(one) for one in found.scored]) for column in columns.values())
+def table_row(
+    labels: Sequence[str], method: Method, found: Found | None, columns: Quantities, kind: str = "ours"
+) -> Row:
+    """Return a method's row, averaged over its seeds; a row of gaps where there is nothing."""
+    if found is None:
+        return Row((*labels, method.label), (MISSING,) * len(columns), kind)
+    cells = tuple(column.cell([column.of(one) for one in found.scored]) for column in columns.values())
+    return Row((*labels, row_label(method, found)), cells, kind, len(found.seeds))

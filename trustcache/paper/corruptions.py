@@ -7,21 +7,15 @@ from dataclasses import dataclass, replace
 
 from trustcache.command_lines import Command, merged
 from trustcache.data.manifest import Manifest
-from trustcache.paper.comparisons import METRICS, begun, cells, heads, row_label
+from trustcache.data.variants.corruptions import COMMON, SEVERITIES
+from trustcache.paper.comparisons import COLUMNS, begun, heads, row_label, table_row
 from trustcache.paper.gaps import extraction, fill
 from trustcache.paper.paper_index import Found, Method, PaperIndex, Setup, known_manifests, pair_name
 from trustcache.protocols import PROTOCOLS
-from trustcache.report.table import MISSING, Row, Table, grouped_table
+from trustcache.report.table import Row, Table, grouped_table
 
-PAPERS = (
-    *("gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur"),
-    *("motion_blur", "zoom_blur", "snow", "frost", "fog"),
-    *("brightness", "contrast", "elastic_transform", "pixelate", "jpeg_compression"),
-)
-"""The corruptions of the paper, in ImageNet-C's order; its four extra ones are not among them."""
-SEVERITIES = (1, 2, 3, 4, 5)
-CONDITIONS = tuple(f"{name}/{severity}" for name in PAPERS for severity in SEVERITIES)
-_GAP = (MISSING,) * len(METRICS)
+CONDITIONS = {f"{name}/{severity}": (name, str(severity)) for name in COMMON for severity in SEVERITIES}
+"""The corruption and severity of each of the paper's conditions, in ImageNet-C's order."""
 
 
 @dataclass(frozen=True)
@@ -35,48 +29,33 @@ class Corruptions:
         return begun(
             self._table(paper, setup, family)
             for setup in paper.setups()
-            for family in dict.fromkeys(m.family for m in _corrupted(paper.variants(setup.data)))
+            for family in dict.fromkeys(m.family for m in paper.variants(setup.data) if m.condition in CONDITIONS)
         )
 
     def _table(self, paper: PaperIndex, setup: Setup, family: str) -> Table:
-        pair, expected = paper.first_pair(setup), _expected(family)
-        here = {m.condition: m.name for m in _corrupted(paper.variants(setup.data)) if m.family == family}
+        pair, here = paper.first_pair(setup), _by_condition(paper.variants(setup.data), family)
+        expected = list(_by_condition(known_manifests(), family)) or [*CONDITIONS]
         rows: list[Row] = []
         means: list[Row] = []
         commands: list[Command] = []
         for method in (method for method in self.methods if method.loss in PROTOCOLS[setup.protocol].losses):
-            by_condition = {c: paper.find(setup, here[c], pair, method) for c in CONDITIONS if c in here}
-            for condition, found in by_condition.items():
+            founds = {condition: paper.find(setup, name, pair, method) for condition, name in here.items()}
+            for condition, found in founds.items():
                 commands += fill(paper, setup, here[condition], pair, method, found)
-                rows.append(_row(condition.split("/"), method, found))
-            means.append(_mean(method, [found for found in by_condition.values() if found], len(expected)))
-        rows.sort(key=lambda row: CONDITIONS.index("/".join(row.labels[:2])))
-        notes = list(_absent(here, expected))
+                rows.append(table_row(CONDITIONS[condition], method, found, COLUMNS))
+            means.append(_mean(method, [found for found in founds.values() if found], len(expected)))
+        rows.sort(key=lambda row: [*CONDITIONS].index("/".join(row.labels[:2])))
+        notes = list(_absent([CONDITIONS[c] for c in expected if c not in here], len(expected)))
         commands += [extraction(paper, pair[1], (family,))] if notes else []
-        return grouped_table(
-            f"{replace(setup, data=family)} · {pair_name(pair)}",
-            ("corruption", "severity", "method"),
-            heads(METRICS, setup.protocol),
-            (*means, *rows),
-            notes,
-            merged(commands, paper.place),
-        )
+        title, labels = f"{replace(setup, data=family)} · {pair_name(pair)}", ("corruption", "severity", "method")
+        lines = merged(commands, paper.place)
+        return grouped_table(title, labels, heads(COLUMNS, setup.protocol), (*means, *rows), notes, lines)
 
 
-def _corrupted(manifests: Sequence[Manifest]) -> list[Manifest]:
-    return [manifest for manifest in manifests if manifest.condition in CONDITIONS]
-
-
-def _expected(family: str) -> list[str]:
-    """Return the paper's conditions that a family has as trustcache knows it, else all of them."""
-    known = [m.condition for m in known_manifests() if m.family == family and m.condition in CONDITIONS]
-    return known or [*CONDITIONS]
-
-
-def _row(labels: Sequence[str], method: Method, found: Found | None) -> Row:
-    if found is None:
-        return Row((*labels, method.label), _GAP)
-    return Row((*labels, row_label(method, found)), cells(METRICS, found), seeds=len(found.seeds))
+def _by_condition(manifests: Sequence[Manifest], family: str) -> dict[str, str]:
+    """Return the names of a family's data sets by condition, in the paper's order."""
+    names = {m.condition: m.name for m in manifests if m.family == family}
+    return {condition: names[condition] for condition in CONDITIONS if condition in names}
 
 
 def _mean(method: Method, founds: Sequence[Found], expected: int) -> Row:
@@ -85,25 +64,22 @@ def _mean(method: Method, founds: Sequence[Found], expected: int) -> Row:
     labels = (f"mean of {counted} {expected} sets", "")
     seeds = sorted(set.intersection(*(set(found.seeds) for found in founds))) if founds else []
     if not seeds:
-        return Row((*labels, method.label), _GAP, "mean")
+        return table_row(labels, method, None, COLUMNS, "mean")
     means = []
-    for column in METRICS.values():
-        by_seed = []
-        for seed in seeds:
-            values = [column.of(found.scored[found.seeds.index(seed)]) for found in founds]
-            by_seed.append(sum(values) / len(values))
-        means.append(column.cell(by_seed))
+    for column in COLUMNS.values():
+        by_seed = [[column.of(found.scored[found.seeds.index(seed)]) for found in founds] for seed in seeds]
+        means.append(column.cell([sum(values) / len(values) for values in by_seed]))
     return Row((*labels, row_label(method, founds[0], len(seeds))), tuple(means), "mean", len(seeds))
 
 
-def _absent(here: dict[str, str], expected: Sequence[str]) -> Iterator[str]:
+def _absent(sets: Sequence[tuple[str, str]], expected: int) -> Iterator[str]:
     """Name the sets that are not here, in one line."""
     lacking: dict[str, list[str]] = {}
-    for name, severity in (condition.split("/") for condition in expected if condition not in here):
+    for name, severity in sets:
         lacking.setdefault(name, []).append(severity)
     if lacking:
-        named = ", ".join(
-            name if len(lacking[name]) == len(SEVERITIES) else f"{name} {' '.join(lacking[name])}" for name in lacking
+        named = (name if len(them) == len(SEVERITIES) else f"{name} {' '.join(them)}" for name, them in lacking.items())
+        yield (
+            f"{len(sets)} of {expected} sets are not extracted, and the mean goes over the others only: "
+            f"{', '.join(named)}."
         )
-        count = sum(map(len, lacking.values()))
-        yield f"{count} of {len(expected)} sets are not extracted, and the mean goes over the others only: {named}."

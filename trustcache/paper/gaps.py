@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import math
 import shlex
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, TypeVar
 
 from trustcache.cache.index import Index
 from trustcache.cache.workspace import plain_name
@@ -16,10 +18,16 @@ from trustcache.extract import ExtractSettings
 from trustcache.losses import LOSSES, loss_settings
 from trustcache.models.timm_models import PAPER_MODELS
 from trustcache.oracles.presets.preset import papers_preset, small_scale_preset
-from trustcache.oracles.runs import RunConfig
 from trustcache.paper.paper_index import SEEDS, Found, Method, PaperIndex, Setup, known_preset
+from trustcache.paper.recipes import model_name
 from trustcache.protocols import PROTOCOLS, Optimiser, shows_as_released
+from trustcache.registry import option_name
 from trustcache.report.records import Scored
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
 
 
 def fill(
@@ -31,9 +39,8 @@ def fill(
     if not paper.cached(data, pair[1]):
         return [extraction(paper, pair[1], (data,))]
     if method.score:
-        if method.score == "mc-dropout":
-            return [extraction(paper, pair[1], (data,), "--mc-dropout", "50")]
-        return [Evaluation()]
+        dropout = extraction(paper, pair[1], (data,), "--mc-dropout", "50")
+        return [dropout if method.score == "mc-dropout" else Evaluation()]
     elsewhere = paper.find(setup, setup.data, pair, method) if data != setup.data else None
     if elsewhere and (found is None or len(elsewhere.seeds) > len(found.seeds)):
         return [*_features(paper, setup, data, pair[0]), Evaluation()]
@@ -67,12 +74,12 @@ def training(
     like = found.first if found else _likest(paper, setup, pair, method)
     settings = {key: [value] for key, value in _loss_settings(paper, pair, method, found, like).items()}
     settings |= {key: [*values] for key, values in (swept or {}).items()}
+    preset, optimised = _optimisation(method, setup, paper.architecture(oracle), found, like)
     words = ["--classifier", classifier]
     words += ["--oracle", oracle] if oracle != classifier else []
     words += ["--data", like.config.data] if like and like.config else []
     words += ["--frozen"] if setup.training == "frozen" else []
     words += ["--protocol", setup.protocol] if setup.protocol != "equations" else []
-    preset, optimised = _optimisation(method, setup, paper.architecture(oracle), found, like)
     words += ["--preset", preset] if preset else []
     after = _loss_options(method, settings, preset, set(swept or ()))
     after += ["--start", method.start] if method.start and setup.training == "fine-tuned" else []
@@ -82,19 +89,14 @@ def training(
 
 def _likest(paper: PaperIndex, setup: Setup, pair: tuple[str, str], method: Method) -> Scored | None:
     """Find a run to take after: of the same loss (or base) and pair, else of the same oracle, else any."""
-    names = sorted((name for name in LOSSES if "base" not in LOSSES[name].settings), key=lambda n: n != method.base)
     weighing = [name for name in LOSSES if "base" in LOSSES[name].settings]
-    methods = [
-        made
-        for name in names
-        for made in (
-            *(Method(name, loss=name, signed_distance=signed) for signed in (None, True, False)),
-            *(Method(other, loss=other, settings={"base": name}) for other in weighing),
-        )
-    ]
+    methods: list[Method] = []
+    for name in sorted(LOSSES.keys() - weighing, key=lambda name: (name != method.base, [*LOSSES].index(name))):
+        methods += (Method(name, loss=name, signed_distance=signed) for signed in (None, True, False))
+        methods += (Method(other, loss=other, settings={"base": name}) for other in weighing)
     pairs = sorted(paper.pairs(setup), key=lambda other: (other != pair, other[0] != pair[0]))
-    own_oracle = [other for other in pairs if other[0] == pair[0]]
-    tries = itertools.chain(itertools.product(methods, own_oracle), itertools.product(methods, pairs))
+    own = [other for other in pairs if other[0] == pair[0]]
+    tries = [*itertools.product(methods, own), *itertools.product(methods, pairs)]
     found = (paper.find(setup, setup.data, other, one) for one, other in tries)
     return next((one.first for one in found if one), None)
 
@@ -134,40 +136,42 @@ def _optimisation(
     """Return the preset and the options that make `train` optimise as a run was optimised, on as many samples."""
     if method.start and not found:
         return small_scale_preset(setup.data), []
+    papers = papers_preset(architecture)
     if like is None or like.config is None:
-        return (papers_preset(architecture), []) if setup.training == "fine-tuned" else ("", [])
+        return (papers if setup.training == "fine-tuned" else ""), []
     config = like.config
-    usual = PROTOCOLS[setup.protocol].optimiser(config.training == "frozen", like.origin.learnt_from)
-    preset, words = _preset_and_options(config, usual, papers_preset(architecture))
+    usual = PROTOCOLS[setup.protocol].optimiser(config.training == "frozen", like.learnt_from)
+    bases = {"": usual}
+    if config.training == "fine-tuned":
+        tuned = {name: known_preset(name).fine_tuning or usual for name in (papers, "paper-cifar10", "paper-mnist")}
+        # The paper's own optimiser comes with its preset, which says more.
+        bases = {papers: tuned[papers]} | bases | tuned if config.protocol == "released" else bases | tuned
+    made = ((name, _changes(config.optimiser, base)) for name, base in bases.items())
+    # Only a user's own preset gives an optimiser that none of these do.
+    preset, words = next(((name, words) for name, words in made if words is not None), ("", []))
     fraction = known_preset(preset).val_fraction if preset else None
     if config.val_fraction != (VAL_FRACTION if fraction is None else fraction):
-        words += ["--val-fraction", _number(config.val_fraction)]
+        words = [*words, "--val-fraction", _number(config.val_fraction)]
     return preset, words
-
-
-def _preset_and_options(config: RunConfig, usual: Optimiser, papers: str) -> tuple[str, list[str]]:
-    """Return a preset ("" for none) and options that give a run's optimiser, none where only a user's preset can."""
-    bases = [("", usual)]
-    if config.training == "fine-tuned":
-        tuned = [(n, known_preset(n).fine_tuning or usual) for n in (papers, "paper-cifar10", "paper-mnist")]
-        # The paper's own optimiser comes with its preset, which says more.
-        bases = [*tuned[:1], *bases, *tuned[1:]] if config.protocol == "released" else [*bases, *tuned]
-    for preset, base in bases:
-        if (words := _changes(config.optimiser, base)) is not None:
-            return preset, words
-    return "", []
 
 
 def _changes(optimiser: Optimiser, base: Optimiser) -> list[str] | None:
     """Return the options that turn one optimiser into another, None where none do."""
-    changed = {key: getattr(optimiser, key) for key in ("epochs", "batch_size", "lr")}
-    by_hand = (optimiser.momentum, optimiser.cycle_momentum) != (base.momentum, base.cycle_momentum)
-    if by_hand and not optimiser.cycle_momentum:
-        changed["momentum"] = optimiser.momentum
-    if replace(base, **changed, cycle_momentum=base.cycle_momentum and "momentum" not in changed) != optimiser:
-        return None
-    given = {key: value for key, value in changed.items() if key == "momentum" or value != getattr(base, key)}
-    return [word for key, value in given.items() for word in (f"--{key.replace('_', '-')}", _number(value))]
+    if base.cycle_momentum and not optimiser.cycle_momentum:  # a momentum that is given ends its cycle
+        base = replace(base, momentum=math.nan, cycle_momentum=False)
+    words = changed_options(optimiser, base)
+    return None if words and "--momentum" in words and optimiser.cycle_momentum else words
+
+
+def changed_options(new: T, old: T) -> list[str] | None:
+    """Return the options that turn a dataclass of options into another, None where another field differs."""
+    words = []
+    for field in fields(new):
+        if (value := getattr(new, field.name)) != getattr(old, field.name):
+            if "help" not in field.metadata:
+                return None
+            words += [option_name(field.name, type(new)), _number(value)]
+    return words
 
 
 def _number(value: float | str) -> str:
@@ -216,11 +220,10 @@ def reproduce_options(paper: PaperIndex) -> list[str] | None:
 def _as_named(index: Index) -> list[str]:
     """Return a cache's classifier as `reproduce` takes it, without the options that a protocol adds by itself."""
     words, released = extraction_options(index)[1:], shows_as_released(index.identity)
-    kept = words[:1]
+    kept, name = words[:1], model_name(index.classifier, "released" if released else "equations")
     left_out = {"--protocol", "--as"} | ({"--preprocess"} if released else set())
     options = zip(words[1::2], words[2::2], strict=True)
     kept += [word for option, value in options if option not in left_out for word in (option, value)]
     if index.meaning.shard_rows != ExtractSettings.shard_rows:
         kept += ["--shard-rows", str(index.meaning.shard_rows)]
-    name = index.classifier.removesuffix("-released") if released else index.classifier
     return kept if name == plain_name(kept[0]) else [*kept, "--as", name]

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trustcache.cache.index import Index
+from trustcache.cache.records import fingerprint
 from trustcache.data.known_data import packaged_manifests
 from trustcache.data.manifest import Manifest
 from trustcache.losses import LOSSES, settings_of
+from trustcache.models.timm_models import PAPER_MODELS, architecture
 from trustcache.oracles.heads import LINEAR
 from trustcache.oracles.presets.preset import Preset, papers_preset, read_preset
 from trustcache.oracles.runs import RunConfig
@@ -120,7 +122,7 @@ class PaperIndex(Sources):
         found = set()
         for one in self.trained():
             manifest = self.manifests[one.record.dataset]
-            clean = manifest.variant_of if manifest.condition else manifest.name
+            clean = manifest.condition and manifest.variant_of
             found.add(Setup(clean or manifest.name, one.record.protocol, str(one.record.training)))
         return sorted(found, key=lambda setup: (setup.data, setup.protocol, setup.training != "frozen"))
 
@@ -129,19 +131,22 @@ class PaperIndex(Sources):
         return [m for m in self.manifests.values() if m.variant_of == clean and m.condition]
 
     def classifiers(self, setup: Setup) -> list[str]:
-        """Return the classifiers cached on the setup's data, ViTs first; of one model's caches those its runs use."""
-        here = {one.record.classifier: one.origin.index for one in self.scored if one.record.dataset == setup.data}
+        """Return the classifiers cached on the setup's data, the paper's first; of one model's those its runs use."""
+        here = {one.record.classifier: one.index.identity for one in self.scored if one.record.dataset == setup.data}
         used = {name for pair in self._pairs_run(setup) for name in pair}
-        models: dict[str, list[str]] = {}
-        for label, index in here.items():
-            models.setdefault(_model(index), []).append(label)
-        chosen = []
-        for labels in models.values():
-            fitting = [label for label in labels if label in used]
-            wanted = setup.protocol == "released"
-            fitting = fitting or [label for label in labels if shows_as_released(here[label].identity) == wanted]
-            chosen += fitting or labels
-        return sorted(chosen, key=_model_order)
+        fitting = {name for name, model in here.items() if shows_as_released(model) == (setup.protocol == "released")}
+        models: dict[str, set[str]] = {}
+        for label, model in here.items():
+            key = fingerprint([model.name, model.architecture, model.arguments, model.state_sha256])
+            models.setdefault(key, set()).add(label)
+        chosen = [label for labels in models.values() for label in labels & used or labels & fitting or labels]
+        papers = [*PAPER_MODELS.values()]
+
+        def order(label: str) -> tuple[int, str]:
+            model = architecture(here[label].name)
+            return papers.index(model) if model in papers else len(papers), label
+
+        return sorted(chosen, key=order)
 
     def pairs(self, setup: Setup) -> list[tuple[str, str]]:
         """Return (oracle, classifier): every pair of the classifiers, and those of oracles that are none themselves."""
@@ -157,12 +162,9 @@ class PaperIndex(Sources):
 
     def _pairs_run(self, setup: Setup) -> set[tuple[str, str]]:
         names = {setup.data, *(manifest.name for manifest in self.variants(setup.data))}
-        return {
-            (str(one.record.oracle), one.record.classifier)
-            for one in self.trained()
-            if one.record.dataset in names
-            and (one.record.protocol, one.record.training) == (setup.protocol, setup.training)
-        }
+        here = (one.record for one in self.trained() if one.record.dataset in names)
+        made = (setup.protocol, setup.training)
+        return {(str(one.oracle), one.classifier) for one in here if (one.protocol, one.training) == made}
 
     def cached(self, data: str, classifier: str) -> bool:
         """Return True if something is scored on that data set of that classifier."""
@@ -255,21 +257,12 @@ def known_preset(name: str) -> Preset:
     return read_preset(name)
 
 
-def _model(index: Index) -> str:
-    i = index.identity
-    return json.dumps([i.name, i.architecture, i.arguments, i.state_sha256], sort_keys=True)
-
-
-def _model_order(label: str) -> tuple[bool, str]:
-    return "vit" not in label.lower(), label
-
-
 def _preference(group: Sequence[Scored], method: Method) -> tuple[Any, ...]:
     one = group[0]
     if one.config is None:
         return (True,)
-    config, origin = one.config, one.origin
-    usual = [PROTOCOLS[config.protocol].optimiser(config.training == "frozen", origin.learnt_from)]
+    config = one.config
+    usual = [PROTOCOLS[config.protocol].optimiser(config.training == "frozen", one.learnt_from)]
     if config.training == "fine-tuned":
         papers = known_preset(papers_preset(config.backbone.architecture)).fine_tuning
         usual += [papers] if papers else []

@@ -84,7 +84,7 @@ averages logits there and probabilities here, and TrustScore chooses its alpha h
 
 def mismatches(paper: PaperIndex, definition: Definition, found: Found, method: str) -> list[str]:
     """Return how a row of ours differs from the published one, a phrase each; none where they are defined alike."""
-    record, origin = found.first.record, found.first.origin
+    record = found.first.record
     apart = []
     if record.dataset not in definition.data:
         apart.append(f"of {' or '.join(definition.data)}, not {record.dataset}")
@@ -93,7 +93,7 @@ def mismatches(paper: PaperIndex, definition: Definition, found: Found, method: 
     if record.protocol != definition.protocol:
         apart.append(f"under protocol {definition.protocol}, not {record.protocol}")
     apart += _other_classifier(paper, definition, found)
-    if origin.run is not None:
+    if found.first.run is not None:
         return apart + _other_oracle(paper, definition, found)
     if method not in definition.scores:
         apart.append(f"of another {method} than ours")
@@ -101,7 +101,7 @@ def mismatches(paper: PaperIndex, definition: Definition, found: Found, method: 
 
 
 def _other_classifier(paper: PaperIndex, definition: Definition, found: Found) -> list[str]:
-    record, index = found.first.record, found.first.origin.index
+    record, index = found.first.record, found.first.index
     judged, wanted = index.identity, definition.judged.get(record.dataset)
     if judged.architecture not in definition.models or judged.arguments:
         return [f"of {wanted or _named(definition)}, not {record.classifier}"]
@@ -115,7 +115,8 @@ def _other_classifier(paper: PaperIndex, definition: Definition, found: Found) -
 
 
 def _other_oracle(paper: PaperIndex, definition: Definition, found: Found) -> list[str]:
-    record, origin, config = found.first.record, found.first.origin, found.first.config
+    first = found.first
+    record, config = first.record, first.config
     assert config is not None
     backbone, apart = config.backbone, []
     if backbone.architecture not in definition.models or backbone.arguments:
@@ -123,7 +124,7 @@ def _other_oracle(paper: PaperIndex, definition: Definition, found: Found) -> li
             apart.append(f"with oracles {_named(definition)}, not {config.oracle}")
     elif record.protocol == "released" and not shows_as_released(backbone):
         apart.append(f"with an oracle {config.oracle} that sees images as the released code shows them")
-    elif backbone.architecture in (_VIT, _RESNET) and not paper.has_timms_weights(backbone.state_sha256, origin.index):
+    elif backbone.architecture in (_VIT, _RESNET) and not paper.has_timms_weights(backbone.state_sha256, first.index):
         apart.append(f"with timm's weights, which no cache says that oracle {config.oracle} has")
     if definition.oracles:
         return [*apart, f"of oracles with {definition.oracles}"]
@@ -132,8 +133,8 @@ def _other_oracle(paper: PaperIndex, definition: Definition, found: Found) -> li
     if config.training != "fine-tuned":
         return [*apart, f"fine-tuned, not {config.training}"]
     data, samples = definition.learnt_from
-    if (config.data, origin.learnt_from) != (data, samples):
-        apart.append(f"learnt from {samples:,} images of {data}, not {origin.learnt_from:,} of {config.data}")
+    if (config.data, first.learnt_from) != (data, samples):
+        apart.append(f"learnt from {samples:,} images of {data}, not {first.learnt_from:,} of {config.data}")
     return apart + _other_settings(definition, config)
 
 
@@ -165,7 +166,7 @@ def beside(table: str, found: Found, method: str, metrics: Iterable[str]) -> tup
     """
     definition = DEFINITIONS[table]
     record, config = found.first.record, found.first.config
-    classifier = definition.models[found.first.origin.index.identity.architecture]
+    classifier = definition.models[found.first.index.identity.architecture]
     oracle = definition.models[config.backbone.architecture] if config else classifier
     key = (table, definition.data[record.dataset], oracle, classifier, method)
     row = tuple(

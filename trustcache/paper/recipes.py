@@ -7,6 +7,7 @@ recipes into commands. What several of them share is done once: a run belongs to
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,6 +39,11 @@ class Model:
     def preset(self) -> str:
         """The paper's hyperparameters for an oracle built on it."""
         return papers_preset(self.words[0])
+
+
+def model_name(label: str, protocol: str) -> str:
+    """Return the name of the model whose caches have a label under a protocol."""
+    return label if protocol == "equations" else label.removesuffix(f"-{protocol}")
 
 
 PAPER_MODELS = tuple(Model(name, (name,)) for name in PAPER_NAMES)
@@ -136,21 +142,16 @@ def _steps(name: str, recipe: Recipe, request: Request, find: FindSuite) -> list
             f"--data {family.name}: the paper's models know ImageNet's classes only; name others for {name}, as in "
             "--classifier 'cifar-resnet32 --weights resnet32.safetensors --as resnet32'"
         )
-    models = request.models or PAPER_MODELS
-    models = models if recipe.pairs == "all" else models[:1]
-    if recipe.frozen:
-        request = replace(request, frozen=True)
+    models = (request.models or PAPER_MODELS)[: None if recipe.pairs == "all" else 1]
+    request = replace(request, frozen=request.frozen or recipe.frozen)
+    groups = [[family.one(part) for part in recipe.extracted], *(_UNSEEN_DATA[u](family) for u in recipe.unseen)]
+    train = family.one("train")
     steps = []
     for protocol in recipe.protocols or request.protocols:
-        groups = [[family.one(part) for part in recipe.extracted], *(_UNSEEN_DATA[u](family) for u in recipe.unseen)]
         steps += [_extract(model, protocol, data, request) for model in models for data in groups]
-        for judged in models:
-            for oracle in models:
-                for words in recipe.trainings:
-                    chosen = _hyperparameters(oracle, protocol, family, words) + _rate(
-                        oracle, protocol, family, request
-                    )
-                    steps.append(_train(judged, oracle, protocol, family.one("train"), chosen, request))
+        for judged, oracle, words in itertools.product(models, models, recipe.trainings):
+            chosen = _hyperparameters(oracle, protocol, family, words) + _rate(oracle, protocol, family, request)
+            steps.append(_train(judged, oracle, protocol, train, chosen, request))
     return steps
 
 
@@ -185,18 +186,11 @@ def _rate(oracle: Model, protocol: str, family: Suite, request: Request) -> tupl
     return "--lr", f"{preset.lr * PRESET_IMAGES / min(known):.3g}"
 
 
-@dataclass(frozen=True)
-class _SmallScale:
-    """A row of Table 2: the classifier that is fitted, and how."""
-
-    classifier: str
-    fitting: tuple[str, ...] = ()
-
-
-_SMALL_SCALE = {
-    "mnist": _SmallScale(MNIST_CONVNET),
-    "cifar10": _SmallScale(CIFAR_VGG16, ("--augment", "flip-crop", "--epochs", "100")),
+_SMALL_SCALE: dict[str, tuple[str, tuple[str, ...]]] = {
+    "mnist": (MNIST_CONVNET, ()),
+    "cifar10": (CIFAR_VGG16, ("--augment", "flip-crop", "--epochs", "100")),
 }
+"""By data family the classifier of Table 2 that is fitted, and how."""
 
 
 def _small_scale(key: str, request: Request, find: FindSuite) -> list[Step]:
@@ -209,14 +203,15 @@ def _small_scale(key: str, request: Request, find: FindSuite) -> list[Step]:
     for name in [request.family] if request.family else _SMALL_SCALE:
         family = find(name)
         train, test = family.one("train"), family.one("test")
-        row = _SMALL_SCALE.get(name)
-        models = request.models
-        dropout: tuple[str, ...] = ()
+        models, dropout = request.models, tuple[str, ...]()
         if not models:
-            if row is None:
+            if name not in _SMALL_SCALE:
                 raise UsageError(f"--data {name}: {key} has no classifier for it; name yours with --classifier")
-            steps.append(_fit(row, train, request))
-            models, dropout = (_fitted(row, request),), ("--mc-dropout", "50")
+            classifier, fitting = _SMALL_SCALE[name]
+            weights = str(request.workspace / "classifiers" / f"{classifier}.safetensors")
+            words = ("fit-classifier", "--data", train, "--classifier", classifier, "--out", weights, *fitting)
+            steps.append(Step((*words, *_limits(request))))
+            models, dropout = (Model(classifier, (classifier, "--weights", weights)),), ("--mc-dropout", "50")
         for model in models:
             steps.append(_extract(model, "equations", [train, test], request, dropout))
             for words in (("--loss", "tcp"), ("--preset", small_scale_preset(name))):
@@ -224,41 +219,28 @@ def _small_scale(key: str, request: Request, find: FindSuite) -> list[Step]:
     return steps
 
 
-def _weights(row: _SmallScale, request: Request) -> str:
-    return str(request.workspace / "classifiers" / f"{row.classifier}.safetensors")
-
-
-def _fitted(row: _SmallScale, request: Request) -> Model:
-    return Model(row.classifier, (row.classifier, "--weights", _weights(row, request)))
-
-
-def _fit(row: _SmallScale, data: str, request: Request) -> Step:
-    words = ["fit-classifier", "--data", data, "--classifier", row.classifier, "--out", _weights(row, request)]
-    return Step((*words, *row.fitting, *_subset(request), *request.machine, *request.place))
-
-
 def _extract(model: Model, protocol: str, data: Sequence[str], request: Request, more: tuple[str, ...] = ()) -> Step:
     label = model.label(protocol)
-    words = ["extract", "--classifier", *model.words, *more]
-    if protocol != "equations":
-        words += ["--protocol", protocol]
-    if label != plain_name(model.words[0] if protocol == "equations" else f"{model.words[0]}-{protocol}"):
+    words = ["extract", "--classifier", *model.words, *more, *_by(protocol)]
+    if label != plain_name(Model(model.words[0], ()).label(protocol)):
         words += ["--as", label]
     words += [word for name in data for word in ("--data", name)]
-    return Step((*words, *_subset(request), *request.machine, *request.place), (label,))
+    return Step((*words, *_limits(request)), (label,))
 
 
 def _train(judged: Model, oracle: Model, protocol: str, data: str, chosen: tuple[str, ...], request: Request) -> Step:
     labels = judged.label(protocol), oracle.label(protocol)
     words = ["train", "--classifier", labels[0], "--data", data]
-    if oracle != judged:
-        words += ["--oracle", labels[1]]
-    if protocol != "equations":
-        words += ["--protocol", protocol]
-    if request.frozen:
-        words += ["--frozen"]
-    return Step((*words, *chosen, "--seed", request.seeds, *request.machine, *request.place), labels)
+    words += ["--oracle", labels[1]] if oracle != judged else []
+    words += [*_by(protocol), *(["--frozen"] if request.frozen else []), *chosen, "--seed", request.seeds]
+    return Step((*words, *request.machine, *request.place), labels)
 
 
-def _subset(request: Request) -> tuple[str, ...]:
-    return () if request.subset is None else ("--subset", str(request.subset))
+def _by(protocol: str) -> tuple[str, ...]:
+    return () if protocol == "equations" else ("--protocol", protocol)
+
+
+def _limits(request: Request) -> tuple[str, ...]:
+    """Return the options of a command that reads images."""
+    subset = () if request.subset is None else ("--subset", str(request.subset))
+    return *subset, *request.machine, *request.place

@@ -1,12 +1,15 @@
-"""The report of a workspace: gathered, compared, resampled and written by one call."""
+"""The report of a workspace: gathered, compared, resampled and written by one call, each file whole or not at all."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from trustcache.cache.index import Index
+from trustcache.cache.publish import publish
 from trustcache.cache.workspace import Workspace
 from trustcache.errors import UsageError
 from trustcache.evaluate.sweep import saved_sweeps
@@ -14,12 +17,15 @@ from trustcache.progress import Progress, silent
 from trustcache.report.collect import collect
 from trustcache.report.contents import Contents
 from trustcache.report.intervals import compare, interval_tables, intervals_json
-from trustcache.report.records import Scored
+from trustcache.report.records import Record, Scored, plain
+from trustcache.report.render.csv import results_csv, tables_csv
+from trustcache.report.render.html import page
+from trustcache.report.render.latex import tables_latex
+from trustcache.report.render.markdown import report_markdown
 from trustcache.report.resampled import Resampler
-from trustcache.report.selection import Selection, select
+from trustcache.report.selection import select
 from trustcache.report.sweeps import outcome_table, outcomes
 from trustcache.report.table import Exhibit, Section
-from trustcache.report.write import write_report
 
 
 @dataclass(frozen=True)
@@ -42,10 +48,9 @@ class SectionMaker:
 
 @dataclass(frozen=True)
 class Report:
-    """A report as written. selection: the data sets to bring forward. exhibits: those asked for. paths: its files."""
+    """A report as written. exhibits: those asked for. paths: its files."""
 
     contents: Contents
-    selection: Selection
     exhibits: Sequence[Exhibit]
     paths: Sequence[Path]
 
@@ -68,8 +73,8 @@ def report(
     if unknown := [key for key in only if key not in known]:
         raise UsageError(f"--only {unknown[0]}: no such table or figure; one or several of {', '.join(known)}")
     scored, notes = collect(workspace, progress)
-    records, selection = [one.record for one in scored], select(scored)
-    detailed = [record for record in records if record.dataset in selection.detailed]
+    records, selected = [one.record for one in scored], select(scored).detailed
+    detailed = [record for record in records if record.dataset in selected]
     compared = compare(detailed, Resampler(workspace, progress))
     swept, incomplete = outcomes(saved_sweeps(workspace), records)
     tables = [*map(outcome_table, swept), *interval_tables(compared)]
@@ -77,4 +82,33 @@ def report(
     contents = Contents(scored, [*notes, *incomplete], tables, [section.make(sources) for section in sections])
     paths = write_report(workspace.report, contents, {"intervals.json": intervals_json(compared)})
     exhibits = [one for section in contents.sections for one in section.exhibits if one.key in only]
-    return Report(contents, selection, exhibits, paths)
+    return Report(contents, exhibits, paths)
+
+
+def write_report(folder: Path, contents: Contents, files: Mapping[str, str] = MappingProxyType({})) -> list[Path]:
+    """Write the report's files and `files` (text by name) to a folder, and return their paths but for the figures'.
+
+    Everything is rendered before anything is written. Raises OSError where a file cannot be written, and ValueError on
+    a histogram that lacks a group.
+    """
+    texts = {
+        "report.md": report_markdown(contents),
+        "tables.tex": tables_latex(contents),
+        "tables.csv": tables_csv(contents),
+        "results.csv": results_csv(contents.records),
+        "results.json": results_json(contents.records),
+        "index.html": page(contents),
+        **files,
+    }
+    figures = {name: figure.svg for name, figure in contents.figure_files.items()}
+    for name, text in (texts | figures).items():
+        publish(folder / name, text.encode())
+    for stale in folder.glob("figures/*.svg"):
+        if f"figures/{stale.name}" not in figures:
+            stale.unlink()
+    return [folder / name for name in texts]
+
+
+def results_json(records: Sequence[Record]) -> str:
+    """Return the records as a JSON list, metrics as fractions; null stands where a value is not finite."""
+    return json.dumps([*map(plain, records)], indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -2,46 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-
 import numpy as np
 
 from trustcache.cache import CacheView, open_cache
 from trustcache.cache.index import Index
 from trustcache.cache.workspace import Workspace
+from trustcache.data.splits import other_half
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.oracles.backbones import lacking, scorable
 from trustcache.oracles.runs import Run, finished_runs
 from trustcache.progress import Progress, silent
-from trustcache.report.measured import confidence_on_halves, scored_post_hoc, scored_run
+from trustcache.report.measured import scored_post_hoc, scored_run
+from trustcache.report.names import run_labels
 from trustcache.report.records import Scored
-from trustcache.report.run_labels import Settings, run_labels
 from trustcache.scores import POST_HOC
 from trustcache.scores.fits import score_file
 from trustcache.scores.stored import ScoreStore, StoredScore
 
 _DATA = "\0"  # where a data set's name goes, as no name can read
 _MOST_NAMED = 3
-
-
-@dataclass
-class _Found:
-    """The records so far, and the notes on what is missing.
-
-    notes: sentences that name what is missing and what fills it. gaps: by sentence with `_DATA` in it, its data sets.
-    """
-
-    scored: list[Scored] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    gaps: dict[str, list[str]] = field(default_factory=dict)
-
-    def gap(self, sentence: str, data: str) -> None:
-        self.gaps.setdefault(sentence, []).append(data)
-
-    def sentences(self) -> list[str]:
-        """Return the notes, then each gap once with its data sets."""
-        return self.notes + [gap.replace(_DATA, _named(data)) for gap, data in self.gaps.items()]
 
 
 def collect(workspace: Workspace, progress: Progress = silent) -> tuple[list[Scored], list[str]]:
@@ -51,100 +30,124 @@ def collect(workspace: Workspace, progress: Progress = silent) -> tuple[list[Sco
 
     Raises UsageError where there is nothing to report on.
     """
-    caches = workspace.caches()
-    indices = [index for index in caches if index.role == "test"]
+    found = _Collector(workspace, progress)
+    indices = [index for index in found.caches if index.role == "test"]
     if not indices:
         raise UsageError(
             f"nothing to report: {workspace.root / 'cache'} holds no evaluation data; "
             "begin with trustcache extract --classifier vit, or trustcache demo"
         )
-    runs, store, found = finished_runs(workspace), ScoreStore(workspace), _Found()
-    labels, rows = run_labels(runs), _rows_by_fingerprint(caches, found)
     found.notes += _parts(indices)
     for index in indices:
         try:
             cache = open_cache(index.folder)
         except TrustcacheError as error:
             found.notes.append(f"{index.data} is left out: {error}")
-            continue
-        judging = _judging(found, index, runs)
-        post_hoc = _gather_post_hoc(found, workspace, store, cache, judging, progress)
-        scored = _gather_runs(found, cache, caches, judging, labels, rows)
-        if "mcp" in post_hoc:
-            found.scored += confidence_on_halves(post_hoc["mcp"], cache, scored)
-    notes = found.sentences()
-    if not runs:
+        else:
+            found.gather(cache)
+    notes = found.notes + [gap.replace(_DATA, _named(data)) for gap, data in found.gaps.items()]
+    if not found.runs:
         notes.append("No oracle has been trained: run `trustcache train --loss all --frozen`")
     if not found.scored:
         raise UsageError(f"nothing to report: {notes[0]}")
     return found.scored, notes
 
 
-def _judging(found: _Found, index: Index, runs: list[Run]) -> list[Run]:
-    """Return the runs that judge a cache's classifier; runs of another one by that name are a gap."""
-    here = [run for run in runs if run.config.classifier == index.classifier]
-    judging = [run for run in here if run.judges(index)]
-    if strangers := len(here) - len(judging):
-        sentence = f"{strangers} runs judge another {index.classifier} than the one {_DATA} was extracted with; "
-        found.gap(f"{sentence}train them again", index.data)
-    return judging
+class _Collector:
+    """The records so far, and the notes on what is missing.
 
-
-def _gather_post_hoc(
-    found: _Found, workspace: Workspace, store: ScoreStore, cache: CacheView, judging: list[Run], progress: Progress
-) -> dict[str, StoredScore]:
-    """Add the post-hoc scores of a cache, under each protocol of its runs, and return them by name."""
-    index = cache.index
-    try:
-        store.fill([index], unfitted_only=True, progress=progress)
-    except TrustcacheError as error:
-        found.notes.append(str(error))
-    own = store.own
-    stored = {name: score for name in [*POST_HOC, *own] if (score := store.read(index, name)) is not None}
-    reasons = {f"not made on {_DATA} yet: run `trustcache evaluate --score {n}`": [n] for n in own if n not in stored}
-    for name in store.applicable(index):
-        if name not in stored:
-            reason = store.why_not(index, name) or f"not made on {_DATA} yet: run `trustcache evaluate`"
-            reasons.setdefault(reason, []).append(name)
-    for reason, names in reasons.items():
-        found.gap(f"{', '.join(names)} left out: {reason}", index.data)
-    for name in [name for name, score in stored.items() if np.isnan(score.z).any()]:
-        del stored[name]
-        file = score_file(workspace.scores_folder(index.classifier, index.data), name, ".h5")
-        found.notes.append(_without_numbers(name, index.data, f"{file} and run `trustcache evaluate`"))
-    protocols = sorted({"equations", *(run.config.protocol for run in judging)})
-    found.scored += [scored_post_hoc(name, s, cache, protocol) for protocol in protocols for name, s in stored.items()]
-    return stored
-
-
-def _gather_runs(
-    found: _Found,
-    cache: CacheView,
-    caches: Sequence[Index],
-    judging: list[Run],
-    labels: dict[str, Settings],
-    rows: dict[str, int],
-) -> dict[Run, np.ndarray]:
-    """Add the runs that have scored a cache; return for each the rows that its scores count on, bool (N,).
-
-    labels: by run's name, the settings it is named by. rows: by a training cache's fingerprint, its number of rows.
+    notes: sentences that name what is missing and what fills it. gaps: by sentence with `_DATA` in it, its data sets.
     """
-    index = cache.index
-    apart = [run for run in judging if not run.config.mixed_up(index, caches)]
-    scored = {run: z for run in apart if (z := run.scores(index)) is not None}
-    unseen = {run: run.unseen(cache, caches) for run in scored}
-    for run, z in scored.items():
-        if np.isnan(z[unseen[run]]).any():
-            found.notes.append(_without_numbers(run.name, index.data, f"{run.folder} and train it again"))
-        else:
-            learnt_from = rows.get(run.config.cache, 0)
-            found.scored.append(scored_run(run, labels[run.name], z, cache, unseen[run], learnt_from))
-    unscored = [run for run in judging if run not in scored]
-    able = [run for run in unscored if scorable(run.config, index, caches)]
-    found.notes += dict.fromkeys(lacking(run.config, index, caches) for run in unscored if run not in able)
-    if able:
-        found.gap(f"{len(able)} runs are not scored on {_DATA}: run `trustcache evaluate`", index.data)
-    return unseen
+
+    def __init__(self, workspace: Workspace, progress: Progress) -> None:
+        self.workspace, self.progress = workspace, progress
+        self.caches, self.runs, self.store = workspace.caches(), finished_runs(workspace), ScoreStore(workspace)
+        self.labels = run_labels(self.runs)
+        self.scored: list[Scored] = []
+        self.notes: list[str] = []
+        self.gaps: dict[str, list[str]] = {}
+        self.rows = self._rows_by_fingerprint()
+
+    def gather(self, cache: CacheView) -> None:
+        """Add the post-hoc scores and the runs of a cache."""
+        judging = self._judging(cache.index)
+        post_hoc = self._gather_post_hoc(cache, judging)
+        unseen = self._gather_runs(cache, judging)
+        if "mcp" in post_hoc:
+            # Runs that learnt from one half are compared with mcp on the other.
+            parts = {(run.config.protocol, run.config.part): rows for run, rows in unseen.items() if not rows.all()}
+            for (protocol, part), rows in parts.items():
+                self.scored.append(scored_post_hoc("mcp", post_hoc["mcp"], cache, protocol, other_half(part), rows))
+
+    def _gap(self, sentence: str, index: Index) -> None:
+        self.gaps.setdefault(sentence, []).append(index.data)
+
+    def _judging(self, index: Index) -> list[Run]:
+        """Return the runs that judge a cache's classifier; runs of another one by that name are a gap."""
+        here = [run for run in self.runs if run.config.classifier == index.classifier]
+        judging = [run for run in here if run.judges(index)]
+        if strangers := len(here) - len(judging):
+            sentence = f"{strangers} runs judge another {index.classifier} than the one {_DATA} was extracted with; "
+            self._gap(f"{sentence}train them again", index)
+        return judging
+
+    def _gather_post_hoc(self, cache: CacheView, judging: list[Run]) -> dict[str, StoredScore]:
+        """Add the post-hoc scores of a cache, under each protocol of its runs, and return them by name."""
+        index, store = cache.index, self.store
+        try:
+            store.fill([index], unfitted_only=True, progress=self.progress)
+        except TrustcacheError as error:
+            self.notes.append(str(error))
+        own = store.own
+        stored = {name: score for name in [*POST_HOC, *own] if (score := store.read(index, name)) is not None}
+        reasons = {
+            f"not made on {_DATA} yet: run `trustcache evaluate --score {n}`": [n] for n in own if n not in stored
+        }
+        for name in store.applicable(index):
+            if name not in stored:
+                reason = store.why_not(index, name) or f"not made on {_DATA} yet: run `trustcache evaluate`"
+                reasons.setdefault(reason, []).append(name)
+        for reason, names in reasons.items():
+            self._gap(f"{', '.join(names)} left out: {reason}", index)
+        for name in [name for name, score in stored.items() if np.isnan(score.z).any()]:
+            del stored[name]
+            file = score_file(self.workspace.scores_folder(index.classifier, index.data), name, ".h5")
+            self.notes.append(_without_numbers(name, index.data, f"{file} and run `trustcache evaluate`"))
+        protocols = sorted({"equations", *(run.config.protocol for run in judging)})
+        self.scored += [scored_post_hoc(n, score, cache, p) for p in protocols for n, score in stored.items()]
+        return stored
+
+    def _gather_runs(self, cache: CacheView, judging: list[Run]) -> dict[Run, np.ndarray]:
+        """Add the runs that have scored a cache; return for each the rows that its scores count on, bool (N,)."""
+        index, unseen = cache.index, {}
+        unscored = []
+        for run in judging:
+            z = None if run.config.mixed_up(index, self.caches) else run.scores(index)
+            if z is None:
+                unscored.append(run)
+                continue
+            unseen[run] = run.unseen(cache, self.caches)
+            if np.isnan(z[unseen[run]]).any():
+                self.notes.append(_without_numbers(run.name, index.data, f"{run.folder} and train it again"))
+            else:
+                learnt_from = self.rows.get(run.config.cache, 0)
+                self.scored.append(scored_run(run, self.labels[run.name], z, cache, unseen[run], learnt_from))
+        able = [run for run in unscored if scorable(run.config, index, self.caches)]
+        self.notes += dict.fromkeys(lacking(run.config, index, self.caches) for run in unscored if run not in able)
+        if able:
+            self._gap(f"{len(able)} runs are not scored on {_DATA}: run `trustcache evaluate`", index)
+        return unseen
+
+    def _rows_by_fingerprint(self) -> dict[str, int]:
+        """Return the number of rows of each training cache; one that cannot be read is a note."""
+        rows = {}
+        for index in self.caches:
+            if index.role == "train":
+                try:
+                    rows[index.fingerprint()] = sum(record.rows for record in index.records())
+                except TrustcacheError as error:
+                    self.notes.append(f"how many samples of {index.data} runs learnt from is not known: {error}")
+        return rows
 
 
 def _without_numbers(name: str, data: str, what: str) -> str:
@@ -165,20 +168,6 @@ def _parts(indices: list[Index]) -> list[str]:
             sizes.setdefault(index.meaning.data.subset, []).append(index)
     notes = []
     for part, those in sizes.items():
-        data, classifiers = ({i.manifest.family for i in those}, {i.classifier for i in those})
-        notes.append(
-            f"only {part} images were extracted of {', '.join(sorted(data))} for {', '.join(sorted(classifiers))}"
-        )
+        data, classifiers = sorted({i.manifest.family for i in those}), sorted({i.classifier for i in those})
+        notes.append(f"only {part} images were extracted of {', '.join(data)} for {', '.join(classifiers)}")
     return notes
-
-
-def _rows_by_fingerprint(caches: list[Index], found: _Found) -> dict[str, int]:
-    """Return the number of rows of each training cache; one that cannot be read is a note."""
-    rows = {}
-    for index in caches:
-        if index.role == "train":
-            try:
-                rows[index.fingerprint()] = sum(record.rows for record in index.records())
-            except TrustcacheError as error:
-                found.notes.append(f"how many samples of {index.data} runs learnt from is not known: {error}")
-    return rows

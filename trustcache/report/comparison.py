@@ -8,15 +8,7 @@ from dataclasses import dataclass, replace
 
 from trustcache.metrics.ranking import METRICS
 from trustcache.protocols import PROTOCOLS
-from trustcache.report.names import (
-    BASELINE,
-    TRAININGS,
-    entry_name,
-    method_label,
-    method_meaning,
-    methods,
-    settings,
-)
+from trustcache.report.names import BASELINE, TRAININGS, entry_name, method_label, method_meaning, methods, settings
 from trustcache.report.records import Record
 from trustcache.report.table import UNDEFINED, Cell, Column, Row, Table, averaged, best_cells
 
@@ -52,6 +44,11 @@ class Average:
 
     def cell(self, metric: str) -> Cell:
         return self.cells.get(metric, _UNDEFINED)
+
+    def value(self, metric: str) -> float:
+        """Return a metric's mean, nan where it is undefined."""
+        mean = self.cell(metric).mean
+        return math.nan if mean is None else mean
 
 
 @dataclass(frozen=True)
@@ -112,20 +109,15 @@ class Comparison:
         return text
 
     def table(self) -> Table:
-        best = {key: self.best(key) for key in COLUMNS}
-        rows = tuple(
-            Row(
-                (method_label(row), row.oracle or "none", row.training or "none", str(row.seeds)),
-                tuple(replace(row.cell(key), best=i in best[key]) for key in COLUMNS),
-                "baseline" if row.method == BASELINE else "ours",
-                row.seeds,
-                self._block(row),
-            )
-            for i, row in enumerate(self.rows)
-        )
+        best, rows = {key: self.best(key) for key in COLUMNS}, []
+        for i, row in enumerate(self.rows):
+            labels = method_label(row), row.oracle or "none", row.training or "none", str(row.seeds)
+            cells = tuple(replace(row.cell(key), best=i in best[key]) for key in COLUMNS)
+            kind = "baseline" if row.method == BASELINE else "ours"
+            rows.append(Row(labels, cells, kind, row.seeds, self._block(row)))
         columns = tuple(column(key, self.protocol) for key in COLUMNS)
-        labels = ("Method", "Oracle", "Training", "Seeds")
-        return Table(self.dataset, self.facts, labels, columns, rows, data=self.dataset)
+        heads = ("Method", "Oracle", "Training", "Seeds")
+        return Table(self.dataset, self.facts, heads, columns, tuple(rows), data=self.dataset)
 
     def _block(self, row: Average) -> str:
         if row.training is None:
@@ -189,7 +181,7 @@ def _row_order(row: Average, known: list[str], methods: list[str]) -> tuple[obje
 
 def higher_is_better(key: str, protocol: str) -> bool | None:
     """Return the good direction of a metric under a protocol; None where neither end is good."""
-    if key == "aupr_error" and protocol == "released":
+    if protocol in PROTOCOLS and key in PROTOCOLS[protocol].lower_is_better:
         return False
     return METRICS[key].higher_is_better if key in METRICS else None
 

@@ -11,6 +11,7 @@ from functools import cached_property
 from trustcache.cache.versions import software_versions
 from trustcache.report.comparison import Comparison, compare_methods, legend
 from trustcache.report.records import Record, Scored
+from trustcache.report.selection import Selection, select
 from trustcache.report.table import Figure, Section, Table
 
 TO_DRAW = "Not everything is drawn yet; what is missing takes"
@@ -43,6 +44,11 @@ class Contents:
     @cached_property
     def comparisons(self) -> list[Comparison]:
         return compare_methods(self.records)
+
+    @cached_property
+    def selection(self) -> Selection:
+        """The data sets to bring forward."""
+        return select(self.scored)
 
     @property
     def legend(self) -> dict[str, list[tuple[str, str]]]:

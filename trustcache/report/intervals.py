@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,6 @@ from trustcache.metrics.bootstrap import LEVEL, RESAMPLES, interval
 from trustcache.report.comparison import (
     Average,
     Comparison,
-    RowKey,
     column,
     compare_methods,
     higher_is_better,
@@ -74,48 +74,41 @@ def compare(records: Sequence[Record], resampler: Resampler) -> list[Compared]:
     by_cache: dict[tuple[str, str], list[Record]] = {}
     for record in records:
         by_cache.setdefault((record.classifier, record.dataset), []).append(record)
-    draws: dict[object, list[dict[str, np.ndarray]]] = {}
+    draws: _Draws = {}
     for group in by_cache.values():
         for record, values in zip(group, resampler.metrics(group), strict=True):
             draws.setdefault((table_key(record), row_key(record)), []).append(values)
     found = []
     for table in compare_methods(records):
-        rows = {row.key: _mean(draws[table.key, row.key]) for row in table.rows}
         # A run that learnt from one half of these data is compared on the other, where the table has mcp of that half.
         baselines = {_half(row): row for row in table.rows if row.method == BASELINE}
         whole = baselines.get(None)
-        found += [_compared(table, row, baselines.get(_half(row), whole), rows) for row in table.rows]
+        found += [_compared(table, row, baselines.get(_half(row), whole), draws) for row in table.rows]
     return found
+
+
+_Draws = dict[object, list[dict[str, np.ndarray]]]
+"""By table and row the resampled metrics of each seed."""
 
 
 def _half(row: Average) -> float | str | None:
     return dict(row.settings).get("rows")
 
 
-def _mean(seeds: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    return {key: np.mean([values[key] for values in seeds], axis=0) for key in seeds[0]}
+def _compared(table: Comparison, row: Average, baseline: Average | None, draws: _Draws) -> Compared:
+    def drawn(row: Average, key: str) -> np.ndarray:
+        return np.mean([values[key] for values in draws[table.key, row.key]], axis=0)
 
-
-def _compared(
-    table: Comparison, row: Average, baseline: Average | None, draws: Mapping[RowKey, dict[str, np.ndarray]]
-) -> Compared:
-    own = draws[row.key]
-    values = {key: _value(row, key) for key in row.cells if key in own}
-    figures = {key: _estimate(value, own[key]) for key, value in values.items()}
+    keys = [key for key in row.cells if key in draws[table.key, row.key][0]]
+    figures = {key: _estimate(row.value(key), drawn(row, key)) for key in keys}
     if baseline is None or baseline is row:
         return Compared(table, row, figures, {})
-    other = draws[baseline.key]
     differences = {
-        key: _estimate(value - _value(baseline, key), own[key] - other[key])
-        for key, value in values.items()
+        key: _estimate(row.value(key) - baseline.value(key), drawn(row, key) - drawn(baseline, key))
+        for key in keys
         if key != "accuracy"
     }
     return Compared(table, row, figures, differences)
-
-
-def _value(row: Average, key: str) -> float:
-    mean = row.cell(key).mean
-    return math.nan if mean is None else mean
 
 
 def _estimate(value: float, drawn: np.ndarray) -> Estimate:
@@ -125,15 +118,12 @@ def _estimate(value: float, drawn: np.ndarray) -> Estimate:
 
 def interval_tables(compared: Sequence[Compared]) -> list[Table]:
     """Return a table a comparison: the AUC, and how AUC, AUPR-Error, FPR@95 and AURC differ from mcp's."""
-    by_table: dict[tuple[str, str, str], list[Compared]] = {}
-    for one in compared:
-        by_table.setdefault(one.table.key, []).append(one)
-    return [_table(group) for group in by_table.values()]
+    return [_table(list(group)) for _, group in groupby(compared, key=lambda one: one.table.key)]
 
 
 def _table(group: list[Compared]) -> Table:
     table = group[0].table
-    rows = tuple(
+    rows = [
         Row(
             (entry_name(one.row, with_oracle=table.several_oracles),),
             (_cell(one.figures.get("auc")), *(_difference(one, key) for key in DIFFERENCES)),
@@ -141,16 +131,11 @@ def _table(group: list[Compared]) -> Table:
             one.row.seeds,
         )
         for one in group
-    )
-    return Table(
-        f"{table.dataset}: against the classifier's own confidence",
-        table.facts,
-        ("Method",),
-        (column("auc", table.protocol), *(column(key, table.protocol, "Δ ") for key in DIFFERENCES)),
-        rows,
-        (_summary(group), READING, *_without(group)),
-        data=table.dataset,
-    )
+    ]
+    title = f"{table.dataset}: against the classifier's own confidence"
+    columns = column("auc", table.protocol), *(column(key, table.protocol, "Δ ") for key in DIFFERENCES)
+    notes = _summary(group), READING, *_without(group)
+    return Table(title, table.facts, ("Method",), columns, tuple(rows), notes, data=table.dataset)
 
 
 def _difference(one: Compared, key: str) -> Cell:
@@ -193,11 +178,8 @@ def intervals_json(compared: Sequence[Compared]) -> str:
 def _plain(one: Compared) -> dict[str, object]:
     table, row = one.table, one.row
     return {
-        "dataset": table.dataset,
-        "classifier": table.classifier,
-        "oracle": row.oracle,
-        "method": row.method,
-        "training": row.training,
+        **{key: getattr(table, key) for key in ("dataset", "classifier")},
+        **{key: getattr(row, key) for key in ("oracle", "method", "training")},
         "protocol": table.protocol,
         "settings": dict(row.settings),
         "seeds": row.seeds,
@@ -205,8 +187,6 @@ def _plain(one: Compared) -> dict[str, object]:
         "resamples": RESAMPLES,
         "level": LEVEL,
         "intervals": {key: [finite(e.low), finite(e.high)] for key, e in one.figures.items()},
-        "difference_to_mcp": {
-            key: [finite(e.value), finite(e.low), finite(e.high)] for key, e in one.differences.items()
-        },
+        "difference_to_mcp": {k: [finite(e.value), finite(e.low), finite(e.high)] for k, e in one.differences.items()},
         "verdict": {key: one.verdict(key) for key in one.differences},
     }

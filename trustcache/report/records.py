@@ -18,66 +18,52 @@ from trustcache.oracles.runs import Run, RunConfig
 class Record:
     """One method's figures on one data set: a line of `results.json`.
 
-    `oracle` names the oracle's backbone and is None for a post-hoc score; `training` is "frozen" (a head on
-    cached features), "fine-tuned" (backbone and head), or None for a post-hoc score; `settings` holds the
-    loss's hyperparameters, or what was chosen for a post-hoc score. Metrics are fractions, nan where one-class data
-    or a score without a threshold leaves them undefined. `meaning` is the method's, for legends, where it is a
-    post-hoc score.
+    settings: of the loss, or what was chosen for a post-hoc score. metrics: fractions, nan where one-class
+    data or a score without a threshold leaves them undefined. Of runs alone, oracle: the backbone's name; training:
+    "frozen" (a head on cached features) or "fine-tuned" (backbone and head). meaning: a post-hoc score's, for legends.
     """
 
     dataset: str
     classifier: str
-    oracle: str | None
     method: str
-    training: str | None
     protocol: str
-    seed: int | None
     n: int
     settings: dict[str, float | str]
     metrics: dict[str, float]
-    run: str | None
+    oracle: str | None = None
+    training: str | None = None
+    seed: int | None = None
+    run: str | None = None
     meaning: str = ""
 
 
 @dataclass(frozen=True)
-class Origin:
-    """The source of a record.
-
-    index: the cache it was scored on. run: the oracle, None for a post-hoc score. learnt_from: the number of samples in
-    its training cache, validation part included; 0 where that cache is gone.
-    """
-
-    index: Index
-    run: Run | None = None
-    learnt_from: int = 0
-
-
-@dataclass(frozen=True)
 class Scored:
-    """A record with the data of its figures.
+    """A record with the data of its figures, and its source.
 
-    `histogram` maps TP, FP, TN, FN to the counts of samples in equal bins of the trust confidence over [0, 1]
-    (trusted means confidence above the method's threshold; positive means the classifier is right); it is None for
-    a score without a threshold.
-    `coverage` and `risk` are the risk-coverage curve, one point a group of tied scores, thinned for drawing.
+    histogram: by TP, FP, TN, FN the counts of samples in equal bins of the trust confidence over [0, 1] (trusted means
+    confidence above the method's threshold; positive means the classifier is right); None for a score without a
+    threshold. coverage, risk: the risk-coverage curve, one point a group of tied scores, thinned to draw. index: its
+    cache. run: the oracle, None for a post-hoc score. learnt_from: the number of samples in its
+    training cache, validation part included; 0 where that cache is gone.
     """
 
     record: Record
     histogram: dict[str, np.ndarray] | None
     coverage: np.ndarray
     risk: np.ndarray
-    origin: Origin
+    index: Index
+    run: Run | None = None
+    learnt_from: int = 0
 
     @property
     def config(self) -> RunConfig | None:
-        """The settings of the run, None for a post-hoc score."""
-        return self.origin.run.config if self.origin.run else None
+        return self.run.config if self.run else None
 
 
 def manifests_of(scored: Iterable[Scored]) -> dict[str, Manifest]:
     """Return the manifest of each data set that something is scored on."""
-    indices = {one.record.dataset: one.origin.index for one in scored}
-    return {name: index.manifest for name, index in indices.items()}
+    return {one.record.dataset: one.index.manifest for one in scored}
 
 
 ID_FIELDS = ("dataset", "classifier", "oracle", "method", "training", "protocol", "seed", "n", "settings", "run")

@@ -56,15 +56,14 @@ class Resampler:
         return [dict(zip(METRICS, known[key].T, strict=True)) for key in keys]
 
     def _task(self, record: Record, cache: CacheView, classes: int) -> _Task:
-        rows = np.ones(len(cache), dtype=bool)
+        z: np.ndarray | None
         if record.run:
             run = self._runs[record.run]
             z, rows = run.scores(cache.index), run.unseen(cache, [*self._indices.values()])
         else:
-            stored = self._store.read(cache.index, record.method)
+            stored, half = self._store.read(cache.index, record.method), record.settings.get("rows")
             z = stored.z if stored else None
-            if half := record.settings.get("rows"):
-                rows = in_half(cache, str(half))
+            rows = in_half(cache, str(half)) if half else np.ones(len(cache), dtype=bool)
         assert z is not None, "a record is of scores that are there"
         negative = negative_threshold(record.method if record.run else None, classes)
         return _Task(z[rows], cache.correct[rows], record.protocol, negative)
@@ -100,12 +99,9 @@ class _Task:
 
     def run(self, counts: np.ndarray) -> np.ndarray:
         """Return the metrics on each resample, float64 (R, metrics), in the order of METRICS."""
+        definitions = PROTOCOLS[self.protocol].resampled
         values = resampled_metrics(
-            self.z,
-            self.correct,
-            counts,
-            negative_threshold=self.negative,
-            definitions=PROTOCOLS[self.protocol].resampled,
+            self.z, self.correct, counts, negative_threshold=self.negative, definitions=definitions
         )
         return np.stack([values[name] for name in METRICS], axis=1)
 

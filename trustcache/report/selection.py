@@ -50,4 +50,4 @@ def select(scored: Sequence[Scored]) -> Selection:
 
 def _kind(manifest: Manifest) -> tuple[str, str]:
     """Return what variants are counted by: their clean data set and the change, all corruptions being one."""
-    return manifest.variant_of, "corruption" if "/" in manifest.condition else manifest.condition
+    return manifest.variant_of, "corruption" if manifest.corruption else manifest.condition

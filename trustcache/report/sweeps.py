@@ -31,18 +31,21 @@ class Outcome:
     test: tuple[Metrics, ...]
     reference: Metrics
 
+    @property
+    def both(self) -> tuple[list[float], list[float]]:
+        """Each candidate's criterion on the validation part and on the test data."""
+        return [_value(one.validation) for one in self.sweep.candidates], [_value(metrics) for metrics in self.test]
+
     def test_ranks(self) -> list[int]:
         """Return each candidate's place on the test data by the criterion; equal ones share the better place."""
-        values = [_value(metrics) for metrics in self.test]
-        return [1 + sum(other < value for other in values) for value in values]
+        _, test = self.both
+        return [1 + sum(other < value for other in test) for value in test]
 
     def rank_correlation(self) -> float:
         """Return Spearman's correlation of validation and test figures; nan where all of one side are equal."""
-        validation = [_value(candidate.validation) for candidate in self.sweep.candidates]
-        test = [_value(metrics) for metrics in self.test]
-        if len(set(validation)) < 2 or len(set(test)) < 2:
+        if min(len(set(side)) for side in self.both) < 2:
             return math.nan
-        return float(stats.spearmanr(validation, test).statistic)
+        return float(stats.spearmanr(*self.both).statistic)
 
 
 def _value(metrics: Metrics) -> float:
@@ -56,24 +59,19 @@ def outcomes(sweeps: Sequence[Sweep], records: Sequence[Record]) -> tuple[list[O
     notes: list[str] = []
     for sweep in sweeps:
         wanted = {name for candidate in sweep.candidates for name in candidate.runs}
-        datasets = list(dict.fromkeys(record.dataset for record in records if record.run in wanted))
-        for dataset in datasets:
+        for dataset in dict.fromkeys(record.dataset for record in records if record.run in wanted):
             here = [r for r in records if (r.dataset, r.classifier) == (dataset, sweep.classifier)]
-            by_run = {record.run: record for record in here if record.run and record.run in wanted}
+            by_run = {record.run: _metrics(record) for record in here if record.run and record.run in wanted}
             if by_run.keys() == wanted:
-                found.append(_outcome(sweep, dataset, by_run, here))
+                test = tuple(mean_metrics([by_run[run] for run in one.runs]) for one in sweep.candidates)
+                mcp = (_metrics(r) for r in here if (r.method, r.protocol) == (REFERENCE, sweep.protocol))
+                found.append(Outcome(sweep, dataset, test, next(mcp, {})))
             else:
                 notes.append(
                     f"sweep {sweep.name}: {len(wanted) - len(by_run)} of its {len(wanted)} runs are gone or not scored "
                     f"on {dataset}: run the same `trustcache train --sweep` again"
                 )
     return found, notes
-
-
-def _outcome(sweep: Sweep, dataset: str, by_run: dict[str, Record], here: Sequence[Record]) -> Outcome:
-    test = tuple(mean_metrics([_metrics(by_run[run]) for run in candidate.runs]) for candidate in sweep.candidates)
-    reference = next((r for r in here if r.method == REFERENCE and r.protocol == sweep.protocol), None)
-    return Outcome(sweep, dataset, test, _metrics(reference) if reference else {})
 
 
 def _metrics(record: Record) -> Metrics:
@@ -113,9 +111,8 @@ def outcome_table(outcome: Outcome) -> Table:
     """Return validation and test figures of every candidate side by side, and in words what the choice was worth."""
     sweep, places = outcome.sweep, outcome.test_ranks()
     rows = []
-    for place, (candidate, test, place_on_test) in enumerate(
-        zip(sweep.candidates, outcome.test, places, strict=True), 1
-    ):
+    compared = zip(sweep.candidates, outcome.test, places, strict=True)
+    for place, (candidate, test, place_on_test) in enumerate(compared, 1):
         remarks = [word for word, so in (("chosen", place == 1), ("best on test", place_on_test == 1)) if so]
         labels = str(place), method_label(candidate), ", ".join(remarks)
         cells = Cell(place_on_test, scale=1, digits=0), *_cells(BESIDE, candidate.validation, test)
@@ -123,15 +120,12 @@ def outcome_table(outcome: Outcome) -> Table:
     cells = Cell(math.nan, text=""), *_cells(BESIDE, sweep.reference, outcome.reference)
     rows.append(Row(("", REFERENCE, "not a candidate"), cells, "reference"))
     sides = [column(key, sweep.protocol, suffix=f" {side}") for key in BESIDE for side in ("validation", "test")]
-    return Table(
+    title, columns = (
         f"{outcome.dataset}: what a sweep chose by validation",
-        _facts(sweep),
-        ("Place", "Candidate", ""),
         (Column("Place on test", good="low"), *sides),
-        tuple(rows),
-        tuple(_findings(outcome)),
-        data=outcome.dataset,
     )
+    labels, notes = ("Place", "Candidate", ""), tuple(_findings(outcome))
+    return Table(title, _facts(sweep), labels, columns, tuple(rows), notes, data=outcome.dataset)
 
 
 def _kind(place: int) -> str:
@@ -154,10 +148,9 @@ def _facts(sweep: Sweep) -> str:
 
 def _findings(outcome: Outcome) -> Iterator[str]:
     """Say what the choice did on test data, and how much of its validation figure was luck."""
-    sweep, test = outcome.sweep, [_value(metrics) for metrics in outcome.test]
+    sweep, (validation, test) = outcome.sweep, outcome.both
     if not all(map(math.isfinite, test)):
         return
-    validation = [_value(candidate.validation) for candidate in sweep.candidates]
     chosen, place = method_label(sweep.winner), outcome.test_ranks()[0]
     yield (
         f"By validation {chosen} was chosen, with an AURC of {100 * validation[0]:.2f} there and {100 * test[0]:.2f} "
@@ -179,18 +172,13 @@ def _findings(outcome: Outcome) -> Iterator[str]:
     )
     if math.isfinite(correlation := outcome.rank_correlation()):
         yield f"Rank correlation between validation and test over the candidates: {correlation:.2f}."
-    yield from _beside_reference(outcome, validation[0], test[0])
+    here, there = _value(sweep.reference), _value(outcome.reference)
+    if math.isfinite(here) and math.isfinite(there):
+        yield (
+            f"{REFERENCE}, the classifier's own confidence, has {100 * here:.2f} and {100 * there:.2f}: the chosen one "
+            f"is {_beside(validation[0], here)} on validation and {_beside(test[0], there)} on test data."
+        )
 
 
-def _beside_reference(outcome: Outcome, validation: float, test: float) -> Iterator[str]:
-    here, there = _value(outcome.sweep.reference), _value(outcome.reference)
-    if not math.isfinite(here) or not math.isfinite(there):
-        return
-    words = [
-        "better" if ours < theirs else "worse" if ours > theirs else "equal"
-        for ours, theirs in ((validation, here), (test, there))
-    ]
-    yield (
-        f"{REFERENCE}, the classifier's own confidence, has {100 * here:.2f} and {100 * there:.2f}: the chosen one is "
-        f"{words[0]} on validation and {words[1]} on test data."
-    )
+def _beside(ours: float, theirs: float) -> str:
+    return "better" if ours < theirs else "worse" if ours > theirs else "equal"

@@ -13,15 +13,14 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from trustcache.report.build import write_report
 from trustcache.report.contents import Contents
 from trustcache.report.render.csv import tables_csv
 from trustcache.report.render.html import page
 from trustcache.report.render.latex import escaped, tables_latex
 from trustcache.report.render.markdown import grid, report_markdown
 from trustcache.report.render.terminal import print_exhibits, print_report, print_tables
-from trustcache.report.selection import select
 from trustcache.report.table import GAP, MISSING, Cell, Column, Exhibit, Figure, Row, Section, Table, grouped_table
-from trustcache.report.write import write_report
 
 DRAW = "trustcache train --loss tcp --seed 0,1,2"
 NASTY = r"a_b&c%d#e$f{g}h\i~j^k<l>|m"
@@ -75,7 +74,7 @@ def printed(function, *shown, width=100):
 
 
 def test_the_overview_has_a_line_for_each_begun_and_names_what_the_others_take(shown):
-    text = printed(print_report, contents(*shown), select([]))
+    text = printed(print_report, contents(*shown))
     assert re.search(r"table1 +losses \(1 of 2 rows, with gaps\)", text)
     assert "table2, table3: takes dropout" in text
     assert "To make one: trustcache reproduce KEY --frozen" in text

@@ -68,7 +68,7 @@ def test_every_figure_is_whole_even_on_a_narrow_terminal(comparison, width):
 def test_a_long_label_wraps_between_words(comparison):
     text = printed(comparison, 80)
     assert line_with(text, " class-balanced ")
-    assert line_with(text, "    ce β0.9999")
+    assert line_with(text, " ce β0.9999")
 
 
 def test_decimal_points_of_a_column_stand_below_one_another(comparison):

@@ -14,7 +14,6 @@ from trustcache.report.contents import Contents
 from trustcache.report.figures import confidence_histogram, risk_coverage_chart
 from trustcache.report.records import Scored
 from trustcache.report.render.templates import render
-from trustcache.report.selection import select
 from trustcache.report.table import Cell, Figure
 
 # With more sections than this the histograms start folded, so that the page stays short.
@@ -39,7 +38,7 @@ def page(contents: Contents) -> str:
     All text from data is escaped. With nothing scored the page says so. Raises ValueError on a histogram that lacks a
     group.
     """
-    drawn = select(contents.scored).drawn
+    drawn = contents.selection.drawn
     parts = list(_parts(contents, drawn))
     protocols = ", ".join(sorted({part.comparison.protocol for part in parts}))
     filters: dict[str, Callable[..., Any]] = {

@@ -10,7 +10,7 @@ from rich.cells import cell_len
 
 from trustcache.report.contents import Contents
 from trustcache.report.render.templates import render
-from trustcache.report.table import LEGEND, Cell, Row, Table
+from trustcache.report.table import LEGEND, Row, Table
 
 _LONGEST = 32
 """Rows that fit on a page; longer tables go over several."""
@@ -22,42 +22,17 @@ _SIZES = {r"\footnotesize": 4.5, r"\scriptsize": 3.9, r"\tiny": 3.0}
 """Font sizes with the points that a character takes, somewhat more than on average."""
 _GAP = 6.0
 
-_SPECIAL = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    **{mark: "\\" + mark for mark in "#$%&_"},
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    "±": r"$\pm$",
-    "↑": r"$\uparrow$",
-    "↓": r"$\downarrow$",
-    "▲": r"$\blacktriangle$",
-    "▼": r"$\blacktriangledown$",
-    "○": r"$\circ$",
-    "⟨": r"$\langle$",
-    "⟩": r"$\rangle$",
-    "‖": r"$\Vert$",
-    "·": r"$\cdot$",
-    "×": r"$\times$",
-    "–": "--",
-    "−": "$-$",
-    "’": "'",
+# fmt: off
+_SPECIAL = {mark: "\\" + mark for mark in "#$%&_{}"} | {
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "’": "'", "–": "--", "−": "$-$",
+    "±": r"$\pm$", "·": r"$\cdot$", "×": r"$\times$", "≥": r"$\geq$", "○": r"$\circ$",
+    "↑": r"$\uparrow$", "↓": r"$\downarrow$", "▲": r"$\blacktriangle$", "▼": r"$\blacktriangledown$",
+    "⟨": r"$\langle$", "⟩": r"$\rangle$", "‖": r"$\Vert$", "⁺": "$^{+}$", "⁻": "$^{-}$", "R̂": r"$\hat{R}$",
+    "α": r"$\alpha$", "β": r"$\beta$", "γ": r"$\gamma$", "δ": r"$\delta$", "Δ": r"$\Delta$", "λ": r"$\lambda$",
     "□": r"\fbox{\rule{0pt}{2pt}\rule{2pt}{0pt}}",
-    "⁺": "$^{+}$",
-    "⁻": "$^{-}$",
-    "α": r"$\alpha$",
-    "β": r"$\beta$",
-    "γ": r"$\gamma$",
-    "δ": r"$\delta$",
-    "Δ": r"$\Delta$",
-    "λ": r"$\lambda$",
-    "≥": r"$\geq$",
-    "R̂": r"$\hat{R}$",
 }
+# fmt: on
 
 
 @dataclass(frozen=True)
@@ -113,13 +88,8 @@ def _widest(head: str, texts: Sequence[str]) -> int:
 
 def _line(row: Row, labels: Sequence[str]) -> str:
     marked = row.kind == "marked"
-    return (
-        " & ".join([*(_bold(label, marked) for label in labels), *(_cell(cell, marked) for cell in row.cells)]) + r" \\"
-    )
-
-
-def _cell(cell: Cell, marked: bool) -> str:
-    return _bold(str(cell), cell.best or marked)
+    names = [_bold(label, marked) for label in labels]
+    return " & ".join([*names, *(_bold(str(cell), cell.best or marked) for cell in row.cells)]) + r" \\"
 
 
 def _bold(text: str, bold: bool) -> str:

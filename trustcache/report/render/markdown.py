@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from trustcache.report.contents import Contents
 from trustcache.report.render.templates import render
-from trustcache.report.table import Cell, Table
+from trustcache.report.table import Table
 
 
 def report_markdown(contents: Contents) -> str:
@@ -24,17 +24,13 @@ def grid(table: Table) -> str:
     lines.append(["---"] * len(table.labels) + ["---:"] * len(table.columns))
     for row, labels in zip(table.rows, table.shown_labels(), strict=True):
         marked = row.kind == "marked"
-        names = [_bold(escaped(label), marked) for label in labels]
-        lines.append([*names, *(_cell(cell, marked) for cell in row.cells)])
+        names = [_bold(label, marked) for label in labels]
+        lines.append([*names, *(_bold(str(cell), cell.best or marked) for cell in row.cells)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _cell(cell: Cell, marked: bool) -> str:
-    return _bold(escaped(str(cell)), cell.best or marked)
-
-
 def _bold(text: str, bold: bool) -> str:
-    return f"**{text}**" if bold and text else text
+    return f"**{escaped(text)}**" if bold and text else escaped(text)
 
 
 def escaped(text: str, kept: str = "") -> str:

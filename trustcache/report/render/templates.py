@@ -24,13 +24,18 @@ def render(template: str, filters: Mapping[str, Callable[..., Any]], **context: 
         marks |= {"variable_start_string": "<<", "variable_end_string": ">>"}
     environment = Environment(
         loader=FileSystemLoader(_FOLDER),
-        autoescape=select_autoescape(["html"]),
+        autoescape=select_autoescape(["html", "svg"]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        finalize=_two_decimals if template.endswith(".svg") else None,
         **marks,
     )
     environment.filters |= filters
     words = {"baseline": BASELINE, "reading": READING, "legend": LEGEND, "to_draw": TO_DRAW, "undefined": UNDEFINED}
     return environment.get_template(template).render(words, **context)
+
+
+def _two_decimals(value: Any) -> Any:
+    return f"{value:.2f}" if isinstance(value, float) else value

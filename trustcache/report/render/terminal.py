@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+import sys
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import zip_longest
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 
+from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
 from rich.console import Console
+from rich.padding import Padding
+from rich.segment import Segments
 from rich.table import Table as RichTable
 from rich.text import Text
 
 from trustcache.report.comparison import READING, Comparison, legend
 from trustcache.report.contents import TO_DRAW, Contents
-from trustcache.report.selection import Selection
-from trustcache.report.table import LEGEND, Cell, Exhibit, Row, Section, Table
+from trustcache.report.table import LEGEND, Cell, Exhibit, Section, Table
 
 _PIPED_WIDTH = 120
-_NARROWEST_LABEL, _NARROWEST_VALUE = 10, 8
+_NARROWEST_LABEL = 10
 _LONGEST_HEAD = 11
 
 
-def print_report(contents: Contents, selection: Selection, console: Console) -> None:
+def print_report(contents: Contents, console: Console) -> None:
     """Print the tables of the selected data sets, one legend to them, and an overview of each section."""
+    selection = contents.selection
     print_comparisons([one for one in contents.comparisons if one.dataset in selection.printed], console)
     print_tables([table for table in contents.tables if table.data in selection.printed], console)
     if selection.left_out:
@@ -64,132 +67,83 @@ def print_tables(tables: Iterable[Table], console: Console) -> None:
         console.print(Text(table.title, style="bold"), crop=False, soft_wrap=True)
         if table.facts:
             console.print(Text(table.facts))
-        for line in _lines(table, _room(console), _starred(console)):
-            console.print(line, crop=False, soft_wrap=True)
+        _print_grid(table, console)
         for note in [*([f"{LEGEND}."] if table.has_gaps else []), *table.notes]:
             _print_wrapped(console, "  ", note)
         _print_commands(table.commands, console)
         console.print()
 
 
-def _room(console: Console) -> int:
-    return console.width if console.is_terminal else max(console.width, _PIPED_WIDTH)
-
-
 def _starred(console: Console) -> bool:
     return console.color_system is None
 
 
-@dataclass(frozen=True)
-class _Column:
-    """A column as lines of text: its heading's two, then those of each row; figures stand to the right."""
-
-    head: tuple[str, str]
-    cells: list[list[str]]
-    figures: bool = True
-
-    @property
-    def width(self) -> int:
-        lines = [*self.head, *(line for cell in self.cells for line in cell)]
-        return max(map(cell_len, lines), default=0) + self.figures
-
-    def wrapped(self, width: int) -> _Column:
-        """Return the column with no line wider than `width` less the space between columns."""
-        room, indent = (width - 1, "") if self.figures else (width, "    ")
-        cells = [[part for line in cell for part in _wrap(line, room, indent)] for cell in self.cells]
-        return _Column(self.head, cells, self.figures)
-
-
-def _lines(table: Table, room: int, starred: bool) -> Iterator[Text]:
-    columns, widths = _columns(table, room, starred)
-    for half in (0, 1):
-        if any(column.head[half] for column in columns):
-            yield _row([[column.head[half]] for column in columns], columns, widths)[0]
-    yield Text("─" * sum(widths), style="dim")
-    above = ""
-    for i, row in enumerate(table.rows):
-        if (block := table.block(row)) != above:
-            yield Text(block, style="italic")
-            above = block
-        bold = [row.kind == "marked"] * (len(columns) - len(row.cells)) + [_bold(row, cell) for cell in row.cells]
-        styles = ["bold" if so and not starred else "" for so in bold]
-        yield from _row([column.cells[i] for column in columns], columns, widths, styles)
-
-
-def _bold(row: Row, cell: Cell) -> bool:
-    return cell.best or row.kind == "marked"
-
-
-def _columns(table: Table, room: int, starred: bool) -> tuple[list[_Column], list[int]]:
-    """Return label and value columns with widths that fit; in a table of blocks a row has one label, its name."""
+def _print_grid(table: Table, console: Console) -> None:
+    """Print a table's heads and rows, its values shortened where they would not fit; a block stands under its name."""
     blocks = [table.block(row) for row in table.rows]
-    labels = [_label_column(table, place) for place in range(len(table.labels))]
+    room = console.width if console.is_terminal else max(console.width, _PIPED_WIDTH)
+    unbounded, bounded = (console.options.update(max_width=width) for width in (sys.maxsize, room))
+    grid = _grid(table, blocks, _starred(console), short=False)
+    if console.measure(grid, options=unbounded).maximum > room:
+        grid = _grid(table, blocks, _starred(console), short=True)
+    names = (name for name, _ in groupby(blocks) if name)
+    for line in console.render_lines(grid, bounded, pad=False, new_lines=True):
+        empty = not "".join(segment.text for segment in line).strip()
+        shown = Text(f"{next(names)}\n", style="italic") if empty else Segments(line)
+        console.print(shown, end="", crop=False, soft_wrap=True)
+
+
+def _grid(table: Table, blocks: Sequence[str], starred: bool, *, short: bool) -> RichTable:
+    """Return heads and rows; in a table of blocks an empty row begins each, and a row has one label."""
+    grid = RichTable(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0, header_style="")
+    labels = slice(None)
     if any(blocks):
-        named = _label_column(table, len(table.labels) - 1 if table.grouped else 0)
-        labels = [_Column(("", ""), named.cells, figures=False)]
-    values = [_value_column(table, i, starred, short=False) for i in range(len(table.columns))]
-    if sum(column.width for column in (*labels, *values)) > room:
-        values = [_value_column(table, i, starred, short=True) for i in range(len(table.columns))]
-    columns = [*labels, *values]
-    widths = _fitted([column.width for column in columns], len(labels), room)
-    return [column.wrapped(width) for column, width in zip(columns, widths, strict=True)], widths
+        labels = slice(-1, None) if table.grouped else slice(1)
+    heads = [_two_lines(head) for head in table.heads]
+    above = "\n" if any("\n" in head for head in heads) else ""
+    for place, name in [*enumerate(table.labels)][labels]:
+        widest = max((cell_len(row.labels[place]) + 1 for row in table.rows), default=0)
+        grid.add_column(
+            "" if any(blocks) else f"{above} {name}", overflow="fold", min_width=min(widest, _NARROWEST_LABEL)
+        )
+    columns = []
+    for place, head in enumerate(heads):
+        cells = [row.cells[place] for row in table.rows]
+        worded, head = any(cell.text for cell in cells), head if "\n" in head else above + head
+        grid.add_column(Text(head, justify="right"), justify="right" if worded else "left", no_wrap=not worded)
+        columns.append(_aligned(head, cells, starred, short))
+    for i, row in enumerate(table.rows):
+        if blocks[i] and (i == 0 or blocks[i] != blocks[i - 1]):
+            grid.add_row()
+        names = [Text(label, _style(row.kind == "marked", starred)) for label in row.labels[labels]]
+        styles = [_style(cell.best or row.kind == "marked", starred) for cell in row.cells]
+        values = [Text(column[i], style) for column, style in zip(columns, styles, strict=True)]
+        grid.add_row(*(Padding(name, (0, 0, 0, 1)) for name in names), *values)
+    return grid
 
 
-def _label_column(table: Table, place: int) -> _Column:
-    return _Column(("", " " + table.labels[place]), [[" " + row.labels[place]] for row in table.rows], figures=False)
+def _style(bold: bool, starred: bool) -> str:
+    return "bold" if bold and not starred else ""
 
 
-def _value_column(table: Table, place: int, starred: bool, *, short: bool) -> _Column:
-    cells = [row.cells[place] for row in table.rows]
+def _two_lines(head: str) -> str:
+    """Break a heading in two: at its hyphen, or before its last word where it is long."""
+    first, dash, second = head.rpartition("-")
+    if not dash and len(head) > _LONGEST_HEAD:
+        first, _, second = head.rpartition(" ")
+    return f"{first}{dash}\n{second}" if first else head
+
+
+def _aligned(head: str, cells: Sequence[Cell], starred: bool, short: bool) -> list[str]:
+    """Return a column as wide as its heading, with its decimal points below one another."""
     lines = [cell.short() if short else cell.lines for cell in cells]
     if starred and any(cell.best for cell in cells):
-        lines = [
-            [f"{first}{'*' if cell.best else ' '}", *more] for cell, (first, *more) in zip(cells, lines, strict=True)
-        ]
+        lines = [[first + "* "[not cell.best], *more] for cell, (first, *more) in zip(cells, lines, strict=True)]
     if all(len(cell) == 1 for cell in lines):
-        # Decimal points stand below one another, whether a standard deviation follows them or not.
         tails = [len(text) - text.index(".") if "." in text else 0 for (text,) in lines]
         lines = [[text + " " * (max(tails) - tail)] for (text,), tail in zip(lines, tails, strict=True)]
-    return _Column(_halves(table.columns[place].head), lines)
-
-
-def _halves(head: str) -> tuple[str, str]:
-    """Break a heading in two, at its hyphen, or before its last word where it is long."""
-    first, dash, second = head.rpartition("-")
-    if dash:
-        return first + dash, second
-    if len(head) > _LONGEST_HEAD and " " in head:
-        first, _, second = head.rpartition(" ")
-        return first, second
-    return "", head
-
-
-def _fitted(widths: list[int], labels: int, room: int) -> list[int]:
-    """Return widths that fit: the widest label shrinks first, then the widest columns of figures."""
-    widths = [*widths]
-    for places, least in ((range(labels), _NARROWEST_LABEL), (range(labels, len(widths)), _NARROWEST_VALUE)):
-        while sum(widths) > room and places and max(widths[i] for i in places) > least:
-            widths[max(places, key=lambda i: widths[i])] -= 1
-    return widths
-
-
-def _row(
-    cells: Sequence[Sequence[str]], columns: Sequence[_Column], widths: Sequence[int], styles: Sequence[str] = ()
-) -> list[Text]:
-    lines = []
-    for parts in zip_longest(*cells, fillvalue=""):
-        line = Text()
-        for i, (part, column, width) in enumerate(zip(parts, columns, widths, strict=True)):
-            pad = " " * (width - cell_len(part))
-            line.append(pad + part if column.figures else part + pad, style=styles[i] if styles else "")
-        lines.append(line)
-    return lines
-
-
-def _wrap(text: str, width: int, indent: str) -> list[str]:
-    if cell_len(text) <= width:
-        return [text]
-    return textwrap.wrap(text, width, subsequent_indent=indent) or [text]
+    width = max(map(cell_len, [*head.split("\n"), *(line for cell in lines for line in cell)]))
+    return ["\n".join(" " * (width - cell_len(line)) + line for line in cell) for cell in lines]
 
 
 def _print_legend(groups: Mapping[str, Sequence[tuple[str, str]]], console: Console) -> None:
