@@ -18,10 +18,10 @@ class UsageError(TrustcacheError):
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's text, or its kind."""
+    """Return the first line of an error's text, or its kind."""
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def kind_and_line(error: BaseException) -> str:
-    """The kind of an error and the first line of its text."""
+    """Return the kind of an error and the first line of its text."""
     return f"{type(error).__name__}: {error}".splitlines()[0]

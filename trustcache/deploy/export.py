@@ -65,7 +65,7 @@ class GraphInput:
 
 @dataclass(frozen=True)
 class Resize:
-    """How an image is brought to the input size: in words, and as the preprocessing's entries."""
+    """Resizing of an image to the input size: the rule in words, and the preprocessing's entries."""
 
     rule: str
     crop_pct: float
