@@ -129,7 +129,7 @@ class DeltaMahalanobis:
 class VirtualLogit:
     """ViM: energy less the features' residual outside their principal space, scaled like a logit.
 
-    Wang et al. 2022 (arXiv:2203.10807). origin: (D,) the point where the classifier's last layer says least;
+    Wang et al. 2022 (arXiv:2203.10807). origin: (D,) the point that the classifier's last layer maps nearest to 0;
     residual: (D, R) an orthonormal basis of what the principal space leaves. The layer itself is found from
     features and logits, by least squares.
 

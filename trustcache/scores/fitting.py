@@ -2,7 +2,7 @@
 
 1.28 million samples with 2048 features are 5.2 GB as float16, and scores that search them would take hours a data
 set. So every score is fitted on at most `FITTING_ROWS` samples of a kind and chooses on at most `VALIDATION_ROWS`
-others: 160,000 x 2048 float16 features, 0.65 GB, at the very most. For neighbours, 1 % of ImageNet's training images
+others: 160,000 x 2048 float16 features, 0.65 GB, at most. For neighbours, 1 % of ImageNet's training images
 rank as well as all of them (Sun et al. 2022, arXiv:2204.06507); moments and temperatures need fewer.
 """
 
@@ -69,7 +69,7 @@ def outputs_of(rows: CacheView) -> Outputs:
 class FittingData:
     """Samples of a training cache: `validation` to choose on, and others to learn from.
 
-    everyone: any; right, wrong: those the classifier is right and wrong on, of which there may be none.
+    everyone: any; right, wrong: those the classifier is right and wrong on; either may be empty.
     """
 
     validation: Rows
