@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
 from rich.cells import cell_len
 
@@ -35,21 +35,6 @@ _SPECIAL = {mark: "\\" + mark for mark in "#$%&_{}"} | {
 # fmt: on
 
 
-@dataclass(frozen=True)
-class _Part:
-    """A table as the template sets it; rows are finished lines."""
-
-    key: str
-    caption: str
-    size: str
-    columns: str
-    head: str
-    rows: Sequence[str]
-    notes: str
-    commands: Sequence[str]
-    long: bool
-
-
 def tables_latex(contents: Contents) -> str:
     """Return every table of the report as one document; the commands that fill gaps follow their table as comments."""
     tables = [_part(key, title, table) for key, title, table in contents.every_table()]
@@ -62,7 +47,8 @@ def escaped(text: str) -> str:
     return re.sub(marks, lambda match: _SPECIAL[match[0]], " ".join(text.split()))
 
 
-def _part(key: str, title: str, table: Table) -> _Part:
+def _part(key: str, title: str, table: Table) -> dict[str, Any]:
+    """Return a table as the template sets it; rows are finished lines."""
     heads = [*table.labels, *table.heads]
     labels = [_widest(head, [row.labels[i] for row in table.rows]) for i, head in enumerate(table.labels)]
     values = [_widest(head, [str(row.cells[i]) for row in table.rows]) for i, head in enumerate(table.heads)]
@@ -79,7 +65,8 @@ def _part(key: str, title: str, table: Table) -> _Part:
     caption = escaped(". ".join(filter(None, (title, table.title, table.facts))))
     head, text = " & ".join(map(escaped, heads)) + r" \\", " ".join(map(escaped, notes))
     long = len(table.rows) > _LONGEST
-    return _Part(key, caption, size, columns, head, rows, text, table.commands, long)
+    parts = {"key": key, "caption": caption, "size": size, "columns": columns, "head": head, "rows": rows}
+    return parts | {"notes": text, "commands": table.commands, "long": long}
 
 
 def _widest(head: str, texts: Sequence[str]) -> int:
