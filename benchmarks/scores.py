@@ -22,9 +22,9 @@ from trustcache.scores.fitted_logit_scores import (
     mean_outer_product,
     p_norm_max_logit,
     relative_uncertainty,
-    scaled_maximum_class_probability,
     uncertainty_matrix,
 )
+from trustcache.scores.logit_scores import maximum_class_probability
 from trustcache.scores.trust_score import trust_score
 
 SAMPLES, CLASSES = 50_000, 1000
@@ -42,7 +42,7 @@ def logit_scores(logits: np.ndarray) -> dict[str, Callable[[], np.ndarray]]:
         **{name: partial(score, logits) for name, score in plain.items()},
         "p-norm, p = 5": partial(p_norm_max_logit, logits, 5),
         "rel-u": partial(relative_uncertainty, logits, matrix),
-        "temperature": partial(scaled_maximum_class_probability, logits, 1.5),
+        "temperature": partial(maximum_class_probability, logits, 1.5),
     }
 
 

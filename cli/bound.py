@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trustcache.metrics.bound import BoundOptions, is_vacuous
+from trustcache.metrics.bound import BoundOptions
 
 from .program import Place, app, command
 
@@ -18,6 +18,6 @@ def bound(place: Place, options: BoundOptions) -> None:
 
     table = Table("α⁺", "α⁻", "log |F|", "|D|", "largest loss", "bound", "", box=None)
     for pos, neg, size, samples, most, found in options.bounds():
-        remark = "vacuous: no less than the largest loss" if is_vacuous(found, most) else ""
+        remark = "vacuous: no less than the largest loss" if found >= most else ""
         table.add_row(f"{pos:g}", f"{neg:g}", f"{size:.5g}", f"{samples:,}", f"{most:.4g}", f"{found:.4g}", remark)
     Console().print(table)

@@ -1,4 +1,4 @@
-"""The message of a refusal, which is one line."""
+"""Messages: the one line of a refusal, and the facts that a text tells."""
 
 from __future__ import annotations
 
@@ -17,3 +17,13 @@ def refusal_of(action: Callable[[], object], begins: str = "") -> str:
     assert message.startswith(begins)
     assert "\n" not in message
     return message
+
+
+def tells(text: str, *facts: str) -> bool:
+    """Return True if the facts (a file, an option, a number, a command) stand in a text, in this order."""
+    rest = text
+    for fact in facts:
+        _, found, rest = rest.partition(fact)
+        if not found:
+            return False
+    return True

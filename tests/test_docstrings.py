@@ -11,7 +11,7 @@ import pytest
 FOLDERS = ("trustcache.metrics", "trustcache.scores", "trustcache.cache", "trustcache.deploy")
 TAKES_A_CACHE = {
     *("fitting_data", "recipe_fingerprint"),
-    *("create_or_continue", "original_dataset", "original_model", "export", "load_pair", "require_one_pass"),
+    *("create_or_continue", "original_dataset", "original_model", "export", "load_pair"),
 }
 """An example would first have to extract one, by a classifier with weights."""
 MODULES = [

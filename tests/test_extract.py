@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from torch.utils.data import get_worker_info
 from typer.testing import Result
 
+from tests.refusals import tells
 from trustcache.cache import open_cache
 from trustcache.cache.index import read_index
 from trustcache.cache.provenance import original_dataset
@@ -92,7 +93,7 @@ def test_the_columns_are_those_of_a_direct_forward_pass(
     np.testing.assert_array_equal(cache.sample_indices, np.arange(647))
     assert cache.sample_ids == [f"{row:04d}" for row in range(1150, 1797)]
     assert 0.8 < cache.correct.mean() < 0.97
-    assert f"digits-test: digits-net is right on {cache.correct.mean():.2%} of 647 images" in printed.stdout
+    assert tells(printed.stdout, "digits-test", "digits-net", f"{cache.correct.mean():.2%} of 647")
 
 
 def test_columns_have_the_dtypes_they_promise(workspace: Workspace) -> None:
@@ -222,7 +223,8 @@ def test_a_stopped_extraction_goes_on_to_the_same_bytes(
         assert not list(folder.glob("*.partial-*"))
     finished = {path.with_suffix(".h5").name for path in folder.glob("0*.json")}
     assert 2 <= len(finished) < 13
-    assert "shards are not extracted yet" in fails(run_cli("cache", "show", "m/digits-test"), 1)
+    said = fails(run_cli("cache", "show", "m/digits-test"), 1)
+    assert tells(said, f"{13 - len(finished)} of 13 shards", "trustcache extract")
 
     before = versions(folder)
     assert run_cli(*args, "--workers", 0).exit_code == 0
@@ -260,7 +262,7 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing(
 
     monkeypatch.setattr(os, "fsync", sync_while_there_is_room)
     said = fails(extract_digits(name="small-disk"), 1)
-    assert f"{folder / '00001.h5'}: No space left on device" in said
+    assert tells(said, f"{folder / '00001.h5'}: ", os.strerror(errno.ENOSPC))
     assert {path.name for path in folder.iterdir()} == {"index.json", "00000.h5", "00000.json"}
     published = versions(folder)
 
@@ -290,8 +292,7 @@ def test_a_decoding_process_that_dies_is_one_sentence(
 
     monkeypatch.setattr(ArraySamples, "read", killed_in_the_middle)
     said = fails(extract_digits("--workers", 1, "--batch-size", 10, name="m"), 1)
-    assert "a decoding process died (DataLoader worker (pid" in said
-    assert "fewer --workers" in said
+    assert tells(said, "decoding process died", "--workers")
     assert (CACHE / "m" / "digits-test" / "00000.json").exists()
     assert extract_digits(name="m").exit_code == 0
 
@@ -308,27 +309,22 @@ def other_weights(classifier_file: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("options", "difference"),
+    ("options", "facts"),
     [
-        (("--precision", "bf16"), "precision was 'float32' and is now 'bf16'"),
-        (("--store", "float32"), "store was 'float16' and is now 'float32'"),
-        (("--shard-rows", 100), "shard_rows was 200 and is now 100"),
-        (
-            ("--preprocess", "mean=0.5,0.5,0.5"),
-            "preprocessing.mean was (0.485, 0.456, 0.406) and is now (0.5, 0.5, 0.5)",
-        ),
-        (("--preprocess", "crop_pct=0.5"), "classifier.preprocessing.crop_pct was 1.0 and is now 0.5"),
+        (("--precision", "bf16"), ("precision", "'float32'", "'bf16'")),
+        (("--store", "float32"), ("store", "'float16'", "'float32'")),
+        (("--shard-rows", 100), ("shard_rows", "200", "100")),
+        (("--preprocess", "mean=0.5,0.5,0.5"), ("preprocessing.mean", "(0.485, 0.456, 0.406)", "(0.5, 0.5, 0.5)")),
+        (("--preprocess", "crop_pct=0.5"), ("classifier.preprocessing.crop_pct", "1.0", "0.5")),
     ],
 )
 def test_a_cache_of_other_settings_is_refused_with_the_difference_named(
-    workspace: Workspace, extract_digits: Cli, options: tuple, difference: str
+    workspace: Workspace, extract_digits: Cli, options: tuple, facts: tuple[str, ...]
 ) -> None:
     folder = workspace.cache_folder("digits-net", "digits-test")
     before = versions(folder)
     said = fails(extract_digits(*options), 2)
-    assert str(CACHE / "digits-net" / "digits-test") in said
-    assert difference in said
-    assert "--as NAME" in said
+    assert tells(said, str(CACHE / "digits-net" / "digits-test"), *facts, "--as NAME")
     assert versions(folder) == before
 
 
@@ -336,7 +332,7 @@ def test_a_cache_of_other_weights_is_refused_and_another_name_keeps_both(
     workspace: Workspace, extract_digits: Cli, other_weights: Path, run_cli: Cli
 ) -> None:
     said = fails(extract_digits(weights=other_weights), 2)
-    assert "the SHA-256 of the classifier's weights was '" in said
+    assert tells(said, "SHA-256", "weights", "--as NAME")
     before = shards(workspace.cache_folder("digits-net", "digits-test"))
     assert extract_digits(weights=other_weights, name="other").exit_code == 0
     assert shards(workspace.cache_folder("digits-net", "digits-test")) == before
@@ -361,9 +357,9 @@ def test_a_cache_of_other_images_is_refused(run_cli: Cli, own_model: OwnModel, i
     args = ("extract", "--classifier", own_model(), "--data", image_folder(TEN), "--as", "m", "--workers", 0)
     assert run_cli(*args).exit_code == 0
     Image.effect_noise((8, 8), 90).save("photos/3/001.png")
-    assert "names, labels and sizes was '" in fails(run_cli(*args), 2)
+    assert tells(fails(run_cli(*args), 2), "fingerprint of the images")
     Path("photos/3/001.png").unlink()
-    assert "the number of images was 30 and is now 29" in fails(run_cli(*args), 2)
+    assert tells(fails(run_cli(*args), 2), "number of images", "30", "29")
 
 
 # --- bad images ------------------------------------------------------------------------------------------------
@@ -399,7 +395,7 @@ def test_skipped_images_are_recorded_and_have_no_row(run_cli: Cli, own_model: Ow
     args = ("extract", "--classifier", own_model(), "--data", photos, "--as", "m", "--shard-rows", 4, "--workers", 0)
     done = run_cli(*args, "--on-bad-image", "skip")
     assert done.exit_code == 0
-    assert "of 28 images; 2 unreadable ones skipped" in done.stdout
+    assert tells(done.stdout, "28 images", "2 unreadable")
     cache = open_cache(CACHE / "m" / "photos")
     bad = {"3/001.png", "7/000.png"}
     every = [f"{label}/{number:03d}.png" for label in range(10) for number in range(3)]
@@ -409,11 +405,10 @@ def test_skipped_images_are_recorded_and_have_no_row(run_cli: Cli, own_model: Ow
     shown = json.loads(run_cli("cache", "show", "m/photos").stdout)
     assert shown["rows"] == 28
     assert shown["skipped"].keys() == bad
-    assert "cannot be read as an image" in shown["skipped"]["3/001.png"]
+    assert "cannot be read" in shown["skipped"]["3/001.png"]
 
-    assert "of 28 images; 2 unreadable ones skipped" in run_cli(*args, "--on-bad-image", "skip").stdout
-    said = fails(run_cli(*args), 1)
-    assert "2 unreadable images were skipped, the first 3/001.png" in said
+    assert tells(run_cli(*args, "--on-bad-image", "skip").stdout, "28 images", "2 unreadable")
+    assert tells(fails(run_cli(*args), 1), "2 unreadable images", "3/001.png", "--on-bad-image skip")
 
 
 def test_a_shard_of_nothing_but_bad_images_has_no_rows(run_cli: Cli, own_model: OwnModel, image_folder: Folder) -> None:
@@ -438,7 +433,7 @@ def test_a_data_set_of_nothing_but_bad_images_is_an_error(
         file.write_text("not an image")
     args = ("extract", "--classifier", own_model(), "--data", root, "--as", "m", "--workers", 0)
     said = fails(run_cli(*args, "--on-bad-image", "skip"), 1)
-    assert f"none of its 10 images could be read; the first: {root}/0/000.png: cannot be read" in said
+    assert tells(said, "none of its 10 images", f"{root}/0/000.png")
 
 
 def test_an_image_that_stopped_an_extraction_may_be_replaced(run_cli: Cli, own_model: OwnModel, photos: Path) -> None:
@@ -525,7 +520,7 @@ def test_the_library_refuses_another_number_of_classes_too(
 ) -> None:
     (manifest,) = find_manifests(str(image_folder({"cat": 2, "dog": 2})))
     dataset = open_dataset(manifest, Path())
-    with pytest.raises(UsageError, match="photos: 2 classes, but net tells 10 apart"):
+    with pytest.raises(UsageError, match=r"photos: 2 classes, .*net .*10"):
         extract(digits_classifier, "net", dataset, Path(), tmp_path / "cache", ExtractSettings(device="cpu"))
     assert not (tmp_path / "cache").exists()
 
@@ -533,11 +528,11 @@ def test_the_library_refuses_another_number_of_classes_too(
 def test_a_model_that_fails_is_one_sentence(run_cli: Cli, own_model: OwnModel) -> None:
     model = own_model("x @ torch.ones(3, 3)")
     said = fails(run_cli("extract", "--classifier", model, "--data", "digits-test", "--as", "m", "--workers", 0), 1)
-    assert f"{model}: fails on images of 8 x 8 pixels (RuntimeError: " in said
+    assert tells(said, model, "8 x 8 pixels", "RuntimeError")
 
 
 def test_a_device_that_is_not_there_is_a_usage_error(extract_digits: Cli) -> None:
-    assert "--device cuda:99: not available here" in fails(extract_digits("--device", "cuda:99"), 2)
+    assert "--device cuda:99: " in fails(extract_digits("--device", "cuda:99"), 2)
 
 
 # --- what data to take -----------------------------------------------------------------------------------------
@@ -562,7 +557,7 @@ def test_of_the_default_data_what_is_not_there_is_passed_over(run_cli: Cli, own_
     said = done.stderr.splitlines()
     assert said[0].startswith("imagenet-train: ")
     assert "data/imagenet/train/<class>/" in said[0]
-    assert "of 2 images (of 50,000 in the whole data set)" in done.stdout
+    assert tells(done.stdout, "2 images", "50,000")
 
 
 def test_data_that_was_asked_for_is_never_passed_over(run_cli: Cli, own_model: OwnModel) -> None:
@@ -578,8 +573,8 @@ def test_damaged_default_data_are_an_error_not_passed_over(run_cli: Cli, own_mod
     Path("data/imagenet/val/not-a-class").mkdir(parents=True)
     failed = run_cli("extract", "--classifier", own_model(), "--model-arg", "classes=1000", "--as", "m")
     assert failed.exit_code == 1
-    assert "error: data/imagenet/val: folder 'not-a-class' is none of" in failed.stderr
-    assert "data sets failed: imagenet-val, imagenet-" in failed.stderr.splitlines()[-1]
+    assert tells(failed.stderr, "error: data/imagenet/val: ", "'not-a-class'")
+    assert tells(failed.stderr.splitlines()[-1], "failed: imagenet-val, imagenet-")
 
 
 def test_one_data_set_that_fails_does_not_stop_the_rest(
@@ -593,8 +588,8 @@ def test_one_data_set_that_fails_does_not_stop_the_rest(
     assert done.exit_code == 1
     assert [line.split(":")[0] for line in done.stdout.splitlines()] == ["first", "last"]
     said = done.stderr.splitlines()
-    assert said[0].startswith(f"error: {roots[1]}/dog/001.png: cannot be read as an image")
-    assert said[-1] == "error: 1 of 3 data sets failed: broken"
+    assert said[0].startswith(f"error: {roots[1]}/dog/001.png: ")
+    assert tells(said[-1], "error: 1 of 3", "failed: broken")
     assert len(open_cache(CACHE / "m" / "last")) == 5
 
 
@@ -640,7 +635,7 @@ def test_among_few_classes_both_accuracies_are_told(run_cli: Cli, own_model: Own
     done = run_cli("extract", "--classifier", model, "--model-arg", "classes=1000", "--as", "m", "--workers", 0,
                    "--data", "imagenet-a", "--preprocess", "input_size=32")  # fmt: skip
     assert done.exit_code == 0, done.stderr
-    assert "m is right on 0.00% of 3 images, 33.33% among the 200 classes that occur" in done.stdout
+    assert tells(done.stdout, "0.00% of 3 images", "33.33%", "200 classes")
     shown = json.loads(run_cli("cache", "show", "m/imagenet-a").stdout)
     assert shown["accuracy"] == 0
     assert shown["accuracy_within_subset"] == pytest.approx(1 / 3)
@@ -688,8 +683,9 @@ def test_data_sets_are_listed_shown_and_checked(
     assert checked.exit_code == 1
     assert checked.stderr.startswith("error: 1 of 1 ")
     assert checked.stderr.endswith(": pets\n")
-    assert checked.stdout.splitlines() == [
-        "pets: 5 of 8 images, 2 of 2 classes",
+    first, *images = checked.stdout.splitlines()
+    assert tells(first, "pets: ", "5 of 8 images", "2 of 2 classes")
+    assert images == [
         "  cat/000.png: 9 x 7, class cat",
         "  dog/000.png: 9 x 7, class dog",
         "  dog/002.png: 9 x 7, class dog",
@@ -699,7 +695,7 @@ def test_data_sets_are_listed_shown_and_checked(
 def test_checking_a_data_set_finds_a_broken_image(run_cli: Cli, image_folder: Folder) -> None:
     root = image_folder({"cat": 2, "dog": 3})
     (root / "dog" / "002.png").write_text("not an image")
-    assert f"{root}/dog/002.png: cannot be read as an image" in fails(run_cli("data", "check", root), 1)
+    assert f"{root}/dog/002.png: cannot be read" in fails(run_cli("data", "check", root), 1)
 
 
 @pytest.mark.parametrize("command", [("data", "show"), ("data", "check"), ("extract", "--classifier", "vit", "--data")])
@@ -714,8 +710,7 @@ def test_debug_shows_where_an_error_comes_from(run_cli: Cli, own_model: OwnModel
     args = ("extract", "--classifier", model, "--data", "digits-test", "--as", "m", "--workers", 0)
     failed = run_cli(*args, "--debug")
     assert failed.exit_code == 1
-    assert "Traceback (most recent call last)" in failed.stderr
-    assert "return self.last(x @ torch.ones(3, 3))" in failed.stderr
+    assert tells(failed.stderr, "Traceback", "x @ torch.ones(3, 3)")
     assert "Traceback" not in run_cli(*args).stderr
 
 
@@ -734,24 +729,27 @@ def test_a_subset_is_extracted_as_its_rows_of_the_whole(
     np.testing.assert_array_equal(part.labels, whole.labels[rows])
     np.testing.assert_array_equal(part.predictions, whole.predictions[rows])
     listed = run_cli("cache", "list").stdout
-    assert "part/digits-test\ttest\t100 of 647 samples\t1/1 shards" in listed
-    assert "digits-net/digits-test\ttest\t647 samples\t4/4 shards" in listed
+    assert [line.split("\t")[2:] for line in listed.splitlines() if "digits-test" in line] == [
+        ["647 samples", "4/4 shards"],
+        ["100 of 647 samples", "1/1 shards"],
+    ]
     assert '"subset": "100 of 647"' in run_cli("cache", "show", "part/digits-test").stdout
-    assert "100 of 647 images were extracted of digits-test" in run_cli("report").stderr
+    assert tells(run_cli("report").stderr, "100 of 647 images", "digits-test")
 
 
 def test_a_cache_of_another_subset_is_refused_with_the_difference_alone(extract_digits: Cli) -> None:
     assert extract_digits("--subset", 100).exit_code == 0
-    difference = "made with other settings: the part of the images that --subset takes was '100 of 647' and is now"
-    assert f"{difference} '200 of 647'; remove" in fails(extract_digits("--subset", 200), 2)
-    assert f"{difference} None; remove" in fails(extract_digits(), 2)
+    for options, now in ((("--subset", 200), "'200 of 647'"), ((), "None")):
+        said = fails(extract_digits(*options), 2)
+        assert tells(said, "--subset", "'100 of 647'", now, "remove")
+        assert said.count("is now") == 1
     assert extract_digits("--subset", 100).exit_code == 0
 
 
 def test_an_unfinished_extraction_does_not_go_on_with_another_subset(extract_digits: Cli) -> None:
     assert extract_digits("--subset", 300).exit_code == 0  # two shards
     (CACHE / "digits-net" / "digits-test" / "00001.json").unlink()
-    assert "'300 of 647' and is now '301 of 647'" in fails(extract_digits("--subset", 301), 2)
+    assert tells(fails(extract_digits("--subset", 301), 2), "--subset", "'300 of 647'", "'301 of 647'")
 
 
 def test_what_goes_on_from_a_subset_s_cache_sees_its_very_images(workspace: Workspace, extract_digits: Cli) -> None:

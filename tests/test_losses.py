@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from trustcache import losses
 from trustcache.losses import LOSSES, LossChoice
-from trustcache.registry import Choice, option_name
+from trustcache.registry import option_name
 
 Z = np.concatenate([np.linspace(-30, 30, 241), [1e-9, -1e-9, 1e4, -1e4]])
 
@@ -181,7 +181,7 @@ def test_the_documentation_names_every_loss_with_its_settings_and_defaults(name:
         default = setting.default if isinstance(setting.default, str) else f"{setting.default:g}"
         assert f"`{option_name(key)}` {default}" in line
         assert setting.meaning
-        assert isinstance(setting, Choice) or (setting.symbol and setting.sweep)
+        assert setting.names or (setting.symbol and setting.sweep)
 
 
 def test_numpy_arrays_give_what_tensors_give() -> None:

@@ -21,7 +21,7 @@ from trustcache.cache.provenance import original_dataset
 from trustcache.cache.workspace import Workspace
 from trustcache.data.loader import Viewer
 from trustcache.data.splits import validation_rows
-from trustcache.evaluate.scoring import validation_scores
+from trustcache.evaluate.scoring import Scoring
 from trustcache.losses import RELEASED_LOSSES, LossChoice
 from trustcache.metrics.ranking import METRICS, trust_metrics
 from trustcache.metrics.released import released_trust_metrics
@@ -274,7 +274,7 @@ def test_training_and_report_call_a_sample_untrustworthy_by_the_same_threshold(
     assert done.exit_code == 0, done.stderr
     (run,) = finished_runs(workspace)
     learnt, tested = (workspace.find_cache(role) for role in ("train", "test"))
-    rows, z = validation_scores(run, learnt, workspace.caches(), Path(), Machine("cpu", 0))
+    rows, z = Scoring(workspace.caches(), Path(), Machine("cpu", 0)).of_validation(run, learnt)
     correct = open_cache(learnt.folder).correct[rows]
     tnr = {level: trust_metrics(z, correct, negative_threshold=level)["tnr"] for level in (0.1, 0.5)}
     assert run.log()[-1].validation["tnr"] == pytest.approx(tnr[0.1])

@@ -11,7 +11,6 @@ import pytest
 
 from trustcache.errors import UsageError
 from trustcache.registry import (
-    Choice,
     Registry,
     Setting,
     import_object,
@@ -68,20 +67,25 @@ def test_a_path_that_leads_nowhere_is_refused_by_its_option(name: str) -> None:
 
 @pytest.mark.parametrize("value", [1, 1.0, "1", "1.0"])
 def test_a_setting_gives_numbers_of_its_defaults_type(value: Any) -> None:
-    found = Setting(0.5, "how much").checked("--much", value)
+    (found,) = Setting(0.5, "how much").each("--much", [value])
     assert (found, type(found)) == (1.0, float)
 
 
 @pytest.mark.parametrize("value", [-1, 11, 5, True, "x", "nan", math.nan, math.inf, None, [1]])
 def test_a_number_out_of_a_settings_range_is_refused(value: Any) -> None:
-    with pytest.raises(ValueError, match=r"^--much"):
-        Setting(2.0, "how much", highest=10.0, excluded=5.0).checked("--much", value)
+    with pytest.raises(UsageError, match=r"^--much"):
+        Setting(2.0, "how much", highest=10.0, excluded=5.0).each("--much", [value])
+
+
+def test_a_manifests_text_is_no_number() -> None:
+    with pytest.raises(ValueError, match=r"^'much'.*not '2.0'"):
+        Setting(2.0, "how much").checked("'much'", "2.0")
 
 
 @pytest.mark.parametrize("value", [1.5, "1.5"])
 def test_a_whole_setting_takes_whole_numbers_only(value: Any) -> None:
-    with pytest.raises(ValueError, match=r"^--many"):
-        Setting(2, "how many").checked("--many", value)
+    with pytest.raises(UsageError, match=r"^--many"):
+        Setting(2, "how many").each("--many", [value])
 
 
 def test_repeated_values_count_once() -> None:
@@ -89,7 +93,7 @@ def test_repeated_values_count_once() -> None:
 
 
 def test_a_choice_takes_its_names_only() -> None:
-    choice = Choice("a", "which", lambda: ("a", "b"))
+    choice = Setting("a", "which", names=lambda: ("a", "b"))
     assert choice.each("--which", ["b", "a", "b"]) == ["b", "a"]
     with pytest.raises(UsageError, match=r"--which c: .*a, b"):
         choice.each("--which", ["c"])

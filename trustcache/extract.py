@@ -26,18 +26,15 @@ from trustcache.protocols import PROTOCOLS
 from trustcache.registry import option
 
 if TYPE_CHECKING:  # torch takes seconds to import, and the command line reads the settings
-    from trustcache.data.forward import BatchOutputs, ForwardPass
+    import torch
+
+    from trustcache.data.variants.variation import Batch
     from trustcache.models.classifiers import Classifier
 
 
 @dataclass(frozen=True)
 class ExtractSettings:
-    """Settings of an extraction.
-
-    Logits come out as float32 under autocast too, and predictions are made before they are rounded to `store`.
-    features: "last" (the last layer's input), "stages" (those of `trustcache.models.stage_features` and the
-    mirror image's logits too) or "none".
-    """
+    """Settings of an extraction."""
 
     batch_size: int = option(64, "Images a forward pass.", min=1)
     workers: int = workers_option()
@@ -166,63 +163,82 @@ class _Extraction:
     settings: ExtractSettings
 
     def run(self, progress: Progress) -> CacheView:
-        from trustcache.data.forward import ForwardPass
         from trustcache.data.loader import choose_device
 
-        s, dataset = self.settings, self.dataset
-        _check_classes(self.classifier, self.label, dataset.manifest.name, dataset.classes)
-        device = choose_device(s.device)
-        places = self.classifier.stage_places() if s.features == "stages" else ()
-        forward = ForwardPass(self.classifier, dataset, device, s.batch_size, s.workers, s.precision, places, s.dropout)
+        _check_classes(self.classifier, self.label, self.dataset.manifest.name, self.dataset.classes)
+        device = choose_device(self.settings.device)
         with sole_writer(self.folder):
-            index = create_or_continue(self._index(places), dataset.fingerprint)
+            index = create_or_continue(self._index(), self.dataset.fingerprint)
             missing = index.faults(progress)
-            if s.on_bad_image == "error":
+            if self.settings.on_bad_image == "error":
                 _refuse_gaps(index, missing)
-            self._fill(index, list(missing), forward, progress)
+            self._fill(index, list(missing), device, progress)
         return open_cache(self.folder)
 
-    def _fill(self, index: Index, missing: Sequence[int], forward: ForwardPass, progress: Progress) -> None:
+    def _fill(self, index: Index, missing: Sequence[int], device: torch.device, progress: Progress) -> None:
         """Make the shards of some numbers, in order."""
+        from trustcache.data.loader import Viewer, machine_at_its_limits, shard_batches, viewed_batches
+
+        classifier, dataset, settings = self.classifier, self.dataset, self.settings
         ranges = [index.ranges()[number] for number in missing]
-        outputs = forward.outputs(ranges)
-        with progress(f"{self.label} on {index.data}", sum(stop - start for start, stop in ranges)) as advance:
+        asked = shard_batches(ranges, settings.batch_size)
+        viewer = Viewer(classifier.preprocessing, device, settings.workers, judged=classifier)
+        total = sum(stop - start for start, stop in ranges)
+        with machine_at_its_limits(), progress(f"{self.label} on {index.data}", total) as advance:
+            classifier.model.to(device)
+            batches = zip(asked, viewed_batches(dataset, viewer, asked), strict=True)
             for number, (start, stop) in zip(missing, ranges, strict=True):
                 parts: list[dict[str, np.ndarray]] = []
                 skipped: dict[str, str] = {}
                 done = start
                 while done < stop:
-                    batch = next(outputs)
-                    if batch.bad and self.settings.on_bad_image == "error":
+                    numbers, batch = next(batches)
+                    if batch.bad and settings.on_bad_image == "error":
                         raise TrustcacheError(next(iter(batch.bad.values())))
-                    parts.append(self._columns(batch))
-                    skipped |= {self.dataset.ids[i]: reason for i, reason in batch.bad.items()}
-                    advance(len(batch.indices) + len(batch.bad))
-                    done = batch.last + 1
+                    parts.append(self._columns(batch, index.stages))
+                    skipped |= {dataset.ids[i]: reason for i, reason in batch.bad.items()}
+                    advance(len(numbers))
+                    done += len(numbers)
                 columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-                index.add(number, columns, skipped, self.dataset.fingerprint(start, stop))
+                index.add(number, columns, skipped, dataset.fingerprint(start, stop))
 
-    def _columns(self, batch: BatchOutputs) -> dict[str, np.ndarray]:
-        """Return a shard's columns for the rows of one batch."""
+    def _columns(self, batch: Batch, places: Sequence[str]) -> dict[str, np.ndarray]:
+        """Return a shard's columns for the rows of one batch; predictions come from the logits before rounding."""
         ids = [self.dataset.ids[i] for i in batch.indices]
-        labels, logits = self.dataset.labels[batch.indices], batch.columns["logits"]
-        prediction = logits.argmax(axis=1).astype(np.int64)
-        dropped = {"mc_dropout", *(["features"] if self.settings.features == "none" else [])}
-        columns = {
+        outputs = self._outputs(batch, places)
+        prediction = outputs["logits"].argmax(axis=1).astype(np.int64)
+        return {
             "sample_indices": batch.indices,
             "sample_ids": np.array([name.encode("utf-8", "surrogateescape") for name in ids], dtype=bytes),
-            "labels": labels,
+            "labels": batch.labels,
             "predictions": prediction,
-            "correct": prediction == labels,
-            "true_class_prob": _softmax_at(logits, labels),
-            **{name: self._stored(name, values, ids) for name, values in batch.columns.items() if name not in dropped},
+            "correct": prediction == batch.labels,
+            "true_class_prob": _softmax_at(outputs["logits"], batch.labels),
+            **{name: self._stored(name, values, ids) for name, values in outputs.items()},
         }
-        if self.settings.mc_dropout:
-            columns["mc_dropout"] = batch.columns["mc_dropout"]
-        return columns
+
+    def _outputs(self, batch: Batch, places: Sequence[str]) -> dict[str, np.ndarray]:
+        """Return the classifier's outputs by the names of a cache's columns, float32 (N, D), and `mc_dropout` (N,)."""
+        import torch
+
+        from trustcache.data.loader import computing
+        from trustcache.models.mc_dropout import negative_predictive_entropy
+
+        classifier, settings, rows = self.classifier, self.settings, len(batch.indices)
+        # A column of no rows has a width too: that of a black image.
+        pixels = batch.pixels if rows else classifier.black().byte()
+        with computing(classifier.spec.name, pixels, settings.precision), torch.inference_mode():
+            outputs = classifier.outputs(classifier.preprocessing.normalise(pixels), places, mirrored=bool(places))
+            if settings.features == "none":
+                del outputs["features"]
+            if dropout := settings.dropout:
+                outputs["mc_dropout"] = negative_predictive_entropy(classifier, pixels, batch.indices, dropout)
+            return {name: output[:rows].cpu().numpy() for name, output in outputs.items()}
 
     def _stored(self, what: str, values: np.ndarray, ids: list[str]) -> np.ndarray:
         """Round to the stored dtype. Raises TrustcacheError for values that are not finite before or after it."""
+        if what == "mc_dropout":
+            return values
         with np.errstate(over="ignore"):
             rounded = values.astype(self.settings.store)
         finite = np.isfinite(rounded).all(axis=1)
@@ -236,9 +252,10 @@ class _Extraction:
             f"{where}: the classifier's {what} are not finite; check its weights, or use --precision float32"
         )
 
-    def _index(self, places: Sequence[str]) -> Index:
+    def _index(self) -> Index:
         from trustcache.models.stage_features import POOLINGS
 
+        places = self.classifier.stage_places() if self.settings.features == "stages" else ()
         manifest = self.dataset.manifest
         data = DataMeaning(
             manifest.name,
@@ -260,14 +277,15 @@ class _Extraction:
             self.settings.dropout,
             Stages(tuple(places), tuple(POOLINGS)) if places else None,
         )
-        weights = Path(self.classifier.spec.weights).resolve() if self.classifier.spec.weights else None
+        spec = self.classifier.spec
+        weights = Path(spec.weights).resolve() if spec.weights else None
         made_from = MadeFrom(
             manifest,
             tuple(self.dataset.classes),
             str(self.data_root.resolve()),
             str(weights) if weights else None,
             file_sha256(weights) if weights else None,
-            self.classifier.spec.preprocessing,
+            spec.preprocessing,
         )
         return Index(self.folder, meaning, made_from, software_versions("torch", "numpy", "pillow", "h5py"))
 

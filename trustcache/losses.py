@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import numpy as np
 
 from trustcache.errors import UsageError
-from trustcache.registry import Choice, Registry, Setting
+from trustcache.registry import Registry, Setting
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -236,7 +236,7 @@ class Loss:
 
     formula: Callable[..., Any]
     meaning: str
-    settings: Mapping[str, Setting | Choice] = field(default_factory=dict)
+    settings: Mapping[str, Setting] = field(default_factory=dict)
     target: str = "correct"
     signed_distance: bool = False
     bind: Callable[..., Bound] | None = None
@@ -290,7 +290,8 @@ _BETA = Setting(
     0.9999, "weighting by class: at 0 all samples weigh alike, towards 1 right and wrong weigh alike in total", "β",
     highest=1.0, excluded=1.0, sweep=(0.999, 0.9999, 0.99999),
 )
-_BASE = Choice("ce", "weighting by class: the loss weighted", lambda: (k for k, v in LOSSES.items() if v.weightable))
+_WEIGHTED = "weighting by class: the loss weighted"
+_BASE = Setting("ce", _WEIGHTED, names=lambda: (k for k, v in LOSSES.items() if v.weightable))
 
 LOSSES: Registry[Loss] = Registry("trustcache.losses", "--loss", {
     "ce": Loss(unwrap(cross_entropy), "cross entropy"),
@@ -318,12 +319,12 @@ RELEASED_LOSSES: dict[str, Loss] = {
 """The losses of the authors' ImageNet scripts, with what their code computes for them."""
 
 
-def loss_settings(names: Iterable[str] = LOSSES) -> dict[str, Setting | Choice]:
+def loss_settings(names: Iterable[str] = LOSSES) -> dict[str, Setting]:
     """Return the settings of some losses, by default all that are listed, by name."""
     return {key: setting for name in names for key, setting in LOSSES[name].settings.items()}
 
 
-def settings_of(name: str, base: str = "") -> dict[str, Setting | Choice]:
+def settings_of(name: str, base: str = "") -> dict[str, Setting]:
     """Return the settings of a loss, and those of the loss `base` where it weights that."""
     return {**LOSSES.find(name).settings, **(LOSSES.find(base).settings if base else {})}
 

@@ -1,4 +1,4 @@
-"""How long work reports itself: a bar on a terminal, a line now and then in a log, or nothing."""
+"""Progress of long work: a bar on a terminal, a line now and then in a log, or nothing."""
 
 from __future__ import annotations
 

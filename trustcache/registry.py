@@ -1,16 +1,16 @@
 """Registries of losses, scores, layouts and the like, the settings they take, and the options of the command line.
 
 A `Registry` finds an entry among the built-in ones, the entry points of installed packages, and the functions that a
-user names as `package.module:function`. A `Setting` is a number with its default, meaning and range. An `option` is a
-field of a dataclass from which the command line makes an option.
+user names as `package.module:function`. A `Setting` is a value to choose with its default, meaning and range. An
+`option` is a field of a dataclass from which the command line makes an option.
 """
 
 from __future__ import annotations
 
 import ast
 import dataclasses
-import importlib
 import math
+import pkgutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -98,88 +98,71 @@ def import_object(name: str, option: str) -> Any:
 
     Raises UsageError naming the option where the module fails or lacks the function.
     """
-    module, _, attribute = name.partition(":")
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
-        return getattr(importlib.import_module(module), attribute)
+        return pkgutil.resolve_name(name)
     except Exception as error:  # a user's file may raise anything
         raise UsageError(
             f"{option} {name}: {kind_and_line(error)}; it must be package.module:function, importable from here"
         ) from error
 
 
-class Deferred:
-    """The function `package.module:function` of our own, whose module is imported when it is first called."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    @cached_property
-    def function(self) -> Callable[..., Any]:
-        """The function itself."""
-        module, _, attribute = self.name.partition(":")
-        return getattr(importlib.import_module(module), attribute)
-
-    def __call__(self, *args: Any, **settings: Any) -> Any:
-        return self.function(*args, **settings)
-
-
-class _Chosen:
-    """A value to choose, with a default; `checked` is what sets one kind apart from another."""
-
-    default: Any
-    meaning: str
-
-    def checked(self, where: str, value: Any) -> Any:
-        raise NotImplementedError
-
-    @property
-    def help(self) -> str:
-        """The line that `--help` shows: the meaning and the default."""
-        default = self.default if isinstance(self.default, str) else f"{self.default:g}"
-        return f"{self.meaning[0].upper()}{self.meaning[1:]} ({default})."
-
-    def each(self, where: str, values: Iterable[Any]) -> list[Any]:
-        """Return the values as `checked` has them, repeated ones once. Raises UsageError in place of its ValueError."""
-        try:
-            return list(dict.fromkeys(self.checked(where, value) for value in values))
-        except ValueError as error:
-            raise UsageError(str(error)) from None
-
-
 @dataclass(frozen=True)
-class Setting(_Chosen):
-    """One number to choose: its default (whose type it has), meaning, symbol in tables, and range.
+class Setting:
+    """One value to choose: a number, or one of some names.
 
-    lowest and highest are in the range, unless one of them is `excluded`. sweep: the values that a sweep tries.
+    default: of the type that all its values have. symbol: its name in tables. sweep: the values that a sweep tries.
+    lowest and highest are in the range of a number, unless one of them is `excluded`. names: returns the names to
+    choose from, None for a number.
     """
 
-    default: float
+    default: float | str
     meaning: str
     symbol: str = ""
     lowest: float = 0.0
     highest: float = math.inf
     excluded: float | None = None
     sweep: tuple[float, ...] = ()
+    names: Callable[[], Iterable[str]] | None = None
 
-    def checked(self, where: str, value: Any) -> float:
-        """Return `value` as a number of the default's type; text is read as one.
+    def checked(self, where: str, value: Any) -> Any:
+        """Return `value` in the default's type.
 
-        Raises ValueError where it is not one in the range; the sentence begins with `where`.
+        Raises ValueError where it is not in the range or among the names; the sentence begins with `where`.
         """
+        if self.names:
+            if value not in (names := tuple(self.names())):
+                raise ValueError(f"{where} {value}: must be one of {', '.join(names)}")
+            return value
         whole = isinstance(self.default, int)
-        if isinstance(value, str):
-            try:
-                value = int(value) if whole else float(value)
-            except ValueError:
-                raise ValueError(f"{where} {value}: expected a number, or a list such as 1,2,3") from None
         number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
         inside = number and self.lowest <= value <= self.highest and value != self.excluded
         if not inside or (whole and value != int(value)):
             kind = "a whole number" if whole else "a number"
             raise ValueError(f"{where} ({self.meaning}) must be {kind}{self._range}, not {value!r}")
         return int(value) if whole else float(value)
+
+    def each(self, where: str, values: Iterable[Any]) -> list[Any]:
+        """Return the values, numbers also from text, as `checked` has them, repeated ones once. Raises UsageError."""
+        try:
+            return list(dict.fromkeys(self.checked(where, self._read(where, value)) for value in values))
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+
+    def _read(self, where: str, value: Any) -> Any:
+        if self.names or not isinstance(value, str):
+            return value
+        try:
+            return type(self.default)(value)
+        except ValueError:
+            raise ValueError(f"{where} {value}: expected a number, or a list such as 1,2,3") from None
+
+    @property
+    def help(self) -> str:
+        """The line that `--help` shows: the meaning and the default."""
+        default = self.default if isinstance(self.default, str) else f"{self.default:g}"
+        return f"{self.meaning[0].upper()}{self.meaning[1:]} ({default})."
 
     @property
     def _range(self) -> str:
@@ -188,23 +171,6 @@ class Setting(_Chosen):
             return "" if self.highest == math.inf else f" up to {high}"
         upto = f" from {low} to {high}" if self.highest < math.inf else f" of {low} up"
         return upto if self.excluded is None else f"{upto}, without {self.excluded:.15g}"
-
-
-@dataclass(frozen=True)
-class Choice(_Chosen):
-    """One name to choose: its default, its meaning, and `names`, which returns those to choose from."""
-
-    default: str
-    meaning: str
-    names: Callable[[], Iterable[str]]
-    symbol: str = ""
-    sweep: tuple[str, ...] = ()
-
-    def checked(self, where: str, value: Any) -> str:
-        """Return `value`. Raises ValueError where it is not among the names; the sentence begins with `where`."""
-        if value not in (names := tuple(self.names())):
-            raise ValueError(f"{where} {value}: must be one of {', '.join(names)}")
-        return str(value)
 
 
 def key_values(option: str, texts: Iterable[str]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from typer.testing import Result
 
 from tests.index_builder import PLAIN, build_identity, build_index
+from tests.refusals import tells
 from trustcache.cache import open_cache
 from trustcache.cache.index import Index, create_or_continue, read_index
 from trustcache.cache.workspace import Workspace
@@ -82,7 +83,7 @@ def test_damage_is_named_by_verify_and_mended_by_extract_shard_by_shard(
 
     verified = run_cli("cache", "verify")
     assert verified.exit_code == 1
-    assert f"{NAME}: 1 of 4 shards at fault\n  shard 00002: " in verified.stdout
+    assert tells(verified.stdout, f"{NAME}: 1 of 4 shards", "shard 00002: ")
     assert words in verified.stdout
     assert "digits-net/digits-train: sound" in verified.stdout
     assert all(fact in verified.stderr for fact in ("1 cache", "trustcache extract"))
@@ -99,8 +100,8 @@ def test_a_cache_with_a_damaged_record_is_listed_as_such(folder: Path, run_cli: 
     listed = run_cli("cache", "list")
     assert listed.exit_code == 0
     first, second = listed.stdout.splitlines()
-    assert first.endswith("damaged: run trustcache cache verify")
-    assert second == "digits-net/digits-train\ttrain\t700 samples\t4/4 shards"
+    assert tells(first, "damaged", "trustcache cache verify")
+    assert second.split("\t") == ["digits-net/digits-train", "train", "700 samples", "4/4 shards"]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"schema": 2}', '{"schema": 2, "meaning": 1}', "{}", "\xff"])
@@ -159,7 +160,7 @@ def test_a_cache_of_a_newer_schema_is_refused_with_both_numbers(folder: Path, ru
     (folder / "index.json").write_text(json.dumps(table | {"schema": 7}))
     failed = run_cli("cache", "list")
     assert failed.exit_code == 1
-    assert "index.json: written in schema 7, this program reads 2" in failed.stderr
+    assert tells(failed.stderr, "index.json: ", "schema 7", "2")
 
 
 def test_showing_a_cache_tells_what_its_numbers_mean(workspace: Workspace, run_cli: Cli) -> None:
@@ -208,10 +209,8 @@ def test_differences_are_named_by_place_with_both_values(tmp_path: Path) -> None
         create_or_continue(other, same_images)
     said = str(caught.value)
     assert said.startswith(f"{tmp_path}: ")
-    assert "classifier.preprocessing.mean was (0.1, 0.1, 0.1) and is now (0.4, 0.1, 0.1)" in said
-    assert "weights was 'sha of net' and is now 'cc'" in said
-    assert "remove that folder" in said
-    assert "--as NAME" in said
+    assert tells(said, "classifier.preprocessing.mean", "(0.1, 0.1, 0.1)", "(0.4, 0.1, 0.1)")
+    assert tells(said, "weights", "'sha of net'", "'cc'", "remove that folder", "--as NAME")
 
 
 def test_where_weights_and_images_lie_is_brought_up_to_date(tmp_path: Path) -> None:
@@ -248,7 +247,7 @@ def test_images_already_extracted_may_not_change(tmp_path: Path, changed: int) -
     def one_changed(start: int, stop: int) -> str:
         return same_images(start, stop) + (", others" if start == changed else "")
 
-    with pytest.raises(UsageError, match="labels and sizes was 'bb' and is now 'cc'"):
+    with pytest.raises(UsageError, match=r"fingerprint of the images.*'bb'.*'cc'"):
         create_or_continue(build_index(tmp_path, fingerprint="cc"), one_changed)
     (tmp_path / "index.json").unlink()
     with pytest.raises(UsageError, match="shards of other images"):
@@ -257,7 +256,7 @@ def test_images_already_extracted_may_not_change(tmp_path: Path, changed: int) -
 
 def test_a_finished_cache_takes_no_other_images(tmp_path: Path) -> None:
     fill(create_or_continue(build_index(tmp_path), same_images), 0, 1, 2)
-    with pytest.raises(UsageError, match="number of images was 30 and is now 40"):
+    with pytest.raises(UsageError, match=r"number of images.*30.*40"):
         create_or_continue(build_index(tmp_path, samples=40, fingerprint="cc"), same_images)
 
 

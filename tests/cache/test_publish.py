@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
 import random
 import signal
@@ -23,7 +22,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trustcache.cache.publish import STALE_S, file_sha256, pack, publish, publish_json, sole_writer, sweep
+from trustcache.cache.publish import STALE_S, file_sha256, pack, publish, sole_writer, sweep
 from trustcache.errors import TrustcacheError
 
 MEGABYTE = 1 << 20
@@ -231,20 +230,6 @@ def test_sweeping_trusts_the_age_of_another_machines_files(tmp_path: Path, monke
     os.utime(left, (long_ago, long_ago))
     sweep(tmp_path)
     assert not left.exists()
-
-
-def test_json_comes_back_as_it_was_and_is_readable(tmp_path: Path) -> None:
-    value = {"Vögel/l'été 鳥.jpg": [1, 0.1, None, True], "not UTF-8: \udce9": "x"}
-    publish_json(tmp_path / "a.json", value)
-    text = (tmp_path / "a.json").read_text(encoding="utf-8")
-    assert json.loads(text) == value
-    assert "Vögel/l'été 鳥.jpg" in text
-
-
-def test_json_refuses_numbers_that_are_none(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="JSON compliant"):
-        publish_json(tmp_path / "a.json", {"x": float("nan")})
-    assert not list(tmp_path.iterdir())
 
 
 def test_a_files_sha256_is_that_of_its_bytes(tmp_path: Path) -> None:

@@ -44,6 +44,19 @@ def test_a_record_comes_back_to_the_last_digit(tmp_path_factory: pytest.TempPath
     assert json.loads(path.read_text("utf-8"))["schema"] == 3
 
 
+def test_a_record_is_readable_whatever_the_names_of_files(tmp_path: Path) -> None:
+    example = Example("Vögel/l'été 鳥.jpg", 1, Inner((0.1,)), {"not UTF-8: \udce9": [True, None]})
+    write_record(tmp_path / "x.json", example)
+    assert read_record(tmp_path / "x.json", Example, "mend it") == example
+    assert example.name in (tmp_path / "x.json").read_text("utf-8")
+
+
+def test_a_record_holds_no_number_that_is_not_finite(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_record(tmp_path / "x.json", Example("a", 1, Inner((float("nan"),))))
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("text", "fact"),
     [

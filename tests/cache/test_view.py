@@ -184,7 +184,7 @@ def test_a_truncated_shard_is_named(tmp_path: Path, length: int) -> None:
     make_cache(tmp_path)
     (tmp_path / "00002.h5").write_bytes((tmp_path / "00002.h5").read_bytes()[:length])
     view = open_cache(tmp_path)
-    with pytest.raises(TrustcacheError, match=r"00002\.h5: cannot be read .*run trustcache cache verify"):
+    with pytest.raises(TrustcacheError, match=r"00002\.h5: .*trustcache cache verify"):
         _ = view.features
     assert len(view[:8].features) == 8
 
@@ -195,5 +195,5 @@ def test_a_shard_that_is_gone_or_too_short_is_named(tmp_path: Path) -> None:
     with pytest.raises(TrustcacheError, match=r"00002\.h5: .*fewer rows"):
         _ = open_cache(tmp_path).labels
     (tmp_path / "00002.h5").unlink()
-    with pytest.raises(TrustcacheError, match=r"00002\.h5: cannot be read .*No such file"):
+    with pytest.raises(TrustcacheError, match=r"00002\.h5: .*No such file"):
         _ = open_cache(tmp_path).labels

@@ -66,9 +66,9 @@ def test_seed_and_severity_change_a_variant() -> None:
 
 def test_an_unknown_corruption_is_refused_before_any_image_is_read() -> None:
     (manifest,) = find_manifests("digits-test")
-    said = refusal(replace(manifest, variant=Variant("corruption", "fogg", 3)), Path())
-    assert said.startswith("digits-test: ")
-    assert " fog," in said
+    message = refusal(replace(manifest, variant=Variant("corruption", "fogg", 3)), Path())
+    assert message.startswith("digits-test: ")
+    assert " fog," in message
 
 
 def fingerprint(root: Path, **changes: object) -> str:

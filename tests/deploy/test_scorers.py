@@ -25,8 +25,8 @@ def test_a_run_is_found_by_its_name_or_an_unambiguous_beginning(runs_workspace: 
 @pytest.mark.parametrize(
     ("name", "classifier", "said"),
     [
-        ("digits-net-ce", None, "2 runs begin so; give more of one's name: digits-net-ce-fine-tuned-seed0-"),
-        ("nothing", None, "no finished run in .* has a name that begins so, and no post-hoc score; there are digits-"),
+        ("digits-net-ce", None, "2 runs .*: digits-net-ce-fine-tuned-seed0-"),
+        ("nothing", None, "no finished run in .*; there are digits-"),
         ("digits-net-ce-frozen", "other", "no finished run"),
         ("mcp", "other", "holds caches of 0 that fit"),
     ],
@@ -56,7 +56,7 @@ def test_a_post_hoc_score_is_one_of_the_classifier_that_is_there(with_runs: Work
 
 def test_a_run_without_a_cache_of_its_classifier_is_refused(with_runs: Workspace) -> None:
     shutil.rmtree(with_runs.root / "cache")
-    with pytest.raises(UsageError, match="no cache of the digits-net"):
+    with pytest.raises(UsageError, match=r"digits-net .*trustcache extract"):
         find_scorer(with_runs, "digits-net-ce-frozen")
 
 
@@ -71,7 +71,7 @@ def test_the_classes_are_those_of_the_cache_or_else_numbers(with_runs: Workspace
     [
         ("{}", "schema"),
         ("no json", "damaged"),
-        (None, "was found for another digits-net than is cached now"),
+        (None, "another digits-net"),
     ],
 )
 def test_a_threshold_that_is_damaged_or_another_classifiers_is_refused(
@@ -99,7 +99,7 @@ def test_winner_is_the_run_that_the_only_sweep_chose(with_runs: Workspace) -> No
     with pytest.raises(UsageError, match="no sweep has chosen"):
         find_scorer(with_runs, "winner", "other")
     save(with_runs, choose(index, [by_training["fine-tuned"]]))
-    with pytest.raises(UsageError, match="winner: sweeps chose 2 runs; give one's name: digits-net-ce-fine-tuned"):
+    with pytest.raises(UsageError, match=r"winner: .*2 runs.*digits-net-ce-fine-tuned.*digits-net-ce-frozen"):
         find_scorer(with_runs, "winner")
     shutil.rmtree(by_training["fine-tuned"].folder)  # a sweep whose winner is gone counts no more
     assert find_scorer(with_runs, "winner").name == by_training["frozen"].name

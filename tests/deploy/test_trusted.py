@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
+import os
 import shutil
 import subprocess
 import sys
@@ -90,7 +92,7 @@ def test_what_cannot_be_read_gets_an_error_and_is_not_trusted(
     text = answers[0]
     assert "image format" in (text.error or "")
     assert text == Answer(str(tmp_path / "text.jpg"), None, None, None, None, False, text.error)
-    assert "No such file or directory" in (answers[3].error or "")
+    assert os.strerror(errno.ENOENT) in (answers[3].error or "")
     assert not any(answer.trusted for answer in answers if answer.error)
     assert answers[1].score == pytest.approx(answers[5].score, abs=1e-5)
 
@@ -99,7 +101,7 @@ def test_what_cannot_be_read_gets_an_error_and_is_not_trusted(
     "thing", [np.zeros((8, 8)), np.zeros((8, 8, 4), np.uint8), np.zeros(8, np.uint8), 3, b"bytes"], ids=repr
 )
 def test_what_is_no_image_is_a_value_error(runs_workspace: Workspace, thing: object) -> None:
-    with pytest.raises(ValueError, match=r"must hold an|must be a"):
+    with pytest.raises(ValueError, match=r"^an (array|image) must"):
         list(loaded(runs_workspace)([thing]))
 
 
@@ -107,7 +109,7 @@ def test_a_single_image_is_not_taken_for_many(runs_workspace: Workspace, digit_f
     trusted, path = loaded(runs_workspace), min(digit_files.iterdir())
     image = Image.open(path).convert("RGB")
     for alone in (path, str(path), image, np.asarray(image), np.asarray(image)[:, :, 0]):
-        with pytest.raises(ValueError, match="put a single one in a list"):
+        with pytest.raises(ValueError, match="in a list"):
             list(trusted(alone))  # type: ignore[arg-type]
     assert len(list(trusted(np.asarray(image)[None]))) == 1
 
@@ -163,7 +165,7 @@ def test_weights_that_are_gone_or_others_are_refused(with_runs: Workspace, own_m
     assert TrustedClassifier.load(with_runs.root, "mcp", classifier="own", device="cpu")
     shutil.rmtree(with_runs.cache_folder("own", "digits-test"))
     extracted(2)
-    with pytest.raises(UsageError, match="are no longer the ones"):
+    with pytest.raises(UsageError, match=r"weights of .*extract"):
         TrustedClassifier.load(with_runs.root, "mcp", classifier="own")
 
 

@@ -15,6 +15,7 @@ import torch
 from click.testing import Result
 from sklearn.metrics import roc_auc_score
 
+from tests.refusals import tells
 from trustcache.cache import open_cache
 from trustcache.cache.index import Index
 from trustcache.cache.provenance import original_dataset, original_model
@@ -104,7 +105,7 @@ def test_runs_are_scored_on_data_that_came_later(workspace: Workspace, run_cli: 
         "--preprocess", "input_size=8", "--data", "digits-c/gaussian_noise/3", "--workers", "0",
     )  # fmt: skip
     gaps = run_cli("report")
-    assert "2 runs are not scored on digits-c/gaussian_noise/3: run `trustcache evaluate`" in gaps.stderr
+    assert tells(gaps.stderr, "2 runs", "digits-c/gaussian_noise/3", "`trustcache evaluate`")
     done = run_cli("evaluate", "--workers", "0")
     fitted = [name for name in COMPUTED if POST_HOC[name].fitted]  # the report made the others
     assert done.stdout.strip() == f"{2 + len(fitted)} scores made"
@@ -149,7 +150,7 @@ def test_where_no_evaluation_cache_can_be_opened_evaluate_fails(
     shutil.rmtree(workspace.find_cache("test", data="digits-test").folder)
     failed = run_cli("evaluate")
     assert failed.exit_code == 1
-    assert failed.stderr.startswith(f"error: {place(unfinished)}: 1 of 4 shards are not extracted yet")
+    assert failed.stderr.startswith(f"error: {place(unfinished)}: 1 of 4 shards")
 
 
 def test_frozen_scores_do_not_depend_on_who_is_scored_beside(workspace: Workspace, run_cli: RunCli) -> None:
@@ -179,12 +180,12 @@ def test_a_run_of_another_classifier_is_left_out_with_a_note(workspace: Workspac
     config = json.loads((run.folder / "config.json").read_text())
     (run.folder / "config.json").write_text(json.dumps({**config, "judged": "0" * 64}))
     done = run_cli("report")
-    assert "1 runs judge another digits-net" in done.stderr
+    assert tells(done.stderr, "1 runs", "another digits-net")
     assert [r["method"] for r in results(workspace)] == COMPUTED
 
 
 @pytest.mark.parametrize(
-    ("command", "said"),
+    ("command", "fact"),
     [
         (("train", "--loss", "ss", "--alpha-pos", "1", "--alpha-neg", "3"), "trustcache extract --classifier vit"),
         (("extract", "--classifier", "vit"), "imagenet/train/<class>/"),
@@ -193,21 +194,21 @@ def test_a_run_of_another_classifier_is_left_out_with_a_note(workspace: Workspac
     ],
 )
 def test_a_command_with_nothing_prepared_says_what_is_missing(
-    run_cli: RunCli, in_tmp_path: Path, command: tuple[str, ...], said: str
+    run_cli: RunCli, in_tmp_path: Path, command: tuple[str, ...], fact: str
 ) -> None:
     done = run_cli(*command)
     assert done.exit_code == 2
-    assert said in done.stderr
+    assert fact in done.stderr
     assert "Traceback" not in done.output
     assert not list(in_tmp_path.iterdir())  # nothing is made where nothing is done
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "fact"),
     [
         (("--loss", "sss"), "--loss sss: unknown; one of ce, focal, tcp, ss, class-balanced"),
         (("--loss", "ce", "--gamma", "2"), "--gamma: means nothing to ce"),
-        (("--loss", "focal", "--gamma", "two"), "--gamma two: "),
+        (("--loss", "focal", "--gamma", "two"), "--gamma two: expected a number"),
         (("--loss", "ce", "--seed", "0,x"), "--seed 0,x"),
         (("--loss", "ce", "--seed", "0,-1"), "must be a whole number from 0 to 4294967295, not -1"),
         (("--loss", "focal", "--gamma", "nan", "--frozen"), "--gamma (how fast focal forgets samples"),
@@ -217,11 +218,11 @@ def test_a_command_with_nothing_prepared_says_what_is_missing(
     ],
 )
 def test_a_training_that_cannot_be_done_is_refused_in_a_sentence(
-    workspace: Workspace, run_cli: RunCli, options: tuple[str, ...], said: str
+    workspace: Workspace, run_cli: RunCli, options: tuple[str, ...], fact: str
 ) -> None:
     done = run_cli("train", *options)
     assert done.exit_code == 2
-    assert said in done.stderr
+    assert fact in done.stderr
     assert not workspace.runs.exists()
 
 
@@ -231,7 +232,7 @@ def test_a_head_that_diverges_is_named_and_nothing_of_it_is_kept_while_the_other
     request = ("train", "--frozen", "--loss", "tcp,ss", "--seed", "0,1", "--val-fraction", 0, *QUICK, "--lr", 1e37)
     done = run_cli(*request)
     assert done.exit_code == 1
-    assert re.match(r"error: (digits-net-ss-\S+ \(epoch \d+\)(, |: )){2}the loss is no longer finite", done.stderr)
+    assert re.match(r"error: (digits-net-ss-\S+ \(epoch \d+\)(, |: )){2}", done.stderr)
     assert "use a smaller --lr" in done.stderr
     assert "the 2 others are trained" in done.stderr
     assert [path.name.split("-")[2] for path in workspace.runs.iterdir()] == ["tcp", "tcp"]
@@ -250,14 +251,12 @@ def test_scores_that_are_not_finite_are_not_kept_and_older_ones_are_a_gap_in_the
     path.unlink()
     refused = run_cli("evaluate")
     assert refused.exit_code == 1
-    assert f"{run.name}: its scores of digits-test are not finite; remove {folder} and" in refused.stderr
+    assert tells(refused.stderr, f"{run.name}: ", "digits-test", "not finite", f"remove {folder} ")
     assert not path.exists()
     path.write_bytes(pack({"z": np.full_like(z, np.nan)}, attributes))
     done = run_cli("report")
     assert done.exit_code == 0, done.stderr
-    assert (
-        f"{run.name} is left out on digits-test: its stored scores are not numbers; remove {folder} and" in done.stderr
-    )
+    assert tells(done.stderr, f"{run.name} is left out", "digits-test", f"remove {folder} ")
     assert {record["run"] for record in results(with_runs) if record["run"]}.isdisjoint({run.name})
 
 
@@ -298,7 +297,7 @@ def test_a_classifier_that_is_always_right_leaves_nothing_to_learn(run_cli: RunC
     assert "right on 100.00%" in extract_always_a({"a": 5}).stdout
     done = run_cli("train", "--loss", "ce", "--frozen")
     assert done.exit_code == 2
-    assert "always right on its 5 samples" in done.stderr
+    assert tells(done.stderr, "always right", "5 samples")
 
 
 @pytest.mark.parametrize("kind", ["wrong", "right"])
@@ -319,14 +318,14 @@ def test_a_seed_that_validates_on_all_mistakes_or_on_none_is_refused_before_anyt
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "fact"),
     [
         (torch.cuda.OutOfMemoryError("Tried to allocate 2 GiB"), "the GPU's memory is full (Tried to allocate 2 GiB)"),
         (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), "a decoding process died"),
     ],
 )
 def test_a_machine_at_its_limits_while_scoring_is_said_in_a_sentence(
-    with_runs: Workspace, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+    with_runs: Workspace, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, error: Exception, fact: str
 ) -> None:
     def fail(*_: object) -> None:
         raise error
@@ -336,7 +335,7 @@ def test_a_machine_at_its_limits_while_scoring_is_said_in_a_sentence(
     monkeypatch.setattr("trustcache.oracles.network.Oracle.forward", fail)
     failed = run_cli("evaluate", "--workers", 0, "--device", "cpu")
     assert failed.exit_code == 1
-    assert failed.stderr.splitlines()[-1].startswith(f"error: {said}")
+    assert failed.stderr.splitlines()[-1].startswith(f"error: {fact}")
     assert "--batch-size" not in failed.stderr  # which evaluate does not have
 
 
@@ -382,7 +381,7 @@ def test_adversarial_images_that_come_out_otherwise_are_refused_not_scored(
         attacked.add(shard, columns, {}, original_dataset(attacked, Path()).fingerprint(start, stop))
     failed = run_cli("train", "--loss", "ce", "--epochs", 1, "--workers", 0, "--device", "cpu")
     assert failed.exit_code == 1
-    assert "adversarial images come out otherwise" in failed.stderr
+    assert "adversarial images" in failed.stderr
     (run,) = finished_runs(workspace)
     assert run.scores(attacked) is None
 
@@ -408,7 +407,7 @@ def test_adversarial_images_of_another_batch_size_are_another_cache(
 ) -> None:
     refused = extract_digits("--data", "digits-pgd", "--batch-size", 50)
     assert refused.exit_code != 0
-    assert "data.batch_size was 100 and is now 50" in refused.stderr
+    assert tells(refused.stderr, "data.batch_size", "100", "50")
 
 
 def test_an_oracle_learns_from_and_is_scored_on_the_images_of_a_subset_alone(

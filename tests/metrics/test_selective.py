@@ -1,4 +1,4 @@
-"""Promises of trustcache.selective: the curve holds every working point, and a guarantee is kept by a population."""
+"""Promises of selective prediction: a ranking holds every working point, and a guarantee is kept by a population."""
 
 import math
 
@@ -11,17 +11,13 @@ from scipy.stats import beta, binom, binomtest
 from trustcache.metrics.ranking import trust_metrics
 from trustcache.metrics.selective import (
     EVERYTHING,
-    TARGETS,
-    RiskCoverage,
-    at_coverage,
-    at_precision,
-    at_tpr,
+    at_target,
     guaranteed,
     least_samples,
     risk_bound,
-    risk_coverage,
     working_point,
 )
+from trustcache.metrics.tie_groups import Ranking, rank
 
 SAMPLES = st.lists(
     st.tuples(st.integers(-5, 5).map(float) | st.sampled_from([-math.inf, math.inf]), st.booleans()),
@@ -31,8 +27,8 @@ SAMPLES = st.lists(
 
 
 def test_the_curve_has_one_point_a_tie_group_from_most_to_least_trusted():
-    curve = risk_coverage([0.5, 2.0, 0.5, -1.0], [1, 1, 0, 0])
-    assert curve.threshold.tolist() == [2.0, 0.5, -1.0]
+    curve = rank([0.5, 2.0, 0.5, -1.0], [1, 1, 0, 0])
+    assert curve.scores.tolist() == [2.0, 0.5, -1.0]
     assert curve.coverage.tolist() == [1 / 4, 3 / 4, 1]
     assert curve.risk.tolist() == [0, 1 / 3, 1 / 2]
 
@@ -41,9 +37,9 @@ def test_the_curve_has_one_point_a_tie_group_from_most_to_least_trusted():
 @settings(deadline=None)
 def test_each_point_is_what_keeping_scores_from_its_threshold_upwards_gives(example):
     z, correct = example
-    curve = risk_coverage(z, correct)
-    assert curve.threshold.tolist() == sorted(set(z.tolist()), reverse=True)
-    for threshold, coverage, risk in zip(curve.threshold, curve.coverage, curve.risk, strict=True):
+    curve = rank(z, correct)
+    assert curve.scores.tolist() == sorted(set(z.tolist()), reverse=True)
+    for threshold, coverage, risk in zip(curve.scores, curve.coverage, curve.risk, strict=True):
         kept = correct[z >= threshold]
         assert coverage == kept.size / z.size
         assert risk == np.count_nonzero(~kept) / kept.size
@@ -55,8 +51,8 @@ def test_the_order_of_rows_changes_nothing_under_ties(example, random):
     z, correct = example
     order = list(range(len(z)))
     random.shuffle(order)
-    one, other = risk_coverage(z, correct), risk_coverage(z[order], correct[order])
-    assert one.threshold.tolist() == other.threshold.tolist()
+    one, other = rank(z, correct), rank(z[order], correct[order])
+    assert one.scores.tolist() == other.scores.tolist()
     assert one.coverage.tolist() == other.coverage.tolist()
     assert one.risk.tolist() == other.risk.tolist()
 
@@ -64,7 +60,7 @@ def test_the_order_of_rows_changes_nothing_under_ties(example, random):
 def test_the_area_under_the_curve_is_the_aurc_of_the_metrics():
     rng = np.random.default_rng(0)
     z, correct = rng.normal(size=500).round(1), rng.random(500) < 0.8
-    curve = risk_coverage(z, correct)
+    curve = rank(z, correct)
     coverage, risk = np.append(0, curve.coverage), np.append(curve.risk[0], curve.risk)
     area = sum(np.diff(coverage) * (risk[1:] + risk[:-1]) / 2)
     assert trust_metrics(z, correct)["aurc"] == pytest.approx(area, abs=1e-12)
@@ -72,7 +68,7 @@ def test_the_area_under_the_curve_is_the_aurc_of_the_metrics():
 
 @pytest.mark.parametrize(("correct", "risk"), [([1, 1, 1], 0), ([0, 0, 0], 1)], ids=["all correct", "all wrong"])
 def test_one_class_still_has_a_curve_and_it_is_flat(correct, risk):
-    assert risk_coverage([3, 1, 2], correct).risk.tolist() == [risk] * 3
+    assert rank([3, 1, 2], correct).risk.tolist() == [risk] * 3
 
 
 @pytest.mark.parametrize(
@@ -87,12 +83,12 @@ def test_one_class_still_has_a_curve_and_it_is_flat(correct, risk):
 )
 def test_bad_input_raises_value_error(scores, correct, message):
     with pytest.raises(ValueError, match=message):
-        risk_coverage(scores, correct)
+        rank(scores, correct)
 
 
 def test_a_curve_cannot_be_reassigned():
-    curve = risk_coverage([1.0], [1])
-    assert isinstance(curve, RiskCoverage)
+    curve = rank([1.0], [1])
+    assert isinstance(curve, Ranking)
     with pytest.raises(AttributeError):
         curve.risk = curve.coverage
 
@@ -212,18 +208,19 @@ def test_targets_are_met_by_the_threshold_that_gives_most(example, target):
     z, correct = example
     tried = [working_point(z, correct, t) for t in [*sorted(set(z.tolist()), reverse=True), EVERYTHING]]
     tried = [point for point in tried if point.trusted]
-    assert at_coverage(z, correct, target) == next(p for p in tried if p.trusted / len(z) >= target)
+    assert at_target(z, correct, "coverage", target) == next(p for p in tried if p.trusted / len(z) >= target)
     precise = [p for p in tried if (p.trusted - p.wrong) / p.trusted >= target]
-    assert at_precision(z, correct, target) == (precise[-1] if precise else None)
+    assert at_target(z, correct, "precision", target) == (precise[-1] if precise else None)
     if correct.any():
-        assert at_tpr(z, correct, target) == next(p for p in tried if (p.trusted - p.wrong) / correct.sum() >= target)
+        recalled = next(p for p in tried if (p.trusted - p.wrong) / correct.sum() >= target)
+        assert at_target(z, correct, "tpr", target) == recalled
     else:
-        assert at_tpr(z, correct, target) is None
+        assert at_target(z, correct, "tpr", target) is None
 
 
 def test_every_target_of_everything_is_reached_with_all_right():
-    for find in TARGETS.values():
-        point = find([3.0, 1.0, 1.0], [1, 1, 1], 1.0)
+    for kind in ("coverage", "tpr", "precision"):
+        point = at_target([3.0, 1.0, 1.0], [1, 1, 1], kind, 1.0)
         assert (point.threshold, point.coverage, point.risk) == (EVERYTHING, 1, 0)
 
 

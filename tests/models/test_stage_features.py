@@ -113,9 +113,9 @@ def test_what_a_classifier_says_of_stages_is_the_pooled_output_of_its_modules(di
     layer = digits_classifier.model.get_submodule("layer2.0")
     hook = layer.register_forward_hook(lambda module, inputs, output: caught.append(output.clone()))
     with torch.no_grad():
-        said = digits_classifier.outputs(x, places)
+        message = digits_classifier.outputs(x, places)
     hook.remove()
-    assert said["stages"].shape == (4, 3 * (16 + 32 + 64))
-    np.testing.assert_allclose(said["stages"][:, 48 : 48 + 96], pooled(caught[0]), rtol=1e-5, atol=1e-6)
-    assert said.keys() == {"logits", "features", "stages"}
+    assert message["stages"].shape == (4, 3 * (16 + 32 + 64))
+    np.testing.assert_allclose(message["stages"][:, 48 : 48 + 96], pooled(caught[0]), rtol=1e-5, atol=1e-6)
+    assert message.keys() == {"logits", "features", "stages"}
     assert digits_classifier.outputs(x).keys() == {"logits", "features"}

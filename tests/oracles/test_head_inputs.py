@@ -48,5 +48,5 @@ def test_choices_have_names() -> None:
     assert [inputs_label(parse_inputs([name])) for name in NAMED] == list(NAMED)
     assert inputs_label(("features", "prediction")) == "features+prediction"
     assert columns_of(("log-probs", "prediction")) == ("logits",)
-    with pytest.raises(UsageError, match=r"--inputs pixels: .*last, all, .*features, stages"):
+    with pytest.raises(UsageError, match=r"--inputs pixels: .*last, all, .*, stages"):
         parse_inputs(["last", "pixels"])

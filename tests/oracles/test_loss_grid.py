@@ -10,10 +10,9 @@ from trustcache.errors import UsageError
 from trustcache.losses import LOSSES, LossChoice, loss_settings
 from trustcache.oracles.loss_grid import loss_grid
 from trustcache.protocols import LEAST_STEPS, default_optimiser
-from trustcache.registry import Setting
 
 BASES = [name for name, loss in LOSSES.items() if loss.weightable]
-NUMBERS = {key: setting for key, setting in loss_settings().items() if isinstance(setting, Setting)}
+NUMBERS = {key: setting for key, setting in loss_settings().items() if not setting.names}
 
 
 def test_all_losses_with_their_defaults() -> None:

@@ -155,11 +155,11 @@ def test_the_run_holds_what_it_is_and_its_log_ends_with_the_epoch_that_was_kept(
     epochs = [entry.epoch for entry in log]
     assert epochs[:-1] == list(range(1, len(epochs))) or epochs == list(range(1, len(epochs) + 1))
     # What the run scores on its validation part is what that entry says.
-    from trustcache.evaluate.scoring import validation_scores
+    from trustcache.evaluate.scoring import Scoring
     from trustcache.oracles.optim import Machine
 
     index = index_of(strong, "digits-train")
-    rows, z = validation_scores(run, index, strong.caches(), Path(), Machine("cpu", 0))
+    rows, z = Scoring(strong.caches(), Path(), Machine("cpu", 0)).of_validation(run, index)
     found = trust_metrics(z, open_cache(index.folder).correct[rows])
     assert found["auc"] == pytest.approx(log[-1].validation["auc"], abs=1e-6)
 

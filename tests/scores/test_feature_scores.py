@@ -18,14 +18,12 @@ from trustcache.scores.feature_scores import (
     DeltaMahalanobis,
     SoftmaxRetaining,
     VirtualLogit,
-    absolute_length,
     last_layer,
     principal_dimensions,
     residual_length,
-    retained,
     shrunk_covariance,
 )
-from trustcache.scores.fitting import FittingData, TooFew
+from trustcache.scores.fitting import FittingData, Outputs, TooFew
 
 
 @pytest.mark.parametrize("count", [30, 500, BLOCK_ROWS + 10])
@@ -146,12 +144,12 @@ def test_sirc_ranks_as_the_papers_formula(training: FittingData) -> None:
     expected = -(1 - p) * (1 + np.exp(-b * (second - a)))
     found = SoftmaxRetaining.fit(training).score(rows)
     np.testing.assert_allclose(found, -np.log(-expected), rtol=1e-5)  # where 1 - p is all rounding
-    np.testing.assert_allclose(absolute_length(rows.features), second)
+    assert SoftmaxRetaining.fit(training).mean == pytest.approx(trained.mean())
 
 
 def test_sirc_lowers_mcp_only_where_features_are_short() -> None:
-    logits = np.array([[2.0, 0, 0]] * 3)
-    usual, long, short = retained(logits, np.array([100.0, 130, 30]), mean=100, deviation=10)
+    outputs = {"logits": np.array([[2.0, 0, 0]] * 3), "features": np.array([[50.0, -50], [130, 0], [0, 30]])}
+    usual, long, short = SoftmaxRetaining(mean=100, deviation=10).score(Outputs(outputs.__getitem__))
     assert usual == pytest.approx(long, abs=0.06)
     assert short < usual - 3
 

@@ -9,7 +9,7 @@ import pytest
 from sklearn.neighbors import NearestNeighbors
 
 from trustcache.metrics.ranking import trust_metrics
-from trustcache.scores.fitting import FittingData, TooFew
+from trustcache.scores.fitting import FittingData, Outputs, TooFew
 from trustcache.scores.neighbour_scores import (
     LEAST_SQUARE,
     NEIGHBOURS,
@@ -17,9 +17,7 @@ from trustcache.scores.neighbour_scores import (
     REFERENCE_ROWS,
     DeltaNeighbour,
     NearestNeighbour,
-    delta_neighbours,
     nearest_squares,
-    neighbour_distance,
     unit,
 )
 
@@ -28,6 +26,14 @@ def distances(queries: np.ndarray, references: np.ndarray, k: int) -> np.ndarray
     """Distances to the k nearest, ascending, all brought to length 1, by scikit-learn in float64."""
     a, b = (x.astype(np.float64) / np.linalg.norm(x.astype(np.float64), axis=1)[:, None] for x in (queries, references))
     return NearestNeighbors(n_neighbors=k, algorithm="brute").fit(b).kneighbors(a)[0]
+
+
+def neighbour_distance(queries: np.ndarray, references: np.ndarray, k: int) -> np.ndarray:
+    return NearestNeighbour(k, references).score(Outputs({"features": queries}.__getitem__))
+
+
+def delta_neighbours(queries: np.ndarray, right: np.ndarray, wrong: np.ndarray, k: int) -> np.ndarray:
+    return DeltaNeighbour(k, right, wrong).score(Outputs({"features": queries}.__getitem__))
 
 
 def test_nearest_squares_are_scikit_learns_across_blocks_of_queries_and_references() -> None:

@@ -80,6 +80,14 @@ def cheat(logits, labels):
     return labels
 
 
+class Unlearnt:
+    def fit(data):
+        return data.no_such_thing
+
+    def score(self, rows):
+        return rows.logits
+
+
 nothing = 3
 
 
@@ -245,3 +253,18 @@ def test_an_entry_point_may_lead_to_a_ready_entry() -> None:
     assert registry._adapt("ones", ready).meaning == "ones"
     with pytest.raises(UsageError, match="colour"):
         entry_of("colours", PostHoc("", function=len, columns=("colour",)))
+
+
+def test_a_users_score_that_fails_is_named_at_the_end_and_the_others_are_kept(
+    workspace: Workspace, run_cli: RunCli, own: str
+) -> None:
+    index = workspace.find_cache("test")
+    names = {kind: f"{own}:{kind}" for kind in ("broken", "Unlearnt", "spread")}
+    done = run_cli("evaluate", *(part for name in names.values() for part in ("--score", name)))
+    assert done.exit_code == 2
+    for kind in ("broken", "Unlearnt"):
+        assert f"--score {names[kind]}: " in done.stderr
+    store = ScoreStore(workspace, list(names.values()))
+    kept = {name for name in [*POST_HOC, *names.values()] if store.read(index, name)}
+    assert {"mcp", "knn", names["spread"]} <= kept
+    assert not kept & {names["broken"], names["Unlearnt"]}

@@ -15,7 +15,7 @@ from trustcache.cache.workspace import Workspace
 from trustcache.metrics.ranking import trust_metrics
 from trustcache.scores import POST_HOC, post_hoc_score
 from trustcache.scores.fitting import FittingData
-from trustcache.scores.registry import Learnt, Weight, fit_weight
+from trustcache.scores.registry import Learnt, Weight
 
 METHODS = (Path(__file__).parents[2] / "docs" / "methods.md").read_text(encoding="utf-8")
 NAMES = [
@@ -37,18 +37,17 @@ def test_the_names_are_those_that_results_are_known_by() -> None:
 
 
 @pytest.mark.parametrize("name", POST_HOC)
-def test_a_score_has_a_meaning_a_paper_and_its_line_in_the_readme(name: str) -> None:
+def test_a_score_has_a_meaning_and_a_line_in_the_docs_with_the_paper_that_its_code_names(name: str) -> None:
     entry = POST_HOC[name]
-    (number,) = re.findall(r"arXiv:(\d{4}\.\d{5})", entry.paper)
     assert entry.meaning
     (line,) = [line for line in METHODS.splitlines() if line.startswith("|") and f"`{name}`" in line.split("|")[1]]
-    assert f"(https://arxiv.org/abs/{number})" in line
-    assert entry.paper.split(",")[0] in line
+    ((authors, number),) = re.findall(r"\[([^]]+)\]\(https://arxiv.org/abs/(\d{4}\.\d{5})\)", line)
     assert ("*" in line.split("|")[1]) == entry.fitted
-    if not entry.sum_of and name != "mc-dropout":
-        assert number in (inspect.getdoc(entry.function or entry.learner) or "") + (
-            inspect.getmodule(entry.learner).__doc__ or "" if entry.learner else ""
-        )
+    if not entry.sum_of:
+        code = entry.function or entry.learner
+        text = (inspect.getdoc(code) or "") + (inspect.getmodule(code).__doc__ or "")
+        assert number in text
+        assert authors in text.replace("\n", " ")
 
 
 @pytest.mark.parametrize("name", COMPUTED)
@@ -99,8 +98,8 @@ def test_a_weight_brings_parts_to_one_spread_before_it_compares_them() -> None:
     truth = rng.normal(size=4000)
     correct = truth + 0.3 * rng.normal(size=4000) > 0
     first, second = truth + rng.normal(size=4000), 1000 * (truth + rng.normal(size=4000))
-    assert fit_weight(first, second, correct).weight == pytest.approx(0.001, rel=0.2)
-    assert fit_weight(first, 0 * second, correct) == Weight(0)
+    assert Weight.fit(first, second, correct).weight == pytest.approx(0.001, rel=0.2)
+    assert Weight.fit(first, 0 * second, correct) == Weight(0)
 
 
 def test_a_sum_computes_no_part_a_second_time(training: FittingData, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,11 +126,6 @@ class Index:
         return self.meaning.data.samples
 
     @property
-    def shard_rows(self) -> int:
-        """Samples a shard."""
-        return self.meaning.shard_rows
-
-    @property
     def stages(self) -> tuple[str, ...]:
         """Modules whose outputs are its stage features, () without these."""
         return self.meaning.stages.places if self.meaning.stages else ()
@@ -145,18 +140,18 @@ class Index:
 
     def ranges(self) -> list[tuple[int, int]]:
         """Return the sample ranges of all shards, which do not depend on the number of processes that write them."""
-        return [(a, min(a + self.shard_rows, self.samples)) for a in range(0, self.samples, self.shard_rows)]
+        rows = self.meaning.shard_rows
+        return [(start, min(start + rows, self.samples)) for start in range(0, self.samples, rows)]
 
     def record(self, number: int) -> ShardRecord | None:
         """Return the record of shard `number`, None if it does not exist. Raises TrustcacheError for a damaged one."""
-        path = self._record_path(number)
-        start = number * self.shard_rows
-        stop = min(start + self.shard_rows, self.samples)
+        path, start = self._path(number), number * self.meaning.shard_rows
+        stop = min(start + self.meaning.shard_rows, self.samples)
         try:
             record = read_record(path, ShardRecord, _REBUILT)
             if record.meaning != self._shard_meaning:
                 raise ValueError("it was made with other settings than this cache's")
-            if (record.file, record.start, record.stop) != (_shard_name(number), start, stop):
+            if (record.file, record.start, record.stop) != (self._path(number, ".h5").name, start, stop):
                 raise ValueError("it is another shard's")
             if record.rows + len(record.skipped) != stop - start:
                 raise ValueError(f"it does not account for its {stop - start} samples")
@@ -184,13 +179,11 @@ class Index:
 
     def add(self, number: int, columns: dict[str, Any], skipped: dict[str, str], images: str) -> None:
         """Publish one shard, then its record. images: the fingerprint of its samples."""
-        data = pack(columns)
-        file = _shard_name(number)
-        publish(self.folder / file, data)
-        digest = hashlib.sha256(data).hexdigest()
-        rows = len(columns["labels"])
-        record = ShardRecord(file, *self.ranges()[number], rows, digest, self._shard_meaning, images, skipped)
-        write_record(self._record_path(number), record)
+        data, path = pack(columns), self._path(number, ".h5")
+        publish(path, data)
+        digest, rows = hashlib.sha256(data).hexdigest(), len(columns["labels"])
+        record = ShardRecord(path.name, *self.ranges()[number], rows, digest, self._shard_meaning, images, skipped)
+        write_record(self._path(number), record)
 
     def made_of_others(self, images: Images) -> bool:
         """Return True if a shard that exists was made from other images than lie there now."""
@@ -214,17 +207,17 @@ class Index:
         return fingerprint({**table, "data": {k: v for k, v in table["data"].items() if k not in _WHOLE_DATA}})
 
     def _begun(self) -> list[int]:
-        return [number for number in range(len(self.ranges())) if self._record_path(number).is_file()]
+        return [number for number in range(len(self.ranges())) if self._path(number).is_file()]
 
-    def _record_path(self, number: int) -> Path:
-        return self.folder / f"{number:05d}.json"
+    def _path(self, number: int, suffix: str = ".json") -> Path:
+        return self.folder / f"{number:05d}{suffix}"
 
     def _fault(self, number: int) -> str | None:
         try:
             record = self.record(number)
         except TrustcacheError as error:
             return str(error)
-        path = self.folder / _shard_name(number)
+        path = self._path(number, ".h5")
         if not path.is_file():
             return f"{path}: missing"
         if record and file_sha256(path) != record.sha256:
@@ -284,10 +277,6 @@ def create_or_continue(index: Index, images: Images) -> Index:
 
 def _write(index: Index) -> None:
     write_record(index.folder / INDEX, CacheRecord(index.meaning, index.made_from, index.made_with))
-
-
-def _shard_name(number: int) -> str:
-    return f"{number:05d}.h5"
 
 
 def _differences(there: Any, here: Any, where: str = "") -> Iterator[tuple[str, tuple[Any, Any]]]:

@@ -11,14 +11,12 @@ import contextlib
 import glob
 import hashlib
 import io
-import json
 import os
 import secrets
 import socket
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -58,16 +56,6 @@ def publish(path: Path, data: bytes | memoryview) -> None:
         if isinstance(error, OSError):
             error.filename = str(path)  # a failed write names no file, a failed open the temporary one
         raise
-
-
-def publish_json(path: Path, value: Any) -> None:
-    """Publish plain data as readable JSON. Raises ValueError for a number that is not finite.
-
-    >>> publish_json(tmp / "plain.json", {"seeds": [0, 1]})
-    """
-    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    # File names that are not UTF-8 hold lone surrogates; with a backslash they are JSON's own notation for them.
-    publish(path, text.encode("utf-8", "backslashreplace"))
 
 
 def sweep(folder: Path, names: str = "*") -> None:

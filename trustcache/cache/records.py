@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 import msgspec
 
-from trustcache.cache.publish import publish_json
+from trustcache.cache.publish import publish
 from trustcache.errors import TrustcacheError
 
 
@@ -30,12 +30,14 @@ T = TypeVar("T")
 
 
 def write_record(path: Path, record: Record) -> None:
-    """Publish a record. Raises ValueError for a number that is not finite.
+    """Publish a record as readable JSON. Raises ValueError for a number that is not finite.
 
     >>> from trustcache.cache.index import ShardRecord
     >>> write_record(tmp / "00000.json", ShardRecord("00000.h5", 0, 2, 1, "abc", "def", "123", {"b.jpg": "truncated"}))
     """
-    publish_json(path, _table(record))
+    text = json.dumps(_table(record), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    # File names that are not UTF-8 hold lone surrogates; with a backslash they are JSON's own notation for them.
+    publish(path, text.encode("utf-8", "backslashreplace"))
 
 
 def read_record(path: Path, kind: type[R], remedy: str) -> R:

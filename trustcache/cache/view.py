@@ -122,15 +122,14 @@ class CacheView:
     def _column(self, name: str) -> np.ndarray:
         # An empty slice still has its column's dtype and width.
         pieces = list(self._pieces()) or [(self._records[0], slice(0, 0))]
-        part = self._read(pieces[0][0], name, pieces[0][1])
+        first = self._read(pieces[0][0], name, pieces[0][1])
         if len(pieces) == 1:
-            return part
+            return first
         # Filled in place: joining the parts would for a moment need twice the memory of a column of gigabytes.
-        column = np.empty((len(self), *part.shape[1:]), part.dtype)
-        column[: len(part)] = part
-        done = len(part)
-        for record, rows in pieces[1:]:
-            part = self._read(record, name, rows)
+        column = np.empty((len(self), *first.shape[1:]), first.dtype)
+        done = 0
+        for record, rows in pieces:
+            part = self._read(record, name, rows) if done else first
             column[done : done + len(part)] = part
             done += len(part)
         return column

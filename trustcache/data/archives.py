@@ -87,7 +87,7 @@ class TarTree(FileTree):
     """The files of one tar file below its folder `inside`; of several, each is a folder named by its stem."""
 
     def __init__(self, tars: tuple[Path, ...], inside: str = "", several: bool = False) -> None:
-        self._listing = _list_all(tuple((str(tar), *_state(tar)) for tar in tars), several)
+        self._listing = _list_all(tuple((str(tar), (s := tar.stat()).st_size, s.st_mtime_ns) for tar in tars), several)
         self._inside, self._several = inside, several
         shown = str(tars[0]) if len(tars) == 1 else f"{tars[0]} and {len(tars) - 1} more"
         self.root = f"{shown}/{inside}" if inside else shown
@@ -175,11 +175,6 @@ def _tars(path: Path) -> tuple[tuple[Path, ...], str]:
                 return tuple(Path(found) for found in sorted(glob.glob(str(place)))), inside
             return ((place,) if place.is_file() else ()), inside
     return (), ""
-
-
-def _state(tar: Path) -> tuple[int, int]:
-    status = tar.stat()
-    return status.st_size, status.st_mtime_ns
 
 
 @functools.lru_cache(maxsize=4)  # the 20 data sets in one of ImageNet-C's archives share a listing

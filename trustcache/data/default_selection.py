@@ -15,7 +15,7 @@ from trustcache.registry import option
 SUITE = "imagenet"
 
 
-SUBSET_HELP = "Take only so many images of each data set, spread evenly over its classes."
+SUBSET_HELP = "Take at most this many images of each data set, spread evenly over its classes."
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import torch
 
 from trustcache.data.dataset import Dataset
 from trustcache.data.loader import Viewer, readable, viewed_batches
+from trustcache.data.variants.variation import Batch
 from trustcache.progress import Progress
 
 # Data sets up to this size are kept.
@@ -33,8 +34,8 @@ class Images:
         """Yield pixels 0 to 255 (B, 3, H, W) and labels (B,) of each batch of sample numbers, on the model's device."""
         device = self.viewer.device
         if self.decoded is None:
-            for rows, pixels in zip(parts, self._stream(self.viewer, parts), strict=True):
-                yield pixels, self.labels[rows].to(device)
+            for rows, batch in zip(parts, self._stream(self.viewer, parts), strict=True):
+                yield batch.pixels, self.labels[rows].to(device)
         else:
             for rows in parts:
                 yield self.decoded[rows].to(device), self.labels[rows].to(device)
@@ -44,11 +45,10 @@ class Images:
         here = replace(self.viewer, device=torch.device("cpu"))
         parts = np.split(np.arange(shape[0]), range(DECODED_AT_ONCE, shape[0], DECODED_AT_ONCE))
         with progress(f"decoding {self.dataset.manifest.name}", shape[0]) as advance:
-            for rows, some in zip(parts, self._stream(here, parts), strict=True):
-                pixels[rows] = some
+            for rows, batch in zip(parts, self._stream(here, parts), strict=True):
+                pixels[rows] = batch.pixels
                 advance(len(rows))
         return pixels
 
-    def _stream(self, viewer: Viewer, parts: Sequence[np.ndarray]) -> Iterator[torch.Tensor]:
-        for batch in readable(viewed_batches(self.dataset, viewer, parts)):
-            yield batch.pixels
+    def _stream(self, viewer: Viewer, parts: Sequence[np.ndarray]) -> Iterator[Batch]:
+        return readable(viewed_batches(self.dataset, viewer, parts))

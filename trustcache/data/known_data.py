@@ -29,10 +29,8 @@ def load_manifests(path: Path) -> list[Manifest]:
     """
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"{path}: there is no such manifest; see trustcache data list") from None
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror}); give a .toml file that can") from None
+        raise UsageError(f"{path}: cannot be read ({error.strerror}); see trustcache data list") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not valid TOML: {error}") from None
     family = table.pop("family", None)

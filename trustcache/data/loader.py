@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -99,25 +100,19 @@ def _decoding(dataset: Dataset, viewer: Viewer) -> Preprocessing:
         whose = viewer.judged.preprocessing
     if dataset.variation and dataset.variation.in_batches and variant and variant.crop:
         whose = replace(whose, input_size=(variant.crop, variant.crop))
-    return whose.of_crops() if dataset.manifest.shows_crops else whose
+    # A centre crop is seen whole.
+    return replace(whose, crop_pct=1.0) if dataset.manifest.shows_crops else whose
 
 
 def _finished(dataset: Dataset, batch: Batch, viewer: Viewer) -> torch.Tensor:
     """Return the pixels of a batch, transformed by their variant, at the model's input size."""
     if not dataset.variation or not dataset.variation.in_batches:
         return viewer.resized(batch.pixels)
-    judged = viewer.judged
-    try:
-        varied = dataset.variation.batch(batch, judged.logits_of if judged else None)
-    except (TrustcacheError, torch.cuda.OutOfMemoryError):
-        raise
-    except (RuntimeError, ValueError) as error:  # a model that lets no gradients through, images that are too small
-        if str(error).startswith(WORKER_DIED):
-            raise
-        raise TrustcacheError(
-            f"{dataset.manifest.name}: cannot be made from images of {batch.pixels.shape[2]} x {batch.pixels.shape[3]} "
-            f"pixels for this classifier ({first_line(error)}); extract other data, or check --preprocess input_size"
-        ) from error
+    judged = viewer.judged.logits_of if viewer.judged else None
+    remedy = "extract other data, or check --preprocess input_size"
+    # A model that lets no gradients through, images that are too small.
+    with model_at_work(f"{dataset.manifest.name}: its variant", batch.pixels, remedy):
+        varied = dataset.variation.batch(batch, judged)
     if viewer.on_batch:
         viewer.on_batch(replace(batch, pixels=varied))
     return viewer.resized(varied)
@@ -128,7 +123,7 @@ def _decoded_batches(dataset: Dataset, transform: Any, batches: Sequence[np.ndar
         _Decoded(dataset, transform),
         batch_sampler=(batch.tolist() for batch in batches),  # not all of a long training's at once
         num_workers=min(workers, len(batches)),
-        collate_fn=_Collate(dataset.labels),
+        collate_fn=partial(_collated, dataset.labels),
         worker_init_fn=_silence_worker,
         generator=torch.Generator(),  # drawing its seed from the global one would shift a training's dropout
         pin_memory=torch.cuda.is_available(),
@@ -167,17 +162,13 @@ class _Decoded(TorchDataset):
             return index, str(error)
 
 
-class _Collate:
-    def __init__(self, labels: np.ndarray) -> None:
-        self.labels = labels
-
-    def __call__(self, samples: list[_Sample]) -> Batch:
-        good = [sample for sample in samples if len(sample) == 3]
-        indices = np.array([sample[0] for sample in good], dtype=np.int64)
-        pixels = torch.stack([sample[1] for sample in good]) if good else torch.empty(0, 3, 1, 1, dtype=torch.uint8)
-        seconds = [sample[2] for sample in good if sample[2] is not None]
-        bad = {sample[0]: sample[1] for sample in samples if len(sample) == 2}
-        return Batch(indices, self.labels[indices], pixels, torch.stack(seconds) if seconds else None, bad)
+def _collated(labels: np.ndarray, samples: list[_Sample]) -> Batch:
+    good = [sample for sample in samples if len(sample) == 3]
+    indices = np.array([sample[0] for sample in good], dtype=np.int64)
+    pixels = torch.stack([sample[1] for sample in good]) if good else torch.empty(0, 3, 1, 1, dtype=torch.uint8)
+    seconds = [sample[2] for sample in good if sample[2] is not None]
+    bad = {sample[0]: sample[1] for sample in samples if len(sample) == 2}
+    return Batch(indices, labels[indices], pixels, torch.stack(seconds) if seconds else None, bad)
 
 
 WORKER_DIED = "DataLoader worker (pid"
@@ -204,8 +195,10 @@ def machine_at_its_limits(remedy: str = "use a smaller --batch-size, or another 
 
 
 @contextmanager
-def model_at_work(name: str, pixels: torch.Tensor) -> Iterator[None]:
-    """Name the model in the error that it raises for images (N, 3, H, W)."""
+def model_at_work(
+    name: str, pixels: torch.Tensor, remedy: str = "check --preprocess input_size, or the model"
+) -> Iterator[None]:
+    """Name the model in the error that it raises for images (N, 3, H, W), with a remedy."""
     try:
         yield
     except (TrustcacheError, torch.cuda.OutOfMemoryError):
@@ -215,7 +208,7 @@ def model_at_work(name: str, pixels: torch.Tensor) -> Iterator[None]:
             raise
         raise TrustcacheError(
             f"{name}: fails on images of {pixels.shape[-2]} x {pixels.shape[-1]} pixels "
-            f"({kind_and_line(error)}); check --preprocess input_size, or the model"
+            f"({kind_and_line(error)}); {remedy}"
         ) from error
 
 

@@ -6,19 +6,14 @@ from typing import Any
 
 from trustcache.registry import option
 
-_PANEL = "Machine"
+PANEL = "Machine"
 
 
 def device_option() -> Any:
     """Declare a dataclass field `device: str`."""
-    return option("auto", "cpu, cuda, cuda:1 …; auto takes the GPU where there is one.", panel=_PANEL)
+    return option("auto", "cpu, cuda, cuda:1 …; auto takes the GPU where there is one.", panel=PANEL)
 
 
 def workers_option() -> Any:
     """Declare a dataclass field `workers: int`."""
-    return option(2, "Decoding processes; 0 decodes in this one.", min=0, panel=_PANEL)
-
-
-def checkpoint_option() -> Any:
-    """Declare a dataclass field `checkpoint_every_s: float`."""
-    return option(60.0, "Seconds between checkpoints.", min=0, name="--checkpoint-every", panel=_PANEL)
+    return option(2, "Decoding processes; 0 decodes in this one.", min=0, panel=PANEL)

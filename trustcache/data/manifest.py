@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
-from trustcache.data.layouts import LAYOUTS, key_type
+from trustcache.data.layouts import KEY_TYPES, LAYOUTS, key_type
 from trustcache.data.samples import Samples
 from trustcache.data.toml_tables import TableReader
 from trustcache.data.variants.corruptions import SEVERITIES
@@ -113,7 +113,7 @@ class Manifest:
 
     @property
     def shows_crops(self) -> bool:
-        """True if its images are centre crops, of which a classifier sees the whole."""
+        """True if its images are centre crops, which a classifier sees whole."""
         return self.cropped or bool(self.variant and self.variant.crop)
 
     def record(self) -> dict[str, Any]:
@@ -128,43 +128,35 @@ class Manifest:
 def parse_manifest(table: dict[str, Any], where: str) -> Manifest:
     """Return the manifest of a TOML table; errors begin with `where`. Raises UsageError for the key at fault."""
     reader = TableReader(table, where)
-    name = reader.text("name", required=True)
+    name = reader.take("name", str, required=True)
     if not {"", ".", ".."}.isdisjoint(name.split("/")):
         raise UsageError(f"{where}: 'name' must be a plain name such as birds-test or birds-c/fog/3, not '{name}'")
     role = reader.choice("role", ROLES)
-    tables = [TableReader(t, f"{where}: files[{i}]") for i, t in enumerate(reader.tables("files"))]
-    files = tuple(map(_files, tables))
-    rows = reader.numbers("rows")
-    if rows is not None and (len(rows) != 2 or not 0 <= rows[0] < rows[1]):
-        raise UsageError(f"{where}: 'rows' must be [first, past-the-last], not {list(rows)}")
+    tables = reader.take("files", list[dict[str, Any]], required=True)
+    files = tuple(_files(TableReader(t, f"{where}: files[{i}]")) for i, t in enumerate(tables))
     classes, subset = _classes(reader, table, "classes"), _classes(reader, table, "subset")
     if strangers := sorted(set(subset).difference(classes)):
         raise UsageError(f"{where}: 'subset' names '{strangers[0]}', which is not among 'classes'")
-    count = reader.number("count")
-    if count is not None and count < 1:
-        raise UsageError(f"{where}: 'count' must be the number of images, or be left out, not {count}")
-    thinned_to = reader.number("thinned_to")
-    if thinned_to is not None and thinned_to < 1:
-        raise UsageError(f"{where}: 'thinned_to' must be a number of images, not {thinned_to}")
+    kinds = get_type_hints(Manifest)
+    given = {key: value for key in _PLAIN if (value := reader.take(key, kinds[key])) is not None}
+    for key in ("count", "thinned_to"):
+        if given.get(key, 1) < 1:
+            raise UsageError(f"{where}: '{key}' must be a number of images, or be left out, not {given[key]}")
+    first, end = given.get("rows", (0, 1))
+    if not 0 <= first < end:
+        raise UsageError(f"{where}: 'rows' must be [first, past-the-last], not {[first, end]}")
+    variant = reader.take("variant", dict[str, Any])
     manifest = Manifest(
-        name=name,
-        role=role,
-        files=files,
-        title=reader.text("title") or name,
+        name,
+        role,
+        files,
         classes=classes or None,
         subset=subset or None,
-        cropped=reader.flag("cropped"),
-        count=count,
-        rows=(rows[0], rows[1]) if rows else None,
-        thinned_to=thinned_to,
-        variant=None if (v := reader.table("variant")) is None else _variant(TableReader(v, f"{where}: variant"), role),
-        stands_in_for=reader.text("stands_in_for"),
-        variant_of=reader.text("variant_of"),
+        variant=None if variant is None else _variant(TableReader(variant, f"{where}: variant"), role),
         shows=_shown(reader),
-        suite=reader.text("suite"),
         plays=reader.choice("plays", PLAYS, required=False),
-        source=reader.text("source"),
         path=where,
+        **{"title": name, **given},
     )
     if manifest.plays and not manifest.suite:
         raise UsageError(f"{where}: 'plays' needs the name of a 'suite', its own or of the data set it is a variant of")
@@ -172,8 +164,12 @@ def parse_manifest(table: dict[str, Any], where: str) -> Manifest:
     return manifest
 
 
+# Keys taken as they are.
+_PLAIN = ("title", "cropped", "count", "rows", "thinned_to", "stands_in_for", "variant_of", "suite", "source")
+
+
 def _shown(reader: TableReader) -> str:
-    shows = reader.text("shows")
+    shows = reader.take("shows", str) or ""
     corruption, _, severity = shows.partition("/")
     if shows and shows not in _SHOWN and not (corruption and severity.isdecimal()):
         raise UsageError(f"{reader.where}: 'shows' must be {', '.join(_SHOWN)} or CORRUPTION/SEVERITY, not '{shows}'")
@@ -184,7 +180,7 @@ def _classes(reader: TableReader, table: dict[str, Any], key: str) -> tuple[str,
     """Read a list of classes, written out or given as the name of a known list."""
     if isinstance(table.get(key), str):
         return _class_list(reader.choice(key, tuple(CLASS_LISTS)))
-    classes = reader.texts(key)
+    classes = reader.take(key, tuple[str, ...]) or ()
     if len(set(classes)) != len(classes):
         twice = next(c for i, c in enumerate(classes) if c in classes[:i])
         raise UsageError(f"{reader.where}: '{key}' names '{twice}' twice; each class needs a name of its own")
@@ -201,31 +197,22 @@ def _class_list(name: str) -> tuple[str, ...]:
 
 
 def _files(reader: TableReader) -> Files:
-    name = reader.text("layout", required=True)
+    name = reader.take("layout", str, required=True)
     try:
         keys = LAYOUTS.find(name).keys.items()
     except UsageError as error:
         raise UsageError(f"{reader.where}: {error}") from error
-    values = {key: _READERS[key_type(p)](reader, key, p.default is p.empty) for key, p in keys}
+    values = {key: reader.take(key, KEY_TYPES[key_type(p)], p.default is p.empty) for key, p in keys}
     reader.finish(f" of layout '{name}'")
     return Files(name, {key: value for key, value in values.items() if value not in ("", (), None)})
-
-
-_READERS: dict[str, Callable[[TableReader, str, bool], Any]] = {
-    "str": TableReader.text,
-    "int": TableReader.number,
-    "int | None": TableReader.number,
-    "tuple[str, ...]": TableReader.texts,
-    "dict[str, Any]": TableReader.table,
-}
-"""Readers of the keys of layouts (`layouts.KEY_TYPES`) and variants by their type."""
 
 
 def _variant(reader: TableReader, role: str) -> Variant:
     kind = reader.choice("kind", tuple(VARIATIONS))
     needed = VARIATIONS[kind].needed
-    known = [entry for entry in fields(Variant) if entry.name in ("seed", *needed, *VARIATIONS[kind].possible)]
-    values = {entry.name: _READERS[str(entry.type)](reader, entry.name, entry.name in needed) for entry in known}
+    known = {"seed", *needed, *VARIATIONS[kind].possible}
+    types = {key: key_type for key, key_type in get_type_hints(Variant).items() if key in known}
+    values = {key: reader.take(key, types[key], key in needed) for key in types}
     reader.finish(f" of kind '{kind}'")
     variant = Variant(kind, **{key: value for key, value in values.items() if value is not None})
     if "severity" in needed and variant.severity not in SEVERITIES:

@@ -9,7 +9,7 @@ import numpy as np
 
 from trustcache.registry import Setting
 
-SEED = Setting(0, "what first weights and the validation part are drawn by", highest=2**32 - 1)
+SEED = Setting(0, "seeds the first weights and the validation split", highest=2**32 - 1)
 """A run's seed."""
 
 

@@ -11,8 +11,8 @@ from trustcache.data.splits import half_rows, other_half
 from trustcache.deploy.goals import Calibration, Goal
 from trustcache.deploy.scorers import Scorer, Threshold
 from trustcache.errors import TrustcacheError, UsageError
-from trustcache.evaluate.scoring import cache_scores, validation_scores
-from trustcache.metrics.selective import TARGETS, WorkingPoint, guaranteed, least_samples, working_point
+from trustcache.evaluate.scoring import Scoring
+from trustcache.metrics.selective import WorkingPoint, at_target, guaranteed, least_samples, working_point
 from trustcache.oracles.optim import Machine
 from trustcache.progress import Progress, silent
 from trustcache.scores import POST_HOC
@@ -38,7 +38,7 @@ def calibrate(
     >>> found.point.trusted, found.point.samples
     (8, 15)
     """
-    data, z, correct = _samples(scorer, calibration, data_root, machine, progress)
+    data, z, correct = _samples(scorer, calibration, Scoring(scorer.workspace_caches, data_root, machine, progress))
     rows = everything = np.arange(len(z))
     seed = calibration.seed or 0
     if calibration.part:
@@ -63,25 +63,24 @@ def calibrate(
     return threshold
 
 
-def _samples(
-    scorer: Scorer, calibration: Calibration, data_root: Path, machine: Machine, progress: Progress
-) -> tuple[str, np.ndarray, np.ndarray]:
+def _samples(scorer: Scorer, calibration: Calibration, scoring: Scoring) -> tuple[str, np.ndarray, np.ndarray]:
     """Return a name for the data, z float64 (N,) and correct bool (N,)."""
     run, data = scorer.run, calibration.data
-    own = next((index for index in scorer.caches if run and index.fingerprint() == run.config.cache), None)
+    names = ", ".join(index.data for index in scorer.caches)
     if data is None:
         if run is None:
-            raise UsageError(f"{scorer.name}: has set no data aside; name a cache with --data ({_names(scorer)})")
-        if own is None:
+            raise UsageError(f"{scorer.name}: has set no data aside; name a cache with --data ({names})")
+        own = scorer.caches[0]
+        if own.fingerprint() != run.config.cache:
             raise UsageError(
                 f"{run.name}: the cache of {run.config.data} that it learnt from is not there any more, so neither is "
-                f"the part it set aside; name another with --data ({_names(scorer)})"
+                f"the part it set aside; name another with --data ({names})"
             )
-        rows, z = validation_scores(run, own, scorer.workspace_caches, data_root, machine, progress)
+        rows, z = scoring.of_validation(run, own)
         return f"the validation part of {own.data}", z, open_cache(own.folder).correct[rows]
     index = next((index for index in scorer.caches if index.data == data), None)
     if index is None:
-        raise UsageError(f"--data {data}: no cache of {scorer.classifier} has that name; there are {_names(scorer)}")
+        raise UsageError(f"--data {data}: no cache of {scorer.classifier} has that name; there are {names}")
     if run and not run.config.part and run.config.learnt_images_of(index, scorer.workspace_caches):
         raise UsageError(
             f"--data {data}: {run.name} learnt from its images, so scores there promise nothing; leave --data out "
@@ -96,7 +95,7 @@ def _samples(
             )
         score = scorer.post_hoc()
         return data, np.concatenate([score(outputs_of(part)) for part in cache.chunks()]), cache.correct
-    z = cache_scores(run, index, scorer.workspace_caches, data_root, machine, progress)
+    z = scoring.of_cache(run, index)
     unseen = run.unseen(cache, scorer.workspace_caches)
     named = data if unseen.all() else f"{data}, its {other_half(run.config.part)}"
     return named, z[unseen], cache.correct[unseen]
@@ -106,7 +105,7 @@ def _reach(scorer: Scorer, goal: Goal, z: np.ndarray, correct: np.ndarray, data:
     """Return the working point of a goal. Raises TrustcacheError where there is none."""
     least, found = "", "no threshold reaches"
     if goal.delta is None:
-        point = TARGETS[goal.kind](z, correct, goal.target)
+        point = at_target(z, correct, goal.kind, goal.target)
     else:
         point = guaranteed(z, correct, goal.target, goal.delta)
         fewest = least_samples(len(z), goal.target, goal.delta)
@@ -129,7 +128,3 @@ def _promise(goal: Goal) -> str:
         f"with confidence {1 - goal.delta:g} at most {100 * goal.target:g} % of what is trusted is wrong, on data "
         "drawn as these samples were, if neither the classifier nor the oracle learnt from them or was chosen by them"
     )
-
-
-def _names(scorer: Scorer) -> str:
-    return ", ".join(index.data for index in scorer.caches)

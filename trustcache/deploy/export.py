@@ -6,7 +6,6 @@ range can be mistaken. It returns float32 logits (N, K) and score (N,). A JSON f
 
 from __future__ import annotations
 
-import importlib
 import io
 import logging
 import math
@@ -14,19 +13,20 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
-import msgspec
 import numpy as np
 import torch
 
 from trustcache.cache.provenance import original_dataset
-from trustcache.cache.publish import publish, publish_json
+from trustcache.cache.publish import publish
+from trustcache.cache.records import write_record
 from trustcache.cache.versions import software_versions
 from trustcache.data.samples import BadImage
 from trustcache.deploy.network import Pair, load_pair
-from trustcache.deploy.scorers import Scorer
+from trustcache.deploy.scorers import Scorer, Threshold
 from trustcache.errors import TrustcacheError, UsageError, kind_and_line
 from trustcache.models.preprocessing import Preprocessing
 from trustcache.scores import POST_HOC
@@ -53,6 +53,54 @@ class Format:
     needs: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class GraphInput:
+    """The graph's input. shape: "N", 3, height, width."""
+
+    shape: tuple[int | str, ...]
+    name: str = "images"
+    dtype: str = "uint8"
+    colours: str = "RGB, 0 to 255; mean and deviation are in the graph"
+
+
+@dataclass(frozen=True)
+class Resize:
+    """How an image is brought to the input size: in words, and as the preprocessing's entries."""
+
+    rule: str
+    crop_pct: float
+    crop_mode: str
+    interpolation: str
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The images that the graph was checked on, and its largest difference to the original."""
+
+    images: str
+    largest_difference: float
+
+
+@dataclass(frozen=True)
+class Description:
+    """`<graph>.json`: all that another program needs beside the graph. outputs: their shapes by name."""
+
+    SCHEMA: ClassVar[int] = 1
+
+    run: str
+    classifier: str
+    format: str
+    input: GraphInput
+    resize: Resize
+    outputs: dict[str, tuple[int | str, ...]]
+    threshold: float
+    calibration: Threshold | None
+    classes: tuple[str, ...]
+    checked: Checked
+    made_with: dict[str, str]
+    trusted: str = "score > threshold"
+
+
 def export(scorer: Scorer, format: str, path: Path | None, data_root: Path) -> tuple[Path, Path]:
     """Write a run and its classifier as one graph, with a JSON description beside it, and return both paths.
 
@@ -65,7 +113,7 @@ def export(scorer: Scorer, format: str, path: Path | None, data_root: Path) -> t
             raise UsageError(f"{scorer.name}: needs no export, being a function of the logits; export a run")
         raise UsageError(f"{scorer.name}: is computed outside of the network, and cannot be exported; export a run")
     chosen = FORMATS[format]
-    if missing := [name for name in chosen.needs if not _is_here(name)]:
+    if missing := [name for name in chosen.needs if not find_spec(name)]:
         raise UsageError(
             f"--format {format}: needs {' and '.join(missing)}; install with pip install 'trustcache[export]'"
         )
@@ -81,20 +129,12 @@ def export(scorer: Scorer, format: str, path: Path | None, data_root: Path) -> t
             "try another --format, or a classifier of plain tensor operations"
         ) from error
     images, which = _images_to_check(scorer, pair.classifier.preprocessing, data_root)
-    apart = _check(pair, graph, images, f"{scorer.name} as {format}")
-    described = _metadata(scorer, pair, format, {"images": which, "largest_difference": apart})
+    checked = Checked(which, _check(pair, graph, images, f"{scorer.name} as {format}"))
+    description = _described(scorer, pair, format, checked)
     beside = target.with_name(f"{target.name}.json")
     publish(target, data)
-    publish_json(beside, described)
+    write_record(beside, description)
     return target, beside
-
-
-def _is_here(library: str) -> bool:
-    try:
-        importlib.import_module(library)
-    except ImportError:
-        return False
-    return True
 
 
 @contextmanager
@@ -194,34 +234,22 @@ def _check(pair: Pair, graph: Graph, images: torch.Tensor, what: str) -> float:
     return largest
 
 
-def _metadata(scorer: Scorer, pair: Pair, format: str, checked: dict[str, Any]) -> dict[str, Any]:
-    preprocessing, threshold = pair.classifier.preprocessing, scorer.threshold()
-    height, width = preprocessing.input_size
+def _described(scorer: Scorer, pair: Pair, format: str, checked: Checked) -> Description:
+    p = pair.classifier.preprocessing
     classes = scorer.classes(pair.classifier.num_classes)
-    return {
-        "run": scorer.name,
-        "classifier": scorer.classifier,
-        "format": format,
-        "input": {
-            "name": "images",
-            "dtype": "uint8",
-            "shape": ["N", 3, height, width],
-            "colours": "RGB, 0 to 255; mean and deviation are in the graph",
-        },
-        "resize": {
-            "rule": resize_rule(preprocessing),
-            "crop_pct": preprocessing.crop_pct,
-            "crop_mode": preprocessing.crop_mode,
-            "interpolation": preprocessing.interpolation,
-        },
-        "outputs": {"logits": ["N", len(classes)], "score": ["N"]},
-        "threshold": scorer.working_threshold(),
-        "trusted": "score > threshold",
-        "calibration": msgspec.to_builtins(threshold) if threshold else None,
-        "classes": list(classes),
-        "checked": checked,
-        "made_with": software_versions("torch"),
-    }
+    return Description(
+        scorer.name,
+        scorer.classifier,
+        format,
+        GraphInput(shape=("N", 3, *p.input_size)),
+        Resize(resize_rule(p), p.crop_pct, p.crop_mode, p.interpolation),
+        {"logits": ("N", len(classes)), "score": ("N",)},
+        scorer.working_threshold(),
+        scorer.threshold(),
+        classes,
+        checked,
+        software_versions("torch"),
+    )
 
 
 def resize_rule(preprocessing: Preprocessing) -> str:

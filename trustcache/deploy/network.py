@@ -120,7 +120,7 @@ def _geometry(preprocessing: Preprocessing) -> tuple[Any, ...]:
 class Pair(nn.Module):
     """Network of images uint8 (N, 3, H, W), RGB at the classifier's input size, to float32 logits (N, K) and z (N,).
 
-    stages, mirrored: the outputs beside logits and last features that the score reads, as `Classifier.said` takes them.
+    stages, mirrored: what the score reads beside logits and last features, as `Classifier.outputs` takes them.
     """
 
     def __init__(
@@ -137,14 +137,6 @@ class Pair(nn.Module):
         normalised = self.classifier.preprocessing.normalise(images)
         outputs = self.classifier.outputs(normalised, self.stages, self.mirrored)
         return outputs["logits"], self.score(images, outputs)
-
-
-def require_one_pass(scorer: Scorer) -> None:
-    """Raise UsageError for a score of many forward passes an image, which only an extraction makes."""
-    if scorer.run is None and "mc_dropout" in POST_HOC[scorer.name].columns:
-        raise UsageError(
-            f"{scorer.name}: takes many passes, and is only made by trustcache extract; name another score"
-        )
 
 
 def load_pair(scorer: Scorer) -> Pair:

@@ -49,15 +49,7 @@ def _member(tree: FileTree, name: str) -> Picture:
 
 @dataclass
 class Tally:
-    """Count of answers, and of errors among them.
-
-    >>> tally = Tally()
-    >>> bad = Answer("a.png", None, None, None, None, False, "is truncated")
-    >>> list(json_lines(tally.of([bad])))
-    ['{"path": "a.png", "trusted": false, "error": "is truncated"}']
-    >>> tally
-    Tally(images=1, errors=1)
-    """
+    """Count of answers, and of errors among them."""
 
     images: int = 0
     errors: int = 0

@@ -23,9 +23,6 @@ from trustcache.scores.stored import ScoreStore
 WINNER = "winner"
 """Name of the run that a sweep chose."""
 
-DEFAULT_THRESHOLD = 0.0
-"""A trust score above it means that the classifier is rather right than wrong."""
-
 
 @dataclass(frozen=True)
 class Threshold:
@@ -55,14 +52,12 @@ class Threshold:
 class Scorer:
     """A finished run of one classifier, or if `run` is None the post-hoc score `name` of it.
 
-    folder: holds its threshold. judged: the classifier's fingerprint. caches: those of that classifier, first the one
-    that the run learnt from. workspace_caches: those of every classifier, an oracle's features among them.
-    scores: the post-hoc scores of the workspace.
+    folder: holds its threshold. caches: those of that classifier, first the one that the run learnt from.
+    workspace_caches: those of every classifier, an oracle's features among them. scores: of the workspace.
     """
 
     name: str
     folder: Path
-    judged: str
     caches: tuple[Index, ...]
     run: Run | None
     workspace_caches: tuple[Index, ...]
@@ -75,6 +70,11 @@ class Scorer:
         """
         learnt = self.scores.scorer(self.caches[0], self.name)
         return lambda rows: learnt.scores([self.name], rows)[self.name]
+
+    @property
+    def judged(self) -> str:
+        """The classifier's fingerprint."""
+        return judged_fingerprint(self.caches[0])
 
     @property
     def learnt(self) -> str:
@@ -126,7 +126,7 @@ class Scorer:
                 f"{self.name}: only orders samples and has no threshold of its own; set one with "
                 f"trustcache calibrate {self.name} --classifier {self.classifier} --data DATA --max-risk R"
             )
-        return calibrated.point.threshold if calibrated else DEFAULT_THRESHOLD
+        return calibrated.point.threshold if calibrated else 0.0
 
     @property
     def threshold_path(self) -> Path:
@@ -150,10 +150,10 @@ def find_scorer(workspace: Workspace, name: str, classifier: str | None = None) 
         return _post_hoc(workspace, name, [index for index in caches if classifier in (None, index.classifier)])
     runs = finished_runs(workspace)
     fitting = [run for run in runs if run.name.startswith(name) and classifier in (None, run.config.classifier)]
-    exact = [run for run in fitting if run.name == name]
-    if len(fitting) != 1 and not exact:
+    fitting = [run for run in fitting if run.name == name] or fitting
+    if len(fitting) != 1:
         raise UsageError(_which(workspace, name, [run.name for run in fitting or runs], bool(fitting)))
-    run = (exact or fitting)[0]
+    (run,) = fitting
     judged = [index for index in caches if run.judges(index)]
     if not judged:
         raise UsageError(
@@ -161,7 +161,7 @@ def find_scorer(workspace: Workspace, name: str, classifier: str | None = None) 
             f"{workspace.root / 'cache'}, to say where its weights are; run the same trustcache extract as before"
         )
     own_first = sorted(judged, key=lambda index: index.fingerprint() != run.config.cache)
-    return Scorer(run.name, run.folder, run.config.judged, tuple(own_first), run, tuple(caches), ScoreStore(workspace))
+    return Scorer(run.name, run.folder, tuple(own_first), run, tuple(caches), ScoreStore(workspace))
 
 
 def _winner(workspace: Workspace, classifier: str | None) -> str:
@@ -179,16 +179,15 @@ def _winner(workspace: Workspace, classifier: str | None) -> str:
 
 
 def _post_hoc(workspace: Workspace, name: str, caches: Sequence[Index]) -> Scorer:
-    fingerprints = {judged_fingerprint(index): index.classifier for index in caches}
-    if len(fingerprints) != 1:
-        options = ", ".join(sorted(set(fingerprints.values()))) or "none"
+    judged = {judged_fingerprint(index): index.classifier for index in caches}
+    if len(judged) != 1:
+        options = ", ".join(sorted(set(judged.values()))) or "none"
         raise UsageError(
-            f"{name}: is a score of any classifier, and {workspace.root / 'cache'} holds caches of {len(fingerprints)} "
+            f"{name}: is a score of any classifier, and {workspace.root / 'cache'} holds caches of {len(judged)} "
             f"that fit ({options}), not of one; choose with --classifier, or run trustcache extract"
         )
-    ((judged, classifier),) = fingerprints.items()
-    folder = workspace.runs / f"{plain_name(classifier)}-{plain_name(name)}"
-    return Scorer(name, folder, judged, tuple(caches), None, tuple(workspace.caches()), ScoreStore(workspace))
+    folder = workspace.runs / f"{plain_name(caches[0].classifier)}-{plain_name(name)}"
+    return Scorer(name, folder, tuple(caches), None, tuple(workspace.caches()), ScoreStore(workspace))
 
 
 def _which(workspace: Workspace, name: str, names: Sequence[str], several: bool) -> str:

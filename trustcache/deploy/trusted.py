@@ -17,8 +17,10 @@ from PIL import Image
 from trustcache.cache.workspace import Workspace
 from trustcache.data.loader import choose_device, machine_at_its_limits
 from trustcache.data.samples import UNREADABLE, BadImage, decode_rgb, to_rgb
-from trustcache.deploy.network import Pair, load_pair, require_one_pass
+from trustcache.deploy.network import Pair, load_pair
 from trustcache.deploy.scorers import Scorer, find_scorer
+from trustcache.errors import UsageError
+from trustcache.scores import POST_HOC
 
 
 @dataclass(frozen=True)
@@ -72,12 +74,11 @@ class TrustedClassifier:
         run, classifier: as `find_scorer` takes them. Raises UsageError where there is no such run, the classifier's
         weights are gone, or a post-hoc score has no threshold.
         """
-        return cls.of(find_scorer(Workspace(Path(workspace)), run, classifier), device)
-
-    @classmethod
-    def of(cls, scorer: Scorer, device: str = "auto") -> TrustedClassifier:
-        """Load the classifier of a scorer that is found already."""
-        require_one_pass(scorer)
+        scorer = find_scorer(Workspace(Path(workspace)), run, classifier)
+        if scorer.run is None and "mc_dropout" in POST_HOC[scorer.name].columns:
+            raise UsageError(
+                f"{scorer.name}: takes many passes, and is only made by trustcache extract; name another score"
+            )
         scorer.working_threshold()  # raises before the networks are loaded
         pair = load_pair(scorer)
         return cls(pair, scorer.classes(pair.classifier.num_classes), scorer, choose_device(device))
@@ -95,7 +96,7 @@ class TrustedClassifier:
         if alone or isinstance(images, str | Path | Image.Image | Picture):
             raise ValueError("takes several images: put a single one in a list, as in trusted([image])")
         stream = iter(images)
-        waiting: deque[list[tuple[Picture, Future[torch.Tensor]]]] = deque()
+        waiting: deque[list[tuple[Picture, Future[torch.Tensor | str]]]] = deque()
         with ThreadPoolExecutor(workers) as pool:
             while True:
                 pictures = [_picture(image) for image in itertools.islice(stream, batch_size)]
@@ -106,21 +107,20 @@ class TrustedClassifier:
                 if len(waiting) > ahead or not pictures:
                     yield from self._answers(waiting.popleft())
 
-    def _decode(self, picture: Picture) -> torch.Tensor:
-        return self._transform(picture.decode())
+    def _decode(self, picture: Picture) -> torch.Tensor | str:
+        """Return the pixels of an image, or why it cannot be read."""
+        try:
+            return self._transform(picture.decode())
+        except BadImage as error:
+            return error.reason
 
-    def _answers(self, batch: list[tuple[Picture, Future[torch.Tensor]]]) -> list[Answer]:
-        errors: dict[int, str] = {}
-        pixels = []
-        for place, (_, future) in enumerate(batch):
-            try:
-                pixels.append(future.result())
-            except BadImage as error:
-                errors[place] = error.reason
+    def _answers(self, batch: list[tuple[Picture, Future[torch.Tensor | str]]]) -> list[Answer]:
+        decoded = [(picture, future.result()) for picture, future in batch]
+        pixels = [found for _, found in decoded if isinstance(found, torch.Tensor)]
         scored = self._scored(torch.stack(pixels)) if pixels else iter(())
         return [
-            _no_answer(picture, errors[place]) if place in errors else self._answer(picture, *next(scored))
-            for place, (picture, _) in enumerate(batch)
+            _no_answer(picture, found) if isinstance(found, str) else self._answer(picture, *next(scored))
+            for picture, found in decoded
         ]
 
     def _scored(self, pixels: torch.Tensor) -> Iterator[tuple[np.ndarray, float]]:
@@ -133,10 +133,7 @@ class TrustedClassifier:
             return _no_answer(picture, "the classifier's or the oracle's output is not finite")
         number = int(logits.argmax())
         probability = float(1 / np.exp(logits - logits[number]).sum())
-        return Answer(picture.path, self.classes[number], number, probability, z, self._trusts(z))
-
-    def _trusts(self, z: float) -> bool:
-        return z > self._cut
+        return Answer(picture.path, self.classes[number], number, probability, z, z > self._cut)
 
 
 def file_picture(path: str, read: Callable[[], bytes]) -> Picture:

@@ -57,15 +57,9 @@ def _alike(runs: Sequence[Run]) -> list[list[Run]]:
     return list(groups.values())
 
 
-@dataclass(frozen=True)
-class _Network:
-    """A network that sees images for some runs: a fine-tuned oracle for its own, a model for heads on its features.
-
-    z: from a batch of images (B, 3, H, W), as the viewer sees them, to float64 (B, runs).
-    """
-
-    viewer: Viewer
-    z: Callable[[torch.Tensor], np.ndarray]
+# A network that sees images for some runs, a fine-tuned oracle for its own or a model for heads on its features, as its
+# viewer and a function from a batch of images (B, 3, H, W), as the viewer sees them, to z, float64 (B, runs).
+_Network = tuple[Viewer, Callable[[torch.Tensor], np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -118,8 +112,8 @@ class Forward:
         samples, parts = len(self.cache) if rows is None else len(rows), []
         with machine_at_its_limits(NO_ROOM), self.progress(f"scoring {self.index.data}", samples) as advance:
             networks = [self._network(runs) for runs in sharing]
-            for batch in self._views(networks[0].viewer, rows):
-                parts.append(np.hstack([network.z(network.viewer.resized(batch.pixels)) for network in networks]))
+            for batch in self._views(networks[0][0], rows):
+                parts.append(np.hstack([z(viewer.resized(batch.pixels)) for viewer, z in networks]))
                 advance(len(batch.indices))
         return np.concatenate(parts)
 
@@ -140,7 +134,7 @@ class Forward:
                 outputs = model.outputs(model.preprocessing.normalise(pixels), config.stages, config.head.mirrored)
             return score_heads(heads, head_inputs(config.head.inputs, outputs).cpu().numpy())
 
-        return _Network(viewer, z)
+        return viewer, z
 
     def _tuned(self, run: Run) -> _Network:
         oracle = load_oracle(run)
@@ -151,7 +145,7 @@ class Forward:
             with model_at_work(run.config.oracle, pixels):
                 return z_of(oracle, pixels, viewer)[:, None]
 
-        return _Network(viewer, z)
+        return viewer, z
 
     def _views(self, viewer: Viewer, rows: np.ndarray | None) -> Iterator[Batch]:
         """Yield the images of the cache's rows as the viewer sees them; attacked ones as the classifier saw them."""
@@ -160,8 +154,8 @@ class Forward:
         if attacked(self.index):
             judged = load_classifier(original_model(self.index))
             judged.model.to(viewer.device)
-            witness = _SameImages(judged, self.cache)
-            viewer = Viewer(judged.preprocessing, viewer.device, viewer.workers, judged, witness)
+            compare = _SameImages(judged, self.cache)
+            viewer = Viewer(judged.preprocessing, viewer.device, viewer.workers, judged, compare)
             batches = _batches_of_extraction(self.index, self.cache)
         return readable(viewed_batches(dataset, viewer, batches))
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +19,9 @@ from trustcache.oracles.optim import Machine
 from trustcache.oracles.runs import Run
 from trustcache.progress import Progress, silent
 from trustcache.scores.stored import ScoreStore
+
+if TYPE_CHECKING:
+    from trustcache.evaluate.forward import Forward
 
 
 def evaluation_caches(workspace: Workspace) -> tuple[list[Index], list[str]]:
@@ -34,12 +39,8 @@ def evaluation_caches(workspace: Workspace) -> tuple[list[Index], list[str]]:
 
 def unscored(usable: Sequence[Index], runs: Sequence[Run]) -> list[tuple[Index, list[Run]]]:
     """Return the evaluation caches that lack scores, each with the runs of its classifier that lack them."""
-    pending = []
-    for index in usable:
-        missing = [run for run in runs if run.judges(index) and run.scores(index) is None]
-        if missing:
-            pending.append((index, missing))
-    return pending
+    missing = [(index, [run for run in runs if run.judges(index) and run.scores(index) is None]) for index in usable]
+    return [(index, left) for index, left in missing if left]
 
 
 def evaluate(
@@ -58,10 +59,8 @@ def evaluate(
     Raises UsageError where an oracle needs images or weights that are gone, or a score of `own_scores` is none.
     """
     store = ScoreStore(workspace, own_scores)
-    made = 0
-    caches, (usable, _) = workspace.caches(), evaluation_caches(workspace)
-    for index, missing in unscored(usable, runs):
-        made += _score(missing, index, caches, data_root, machine, progress)
+    scoring, (usable, _) = Scoring(workspace.caches(), data_root, machine, progress), evaluation_caches(workspace)
+    made = sum(scoring.keep(left, index) for index, left in unscored(usable, runs))
     return made + store.fill(usable, progress=progress)
 
 
@@ -72,53 +71,52 @@ def own_scores_lacking(workspace: Workspace, own_scores: Sequence[str]) -> list[
     return [f"{name} left out: {reason}" for name, reason in lacking if reason]
 
 
-def cache_scores(
-    run: Run, index: Index, caches: Sequence[Index], data_root: Path, machine: Machine, progress: Progress = silent
-) -> np.ndarray:
-    """Return a run's z, float64 (N,), for the rows of a cache, nan where it learnt; a missing score is made and kept.
+@dataclass(frozen=True)
+class Scoring:
+    """Scoring of runs. caches: all of the workspace; data_root: holds the images that networks look at."""
 
-    caches: all of the workspace. Raises as `evaluate`, and UsageError where the run cannot be scored there.
-    """
-    if run.scores(index) is None:
-        _score([run], index, caches, data_root, machine, progress)
-    z = run.scores(index)
-    if z is None or run.config.mixed_up(index, caches):
-        raise UsageError(lacking(run.config, index, caches))
-    return z
+    caches: Sequence[Index]
+    data_root: Path
+    machine: Machine
+    progress: Progress = silent
 
+    def keep(self, runs: Sequence[Run], index: Index) -> int:
+        """Score a cache by those runs that can be scored there, keep the scores, and return their number."""
+        forward = self._forward(index)
+        scores = forward.scores([run for run in runs if scorable(run.config, index, self.caches)])
+        made = 0
+        for run, z in scores:
+            run.save_scores(index, z, run.unseen(forward.cache, self.caches))
+            made += 1
+        return made
 
-def validation_scores(
-    run: Run, index: Index, caches: Sequence[Index], data_root: Path, machine: Machine, progress: Progress = silent
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows (M,) of the training cache that a run held out, and its z there, float64 (M,).
+    def of_cache(self, run: Run, index: Index) -> np.ndarray:
+        """Return a run's z, float64 (N,), for a cache's rows, nan where it learnt; a missing score is made and kept.
 
-    Raises UsageError where it held none out, and as `cache_scores`.
-    """
-    learnt = run.config.learnt_rows(open_cache(index.folder))
-    rows = learnt[validation_rows(len(learnt), run.config.val_fraction, run.config.seed)]
-    if not len(rows):
-        raise UsageError(f"{run.name}: was trained with no validation part; name other data with --data")
-    if not scorable(run.config, index, caches):
-        raise UsageError(lacking(run.config, index, caches))
-    from trustcache.evaluate.forward import Forward
+        Raises as `evaluate`, and UsageError where the run cannot be scored there.
+        """
+        if run.scores(index) is None:
+            self.keep([run], index)
+        z = run.scores(index)
+        if z is None or run.config.mixed_up(index, self.caches):
+            raise UsageError(lacking(run.config, index, self.caches))
+        return z
 
-    ((_, z),) = Forward(index, caches, data_root, machine, progress).scores([run], rows)
-    return rows, z
+    def of_validation(self, run: Run, index: Index) -> tuple[np.ndarray, np.ndarray]:
+        """Return the rows (M,) of the training cache that a run held out, and its z there, float64 (M,).
 
+        Raises UsageError where it held none out, and as `of_cache`.
+        """
+        learnt = run.config.learnt_rows(open_cache(index.folder))
+        rows = learnt[validation_rows(len(learnt), run.config.val_fraction, run.config.seed)]
+        if not len(rows):
+            raise UsageError(f"{run.name}: was trained with no validation part; name other data with --data")
+        if not scorable(run.config, index, self.caches):
+            raise UsageError(lacking(run.config, index, self.caches))
+        ((_, z),) = self._forward(index).scores([run], rows)
+        return rows, z
 
-def _score(
-    runs: Sequence[Run],
-    index: Index,
-    caches: Sequence[Index],
-    data_root: Path,
-    machine: Machine,
-    progress: Progress,
-) -> int:
-    from trustcache.evaluate.forward import Forward  # loads torch, which most calls need not
+    def _forward(self, index: Index) -> Forward:
+        from trustcache.evaluate.forward import Forward  # loads torch, which most calls need not
 
-    forward = Forward(index, caches, data_root, machine, progress)
-    made = 0
-    for run, z in forward.scores([run for run in runs if scorable(run.config, index, caches)]):
-        run.save_scores(index, z, run.unseen(forward.cache, caches))
-        made += 1
-    return made
+        return Forward(index, self.caches, self.data_root, self.machine, self.progress)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import statistics
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
@@ -22,7 +21,7 @@ from trustcache.cache.workspace import Workspace
 from trustcache.data.splits import validation_rows
 from trustcache.errors import UsageError
 from trustcache.oracles.runs import Run, RunConfig
-from trustcache.protocols import PROTOCOLS
+from trustcache.protocols import validation_entry
 from trustcache.scores import post_hoc_score
 
 CRITERION = "aurc"
@@ -108,17 +107,8 @@ def choose(index: Index, runs: Sequence[Run]) -> Sweep:
             "leaves nothing to choose by; set more aside with --val-fraction"
         )
     seeds = tuple(sorted({run.config.seed for run in runs}))
-    return Sweep(
-        config.classifier,
-        config.data,
-        config.judged,
-        config.oracle,
-        config.training,
-        config.protocol,
-        seeds,
-        candidates,
-        _reference(index, config, seeds),
-    )
+    training = config.classifier, config.data, config.judged, config.oracle, config.training, config.protocol
+    return Sweep(*training, seeds, candidates, _reference(index, config, seeds))
 
 
 def _candidate(runs: Sequence[Run]) -> Candidate:
@@ -143,10 +133,7 @@ def _reference(index: Index, config: RunConfig, seeds: Sequence[int]) -> Metrics
     found = []
     for seed in seeds:
         rows = learnt[validation_rows(len(learnt), config.val_fraction, seed)]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # undefined metrics become None
-            metrics = PROTOCOLS[config.protocol].metrics(z[rows], cache.correct[rows])
-        found.append({key: value if math.isfinite(value) else None for key, value in metrics.items()})
+        found.append(validation_entry(z[rows], cache.correct[rows], config.protocol, None))
     return mean_metrics(found)
 
 

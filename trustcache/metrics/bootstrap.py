@@ -163,11 +163,14 @@ def metrics_of(drawn: Resamples, at: Cutoffs) -> dict[str, Floats]:
     """
     n, n_wrong, n_correct = drawn.n, drawn.n_wrong, drawn.n_correct
     risk_of_all = _dot(drawn.size, drawn.risk)
+    trusted = int(np.sum(drawn.scores > at.positive))
+    not_rejected = trusted if at.negative is None else int(np.sum(drawn.scores >= at.negative))
     with np.errstate(divide="ignore", invalid="ignore"):  # what one class leaves undefined is blotted out below
         twice_won = _twice_pairs_won(drawn)
         error = n_wrong / n
         # Trapezoids: each sample at its own group's risk and at that of the group before, the first twice at its own.
-        before = _dot(drawn.size[:, 1:], drawn.risk[:, :-1]) + _wrong_in_first_group(drawn)
+        first = np.argmax(drawn.accepted > 0, axis=1)  # the first group that is not empty
+        before = _dot(drawn.size[:, 1:], drawn.risk[:, :-1]) + drawn.wrong[np.arange(len(first)), first]
         aurc = (risk_of_all + before) / (2 * n)
         values = {
             "accuracy": n_correct / n,
@@ -176,8 +179,8 @@ def metrics_of(drawn: Resamples, at: Cutoffs) -> dict[str, Floats]:
             "aupr_success": (n_correct - (risk_of_all - drawn.risk_of_wrong)) / n_correct,
             "aupr_error": _precision_from_below(drawn) / n_wrong,
             "fpr_at_95_tpr": _wrong_at_95_tpr(drawn) / n_wrong,
-            "tpr": _correct_in(drawn, int(np.sum(drawn.scores > at.positive))) / n_correct,
-            "tnr": (n_wrong - _wrong_in(drawn, _not_rejected(drawn, at))) / n_wrong,
+            "tpr": (_down_to(drawn.accepted, trusted) - _down_to(drawn.wrong, trusted)) / n_correct,
+            "tnr": (n_wrong - _down_to(drawn.wrong, not_rejected)) / n_wrong,
             "aurc": aurc,
             "e_aurc": aurc - (error + np.where(error < 1, (1 - error) * np.log1p(-error), 0)),
             # The area counts pairs of a wrong sample with any at or below it: right ones that lose, and wrong ones.
@@ -218,24 +221,9 @@ def _precision_from_below(drawn: Resamples) -> Floats:
     return _dot(drawn.group_wrong, wrong / np.maximum(samples, 1))
 
 
-def _wrong_in_first_group(drawn: Resamples) -> Floats:
-    """(B,) how many wrong samples there are in the first group that is not empty."""
-    first = np.argmax(drawn.accepted > 0, axis=1)
-    return drawn.wrong[np.arange(len(first)), first]
-
-
-def _correct_in(drawn: Resamples, groups: int) -> Floats:
-    """(B,) how many right samples lie in so many groups from the top."""
-    return drawn.accepted[:, groups - 1] - drawn.wrong[:, groups - 1] if groups else np.zeros(len(drawn.n))
-
-
-def _wrong_in(drawn: Resamples, groups: int) -> Floats:
-    return drawn.wrong[:, groups - 1] if groups else np.zeros(len(drawn.n))
-
-
-def _not_rejected(drawn: Resamples, at: Cutoffs) -> int:
-    """Number of groups that are not called untrustworthy."""
-    return int(np.sum(drawn.scores > at.positive if at.negative is None else drawn.scores >= at.negative))
+def _down_to(counts: Floats, groups: int) -> Floats:
+    """(B,) the count (B, G) of samples in so many groups from the top."""
+    return counts[:, groups - 1] if groups else np.zeros(len(counts))
 
 
 def _wrong_at_95_tpr(drawn: Resamples) -> Floats:

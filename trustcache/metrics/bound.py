@@ -1,4 +1,4 @@
-"""Generalisation bound of the steep slope loss: the paper's Theorem 3.1."""
+"""Generalisation bound of a bounded loss, for the steep slope loss the paper's Theorem 3.1."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from trustcache.errors import UsageError
 from trustcache.losses import steep_slope_max
 from trustcache.registry import REQUIRED, option, option_name
 
-FLOAT_BITS = 32
-"""A float32 has 2^32 settings, so a head of P numbers is one of 2^(32 P) functions."""
 _STEEPEST = 700.0  # e^700 is about the largest number that float64 holds
 
 
@@ -21,7 +19,8 @@ def generalisation_bound(loss_max: float, log_hypotheses: float, samples: int, d
 
     With probability at least 1 - delta over the draw of |D| = `samples` training samples, it holds for every one of
     |F| = exp(`log_hypotheses`) oracles at once (Hoeffding's inequality and a union bound), R being the expected and R^
-    the mean loss, which lies between 0 and `loss_max`. A bound of `loss_max` or more says nothing: it is vacuous.
+    the mean loss, which lies between 0 and `loss_max` (`trustcache.losses.steep_slope_max`). A bound of `loss_max` or
+    more says nothing: it is vacuous.
     Raises ValueError where samples < 1, delta is not inside (0, 1), or one of the others is negative or not finite.
 
     >>> round(generalisation_bound(1.0, log_settings(2), samples=10_000, delta=0.05), 4)
@@ -34,31 +33,13 @@ def generalisation_bound(loss_max: float, log_hypotheses: float, samples: int, d
     return loss_max * math.sqrt((log_hypotheses + math.log(2 / delta)) / (2 * samples))
 
 
-def steep_slope_bound(alpha_pos: float, alpha_neg: float, log_hypotheses: float, samples: int, delta: float) -> float:
-    """Return `generalisation_bound` of the steep slope loss, whose maximum is `steep_slope_max`.
-
-    >>> steep_slope_bound(1, 3, 0.0, samples=10_000, delta=0.05) > generalisation_bound(1, 0.0, 10_000, 0.05)
-    True
-    """
-    return generalisation_bound(steep_slope_max(alpha_pos, alpha_neg), log_hypotheses, samples, delta)
-
-
 def log_settings(numbers: int) -> float:
     """Return log |F| of all oracles that differ in `numbers` float32 numbers: 32 log 2 for each.
 
     >>> round(log_settings(1), 2)
     22.18
     """
-    return FLOAT_BITS * math.log(2) * numbers
-
-
-def is_vacuous(bound: float, loss_max: float) -> bool:
-    """Return True if a bound says no more than that a loss lies between 0 and its maximum.
-
-    >>> is_vacuous(2.0, loss_max=1.5)
-    True
-    """
-    return bound >= loss_max
+    return 32 * math.log(2) * numbers
 
 
 @dataclass(frozen=True)
@@ -88,8 +69,8 @@ class BoundOptions:
             raise UsageError("--hypotheses: is too large a number; give its logarithm with --log-hypotheses")
         for name, limit in (("samples", math.inf), ("alpha_pos", _STEEPEST), ("alpha_neg", _STEEPEST)):
             if wrong := [value for value in getattr(self, name) if not 0 < value <= limit]:
-                most = f", at most {limit:g}" if limit < math.inf else ""
-                raise UsageError(f"{option_name(name)} {wrong[0]:g}: must be above 0{most}")
+                within = f", at most {limit:g}" if limit < math.inf else ""
+                raise UsageError(f"{option_name(name)} {wrong[0]:g}: must be above 0{within}")
         for pos, neg, count in itertools.product(self.alpha_pos, self.alpha_neg, self.samples):
-            found = steep_slope_bound(pos, neg, size, count, self.delta)
-            yield pos, neg, size, count, steep_slope_max(pos, neg), found
+            most = steep_slope_max(pos, neg)
+            yield pos, neg, size, count, most, generalisation_bound(most, size, count, self.delta)

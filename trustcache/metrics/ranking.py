@@ -4,10 +4,14 @@ Every metric here depends only on how many right and wrong samples there are at 
 samples are sorted once, into a `Ranking` of tie groups, and every metric reads its counts.
 """
 
+from __future__ import annotations
+
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +24,6 @@ class Cutoffs:
     """Bounds of z: above `positive` a sample is trustworthy, below `negative` it is not.
 
     Without `negative`, everything that is not above `positive` is untrustworthy, `positive` itself included.
-
-    >>> Cutoffs(positive=0.0, negative=None)
-    Cutoffs(positive=0.0, negative=None)
     """
 
     positive: float
@@ -35,10 +36,8 @@ def cutoffs(positive_threshold: float = 0.5, negative_threshold: float | None = 
     >>> cutoffs(0.5, 0.1).negative
     -2.197224577336219
     """
-    return Cutoffs(
-        positive=_logit("positive", positive_threshold),
-        negative=None if negative_threshold is None else _logit("negative", negative_threshold),
-    )
+    negative = None if negative_threshold is None else _logit("negative", negative_threshold)
+    return Cutoffs(_logit("positive", positive_threshold), negative)
 
 
 def _logit(name: str, threshold: float) -> float:
@@ -49,61 +48,7 @@ def _logit(name: str, threshold: float) -> float:
     return math.log(threshold / (1 - threshold))
 
 
-def _accuracy(ranking: Ranking, _: Cutoffs) -> float:
-    return float(ranking.correct[-1] / ranking.accepted[-1])
-
-
-def _auc(ranking: Ranking, _: Cutoffs) -> float:
-    """The share of (correct, wrong) pairs in the right order, ties counting half: the area under the ROC."""
-    twice_pairs_won = twice_area(ranking.group_wrong, ranking.correct, start=0)
-    return float(twice_pairs_won / (2 * ranking.correct[-1] * ranking.wrong[-1]))
-
-
-def _aupr_success(ranking: Ranking, _: Cutoffs) -> float:
-    """Average precision (no interpolation) of the correct samples, by decreasing z."""
-    precision = ranking.correct / ranking.accepted
-    return float(dot(ranking.group_correct, precision) / ranking.correct[-1])
-
-
-def _aupr_error(ranking: Ranking, _: Cutoffs) -> float:
-    """Average precision (no interpolation) of the wrong samples, by increasing z."""
-    wrong_from_below = ranking.wrong[-1] - ranking.wrong + ranking.group_wrong
-    from_below = ranking.accepted[-1] - ranking.accepted + ranking.group_size
-    precision = wrong_from_below / from_below
-    return float(dot(ranking.group_wrong, precision) / ranking.wrong[-1])
-
-
-def _fpr_at_95_tpr(ranking: Ranking, _: Cutoffs) -> float:
-    first = np.argmax(ranking.correct / ranking.correct[-1] >= 0.95)
-    return float(ranking.wrong[first] / ranking.wrong[-1])
-
-
-def _tpr(ranking: Ranking, cutoffs: Cutoffs) -> float:
-    trusted = ranking.scores > cutoffs.positive
-    return float(ranking.group_correct[trusted].sum() / ranking.correct[-1])
-
-
-def _tnr(ranking: Ranking, cutoffs: Cutoffs) -> float:
-    z, negative = ranking.scores, cutoffs.negative
-    rejected = z <= cutoffs.positive if negative is None else z < negative
-    return float(ranking.group_wrong[rejected].sum() / ranking.wrong[-1])
-
-
-def _aurc(ranking: Ranking, _: Cutoffs) -> float:
-    """Area under the risk-coverage curve (Geifman et al. 2019)."""
-    return ranking.aurc
-
-
-def _e_aurc(ranking: Ranking, _: Cutoffs) -> float:
-    """AURC less e + (1−e)·log(1−e), e the error rate: what a perfect order has in the limit of large N."""
-    error = float(ranking.risk[-1])
-    return ranking.aurc - (error + ((1 - error) * math.log1p(-error) if error < 1 else 0.0))
-
-
-def _augrc(ranking: Ranking, _: Cutoffs) -> float:
-    """Area under the share of samples that is both accepted and wrong, over coverage (Traub et al. 2024)."""
-    twice = twice_area(ranking.group_size, ranking.wrong, start=0)
-    return float(twice / (2 * ranking.accepted[-1] ** 2))
+Compute = Callable[[Ranking, Cutoffs], float]
 
 
 @dataclass(frozen=True)
@@ -115,118 +60,103 @@ class Metric:
     compute: reads it, a fraction, from a ranking.
     column: its place in the report's tables from the left; None keeps it out of them, and in results.json only.
     at_threshold: True if it depends on where z stops counting as trustworthy, which most post-hoc scores do not say.
-
-    >>> METRICS["fpr_at_95_tpr"].label, METRICS["fpr_at_95_tpr"].higher_is_better
-    ('FPR@95', False)
     """
 
     label: str
     meaning: str
     higher_is_better: bool | None
     needs: frozenset[Outcome]
-    compute: Callable[[Ranking, Cutoffs], float]
+    compute: Compute
     column: int | None = None
     at_threshold: bool = False
 
 
-_NEITHER: frozenset[Outcome] = frozenset()
-_CORRECT: frozenset[Outcome] = frozenset({"correct"})
-_WRONG: frozenset[Outcome] = frozenset({"wrong"})
-_BOTH = _CORRECT | _WRONG
-
-METRICS: dict[str, Metric] = {
-    "accuracy": Metric(
-        "Accuracy",
-        "Share of samples that the classifier itself gets right, whatever the trust score says.",
-        None,
-        _NEITHER,
-        _accuracy,
-    ),
-    "auc": Metric(
-        "AUC",
-        "Chance that a random right prediction gets a higher trust score than a random wrong one.",
-        True,
-        _BOTH,
-        _auc,
-        column=1,
-    ),
-    "aupr_success": Metric(
-        "AUPR-Success",
-        "Average share of right predictions among the most trusted, read as each is reached from the top.",
-        True,
-        _BOTH,
-        _aupr_success,
-        column=3,
-    ),
-    "aupr_error": Metric(
-        "AUPR-Error",
-        "Average share of mistakes among the least trusted, read as each is reached from the bottom.",
-        True,
-        _BOTH,
-        _aupr_error,
-        column=2,
-    ),
-    "fpr_at_95_tpr": Metric(
-        "FPR@95",
-        "Share of wrong predictions that slip through when at least 95 % of the right ones are let through.",
-        False,
-        _BOTH,
-        _fpr_at_95_tpr,
-        column=4,
-    ),
-    "tpr": Metric(
-        "TPR",
-        "Share of right predictions that are called trustworthy at the threshold.",
-        True,
-        _CORRECT,
-        _tpr,
-        column=5,
-        at_threshold=True,
-    ),
-    "tnr": Metric(
-        "TNR",
-        "Share of wrong predictions that are called untrustworthy at the threshold.",
-        True,
-        _WRONG,
-        _tnr,
-        column=6,
-        at_threshold=True,
-    ),
-    "aurc": Metric(
-        "AURC",
-        "Error rate among the accepted samples, averaged over accepting ever more, most trusted first.",
-        False,
-        _NEITHER,
-        _aurc,
-        column=7,
-    ),
-    "e_aurc": Metric(
-        "E-AURC",
-        "AURC in excess of what a perfect order would have with the same classifier on many samples.",
-        False,
-        _NEITHER,
-        _e_aurc,
-    ),
-    "augrc": Metric(
-        "AUGRC",
-        "Share of samples both accepted and wrong, averaged over accepting ever more, most trusted first.",
-        False,
-        _NEITHER,
-        _augrc,
-    ),
-}
+METRICS: dict[str, Metric] = {}
 """The metrics by name. One more is one entry: a metric without a formula of its own in `trustcache.metrics.bootstrap`
 is resampled by its `compute`."""
 
 
-def table_columns() -> tuple[str, ...]:
-    """Return the names of the metrics that tables show, from left to right.
+def _metric(label: str, higher: bool | None, *needs: Outcome, **place: Any) -> Callable[[Compute], Compute]:
+    """Enter a function in `METRICS` under its name; the docstring is the meaning that legends show."""
 
-    >>> table_columns()[:2]
-    ('auc', 'aupr_error')
-    """
-    places = {name: metric.column for name, metric in METRICS.items() if metric.column is not None}
-    return tuple(sorted(places, key=lambda name: places[name]))
+    def enter(compute: Compute) -> Compute:
+        name, meaning = compute.__name__.removeprefix("_"), str(compute.__doc__)
+        METRICS[name] = Metric(label, meaning, higher, frozenset(needs), compute, **place)
+        return compute
+
+    return enter
+
+
+@_metric("Accuracy", None)
+def _accuracy(ranking: Ranking, _: Cutoffs) -> float:
+    """Share of samples that the classifier itself gets right, whatever the trust score says."""
+    return float(ranking.correct[-1] / ranking.accepted[-1])
+
+
+@_metric("AUC", True, "correct", "wrong", column=1)
+def _auc(ranking: Ranking, _: Cutoffs) -> float:
+    """Chance that a random right prediction gets a higher trust score than a random wrong one."""
+    twice_pairs_won = twice_area(ranking.group_wrong, ranking.correct, start=0)  # a tie counts half
+    return float(twice_pairs_won / (2 * ranking.correct[-1] * ranking.wrong[-1]))
+
+
+@_metric("AUPR-Success", True, "correct", "wrong", column=3)
+def _aupr_success(ranking: Ranking, _: Cutoffs) -> float:
+    """Average share of right predictions among the most trusted, read as each is reached from the top."""
+    precision = ranking.correct / ranking.accepted
+    return float(dot(ranking.group_correct, precision) / ranking.correct[-1])
+
+
+@_metric("AUPR-Error", True, "correct", "wrong", column=2)
+def _aupr_error(ranking: Ranking, _: Cutoffs) -> float:
+    """Average share of mistakes among the least trusted, read as each is reached from the bottom."""
+    wrong_from_below = ranking.wrong[-1] - ranking.wrong + ranking.group_wrong
+    from_below = ranking.accepted[-1] - ranking.accepted + ranking.group_size
+    precision = wrong_from_below / from_below
+    return float(dot(ranking.group_wrong, precision) / ranking.wrong[-1])
+
+
+@_metric("FPR@95", False, "correct", "wrong", column=4)
+def _fpr_at_95_tpr(ranking: Ranking, _: Cutoffs) -> float:
+    """Share of wrong predictions that slip through when at least 95 % of the right ones are let through."""
+    first = np.argmax(ranking.correct / ranking.correct[-1] >= 0.95)
+    return float(ranking.wrong[first] / ranking.wrong[-1])
+
+
+@_metric("TPR", True, "correct", column=5, at_threshold=True)
+def _tpr(ranking: Ranking, cutoffs: Cutoffs) -> float:
+    """Share of right predictions that are called trustworthy at the threshold."""
+    trusted = ranking.scores > cutoffs.positive
+    return float(ranking.group_correct[trusted].sum() / ranking.correct[-1])
+
+
+@_metric("TNR", True, "wrong", column=6, at_threshold=True)
+def _tnr(ranking: Ranking, cutoffs: Cutoffs) -> float:
+    """Share of wrong predictions that are called untrustworthy at the threshold."""
+    z, negative = ranking.scores, cutoffs.negative
+    rejected = z <= cutoffs.positive if negative is None else z < negative
+    return float(ranking.group_wrong[rejected].sum() / ranking.wrong[-1])
+
+
+@_metric("AURC", False, column=7)
+def _aurc(ranking: Ranking, _: Cutoffs) -> float:
+    """Error rate among the accepted samples, averaged over accepting ever more, most trusted first."""
+    return ranking.aurc
+
+
+@_metric("E-AURC", False)
+def _e_aurc(ranking: Ranking, _: Cutoffs) -> float:
+    """AURC in excess of what a perfect order would have with the same classifier on many samples."""
+    # With an error rate e, a perfect order has e + (1 - e) log(1 - e) in the limit of large N.
+    error = float(ranking.risk[-1])
+    return ranking.aurc - (error + ((1 - error) * math.log1p(-error) if error < 1 else 0.0))
+
+
+@_metric("AUGRC", False)
+def _augrc(ranking: Ranking, _: Cutoffs) -> float:
+    """Share of samples both accepted and wrong, averaged over accepting ever more, most trusted first."""
+    twice = twice_area(ranking.group_size, ranking.wrong, start=0)
+    return float(twice / (2 * ranking.accepted[-1] ** 2))
 
 
 def trust_metrics(
@@ -235,6 +165,7 @@ def trust_metrics(
     *,
     positive_threshold: float = 0.5,
     negative_threshold: float | None = None,
+    overrides: Mapping[str, Compute] = MappingProxyType({}),
 ) -> dict[str, float]:
     """Return every metric of `METRICS` for one trust score, as fractions, from one sort.
 
@@ -244,10 +175,12 @@ def trust_metrics(
     positive_threshold: a sample is called trustworthy if p is above it (TPR).
     negative_threshold: a sample is called untrustworthy if p is below it (TNR), as true class probability needs with
         1/K; without it, if p is at most `positive_threshold`.
+    overrides: functions that compute some of the metrics otherwise, by name.
 
     "Success" takes the correct samples as positives, ranked by z; "error" the wrong ones, ranked by −z. AUC and average
-    precision are defined as in scikit-learn; AURC, E-AURC and AUGRC as in fd-shifts. FPR@95 is exact: the smallest over
-    thresholds at the scores themselves. E-AURC may fall slightly below 0 on few samples.
+    precision (no interpolation) are scikit-learn's. AURC (Geifman et al. 2019), E-AURC and AUGRC (Traub et al. 2024)
+    are those of fd-shifts. FPR@95 is exact: the smallest over thresholds at the scores themselves. E-AURC may fall
+    slightly below 0 on few samples.
 
     A metric that one-class data leaves undefined is nan, and one UserWarning names them all. Raises ValueError on empty
     or nan scores, on unequal or not one-dimensional shapes, on `correct` with anything but 0 and 1, and on thresholds
@@ -266,4 +199,5 @@ def trust_metrics(
             f"so these metrics are undefined: {', '.join(undefined)}.",
             stacklevel=2,
         )
-    return {name: math.nan if name in undefined else metric.compute(ranking, at) for name, metric in METRICS.items()}
+    computes = {name: metric.compute for name, metric in METRICS.items()} | {**overrides}
+    return {name: math.nan if name in undefined else compute(ranking, at) for name, compute in computes.items()}

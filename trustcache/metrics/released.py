@@ -3,65 +3,33 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 
 from trustcache.metrics.bootstrap import Resamples, metrics_of
 from trustcache.metrics.ranking import Cutoffs, trust_metrics
-from trustcache.metrics.tie_groups import Floats, Ranking, rank
+from trustcache.metrics.tie_groups import Floats, Ranking
 
 THRESHOLDS = 10_000
 TOLERANCE = 0.0005
 """Largest distance to 95 % at which a TPR passes for it, as a fraction."""
 
 
-def released_trust_metrics(
-    scores: npt.ArrayLike,
-    correct: npt.ArrayLike,
-    *,
-    positive_threshold: float = 0.5,
-    negative_threshold: float | None = None,
-) -> dict[str, float]:
-    """Return the metrics of `trustcache.metrics.trust_metrics`, with the released code's AUPR-Error and FPR@95.
-
-    Arguments, keys, errors and the warning are those of `trust_metrics`. One thing is not taken over: that code ranks
-    the float32 sigmoid of z, in which large scores become ties, and calls the AUC of one-class data 1.
-
-    >>> scores, correct = [2.0, 1.0, 0.0], [True, True, False]
-    >>> trust_metrics(scores, correct)["aupr_error"], round(released_trust_metrics(scores, correct)["aupr_error"], 3)
-    (1.0, 0.333)
-    """
-    values = trust_metrics(
-        scores, correct, positive_threshold=positive_threshold, negative_threshold=negative_threshold
-    )
-    ranking = rank(scores, correct)
-    if ranking.absent is None:
-        values["aupr_error"] = aupr_error_by_trust(ranking)
-        values["fpr_at_95_tpr"] = fpr_on_a_grid(ranking)
-    return values
-
-
-def aupr_error_by_trust(ranking: Ranking) -> float:
+def _aupr_error_by_trust(ranking: Ranking, _: Cutoffs) -> float:
     """Average precision of the wrong samples by decreasing trust: the wrong sign, with which a better score is lower.
 
     By increasing trust would be right. The authors' code for MNIST and CIFAR-10 has it right, as ConfidNet has.
-
-    >>> round(aupr_error_by_trust(rank([2.0, 1.0, 0.0], [1, 1, 0])), 3)
-    0.333
     """
     precision = ranking.wrong / ranking.accepted
     return float(np.sum(ranking.group_wrong * precision) / ranking.wrong[-1])
 
 
-def fpr_on_a_grid(ranking: Ranking) -> float:
+def _fpr_on_a_grid(ranking: Ranking, _: Cutoffs) -> float:
     """Return the share of wrong samples at the lowest of 10,000 thresholds whose TPR is 95 % within 0.05 points.
 
     The thresholds lie evenly between the least and the greatest trust confidence sigmoid(z), the last excluded.
     nan where none of them fits, as where many scores lie close together.
-
-    >>> fpr_on_a_grid(rank(np.linspace(-3, 3, 40), np.arange(40) >= 20))
-    0.0
     """
     confidence = np.exp(-np.logaddexp(0, -ranking.scores))
     low, high = confidence[-1], confidence[0]
@@ -71,6 +39,16 @@ def fpr_on_a_grid(ranking: Ranking) -> float:
     tpr = ranking.correct[groups - 1] / ranking.correct[-1]
     fitting = np.flatnonzero(np.abs(tpr - 0.95) <= TOLERANCE)
     return float(ranking.wrong[groups[fitting[0]] - 1] / ranking.wrong[-1]) if fitting.size else math.nan
+
+
+released_trust_metrics = partial(
+    trust_metrics, overrides={"aupr_error": _aupr_error_by_trust, "fpr_at_95_tpr": _fpr_on_a_grid}
+)
+"""`trust_metrics` with the released code's AUPR-Error and FPR@95.
+
+One thing is not taken over: that code ranks the float32 sigmoid of z, in which large scores become ties, and calls the
+AUC of one-class data 1.
+"""
 
 
 def released_metrics_of(drawn: Resamples, at: Cutoffs) -> dict[str, Floats]:

@@ -6,49 +6,16 @@ that would be trusted, which makes binomial bounds on their error rate exact.
 """
 
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import betainccinv
 
-from trustcache.metrics.tie_groups import Floats, Ranking, rank
+from trustcache.metrics.tie_groups import Ranking, rank
 
 EVERYTHING = -sys.float_info.max
 """The threshold below which no score lies: finite, since JSON has no infinity."""
-
-
-@dataclass(frozen=True)
-class RiskCoverage:
-    """A risk-coverage curve, one point a tie group, from most to least trusted.
-
-    threshold: (G,) float64, the distinct scores, strictly decreasing; point g keeps scores >= threshold[g].
-    coverage: (G,) float64, the share of samples kept, strictly increasing to 1.
-    risk: (G,) float64, the share of wrong samples among those kept; the last is the classifier's error rate.
-
-    >>> risk_coverage([1.0, 0.0], [True, False]).threshold.tolist()
-    [1.0, 0.0]
-    """
-
-    threshold: Floats
-    coverage: Floats
-    risk: Floats
-
-
-def risk_coverage(scores: npt.ArrayLike, correct: npt.ArrayLike) -> RiskCoverage:
-    """Return every working point that a score offers (El-Yaniv & Wiener 2010): the curve whose area is `aurc`.
-
-    scores: (N,) real numbers, higher = more trustworthy, ±inf allowed; compared as float64.
-    correct: (N,) bool or 0/1, True where the classifier was right.
-    Raises ValueError on bad input, as `trustcache.metrics.tie_groups.rank` does.
-
-    >>> curve = risk_coverage([2.0, 1.0, 0.0, 0.0], [1, 1, 0, 1])
-    >>> curve.coverage.tolist(), curve.risk.tolist()
-    ([0.25, 0.5, 1.0], [0.0, 0.0, 0.25])
-    """
-    ranking = rank(scores, correct)
-    return RiskCoverage(threshold=ranking.scores, coverage=ranking.coverage, risk=ranking.risk)
 
 
 @dataclass(frozen=True)
@@ -57,10 +24,6 @@ class WorkingPoint:
 
     bound: upper bound, at the confidence asked for, on the error rate of all that would be trusted; None where a
         threshold was chosen without a guarantee.
-
-    >>> point = WorkingPoint(threshold=0.0, samples=10, trusted=8, wrong=2)
-    >>> point.coverage, point.risk
-    (0.8, 0.25)
     """
 
     threshold: float
@@ -103,7 +66,7 @@ def guaranteed(scores: npt.ArrayLike, correct: npt.ArrayLike, max_risk: float, d
     the paper's proof, this takes the ranks that are asked about for given; they are where risk grows with coverage.)
     A rank within a tie group keeps the groups before it.
 
-    scores (N,), correct (N,) as `risk_coverage`; max_risk and delta in (0, 1). None where no step meets the bound.
+    scores (N,), correct (N,) as `trust_metrics`; max_risk and delta in (0, 1). None where no step meets the bound.
 
     >>> point = guaranteed(np.arange(1000.0), np.arange(1000) >= 100, max_risk=0.05, delta=0.01)
     >>> point.coverage, round(point.bound, 3)
@@ -138,45 +101,20 @@ def least_samples(samples: int, max_risk: float, delta: float) -> int:
     return int(np.ceil(np.log(delta / steps) / np.log1p(-max_risk)))
 
 
-def at_coverage(scores: npt.ArrayLike, correct: npt.ArrayLike, target: float) -> WorkingPoint | None:
-    """Return the highest threshold that keeps at least the share `target` of these samples.
+def at_target(scores: npt.ArrayLike, correct: npt.ArrayLike, kind: str, target: float) -> WorkingPoint | None:
+    """Return the threshold that reaches a target share in (0, 1] of these samples, None where none does.
 
-    >>> at_coverage([3.0, 2.0, 1.0, 0.0], [1, 1, 0, 1], 0.5).threshold
+    kind: "coverage", the share that is kept, or "tpr", that of the right ones: the highest threshold that keeps so
+    much; "precision", the share of right ones among those kept: the lowest threshold with it. Nothing is guaranteed.
+
+    >>> at_target([3.0, 2.0, 1.0, 0.0], [1, 1, 0, 1], "coverage", 0.5).threshold
     1.0
     """
     ranking = rank(scores, correct)
-    return _keeping(ranking, 1 + int(np.argmax(ranking.coverage >= target)))
-
-
-def at_tpr(scores: npt.ArrayLike, correct: npt.ArrayLike, target: float) -> WorkingPoint | None:
-    """Return the highest threshold that keeps at least the share `target` of the right ones; None where none is right.
-
-    >>> at_tpr([3.0, 2.0, 1.0, 0.0], [1, 1, 0, 0], 1.0).threshold
-    1.0
-    """
-    ranking = rank(scores, correct)
-    if ranking.absent == "correct":
-        return None
-    return _keeping(ranking, 1 + int(np.argmax(ranking.correct / ranking.correct[-1] >= target)))
-
-
-def at_precision(scores: npt.ArrayLike, correct: npt.ArrayLike, target: float) -> WorkingPoint | None:
-    """Return the lowest threshold above which at least the share `target` is right; None where there is none.
-
-    >>> at_precision([3.0, 2.0, 1.0, 0.0], [1, 1, 0, 0], 1.0).threshold
-    1.0
-    """
-    ranking = rank(scores, correct)
-    reached = np.flatnonzero(ranking.correct / ranking.accepted >= target)
-    return _keeping(ranking, 1 + int(reached[-1])) if len(reached) else None
-
-
-TARGETS: dict[str, Callable[[npt.ArrayLike, npt.ArrayLike, float], WorkingPoint | None]] = {
-    "coverage": at_coverage,
-    "tpr": at_tpr,
-    "precision": at_precision,
-}
-"""Targets of a threshold without a guarantee: each takes scores (N,), correct (N,) and a target in (0, 1]."""
+    right = ranking.correct / max(int(ranking.correct[-1]), 1)
+    shares = {"coverage": ranking.coverage, "tpr": right, "precision": ranking.correct / ranking.accepted}
+    reached = np.flatnonzero(shares[kind] >= target)
+    return _keeping(ranking, 1 + int(reached[-1 if kind == "precision" else 0])) if len(reached) else None
 
 
 def working_point(scores: npt.ArrayLike, correct: npt.ArrayLike, threshold: float) -> WorkingPoint:
@@ -186,9 +124,7 @@ def working_point(scores: npt.ArrayLike, correct: npt.ArrayLike, threshold: floa
     WorkingPoint(threshold=1.5, samples=3, trusted=2, wrong=1, bound=None)
     """
     ranking = rank(scores, correct)
-    groups = int(np.count_nonzero(ranking.scores > threshold))
-    kept = _keeping(ranking, groups)
-    return WorkingPoint(threshold, kept.samples, kept.trusted, kept.wrong)
+    return replace(_keeping(ranking, int(np.count_nonzero(ranking.scores > threshold))), threshold=threshold)
 
 
 def _keeping(ranking: Ranking, groups: int) -> WorkingPoint:

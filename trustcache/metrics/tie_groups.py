@@ -24,9 +24,6 @@ class Ranking:
     scores: (G,) float64, strictly decreasing.
     correct, wrong: (G,) int64, how many samples of that outcome score at least `scores[g]`;
         the last entry counts them all.
-
-    >>> rank([3.0, 1.0, 1.0], [1, 0, 1]).accepted.tolist()
-    [1, 3]
     """
 
     scores: Floats
@@ -77,7 +74,7 @@ class Ranking:
 
 
 def rank(scores: npt.ArrayLike, correct: npt.ArrayLike) -> Ranking:
-    """Sort samples by trust score and count right and wrong ones down the list: the only sort of this module.
+    """Sort samples by trust score and count right and wrong ones down the list: the only sort.
 
     scores: (N,) real numbers, higher = more trustworthy, ±inf allowed; compared as float64.
     correct: (N,) bool or 0/1, whether the classifier was right.
@@ -98,10 +95,8 @@ def rank(scores: npt.ArrayLike, correct: npt.ArrayLike) -> Ranking:
 
 def _checked(scores: npt.NDArray[np.generic], correct: npt.NDArray[np.generic]) -> tuple[Floats, npt.NDArray[np.bool_]]:
     if scores.ndim != 1 or scores.shape != correct.shape:
-        raise ValueError(
-            f"Scores and correctness must be one-dimensional and of equal length, "
-            f"not of shapes {scores.shape} and {correct.shape}."
-        )
+        shapes = f"{scores.shape} and {correct.shape}"
+        raise ValueError(f"Scores and correctness must be one-dimensional and of equal length, not of shapes {shapes}.")
     if scores.size == 0:
         raise ValueError("There are no samples to rank.")
     if scores.dtype.kind not in "biuf":

@@ -23,7 +23,7 @@ def read_weights(path: Path, option: str = "--weights") -> dict[str, torch.Tenso
     """Read a state dict from safetensors, or from a torch file with `weights_only=True`.
 
     Unwraps the dictionaries that training scripts save, and drops the prefixes of DataParallel and torch.compile.
-    Raises UsageError, naming `option` and the file, if it is missing or not such a checkpoint.
+    Raises UsageError, naming `option` and the file, if it is missing or holds no state dict.
     """
     if not path.is_file():
         raise UsageError(f"{option} {path}: there is no such file; give a .safetensors file or a torch checkpoint")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,9 @@ from trustcache.errors import UsageError, kind_and_line
 from trustcache.models.checkpoints import load_into, read_weights, state_sha256
 from trustcache.models.identity import Identity
 from trustcache.models.preprocessing import model_config, preprocessing_of
-from trustcache.models.stage_features import pooled_outputs, stage_places
+from trustcache.models.stage_features import noted, pooled_outputs, stage_places
 from trustcache.models.timm_models import architecture, timm_model
-from trustcache.models.zoo.registry import built_in
+from trustcache.models.zoo.registry import BuiltIn, built_in
 
 LastLayer = nn.Linear | nn.Conv2d
 
@@ -61,18 +61,10 @@ class Classifier:
 
     def answer(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Do the same for normalised images, with plain operations only, so that it can be traced into a graph."""
-        seen: dict[nn.Module, torch.Tensor] = {}
-        hooks = [
-            layer.register_forward_pre_hook(lambda module, inputs: seen.update({module: inputs[0].flatten(1)}))
-            for layer in self._last.values()
-        ]
-        try:
+        with noted(self._last, lambda inputs, output: inputs[0].flatten(1)) as seen:
             logits = self.model(x)
-        finally:
-            for hook in hooks:
-                hook.remove()
         # VOLO's second head sees every position; it does not count.
-        pooled = [seen[m] for m in self._last.values() if m in seen and seen[m].shape[1] == m.weight.shape[1]]
+        pooled = [seen[n] for n, m in self._last.items() if n in seen and seen[n].shape[1] == m.weight.shape[1]]
         if not pooled or not isinstance(logits, torch.Tensor) or logits[0].numel() != self.num_classes:
             raise UsageError(
                 f"{self.spec.name}: its output is not that of '{', '.join(self._last)}', taken for its last layer; "
@@ -146,7 +138,7 @@ def load_model(spec: ModelSpec) -> nn.Module:
 
 
 def new_model(spec: ModelSpec, classes: int) -> nn.Module:
-    """Return the network of a spec to be fitted to so many classes, its weights drawn from torch's generator.
+    """Return the network of a spec for this number of classes, initialised from torch's generator.
 
     If the spec names weights, they are loaded, except those of last layers for another number of classes. Raises
     UsageError if the network is for another number of classes.
@@ -189,7 +181,7 @@ def _build(spec: ModelSpec, pretrained: bool = False) -> nn.Module:
     """Return the network of a spec, with its published weights if `pretrained`."""
     try:
         if own := built_in(spec.name):
-            return _from_outside(spec, own.build) if own.outside else own.build(**spec.arguments)
+            return _from_outside(spec, own) if own.outside else own.build(**spec.arguments)
         return timm_model(spec.name, pretrained, spec.arguments)
     except (TypeError, ValueError, AssertionError, RuntimeError, ArithmeticError, OSError) as error:
         settings = " ".join(f"{key}={value}" for key, value in spec.arguments.items())
@@ -212,9 +204,9 @@ def _is_outside(name: str) -> bool:
     return own is not None and own.outside
 
 
-def _from_outside(spec: ModelSpec, build: Callable[..., nn.Module]) -> nn.Module:
+def _from_outside(spec: ModelSpec, own: BuiltIn) -> nn.Module:
     try:
-        model = build(**spec.arguments)
+        model = own.build(**spec.arguments)
     except Exception as error:  # a user's function may raise anything
         raise UsageError(
             f"--classifier {spec.name}: {kind_and_line(error)}; it must be a function that takes what --model-arg gives"

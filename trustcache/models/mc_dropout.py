@@ -15,7 +15,7 @@ from trustcache.models.classifiers import Classifier
 from trustcache.models.identity import McDropout
 from trustcache.models.zoo.registry import BUILT_IN
 
-# Layers (torch.nn.Dropout) call these functions, as do timm's models without such layers. The second group drops whole
+# Layers (torch.nn.Dropout) call these functions, as do timm's models without them. The second group drops whole
 # channels rather than single activations.
 _OF_ACTIVATIONS = (F.dropout,)
 _OF_CHANNELS = (F.dropout1d, F.dropout2d, F.dropout3d)
@@ -87,9 +87,8 @@ class _Dropping(TorchFunctionMode):
         if p == 0:
             return x
         self.rows.append(len(x))
-        rows, rest = divmod(
-            len(x), len(self.generators)
-        )  # windows of one image stand side by side in some transformers
+        # Windows of one image stand side by side in some transformers.
+        rows, rest = divmod(len(x), len(self.generators))
         if rest:
             raise UsageError(_NOT_BY_IMAGE)
         shape = (rows, x.shape[1], *[1] * (x.ndim - 2)) if channels else (rows, *x.shape[1:])

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 RELEASED_PREPROCESSING: Mapping[str, Any] = MappingProxyType(
-    {
-        "crop_pct": 1.0,
-        "crop_mode": "squash",
-        "interpolation": "bilinear",
-        "mean": (0.5, 0.5, 0.5),
-        "std": (0.5, 0.5, 0.5),
-    }
+    {"crop_pct": 1.0, "crop_mode": "squash", "interpolation": "bilinear", "mean": (0.5,) * 3, "std": (0.5,) * 3}
 )
 """Preprocessing of the steep-slope paper's released code for every model: no crop, one normalisation."""
 
@@ -53,10 +47,6 @@ class Preprocessing:
             mean=self.mean,  # the colour of borders
             normalize=False,
         )
-
-    def of_crops(self) -> Preprocessing:
-        """Return the same for images that are centre crops already, which the model sees whole."""
-        return replace(self, crop_pct=1.0)
 
     def resized(self, pixels: torch.Tensor) -> torch.Tensor:
         """Resize a batch (N, 3, H, W) of pixels 0 to 255 to the input size; float32 unless it has that size already."""
@@ -94,14 +84,17 @@ def model_config(model: nn.Module) -> dict[str, Any]:
     return getattr(model, "pretrained_cfg", None) or {}
 
 
+_CHOICES = {"crop_mode": ("center", "squash", "border"), "interpolation": ("nearest", "bilinear", "bicubic", "lanczos")}
+
+
 def parse_preprocessing(settings: list[str], option: str = "--preprocess") -> dict[str, Any]:
     """Turn `mean=0.5,0.5,0.5` and the like into checked entries of a Preprocessing. Raises UsageError."""
     parsed: dict[str, Any] = {}
     for setting in settings:
         key, _, text = setting.partition("=")
         try:
-            parsed[key] = _PREPROCESSING_VALUES[key](text)
-        except (KeyError, ValueError):
+            parsed[key] = _parsed(key, text)
+        except ValueError:
             raise UsageError(
                 f"{option} {setting}: expected input_size=N or N,M; crop_pct=0..1; crop_mode=center, squash or "
                 "border; interpolation=nearest, bilinear, bicubic or lanczos; mean=R,G,B; or std=R,G,B above 0"
@@ -109,38 +102,16 @@ def parse_preprocessing(settings: list[str], option: str = "--preprocess") -> di
     return parsed
 
 
-def _size(text: str) -> tuple[int, int]:
-    sides = [int(side) for side in text.split(",")]
-    if len(sides) > 2 or min(sides) < 1:
-        raise ValueError
-    return sides[0], sides[-1]
-
-
-def _fraction(text: str) -> float:
-    if not 0 < float(text) <= 1:
-        raise ValueError
-    return float(text)
-
-
-def _channels(above: float) -> Callable[[str], tuple[float, ...]]:
-    def parsed(text: str) -> tuple[float, ...]:
-        values = tuple(float(value) for value in text.split(","))
-        if len(values) != 3 or not all(above < value < math.inf for value in values):
-            raise ValueError
-        return values
-
-    return parsed
-
-
-def _one_of(*choices: str) -> Callable[[str], str]:
-    return lambda text: choices[choices.index(text)]
-
-
-_PREPROCESSING_VALUES: dict[str, Callable[[str], Any]] = {
-    "input_size": _size,
-    "crop_pct": _fraction,
-    "crop_mode": _one_of("center", "squash", "border"),
-    "interpolation": _one_of("nearest", "bilinear", "bicubic", "lanczos"),
-    "mean": _channels(above=-math.inf),
-    "std": _channels(above=0),
-}
+def _parsed(key: str, text: str) -> Any:
+    """Return the value of one entry. Raises ValueError for an unknown key and for a value that does not fit it."""
+    if key in _CHOICES and text in _CHOICES[key]:
+        return text
+    numbers = tuple(map(int if key == "input_size" else float, text.split(",")))
+    if key == "input_size" and len(numbers) <= 2 and min(numbers) >= 1:
+        return numbers[0], numbers[-1]
+    if key == "crop_pct" and len(numbers) == 1 and 0 < numbers[0] <= 1:
+        return numbers[0]
+    lowest = {"mean": -math.inf, "std": 0.0}.get(key, math.nan)
+    if len(numbers) == 3 and all(lowest < value < math.inf for value in numbers):
+        return numbers
+    raise ValueError

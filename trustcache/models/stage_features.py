@@ -3,17 +3,21 @@
 The rule holds for any module. Blocks are the members of the model's outermost lists of modules (`nn.Sequential`,
 `nn.ModuleList`) that have parameters, as timm's models and most others are built; where there are fewer than two, they
 are its convolutions and linear layers. The last layer is none of them. A stage ends after each block whose successor
-gives another shape; of a model with fewer than three such ends, as a ViT, whose blocks are all of one shape, four
-blocks are taken, evenly spaced.
+gives another shape; a model with fewer than three ends, as a ViT, whose blocks are all of one shape, has four stages,
+evenly spaced.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+T = TypeVar("T")
 
 POOLINGS = ("mean", "max", "std")
 FEWEST_STAGES = 3
@@ -26,16 +30,10 @@ def stage_places(model: nn.Module, last: Collection[nn.Module], ask: Callable[[]
 
     last: the model's last layers. ask: runs the model once on any images, to find the blocks that compute.
     """
-    shapes: dict[str, tuple[int, ...]] = {}
-    hooks = [
-        module.register_forward_hook(_noting(shapes, name, channels_last(model)))
-        for name, module in _blocks(model, last)
-    ]
-    try:
+    is_last = channels_last(model)
+    with noted(dict(_blocks(model, last)), lambda inputs, output: _shape(output, is_last)) as found:
         ask()
-    finally:
-        for hook in hooks:
-            hook.remove()
+    shapes = {name: shape for name, shape in found.items() if shape is not None}
     names = list(shapes)
     ends = [a for a, b in zip(names, [*names[1:], None], strict=False) if b is None or shapes[a] != shapes[b]]
     if len(ends) < FEWEST_STAGES < len(names):
@@ -45,16 +43,26 @@ def stage_places(model: nn.Module, last: Collection[nn.Module], ask: Callable[[]
 
 
 @contextmanager
-def pooled_outputs(model: nn.Module, places: Sequence[str]) -> Iterator[dict[str, Tensor]]:
-    """Context in which a forward pass of the model puts the pooled output of each place into the dictionary."""
-    seen: dict[str, Tensor] = {}
-    last = channels_last(model)
-    hooks = [model.get_submodule(name).register_forward_hook(_pooling(seen, name, last)) for name in places]
+def noted(modules: Mapping[str, nn.Module], value: Callable[[Any, Any], T]) -> Iterator[dict[str, T]]:
+    """Context in which each module's forward pass puts value(inputs, output) into the dictionary, by its name."""
+    seen: dict[str, T] = {}
+
+    def note(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+        seen[name] = value(inputs, output)
+
+    hooks = [module.register_forward_hook(partial(note, name)) for name, module in modules.items()]
     try:
         yield seen
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def pooled_outputs(model: nn.Module, places: Sequence[str]) -> AbstractContextManager[dict[str, Tensor]]:
+    """Context in which a forward pass of the model puts the pooled output of each place into the dictionary."""
+    last = channels_last(model)
+    modules = {name: model.get_submodule(name) for name in places}
+    return noted(modules, lambda inputs, output: pooled(output, last))
 
 
 def pooled(output: Tensor, last: bool = False) -> Tensor:
@@ -108,18 +116,9 @@ def _within(name: str, other: str) -> bool:
     return other == "" or name.startswith(f"{other}.")
 
 
-def _noting(shapes: dict[str, tuple[int, ...]], name: str, last: bool) -> Callable[..., None]:
-    def note(module: nn.Module, inputs: object, output: object) -> None:
-        if not isinstance(output, Tensor) or output.ndim not in (2, 3, 4):
-            return
-        x = _by_position(output, last)
-        shapes[name] = tuple(output.shape[1:]) if x is None else tuple(x.shape[1:])
-
-    return note
-
-
-def _pooling(seen: dict[str, Tensor], name: str, last: bool) -> Callable[..., None]:
-    def pool(module: nn.Module, inputs: object, output: Tensor) -> None:
-        seen[name] = pooled(output, last)
-
-    return pool
+def _shape(output: object, last: bool) -> tuple[int, ...] | None:
+    """Return the shape of an output without its first axis, as (P, C) if it has positions; None if it is no batch."""
+    if not isinstance(output, Tensor) or output.ndim not in (2, 3, 4):
+        return None
+    x = _by_position(output, last)
+    return tuple((output if x is None else x).shape[1:])

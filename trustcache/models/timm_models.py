@@ -51,18 +51,16 @@ def _created(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Modul
     import timm
 
     full = architecture(name)
-    if full.startswith(_HUB_SCHEMES):
+    named = not full.startswith(TIMM_SCHEMES)
+    if named and not _timm_knows(full):
+        names = [*PAPER_MODELS, *example_names(), *timm.list_models(), *timm.list_models(pretrained=True)]
+        near = difflib.get_close_matches(full, names, n=3)
+        hint = f"; did you mean {', '.join(near)}?" if near else ""
+        raise UsageError(f"--classifier {name}: unknown; it takes {', '.join(classifier_names())}{hint}")
+    if named and pretrained and not timm.is_model_pretrained(full):
+        raise UsageError(f"--classifier {name}: has no published weights to fetch; pass yours with --weights FILE")
+    if (named and pretrained) or full.startswith(_HUB_SCHEMES):
         return _fetched(full, pretrained, arguments)
-    if not full.startswith(TIMM_SCHEMES):
-        if not _timm_knows(full):
-            names = [*PAPER_MODELS, *example_names(), *timm.list_models(), *timm.list_models(pretrained=True)]
-            near = difflib.get_close_matches(full, names, n=3)
-            hint = f"; did you mean {', '.join(near)}?" if near else ""
-            raise UsageError(f"--classifier {name}: unknown; it takes {', '.join(classifier_names())}{hint}")
-        if pretrained and not timm.is_model_pretrained(full):
-            raise UsageError(f"--classifier {name}: has no published weights to fetch; pass yours with --weights FILE")
-        if pretrained:
-            return _fetched(full, pretrained, arguments)
     return timm.create_model(full, pretrained=pretrained, **arguments)
 
 

@@ -11,7 +11,7 @@ import torch
 from trustcache.errors import UsageError, kind_and_line
 from trustcache.losses import LOSSES, LossChoice, settings_of
 from trustcache.protocols import PROTOCOLS
-from trustcache.registry import Choice, Setting, option_name
+from trustcache.registry import Setting, option_name
 
 
 def loss_grid(
@@ -34,7 +34,7 @@ def loss_grid(
         if name not in known:
             raise UsageError(f"--loss {name}: unknown under --protocol {protocol}; one of {', '.join(known)}, or all")
 
-    def values(key: str, setting: Setting | Choice) -> Sequence[float | str]:
+    def values(key: str, setting: Setting) -> Sequence[float | str]:
         if key in given:
             return setting.each(option_name(key), given[key])
         return preset.get(key) or (sweep and setting.sweep) or [setting.default]

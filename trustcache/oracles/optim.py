@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from trustcache.data.augmentations import AUGMENTATIONS
-from trustcache.data.machine import checkpoint_option, device_option, workers_option
+from trustcache.data.machine import PANEL, device_option, workers_option
 from trustcache.data.splits import VAL_FRACTION
 from trustcache.protocols import Optimiser
 from trustcache.registry import option
@@ -27,7 +27,9 @@ class Machine:
 
     device: str = device_option()
     workers: int = workers_option()
-    checkpoint_every_s: float = checkpoint_option()
+    checkpoint_every_s: float = option(
+        60.0, "Seconds between checkpoints.", min=0, name="--checkpoint-every", panel=PANEL
+    )
 
 
 @dataclass(frozen=True)

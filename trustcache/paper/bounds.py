@@ -6,7 +6,7 @@ from safetensors import safe_open
 
 from trustcache.data.splits import validation_rows
 from trustcache.losses import steep_slope_max
-from trustcache.metrics.bound import is_vacuous, log_settings, steep_slope_bound
+from trustcache.metrics.bound import generalisation_bound, log_settings
 from trustcache.oracles.runs import Run
 from trustcache.paper.paper_index import PaperIndex, pair_name, papers_head
 from trustcache.report.records import Scored
@@ -50,8 +50,8 @@ def _row(labels: tuple[str, ...], one: Scored) -> tuple[Row, bool]:
     samples = rows - int(validation_rows(rows, config.val_fraction, config.seed).sum())
     alphas = float(config.loss.settings["alpha_pos"]), float(config.loss.settings["alpha_neg"])
     most = steep_slope_max(*alphas)
-    bound = steep_slope_bound(*alphas, size, samples, DELTA)
-    vacuous = is_vacuous(bound, most)
+    bound = generalisation_bound(most, size, samples, DELTA)
+    vacuous = bound >= most
     cells = (
         Cell(numbers, text=f"{numbers:,}"),
         Cell(size, text=f"{size:,.0f}"),

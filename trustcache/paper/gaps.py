@@ -220,7 +220,7 @@ def _as_named(index: Index) -> list[str]:
     left_out = {"--protocol", "--as"} | ({"--preprocess"} if released else set())
     options = zip(words[1::2], words[2::2], strict=True)
     kept += [word for option, value in options if option not in left_out for word in (option, value)]
-    if index.shard_rows != ExtractSettings.shard_rows:
-        kept += ["--shard-rows", str(index.shard_rows)]
+    if index.meaning.shard_rows != ExtractSettings.shard_rows:
+        kept += ["--shard-rows", str(index.meaning.shard_rows)]
     name = index.classifier.removesuffix("-released") if released else index.classifier
     return kept if name == plain_name(kept[0]) else [*kept, "--as", name]

@@ -99,7 +99,7 @@ def _gather_post_hoc(
         store.fill([index], unfitted_only=True, progress=progress)
     except TrustcacheError as error:
         found.notes.append(str(error))
-    own = store.own()
+    own = store.own
     stored = {name: score for name in [*POST_HOC, *own] if (score := store.read(index, name)) is not None}
     reasons = {f"not made on {_DATA} yet: run `trustcache evaluate --score {n}`": [n] for n in own if n not in stored}
     for name in store.applicable(index):

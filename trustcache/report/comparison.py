@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from trustcache.metrics.ranking import METRICS, table_columns
+from trustcache.metrics.ranking import METRICS
 from trustcache.protocols import PROTOCOLS
 from trustcache.report.names import (
     BASELINE,
@@ -20,7 +20,8 @@ from trustcache.report.names import (
 from trustcache.report.records import Record
 from trustcache.report.table import UNDEFINED, Cell, Column, Row, Table, averaged, best_cells
 
-COLUMNS = table_columns()
+_PLACES = {key: metric.column for key, metric in METRICS.items() if metric.column is not None}
+COLUMNS = tuple(sorted(_PLACES, key=_PLACES.__getitem__))
 # The others depend on where a method's threshold lies: TPR alone is best for a method that trusts everything.
 RANKING = tuple(key for key in COLUMNS if not METRICS[key].at_threshold)
 READING = (

@@ -12,7 +12,7 @@ import numpy as np
 from trustcache.cache import CacheView
 from trustcache.data.splits import other_half
 from trustcache.metrics.ranking import METRICS
-from trustcache.metrics.selective import risk_coverage
+from trustcache.metrics.tie_groups import rank
 from trustcache.oracles.runs import Run
 from trustcache.protocols import PROTOCOLS, negative_threshold
 from trustcache.report.records import Origin, Record, Scored
@@ -36,9 +36,9 @@ def scored_run(
 
 def scored_post_hoc(name: str, stored: StoredScore, cache: CacheView, protocol: str) -> Scored:
     """Return a post-hoc score's record on all rows of a cache, by a protocol's definitions."""
-    scored = _measured(cache, np.ones(len(cache), dtype=bool), stored.z, protocol, name, stored.settings)
-    scored = replace(scored, record=replace(scored.record, meaning=stored.meaning))
-    if stored.natural_zero:
+    scored = _measured(cache, np.ones(len(cache), dtype=bool), stored.z, protocol, name, stored.about.settings)
+    scored = replace(scored, record=replace(scored.record, meaning=stored.about.meaning))
+    if stored.about.natural_zero:
         return scored
     # Nothing happens at 0 in such a score: what lies above it would be a made-up number.
     scored.record.metrics.update({name: math.nan for name, metric in METRICS.items() if metric.at_threshold})
@@ -84,7 +84,7 @@ def _measured(
         metrics=metrics,
         run=run.name if run else None,
     )
-    curve = risk_coverage(z, correct)
+    curve = rank(z, correct)
     kept = np.unique(np.linspace(0, len(curve.coverage) - 1, CURVE_POINTS).round().astype(int))
     origin = Origin(cache.index, run, learnt_from)
     return Scored(record, _confidence_counts(z, correct), curve.coverage[kept], curve.risk[kept], origin)

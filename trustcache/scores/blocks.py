@@ -10,28 +10,24 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 from threadpoolctl import threadpool_limits
 
 # More would only multiply the memory of the blocks.
 MOST_THREADS = 16
 
 
-def over_blocks(work: Callable[[slice], None], count: int, rows: int) -> None:
-    """Call `work` with slices of at most `rows` rows that cover `count`, several at once, NumPy's products on one core.
+def over_blocks(work: Callable[[slice], np.ndarray], count: int, rows: int) -> np.ndarray:
+    """Join what `work` returns for slices of at most `rows` rows that cover `count`, several worked on at once.
 
-    Raises what a call raises.
+    NumPy's products take one core each. Raises what a call raises.
 
-    >>> seen = []
-    >>> over_blocks(seen.append, count=5, rows=10)
-    >>> seen
-    [slice(0, 5, None)]
+    >>> over_blocks(lambda block: np.arange(5)[block], count=5, rows=2).tolist()
+    [0, 1, 2, 3, 4]
     """
-    slices = [slice(start, min(start + rows, count)) for start in range(0, count, rows)]
+    slices = [slice(start, min(start + rows, count)) for start in range(0, max(count, 1), rows)]
     threads = min(os.cpu_count() or 1, MOST_THREADS, len(slices))
     if threads < 2:
-        for block in slices:
-            work(block)
-        return
+        return np.concatenate([work(block) for block in slices])
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(work, slices):
-            pass
+        return np.concatenate(list(pool.map(work, slices)))

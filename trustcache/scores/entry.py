@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import inspect
 import sys
@@ -37,9 +38,9 @@ class Fitted(Protocol):
 
 @dataclass(frozen=True)
 class PostHoc:
-    """The entry of a score: its meaning and paper, the columns it reads, and one of three ways to compute it.
+    """The entry of a score: its meaning, the columns it reads, and one of three ways to compute it.
 
-    meaning: one line for the report's legend. paper: authors, year and arXiv number.
+    meaning: one line for the report's legend.
     function: takes the columns as arrays of N rows and returns (N,). learner: a class with `fit` and `score`, fitted on
     a training cache first. sum_of: two other scores, the second weighted by least AURC on a training cache's validation
     rows.
@@ -47,13 +48,9 @@ class PostHoc:
     natural_zero: True if a score above 0 means trusted; else only the order counts, and TPR and TNR are undefined.
     settings: symbol and meaning of each setting that the learner's `chosen` may name, as tables show them.
     source: SHA-256 of the file of a user's own score, so that scores of older code are made anew; "" for built-in ones.
-
-    >>> PostHoc("largest logit", function=lambda logits: logits.max(1)).of_logits
-    True
     """
 
     meaning: str
-    paper: str = ""
     function: Callable[..., np.ndarray] | None = None
     learner: type[Fitted] | None = None
     sum_of: tuple[str, ...] = ()
@@ -73,12 +70,34 @@ class PostHoc:
         return not self.fitted and self.columns == ("logits",)
 
 
+def arrays_of(learnt: Any) -> dict[str, np.ndarray]:
+    """Return the fields of a fitted score as arrays in C order, to be kept on disk.
+
+    Raises TypeError where it is no dataclass of arrays and numbers.
+
+    >>> from trustcache.scores.registry import Weight
+    >>> arrays_of(Weight(0.5))
+    {'weight': array(0.5)}
+    """
+    if not dataclasses.is_dataclass(learnt):
+        raise TypeError("fit must return a dataclass")
+    arrays = {one.name: np.asarray(getattr(learnt, one.name), order="C") for one in dataclasses.fields(learnt)}
+    if odd := [name for name, array in arrays.items() if array.dtype.kind not in "biuf"]:
+        raise TypeError(f"its field {odd[0]} is neither a number nor an array of numbers")
+    return arrays
+
+
+def restored(kind: Callable[..., Any], arrays: Mapping[str, np.ndarray]) -> Any:
+    """Return a fitted score from its arrays; those of no dimension are plain numbers.
+
+    >>> restored(dict, {"p": np.array(2)})
+    {'p': 2}
+    """
+    return kind(**{name: array if array.ndim else array.item() for name, array in arrays.items()})
+
+
 def post_hoc(
-    *,
-    meaning: str = "",
-    columns: Sequence[str] | None = None,
-    natural_zero: bool = False,
-    paper: str = "",
+    *, meaning: str = "", columns: Sequence[str] | None = None, natural_zero: bool = False
 ) -> Callable[[S], S]:
     """Declare what a score of your own is; see `PostHoc` for the arguments.
 
@@ -86,7 +105,7 @@ def post_hoc(
     docstring. Without `columns`, a function reads those that its parameters without default are named after, a class
     the logits.
 
-    >>> @post_hoc(meaning="largest feature", paper="ours")
+    >>> @post_hoc(meaning="largest feature")
     ... def largest(features):
     ...     return features.max(1)
     >>> largest.__post_hoc__.columns
@@ -94,20 +113,20 @@ def post_hoc(
     """
 
     def declare(score: S) -> S:
-        entry = _entry(score, meaning, columns, natural_zero=natural_zero, paper=paper)
-        score.__post_hoc__ = entry  # type: ignore[attr-defined]
+        score.__post_hoc__ = _entry(score, meaning, columns, natural_zero)  # type: ignore[attr-defined]
         return score
 
     return declare
 
 
-def _entry(score: Any, meaning: str = "", columns: Sequence[str] | None = None, **about: Any) -> PostHoc:
+def _entry(score: Any, meaning: str = "", columns: Sequence[str] | None = None, natural_zero: bool = False) -> PostHoc:
     learns = isinstance(score, type)
     if columns is None:
         parameters = [] if learns else inspect.signature(score).parameters.values()
         columns = ["logits"] if learns else [p.name for p in parameters if p.default is p.empty]
     text = meaning or (inspect.getdoc(score) or "").partition("\n")[0] or score.__qualname__
-    return PostHoc(text, columns=tuple(columns), **{"learner" if learns else "function": score}, **about)
+    function, learner = (None, score) if learns else (score, None)
+    return PostHoc(text, function, learner, columns=tuple(columns), natural_zero=natural_zero)
 
 
 def entry_of(name: str, found: Any) -> PostHoc:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import eigh
 
-from trustcache.scores.fitting import FittingData, Outputs, Rows, TooFew
+from trustcache.scores.fitting import FittingData, Outputs, TooFew
 from trustcache.scores.logit_scores import maximum_class_probability, negative_energy
 
 BLOCK_ROWS = 4096
@@ -19,12 +19,8 @@ RANK_TOLERANCE = 1e-7
 SINGULAR = 1e-12
 
 
-def blocks(*arrays: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
-    """Yield equal slices of arrays of one length, as float64, a few thousand rows at a time.
-
-    >>> [len(part) for (part,) in blocks(np.zeros(5000))]
-    [4096, 904]
-    """
+def _blocks(*arrays: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+    """Yield equal slices of arrays of one length, as float64, a few thousand rows at a time."""
     for start in range(0, len(arrays[0]), BLOCK_ROWS):
         yield tuple(array[start : start + BLOCK_ROWS].astype(np.float64) for array in arrays)
 
@@ -53,9 +49,8 @@ class ClassGaussians:
         present, rows = np.unique(labels, return_inverse=True)
         counts = np.bincount(rows)
         means = np.zeros((len(present), features.shape[1]))
-        for start in range(0, len(features), BLOCK_ROWS):
-            part = slice(start, start + BLOCK_ROWS)
-            np.add.at(means, rows[part], features[part].astype(np.float64))
+        for x, own in _blocks(features, rows):
+            np.add.at(means, own.astype(np.int64), x)
         means /= counts[:, None]
         values, vectors = eigh(shrunk_covariance(features, means, rows))
         if values[0] <= SINGULAR * values[-1]:
@@ -68,7 +63,7 @@ class ClassGaussians:
         means = (self.means - centre) @ self.whitening
         lengths = np.square(means).sum(axis=1)
         found = []
-        for (part,) in blocks(features):
+        for (part,) in _blocks(features):
             x = (part - centre) @ self.whitening
             found.append((lengths - 2 * x @ means.T).min(axis=1) + np.square(x).sum(axis=1))
         return np.concatenate(found)
@@ -88,7 +83,7 @@ def shrunk_covariance(features: np.ndarray, means: np.ndarray, rows: np.ndarray)
     # and 27 s for 50,000 x 2048 features on two cores, where this takes 10 s and 0.2 GiB above the features.
     count, width = features.shape
     second, fourth = np.zeros((width, width)), 0.0
-    for x, own in blocks(features, rows):
+    for x, own in _blocks(features, rows):
         x -= means[own.astype(np.int64)]
         second += x.T @ x
         fourth += float(np.square(np.square(x).sum(axis=1)).sum())
@@ -121,19 +116,13 @@ class DeltaMahalanobis:
 
     @classmethod
     def fit(cls, data: FittingData) -> DeltaMahalanobis:
-        right, wrong = (_gaussians(kind) for kind in (data.right, data.wrong))
+        right, wrong = (ClassGaussians.fit(kind.features, kind.labels) for kind in data.right_and_wrong())
         return cls(right.means, right.whitening, wrong.means, wrong.whitening)
 
     def score(self, rows: Outputs) -> np.ndarray:
         features = rows.features
         right = ClassGaussians(self.right_means, self.right_whitening).least_squares(features)
         return ClassGaussians(self.wrong_means, self.wrong_whitening).least_squares(features) - right
-
-
-def _gaussians(rows: Rows) -> ClassGaussians:
-    if not len(rows):
-        raise TooFew("it needs right and wrong answers to learn from")
-    return ClassGaussians.fit(rows.features, rows.labels)
 
 
 @dataclass(frozen=True)
@@ -159,7 +148,7 @@ class VirtualLogit:
         weight, bias = last_layer(rows.features, rows.logits)
         origin = -np.linalg.pinv(weight.T) @ bias
         second = np.zeros((len(origin),) * 2)
-        for (x,) in blocks(rows.features):
+        for (x,) in _blocks(rows.features):
             x -= origin
             second += x.T @ x
         _, vectors = eigh(second)  # ascending: the first are the residual's
@@ -187,7 +176,7 @@ def residual_length(features: np.ndarray, origin: np.ndarray, residual: np.ndarr
     >>> residual_length(np.array([[3.0, 4.0]]), np.zeros(2), np.eye(2)[:, :1]).tolist()
     [3.0]
     """
-    return np.concatenate([np.linalg.norm((x - origin) @ residual, axis=1) for (x,) in blocks(features)])
+    return np.concatenate([np.linalg.norm((x - origin) @ residual, axis=1) for (x,) in _blocks(features)])
 
 
 def last_layer(features: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -201,7 +190,7 @@ def last_layer(features: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np
     """
     x_mean, z_mean = features.mean(axis=0, dtype=np.float64), logits.mean(axis=0, dtype=np.float64)
     second, cross = np.zeros((len(x_mean),) * 2), np.zeros((len(x_mean), len(z_mean)))
-    for x, z in blocks(features, logits):
+    for x, z in _blocks(features, logits):
         x -= x_mean
         second += x.T @ x
         cross += x.T @ (z - z_mean)
@@ -214,9 +203,10 @@ def last_layer(features: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np
 
 @dataclass(frozen=True)
 class SoftmaxRetaining:
-    """SIRC of MCP with the features' L1 norm, whose mean and deviation on training data set when it matters.
+    """SIRC of MCP with the features' L1 norm s: -log((1 - p)(1 + e^(-b (s - a)))), p the largest softmax probability.
 
-    Xia & Bouganis 2022 (arXiv:2207.07506).
+    Xia & Bouganis 2022 (arXiv:2207.07506), Eq. 8, in logarithms, as in its code, so that p does not saturate.
+    a = mean - 3 deviations and b = 1 / deviation of s on training data.
 
     >>> rows = Outputs({"features": np.array([[3.0, 4.0]]), "logits": np.array([[2.0, 1.0]])}.__getitem__)
     >>> SoftmaxRetaining(mean=7.0, deviation=1.0).score(rows).round(3).tolist()
@@ -228,31 +218,13 @@ class SoftmaxRetaining:
 
     @classmethod
     def fit(cls, data: FittingData) -> SoftmaxRetaining:
-        lengths = absolute_length(data.everyone.features)
+        lengths = _absolute_length(data.everyone.features)
         return cls(float(lengths.mean()), max(float(lengths.std()), np.finfo(np.float64).tiny))
 
     def score(self, rows: Outputs) -> np.ndarray:
-        return retained(rows.logits, absolute_length(rows.features), self.mean, self.deviation)
+        log_odds, lengths = maximum_class_probability(rows.logits), _absolute_length(rows.features)
+        return np.logaddexp(0, log_odds) - np.logaddexp(0, -(lengths - self.mean) / self.deviation - 3)
 
 
-def absolute_length(features: np.ndarray) -> np.ndarray:
-    """Return the L1 norm of features (N, D), float64 (N,).
-
-    >>> absolute_length(np.array([[3.0, -4.0]])).tolist()
-    [7.0]
-    """
-    return np.concatenate([np.abs(x).sum(axis=1) for (x,) in blocks(features)])
-
-
-def retained(logits: np.ndarray, second: np.ndarray, mean: float, deviation: float) -> np.ndarray:
-    """Return -log((1 - p)(1 + e^(-b (s - a)))), float64 (N,): ranks as SIRC's -(1 - p)(1 + e^(-b (s - a))) does.
-
-    p is the largest softmax probability of logits (N, K), s the second score (N,), a = mean - 3 deviations and
-    b = 1 / deviation of s on training data. arXiv:2207.07506, Eq. 8; in logarithms, as in its code, p does not
-    saturate.
-
-    >>> retained(np.array([[0.0, 0.0]] * 2), np.array([100.0, 70.0]), mean=100, deviation=10).round(3).tolist()
-    [0.645, 0.0]
-    """
-    log_odds = maximum_class_probability(logits)
-    return np.logaddexp(0, log_odds) - np.logaddexp(0, -(second - mean) / deviation - 3)
+def _absolute_length(features: np.ndarray) -> np.ndarray:
+    return np.concatenate([np.abs(x).sum(axis=1) for (x,) in _blocks(features)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -16,7 +16,7 @@ from trustcache.cache.index import Index
 from trustcache.cache.publish import publish
 from trustcache.cache.records import fingerprint, parse_record, record_text
 from trustcache.errors import TrustcacheError
-from trustcache.scores.entry import Fitted
+from trustcache.scores.entry import Fitted, arrays_of, restored
 from trustcache.scores.fitting import TooFew, fitting_data
 from trustcache.scores.registry import POST_HOC, Learnt, Weight
 
@@ -66,13 +66,13 @@ class KeptFits(Learnt):
         if about and about.lacks:
             raise TooFew(about.lacks)
         if about:
-            return _restored(name, load_file(self._path(name)))
+            return restored(POST_HOC[name].learner or Weight, load_file(self._path(name)))
         try:
             learnt = super()._learn(name)
         except TooFew as few:
             self._keep(name, {}, str(few))
             raise
-        self._keep(name, {field: np.asarray(value) for field, value in vars(learnt).items()})
+        self._keep(name, arrays_of(learnt))
         return learnt
 
     def _keep(self, name: str, arrays: dict[str, np.ndarray], lacks: str = "") -> None:
@@ -97,10 +97,3 @@ class KeptFits(Learnt):
 
     def _key(self, name: str) -> str:
         return recipe_fingerprint(name + POST_HOC[name].source, self._training)
-
-
-def _restored(name: str, arrays: dict[str, np.ndarray]) -> Fitted | Weight:
-    """Return what was learnt from its fields: those of no dimension are plain numbers."""
-    state: dict[str, Any] = {field: array if array.ndim else array.item() for field, array in arrays.items()}
-    learner: Any = POST_HOC[name].learner or Weight
-    return learner(**state)

@@ -14,8 +14,8 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
 from trustcache.metrics.tie_groups import rank
-from trustcache.scores.fitting import FittingData, Outputs, TooFew
-from trustcache.scores.logit_scores import BLOCK_ROWS, by_blocks, maximum_class_probability, odds
+from trustcache.scores.fitting import FittingData, Outputs
+from trustcache.scores.logit_scores import BLOCK_ROWS, by_blocks, maximum_class_probability
 
 POWERS = tuple(range(10))
 RATIOS = tuple(round(0.1 * i, 1) for i in range(1, 10))
@@ -66,9 +66,6 @@ class PNorm:
     """p-norm max-logit with the p of least AURC among 0 to 9, or MCP (p = -1) where no p is better.
 
     Cattelan & Silva 2023 (arXiv:2305.15508).
-
-    >>> PNorm(p=-1).chosen
-    {'p': 'mcp'}
     """
 
     p: int
@@ -87,25 +84,12 @@ class PNorm:
         return {"p": "mcp" if self.p == -1 else self.p}
 
 
-@by_blocks
-def scaled_maximum_class_probability(z: np.ndarray, temperature: float) -> np.ndarray:
-    """Return MCP's log-odds at a temperature, float64 (N,), from logits (N, K). Guo et al. 2017 (arXiv:1706.04599).
-
-    >>> scaled_maximum_class_probability(np.array([[4.0, 1.0]]), 2.0).tolist()
-    [1.5]
-    """
-    return -odds(z / temperature).log_sum
-
-
 @dataclass(frozen=True)
 class Temperature:
     """MCP of logits over a temperature: the one of least cross-entropy with the labels (Guo et al. 2017).
 
     arXiv:1706.04599. Above 0 the calibrated probability is above one half. With three classes or more it may rank
     samples otherwise than MCP does; beside mcp it shows what calibration does to the ranking.
-
-    >>> Temperature(temperature=1.5).chosen
-    {'T': 1.5}
     """
 
     temperature: float
@@ -113,14 +97,12 @@ class Temperature:
     @classmethod
     def fit(cls, data: FittingData) -> Temperature:
         logits, labels = data.validation.logits, data.validation.labels
-        low, high = np.log(TEMPERATURES)
-        found = minimize_scalar(
-            lambda t: cross_entropy(logits, labels, np.exp(t)), bounds=(low, high), method="bounded"
-        )
+        bounds = tuple(np.log(TEMPERATURES))
+        found = minimize_scalar(lambda t: cross_entropy(logits, labels, np.exp(t)), bounds=bounds, method="bounded")
         return cls(float(np.exp(found.x)))
 
     def score(self, rows: Outputs) -> np.ndarray:
-        return scaled_maximum_class_probability(rows.logits, self.temperature)
+        return maximum_class_probability(rows.logits, self.temperature)
 
     @property
     def chosen(self) -> dict[str, float | str]:
@@ -157,10 +139,8 @@ def relative_uncertainty(z: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 def uncertainty_matrix(wrong: np.ndarray, right: np.ndarray, ratio: float) -> np.ndarray:
     """Return Rel-U's D = relu(ratio E_wrong[p p^T] - (1 - ratio) E_right[p p^T]), float32 (K, K), of norm 1.
 
-    The diagonal is 0.
-
-    wrong, right: the mean outer products (K, K). Where nothing is positive, every pair of classes counts alike, which
-    ranks as Doctor does, as in the paper's code.
+    Its diagonal is 0. wrong, right: the mean outer products (K, K). Where nothing is positive, every pair of classes
+    counts alike, which ranks as Doctor does, as in the paper's code.
 
     >>> uncertainty_matrix(np.array([[0.0, 1.0], [0.0, 0.0]]), np.eye(2), ratio=0.5).tolist()
     [[0.0, 1.0], [0.0, 0.0]]
@@ -190,9 +170,6 @@ class RelU:
     """Rel-U at temperature 1, its matrix from right and wrong fitting samples, lambda by least AURC.
 
     Dadalto et al. 2023 (arXiv:2306.01710). matrix: float32 (K, K).
-
-    >>> RelU(ratio=0.5, matrix=np.ones((2, 2), np.float32)).chosen
-    {'lambda': 0.5}
     """
 
     ratio: float
@@ -200,9 +177,7 @@ class RelU:
 
     @classmethod
     def fit(cls, data: FittingData) -> RelU:
-        if not len(data.wrong) or not len(data.right):
-            raise TooFew("it needs right and wrong answers to learn from")
-        wrong, right = mean_outer_product(data.wrong.logits), mean_outer_product(data.right.logits)
+        right, wrong = (mean_outer_product(kind.logits) for kind in data.right_and_wrong())
         options = [cls(ratio, uncertainty_matrix(wrong, right, ratio)) for ratio in RATIOS]
         rows = data.validation
         return options[least_aurc([option.score(rows) for option in options], rows.correct)]

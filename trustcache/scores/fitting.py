@@ -77,6 +77,12 @@ class FittingData:
     right: Rows
     wrong: Rows
 
+    def right_and_wrong(self) -> tuple[Rows, Rows]:
+        """Return the samples of both outcomes. Raises TooFew where there are none of either."""
+        if not len(self.right) or not len(self.wrong):
+            raise TooFew("it needs right and wrong answers to learn from")
+        return self.right, self.wrong
+
 
 def fitting_data(cache: CacheView) -> FittingData:
     """Split a training cache and draw from it, the same rows every time. Raises TooFew where none can be held out."""

@@ -33,13 +33,7 @@ def by_blocks(score: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
     def in_blocks(logits: np.ndarray, *settings: object) -> np.ndarray:
         if logits.ndim != 2 or logits.shape[1] < 2:
             raise ValueError(f"expected logits of shape (N, K) with K >= 2, not {logits.shape}")
-        scores = np.empty(len(logits))
-
-        def one(rows: slice) -> None:
-            scores[rows] = score(logits[rows].astype(np.float64), *settings)
-
-        over_blocks(one, len(logits), BLOCK_ROWS)
-        return scores
+        return over_blocks(lambda rows: score(logits[rows].astype(np.float64), *settings), len(logits), BLOCK_ROWS)
 
     return in_blocks
 
@@ -76,17 +70,18 @@ def odds(z: np.ndarray) -> Odds:
 
 
 @by_blocks
-def maximum_class_probability(z: np.ndarray) -> np.ndarray:
+def maximum_class_probability(z: np.ndarray, temperature: float = 1.0) -> np.ndarray:
     """Return the log-odds of the largest softmax probability p, float64 (N,), from logits (N, K) of any float dtype.
 
-    Hendrycks & Gimpel 2017 (arXiv:1610.02136). log(p / (1 - p)) ranks as p does and never saturates at 1; it is above 0
-    where p is above one half, as an oracle's z is.
+    Hendrycks & Gimpel 2017 (arXiv:1610.02136); p is that of softmax(logits / temperature) (Guo et al. 2017,
+    arXiv:1706.04599). log(p / (1 - p)) ranks as p does and never saturates at 1; it is above 0 where p is above one
+    half, as an oracle's z is.
 
     >>> logits = np.array([[4.0, 1.0, 0.0], [1.0, 1.0, 1.0]])
     >>> maximum_class_probability(logits).round(3).tolist()
     [2.687, -0.693]
     """
-    return -odds(z).log_sum
+    return -odds(z / temperature).log_sum
 
 
 @by_blocks
@@ -131,6 +126,17 @@ def negative_entropy(z: np.ndarray) -> np.ndarray:
     return rest * np.exp(-against.margin - normaliser) - normaliser
 
 
+def negative_predictive_entropy(mc_dropout: np.ndarray) -> np.ndarray:
+    """Return the cached column, minus the entropy of the mean softmax with dropout on, as float64 (N,).
+
+    Gal & Ghahramani 2016 (arXiv:1506.02142).
+
+    >>> negative_predictive_entropy(np.array([-0.5], np.float32)).tolist()
+    [-0.5]
+    """
+    return mc_dropout.astype(np.float64)
+
+
 @by_blocks
 def negative_energy(z: np.ndarray) -> np.ndarray:
     """Return log of the sum of e^logit, the negative free energy at temperature 1, float64 (N,), from logits (N, K).
@@ -164,26 +170,24 @@ def doctor(z: np.ndarray) -> np.ndarray:
 def mirrored_confidence(logits: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
     """Return the log-odds of the predicted class's mean probability over an image and its mirror image, float64 (N,).
 
-    Averaging over test-time augmentations, as Ashukha et al. 2020 (arXiv:2002.06470) recommend for every classifier;
-    here over the two views, of the class that is predicted for the image itself. logits and mirrored (N, K) of any
-    float dtype. Where both views agree it is `maximum_class_probability`. Raises ValueError on other shapes.
+    Averaging over test-time augmentations, as Ashukha et al. 2020 (arXiv:2002.06470) recommend for every classifier.
+    The class is the one predicted for the image itself. logits and mirrored: (N, K) of any float dtype. Raises
+    ValueError on other shapes.
 
     >>> mirrored_confidence(np.array([[4.0, 1.0]]), np.array([[2.0, 1.0]])).round(3).tolist()
     [1.672]
     """
     if logits.shape != mirrored.shape or logits.ndim != 2 or logits.shape[1] < 2:
         raise ValueError(f"expected two arrays of logits (N, K), K >= 2, not {logits.shape} and {mirrored.shape}")
-    scores = np.empty(len(logits))
 
-    def one(rows: slice) -> None:
+    def one(rows: slice) -> np.ndarray:
         predicted = logits[rows].argmax(axis=1)[:, None]
         views = [_log_odds(view[rows].astype(np.float64), predicted) for view in (logits, mirrored)]
         # p and 1 - p are summed apart, as logarithms: their ratio keeps its digits where either is next to nothing.
         right, wrong = (np.logaddexp(*(-np.logaddexp(0.0, sign * view) for view in views)) for sign in (-1, 1))
-        scores[rows] = right - wrong
+        return right - wrong
 
-    over_blocks(one, len(logits), BLOCK_ROWS)
-    return scores
+    return over_blocks(one, len(logits), BLOCK_ROWS)
 
 
 def _log_odds(z: np.ndarray, chosen: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 
 from trustcache.scores.blocks import over_blocks
 from trustcache.scores.fitted_logit_scores import least_aurc
-from trustcache.scores.fitting import FittingData, Outputs, TooFew
+from trustcache.scores.fitting import FittingData, Outputs
 
 NEIGHBOURS = (5, 10, 25, 50, 100)
 QUERY_ROWS, REFERENCE_ROWS = 256, 8192
@@ -40,14 +40,8 @@ def nearest_squares(queries: np.ndarray, references: np.ndarray, k: int) -> np.n
     >>> nearest_squares(np.array([[0.0]]), np.array([[3.0], [1.0], [2.0]]), k=2).tolist()
     [[1.0, 4.0]]
     """
-    found = np.empty((len(queries), k), queries.dtype)
     lengths = np.einsum("md,md->m", references, references)
-
-    def one(rows: slice) -> None:
-        found[rows] = nearest_of_block(queries[rows], references, lengths, k)
-
-    over_blocks(one, len(queries), QUERY_ROWS)
-    return found
+    return over_blocks(lambda rows: nearest_of_block(queries[rows], references, lengths, k), len(queries), QUERY_ROWS)
 
 
 def nearest_of_block(x: np.ndarray, references: np.ndarray, lengths: np.ndarray, k: int) -> np.ndarray:
@@ -66,45 +60,18 @@ def nearest_of_block(x: np.ndarray, references: np.ndarray, lengths: np.ndarray,
     return np.maximum(np.sort(best, axis=1) + np.einsum("nd,nd->n", x, x)[:, None], 0)
 
 
-def neighbour_distance(features: np.ndarray, references: np.ndarray, k: int) -> np.ndarray:
-    """Return minus the distance to the k-th nearest of the references, all of length 1, float64 (N,) in [-2, 0].
-
-    Sun et al. 2022 (arXiv:2204.06507). features (N, D), references (M, D) of any float dtype and length, k <= M.
-
-    >>> neighbour_distance(np.array([[2.0, 0.0]]), np.array([[-1.0, 0.0], [5.0, 0.0]]), k=2).tolist()
-    [-2.0]
-    """
-    return -np.sqrt(nearest_squares(unit(features), unit(references), k)[:, -1].astype(np.float64))
-
-
-def mean_log_distances(features: np.ndarray, references: np.ndarray, ks: tuple[int, ...]) -> list[np.ndarray]:
-    """Return for each k the mean log distance to the k nearest references, all of length 1, float64 (N,).
-
-    features (N, D), references (M, D) of any float dtype and length, each k <= M.
-
-    >>> (nearest,) = mean_log_distances(np.array([[2.0, 0.0]]), np.array([[-1.0, 0.0]]), (1,))
-    >>> nearest.round(3).tolist()
-    [0.693]
-    """
+def _mean_log_distances(features: np.ndarray, references: np.ndarray, ks: tuple[int, ...]) -> list[np.ndarray]:
+    """Return for each k the mean log distance to the k nearest references (M, D), all of length 1, float64 (N,)."""
     squares = nearest_squares(unit(features), unit(references), max(ks)).astype(np.float64)
     logs = np.log(squares + LEAST_SQUARE) / 2
     return [logs[:, :k].mean(axis=1) for k in ks]
 
 
-def delta_neighbours(features: np.ndarray, right: np.ndarray, wrong: np.ndarray, k: int) -> np.ndarray:
-    """Return the mean log distance to the k nearest wrong samples less that to the k nearest right ones, float64 (N,).
-
-    Heng & Soh 2025 (arXiv:2505.15008). All features (·, D) of any float dtype; k <= the samples of either kind.
-
-    >>> delta_neighbours(np.eye(2), right=np.eye(2)[:1], wrong=np.eye(2)[1:], k=1).round(2).tolist()
-    [7.25, -7.25]
-    """
-    return mean_log_distances(features, wrong, (k,))[0] - mean_log_distances(features, right, (k,))[0]
-
-
 @dataclass(frozen=True)
 class NearestNeighbour:
-    """kNN distance to training features (M, D), k by least AURC. Sun et al. 2022 (arXiv:2204.06507).
+    """Minus the distance to the k-th nearest training feature (M, D), all of length 1, in [-2, 0]; k by least AURC.
+
+    Sun et al. 2022 (arXiv:2204.06507).
 
     >>> rows = Outputs({"features": np.array([[0.0, 2.0]])}.__getitem__)
     >>> NearestNeighbour(k=1, references=-np.eye(2)[1:]).score(rows).tolist()
@@ -122,7 +89,8 @@ class NearestNeighbour:
         return cls(ks[least_aurc([-squares[:, k - 1] for k in ks], rows.correct)], references)
 
     def score(self, rows: Outputs) -> np.ndarray:
-        return neighbour_distance(rows.features, self.references, self.k)
+        squares = nearest_squares(unit(rows.features), unit(self.references), self.k)
+        return -np.sqrt(squares[:, -1].astype(np.float64))
 
     @property
     def chosen(self) -> dict[str, float | str]:
@@ -131,9 +99,9 @@ class NearestNeighbour:
 
 @dataclass(frozen=True)
 class DeltaNeighbour:
-    """Delta-kNN between features of right (M, D) and wrong (L, D) samples, k by least AURC.
+    """Mean log distance to the k nearest wrong samples (L, D) less that to the k nearest right ones (M, D).
 
-    Heng & Soh 2025 (arXiv:2505.15008).
+    Heng & Soh 2025 (arXiv:2505.15008), Delta-kNN. All features are of length 1; k by least AURC.
 
     >>> rows = Outputs({"features": np.eye(2)}.__getitem__)
     >>> DeltaNeighbour(k=1, right=np.eye(2)[:1], wrong=np.eye(2)[1:]).score(rows).round(2).tolist()
@@ -146,14 +114,15 @@ class DeltaNeighbour:
 
     @classmethod
     def fit(cls, data: FittingData) -> DeltaNeighbour:
-        ks = _possible(min(len(data.right), len(data.wrong)))
-        right, wrong, rows = data.right.features, data.wrong.features, data.validation
-        near, far = (mean_log_distances(rows.features, kind, ks) for kind in (right, wrong))
+        right, wrong = (kind.features for kind in data.right_and_wrong())
+        ks, rows = _possible(min(len(right), len(wrong))), data.validation
+        near, far = (_mean_log_distances(rows.features, kind, ks) for kind in (right, wrong))
         scores = [w - r for r, w in zip(near, far, strict=True)]
         return cls(ks[least_aurc(scores, rows.correct)], right, wrong)
 
     def score(self, rows: Outputs) -> np.ndarray:
-        return delta_neighbours(rows.features, self.right, self.wrong, self.k)
+        wrong, right = (_mean_log_distances(rows.features, kind, (self.k,))[0] for kind in (self.wrong, self.right))
+        return wrong - right
 
     @property
     def chosen(self) -> dict[str, float | str]:
@@ -161,7 +130,5 @@ class DeltaNeighbour:
 
 
 def _possible(samples: int) -> tuple[int, ...]:
-    """Numbers of neighbours to choose from, given the number of samples. Raises TooFew where that is 0."""
-    if not samples:
-        raise TooFew("it needs right and wrong answers to learn from")
+    """Return the numbers of neighbours to choose from, given the number of samples."""
     return tuple(k for k in NEIGHBOURS if k <= samples) or (samples,)

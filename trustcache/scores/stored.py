@@ -46,16 +46,10 @@ class ScoreRecord:
 
 @dataclass(frozen=True)
 class StoredScore:
-    """A score of every row of a cache, float64 (N,), with what the score was when it was made.
-
-    settings: what its learner chose. meaning, natural_zero, source: those of its `PostHoc` entry.
-    """
+    """A score of every row of a cache, float64 (N,), with the record of what it was when it was made."""
 
     z: np.ndarray
-    settings: dict[str, float | str]
-    meaning: str
-    natural_zero: bool
-    source: str
+    about: ScoreRecord
 
 
 class ScoreStore:
@@ -84,16 +78,13 @@ class ScoreStore:
                 about = parse_record(file.attrs["record"], ScoreRecord, str(path), MADE_AGAIN)
                 if about.key != self._key(index, name, about.fitted):
                     return None
-                return StoredScore(file["z"][:], about.settings, about.meaning, about.natural_zero, about.source)
+                return StoredScore(file["z"][:], about)
         except (OSError, KeyError) as error:
             raise TrustcacheError(f"{path}: cannot be read ({error}); {MADE_AGAIN}") from None
 
-    def own(self) -> list[str]:
-        """Return the names of users' own scores that are kept for any cache."""
-        return self._own
-
     @cached_property
-    def _own(self) -> list[str]:
+    def own(self) -> list[str]:
+        """The names of users' own scores that are kept for any cache."""
         known = {score_file(Path(), name, ".h5").name for name in POST_HOC}
         files = {path for index in self._caches for path in self._folder(index).glob("*.h5") if path.name not in known}
         names = set()
@@ -125,7 +116,7 @@ class ScoreStore:
             return f"there is no training cache of {index.classifier} to learn from: run `{command}`"
         if absent := self._absent(training, name):
             return _without(training, absent)
-        lacks = self._learnt(training).lacks(name)
+        lacks = self._learnt(index).lacks(name)
         return f"{training.data} is no use to learn from: {lacks}" if lacks else None
 
     def scorer(self, index: Index, name: str) -> Learnt:
@@ -134,7 +125,7 @@ class ScoreStore:
         Raises UsageError where there is nothing, or too little, to learn from.
         """
         reason = self._why_unlearnt(index, name)
-        learnt = self._learnt(self._training(index) or index)
+        learnt = self._learnt(index)
         if reason is None and POST_HOC[name].fitted:
             try:
                 learnt[name]
@@ -156,26 +147,32 @@ class ScoreStore:
 
     def _current(self, index: Index, name: str) -> bool:
         stored = self.read(index, name)
-        return stored is not None and stored.source == POST_HOC[name].source
+        return stored is not None and stored.about.source == POST_HOC[name].source
 
     def fill(self, indices: Sequence[Index], unfitted_only: bool = False, progress: Progress = silent) -> int:
-        """Make and keep what is missing on some finished caches; returns how many scores that were.
+        """Make and keep what is missing on some finished caches; return how many scores that were.
 
-        Raises TrustcacheError, after all others are kept, where scores are not finite.
+        Raises TrustcacheError, after all others are kept, where scores are not finite or a user's own one fails.
         """
-        made = 0
-        refused: dict[str, str] = {}
+        made, not_finite, broken = 0, list[str](), dict[str, None]()
         for index in indices:
-            if names := self._learn(index, self.missing(index, unfitted_only), progress):
-                bad = self._score(index, names, progress)
-                refused |= {f"{name} of {index.classifier}/{index.data}": name for name in bad}
-            made += len(names)
-        if refused:
-            own = ", or mend your own code" if any(POST_HOC[name].source for name in refused.values()) else ""
-            raise TrustcacheError(
-                f"{', '.join(refused)}: some of the scores are not finite, and are not kept; run trustcache cache "
-                f"verify, and extract again with --precision float32{own}"
+            missing = self.missing(index, unfitted_only)
+            own = [[name] for name in missing if POST_HOC[name].source]  # each by itself, as it may fail
+            for names in ([name for name in missing if not POST_HOC[name].source], *own):
+                try:
+                    names = self._learn(index, names, progress)
+                    not_finite += self._score(index, names, progress)
+                    made += len(names)
+                except UsageError as error:
+                    broken[str(error)] = None
+        failures = [*broken]
+        if not_finite:
+            failures.append(
+                f"{', '.join(not_finite)}: some of the scores are not finite, and are not kept; run trustcache cache "
+                "verify and extract again with --precision float32, or mend a score of your own"
             )
+        if failures:
+            raise (UsageError if broken else TrustcacheError)("; ".join(failures))
         return made
 
     def _learn(self, index: Index, names: list[str], progress: Progress) -> list[str]:
@@ -184,55 +181,51 @@ class ScoreStore:
         training = self._training(index)
         if not fitted or training is None:
             return names
-        learnt = self._learnt(training)
         with progress(f"post-hoc scores learn from {training.classifier}/{training.data}", len(fitted)) as advance:
             for name in fitted:
                 try:
-                    learnt[name]
+                    self._learnt(index)[name]
                 except TooFew:
                     names = [other for other in names if other != name]
                 advance(1)
         return names
 
     def _score(self, index: Index, names: list[str], progress: Progress) -> list[str]:
-        """Make scores of a cache, and keep those that are finite; returns which are not."""
-        cache, training = open_cache(index.folder), self._training(index)
-        learnt = self._learnt(training or index)
+        """Make scores of a cache, and keep those that are finite; return "<score> of <cache>" for the others."""
+        if not names:
+            return []
+        where, cache, learnt = f"{index.classifier}/{index.data}", open_cache(index.folder), self._learnt(index)
         scores = {name: np.empty(len(cache)) for name in names}
         done = 0
-        with progress(f"post-hoc scores of {index.classifier}/{index.data}", len(cache)) as advance:
+        with progress(f"post-hoc scores of {where}", len(cache)) as advance:
             for part in cache.chunks():
                 for name, z in learnt.scores(names, outputs_of(part)).items():
                     scores[name][done : done + len(part)] = z
                 done += len(part)
                 advance(len(part))
-        refused = [name for name, z in scores.items() if not np.isfinite(z).all()]
-        for name in [name for name in names if name not in refused]:
-            publish(score_file(self._folder(index), name, ".h5"), pack({"z": scores[name]}, self._about(index, name)))
-        return refused
+        finite = [name for name in names if np.isfinite(scores[name]).all()]
+        for name in finite:
+            about = {"record": record_text(self._record(index, name))}
+            publish(score_file(self._folder(index), name, ".h5"), pack({"z": scores[name]}, about))
+        return [f"{name} of {where}" for name in names if name not in finite]
+
+    def _record(self, index: Index, name: str) -> ScoreRecord:
+        entry, settings = POST_HOC[name], self._learnt(index).chosen(name)
+        key = self._key(index, name, entry.fitted)
+        return ScoreRecord(name, key, settings, entry.fitted, entry.meaning, entry.natural_zero, entry.source)
 
     def _training(self, index: Index) -> Index | None:
         """Return the training cache that scores of a cache learn from: the largest of the same classifier."""
-        judged = judged_fingerprint(index)
-        fitting = [c for c in self._caches if c.role == "train" and judged_fingerprint(c) == judged and c.finished()]
-        return max(fitting, key=lambda other: other.samples, default=None)
+        return self._trainings.get(judged_fingerprint(index))
 
-    def _about(self, index: Index, name: str) -> dict[str, str]:
-        """Return the attributes of a score's file."""
-        entry = POST_HOC[name]
-        settings = self._learnt(self._training(index) or index).chosen(name)
-        about = ScoreRecord(
-            name,
-            self._key(index, name, entry.fitted),
-            settings,
-            entry.fitted,
-            entry.meaning,
-            entry.natural_zero,
-            entry.source,
-        )
-        return {"record": record_text(about)}
+    @cached_property
+    def _trainings(self) -> dict[str, Index]:
+        finished = [index for index in reversed(self._caches) if index.role == "train" and index.finished()]
+        return {judged_fingerprint(index): index for index in sorted(finished, key=lambda index: index.samples)}
 
-    def _learnt(self, training: Index) -> KeptFits:
+    def _learnt(self, index: Index) -> KeptFits:
+        """Return the fits that scores of a cache take; without a training cache they need none."""
+        training = self._training(index) or index
         return self._fits.setdefault(training.folder, KeptFits(self._folder(training), training))
 
     def _key(self, index: Index, name: str, fitted: bool) -> str:

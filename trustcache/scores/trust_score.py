@@ -37,14 +37,12 @@ def trust_score(features: np.ndarray, predictions: np.ndarray, members: np.ndarr
     [6.0]
     """
     classes = _Classes.sorted(members, labels)
-    scores = np.empty(len(features))
 
-    def one(rows: slice) -> None:
+    def one(rows: slice) -> np.ndarray:
         own, other = _own_and_other(features[rows].astype(np.float64) - classes.centre, predictions[rows], classes)
-        scores[rows] = other / (own + LEAST_DISTANCE)
+        return other / (own + LEAST_DISTANCE)
 
-    over_blocks(one, len(features), QUERY_ROWS)
-    return scores
+    return over_blocks(one, len(features), QUERY_ROWS)
 
 
 @dataclass(frozen=True)
@@ -172,11 +170,7 @@ def densest(radii: np.ndarray, labels: np.ndarray, alpha: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class TrustScore:
-    """TrustScore to the densest samples of each class, alpha by least AURC. members (M, D), labels (M,).
-
-    >>> TrustScore(0.5, np.zeros((4, 2)), np.array([0, 0, 1, 1])).chosen
-    {'alpha': 0.5}
-    """
+    """TrustScore to the densest samples of each class, alpha by least AURC. members (M, D), labels (M,)."""
 
     alpha: float
     members: np.ndarray
@@ -188,14 +182,10 @@ class TrustScore:
         if np.count_nonzero(np.bincount(labels) >= 2 * DENSITY_NEIGHBOURS) < 2:
             raise TooFew(f"it needs {2 * DENSITY_NEIGHBOURS} samples of at least two classes")
         radii = density_radii(features, labels)
-        rows = data.validation
-        scores = []
-        for alpha in ALPHAS:
-            kept = densest(radii, labels, alpha)
-            scores.append(trust_score(rows.features, rows.predictions, features[kept], labels[kept]))
-        alpha = ALPHAS[least_aurc(scores, rows.correct)]
-        kept = densest(radii, labels, alpha)
-        return cls(alpha, features[kept], labels[kept])
+        kept, rows = [densest(radii, labels, alpha) for alpha in ALPHAS], data.validation
+        scores = [trust_score(rows.features, rows.predictions, features[some], labels[some]) for some in kept]
+        best = least_aurc(scores, rows.correct)
+        return cls(ALPHAS[best], features[kept[best]], labels[kept[best]])
 
     def score(self, rows: Outputs) -> np.ndarray:
         return trust_score(rows.features, rows.predictions, self.members, self.labels)

@@ -124,9 +124,9 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(cifar: Cifar) 
     bomb = pickle.dumps({b"data": Bomb(trace), b"labels": []}, 2)
     victim = cifar.root / "cifar-python" / "data_batch_1"
     victim.write_bytes(bomb)
-    said = refusal(cifar.manifest("cifar-python"), cifar.root)
-    assert said.startswith(f"{victim}: not a CIFAR-10 python batch")
-    assert "mkdir" in said
+    message = refusal(cifar.manifest("cifar-python"), cifar.root)
+    assert message.startswith(f"{victim}: not a CIFAR-10 python batch")
+    assert "mkdir" in message
     assert not trace.exists()
     pickle.loads(bomb)
     assert trace.exists(), "the bomb is one"
@@ -178,14 +178,14 @@ def test_a_truncated_binary_batch_is_named(cifar: Cifar, kept: int) -> None:
     cifar.as_binary()
     victim = cifar.root / "cifar-binary" / "data_batch_1.bin"
     victim.write_bytes(victim.read_bytes()[:kept])
-    said = refusal(cifar.manifest("cifar-binary"), cifar.root)
-    assert said.startswith(f"{victim}: ")
-    assert f"{kept} bytes" in said
-    assert "3073" in said
+    message = refusal(cifar.manifest("cifar-binary"), cifar.root)
+    assert message.startswith(f"{victim}: ")
+    assert f"{kept} bytes" in message
+    assert "3073" in message
 
 
 def test_a_missing_batch_is_named(cifar: Cifar) -> None:
     cifar.as_python()
     (cifar.root / "cifar-python" / "data_batch_1").unlink()
-    said = refusal(cifar.manifest("cifar-python"), cifar.root)
-    assert said.startswith(f"{cifar.root / 'cifar-python' / 'data_batch_1'}: missing")
+    message = refusal(cifar.manifest("cifar-python"), cifar.root)
+    assert message.startswith(f"{cifar.root / 'cifar-python' / 'data_batch_1'}: missing")

@@ -68,9 +68,9 @@ def test_a_folder_that_is_none_of_the_classes_is_refused(tmp_path: Path) -> None
         tmp_path, "wren/a.png", *(f"{name}/a.png" for name in ("kite", "eagle", "owl", "dove", "hawk", "stork", "rook"))
     )
     manifest = replace(folder_manifest(tmp_path), classes=("robin", "wren"))
-    said = refusal(manifest, tmp_path)
-    assert said.startswith(f"{tmp_path}: folder 'dove'")
-    assert "2 classes" in said
+    message = refusal(manifest, tmp_path)
+    assert message.startswith(f"{tmp_path}: folder 'dove'")
+    assert "2 classes" in message
 
 
 def test_an_empty_class_folder_is_refused(tmp_path: Path) -> None:
@@ -130,11 +130,11 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path) -> None:
 
 def test_missing_files_are_refused_with_every_place_and_the_source(tmp_path: Path) -> None:
     (manifest,) = find_manifests("cifar10-test")
-    said = refusal(manifest, tmp_path)
+    message = refusal(manifest, tmp_path)
     for place in ("cifar10/test/<class>/*.jpg", "cifar-10-batches-py/{test_batch}", "cifar-10-batches-bin/"):
-        assert f"{tmp_path}/{place}" in said
-    assert manifest.source in said
-    assert "--data-root" in said
+        assert f"{tmp_path}/{place}" in message
+    assert manifest.source in message
+    assert "--data-root" in message
     assert available(manifest, tmp_path) is None
 
 
@@ -146,9 +146,9 @@ def test_rows_keep_a_part_and_end_within_the_data(tmp_path: Path) -> None:
     assert part.labels.tolist() == [0, 1, 1]
     assert part.classes == ("a", "b")
     np.testing.assert_array_equal(np.asarray(part.read(0)), np.asarray(open_dataset(manifest, tmp_path).read(2)))
-    said = refusal(replace(manifest, rows=(2, 7)), tmp_path)
-    assert "'rows' end at 7" in said
-    assert "6 images" in said
+    message = refusal(replace(manifest, rows=(2, 7)), tmp_path)
+    assert "'rows' end at 7" in message
+    assert "6 images" in message
 
 
 def test_a_thousand_class_folders_are_listed_in_a_moment(tmp_path: Path) -> None:

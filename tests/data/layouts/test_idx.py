@@ -77,12 +77,12 @@ def test_an_idx_file_that_is_not_one_is_named(mnist: Mnist) -> None:
 
 
 def test_labels_of_another_number_or_range_are_named(mnist: Mnist) -> None:
-    said = mnist.refusal(labels=idx(mnist.labels[:-1]))
-    assert said.startswith(f"{mnist.root / 'labels'}: 11 labels for the 12 images in {mnist.root / 'images'}")
-    said = mnist.refusal(labels=idx(mnist.labels + np.uint8(1)))
-    assert said.startswith(f"{mnist.root / 'labels'}: has labels from 1 to 10")
-    assert "10 classes" in said
-    assert "'classes'" in said
+    message = mnist.refusal(labels=idx(mnist.labels[:-1]))
+    assert message.startswith(f"{mnist.root / 'labels'}: 11 labels for the 12 images in {mnist.root / 'images'}")
+    message = mnist.refusal(labels=idx(mnist.labels + np.uint8(1)))
+    assert message.startswith(f"{mnist.root / 'labels'}: has labels from 1 to 10")
+    assert "10 classes" in message
+    assert "'classes'" in message
 
 
 def test_a_manifest_s_classes_allow_more_labels_than_ten(mnist: Mnist) -> None:

@@ -171,22 +171,6 @@ def test_a_channel_in_which_the_content_is_flat_becomes_the_styles_mean() -> Non
     torch.testing.assert_close(adaptive_instance_norm(content, style), wanted)
 
 
-@pytest.mark.parametrize(
-    ("content", "style"),
-    [
-        ((1, 4, 3, 3), (2, 4, 3, 3)),
-        ((2, 4, 3, 3), (1, 4, 3, 3)),
-        ((1, 4, 3, 3), (1, 5, 3, 3)),
-        ((1, 4, 3, 3), (1, 4, 1, 1)),
-        ((1, 4, 1, 1), (1, 4, 3, 3)),
-        ((4, 3, 3), (4, 3, 3)),
-    ],
-)
-def test_features_that_do_not_fit_together_are_a_value_error(content: tuple[int, ...], style: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="adaptive instance normalisation takes two"):
-        adaptive_instance_norm(torch.rand(content), torch.rand(style))
-
-
 # --- the transfer ----------------------------------------------------------------------------------------------
 
 
@@ -253,12 +237,6 @@ def test_what_is_no_batch_of_images_is_a_value_error(transfer: StyleTransfer, wr
             transfer(*pair)
 
 
-@pytest.mark.parametrize("alpha", [-0.1, 1.1, float("nan")])
-def test_a_share_of_style_outside_0_to_1_is_a_value_error(transfer: StyleTransfer, alpha: float) -> None:
-    with pytest.raises(ValueError, match="alpha"):
-        transfer(images(1, 3, 16, 16), images(1, 3, 16, 16), alpha)
-
-
 # --- the files -------------------------------------------------------------------------------------------------
 
 
@@ -284,19 +262,19 @@ def test_an_encoder_that_ends_at_relu4_1_and_safetensors_are_taken_too(tmp_path:
 
 
 def refusal(vgg: Path, decoder: Path, at_fault: Path) -> str:
-    said = refusal_of(lambda: load_style_transfer(vgg, decoder), f"{at_fault}: ")
-    assert "https://github.com/naoto0804/pytorch-AdaIN" in said
-    return said
+    message = refusal_of(lambda: load_style_transfer(vgg, decoder), f"{at_fault}: ")
+    assert "https://github.com/naoto0804/pytorch-AdaIN" in message
+    return message
 
 
 def test_files_the_wrong_way_round_are_refused_in_a_sentence(files: tuple[Path, Path]) -> None:
     vgg, decoder = files
-    for said in (refusal(decoder, decoder, decoder), refusal(decoder, vgg, decoder)):
-        assert "normalised VGG-19" in said
-        assert "fetch vgg_normalised.pth from" in said
-    said = refusal(vgg, vgg, vgg)
-    assert "decoder's weights" in said
-    assert "fetch decoder.pth from" in said
+    for message in (refusal(decoder, decoder, decoder), refusal(decoder, vgg, decoder)):
+        assert "normalised VGG-19" in message
+        assert "fetch vgg_normalised.pth from" in message
+    message = refusal(vgg, vgg, vgg)
+    assert "decoder's weights" in message
+    assert "fetch decoder.pth from" in message
 
 
 def test_missing_files_are_named(files: tuple[Path, Path], tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pkgutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -59,9 +60,10 @@ def test_every_attack_is_tested_and_explains_each_setting_that_it_takes(name: st
     assert name in QUICK
     assert name in SIZES
     entry = ATTACKS[name]
-    taken = [p.name for p in inspect.signature(entry.run.function).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    run = pkgutil.resolve_name(entry.run)
+    taken = [p.name for p in inspect.signature(run).parameters.values() if p.kind is p.KEYWORD_ONLY]
     assert sorted(taken) == sorted(entry.settings)
-    assert entry.run.__doc__
+    assert run.__doc__
     assert all(setting.meaning for setting in entry.settings.values())
     assert checked_settings(name, {}) == {key: setting.default for key, setting in entry.settings.items()}
 
@@ -270,11 +272,12 @@ def test_arrays_that_do_not_fit_are_refused(wrong: dict[str, Any], message: str)
         attack("pgd-linf", torch.nn.Identity(), settings={}, **{**GOOD, **wrong})
 
 
-def test_a_new_attack_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def darken(logits: Any, images: torch.Tensor, labels: torch.Tensor, generators: Any) -> torch.Tensor:
-        return images / 2
+def darken(logits: Any, images: torch.Tensor, labels: torch.Tensor, generators: Any) -> torch.Tensor:
+    return images / 2
 
-    monkeypatch.setitem(ATTACKS, "darken", Attack(darken, {}))
+
+def test_a_new_attack_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ATTACKS, "darken", Attack(f"{__name__}:darken", {}))
     changed = attack("darken", torch.nn.Identity(), torch.ones(1, 3, 2, 2), torch.tensor([0]), [1], {})
     assert changed.unique().tolist() == [0.5]
 

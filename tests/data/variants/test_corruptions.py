@@ -258,8 +258,8 @@ def test_a_severity_other_than_one_to_five_is_refused(severity):
 @pytest.mark.parametrize(
     ("image", "complaint"),
     [
-        (np.zeros((8, 8, 3)), "uint8 array, not float64"),
-        ([[[1, 2, 3]]], "uint8 array, not list"),
+        (np.zeros((8, 8, 3)), "uint8 array .*, not float64"),
+        ([[[1, 2, 3]]], "uint8 array .*, not list"),
         (np.zeros((8, 8), np.uint8), r"\(8, 8\)"),
         (np.zeros((8, 8, 4), np.uint8), r"\(8, 8, 4\)"),
         (np.zeros((2, 8, 8, 3), np.uint8), r"\(2, 8, 8, 3\)"),

@@ -1,4 +1,4 @@
-"""Promises of the style folder: which files count, how one is drawn, and what is said where there are none."""
+"""Promises of the style folder: which files count, how one is drawn, and the message where there are none."""
 
 from __future__ import annotations
 
@@ -145,9 +145,9 @@ def test_the_contents_see_files_that_come_go_change_their_name_or_their_size(fol
 
 
 def refusal(folder: Path) -> str:
-    said = refusal_of(lambda: StyleFolder(folder), f"{folder}: ")
-    assert "put some there" in said
-    return said
+    message = refusal_of(lambda: StyleFolder(folder), f"{folder}: ")
+    assert "put some there" in message
+    return message
 
 
 def test_a_missing_folder_is_named_with_the_remedy(tmp_path: Path) -> None:

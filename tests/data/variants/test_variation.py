@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from torchvision.transforms import CenterCrop, Compose, Resize
 
 from trustcache.data.dataset import Dataset, open_dataset
 from trustcache.data.known_data import find_manifests, folder_manifest
@@ -18,8 +19,8 @@ from trustcache.data.loader import Viewer, viewed_batches
 from trustcache.data.manifest import Manifest, Variant
 from trustcache.data.variants.adain import StyleTransfer
 from trustcache.data.variants.corruptions import corrupt, sample_rng
-from trustcache.data.variants.crop import centre_crop
 from trustcache.data.variants.fourier import exchange_amplitude
+from trustcache.data.variants.variation import centre_crop
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.models.classifiers import Classifier
 from trustcache.models.preprocessing import Preprocessing
@@ -285,3 +286,16 @@ def test_of_images_that_are_crops_already_a_model_sees_the_whole(root: Path) -> 
     identity = Variant("corruption", "contrast", 1, crop=40)
     assert corner(replace(manifest, cropped=True, variant=replace(identity, crop=None))) > 100
     assert corner(replace(manifest, variant=identity)) < 100, "the crop itself cuts the frame away"
+
+
+@pytest.mark.parametrize("size", [(500, 375), (375, 500), (224, 224), (256, 256), (101, 333), (333, 257), (64, 1000)])
+def test_the_crop_is_torchvision_s_resize_to_256_and_centre_crop_to_224(size: tuple[int, int]) -> None:
+    coarse = np.random.default_rng(0).integers(0, 256, (9, 9, 3), dtype=np.uint8)
+    image = Image.fromarray(coarse).resize(size)
+    expected = Compose([Resize(256), CenterCrop(224)])(image)
+    np.testing.assert_array_equal(np.asarray(centre_crop(image, 224)), np.asarray(expected))
+
+
+@pytest.mark.parametrize("side", [8, 32, 99])
+def test_crops_of_other_sides_keep_the_same_margin(side: int) -> None:
+    assert centre_crop(Image.new("RGB", (70, 50)), side).size == (side, side)

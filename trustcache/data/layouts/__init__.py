@@ -20,8 +20,8 @@ from trustcache.data.samples import Samples
 from trustcache.errors import UsageError
 from trustcache.registry import Registry
 
-KEY_TYPES = ("str", "int", "tuple[str, ...]")
-"""The types a key of a layout may have: text, whole number, list of texts."""
+KEY_TYPES = {"str": str, "int": int, "tuple[str, ...]": tuple[str, ...]}
+"""The types that a key of a layout may have, by their annotation."""
 
 
 def _first_exists(data_root: Path, **keys: Any) -> bool:

@@ -65,23 +65,20 @@ def _load_array(path: Path) -> np.ndarray:
         raise UsageError(f"{path}: not a NumPy array ({error}); unpack CIFAR-10-C.tar again") from None
 
 
+_ALLOWED = {
+    "numpy": ("ndarray", "dtype"),
+    "numpy._core.multiarray": ("_reconstruct", "scalar"),
+    "numpy._core.numeric": ("_frombuffer",),
+    "_codecs": ("encode",),
+}
+
+
 class _ArrayUnpickler(pickle.Unpickler):
     """Reads pickled arrays and lists, and refuses everything else: a data file must not run code."""
 
-    _ALLOWED = frozenset(
-        {
-            ("numpy", "ndarray"),
-            ("numpy", "dtype"),
-            ("numpy._core.multiarray", "_reconstruct"),
-            ("numpy._core.multiarray", "scalar"),
-            ("numpy._core.numeric", "_frombuffer"),
-            ("_codecs", "encode"),
-        }
-    )
-
     def find_class(self, module: str, name: str) -> Any:
         module = module.replace("numpy.core.", "numpy._core.")  # NumPy's home before 2.0, as in the original files
-        if (module, name) in self._ALLOWED:
+        if name in _ALLOWED.get(module, ()):
             return super().find_class(module, name)
         raise pickle.UnpicklingError(f"it asks for {module}.{name}")
 

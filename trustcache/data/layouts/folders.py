@@ -44,18 +44,15 @@ def _is_image(name: str) -> bool:
 def _labelled(
     tree: FileTree, folders: list[str], label: Callable[[str], int | None], classes: tuple[str, ...]
 ) -> FileSamples:
-    labels_of: dict[str, int] = {}
-    for folder in sorted(folders):
-        found = label(folder)
-        if found is None:
-            raise UsageError(
-                f"{tree.root}: folder '{folder}' is none of the data set's {len(classes)} classes (the first is "
-                f"'{classes[0]}'); name the classes in label order in a manifest, or move the folder away"
-            )
-        labels_of[folder] = found
+    labels_of = {folder: found for folder in folders if (found := label(folder)) is not None}
+    if strangers := sorted(set(folders).difference(labels_of)):
+        raise UsageError(
+            f"{tree.root}: folder '{strangers[0]}' is none of the data set's {len(classes)} classes (the first is "
+            f"'{classes[0]}'); name the classes in label order in a manifest, or move the folder away"
+        )
     ids: list[str] = []
     labels: list[int] = []
-    for folder in sorted(folders, key=labels_of.__getitem__):
+    for folder in sorted(folders, key=lambda folder: (labels_of[folder], folder)):
         inside = image_names(tree, folder)
         if not inside:
             raise UsageError(f"{tree.root}/{folder}: class folder without images; add some or remove the folder")

@@ -7,6 +7,8 @@ out as in github.com/naoto0804/pytorch-AdaIN, so that its published weights fit;
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -34,8 +36,9 @@ class StyleTransfer(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.encoder = _encoder()
-        self.decoder = _decoder()
+        pooling, upsampling = partial(nn.MaxPool2d, 2, ceil_mode=True), partial(nn.Upsample, scale_factor=2)
+        self.encoder = nn.Sequential(nn.Conv2d(3, 3, 1), *_layers(3, _ENCODER, pooling))
+        self.decoder = nn.Sequential(*_layers(512, _DECODER, upsampling), *_convolution(64, 3))
 
     def encode(self, x: torch.Tensor) -> torch.Tensor:
         """Map RGB images, float32 (N, 3, H, W) in [0, 1], to features at relu4_1 (N, 512, ceil(H / 8), ceil(W / 8)).
@@ -56,19 +59,9 @@ class StyleTransfer(nn.Module):
     def forward(self, content: torch.Tensor, style: torch.Tensor, alpha: float = 1.0) -> torch.Tensor:
         """Repaint the content in the style: g((1 - alpha) f(c) + alpha AdaIN(f(c), f(s))), Eq. 14.
 
-        Args:
-            content: float32 (N, 3, H, W) in [0, 1].
-            style: float32 (N, 3, h, w) in [0, 1], of any size: one image for each of the content's.
-            alpha: from 0, the content as the decoder reconstructs it, to 1, the whole style.
-
-        Returns:
-            float32 (N, 3, H, W) in [0, 1].
-
-        Raises:
-            ValueError: as `encode`, for unequal N, and for an alpha outside [0, 1].
+        Content and result are float32 (N, 3, H, W) in [0, 1]; style too, of any size (N, 3, h, w). alpha: from 0, the
+        content as the decoder reconstructs it, to 1, the whole style. Raises ValueError as `encode`.
         """
-        if not 0 <= alpha <= 1:
-            raise ValueError(f"alpha is a share of the style from 0 to 1, not {alpha}")
         features = self.encode(content)
         stylised = adaptive_instance_norm(features, self.encode(style))
         height, width = content.shape[2:]
@@ -79,16 +72,9 @@ class StyleTransfer(nn.Module):
 def adaptive_instance_norm(content_features: torch.Tensor, style_features: torch.Tensor) -> torch.Tensor:
     """Give content features the mean and standard deviation of style features: s_s (x - m_c) / s_c + m_s, Eq. 8.
 
-    Both are float (N, C, h, w), the two h and w free; the result has the content's shape. Mean m and deviation s are
-    each sample's and channel's own over its positions, s = sqrt(unbiased variance + 1e-5). Raises ValueError where N
-    or C differ, or an input has fewer than two positions.
+    Both are float (N, C, h, w) with two positions or more, of any h and w; the result has the content's shape. Mean m
+    and deviation s are over the positions of each sample and channel, s = sqrt(unbiased variance + 1e-5).
     """
-    for features in (content_features, style_features):
-        if features.ndim != 4 or features.shape[:2] != content_features.shape[:2] or features[0, 0].numel() < 2:
-            raise ValueError(
-                "adaptive instance normalisation takes two (N, C, h, w) of the same N and C with at least two "
-                f"positions, not {tuple(content_features.shape)} and {tuple(style_features.shape)}"
-            )
     content_mean, content_std = _mean_and_std(content_features)
     style_mean, style_std = _mean_and_std(style_features)
     return (content_features - content_mean) / content_std * style_std + style_mean
@@ -97,12 +83,9 @@ def adaptive_instance_norm(content_features: torch.Tensor, style_features: torch
 def load_style_transfer(vgg: Path, decoder: Path) -> StyleTransfer:
     """Return the style transfer with published weights, in evaluation mode and without gradients.
 
-    Args:
-        vgg: `vgg_normalised.pth`, the state of a Sequential that holds the whole VGG-19 behind a 1x1 convolution from
-            RGB in [0, 1] to the channels that VGG was trained on; a file that ends at relu4_1 will do.
-        decoder: `decoder.pth`, the state of a Sequential.
-
-    Raises UsageError where a file is missing or is not what it should be. Neither runs code from its file.
+    vgg: `vgg_normalised.pth`, the state of a Sequential that holds the whole VGG-19 behind a 1x1 convolution from RGB
+    in [0, 1] to the channels that VGG was trained on; a file that ends at relu4_1 will do. decoder: `decoder.pth`, the
+    state of a Sequential. Neither runs code. Raises UsageError for a file that is missing or holds something else.
     """
     model = StyleTransfer()
     _fill(model.encoder, vgg, "the encoder's normalised VGG-19", "vgg_normalised.pth")
@@ -126,28 +109,15 @@ def _mean_and_std(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return mean, (variance + _EPS).sqrt()
 
 
-def _encoder() -> nn.Sequential:
-    layers: list[nn.Module] = [nn.Conv2d(3, 3, 1)]
-    channels = 3
-    for width in _ENCODER:
-        if width is None:
-            layers.append(nn.MaxPool2d(2, ceil_mode=True))
-        else:
-            layers += [*_convolution(channels, width), nn.ReLU()]
-            channels = width
-    return nn.Sequential(*layers)
-
-
-def _decoder() -> nn.Sequential:
+def _layers(channels: int, widths: Sequence[int | None], resize: Callable[[], nn.Module]) -> list[nn.Module]:
     layers: list[nn.Module] = []
-    channels = 512
-    for width in _DECODER:
+    for width in widths:
         if width is None:
-            layers.append(nn.Upsample(scale_factor=2, mode="nearest"))
+            layers.append(resize())
         else:
             layers += [*_convolution(channels, width), nn.ReLU()]
             channels = width
-    return nn.Sequential(*layers, *_convolution(channels, 3))
+    return layers
 
 
 def _convolution(inputs: int, outputs: int) -> list[nn.Module]:

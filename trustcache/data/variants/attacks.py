@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import pkgutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from trustcache.registry import Deferred, Setting
+from trustcache.registry import Setting
 
 if TYPE_CHECKING:
-    import torch
+    from torch import Tensor
 
     from trustcache.data.variants.pgd import Logits
 
 
 @dataclass(frozen=True)
 class Attack:
-    """One attack: `run(logits, images, labels, generators, **settings)`, and every setting it takes."""
+    """One attack: `run`, "module:function" for f(logits, images, labels, generators, **settings), and its settings."""
 
-    run: Callable[..., torch.Tensor]
+    run: str  # imported when it runs, as it imports torch: data sets are listed and checked without
     settings: Mapping[str, Setting]
 
 
@@ -46,11 +47,10 @@ _PGD_L2 = {
     "step": Setting(0.75, "the L2 norm of one iteration's step"),
 }
 
-# torch is imported by the attack that runs: data sets are listed and checked without it.
 ATTACKS: dict[str, Attack] = {
-    "recolor": Attack(Deferred("trustcache.data.variants.recolor:recolor"), MappingProxyType(_RECOLOR)),
-    "pgd-linf": Attack(Deferred("trustcache.data.variants.pgd:pgd_linf"), MappingProxyType(_PGD_LINF)),
-    "pgd-l2": Attack(Deferred("trustcache.data.variants.pgd:pgd_l2"), MappingProxyType(_PGD_L2)),
+    "recolor": Attack("trustcache.data.variants.recolor:recolor", MappingProxyType(_RECOLOR)),
+    "pgd-linf": Attack("trustcache.data.variants.pgd:pgd_linf", MappingProxyType(_PGD_LINF)),
+    "pgd-l2": Attack("trustcache.data.variants.pgd:pgd_l2", MappingProxyType(_PGD_L2)),
 }
 """Every attack by name. A new one is a function in a module of its own, and its settings here."""
 
@@ -58,8 +58,7 @@ ATTACKS: dict[str, Attack] = {
 def checked_settings(name: str, settings: Mapping[str, Any]) -> dict[str, float]:
     """Return all settings of an attack: its defaults, overridden by `settings`.
 
-    Raises:
-        ValueError: for an unknown attack, a setting it does not have, or a value out of range; it lists the known.
+    Raises ValueError for an unknown attack, a setting it does not have, or a value out of range; it lists the known.
     """
     if name not in ATTACKS:
         raise ValueError(f"there is no attack called {name!r}; known are {', '.join(ATTACKS)}")
@@ -73,33 +72,20 @@ def checked_settings(name: str, settings: Mapping[str, Any]) -> dict[str, float]
 
 
 def attack(
-    name: str,
-    logits: Logits,
-    images: torch.Tensor,
-    labels: torch.Tensor,
-    seeds: Sequence[int],
-    settings: Mapping[str, Any],
-) -> torch.Tensor:
+    name: str, logits: Logits, images: Tensor, labels: Tensor, seeds: Sequence[int], settings: Mapping[str, Any]
+) -> Tensor:
     """Change the images so that a classifier errs on them.
 
     Works under `torch.no_grad()` and leaves no gradients on the model. The result of an image depends on the image, its
     label and its seed alone, up to the classifier's rounding in batches of other sizes.
 
-    Args:
-        name: a key of `ATTACKS`.
-        logits: from RGB float32 (N, 3, H, W) in [0, 1], with the model's own normalisation inside, to logits (N, K)
-            of two classes or more; differentiable.
-        images: float32 (N, 3, H, W) in [0, 1]; left as they are.
-        labels: int64 (N,), on the images' device: the classes to lead away from.
-        seeds: N integers, one an image, from which all its randomness comes.
-        settings: values in place of defaults, by name.
+    logits: from RGB float32 (N, 3, H, W) in [0, 1], with the model's own normalisation inside, to logits (N, K) of two
+    classes or more; differentiable. images: float32 (N, 3, H, W) in [0, 1], as is the result, on the same device.
+    labels: int64 (N,), the classes to lead away from. seeds: N integers, from which all randomness comes. settings:
+    values in place of defaults, by name.
 
-    Returns:
-        float32 (N, 3, H, W) in [0, 1], on the images' device.
-
-    Raises:
-        ValueError: as `checked_settings`, or for arrays of other shapes, types or ranges.
-        RuntimeError: where the classifier has no gradients, or none that are finite.
+    Raises ValueError as `checked_settings`, or for arrays of other shapes, types or ranges; RuntimeError where the
+    classifier has no gradients, or none that are finite.
     """
     import torch
 
@@ -108,13 +94,13 @@ def attack(
     if len(images) == 0:
         return images.clone()
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    changed = ATTACKS[name].run(logits, images.detach(), labels, generators, **values).detach()
+    changed = pkgutil.resolve_name(ATTACKS[name].run)(logits, images.detach(), labels, generators, **values).detach()
     if not _in_range(changed):
         raise RuntimeError(f"{name}: the classifier's gradients on these images are not finite")
     return changed
 
 
-def _require_batch(images: torch.Tensor, labels: torch.Tensor, seeds: Sequence[int]) -> None:
+def _require_batch(images: Tensor, labels: Tensor, seeds: Sequence[int]) -> None:
     import torch
 
     if images.dtype != torch.float32 or images.ndim != 4 or images.shape[1] != 3:
@@ -128,5 +114,5 @@ def _require_batch(images: torch.Tensor, labels: torch.Tensor, seeds: Sequence[i
         raise ValueError("images to attack must lie in [0, 1]")
 
 
-def _in_range(images: torch.Tensor) -> bool:
+def _in_range(images: Tensor) -> bool:
     return bool(((images >= 0) & (images <= 1)).all())  # which nan is not

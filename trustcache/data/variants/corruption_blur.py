@@ -6,15 +6,15 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from trustcache.data.variants.corruption_noise import Pixels
+from trustcache.data.variants.corruption_noise import Pixels, Rng
 
 
-def gaussian_blur(image: Pixels, rng: np.random.Generator, sigma: float) -> Pixels:
+def gaussian_blur(image: Pixels, rng: Rng, sigma: float) -> Pixels:
     """Blur with a Gaussian of standard deviation `sigma` pixels."""
     return scipy.ndimage.gaussian_filter(image, (sigma, sigma, 0), mode="nearest")
 
 
-def defocus_blur(image: Pixels, rng: np.random.Generator, radius: float, softness: float) -> Pixels:
+def defocus_blur(image: Pixels, rng: Rng, radius: float, softness: float) -> Pixels:
     """Blur with a disc of `radius` pixels, whose rim a Gaussian of `softness` pixels smooths."""
     kernel = _disc(radius, softness)
     reach = kernel.shape[0] // 2
@@ -26,21 +26,22 @@ def defocus_blur(image: Pixels, rng: np.random.Generator, radius: float, softnes
     return blurred[2 * reach :, 2 * reach :]
 
 
-def glass_blur(image: Pixels, rng: np.random.Generator, sigma: float, reach: int, rounds: int) -> Pixels:
+def glass_blur(image: Pixels, rng: Rng, sigma: float, reach: int, rounds: int) -> Pixels:
     """Blur by `sigma`, let every pixel take the colour of one at most `reach` away, `rounds` times, blur again."""
     # Truncated to bytes in between, as in the reference: at 32 px that is a good part of the lowest severities.
     jostled = (gaussian_blur(image, rng, sigma) * 255).astype(np.uint8)
+    size = [max(side - 2 * reach, 0) for side in image.shape[:2]]
     for _ in range(rounds):
-        jostled = jostle(jostled, _glass_offsets(jostled.shape[:2], rng, reach), reach)
+        jostled = jostle(jostled, rng.integers(-reach, reach, size=(*size, 2)), reach)
     return gaussian_blur(jostled / 255, rng, sigma)
 
 
-def motion_blur(image: Pixels, rng: np.random.Generator, radius: float, sigma: float) -> Pixels:
+def motion_blur(image: Pixels, rng: Rng, radius: float, sigma: float) -> Pixels:
     """Smear along a direction drawn within 45 degrees of the horizontal."""
     return smear(image, radius, sigma, rng.uniform(-45, 45))
 
 
-def zoom_blur(image: Pixels, rng: np.random.Generator, stop: float, step: float) -> Pixels:
+def zoom_blur(image: Pixels, rng: Rng, stop: float, step: float) -> Pixels:
     """Average the image with its enlargements by 1, 1 + step, ... up to (about) `stop`."""
     # np.arange's rounding decides whether `stop` is among the factors; the reference's does, so this one must.
     factors = np.arange(1, stop, step)
@@ -104,11 +105,6 @@ def jostle(image: NDArray[np.uint8], offsets: NDArray[np.integer], reach: int) -
         source[pending] = first[through]
         pending = pending[follows[through]]
     return image.reshape(height * width, -1)[source].reshape(image.shape)
-
-
-def _glass_offsets(shape: tuple[int, ...], rng: np.random.Generator, reach: int) -> NDArray[np.integer]:
-    rows, columns = (max(side - 2 * reach, 0) for side in shape)
-    return rng.integers(-reach, reach, size=(rows, columns, 2))
 
 
 def _disc(radius: float, softness: float) -> Pixels:

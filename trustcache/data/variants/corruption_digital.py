@@ -8,10 +8,10 @@ import numpy as np
 import scipy
 from PIL import Image
 
-from trustcache.data.variants.corruption_noise import Pixels
+from trustcache.data.variants.corruption_noise import Pixels, Rng
 
 
-def brightness(image: Pixels, rng: np.random.Generator, amount: float) -> Pixels:
+def brightness(image: Pixels, rng: Rng, amount: float) -> Pixels:
     """Add `amount` to the value (of hue, saturation, value) of each pixel."""
     value = image.max(axis=2, keepdims=True)
     brighter = np.minimum(value + amount, 1)
@@ -19,13 +19,13 @@ def brightness(image: Pixels, rng: np.random.Generator, amount: float) -> Pixels
     return np.where(value > 0, image / np.where(value > 0, value, 1), 1) * brighter
 
 
-def contrast(image: Pixels, rng: np.random.Generator, factor: float) -> Pixels:
+def contrast(image: Pixels, rng: Rng, factor: float) -> Pixels:
     """Draw every value towards its channel's mean, keeping a share `factor` of the difference."""
     mean = image.mean(axis=(0, 1), keepdims=True)
     return (image - mean) * factor + mean
 
 
-def saturate(image: Pixels, rng: np.random.Generator, factor: float, amount: float) -> Pixels:
+def saturate(image: Pixels, rng: Rng, factor: float, amount: float) -> Pixels:
     """Turn the saturation S (of hue, saturation, value) of each pixel into factor * S + amount."""
     value = image.max(axis=2, keepdims=True)
     spread = value - image.min(axis=2, keepdims=True)
@@ -38,9 +38,7 @@ def saturate(image: Pixels, rng: np.random.Generator, factor: float, amount: flo
     return value * (1 - wanted * depth)
 
 
-def elastic_transform(
-    image: Pixels, rng: np.random.Generator, strength: float, smoothness: float, shear: float
-) -> Pixels:
+def elastic_transform(image: Pixels, rng: Rng, strength: float, smoothness: float, shear: float) -> Pixels:
     """Move three anchors by up to `shear`, warp the image affinely with them, then displace every pixel smoothly.
 
     The displacement is uniform noise in [-1, 1], smoothed by a Gaussian of `smoothness`, times `strength`. All three
@@ -59,7 +57,7 @@ def elastic_transform(
     return np.stack(warped, axis=2)
 
 
-def pixelate(image: Pixels, rng: np.random.Generator, share: float) -> Pixels:
+def pixelate(image: Pixels, rng: Rng, share: float) -> Pixels:
     """Shrink both sides to `share` of their length by averaging, and enlarge again by repetition."""
     picture = _to_pillow(image)
     width, height = picture.size
@@ -67,7 +65,7 @@ def pixelate(image: Pixels, rng: np.random.Generator, share: float) -> Pixels:
     return np.asarray(small.resize((width, height), Image.Resampling.BOX)) / 255
 
 
-def jpeg_compression(image: Pixels, rng: np.random.Generator, quality: int) -> Pixels:
+def jpeg_compression(image: Pixels, rng: Rng, quality: int) -> Pixels:
     """Write as JPEG of `quality` (Pillow's scale, chroma subsampled) and read again."""
     file = BytesIO()
     _to_pillow(image).save(file, "JPEG", quality=quality)
@@ -78,7 +76,7 @@ def _to_pillow(image: Pixels) -> Image.Image:
     return Image.fromarray(np.rint(image * 255).astype(np.uint8))
 
 
-def _random_affine(image: Pixels, rng: np.random.Generator, reach: float) -> Pixels:
+def _random_affine(image: Pixels, rng: Rng, reach: float) -> Pixels:
     """Warp the image so that three corners of its central square each move by up to `reach` pixels a direction."""
     centre = np.array(image.shape[:2]) // 2
     arm = max(min(image.shape[:2]) // 3, 1)
@@ -93,7 +91,7 @@ def _random_affine(image: Pixels, rng: np.random.Generator, reach: float) -> Pix
     return np.stack(warped, axis=2)
 
 
-def smooth_noise(shape: tuple[int, int], rng: np.random.Generator, sigma: float) -> Pixels:
+def smooth_noise(shape: tuple[int, int], rng: Rng, sigma: float) -> Pixels:
     """Return uniform noise in [-1, 1] under a Gaussian filter cut at 3 sigma, its borders reflected.
 
     Reflection makes the filter diagonal in the cosine basis. `sigma` reaches three quarters of the image's side, where

@@ -10,24 +10,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.float64]
+Rng = np.random.Generator
 
 
-def gaussian_noise(image: Pixels, rng: np.random.Generator, scale: float) -> Pixels:
+def require_rgb(image: NDArray[np.uint8], what: str) -> None:
+    """Raise ValueError for anything but a uint8 array (H, W, 3) with pixels; the sentence begins with `what`."""
+    array = isinstance(image, np.ndarray)
+    if not array or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        found = f"{image.dtype} of shape {image.shape}" if array else type(image).__name__
+        raise ValueError(f"{what} must be a uint8 array (height, width, 3), not {found}")
+
+
+def gaussian_noise(image: Pixels, rng: Rng, scale: float) -> Pixels:
     """Add independent normal noise of standard deviation `scale` to every channel of every pixel."""
     return image + rng.normal(scale=scale, size=image.shape)
 
 
-def shot_noise(image: Pixels, rng: np.random.Generator, photons: float) -> Pixels:
+def shot_noise(image: Pixels, rng: Rng, photons: float) -> Pixels:
     """Replace each value by a Poisson count, `photons` being the expected count of a value of 1."""
     return rng.poisson(image * photons) / photons
 
 
-def impulse_noise(image: Pixels, rng: np.random.Generator, amount: float) -> Pixels:
+def impulse_noise(image: Pixels, rng: Rng, amount: float) -> Pixels:
     """Set a share `amount` of all values to 0 or 1, each half of the time (salt and pepper)."""
     draw = rng.random(image.shape)
     return np.where(draw < amount, draw < amount / 2, image)
 
 
-def speckle_noise(image: Pixels, rng: np.random.Generator, scale: float) -> Pixels:
+def speckle_noise(image: Pixels, rng: Rng, scale: float) -> Pixels:
     """Add normal noise whose standard deviation is `scale` times the value itself."""
     return image * (1 + rng.normal(scale=scale, size=image.shape))

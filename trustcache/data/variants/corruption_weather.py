@@ -9,7 +9,7 @@ import scipy
 from numpy.typing import NDArray
 
 from trustcache.data.variants.corruption_blur import smear, zoom_centre
-from trustcache.data.variants.corruption_noise import Pixels
+from trustcache.data.variants.corruption_noise import Pixels, Rng
 from trustcache.data.variants.frost_textures import procedural_frost
 
 # OpenCV's weights of red, green and blue in grey (ITU-R BT.601).
@@ -21,9 +21,9 @@ _MUD = np.array([63, 42, 20]) / 255
 
 def snow(
     image: Pixels,
-    rng: np.random.Generator,
+    rng: Rng,
     mean: float,
-    deviation: float,
+    std: float,
     zoom: float,
     threshold: float,
     radius: float,
@@ -31,7 +31,7 @@ def snow(
     keep: float,
 ) -> Pixels:
     """Whiten the image to a share 1 - `keep` and let flakes fall: smeared, enlarged, thresholded normal noise."""
-    flakes = zoom_centre(rng.normal(mean, deviation, size=image.shape[:2]), zoom)
+    flakes = zoom_centre(rng.normal(mean, std, size=image.shape[:2]), zoom)
     flakes[flakes < threshold] = 0
     flakes = np.floor(np.clip(flakes, 0, 1) * 255) / 255
     flakes = smear(flakes, radius, sigma, rng.uniform(-135, -45))[..., np.newaxis]
@@ -42,15 +42,15 @@ def snow(
 
 def frost(
     image: Pixels,
-    rng: np.random.Generator,
+    rng: Rng,
     image_weight: float,
     frost_weight: float,
     stride: int,
     textures: Sequence[NDArray[np.uint8]] | None = None,
 ) -> Pixels:
-    """Add a random crop of one texture, of which every `stride`-th pixel is taken, to the image, with these weights.
+    """Add a random crop of one texture, subsampled by `stride`, to the image, with these weights.
 
-    Each texture is uint8 (h, w, 3); one that is smaller than the image is continued by its mirror image.
+    Each texture is uint8 (h, w, 3); one smaller than the image is extended by reflection.
     """
     textures = procedural_frost() if textures is None else textures
     texture = textures[int(rng.integers(len(textures)))][::stride, ::stride]
@@ -62,7 +62,7 @@ def frost(
     return image_weight * image + frost_weight * (texture[top : top + height, left : left + width] / 255)
 
 
-def fog(image: Pixels, rng: np.random.Generator, amount: float, decay: float) -> Pixels:
+def fog(image: Pixels, rng: Rng, amount: float, decay: float) -> Pixels:
     """Add `amount` times a plasma fractal that is smoother for a larger `decay`; darken to the old maximum."""
     height, width = image.shape[:2]
     brightest = image.max()
@@ -73,20 +73,13 @@ def fog(image: Pixels, rng: np.random.Generator, amount: float, decay: float) ->
 
 
 def spatter(
-    image: Pixels,
-    rng: np.random.Generator,
-    mean: float,
-    deviation: float,
-    sigma: float,
-    threshold: float,
-    strength: float,
-    mud: bool,
+    image: Pixels, rng: Rng, mean: float, std: float, sigma: float, threshold: float, strength: float, mud: bool
 ) -> Pixels:
     """Splash drops of water over the image, or of mud: where blurred normal noise exceeds `threshold`.
 
     `strength` is how much light the water adds at its brightest, or the Gaussian (pixels) that softens the mud.
     """
-    liquid = scipy.ndimage.gaussian_filter(rng.normal(mean, deviation, size=image.shape[:2]), sigma, mode="nearest")
+    liquid = scipy.ndimage.gaussian_filter(rng.normal(mean, std, size=image.shape[:2]), sigma, mode="nearest")
     if mud:
         cover = scipy.ndimage.gaussian_filter((liquid > threshold).astype(np.float64), strength, mode="nearest")
         cover = np.where(cover < 0.8, 0, cover)[..., np.newaxis]
@@ -100,7 +93,7 @@ def spatter(
     return image
 
 
-def _plasma(side: int, rng: np.random.Generator, decay: float) -> Pixels:
+def _plasma(side: int, rng: Rng, decay: float) -> Pixels:
     """Return a (side, side) height map in [0, 1] by the diamond-square method on a torus; `side` is a power of two."""
     heights = np.zeros((side, side))
     step, wobble = side, 100.0

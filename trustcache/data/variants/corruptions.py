@@ -159,24 +159,17 @@ def corrupt(
 ) -> NDArray[np.uint8]:
     """Return `image` under one corruption of Hendrycks & Dietterich (2019).
 
-    Args:
-        image: uint8 (H, W, 3), RGB, of any size, which decides the settings (`SMALL_SIDE`). It is not changed.
-        name: a key of `CORRUPTIONS`.
-        severity: 1 to 5.
-        rng: source of all randomness: a generator in the same state gives the same bytes.
-        textures: for a textured corruption, images uint8 (h, w, 3) in place of the procedural ones.
+    image, as the result: uint8 (H, W, 3), RGB, of any size, which decides the settings (`SMALL_SIDE`). rng: source of
+    all randomness: a generator in the same state gives the same bytes. textures: for a textured corruption, images
+    uint8 (h, w, 3) in place of the procedural ones.
 
-    Returns:
-        uint8 (H, W, 3).
-
-    Raises:
-        ValueError: for an unknown name, a severity outside 1 to 5, or an array that is not uint8 (H, W, 3).
+    Raises ValueError for an unknown name, a severity outside 1 to 5, or an array that is not uint8 (H, W, 3).
     """
     if name not in CORRUPTIONS:
         raise ValueError(f"there is no corruption called {name!r}; known are {', '.join(CORRUPTIONS)}")
     if severity not in SEVERITIES:
         raise ValueError(f"a corruption's severity is 1, 2, 3, 4 or 5, not {severity!r}")
-    _require_rgb(image, "the image to corrupt")
+    noise.require_rgb(image, "the image to corrupt")
     corruption = CORRUPTIONS[name]
     settings = corruption.cifar if min(image.shape[:2]) <= SMALL_SIDE else corruption.imagenet
     setting = settings[int(severity) - 1]
@@ -198,17 +191,9 @@ def sample_rng(seed: int, name: str, severity: int, sample_index: int) -> np.ran
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
 
 
-def _require_rgb(image: NDArray[np.uint8], what: str) -> None:
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
-        kind = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
-        raise ValueError(f"{what} must be a uint8 array, not {kind}")
-    if image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-        raise ValueError(f"{what} must have the shape (height, width, 3), not {image.shape}")
-
-
 def _require_textures(textures: Sequence[NDArray[np.uint8]]) -> Sequence[NDArray[np.uint8]]:
     if not len(textures):
         raise ValueError("a corruption needs at least one texture; leave textures out for the procedural ones")
     for texture in textures:
-        _require_rgb(texture, "a texture")
+        noise.require_rgb(texture, "a texture")
     return textures

@@ -14,6 +14,8 @@ import scipy
 from numpy.typing import NDArray
 from PIL import Image
 
+from trustcache.data.variants.corruption_noise import require_rgb
+
 SHARE = 0.6
 """The style's share of the amplitude: lambda in the amplitude mix of Xu et al.
 
@@ -29,21 +31,11 @@ _ABSENT = 1e-12
 def exchange_amplitude(content: NDArray[np.uint8], style: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return `content` with a share `SHARE` of its amplitude spectrum exchanged for that of `style`.
 
-    Args:
-        content: uint8 (H, W, 3), RGB. It is left as it is.
-        style: uint8 (h, w, 3), RGB, of any size; it is resized to the content's (Pillow, bilinear).
-
-    Returns:
-        uint8 (H, W, 3), rounded and clipped to 0 ... 255.
-
-    Raises:
-        ValueError: for an array that is not uint8 (H, W, 3).
+    All are RGB, uint8 (H, W, 3); the style may have any size and is resized to the content's (Pillow, bilinear). The
+    result is rounded and clipped. Raises ValueError for other arrays.
     """
-    for image, what in ((content, "content"), (style, "style")):
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-            raise ValueError(
-                f"the {what} must be a uint8 array (height, width, 3), not {image.dtype} of shape {image.shape}"
-            )
+    require_rgb(content, "the content")
+    require_rgb(style, "the style")
     height, width = content.shape[:2]
     resized = np.asarray(Image.fromarray(style).resize((width, height), Image.Resampling.BILINEAR))
     mixed = mix_amplitudes(content.astype(np.float64), resized.astype(np.float64))

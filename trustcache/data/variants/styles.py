@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import posixpath
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from trustcache.data.archives import open_tree, tree_exists
+from trustcache.data.layouts.folders import image_names
 from trustcache.data.samples import IMAGE_SUFFIXES, FileSamples
 from trustcache.errors import UsageError
 
@@ -27,7 +27,7 @@ class StyleFolder:
         if not tree_exists(folder):
             raise UsageError(f"{folder}: there is no such folder, where style images were expected; {remedy}")
         tree = open_tree(folder)
-        self.files = sorted(name for name in tree.walk() if posixpath.splitext(name)[1].lower() in IMAGE_SUFFIXES)
+        self.files = image_names(tree)
         if not self.files:
             raise UsageError(f"{folder}: holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}); {remedy}")
         self._samples = FileSamples(tree, self.files, labels=[], classes=())

@@ -19,7 +19,6 @@ from PIL import Image
 
 from trustcache.data.variants import attacks
 from trustcache.data.variants.corruptions import CORRUPTIONS, corrupt, sample_rng
-from trustcache.data.variants.crop import centre_crop
 from trustcache.data.variants.fourier import exchange_amplitude
 from trustcache.data.variants.styles import StyleFolder
 from trustcache.errors import UsageError
@@ -74,7 +73,7 @@ class Batch:
 class Variation:
     """One variant, ready to be applied; a subclass is one kind.
 
-    where: the name of the data set, with which error messages begin.
+    where: the name of the data set, with which error messages begin. folder: its images of textures or styles, if any.
     """
 
     needed: tuple[str, ...] = ()
@@ -92,7 +91,9 @@ class Variation:
         return "stylized"
 
     def __init__(self, variant: Variant, data_root: Path, where: str) -> None:
-        self.variant, self.data_root, self.where = variant, data_root, where
+        self.variant, self.where = variant, where
+        folder = variant.textures or variant.styles
+        self.folder = StyleFolder(data_root / folder) if folder else None
 
     def image(self, image: Image.Image, index: int, samples: Samples) -> Image.Image:
         """Transform sample `index`, an RGB image of `samples`, as it is decoded. Raises BadImage."""
@@ -108,7 +109,7 @@ class Variation:
 
     def contents(self) -> bytes:
         """Return the identity of the files that it reads, which tells its images from others with equal settings."""
-        return b""
+        return self.folder.contents() if self.folder else b""
 
     def cropped(self, image: Image.Image) -> Image.Image:
         return centre_crop(image, self.variant.crop) if self.variant.crop else image
@@ -135,19 +136,15 @@ class Corrupted(Variation):
         if variant.textures and not CORRUPTIONS[variant.name].textured:
             textured = " and ".join(name for name, corruption in CORRUPTIONS.items() if corruption.textured)
             raise UsageError(f"{where}: 'textures' means nothing to '{variant.name}', only to {textured}; take it out")
-        self._folder = StyleFolder(data_root / variant.textures) if variant.textures else None
 
     def image(self, image: Image.Image, index: int, samples: Samples) -> Image.Image:
         pixels = np.asarray(self.cropped(image))
         name, severity = self.variant.name, self.variant.severity or 1
         return Image.fromarray(corrupt(pixels, name, severity, self.rng(index), textures=self._textures))
 
-    def contents(self) -> bytes:
-        return self._folder.contents() if self._folder else b""
-
     @cached_property
     def _textures(self) -> list[np.ndarray] | None:
-        return [np.asarray(texture) for texture in self._folder.images()] if self._folder else None
+        return [np.asarray(texture) for texture in self.folder.images()] if self.folder else None
 
 
 class FourierStylized(Variation):
@@ -155,17 +152,10 @@ class FourierStylized(Variation):
 
     possible = ("styles", "crop")
 
-    def __init__(self, variant: Variant, data_root: Path, where: str) -> None:
-        super().__init__(variant, data_root, where)
-        self._styles = StyleFolder(data_root / variant.styles) if variant.styles else None
-
     def image(self, image: Image.Image, index: int, samples: Samples) -> Image.Image:
-        style = self._styles.pick(self.rng(index)) if self._styles else self._other(index, samples)
+        style = self.folder.pick(self.rng(index)) if self.folder else self._other(index, samples)
         mixed = exchange_amplitude(np.asarray(self.cropped(image)), np.asarray(self.cropped(style)))
         return Image.fromarray(mixed)
-
-    def contents(self) -> bytes:
-        return self._styles.contents() if self._styles else b""
 
     def _other(self, index: int, samples: Samples) -> Image.Image:
         if len(samples.ids) < 2:
@@ -183,7 +173,6 @@ class AdainStylized(Variation):
 
     def __init__(self, variant: Variant, data_root: Path, where: str) -> None:
         super().__init__(variant, data_root, where)
-        self._styles = StyleFolder(data_root / variant.styles)
         self._weights = data_root / variant.vgg, data_root / variant.decoder
         _require(next(iter(variant.settings.keys() - {"alpha"}), "alpha"), ("alpha",), "setting", where)
         self._alpha = variant.settings.get("alpha", 1.0)
@@ -191,7 +180,8 @@ class AdainStylized(Variation):
             raise UsageError(f"{where}: 'alpha' is the style's share, from 0 to 1, not {self._alpha!r}")
 
     def companion(self, index: int) -> Image.Image:
-        return self.cropped(self._styles.pick(self.rng(index)))
+        assert self.folder is not None
+        return self.cropped(self.folder.pick(self.rng(index)))
 
     def batch(self, batch: Batch, logits: Logits | None) -> torch.Tensor:
         import torch
@@ -202,7 +192,7 @@ class AdainStylized(Variation):
             return transfer(batch.pixels.float() / 255, batch.companions.float() / 255, self._alpha) * 255
 
     def contents(self) -> bytes:
-        return self._styles.contents() + self._weights_sha256
+        return super().contents() + self._weights_sha256
 
     def __getstate__(self) -> dict[str, object]:
         # Decoding processes need no network.
@@ -216,11 +206,7 @@ class AdainStylized(Variation):
 
     @cached_property
     def _weights_sha256(self) -> bytes:
-        digests = []
-        for path in self._weights:
-            with path.open("rb") as file:
-                digests.append(hashlib.file_digest(file, "sha256").digest())
-        return b"".join(digests)
+        return b"".join(hashlib.sha256(path.read_bytes()).digest() for path in self._weights)
 
 
 class Attacked(Variation):
@@ -272,6 +258,26 @@ def make_variation(variant: Variant, data_root: Path, where: str) -> Variation:
     if missing := missing_material(variant, data_root):
         raise UsageError(f"{where}: needs {' and '.join(map(str, missing))}; see trustcache data show {where}")
     return VARIATIONS[variant.kind](variant, data_root, where)
+
+
+# Resized to 256 for a crop of 224 pixels, as ImageNet-C and Stylized-ImageNet were.
+_MARGIN = 256 / 224
+
+
+def centre_crop(image: Image.Image, side: int) -> Image.Image:
+    """Resize an RGB image's shorter side to 256/224 of `side` and return the central `side` x `side` pixels.
+
+    Bilinear, and rounded as torchvision's Resize and CenterCrop do it.
+    """
+    short = round(side * _MARGIN)
+    width, height = image.size
+    if width <= height:
+        width, height = short, int(short * height / width)
+    else:
+        width, height = int(short * width / height), short
+    left, top = round((width - side) / 2), round((height - side) / 2)
+    resized = image.resize((width, height), Image.Resampling.BILINEAR)
+    return resized.crop((left, top, left + side, top + side))
 
 
 def missing_material(variant: Variant, data_root: Path) -> list[Path]:

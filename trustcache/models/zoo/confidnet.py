@@ -25,10 +25,8 @@ CIFAR_VGG_CONFIG = CIFAR_CONFIG | {
 }
 # Channels of VGG-16's convolutions, and what follows each: dropout at that rate, or (None) max pooling.
 VGG_LAYERS = (
-    (64, 0.3),
-    (64, None),
-    (128, 0.4),
-    (128, None),
+    *((64, 0.3), (64, None)),
+    *((128, 0.4), (128, None)),
     *((256, 0.4), (256, 0.4), (256, None)),
     *((512, 0.4), (512, 0.4), (512, None)),
     *((512, 0.4), (512, 0.4), (512, None)),

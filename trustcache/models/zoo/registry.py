@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import functools
+import pkgutil
 import string
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from trustcache.registry import Deferred, Registry, is_import_path
+from trustcache.registry import Registry, is_import_path
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,25 +20,33 @@ MNIST_CONVNET, CIFAR_VGG16 = "mnist-convnet", "cifar-vgg16"
 class BuiltIn:
     """One network: `build(num_classes=K)` returns it, untrained; its `pretrained_cfg` holds its preprocessing.
 
-    depths: the numbers that may replace the N at the end of its name; `build` takes the number first. usual: those of
-    its paper. dropout: True if it has dropout at a rate above 0. outside: True for a function from outside the package,
-    which need not take `num_classes` and may return trained weights.
+    network: "module:class" of the package's own, imported when it is built; or a function from outside, which need not
+    take `num_classes` and may return trained weights. depths: the numbers that may replace the N at the end of its
+    name; the network takes the number first. usual: those of its paper. dropout: True for a rate above 0.
     """
 
-    build: Callable[..., nn.Module]
+    network: str | Callable[..., nn.Module]
     depths: range = range(0)
     usual: tuple[int, ...] = ()
     dropout: bool = False
-    outside: bool = False
+    depth: tuple[int, ...] = ()
+
+    @property
+    def outside(self) -> bool:
+        """True for a function from outside the package."""
+        return callable(self.network)
+
+    def build(self, **arguments: Any) -> nn.Module:
+        """Return the network, built with these arguments."""
+        network = pkgutil.resolve_name(self.network) if isinstance(self.network, str) else self.network
+        return network(*self.depth, **arguments)
 
 
 _ZOO = "trustcache.models.zoo"
 BUILT_IN = {
-    "cifar-resnetN": BuiltIn(
-        Deferred(f"{_ZOO}.cifar_resnet:CifarResNet"), depths=range(8, 1203, 6), usual=(20, 32, 44, 56, 110)
-    ),
-    MNIST_CONVNET: BuiltIn(Deferred(f"{_ZOO}.confidnet:MnistConvNet"), dropout=True),
-    CIFAR_VGG16: BuiltIn(Deferred(f"{_ZOO}.confidnet:CifarVgg16"), dropout=True),
+    "cifar-resnetN": BuiltIn(f"{_ZOO}.cifar_resnet:CifarResNet", range(8, 1203, 6), usual=(20, 32, 44, 56, 110)),
+    MNIST_CONVNET: BuiltIn(f"{_ZOO}.confidnet:MnistConvNet", dropout=True),
+    CIFAR_VGG16: BuiltIn(f"{_ZOO}.confidnet:CifarVgg16", dropout=True),
 }
 """The package's own networks. A new one is a module with its class, and an entry here."""
 
@@ -46,11 +54,10 @@ TIMM_SCHEMES = ("hf_hub:", "hf-hub:", "local-dir:")
 """The beginnings of names that tell timm where a model lies."""
 
 
-def _adapted(name: str, found: Any) -> BuiltIn:
-    return BuiltIn(found, outside=True)
-
-
-MODELS: Registry[BuiltIn] = Registry("trustcache.models", "--classifier", BUILT_IN, _adapted)
+# Wrapped, so that calling what is no function fails like any other function from outside.
+MODELS: Registry[BuiltIn] = Registry(
+    "trustcache.models", "--classifier", BUILT_IN, lambda name, found: BuiltIn(lambda **arguments: found(**arguments))
+)
 """Every name of `--classifier` that is not timm's: `BUILT_IN`, entry points, and package.module:function."""
 
 
@@ -63,8 +70,7 @@ def built_in(name: str) -> BuiltIn | None:
     numbered = BUILT_IN.get(f"{stem}N")
     if numbered and stem != name:
         depth = int(name.removeprefix(stem))
-        build = functools.partial(numbered.build, depth)
-        return replace(numbered, build=build) if depth in numbered.depths else None
+        return replace(numbered, depth=(depth,)) if depth in numbered.depths else None
     if name.startswith(TIMM_SCHEMES) or not (name in set(MODELS) or is_import_path(name)):
         return None
     found = MODELS.find(name)

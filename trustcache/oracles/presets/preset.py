@@ -13,13 +13,12 @@ from typing import Any, get_type_hints
 
 from trustcache.data.known_data import packaged_manifests
 from trustcache.data.splits import SEED
-from trustcache.data.toml_tables import TableReader
+from trustcache.data.toml_tables import NUMBERS, TableReader
 from trustcache.errors import UsageError
 from trustcache.losses import loss_settings
 from trustcache.oracles.head_inputs import parse_inputs
 from trustcache.oracles.heads import HEADS, HeadSpec
 from trustcache.protocols import OPTIMISERS, Optimiser
-from trustcache.registry import Setting
 
 
 @dataclass(frozen=True)
@@ -88,27 +87,27 @@ def read_preset(request: str) -> Preset:
         reader = TableReader(tomllib.loads(preset_text(request)), where)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{where}: not valid TOML: {error}") from None
-    settings = TableReader(reader.table("settings") or {}, f"{where}: settings")
-    fine_tuning, head, heads = (reader.table(key) for key in ("fine_tuning", "head", "heads"))
-    fraction = reader.real("val_fraction")
+    settings = TableReader(reader.take("settings", dict[str, Any]) or {}, f"{where}: settings")
+    fine_tuning, head, heads = (reader.take(key, dict[str, Any]) for key in ("fine_tuning", "head", "heads"))
+    fraction = reader.take("val_fraction", float)
     if fraction is not None and not 0 <= fraction <= 0.9:
         raise UsageError(f"{where}: 'val_fraction' must lie from 0 to 0.9, not be {fraction}")
     preset = Preset(
-        title=reader.text("title"),
-        losses=reader.texts("losses"),
-        seeds=tuple(int(seed) for seed in SEED.each(f"{where}: 'seeds'", reader.numbers("seeds") or ())),
+        title=reader.take("title", str) or "",
+        losses=reader.take("losses", tuple[str, ...]) or (),
+        seeds=tuple(int(seed) for seed in SEED.each(f"{where}: 'seeds'", reader.take("seeds", tuple[int, ...]) or ())),
         settings={
-            key: [*setting.each(f"{where}: settings: '{key}'", values)]
+            key: setting.each(f"{where}: settings: '{key}'", values if isinstance(values, tuple) else [values])
             for key, setting in loss_settings().items()
-            if isinstance(setting, Setting) and (values := settings.reals(key))
+            if not setting.names and (values := settings.take(key, NUMBERS)) is not None
         },
         val_fraction=fraction,
         fine_tuning=None if fine_tuning is None else _optimiser(fine_tuning, f"{where}: fine_tuning"),
-        start=reader.text("start"),
+        start=reader.take("start", str) or "",
         head=None if head is None else _head(head, f"{where}: head"),
         heads=None if heads is None else _optimiser(heads, f"{where}: heads"),
-        architectures=reader.texts("architectures"),
-        suites=reader.texts("suites"),
+        architectures=reader.take("architectures", tuple[str, ...]) or (),
+        suites=reader.take("suites", tuple[str, ...]) or (),
     )
     settings.finish()
     reader.finish()
@@ -118,7 +117,7 @@ def read_preset(request: str) -> Preset:
 def _head(table: dict[str, Any], where: str) -> HeadSpec:
     reader = TableReader(table, where)
     usual = HEADS[reader.choice("kind", tuple(HEADS))]
-    inputs = parse_inputs(reader.texts("inputs")) or usual.inputs
+    inputs = parse_inputs(reader.take("inputs", tuple[str, ...]) or ()) or usual.inputs
     return replace(usual, inputs=inputs, **_numbers(HeadSpec, reader))
 
 
@@ -131,16 +130,13 @@ def _optimiser(table: dict[str, Any], where: str) -> Optimiser:
     return Optimiser(name, **given)
 
 
-_READERS = {int: TableReader.number, int | None: TableReader.number, float: TableReader.real, bool: TableReader.flag}
-
-
 def _numbers(cls: type, reader: TableReader) -> dict[str, Any]:
     """Return the numbers and flags of a dataclass that a table gives, and finish the table.
 
     Raises UsageError for one outside the limits of its option.
     """
-    kinds = {key: kind for key, kind in get_type_hints(cls).items() if kind in _READERS}
-    given = {key: value for key, kind in kinds.items() if (value := _READERS[kind](reader, key)) is not None}
+    kinds = {key: kind for key, kind in get_type_hints(cls).items() if kind in (int, int | None, float, bool)}
+    given = {key: value for key, kind in kinds.items() if (value := reader.take(key, kind)) is not None}
     reader.finish()
     for each in fields(cls):
         low, high = each.metadata.get("min", -math.inf), each.metadata.get("max", math.inf)
