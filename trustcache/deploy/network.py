@@ -65,8 +65,8 @@ class _Mlp(nn.Module):
         self.signed_distance = head.signed_distance
 
     def forward(self, x: Tensor) -> Tensor:
-        v, c, w, b = (self.get_buffer(name) for name in ("v", "c", "w", "b"))
-        return mlp_scores(x, v, c, w, b, self.signed_distance).mean(1)
+        layers = [self.get_buffer(name) for name in ("v", "c", "w", "b")]
+        return mlp_scores(x, layers, self.signed_distance).mean(1)
 
 
 class OracleScore(nn.Module):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -194,24 +195,21 @@ class _Batch:
             right, wrong = int((kept & correct.bool()).sum()), int((kept & ~correct.bool()).sum())
             bound.append(task.loss.bind((wrong, right), PROTOCOLS[task.protocol].losses))
         groups = []
-        first = 0
-        for last in range(1, len(bound) + 1):
-            if last == len(bound) or bound[last][0] is not bound[first][0]:
-                settings = {
-                    key: torch.tensor([numbers[key] for _, numbers in bound[first:last]], device=correct.device)
-                    for key in bound[first][1]
-                }
-                task = self.columns[first]
-                target = PROTOCOLS[task.protocol].losses[task.loss.name].target
-                groups.append((slice(first, last), bound[first][0], target, settings))
-                first = last
+        for formula, places in groupby(range(len(bound)), key=lambda i: bound[i][0]):
+            first, *others = places
+            own = slice(first, first + 1 + len(others))
+            settings = {
+                key: torch.tensor([numbers[key] for _, numbers in bound[own]], device=correct.device)
+                for key in bound[first][1]
+            }
+            task = self.columns[first]
+            groups.append((own, formula, PROTOCOLS[task.protocol].losses[task.loss.name].target, settings))
         return groups
 
     def z(self, x: Tensor, kept: Tensor | None = None) -> Tensor:
         """Return z (n, columns) for standardised inputs (n, D); `kept`: the hidden layers' dropout factors."""
         if self.spec.kind == "mlp":
-            first_weight, first_bias, weight, bias = self.parameters
-            return mlp_scores(x, first_weight, first_bias, weight, bias, self.distance, kept)
+            return mlp_scores(x, self.parameters, self.distance, kept)
         weight, bias = self.parameters
         return (x @ weight + bias) / torch.where(self.distance, weight.norm(dim=0), 1.0)
 

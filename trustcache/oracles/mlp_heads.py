@@ -11,6 +11,9 @@ import numpy as np
 if TYPE_CHECKING:
     from torch import Tensor
 
+Layers = Sequence["Tensor"]
+"""The parameters V, c, w and b of one network, or of several."""
+
 # Rows that are scored at once: their hidden layers are all in memory.
 SCORED_ROWS = 8192
 
@@ -40,35 +43,26 @@ class MlpHead:
             rows = torch.from_numpy(x[first : first + SCORED_ROWS]).float()
             scaled = (rows - torch.from_numpy(self.mean)) / torch.from_numpy(self.std)
             with torch.inference_mode():
-                z = mlp_scores(scaled, *self.parameters(), self.signed_distance)
+                z = mlp_scores(scaled, self.parameters(), self.signed_distance)
             parts.append(z.double().mean(1).numpy())
         return np.concatenate(parts)
 
-    def parameters(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def parameters(self) -> Layers:
         """Return V, c, w and b, as `mlp_scores` takes them."""
         import torch
 
-        arrays = self.first_weight, self.first_bias, self.weight, self.bias
-        first_weight, first_bias, weight, bias = (torch.from_numpy(array) for array in arrays)
-        return first_weight, first_bias, weight, bias
+        return [torch.from_numpy(each) for each in (self.first_weight, self.first_bias, self.weight, self.bias)]
 
 
-def mlp_scores(
-    x: Tensor,
-    first_weight: Tensor,
-    first_bias: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    distance: Tensor | bool,
-    kept: Tensor | None = None,
-) -> Tensor:
-    """Return z (N, M) of M networks on standardised inputs (N, D); the parameters are laid out as in `MlpHead`.
+def mlp_scores(x: Tensor, layers: Layers, distance: Tensor | bool, kept: Tensor | None = None) -> Tensor:
+    """Return z (N, M) of M networks on standardised inputs (N, D).
 
-    distance: True where z is a signed distance, for all or for each (M,). kept: (N, hidden), the factors by which
-    dropout multiplies the hidden layers of all networks.
+    layers: V, c, w and b, laid out as in `MlpHead`. distance: True where z is a signed distance, for all or for each
+    (M,). kept: (N, hidden), the factors by which dropout multiplies the hidden layers of all networks.
     """
     import torch
 
+    first_weight, first_bias, weight, bias = layers
     # One matrix product for all first layers.
     hidden = (x @ first_weight.flatten(1) + first_bias.flatten()).relu().unflatten(1, first_bias.shape)
     if kept is not None:
@@ -78,7 +72,7 @@ def mlp_scores(
     return z / torch.where(torch.as_tensor(distance, device=z.device), norm, torch.ones_like(norm))
 
 
-def first_parameters(inputs: int, hidden: int, seed: int, member: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def first_parameters(inputs: int, hidden: int, seed: int, member: int) -> Layers:
     """Return the first V (D, hidden), c, w (hidden,) and b of a network, with the spread of torch's linear layers."""
     import torch
 
@@ -86,12 +80,12 @@ def first_parameters(inputs: int, hidden: int, seed: int, member: int) -> tuple[
     generator = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, member]).generate_state(1)[0]))
     first = torch.randn(inputs, hidden, generator=generator) / (3 * inputs) ** 0.5
     last = torch.randn(hidden, generator=generator) / (3 * hidden) ** 0.5
-    return first, torch.zeros(hidden), last, torch.zeros(())
+    return [first, torch.zeros(hidden), last, torch.zeros(())]
 
 
-def joined(members: Sequence[tuple[Tensor, Tensor, Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def joined(networks: Sequence[Layers]) -> Layers:
     """Return the parameters of several networks, as `mlp_scores` takes them."""
     import torch
 
-    first, first_bias, last, bias = zip(*members, strict=True)
-    return torch.stack(first, 1), torch.stack(first_bias), torch.stack(last), torch.stack(bias)
+    # Of V the members stand behind the inputs, as one product serves them all.
+    return [torch.stack(each, dim=1 if i == 0 else 0) for i, each in enumerate(zip(*networks, strict=True))]

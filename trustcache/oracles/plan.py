@@ -139,40 +139,33 @@ def _train_frozen(
     """Train heads of one kind that learn from the same rows in the same way."""
     device = choose_device(machine.device)
     config = runs[0].config
-    outputs = read_columns(config.head.inputs, features)
-    targets = [torch.from_numpy(cache.correct), torch.from_numpy(cache.true_class_prob)]
+    columns = _columns(config, cache, features)
     if config.part:
         rows = torch.from_numpy(config.learnt_rows(cache))
-        outputs, targets = (
-            {name: column[rows] for name, column in outputs.items()},
-            [target[rows] for target in targets],
-        )
+        columns = {name: column[rows] for name, column in columns.items()}
     numbers = {sample: number for number, sample in enumerate(cache.sample_ids)} if also else {}
     shown_again = np.array([numbers.get(sample, -1) for other in also for sample in other.sample_ids], dtype=np.int64)
     for other in also:
-        more = read_columns(config.head.inputs, other)
-        outputs = {name: torch.cat([column, more[name]]) for name, column in outputs.items()}
-        own = (torch.from_numpy(other.correct), torch.from_numpy(other.true_class_prob))
-        targets = [torch.cat(pair) for pair in zip(targets, own, strict=True)]
-    _require_both_kinds(runs, targets[0].numpy(), shown_again)
+        more = _columns(config, other, other)
+        columns = {name: torch.cat([column, more[name]]) for name, column in columns.items()}
+    _require_both_kinds(runs, columns["correct"].numpy(), shown_again)
     classes = cache[:1].logits.shape[1]
     tasks = [
         HeadTask(c.loss, c.signed_distance, c.seed, c.protocol, negative_threshold(c.loss.name, classes))
         for c in (run.config for run in runs)
     ]
-    correct, true_class_prob = (target.to(device) for target in targets)
+    outputs = {name: column.to(device) for name, column in columns.items()}
+    targets = outputs.pop("correct"), outputs.pop("true_class_prob")
     trained = train_heads(
-        {name: column.to(device) for name, column in outputs.items()},
-        correct,
-        true_class_prob,
-        tasks,
-        config.optimiser,
-        config.val_fraction,
-        config.head,
-        progress,
-        shown_again,
+        outputs, *targets, tasks, config.optimiser, config.val_fraction, config.head, progress, shown_again
     )
     _publish(runs, trained)
+
+
+def _columns(config: RunConfig, cache: CacheView, features: CacheView) -> dict[str, torch.Tensor]:
+    """Return the columns that a head learns from: what its inputs need, and the targets."""
+    targets = {name: torch.from_numpy(getattr(cache, name)) for name in ("correct", "true_class_prob")}
+    return read_columns(config.head.inputs, features) | targets
 
 
 def _publish(runs: Sequence[Run], trained: Sequence[Trained | Diverged]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from trustcache.cache.index import Index, judged_fingerprint
 from trustcache.cache.workspace import Workspace
+from trustcache.command_lines import command_line
 from trustcache.data.splits import HALVES, VAL_FRACTION, seed_list
 from trustcache.errors import UsageError
 from trustcache.losses import LOSSES
@@ -209,22 +210,23 @@ def optimiser_asked(
 def _refuse_idle(request: TrainRequest, frozen: bool, head: HeadSpec, optimiser: Mapping[str, Any]) -> None:
     """Raise UsageError for the first option that would do nothing, or not together with another."""
     of_model = _first(request, "oracle_weights", "oracle_arg", "oracle_preprocess")
-    if frozen and of_model:
-        raise UsageError(
-            f"{of_model}: means nothing to --frozen, which reads cached features: extract the oracle with those options"
-        )
-    if frozen and optimiser.get("momentum"):
-        raise UsageError("--momentum: means nothing to --frozen, which uses Adam")
-    if frozen and request.start:
-        raise UsageError("--start: means nothing to --frozen, which tunes nothing")
-    if request.oracle is None and of_model:
-        raise UsageError(f"{of_model}: says something of an oracle's model; name that with --oracle")
-    if not frozen and head != LINEAR:
-        raise UsageError("--head and --inputs: are of heads on cached outputs; add --frozen")
-    if not frozen and (idle := _first(request, "part", "also")):
-        raise UsageError(f"{idle}: is of heads on cached outputs; add --frozen")
-    if request.also and (other := _first(request, "oracle", "part")):
-        raise UsageError(f"--also: cannot be combined with {other}; leave one of them out")
+    other = _first(request, "oracle", "part")
+    of_heads = "of heads on cached outputs; add --frozen"
+    refused = (
+        (
+            frozen and of_model,
+            "means nothing to --frozen, which reads cached features: extract the oracle with those options",
+        ),
+        (frozen and optimiser.get("momentum") and "--momentum", "means nothing to --frozen, which uses Adam"),
+        (frozen and request.start and "--start", "means nothing to --frozen, which tunes nothing"),
+        (request.oracle is None and of_model, "says something of an oracle's model; name that with --oracle"),
+        (not frozen and head != LINEAR and "--head and --inputs", f"are {of_heads}"),
+        (not frozen and _first(request, "part", "also"), f"is {of_heads}"),
+        (request.also and other and "--also", f"cannot be combined with {other}; leave one of them out"),
+    )
+    for idle, reason in refused:
+        if idle:
+            raise UsageError(f"{idle}: {reason}")
 
 
 def _first(request: TrainRequest, *names: str) -> str | None:
@@ -263,24 +265,20 @@ def _starting_from(workspace: Workspace, start: str, configs: Sequence[RunConfig
     """
     from trustcache.oracles.runs import finished_runs
 
-    runs = finished_runs(workspace)
-    return [replace(config, start=_start(runs, start, config)) for config in configs]
-
-
-def _start(runs: Sequence[Run], start: str, config: RunConfig) -> str:
+    runs = [run for run in finished_runs(workspace) if run.config.loss.name == start]
     shared = ("judged", "data", "backbone", "training", "protocol", "seed")
-    fitting = [
-        run.name
-        for run in runs
-        if run.config.loss.name == start and all(getattr(run.config, k) == getattr(config, k) for k in shared)
-    ]
-    if len(fitting) == 1:
-        return fitting[0]
-    if fitting:
-        raise UsageError(
-            f"--start {start}: several runs fit: {', '.join(fitting)}; remove all but one of their folders"
-        )
-    raise UsageError(
-        f"--start {start}: no fine-tuned {start} oracle {config.oracle} of {config.classifier} with seed {config.seed} "
-        f"is finished; train it with trustcache train --loss {start} --seed {config.seed} --protocol {config.protocol}"
-    )
+    started = []
+    for config in configs:
+        fitting = [r.name for r in runs if all(getattr(r.config, key) == getattr(config, key) for key in shared)]
+        if not fitting:
+            again = command_line("train", "--loss", start, "--seed", f"{config.seed}", "--protocol", config.protocol)
+            raise UsageError(
+                f"--start {start}: no fine-tuned {start} oracle {config.oracle} of {config.classifier} with seed "
+                f"{config.seed} is finished; train it with {again}"
+            )
+        if len(fitting) > 1:
+            raise UsageError(
+                f"--start {start}: several runs fit: {', '.join(fitting)}; remove all but one of their folders"
+            )
+        started.append(replace(config, start=fitting[0]))
+    return started
