@@ -162,11 +162,13 @@ def install_entry_point(in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
         monkeypatch.syspath_prepend(in_tmp_path / "site")
         monkeypatch.syspath_prepend(in_tmp_path)  # where the function is
         vars(registry).pop("_points", None)
+        registry._loaded.clear()
         changed.append(registry)
 
     yield install
     for registry in changed:
         vars(registry).pop("_points", None)
+        registry._loaded.clear()
 
 
 @pytest.fixture
