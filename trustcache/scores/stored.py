@@ -169,7 +169,7 @@ class ScoreStore:
         if not_finite:
             failures.append(
                 f"{', '.join(not_finite)}: some of the scores are not finite, and are not kept; run trustcache cache "
-                "verify and extract again with --precision float32, or mend a score of your own"
+                "verify, and extract again with --precision float32, or mend a score of your own"
             )
         if failures:
             raise (UsageError if broken else TrustcacheError)("; ".join(failures))
