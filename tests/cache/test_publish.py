@@ -269,5 +269,8 @@ def test_a_second_writer_is_refused_until_the_first_ends_even_if_it_is_killed(
 
 def test_a_folder_that_cannot_be_locked_is_written_to_without(tmp_path: Path) -> None:
     (tmp_path / "net").write_text("no folder")
+    entered = False
     with sole_writer(tmp_path / "net" / "birds"):
-        pass
+        entered = True
+    assert entered
+    assert (tmp_path / "net").read_text() == "no folder"
