@@ -35,6 +35,12 @@ hypothesis.settings.load_profile("without a stopwatch")
 
 pytest_plugins = ["tests.record_fixtures", "tests.doctest_workspace"]
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--faults-full", action="store_true", help="with -m faults: the long run, tens of minutes")
+    parser.addoption("--faults-folder", default="build/faults", help="where the long run keeps its verdicts")
+
+
 ROOT = Path(__file__).parent.parent
 LABEL = "digits-net"
 
