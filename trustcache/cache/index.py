@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from trustcache.cache.columns import COLUMNS, foreign_part, open_shard, widths_of
 from trustcache.cache.meaning import CacheRecord, MadeFrom, Meaning
 from trustcache.cache.publish import file_sha256, pack, publish, sweep
 from trustcache.cache.records import as_read, fingerprint, read_record, write_record
@@ -28,23 +29,6 @@ from trustcache.progress import Progress, silent
 INDEX = "index.json"
 
 
-@dataclass(frozen=True)
-class Column:
-    """A column of a classifier's outputs. option: of `extract`, which keeps it. kept: True if a cache has it."""
-
-    option: str = ""
-    kept: Callable[[Meaning], bool] = lambda meaning: True
-
-
-OUTPUTS = {
-    "logits": Column(),
-    "predictions": Column(),
-    "features": Column("--features last", lambda meaning: meaning.features != "none"),
-    "stages": Column("--features stages", lambda meaning: meaning.features == "stages"),
-    "mirrored_logits": Column("--features stages", lambda meaning: meaning.features == "stages"),
-    "mc_dropout": Column("--mc-dropout N", lambda meaning: meaning.mc_dropout is not None),
-}
-"""Columns of a classifier's outputs by name, as `CacheView` and shards have them."""
 # Returns the fingerprint of the samples [start, stop).
 Images = Callable[[int, int], str]
 # Entries of the meaning that depend on the images of all shards.
@@ -67,10 +51,11 @@ class ShardRecord:
     """The record of one shard, which covers the sample indices [start, stop).
 
     meaning: SHA-256 over the index's meaning without the images. images: fingerprint of its own samples.
+    widths: of the columns (N, width), by name.
     skipped: ids of the images that could not be read, with the reasons; they have no row.
     """
 
-    SCHEMA: ClassVar[int] = 2
+    SCHEMA: ClassVar[int] = 3
 
     file: str
     start: int
@@ -79,6 +64,7 @@ class ShardRecord:
     sha256: str
     meaning: str
     images: str
+    widths: dict[str, int]
     skipped: dict[str, str]
 
 
@@ -131,8 +117,8 @@ class Index:
         return self.meaning.stages.places if self.meaning.stages else ()
 
     def holds(self, column: str) -> bool:
-        """Return True if its shards have a column; all have those that no option of extraction decides on."""
-        return column not in OUTPUTS or OUTPUTS[column].kept(self.meaning)
+        """Return True if its shards have a column."""
+        return COLUMNS[column].kept(self.meaning)
 
     def fingerprint(self) -> str:
         """Return SHA-256 over the meaning: scores made from one cache are refused beside another."""
@@ -142,6 +128,11 @@ class Index:
         """Return the sample ranges of all shards, which do not depend on the number of processes that write them."""
         rows = self.meaning.shard_rows
         return [(start, min(start + rows, self.samples)) for start in range(0, self.samples, rows)]
+
+    @cached_property
+    def rows(self) -> int:
+        """Number of rows: of the images that could be read, in the shards that exist."""
+        return sum(record.rows for record in self.records())
 
     def record(self, number: int) -> ShardRecord | None:
         """Return the record of shard `number`, None if it does not exist. Raises TrustcacheError for a damaged one."""
@@ -181,8 +172,9 @@ class Index:
         """Publish one shard, then its record. images: the fingerprint of its samples."""
         data, path = pack(columns), self._path(number, ".h5")
         publish(path, data)
-        digest, rows = hashlib.sha256(data).hexdigest(), len(columns["labels"])
-        record = ShardRecord(path.name, *self.ranges()[number], rows, digest, self._shard_meaning, images, skipped)
+        digest, rows, (start, stop) = hashlib.sha256(data).hexdigest(), len(columns["labels"]), self.ranges()[number]
+        pins = digest, self._shard_meaning, images
+        record = ShardRecord(path.name, start, stop, rows, *pins, widths_of(columns), skipped)
         write_record(self._path(number), record)
 
     def made_of_others(self, images: Images) -> bool:
@@ -222,7 +214,16 @@ class Index:
             return f"{path}: missing"
         if record and file_sha256(path) != record.sha256:
             return f"{path}: its bytes are not the ones that were written"
+        if record and (fault := self._foreign_part(path, record)):
+            return f"{path}: {fault}"
         return None
+
+    def _foreign_part(self, path: Path, record: ShardRecord) -> str | None:
+        try:
+            with open_shard(path) as file:
+                return foreign_part(file, self.meaning, record.rows, record.widths)
+        except OSError as error:
+            return f"it is no HDF5 file that can be read ({error})"
 
 
 def read_index(folder: Path) -> Index:

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
-import h5py
 import numpy as np
 
-from trustcache.cache.index import OUTPUTS, Index, ShardRecord, read_index
-from trustcache.errors import TrustcacheError, UsageError
+from trustcache.cache.columns import COLUMNS, foreign_part, open_shard
+from trustcache.cache.index import Index, ShardRecord, read_index
+from trustcache.errors import DamagedError, TrustcacheError, UsageError
 
 
 class _Column:
@@ -43,10 +43,13 @@ class CacheView:
     (30, (30, 4), ['10.jpg', '11.jpg'])
     """
 
-    def __init__(self, index: Index, records: list[ShardRecord], start: int, stop: int) -> None:
+    def __init__(
+        self, index: Index, records: list[ShardRecord], start: int, stop: int, checked: set[str] | None = None
+    ) -> None:
         self.index = index
         self._records = records
         self._start, self._stop = start, stop
+        self._checked = set() if checked is None else checked  # files that hold what is declared
 
     def __len__(self) -> int:
         return self._stop - self._start
@@ -57,7 +60,8 @@ class CacheView:
         start, stop, step = rows.indices(len(self))
         if step != 1:
             raise ValueError("a cache view is sliced in steps of 1; index the arrays themselves for other rows")
-        return CacheView(self.index, self._records, self._start + start, self._start + max(start, stop))
+        first, last = self._start + start, self._start + max(start, stop)
+        return CacheView(self.index, self._records, first, last, self._checked)
 
     def chunks(self, rows: int = 8192) -> Iterator[CacheView]:
         """Return views of at most `rows` rows each, in order."""
@@ -74,7 +78,7 @@ class CacheView:
         if not self.index.holds(name):
             raise UsageError(
                 f"{self.index.folder}: was extracted without {name}; remove that folder and extract again with "
-                f"{OUTPUTS[name].option}, or keep both by giving the new one another name with --as NAME"
+                f"{COLUMNS[name].option}, or keep both by giving the new one another name with --as NAME"
             )
         return self._column(name)
 
@@ -137,13 +141,14 @@ class CacheView:
     def _read(self, record: ShardRecord, name: str, rows: slice) -> np.ndarray:
         path = self.index.folder / record.file
         try:
-            # Shards never change once they are listed, and network disks often offer no locks.
-            with h5py.File(path, "r", locking=False) as file:
-                part = file[name][rows]
-            if len(part) != rows.stop - rows.start:
-                raise OSError("it has fewer rows than its record says")
-        except (OSError, KeyError) as error:
-            raise TrustcacheError(
+            with open_shard(path) as file:
+                if record.file not in self._checked:
+                    if fault := foreign_part(file, self.index.meaning, record.rows, record.widths):
+                        raise OSError(fault)
+                    self._checked.add(record.file)
+                part: np.ndarray = file[name][rows]
+        except OSError as error:
+            raise DamagedError(
                 f"{path}: cannot be read ({error}); run trustcache cache verify, then extract again"
             ) from None
         return part
@@ -167,6 +172,8 @@ def open_cache(path: str | Path) -> CacheView:
             f"{index.folder}: {missing} of {len(index.ranges())} shards are not extracted yet; "
             "run the same trustcache extract again, it goes on where it stopped"
         )
+    if any(record.widths != records[0].widths for record in records):
+        raise DamagedError(f"{index.folder}: its shards' columns differ in width; remove that folder and extract again")
     rows = sum(record.rows for record in records)
     if not rows:
         reason = next(iter(records[0].skipped.values()))

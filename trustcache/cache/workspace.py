@@ -48,7 +48,7 @@ class Workspace:
     def bootstrap_file(self, classifier: str, data: str) -> Path:
         """Return the file of a cache's metrics on the bootstrap's resamples."""
         path = self.root / "bootstrap" / _of_cache(classifier, data)
-        return path.with_name(f"{path.name}.h5")  # a data set's name may have a dot
+        return path.with_name(f"{path.name}.safetensors")  # a data set's name may have a dot
 
     def caches(self) -> list[Index]:
         """Return all caches, sorted by classifier and data set. Raises TrustcacheError for a damaged index."""

@@ -65,5 +65,6 @@ def _row(labels: tuple[str, ...], one: Scored) -> tuple[Row, bool]:
 
 def _features(run: Run) -> int:
     """Return the number of features that a head reads, without loading torch."""
-    with safe_open(run.folder / "weights.safetensors", framework="numpy") as file:
+    run.check_weights()
+    with safe_open(run.weights_path, framework="numpy") as file:
         return int(file.get_slice("weight").get_shape()[-1])

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from trustcache.cache.records import read_record, write_record
 from trustcache.cache.workspace import Workspace
-from trustcache.errors import TrustcacheError, UsageError
+from trustcache.errors import DamagedError, TrustcacheError, UsageError
 from trustcache.oracles.runs import finished_runs
 from trustcache.paper.recipes import Step
 
@@ -48,7 +48,7 @@ class StepLog:
         self.workspace, self._path = workspace, workspace.root / FILE
         try:
             self._steps = read_record(self._path, Steps, "remove it")
-        except (FileNotFoundError, TrustcacheError):
+        except (FileNotFoundError, DamagedError):
             self._steps = Steps({})
 
     def done(self, step: Step) -> bool:

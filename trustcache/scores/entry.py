@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from trustcache.cache.index import OUTPUTS
+from trustcache.cache.columns import OUTPUTS
 from trustcache.errors import UsageError
 from trustcache.scores.fitting import FittingData, Outputs
 
@@ -44,7 +44,7 @@ class PostHoc:
     function: takes the columns as arrays of N rows and returns (N,). learner: a class with `fit` and `score`, fitted on
     a training cache first. sum_of: two other scores, the second weighted by least AURC on a training cache's validation
     rows.
-    columns: names of `trustcache.cache.index.OUTPUTS`; `function` takes them in this order.
+    columns: names of `trustcache.cache.columns.OUTPUTS`; `function` takes them in this order.
     natural_zero: True if a score above 0 means trusted; else only the order counts, and TPR and TNR are undefined.
     settings: symbol and meaning of each setting that the learner's `chosen` may name, as tables show them.
     source: SHA-256 of the file of a user's own score, so that scores of older code are made anew; "" for built-in ones.
