@@ -6,19 +6,20 @@ import functools
 import inspect
 import io
 import os
+import re
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
-from trustcache.errors import TrustcacheError
+from trustcache.errors import TrustcacheError, UsageError
 from trustcache.models.memory import keep_freed_memory
-from trustcache.registry import option, option_name
+from trustcache.registry import CodePermission, code_permission, is_import_path, option, option_name
 
 from .from_dataclass import expanded
 
@@ -42,11 +43,37 @@ class Place:
         Path("trustcache-workspace"), "The folder for cache, runs and report.", envvar="TRUSTCACHE_WORKSPACE"
     )
     data_root: Path = option(Path("data"), "The folder with the image data sets.", envvar="TRUSTCACHE_DATA")
+    allow_code: list[str] = option(
+        [], "Let code run that a file names, package.module:function; kept for this workspace. May be repeated."
+    )
 
     def given(self) -> list[str]:
-        """Return the options that make another command work here, where they are not the defaults."""
-        chosen = {field: getattr(self, field.name) for field in fields(self)}
+        """Return the options that make another command work in these folders, where they are not the defaults."""
+        chosen = {field: getattr(self, field.name) for field in fields(self) if isinstance(field.default, Path)}
         return [w for f, path in chosen.items() if path != f.default for w in (option_name(f.name), str(path))]
+
+    def code_permission(self, typed: set[str]) -> CodePermission:
+        """Return the permission of the code that the user named: in --allow-code, or typed as another option's value.
+
+        Raises UsageError for an --allow-code that names none.
+        """
+        if wrong := [name for name in self.allow_code if not is_import_path(name)]:
+            raise UsageError(f"--allow-code {wrong[0]}: expected package.module:function")
+        kept = Path(typer.get_app_dir("trustcache")) / "allowed-code.jsonl"
+        permission = CodePermission({*typed, *self.allow_code}, self.workspace, kept)
+        permission.remember(*self.allow_code)
+        return permission
+
+
+# Options and arguments whose values name code, if they are package.module:function.
+_NAME_CODE = ("classifier", "oracle", "loss", "score", "run")
+
+
+def _typed_code(options: Mapping[str, Any]) -> set[str]:
+    """Return the code that the user names as the value of an option or argument, by itself or in a list."""
+    values = [options.get(name) or () for name in _NAME_CODE]
+    texts = [text for value in values for text in ([value] if isinstance(value, str) else value)]
+    return {word for text in texts for word in re.split(r"[,\s]+", text) if is_import_path(word)}
 
 
 _DEBUG = inspect.Parameter(
@@ -74,8 +101,11 @@ def command(group: typer.Typer, name: str) -> Callable[[Callable[..., None]], Ca
             for stream in (sys.stdout, sys.stderr):
                 if isinstance(stream, io.TextIOWrapper):  # a pipe's encoding may lack what a table or a name holds
                     stream.reconfigure(errors="backslashreplace")
+            typed = _typed_code(options)
             try:
-                function(**arguments(options))
+                given = arguments(options)
+                with code_permission(given[place.name].code_permission(typed)):
+                    function(**given)
             except (TrustcacheError, OSError, KeyboardInterrupt) as error:
                 if debug:
                     traceback.print_exc()
