@@ -33,13 +33,7 @@ if TYPE_CHECKING:
 hypothesis.settings.register_profile("without a stopwatch", deadline=None)
 hypothesis.settings.load_profile("without a stopwatch")
 
-pytest_plugins = ["tests.record_fixtures", "tests.doctest_workspace"]
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--faults-full", action="store_true", help="with -m faults: the long run, tens of minutes")
-    parser.addoption("--faults-folder", default="build/faults", help="where the long run keeps its verdicts")
-
+pytest_plugins = ["tests.record_fixtures", "tests.doctest_workspace", "tests.faults.table"]
 
 ROOT = Path(__file__).parent.parent
 LABEL = "digits-net"

@@ -38,6 +38,10 @@ class Tally:
         if verdict in BAD:
             self.bad.append(f"{verdict}: {case}: {detail[-600:]}")
 
+    def record(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {**vars(self), "counts": dict(self.counts)}
+
     def require_none_bad(self) -> None:
         shown = "\n".join(self.bad[:20])
         assert not self.bad, f"{len(self.bad)} of {self.counts.total()}:\n{shown}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -60,7 +59,7 @@ def tally(request: pytest.FixtureRequest, full: bool) -> Iterator[Callable[[str,
         return made[-1]
 
     yield start
-    table = [asdict(one) for one in made]
+    table = [one.record() for one in made]
     request.node.user_properties.append(("faults", table))
     if full:
         folder.mkdir(parents=True, exist_ok=True)

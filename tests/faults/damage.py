@@ -61,7 +61,7 @@ def judge(case: list[object]) -> list[tuple[str, str, str]]:
     try:
         for command in (*READ_BY.get(str(kind), ()), "verify"):
             if command == "evaluate again":  # fits are read where a score is missing
-                for score in Path(WORKSPACE, "scores").glob("*/test/*.h5"):
+                for score in Path(WORKSPACE, "scores").glob("*/test/*"):
                     score.unlink()
             heard = said(*WORDS[command])
             now = contents(Path())

@@ -99,6 +99,7 @@ class Forks:
         subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-o", str(shim), str(source), "-ldl"], check=True)
         # One thread each: models this small gain nothing from more, and a process with threads must not fork.
         environment = {**os.environ, "LD_PRELOAD": str(shim), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        environment["HOME"] = str(folder)  # permissions are remembered there
         for name in ("TRUSTCACHE_WORKSPACE", "TRUSTCACHE_DATA"):
             environment.pop(name, None)
         self._server = subprocess.Popen(

@@ -133,7 +133,7 @@ def kind_of(path: Path) -> str:
     if place == "runs":
         return {"config.json": "run config", "log.jsonl": "log", "threshold.json": "threshold"}.get(name, name)
     if place == "scores":
-        return "post-hoc score" if path.suffix == ".h5" else "fitted score"
+        return "fitted score" if name.endswith(".fit.safetensors") else "post-hoc score"
     return {"bootstrap": "bootstrap store", "sweeps": "sweep", "report": "report"}.get(place, name)
 
 
