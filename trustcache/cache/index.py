@@ -27,6 +27,8 @@ from trustcache.models.identity import Identity
 from trustcache.progress import Progress, silent
 
 INDEX = "index.json"
+NOT_EXTRACTED = "not extracted yet"
+"""The fault of a shard without a record."""
 
 
 # Returns the fingerprint of the samples [start, stop).
@@ -159,7 +161,7 @@ class Index:
     def faults(self, progress: Progress = silent) -> dict[int, str]:
         """Re-read every shard and return, by shard number, what is missing or differs from its record."""
         begun = self._begun()
-        found = dict.fromkeys(set(range(len(self.ranges()))).difference(begun), "not extracted yet")
+        found = dict.fromkeys(set(range(len(self.ranges()))).difference(begun), NOT_EXTRACTED)
         if begun:
             with progress(f"checking {self.classifier}/{self.data}", len(begun)) as advance:
                 for number in begun:
@@ -211,11 +213,11 @@ class Index:
             return str(error)
         path = self._path(number, ".h5")
         if not path.is_file():
-            return f"{path}: missing"
+            return f"{path}: missing; {_REBUILT}"
         if record and file_sha256(path) != record.sha256:
-            return f"{path}: its bytes are not the ones that were written"
+            return f"{path}: its bytes are not the ones that were written; {_REBUILT}"
         if record and (fault := self._foreign_part(path, record)):
-            return f"{path}: {fault}"
+            return f"{path}: {fault}; {_REBUILT}"
         return None
 
     def _foreign_part(self, path: Path, record: ShardRecord) -> str | None:
