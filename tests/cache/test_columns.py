@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 
 from tests.cache.test_view import make_cache
-from trustcache.cache import open_cache
+from trustcache.cache import columns, open_cache
 from trustcache.cache.index import read_index
 from trustcache.cache.publish import file_sha256
 from trustcache.cache.records import write_record
@@ -74,7 +75,7 @@ CHANGES: dict[str, tuple[Change, str]] = {
     "an external link": (link_to(lambda path: h5py.ExternalLink(str(path), "labels")), "link to elsewhere"),
     "a virtual dataset": (virtual, "no plain dataset"),
     "external raw storage": (external, "no plain dataset"),
-    "a group": (group, "no plain dataset"),
+    "a group": (group, "not a dataset"),
     "an unknown column": (more, "'extra'"),
     "a missing column": (fewer, "'labels'"),
     "another dtype": (replaced(dtype="int32"), "int32"),
@@ -117,19 +118,21 @@ def test_a_shard_with_anything_but_its_plain_columns_is_refused_and_named_by_ver
 def test_the_columns_of_a_file_are_checked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_cache(tmp_path, 20, set())
     checked = []
-    plain = h5py.File.get
+    plain = columns._foreign_part
 
-    def counted(self: h5py.File, name: str, *args: object, **settings: object) -> object:
-        checked.append(name)
-        return plain(self, name, *args, **settings)
+    def counted(file: h5py.File, *declared: Any) -> str | None:
+        checked.append(Path(file.filename).name)
+        return plain(file, *declared)
 
-    monkeypatch.setattr(h5py.File, "get", counted)
-    cache = open_cache(tmp_path)
-    assert cache.labels.shape == (20,)
-    first = len(checked)
-    for part in cache.chunks(5):
-        assert len(part.logits) == 5
-    assert first == len(checked) > 0
+    monkeypatch.setattr(columns, "_foreign_part", counted)
+    for _ in range(2):
+        for part in open_cache(tmp_path).chunks(5):
+            assert len(part.logits) == len(part.labels) == 5
+    assert checked == ["00000.h5", "00001.h5"]
+    shard = tmp_path / "00001.h5"
+    shard.write_bytes(shard.read_bytes())
+    _ = open_cache(tmp_path).labels
+    assert checked == ["00000.h5", "00001.h5", "00001.h5"]
 
 
 def test_a_pipe_in_place_of_a_shard_is_not_waited_for(tmp_path: Path) -> None:
