@@ -16,6 +16,7 @@ from . import (
     demo,
     data,
     cache,
+    verify,
     bound,
 )
 from .program import app
@@ -36,4 +37,5 @@ __all__ = [
     "report",
     "reproduce",
     "train",
+    "verify",
 ]

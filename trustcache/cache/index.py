@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from trustcache.cache.columns import COLUMNS, foreign_part, open_shard, widths_of
+from trustcache.cache.columns import COLUMNS, open_shard, widths_of
 from trustcache.cache.meaning import CacheRecord, MadeFrom, Meaning
 from trustcache.cache.publish import file_sha256, pack, publish, sweep
 from trustcache.cache.records import as_read, fingerprint, read_record, write_record
@@ -27,6 +27,8 @@ from trustcache.models.identity import Identity
 from trustcache.progress import Progress, silent
 
 INDEX = "index.json"
+NOT_EXTRACTED = "not extracted yet"
+"""The fault of a shard without a record."""
 
 
 # Returns the fingerprint of the samples [start, stop).
@@ -159,7 +161,7 @@ class Index:
     def faults(self, progress: Progress = silent) -> dict[int, str]:
         """Re-read every shard and return, by shard number, what is missing or differs from its record."""
         begun = self._begun()
-        found = dict.fromkeys(set(range(len(self.ranges()))).difference(begun), "not extracted yet")
+        found = dict.fromkeys(set(range(len(self.ranges()))).difference(begun), NOT_EXTRACTED)
         if begun:
             with progress(f"checking {self.classifier}/{self.data}", len(begun)) as advance:
                 for number in begun:
@@ -211,19 +213,16 @@ class Index:
             return str(error)
         path = self._path(number, ".h5")
         if not path.is_file():
-            return f"{path}: missing"
+            return f"{path}: missing; {_REBUILT}"
         if record and file_sha256(path) != record.sha256:
-            return f"{path}: its bytes are not the ones that were written"
-        if record and (fault := self._foreign_part(path, record)):
-            return f"{path}: {fault}"
-        return None
-
-    def _foreign_part(self, path: Path, record: ShardRecord) -> str | None:
+            return f"{path}: its bytes are not the ones that were written; {_REBUILT}"
         try:
-            with open_shard(path) as file:
-                return foreign_part(file, self.meaning, record.rows, record.widths)
+            if record:
+                with open_shard(path, self.meaning, record.rows, record.widths):
+                    pass
         except OSError as error:
-            return f"it is no HDF5 file that can be read ({error})"
+            return f"{path}: cannot be read ({error}); {_REBUILT}"
+        return None
 
 
 def read_index(folder: Path) -> Index:

@@ -26,7 +26,8 @@ from trustcache.errors import TrustcacheError
 if TYPE_CHECKING:
     import numpy as np
 
-_MARK = ".partial-"
+TEMPORARY = ".partial-"
+"""Mark in the names of files that are being written."""
 # Writing one file takes seconds; a temporary file untouched for this long has no writer any more.
 STALE_S = 3600.0
 CHUNK_ROWS = 256
@@ -44,7 +45,7 @@ def publish(path: Path, *parts: bytes | memoryview) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep(path.parent, glob.escape(path.name))
     # Unique to the call, so that no two writers share it; the process is named for `sweep`.
-    temporary = path.with_name(f"{path.name}{_MARK}{os.getpid()}-{secrets.token_hex(6)}-{socket.gethostname()}")
+    temporary = path.with_name(f"{path.name}{TEMPORARY}{os.getpid()}-{secrets.token_hex(6)}-{socket.gethostname()}")
     try:
         with temporary.open("xb") as file:
             file.writelines(parts)
@@ -67,7 +68,7 @@ def sweep(folder: Path, names: str = "*") -> None:
 
     >>> sweep(tmp)
     """
-    for temporary in folder.glob(f"{names}{_MARK}*"):
+    for temporary in folder.glob(f"{names}{TEMPORARY}*"):
         if not _being_written(temporary):
             temporary.unlink(missing_ok=True)
 
@@ -148,7 +149,7 @@ def _sync_folder(folder: Path) -> None:
 
 def _being_written(temporary: Path) -> bool:
     """Return True if a temporary file's writer may be alive: it runs here, or on another machine that wrote lately."""
-    process, _, host = temporary.name.rpartition(_MARK)[2].partition("-")
+    process, _, host = temporary.name.rpartition(TEMPORARY)[2].partition("-")
     try:
         if not process.isdecimal() or time.time() - temporary.stat().st_mtime > STALE_S:
             return False

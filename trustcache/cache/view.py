@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trustcache.cache.columns import COLUMNS, foreign_part, open_shard
+from trustcache.cache.columns import COLUMNS, open_shard
 from trustcache.cache.index import Index, ShardRecord, read_index
 from trustcache.errors import DamagedError, TrustcacheError, UsageError
 
@@ -43,13 +43,10 @@ class CacheView:
     (30, (30, 4), ['10.jpg', '11.jpg'])
     """
 
-    def __init__(
-        self, index: Index, records: list[ShardRecord], start: int, stop: int, checked: set[str] | None = None
-    ) -> None:
+    def __init__(self, index: Index, records: list[ShardRecord], start: int, stop: int) -> None:
         self.index = index
         self._records = records
         self._start, self._stop = start, stop
-        self._checked = set() if checked is None else checked  # files that hold what is declared
 
     def __len__(self) -> int:
         return self._stop - self._start
@@ -60,8 +57,7 @@ class CacheView:
         start, stop, step = rows.indices(len(self))
         if step != 1:
             raise ValueError("a cache view is sliced in steps of 1; index the arrays themselves for other rows")
-        first, last = self._start + start, self._start + max(start, stop)
-        return CacheView(self.index, self._records, first, last, self._checked)
+        return CacheView(self.index, self._records, self._start + start, self._start + max(start, stop))
 
     def chunks(self, rows: int = 8192) -> Iterator[CacheView]:
         """Return views of at most `rows` rows each, in order."""
@@ -141,11 +137,7 @@ class CacheView:
     def _read(self, record: ShardRecord, name: str, rows: slice) -> np.ndarray:
         path = self.index.folder / record.file
         try:
-            with open_shard(path) as file:
-                if record.file not in self._checked:
-                    if fault := foreign_part(file, self.index.meaning, record.rows, record.widths):
-                        raise OSError(fault)
-                    self._checked.add(record.file)
+            with open_shard(path, self.index.meaning, record.rows, record.widths) as file:
                 part: np.ndarray = file[name][rows]
         except OSError as error:
             raise DamagedError(

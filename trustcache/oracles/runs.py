@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from trustcache.models.classifiers import ModelSpec
 
 
+CONFIG, LOG, WEIGHTS = "config.json", "log.jsonl", "weights.safetensors"
+"""Files of a run."""
 _HASH = 8  # letters of the config's hash at the end of a run's name
 
 
@@ -153,44 +155,33 @@ class Run:
 
     @property
     def weights_path(self) -> Path:
-        return self.folder / "weights.safetensors"
+        return self.folder / WEIGHTS
 
     def begin(self) -> None:
         """Write the config."""
-        write_record(self.folder / "config.json", self.config)
+        write_record(self.folder / CONFIG, self.config)
 
     def finish(self, weights: dict[str, torch.Tensor], log: list[dict[str, Any]]) -> None:
         """Write the log, an entry an epoch, then the weights, which make it a finished run."""
         from safetensors.torch import save
 
-        write_lines(self.folder / "log.jsonl", log)
+        write_lines(self.folder / LOG, log)
         whole = {name: tensor.cpu().contiguous() for name, tensor in weights.items()}
         publish_sealed(self.weights_path, save(whole, metadata(RunWeights(fingerprint(self.config)))))
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """Return the trained weights. Raises DamagedError where the file is not as it was written."""
+        """Return the trained weights. Raises DamagedError as `check_weights`."""
         from safetensors.torch import load_file
 
-        self.check_weights()
+        check_weights(self.folder)
         try:
             return load_file(self.weights_path)
         except SafetensorError as error:
-            raise DamagedError(f"{self.weights_path}: damaged ({error}); {self._remedy}") from None
-
-    def check_weights(self) -> None:
-        """Raise DamagedError where the file of the weights is not as it was written, or is another run's."""
-        check_seal(self.weights_path, self._remedy)
-        trained = read_about(self.weights_path, RunWeights, self._remedy).config
-        if not self.name.endswith(trained[:_HASH]):
-            raise DamagedError(f"{self.weights_path}: the weights of another run; {self._remedy}")
+            raise DamagedError(f"{self.weights_path}: damaged ({error}); {_remedy(self.folder)}") from None
 
     def log(self) -> list[LogEntry]:
         """Return what training reported, epoch by epoch; the last entry is of the epoch whose weights were kept."""
-        return read_lines(self.folder / "log.jsonl", LogEntry, self._remedy)
-
-    @property
-    def _remedy(self) -> str:
-        return f"remove {self.folder} and train it again"
+        return read_log(self.folder)
 
     def save_scores(self, index: Index, z: np.ndarray, counts: np.ndarray) -> None:
         """Write z (N,) for the rows of a cache where `counts`, bool (N,), is True, and nan for the others.
@@ -244,14 +235,32 @@ def open_run(workspace: Workspace, config: RunConfig) -> Run:
 
 def finished_runs(workspace: Workspace) -> list[Run]:
     """Return all finished runs, sorted by name. Raises TrustcacheError for a config that cannot be read."""
-    runs = [read_run(path.parent) for path in sorted(workspace.runs.glob("*/config.json"))]
+    runs = [read_run(path.parent) for path in sorted(workspace.runs.glob(f"*/{CONFIG}"))]
     return [run for run in runs if run.finished]
 
 
 def read_run(folder: Path) -> Run:
     """Return the run of a folder. Raises TrustcacheError where its config cannot be read, or is another run's."""
-    path, remedy = folder / "config.json", f"remove {folder} and train it again"
-    config = read_record(path, RunConfig, remedy)
+    path = folder / CONFIG
+    config = read_record(path, RunConfig, _remedy(folder))
     if not folder.name.endswith(config.name[-_HASH:]):
-        raise DamagedError(f"{path}: not the config of this run, but of {config.name}; {remedy}")
+        raise DamagedError(f"{path}: not the config of this run, but of {config.name}; {_remedy(folder)}")
     return Run(folder, config)
+
+
+def read_log(folder: Path) -> list[LogEntry]:
+    """Return the log of a run's folder. Raises DamagedError where it is not as it was written."""
+    return read_lines(folder / LOG, LogEntry, _remedy(folder))
+
+
+def check_weights(folder: Path) -> None:
+    """Raise DamagedError where the weights in a run's folder are not as they were written, or are another run's."""
+    path = folder / WEIGHTS
+    check_seal(path, _remedy(folder))
+    trained = read_about(path, RunWeights, _remedy(folder)).config
+    if not folder.name.endswith(trained[:_HASH]):
+        raise DamagedError(f"{path}: the weights of another run; {_remedy(folder)}")
+
+
+def _remedy(folder: Path) -> str:
+    return f"remove {folder} and train it again"

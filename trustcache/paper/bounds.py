@@ -7,7 +7,7 @@ from safetensors import safe_open
 from trustcache.data.splits import validation_rows
 from trustcache.losses import steep_slope_max
 from trustcache.metrics.bound import generalisation_bound, log_settings
-from trustcache.oracles.runs import Run
+from trustcache.oracles.runs import Run, check_weights
 from trustcache.paper.paper_index import PaperIndex, pair_name, papers_head
 from trustcache.report.records import Scored
 from trustcache.report.table import Cell, Row, Table, grouped_table
@@ -65,6 +65,6 @@ def _row(labels: tuple[str, ...], one: Scored) -> tuple[Row, bool]:
 
 def _features(run: Run) -> int:
     """Return the number of features that a head reads, without loading torch."""
-    run.check_weights()
+    check_weights(run.folder)
     with safe_open(run.weights_path, framework="numpy") as file:
         return int(file.get_slice("weight").get_shape()[-1])

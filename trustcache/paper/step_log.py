@@ -13,7 +13,6 @@ from trustcache.errors import DamagedError, TrustcacheError, UsageError
 from trustcache.oracles.runs import finished_runs
 from trustcache.paper.recipes import Step
 
-FILE = "reproduced.json"
 _INTERRUPTED = 130  # the exit code of a command that was stopped, as it has told
 
 
@@ -45,7 +44,7 @@ class StepLog:
     """
 
     def __init__(self, workspace: Workspace) -> None:
-        self.workspace, self._path = workspace, workspace.root / FILE
+        self.workspace, self._path = workspace, workspace.step_log
         try:
             self._steps = read_record(self._path, Steps, "remove it")
         except (FileNotFoundError, DamagedError):
