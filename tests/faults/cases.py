@@ -10,7 +10,7 @@ import os
 import signal
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -128,21 +128,20 @@ def restore(folder: Path, before: Mapping[str, bytes], now: Mapping[str, bytes])
             path.write_bytes(data)
 
 
-def verdict_of(damaged: str, said: Said, sound: Said, changed: set[str]) -> tuple[str, str]:
-    """Judge a command on damaged files.
+def verdict_of(called: Sequence[str], said: Said, sound: Said, changed: Collection[str]) -> tuple[str, str]:
+    """Judge a command on a damaged file.
 
-    damaged: what a message must name. sound: what the command says without damage. changed: the files that are not now
-    what they would be without damage, of those that the command writes.
+    called: texts one of which a message about it must hold. sound: what the command says without damage. changed: the
+    other files that are not now what they would be without damage.
     """
     if "Traceback" in said.text:
         return TRACEBACK, said.text
-    named = damaged in said.text
+    if (said.code, said.out) == (sound.code, sound.out) and not changed:
+        named = any(name in said.err for name in called)
+        return (TOLD if named else HARMLESS), said.err
+    named = any(name in said.text for name in called)
     if said.code:
         if not is_sentence(said):
             return TRACEBACK, said.text
-        return (REFUSED if named else UNNAMED), said.err
-    if said.out == sound.out and not changed:
-        return HARMLESS, ""
-    if named:
-        return TOLD, said.err
-    return SILENT, f"{sorted(changed)[:4]} {said.text}"
+        return (REFUSED if named else UNNAMED), said.text
+    return (TOLD if named else SILENT), f"{sorted(changed)[:4]} {said.text}"

@@ -6,7 +6,7 @@ import functools
 import random
 from pathlib import Path
 
-from tests.faults.cases import ANEW, HARMLESS, SILENT, Said, restore, said, verdict_of
+from tests.faults.cases import ANEW, HARMLESS, SILENT, TOLD, Said, restore, said, verdict_of
 from tests.faults.laboratory import COMMANDS, UNFINISHED, WEIGHTS, WORKSPACE, contents, kinds
 
 READ_BY = {
@@ -27,6 +27,8 @@ READ_BY = {
     "classifier": ("predict", "extract"),
 }
 """The commands that read a kind of file; `verify` reads all."""
+_ALSO = {"classifier": ("the classifier's weights",)}
+"""What else a message may call a file of a kind."""
 WORDS = COMMANDS | {
     "predict the winner": ("predict", "winner", *COMMANDS["predict"][2:]),
     "unfinished": UNFINISHED,
@@ -52,31 +54,25 @@ def plan(folder: Path, number: int, seed: int) -> list[list[object]]:
 
 def judge(case: list[object]) -> list[tuple[str, str, str]]:
     """Damage a file, run what reads it, and return (command, verdict, detail) for each command."""
-    kind, name, how, position = case
+    kind, name, how, position = str(case[0]), str(case[1]), str(case[2]), float(str(case[3]))
     before, sound = _sound()
-    path = Path(str(name))
-    data = before[str(name)]
-    path.write_bytes(_damaged(data, str(how), float(str(position))))
+    path, data = Path(name), before[name]
+    damaged = _damaged(data, how, position)
+    # A shard and its record are one; the classifier's weights are compared by their own checksum.
+    called = (str(path.with_suffix("")) if "shard" in kind else name, *_ALSO.get(kind, ()))
     found = []
-    try:
-        for command in (*READ_BY.get(str(kind), ()), "verify"):
-            if command == "evaluate again":  # fits are read where a score is missing
-                for score in Path(WORKSPACE, "scores").glob("*/test/*"):
-                    score.unlink()
-            heard = said(*WORDS[command])
-            now = contents(Path())
-            changed = {file for file in now.keys() | before.keys() if now.get(file) != before.get(file)} - {str(name)}
-            verdict, detail = verdict_of(path.name, heard, sound[command], changed)
-            if verdict == HARMLESS and now.get(str(name)) == data:
-                verdict = ANEW
-            elif verdict == HARMLESS and command == "verify":
-                verdict, detail = SILENT, "verify does not name it"
-            found.append((command, verdict, detail))
-            if verdict == ANEW or changed:
-                restore(Path(), before, now)
-                path.write_bytes(_damaged(data, str(how), float(str(position))))
-    finally:
-        restore(Path(), before, contents(Path()))
+    for command in (*READ_BY[kind], *(("verify",) if kind != "classifier" else ())):
+        path.write_bytes(damaged)
+        heard = _say(command)
+        now = contents(Path())
+        restore(Path(), before, now)
+        changed = {file for file in now.keys() | before.keys() if now.get(file) != before.get(file)} - {name}
+        verdict, detail = verdict_of(called, heard, sound[command], changed)
+        if verdict == HARMLESS and command == "verify":
+            verdict, detail = SILENT, "verify does not name it"
+        elif verdict in (HARMLESS, TOLD) and not changed and now.get(name) == data:
+            verdict = ANEW
+        found.append((command, verdict, detail))
     return found
 
 
@@ -84,10 +80,17 @@ def judge(case: list[object]) -> list[tuple[str, str, str]]:
 def _sound() -> tuple[dict[str, bytes], dict[str, Said]]:
     """Return the files without damage, and what each command says then."""
     before, sound = contents(Path()), {}
-    for name, words in WORDS.items():
-        sound[name] = said(*words)
+    for name in WORDS:
+        sound[name] = _say(name)
         restore(Path(), before, contents(Path()))
     return before, sound
+
+
+def _say(command: str) -> Said:
+    if command == "evaluate again":  # fits are read where a score is missing
+        for score in Path(WORKSPACE, "scores").glob("*/test/*"):
+            score.unlink()
+    return said(*WORDS[command])
 
 
 def _damaged(data: bytes, how: str, position: float) -> bytes:

@@ -47,7 +47,7 @@ READERS: dict[str, tuple[str, ...]] = {
     "predict": ("predict", RUN, "photos/test", "--device", "cpu", "--workers", "1"),
     "predict tuned": ("predict", TUNED, "photos/test", "--device", "cpu", "--workers", "1"),
     "predict a score": ("predict", "energy", "photos/test", "--device", "cpu", "--workers", "1"),
-    "verify": ("cache", "verify"),
+    "verify": ("verify",),
     "list": ("cache", "list"),
     "show": ("cache", "show", "net/test"),
     "data check": ("data", "check", "photos/test"),
