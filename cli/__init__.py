@@ -3,6 +3,7 @@
 # Help lists the commands in the order they are registered, which is the order of work.
 # isort: off
 from . import (
+    signals,  # first: it takes them before the others are imported
     fit_classifier,
     extract,
     train,
@@ -36,6 +37,7 @@ __all__ = [
     "presets",
     "report",
     "reproduce",
+    "signals",
     "train",
     "verify",
 ]

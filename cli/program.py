@@ -4,35 +4,54 @@ from __future__ import annotations
 
 import functools
 import inspect
-import io
 import os
 import re
-import signal
-import sys
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
-from trustcache.errors import TrustcacheError, UsageError
+from trustcache.errors import UsageError
 from trustcache.models.memory import keep_freed_memory
 from trustcache.registry import CodePermission, code_permission, is_import_path, option, option_name
 
 from .from_dataclass import expanded
+from .process import EXPECTED, Program, begin, end, say
+from .signals import received
 
 # Torch's threads otherwise spin while they wait for each other, which makes decoding processes (or anything else on
 # the same cores) slow them down several times. Read when torch is first imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+__all__ = ["Place", "app", "command", "say"]
+
 app = typer.Typer(
+    cls=Program,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
     help="Run a frozen image classifier once; then learn, compare and ship predictors of when to trust it.",
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from trustcache.cache.versions import trustcache_version
+
+        print(f"trustcache {trustcache_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
 
 
 @dataclass(frozen=True)
@@ -96,20 +115,19 @@ def command(group: typer.Typer, name: str) -> Callable[[Callable[..., None]], Ca
 
         @functools.wraps(function)
         def run(debug: bool, **options: Any) -> None:
-            signal.signal(signal.SIGTERM, _terminate)
+            begin()
             keep_freed_memory()
-            for stream in (sys.stdout, sys.stderr):
-                if isinstance(stream, io.TextIOWrapper):  # a pipe's encoding may lack what a table or a name holds
-                    stream.reconfigure(errors="backslashreplace")
             typed = _typed_code(options)
             try:
                 given = arguments(options)
                 with code_permission(given[place.name].code_permission(typed)):
                     function(**given)
-            except (TrustcacheError, OSError, KeyboardInterrupt) as error:
+            except (Exception, KeyboardInterrupt) as error:
+                if isinstance(error, typer.Exit) or not (isinstance(error, EXPECTED) or received()):
+                    raise
                 if debug:
                     traceback.print_exc()
-                _say_and_exit(error)
+                end(error)
 
         parameters = [*parameters, _DEBUG]
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -119,27 +137,3 @@ def command(group: typer.Typer, name: str) -> Callable[[Callable[..., None]], Ca
         return function
 
     return register
-
-
-def say(text: str) -> None:
-    """Tell the user something that is no result: on standard error."""
-    if sys.stderr is not None:  # print would take standard output then
-        print(text, file=sys.stderr)
-
-
-def _terminate(number: int, frame: object) -> NoReturn:
-    raise KeyboardInterrupt
-
-
-def _say_and_exit(error: BaseException) -> NoReturn:
-    if isinstance(error, KeyboardInterrupt):
-        say("interrupted; the same command goes on from here")
-        raise typer.Exit(130) from None
-    if isinstance(error, BrokenPipeError):  # `| head` has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(0) from None
-    if isinstance(error, OSError):
-        say(f"error: {error.filename or 'a file'}: {error.strerror or error}; mend that and run the same command again")
-        raise typer.Exit(1) from None
-    say(f"error: {error}")
-    raise typer.Exit(error.exit_code if isinstance(error, TrustcacheError) else 1) from None
