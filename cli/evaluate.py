@@ -10,14 +10,14 @@ from trustcache.errors import TrustcacheError, UsageError
 from trustcache.progress import console
 
 from .options import ScoringMachine
-from .program import Place, app, command, say
+from .program import Place, command, say
 
 if TYPE_CHECKING:
     from trustcache.cache.workspace import Workspace
     from trustcache.oracles.runs import Run
 
 
-@command(app, "evaluate")
+@command("evaluate")
 def evaluate(
     place: Place,
     machine: ScoringMachine,

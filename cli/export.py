@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .program import Place, app, command
+from .program import Place, command
 
 
 class Format(StrEnum):
@@ -18,7 +18,7 @@ class Format(StrEnum):
     torch = "torch"
 
 
-@command(app, "export")
+@command("export")
 def export(
     place: Place,
     run: Annotated[str, typer.Argument(help="A run's name or its unambiguous beginning.")],

@@ -13,7 +13,7 @@ from trustcache.oracles.optim import Machine
 
 from .calibrate import RUN
 from .from_dataclass import Without
-from .program import Place, app, command, say
+from .program import Place, command, say
 
 
 class Format(StrEnum):
@@ -23,7 +23,7 @@ class Format(StrEnum):
     csv = "csv"
 
 
-@command(app, "predict")
+@command("predict")
 def predict(
     place: Place,
     run: Annotated[str, typer.Argument(help=f"{RUN}.")],

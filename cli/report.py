@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 
 from .from_dataclass import listed
-from .program import Place, app, command, say
+from .program import Place, command, say
 
 
-@command(app, "report")
+@command("report")
 def report(
     place: Place,
     only: Annotated[

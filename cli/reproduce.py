@@ -16,7 +16,7 @@ from trustcache.registry import option_name
 
 from .from_dataclass import listed
 from .options import ScoringMachine, Subset
-from .program import Place, app, command, say
+from .program import Place, app, command, loaded, say
 
 if TYPE_CHECKING:
     from trustcache.paper.recipes import Model
@@ -44,7 +44,7 @@ _OWN = (
 )
 
 
-@command(app, "reproduce")
+@command("reproduce")
 def reproduce(
     place: Place,
     machine: ScoringMachine,
@@ -123,10 +123,8 @@ def _model(text: str) -> Model:
     if not words or words[0].startswith("-") or own:
         what = f"{own} is the recipe's to say" if own else "it begins with the model's name"
         raise UsageError(f"--classifier '{text}': {what}; as in 'cifar-resnet32 --weights resnet32.safetensors'")
-    program = typer.main.get_command(app)
-    extract = program.commands["extract"]  # type: ignore[attr-defined]
     try:
-        given = extract.make_context("extract", ["--classifier", *words]).params
+        given = loaded("extract").make_context("extract", ["--classifier", *words]).params
     except Exception as error:
         if not hasattr(error, "format_message"):
             raise

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from scipy import stats
+import scipy
 
 from trustcache.evaluate.sweep import CRITERION, REFERENCE, Metrics, Sweep, mean_metrics
 from trustcache.oracles.runs import Run
@@ -45,7 +45,7 @@ class Outcome:
         """Return Spearman's correlation of validation and test figures; nan where all of one side are equal."""
         if min(len(set(side)) for side in self.both) < 2:
             return math.nan
-        return float(stats.spearmanr(*self.both).statistic)
+        return float(scipy.stats.spearmanr(*self.both).statistic)
 
 
 def _value(metrics: Metrics) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import eigh
+import scipy
 
 from trustcache.scores.fitting import FittingData, Outputs, TooFew
 from trustcache.scores.logit_scores import maximum_class_probability, negative_energy
@@ -52,7 +52,7 @@ class ClassGaussians:
         for x, own in _blocks(features, rows):
             np.add.at(means, own.astype(np.int64), x)
         means /= counts[:, None]
-        values, vectors = eigh(shrunk_covariance(features, means, rows))
+        values, vectors = scipy.linalg.eigh(shrunk_covariance(features, means, rows))
         if values[0] <= SINGULAR * values[-1]:
             raise TooFew("it has too few right or too few wrong answers to tell how their features vary")
         return cls(means, vectors / np.sqrt(values))
@@ -141,7 +141,7 @@ class VirtualLogit:
         for (x,) in _blocks(rows.features):
             x -= origin
             second += x.T @ x
-        _, vectors = eigh(second)  # ascending: the first are the residual's
+        _, vectors = scipy.linalg.eigh(second)  # ascending: the first are the residual's
         residual = vectors[:, : len(origin) - principal_dimensions(len(origin))]
         lengths = residual_length(rows.features, origin, residual)
         largest = float(rows.logits.max(axis=1).mean(dtype=np.float64))
@@ -184,7 +184,7 @@ def last_layer(features: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np
         x -= x_mean
         second += x.T @ x
         cross += x.T @ (z - z_mean)
-    values, vectors = eigh(second)
+    values, vectors = scipy.linalg.eigh(second)
     kept = values > RANK_TOLERANCE * values[-1]
     basis = vectors[:, kept]
     weight = basis @ ((basis.T @ cross) / values[kept, None])

@@ -9,7 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
-import h5py
 import numpy as np
 
 from trustcache.cache import open_cache
@@ -70,6 +69,8 @@ class ScoreStore:
 
         Imports nothing: a user's own score is described by its file.
         """
+        import h5py
+
         path = score_file(self._folder(index), name, ".h5")
         if not path.is_file():
             return None
@@ -85,6 +86,8 @@ class ScoreStore:
     @cached_property
     def own(self) -> list[str]:
         """The names of users' own scores that are kept for any cache."""
+        import h5py
+
         known = {score_file(Path(), name, ".h5").name for name in POST_HOC}
         files = {path for index in self._caches for path in self._folder(index).glob("*.h5") if path.name not in known}
         names = set()
