@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -20,14 +19,6 @@ from .program import Place, app, command, loaded, say
 
 if TYPE_CHECKING:
     from trustcache.paper.recipes import Model
-
-
-class Protocols(StrEnum):
-    """The protocols that recipes are made under."""
-
-    released = "released"
-    equations = "equations"
-    both = "both"
 
 
 # The options of `extract` that a recipe gives itself.
@@ -62,9 +53,10 @@ def reproduce(
             "repeated."
         ),
     ] = None,
-    protocol: Annotated[Protocols, typer.Option(help="By whose definitions, where a recipe leaves it open.")] = (
-        Protocols.released
-    ),
+    protocol: Annotated[
+        Literal["released", "equations", "both"],
+        typer.Option(help="By whose definitions, where a recipe leaves it open."),
+    ] = "released",
     frozen: Annotated[bool, typer.Option("--frozen", help="Heads on cached features instead of fine-tuning.")] = False,
     seed: Annotated[str, typer.Option(help="Seed, or a list of them.")] = "0,1,2",
     subset: Subset = None,
@@ -88,7 +80,7 @@ def reproduce(
         place.data_root,
         data or "",
         tuple(_model(text) for text in classifier or []),
-        ("released", "equations") if protocol is Protocols.both else (protocol.value,),
+        ("released", "equations") if protocol == "both" else (protocol,),
         frozen,
         ",".join(map(str, seed_list(listed("--seed", seed, int)))),
         subset,
