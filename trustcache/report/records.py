@@ -14,9 +14,9 @@ from trustcache.data.manifest import Manifest
 from trustcache.oracles.runs import Run, RunConfig
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Record:
-    """One method's figures on one data set: a line of `results.json`.
+    """One method's figures on one data set: a line of `results.json`, equal to no other one.
 
     settings: of the loss, or what was chosen for a post-hoc score. metrics: fractions, nan where one-class
     data or a score without a threshold leaves them undefined. Of runs alone, oracle: the backbone's name; training:

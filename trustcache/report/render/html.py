@@ -9,10 +9,9 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from trustcache.report.comparison import Comparison, RowKey, row_key, table_key
+from trustcache.report.comparison import Comparison
 from trustcache.report.contents import Contents
 from trustcache.report.figures import confidence_histogram, risk_coverage_chart
-from trustcache.report.records import Scored
 from trustcache.report.render.templates import render
 from trustcache.report.table import Cell, Figure
 
@@ -61,24 +60,16 @@ def page(contents: Contents) -> str:
 
 
 def _parts(contents: Contents, drawn: Set[str]) -> Iterator[_Part]:
-    first = _first_seeds(contents.scored)
+    by_record = {one.record: one for one in contents.scored}
     for i, comparison in enumerate(contents.comparisons, 1):
         # Unique by its number, readable by the name after it.
         anchor = f"{i}-" + re.sub(r"[^a-z0-9]+", "-", comparison.dataset.lower()).strip("-")
         if comparison.dataset not in drawn:
             yield _Part(anchor, comparison, False)
             continue
-        entries = [first[comparison.key, row.key] for row in comparison.rows]
+        entries = [by_record[row.record] for row in comparison.rows]
         histograms = [confidence_histogram(one) for one in entries if one.histogram is not None]
         yield _Part(anchor, comparison, True, risk_coverage_chart(entries), histograms)
-
-
-def _first_seeds(scored: Sequence[Scored]) -> dict[tuple[tuple[str, str, str], RowKey], Scored]:
-    """Return the lowest seed of each row of each comparison."""
-    first: dict[tuple[tuple[str, str, str], RowKey], Scored] = {}
-    for one in sorted(scored, key=lambda one: -1 if one.record.seed is None else one.record.seed):
-        first.setdefault((table_key(one.record), row_key(one.record)), one)
-    return first
 
 
 def _exact(cell: Cell) -> str:
