@@ -55,7 +55,7 @@ def test_every_file_holds_the_papers_part(with_runs, run_cli):
 
 def test_a_record_knows_its_run_and_how_much_it_learnt_from(with_runs):
     scored, _ = collect(with_runs)
-    runs = [one for one in scored if one.config is not None]
+    runs = [one for one in scored if one.run is not None]
     assert {one.learnt_from for one in runs} == {700}
     assert {one.run.name for one in runs} == {one.record.run for one in runs}
     assert {one.index.data for one in scored} == {"digits-test"}

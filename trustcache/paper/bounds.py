@@ -21,7 +21,6 @@ def bound_tables(paper: PaperIndex) -> tuple[Table, ...]:
     heads: dict[tuple[str, ...], Scored] = {}
     for one in paper.trained():
         config = one.config
-        assert config is not None
         if (config.loss.name, config.training) == ("ss", "frozen") and papers_head(config) and one.learnt_from:
             alphas = f"α⁺{config.loss.settings['alpha_pos']:g} α⁻{config.loss.settings['alpha_neg']:g}"
             heads.setdefault((pair_name((config.oracle, config.classifier)), config.protocol, alphas), one)

@@ -77,7 +77,7 @@ def training(
     preset, optimised = _optimisation(method, setup, paper.architecture(oracle), found, like)
     words = ["--classifier", classifier]
     words += ["--oracle", oracle] if oracle != classifier else []
-    words += ["--data", like.config.data] if like and like.config else []
+    words += ["--data", like.config.data] if like else []
     words += ["--frozen"] if setup.training == "frozen" else []
     words += ["--protocol", setup.protocol] if setup.protocol != "equations" else []
     words += ["--preset", preset] if preset else []
@@ -108,7 +108,7 @@ def _loss_settings(
     if method.start and not found:  # its preset has them
         return {}
     settings = method.usual(paper.architecture(pair[0]))
-    trained = like.config.loss if like and like.config and like.record.oracle == pair[0] else None
+    trained = like.config.loss if like and like.record.oracle == pair[0] else None
     if trained and trained.name in (method.loss, method.settings.get("base")):
         own = settings.keys() & trained.settings.keys() - method.settings.keys()
         settings |= {key: trained.settings[key] for key in own}
@@ -137,7 +137,7 @@ def _optimisation(
     if method.start and not found:
         return small_scale_preset(setup.data), []
     papers = papers_preset(architecture)
-    if like is None or like.config is None:
+    if like is None:
         return (papers if setup.training == "fine-tuned" else ""), []
     config = like.config
     usual = PROTOCOLS[setup.protocol].optimiser(config.training == "frozen", like.learnt_from)

@@ -115,7 +115,7 @@ class PaperIndex(Sources):
 
     def trained(self) -> Iterable[Scored]:
         """Return the runs that could be the paper's."""
-        return (one for one in self.scored if one.config is not None and papers_head(one.config))
+        return (one for one in self.scored if one.run is not None and papers_head(one.config))
 
     def setups(self) -> list[Setup]:
         """Return the setups that anything was trained for: by data set, `equations` first, frozen before fine-tuned."""
@@ -188,7 +188,7 @@ class PaperIndex(Sources):
 
     def began_with(self, one: Scored) -> str:
         """Return the loss of the run that a fine-tuning started from, "" where it began with its model's weights."""
-        start = one.config.start if one.config else ""
+        start = one.config.start if one.run else ""
         return self._losses.get(start, "another run") if start else ""
 
     @functools.cached_property
@@ -218,9 +218,10 @@ class PaperIndex(Sources):
         return Found(tuple(chosen), tuple(group[0].record for group in ranked[1:]))
 
     def _fits(self, one: Scored, setup: Setup, oracle: str, method: Method) -> bool:
-        record, config = one.record, one.config
-        if method.score or config is None:
-            return config is None and record.method == method.score and "rows" not in record.settings
+        record = one.record
+        if method.score or one.run is None:
+            return one.run is None and record.method == method.score and "rows" not in record.settings
+        config = one.config
         start = method.start if setup.training == "fine-tuned" else ""
         return (
             (record.method, record.oracle, record.training) == (method.loss, oracle, setup.training)
@@ -238,8 +239,6 @@ def pair_name(pair: tuple[str, str]) -> str:
 
 def trained_alike(one: Scored, other: Scored) -> bool:
     """Return True if two runs differ only in the seed, the head's form, and settings that only one loss has."""
-    if one.config is None or other.config is None:
-        return False
     a, b = one.config.loss.settings, other.config.loss.settings
     same = all(getattr(one.config, key) == getattr(other.config, key) for key in ("optimiser", "val_fraction"))
     return same and all(a[key] == b[key] for key in a.keys() & b.keys())
@@ -259,7 +258,7 @@ def known_preset(name: str) -> Preset:
 
 def _preference(group: Sequence[Scored], method: Method) -> tuple[Any, ...]:
     one = group[0]
-    if one.config is None:
+    if one.run is None:
         return (True,)
     config = one.config
     usual = [PROTOCOLS[config.protocol].optimiser(config.training == "frozen", one.learnt_from)]

@@ -117,7 +117,6 @@ def _other_classifier(paper: PaperIndex, definition: Definition, found: Found) -
 def _other_oracle(paper: PaperIndex, definition: Definition, found: Found) -> list[str]:
     first = found.first
     record, config = first.record, first.config
-    assert config is not None
     backbone, apart = config.backbone, []
     if backbone.architecture not in definition.models or backbone.arguments:
         if config.oracle != record.classifier:
@@ -165,10 +164,10 @@ def beside(table: str, found: Found, method: str, metrics: Iterable[str]) -> tup
     It is in the order of `metrics`; one that is defined otherwise, or not given, is None.
     """
     definition = DEFINITIONS[table]
-    record, config = found.first.record, found.first.config
-    classifier = definition.models[found.first.index.identity.architecture]
-    oracle = definition.models[config.backbone.architecture] if config else classifier
-    key = (table, definition.data[record.dataset], oracle, classifier, method)
+    first = found.first
+    classifier = definition.models[first.index.identity.architecture]
+    oracle = definition.models[first.config.backbone.architecture] if first.run else classifier
+    key = (table, definition.data[first.record.dataset], oracle, classifier, method)
     row = tuple(
         None if metric in definition.unlike else figures().get((*key, ACCURACY if metric == "accuracy" else metric))
         for metric in metrics
@@ -178,8 +177,8 @@ def beside(table: str, found: Found, method: str, metrics: Iterable[str]) -> tup
 
 def remark(table: str, found: Found) -> str:
     """Say how the training of a run's oracle still differs from the published one's, "" for nothing known."""
-    definition, config = DEFINITIONS[table], found.first.config
-    oracle = definition.models.get(config.backbone.architecture, "") if config else ""
+    definition, first = DEFINITIONS[table], found.first
+    oracle = definition.models.get(first.config.backbone.architecture, "") if first.run else ""
     return definition.remarks.get(oracle, "")
 
 

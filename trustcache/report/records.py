@@ -57,8 +57,10 @@ class Scored:
     learnt_from: int = 0
 
     @property
-    def config(self) -> RunConfig | None:
-        return self.run.config if self.run else None
+    def config(self) -> RunConfig:
+        """The configuration of the oracle, which a post-hoc score does not have."""
+        assert self.run is not None
+        return self.run.config
 
 
 def manifests_of(scored: Iterable[Scored]) -> dict[str, Manifest]:
