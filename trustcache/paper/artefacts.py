@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from trustcache.cache.index import Index
 from trustcache.command_lines import command_line
 from trustcache.data.manifest import Manifest
 from trustcache.losses import LOSSES
@@ -20,7 +21,8 @@ from trustcache.paper.figures import FOUR, FigureLayout, Subject, histograms, ri
 from trustcache.paper.gaps import reproduce_options
 from trustcache.paper.paper_index import Method, PaperIndex, Setup, known_manifests
 from trustcache.paper.recipes import FOUR_LOSSES, Recipe
-from trustcache.report.build import SectionMaker, Sources
+from trustcache.report.build import SectionMaker
+from trustcache.report.records import Scored
 from trustcache.report.table import Exhibit, Figure, Section, Table
 
 CE, FOCAL, TCP, SS = FOUR
@@ -214,9 +216,9 @@ ARTEFACTS: dict[str, Artefact] = {
 RECIPES = {key: artefact.recipe for key, artefact in ARTEFACTS.items()}
 
 
-def paper_section(sources: Sources) -> Section:
+def paper_section(scored: Sequence[Scored], indices: Sequence[Index] = (), place: Sequence[str] = ()) -> Section:
     """Return every artefact in the paper's order, as far as what is scored makes it."""
-    paper = PaperIndex(sources.scored, sources.indices, sources.place)
+    paper = PaperIndex(scored, indices, place)
     options = reproduce_options(paper)
     exhibits = tuple(
         Exhibit(

@@ -18,7 +18,6 @@ from trustcache.oracles.heads import LINEAR
 from trustcache.oracles.presets.preset import Preset, papers_preset, read_preset
 from trustcache.oracles.runs import RunConfig
 from trustcache.protocols import PROTOCOLS, shows_as_released
-from trustcache.report.build import Sources
 from trustcache.report.comparison import table_key
 from trustcache.report.records import Record, Scored, manifests_of
 
@@ -98,8 +97,13 @@ class Found:
         return tuple(one.record.seed for one in self.scored if one.record.seed is not None)
 
 
-class PaperIndex(Sources):
-    """The sources of a report, found by the paper's terms."""
+@dataclass(frozen=True)
+class PaperIndex:
+    """Everything scored, the indices of all caches, and the options of every command, found by the paper's terms."""
+
+    scored: Sequence[Scored]
+    indices: Sequence[Index] = ()
+    place: Sequence[str] = ()
 
     @functools.cached_property
     def _cells(self) -> dict[tuple[str, str, str], list[Scored]]:
