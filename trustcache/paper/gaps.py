@@ -7,7 +7,6 @@ import math
 import shlex
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, TypeVar
 
 from trustcache.cache.index import Index
 from trustcache.cache.workspace import plain_name
@@ -23,11 +22,6 @@ from trustcache.paper.recipes import model_name
 from trustcache.protocols import PROTOCOLS, Optimiser, shows_as_released
 from trustcache.registry import option_name
 from trustcache.report.records import Scored
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-T = TypeVar("T", bound="DataclassInstance")
 
 
 def fill(
@@ -159,19 +153,11 @@ def _changes(optimiser: Optimiser, base: Optimiser) -> list[str] | None:
     """Return the options that turn one optimiser into another, None where none do."""
     if base.cycle_momentum and not optimiser.cycle_momentum:  # a momentum that is given ends its cycle
         base = replace(base, momentum=math.nan, cycle_momentum=False)
-    words = changed_options(optimiser, base)
-    return None if words and "--momentum" in words and optimiser.cycle_momentum else words
-
-
-def changed_options(new: T, old: T) -> list[str] | None:
-    """Return the options that turn a dataclass of options into another, None where another field differs."""
-    words = []
-    for field in fields(new):
-        if (value := getattr(new, field.name)) != getattr(old, field.name):
-            if "help" not in field.metadata:
-                return None
-            words += [option_name(field.name, type(new)), _number(value)]
-    return words
+    changed = [one for one in fields(Optimiser) if getattr(optimiser, one.name) != getattr(base, one.name)]
+    if any("help" not in one.metadata or (one.name == "momentum" and optimiser.cycle_momentum) for one in changed):
+        return None
+    options = ((option_name(one.name, Optimiser), _number(getattr(optimiser, one.name))) for one in changed)
+    return [word for option in options for word in option]
 
 
 def _number(value: float | str) -> str:
