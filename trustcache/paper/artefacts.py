@@ -15,7 +15,7 @@ from trustcache.losses import LOSSES
 from trustcache.paper.alpha_sweep import sweep_figures, sweep_tables
 from trustcache.paper.bounds import bound_tables
 from trustcache.paper.comparisons import DISTANCES, Layout
-from trustcache.paper.corruptions import Corruptions
+from trustcache.paper.corruptions import corruption_tables
 from trustcache.paper.curves import loss_figures, loss_tables
 from trustcache.paper.figures import FOUR, FigureLayout, Subject, histograms, risks
 from trustcache.paper.gaps import reproduce_options
@@ -161,7 +161,7 @@ ARTEFACTS: dict[str, Artefact] = {
     ),
     "table-a1": Artefact(
         "Table A1: every corruption at every severity", "the runs of Table 1, scored on corrupted variants",
-        Recipe("first", unseen=("every-corruption",)), Corruptions(FOUR).tables,
+        Recipe("first", unseen=("every-corruption",)), corruption_tables,
     ),
     "table-e": Artefact(
         "Table E: all pairs on stylized, adversarial and corrupted images",
