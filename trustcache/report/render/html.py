@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +13,10 @@ from trustcache.report.comparison import Comparison
 from trustcache.report.contents import Contents
 from trustcache.report.figures import confidence_histogram, risk_coverage_chart
 from trustcache.report.render.templates import render
-from trustcache.report.table import Cell, Figure
+from trustcache.report.table import Cell
 
 # With more sections than this the histograms start folded, so that the page stays short.
 _MOST_UNFOLDED = 4
-_WIDEST = 900
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,6 @@ def page(contents: Contents) -> str:
     protocols = ", ".join(sorted({part.comparison.protocol for part in parts}))
     filters: dict[str, Callable[..., Any]] = {
         "exact": _exact,
-        "in_order": _in_order,
         "inline": _inline,
         "unbroken": _unbroken,
         "width": _width,
@@ -90,13 +88,6 @@ def _inline(svg: str) -> Markup:
     return Markup(svg.replace(' xmlns="http://www.w3.org/2000/svg"', "", 1))
 
 
-def _width(svg: str) -> int:
+def _width(svg: str) -> str:
     """Return a figure's own width in pixels, beyond which it is not enlarged."""
-    found = re.search(r'viewBox="0 0 (\d+)', svg)
-    return int(found[1]) if found else _WIDEST
-
-
-def _in_order(groups: Iterable[tuple[str, list[Figure]]], figures: Sequence[Figure]) -> list[tuple[str, list[Figure]]]:
-    """Return groups of figures in the order of their first members."""
-    order = [figure.title for figure in figures]
-    return sorted(groups, key=lambda group: order.index(group[0]))
+    return svg.partition('viewBox="0 0 ')[2].partition(" ")[0]
