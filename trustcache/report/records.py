@@ -37,7 +37,7 @@ class Record:
     meaning: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scored:
     """A record with the data of its figures, and its source.
 
