@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -29,9 +30,9 @@ def scored_run(
     """
     c = run.config
     negative = negative_threshold(c.loss.name, cache[:1].logits.shape[1])
-    made = _measured(cache, z, rows, c.loss.name, c.protocol, settings, negative)
-    record = replace(made.record, oracle=c.oracle, training=c.training, seed=c.seed, run=run.name)
-    return replace(made, record=record, run=run, learnt_from=learnt_from)
+    about = {"settings": settings, "oracle": c.oracle, "training": c.training, "seed": c.seed, "run": run.name}
+    made = _measured(cache, z, rows, c.loss.name, c.protocol, negative, **about)
+    return replace(made, run=run, learnt_from=learnt_from)
 
 
 def scored_post_hoc(
@@ -39,8 +40,8 @@ def scored_post_hoc(
 ) -> Scored:
     """Return a post-hoc score's record by a protocol's definitions, on all rows of a cache, or on one named half."""
     rows = np.ones(len(cache), dtype=bool) if rows is None else rows
-    made = _measured(cache, stored.z, rows, name, protocol, {"rows": half} if half else stored.about.settings)
-    made = replace(made, record=replace(made.record, meaning=stored.about.meaning))
+    settings = {"rows": half} if half else stored.about.settings
+    made = _measured(cache, stored.z, rows, name, protocol, settings=settings, meaning=stored.about.meaning)
     if stored.about.natural_zero:
         return made
     # Nothing happens at 0 in such a score: what lies above it would be a made-up number.
@@ -54,14 +55,15 @@ def _measured(
     rows: np.ndarray,
     method: str,
     protocol: str,
-    settings: dict[str, float | str],
     negative: float | None = None,
+    **about: Any,
 ) -> Scored:
+    """Return a score's figures on some rows of a cache; `about` are the record's other fields."""
     z, correct = z[rows], cache.correct[rows]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # undefined metrics stand as gaps in the tables
         metrics = PROTOCOLS[protocol].metrics(z, correct, negative_threshold=negative)
-    record = Record(cache.index.data, cache.index.classifier, method, protocol, len(z), settings, metrics)
+    record = Record(cache.index.data, cache.index.classifier, method, protocol, len(z), metrics=metrics, **about)
     curve = rank(z, correct)
     kept = np.unique(np.linspace(0, len(curve.coverage) - 1, CURVE_POINTS).round().astype(int))
     return Scored(record, _confidence_counts(z, correct), curve.coverage[kept], curve.risk[kept], cache.index)
