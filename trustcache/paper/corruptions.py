@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import groupby
+from operator import itemgetter
 
 from trustcache.command_lines import Command, merged
 from trustcache.data.manifest import Manifest
@@ -73,9 +75,7 @@ def _mean(method: Method, founds: Sequence[Found], expected: int) -> Row:
 
 def _absent(sets: Sequence[tuple[str, str]], expected: int) -> Iterator[str]:
     """Name the sets that are not here, in one line."""
-    lacking: dict[str, list[str]] = {}
-    for name, severity in sets:
-        lacking.setdefault(name, []).append(severity)
+    lacking = {name: [severity for _, severity in them] for name, them in groupby(sets, key=itemgetter(0))}
     if lacking:
         named = (name if len(them) == len(SEVERITIES) else f"{name} {' '.join(them)}" for name, them in lacking.items())
         yield (

@@ -15,7 +15,7 @@ from trustcache.data.manifest import Manifest
 from trustcache.losses import LOSSES, settings_of
 from trustcache.models.timm_models import PAPER_MODELS, architecture
 from trustcache.oracles.heads import LINEAR
-from trustcache.oracles.presets.preset import Preset, papers_preset, read_preset
+from trustcache.oracles.presets.preset import papers_preset, read_preset
 from trustcache.oracles.runs import RunConfig
 from trustcache.protocols import PROTOCOLS, shows_as_released
 from trustcache.report.comparison import table_key
@@ -23,6 +23,10 @@ from trustcache.report.records import Record, Scored, manifests_of
 
 SEEDS = 3
 """Number of runs behind a cell of the paper's tables."""
+
+# What comes with trustcache, read once.
+known_manifests = functools.cache(packaged_manifests)
+known_preset = functools.cache(read_preset)
 
 
 def papers_head(config: RunConfig) -> bool:
@@ -246,18 +250,6 @@ def trained_alike(one: Scored, other: Scored) -> bool:
     a, b = one.config.loss.settings, other.config.loss.settings
     same = all(getattr(one.config, key) == getattr(other.config, key) for key in ("optimiser", "val_fraction"))
     return same and all(a[key] == b[key] for key in a.keys() & b.keys())
-
-
-@functools.cache
-def known_manifests() -> tuple[Manifest, ...]:
-    """Return the data sets that trustcache knows, read once."""
-    return tuple(packaged_manifests())
-
-
-@functools.cache
-def known_preset(name: str) -> Preset:
-    """Return a preset that comes with trustcache, read once."""
-    return read_preset(name)
 
 
 def _preference(group: Sequence[Scored], method: Method) -> tuple[Any, ...]:
