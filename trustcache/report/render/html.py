@@ -25,7 +25,6 @@ class _Part:
 
     anchor: str
     comparison: Comparison
-    drawn: bool
     chart: str = ""
     histograms: Sequence[str] = ()
 
@@ -63,11 +62,11 @@ def _parts(contents: Contents, drawn: Set[str]) -> Iterator[_Part]:
         # Unique by its number, readable by the name after it.
         anchor = f"{i}-" + re.sub(r"[^a-z0-9]+", "-", comparison.dataset.lower()).strip("-")
         if comparison.dataset not in drawn:
-            yield _Part(anchor, comparison, False)
+            yield _Part(anchor, comparison)
             continue
         entries = [by_record[row.record] for row in comparison.rows]
         histograms = [confidence_histogram(one) for one in entries if one.histogram is not None]
-        yield _Part(anchor, comparison, True, risk_coverage_chart(entries), histograms)
+        yield _Part(anchor, comparison, risk_coverage_chart(entries), histograms)
 
 
 def _exact(cell: Cell) -> str:
