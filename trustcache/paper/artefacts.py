@@ -76,10 +76,6 @@ def _any_shifted(paper: PaperIndex, setup: Setup) -> bool:
     return any(m.condition in SHIFTS for m in paper.variants(setup.data))
 
 
-def _several_shifted(paper: PaperIndex, setup: Setup) -> bool:
-    return _any_shifted(paper, setup) and len(paper.pairs(setup)) > 1
-
-
 def _small_scale(paper: PaperIndex, setup: Setup) -> bool:
     """Return True if a setup is Table 2's: something there has MC dropout, or was fine-tuned from a tcp oracle."""
     there = (one for one in paper.scored if one.record.dataset == setup.data)
@@ -90,10 +86,6 @@ def _small_scale(paper: PaperIndex, setup: Setup) -> bool:
 
 def _has(paper: PaperIndex, setup: Setup, methods: Sequence[Method]) -> bool:
     return any(paper.find(setup, setup.data, pair, m) for pair in paper.pairs(setup) for m in methods)
-
-
-def _with_balanced(paper: PaperIndex, setup: Setup) -> bool:
-    return setup.protocol == "equations" and _has(paper, setup, BALANCED[1::2])
 
 
 def _first(paper: PaperIndex, setup: Setup) -> list[Subject]:
@@ -166,7 +158,8 @@ ARTEFACTS: dict[str, Artefact] = {
     "table-e": Artefact(
         "Table E: all pairs on stylized, adversarial and corrupted images",
         "a second classifier, and the sets of Table 3",
-        Recipe(unseen=_UNSEEN), Layout(FOUR, shifted, published="table3", fits=_several_shifted).tables,
+        Recipe(unseen=_UNSEEN),
+        Layout(FOUR, shifted, published="table3", fits=lambda p, s: _any_shifted(p, s) and len(p.pairs(s)) > 1).tables,
     ),
     "table-f": Artefact(
         "Table F: ss with and without dividing by ‖w‖", "ss trained once more with --no-signed-distance",
@@ -181,7 +174,8 @@ ARTEFACTS: dict[str, Artefact] = {
         "Table H: class-balanced losses beside their bases", f"runs of {WEIGHING} under protocol equations",
         Recipe("first", trainings=(FOUR_LOSSES, ("--loss", WEIGHING, "--base", "ce,focal,ss")),
                protocols=("equations",)),
-        Layout(BALANCED, clean, own=True, fits=_with_balanced, notes=(_BALANCING,)).tables,
+        Layout(BALANCED, clean, own=True, notes=(_BALANCING,),
+               fits=lambda p, s: s.protocol == "equations" and _has(p, s, BALANCED[1::2])).tables,
     ),
     "figure2b": Artefact(
         "Figure 2b: the losses over z", "nothing",

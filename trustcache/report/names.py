@@ -24,8 +24,6 @@ _OF_RUNS = {
     "rows": ("on its ", "scored on this half of the data only, since an oracle learnt from the other one"),
     "also": ("with ", "what the oracle learnt from beside its training data: the same images, changed"),
 }
-
-
 _HEAD_SETTINGS = ("hidden", "dropout", "input_dropout", "weight_decay", "patience")
 # Readers would take these for the usual, so a label has them wherever they are not, whatever else is there.
 _USUAL = {"head": LINEAR.label, "rows": "", "also": ""}
