@@ -148,13 +148,8 @@ class PaperIndex:
             key = fingerprint([model.name, model.architecture, model.arguments, model.state_sha256])
             models.setdefault(key, set()).add(label)
         chosen = [label for labels in models.values() for label in labels & used or labels & fitting or labels]
-        papers = [*PAPER_MODELS.values()]
-
-        def order(label: str) -> tuple[int, str]:
-            model = architecture(here[label].name)
-            return papers.index(model) if model in papers else len(papers), label
-
-        return sorted(chosen, key=order)
+        places = {model: place for place, model in enumerate(PAPER_MODELS.values())}
+        return sorted(chosen, key=lambda label: (places.get(architecture(here[label].name), len(places)), label))
 
     def pairs(self, setup: Setup) -> list[tuple[str, str]]:
         """Return (oracle, classifier): every pair of the classifiers, and those of oracles that are none themselves."""
@@ -217,11 +212,7 @@ class PaperIndex:
                 groups.setdefault(json.dumps(one.record.settings, sort_keys=True), []).append(one)
         if not groups:
             return None
-
-        def preference(group: list[Scored]) -> tuple[Any, ...]:
-            return bool(like and trained_alike(group[0], like.first)), *_preference(group, method)
-
-        ranked = sorted(groups.values(), key=preference, reverse=True)
+        ranked = sorted(groups.values(), key=lambda group: _preference(group, method, like), reverse=True)
         chosen = sorted(ranked[0], key=lambda one: one.record.seed or 0)
         return Found(tuple(chosen), tuple(group[0].record for group in ranked[1:]))
 
@@ -252,7 +243,7 @@ def trained_alike(one: Scored, other: Scored) -> bool:
     return same and all(a[key] == b[key] for key in a.keys() & b.keys())
 
 
-def _preference(group: Sequence[Scored], method: Method) -> tuple[Any, ...]:
+def _preference(group: Sequence[Scored], method: Method, like: Found | None) -> tuple[Any, ...]:
     one = group[0]
     if one.run is None:
         return (True,)
@@ -262,6 +253,7 @@ def _preference(group: Sequence[Scored], method: Method) -> tuple[Any, ...]:
         papers = known_preset(papers_preset(config.backbone.architecture)).fine_tuning
         usual += [papers] if papers else []
     return (
+        like is not None and trained_alike(one, like.first),
         config.loss.settings == method.usual(config.backbone.architecture),
         config.optimiser in usual,
         len(group),
