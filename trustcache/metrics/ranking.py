@@ -19,17 +19,17 @@ import numpy.typing as npt
 from trustcache.metrics.tie_groups import Outcome, Ranking, dot, rank, twice_area
 
 
-def z_at(threshold: float | None) -> float | None:
-    """Return the z whose sigmoid is `threshold`: compared with it, a z never saturates as its sigmoid would.
+def z_at(negative_threshold: float | None) -> float | None:
+    """Return the z whose sigmoid is a threshold: compared with it, a z never saturates as its sigmoid would.
 
     None for None. Raises ValueError outside (0, 1).
 
     >>> z_at(0.1)
     -2.197224577336219
     """
-    if threshold is None:
+    if negative_threshold is None:
         return None
-    threshold = float(threshold)  # a float32 would round the quotient below
+    threshold = float(negative_threshold)  # a float32 would round the quotient below
     if not 0 < threshold < 1:
         raise ValueError(f"The negative threshold must lie between 0 and 1, both excluded, not be {threshold}.")
     return math.log(threshold / (1 - threshold))
@@ -44,7 +44,7 @@ class Metric:
 
     higher_is_better: None if the number describes the data and not the score.
     needs: the outcomes without which the metric is undefined.
-    compute: reads it, a fraction, from a ranking, and the z below which samples are untrustworthy if not all up to 0.
+    compute: reads it, a fraction, from a ranking and the z below which a sample is untrustworthy (None: 0 or below).
     column: its place in the report's tables from the left; None keeps it out of them, and in results.json only.
     at_threshold: True if it depends on where z stops counting as trustworthy, which most post-hoc scores do not say.
     """

@@ -129,6 +129,7 @@ def table_key(record: Record) -> tuple[str, str, str]:
 
 
 def _row_key(record: Record) -> tuple[object, ...]:
+    """Return what the records of one row share: everything but the seed and the run."""
     return record.oracle, record.method, record.training, tuple(sorted(record.settings.items()))
 
 
