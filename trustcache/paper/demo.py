@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from trustcache.cache.workspace import Workspace
@@ -10,7 +11,7 @@ from trustcache.data.known_data import find_manifests
 from trustcache.evaluate.scoring import evaluate
 from trustcache.extract import ExtractSettings, extract
 from trustcache.losses import LOSSES
-from trustcache.models.classifiers import Classifier, ModelSpec, load_classifier
+from trustcache.models.classifiers import ModelSpec, load_classifier
 from trustcache.oracles.backbones import cached_oracle
 from trustcache.oracles.fit_classifier import fit_classifier
 from trustcache.oracles.loss_grid import loss_grid
@@ -34,7 +35,10 @@ def run_demo(workspace: Workspace, data_root: Path, progress: Progress = silent)
 
     Everything lands in the workspace as the ordinary commands would leave it; what is there already is kept.
     """
-    classifier = _classifier(workspace, data_root, progress)
+    weights = workspace.root / "demo" / f"{LABEL}.safetensors"
+    if not weights.is_file():
+        fit_digits(weights, data_root, progress)
+    classifier = load_classifier(replace(MODEL, weights=str(weights)))
     for name in DATA:
         (manifest,) = find_manifests(name)
         folder = workspace.cache_folder(LABEL, name)
@@ -52,13 +56,6 @@ def run_demo(workspace: Workspace, data_root: Path, progress: Progress = silent)
     ]
     runs = train(workspace, index, oracle, configs, data_root, MACHINE, progress)
     evaluate(workspace, runs, data_root, MACHINE, progress)
-
-
-def _classifier(workspace: Workspace, data_root: Path, progress: Progress) -> Classifier:
-    weights = workspace.root / "demo" / f"{LABEL}.safetensors"
-    if not weights.is_file():
-        fit_digits(weights, data_root, progress)
-    return load_classifier(ModelSpec(MODEL.name, str(weights), preprocessing=MODEL.preprocessing))
 
 
 def fit_digits(weights: Path, data_root: Path, progress: Progress = silent) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from trustcache.cache import CacheView, open_cache
@@ -160,14 +162,12 @@ def _named(data: list[str]) -> str:
     return ", ".join(names) if len(names) <= _MOST_NAMED else f"{names[0]} and {len(names) - 1} more data sets"
 
 
-def _parts(indices: list[Index]) -> list[str]:
+def _parts(indices: list[Index]) -> Iterator[str]:
     """Name the data sets of which only a part was extracted, a sentence for each size."""
     sizes: dict[str, list[Index]] = {}
     for index in indices:
         if index.meaning.data.subset:
             sizes.setdefault(index.meaning.data.subset, []).append(index)
-    notes = []
     for part, those in sizes.items():
         data, classifiers = sorted({i.manifest.family for i in those}), sorted({i.classifier for i in those})
-        notes.append(f"only {part} images were extracted of {', '.join(data)} for {', '.join(classifiers)}")
-    return notes
+        yield f"only {part} images were extracted of {', '.join(data)} for {', '.join(classifiers)}"
