@@ -264,7 +264,7 @@ class _Batch:
             own = first_weight[:, mine].copy(), first_bias[mine].copy(), weight[mine].copy(), bias[mine].copy()
             return MlpHead(*own, *scaling, distance)
         weight, bias = arrays
-        return LinearHead(weight[:, task].copy(), float(bias[task]), *scaling, distance)
+        return LinearHead(weight[:, task].copy(), bias[task].copy(), *scaling, distance)
 
 
 class _Keeper:

@@ -189,11 +189,8 @@ def _publish(runs: Sequence[Run], trained: Sequence[Trained | Diverged]) -> None
 def frozen_head(run: Run) -> AnyHead:
     """Return the head of a finished run that was trained on cached features."""
     weights = {name: tensor.numpy() for name, tensor in run.weights().items()}
-    if run.config.head.kind == "mlp":
-        return MlpHead(**weights, signed_distance=run.config.signed_distance)
-    return LinearHead(
-        weights["weight"], float(weights["bias"]), weights["mean"], weights["std"], run.config.signed_distance
-    )
+    kind = MlpHead if run.config.head.kind == "mlp" else LinearHead
+    return kind(**weights, signed_distance=run.config.signed_distance)
 
 
 def _as_tensors(head: AnyHead) -> dict[str, torch.Tensor]:
