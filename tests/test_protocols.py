@@ -323,7 +323,8 @@ def test_released_fine_tuning_too_ends_the_same_whichever_sample_a_label_belongs
     index = workspace.find_cache("train")
     oracle = tuned_oracle(workspace, index, None, protocol)
     whole = Optimiser("sgd", epochs=2, batch_size=index.samples, lr=0.02)
-    (config,) = plan(index, oracle, [LossChoice("ce", {})], TrainSettings(False, whole, (0,), 0.0, None, protocol))
+    settings = TrainSettings(False, whole, (0,), 0.0, None, protocol)
+    (config,) = plan(index, oracle, [LossChoice("ce", {})], settings).configs
     ended = []
     for shuffle in (False, True):
         cache, run = open_cache(index.folder), open_run(workspace, config)
