@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -205,5 +205,4 @@ def frozen_head(run: Run) -> AnyHead:
 
 
 def _as_tensors(head: AnyHead) -> dict[str, torch.Tensor]:
-    names = [field.name for field in fields(head) if field.name != "signed_distance"]
-    return {name: torch.as_tensor(getattr(head, name)) for name in names}
+    return {name: torch.as_tensor(array) for name, array in vars(head).items() if name != "signed_distance"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pkgutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from trustcache.registry import Setting
@@ -48,9 +47,9 @@ _PGD_L2 = {
 }
 
 ATTACKS: dict[str, Attack] = {
-    "recolor": Attack("trustcache.data.variants.recolor:recolor", MappingProxyType(_RECOLOR)),
-    "pgd-linf": Attack("trustcache.data.variants.pgd:pgd_linf", MappingProxyType(_PGD_LINF)),
-    "pgd-l2": Attack("trustcache.data.variants.pgd:pgd_l2", MappingProxyType(_PGD_L2)),
+    "recolor": Attack("trustcache.data.variants.recolor:recolor", _RECOLOR),
+    "pgd-linf": Attack("trustcache.data.variants.pgd:pgd_linf", _PGD_LINF),
+    "pgd-l2": Attack("trustcache.data.variants.pgd:pgd_l2", _PGD_L2),
 }
 """Every attack by name. A new one is a function in a module of its own, and its settings here."""
 
