@@ -51,7 +51,7 @@ class TrainSettings:
 
 @dataclass(frozen=True)
 class Training:
-    """The runs of one call, and what they learn from. also: caches that heads learn from beside `index`."""
+    """Planned runs, all frozen or all fine-tuned, and what they learn from: `index`, and for heads `also`."""
 
     index: Index
     oracle: OracleModel
@@ -98,7 +98,7 @@ class Training:
 
 
 def plan(index: Index, oracle: OracleModel, losses: Sequence[LossChoice], settings: TrainSettings) -> Training:
-    """Return a run for each loss and seed, of an oracle that learns from one cache of the judged classifier."""
+    """Plan a run for each loss and seed, of an oracle that learns from one cache of the judged classifier."""
     configs = [
         RunConfig(
             classifier=index.classifier,
