@@ -16,7 +16,7 @@ from trustcache.oracles.backbones import cached_oracle
 from trustcache.oracles.fit_classifier import fit_classifier
 from trustcache.oracles.loss_grid import loss_grid
 from trustcache.oracles.optim import FitSettings, Machine
-from trustcache.oracles.plan import TrainSettings, plan, train
+from trustcache.oracles.plan import TrainSettings, plan
 from trustcache.progress import Progress, silent
 from trustcache.protocols import default_optimiser
 
@@ -47,14 +47,10 @@ def run_demo(workspace: Workspace, data_root: Path, progress: Progress = silent)
     index = workspace.find_cache("train", LABEL, DATA[0])
     losses = loss_grid(list(LOSSES), {})
     oracle = cached_oracle(workspace, index, label=None)
-    configs = [
-        config
-        for frozen in (True, False)
-        for config in plan(
-            index, oracle, losses, TrainSettings(frozen, default_optimiser(frozen, index.samples), SEEDS)
-        )
-    ]
-    runs = train(workspace, index, oracle, configs, data_root, MACHINE, progress)
+    runs = []
+    for frozen in (True, False):
+        shared = TrainSettings(frozen, default_optimiser(frozen, index.samples), SEEDS)
+        runs += plan(index, oracle, losses, shared).run(workspace, data_root, MACHINE, progress)
     evaluate(workspace, runs, data_root, MACHINE, progress)
 
 

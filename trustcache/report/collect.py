@@ -11,7 +11,7 @@ from trustcache.cache.index import Index
 from trustcache.cache.workspace import Workspace
 from trustcache.data.splits import other_half
 from trustcache.errors import TrustcacheError, UsageError
-from trustcache.oracles.backbones import lacking, scorable
+from trustcache.oracles.backbones import why_not
 from trustcache.oracles.runs import Run, finished_runs
 from trustcache.progress import Progress, silent
 from trustcache.report.measured import scored_post_hoc, scored_run
@@ -134,10 +134,10 @@ class _Collector:
             else:
                 learnt_from = self.rows.get(run.config.cache, 0)
                 self.scored.append(scored_run(run, self.labels[run.name], z, cache, unseen[run], learnt_from))
-        able = [run for run in unscored if scorable(run.config, index, self.caches)]
-        self.notes += dict.fromkeys(lacking(run.config, index, self.caches) for run in unscored if run not in able)
-        if able:
-            self._gap(f"{len(able)} runs are not scored on {_DATA}: run `trustcache evaluate`", index)
+        reasons = [why_not(run.config, index, self.caches) for run in unscored]
+        self.notes += dict.fromkeys(filter(None, reasons))
+        if able := reasons.count(None):
+            self._gap(f"{able} runs are not scored on {_DATA}: run `trustcache evaluate`", index)
         return unseen
 
     def _rows_by_fingerprint(self) -> dict[str, int]:

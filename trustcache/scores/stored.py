@@ -28,7 +28,7 @@ from trustcache.scores.registry import POST_HOC, Learnt
 class ScoreRecord:
     """The description of a stored score, in the attribute `record` of its file.
 
-    key: pins the caches it comes from. settings: what its learner chose. fitted, meaning, natural_zero, source: those
+    key: pins the caches it comes from. settings: what it chose. fitted, meaning, natural_zero, source: those
     of its `PostHoc` entry.
     """
 
