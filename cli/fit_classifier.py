@@ -13,13 +13,13 @@ from trustcache.oracles.optim import FitSettings, Machine
 from trustcache.progress import console
 
 from .options import Subset
-from .program import Place, app, command
+from .program import Place, command
 
 if TYPE_CHECKING:
     from trustcache.oracles.fit_classifier import Fitted
 
 
-@command(app, "fit-classifier")
+@command("fit-classifier")
 def fit_classifier(
     place: Place,
     data: Annotated[
@@ -66,9 +66,5 @@ def _extract_options(data: str, model: ModelOptions, out: Path) -> list[str]:
     words = ["--classifier", model.classifier, "--weights", str(out), "--as", out.stem]
     words += [word for text in model.model_arg for word in ("--model-arg", text)]
     words += [word for text in model.preprocess for word in ("--preprocess", text)]
-    return [
-        *words,
-        "--data",
-        data,
-        *(["--role", "train"] if Path(data).exists() and not data.endswith(".toml") else []),
-    ]
+    role = ["--role", "train"] if Path(data).exists() and not data.endswith(".toml") else []
+    return [*words, "--data", data, *role]

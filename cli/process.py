@@ -73,8 +73,8 @@ def _into_nothing(stream: Any) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-class Program(typer.core.TyperGroup):
-    """The commands; what they printed has reached its file or pipe before the process ends well."""
+class Process(typer.core.TyperGroup):
+    """A group of commands; what they printed has reached its file or pipe before the process ends well."""
 
     def main(self, *args: Any, **extra: Any) -> Any:
         try:

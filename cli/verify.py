@@ -5,10 +5,10 @@ from __future__ import annotations
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.progress import console
 
-from .program import Place, app, command, say
+from .program import Place, command, say
 
 
-@command(app, "verify")
+@command("verify")
 def verify(place: Place) -> None:
     """Re-read every file of the workspace and name each damaged or missing one, with what mends it."""
     from trustcache.cache.workspace import Workspace

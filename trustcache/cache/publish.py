@@ -19,8 +19,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
-
 from trustcache.errors import TrustcacheError
 
 if TYPE_CHECKING:
@@ -83,6 +81,8 @@ def sole_writer(folder: Path) -> Iterator[None]:
     >>> with sole_writer(tmp / "cache"):
     ...     publish(tmp / "cache" / "00000.h5", b"")
     """
+    from filelock import FileLock, Timeout
+
     lock = FileLock(folder.with_name(f".{folder.name}.lock"))
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

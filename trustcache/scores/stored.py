@@ -29,7 +29,7 @@ _REMADE = "remove it, and make it anew with trustcache evaluate --score"
 class ScoreRecord:
     """The record of a stored score.
 
-    key: pins the caches it comes from. settings: what its learner chose. fitted, meaning, natural_zero, source: those
+    key: pins the caches it comes from. settings: what it chose. fitted, meaning, natural_zero, source: those
     of its `PostHoc` entry.
     """
 
@@ -62,7 +62,7 @@ class ScoreStore:
     def __init__(self, workspace: Workspace, own: Sequence[str] = ()) -> None:
         for name in own:
             POST_HOC.find(name)
-        self._workspace, self._names = workspace, list(dict.fromkeys([*POST_HOC, *own]))
+        self._workspace, self._own = workspace, own
         self._caches = workspace.caches()
         self.damage: dict[str, None] = {}
         self._fits: dict[Path, KeptFits] = {}
@@ -92,7 +92,8 @@ class ScoreStore:
 
     def applicable(self, index: Index) -> list[str]:
         """Return the scores but those that read a column which a cache would have only if asked for, and has not."""
-        return [name for name in self._names if set(self._absent(index, name)) <= {"features"}]
+        names = dict.fromkeys([*POST_HOC, *self._own])
+        return [name for name in names if set(self._absent(index, name)) <= {"features"}]
 
     def why_not(self, index: Index, name: str) -> str | None:
         """Say why a score cannot be made of a cache, and what mends that; None if nothing is known to be in the way."""
