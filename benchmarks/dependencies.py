@@ -38,7 +38,15 @@ def tried(python: str, resolution: str, pytest: list[str]) -> list[str]:
         here, why = last_line([*uv, "venv", "--no-python-downloads", "--python", python, folder / "venv"])
         if not here:
             return [f"not here: {why.strip()}"]
-        install = ["pip", "install", "--python", inside / "python", "--resolution", resolution, ".[dev]"]
+        install: list[str | Path] = [
+            "pip",
+            "install",
+            "--python",
+            inside / "python",
+            "--resolution",
+            resolution,
+            ".[dev]",
+        ]
         installed, why = last_line([*uv, *install])
         if not installed:
             return [f"cannot be installed: {why.strip()}"]
