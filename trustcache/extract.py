@@ -14,7 +14,7 @@ from trustcache.cache.meaning import DataMeaning, MadeFrom, Meaning, Stages
 from trustcache.cache.publish import file_sha256, sole_writer
 from trustcache.cache.versions import software_versions
 from trustcache.cache.view import CacheView, open_cache
-from trustcache.cache.workspace import Workspace, plain_name
+from trustcache.cache.workspace import Workspace
 from trustcache.data.dataset import Dataset, open_dataset, require_files
 from trustcache.data.machine import device_option, workers_option
 from trustcache.data.manifest import Manifest
@@ -84,7 +84,7 @@ class ClassifierOptions(ModelOptions):
 
         suffix = "" if self.protocol == "equations" else f"-{self.protocol}"
         classifier = load_classifier(self.spec(self.weights, PROTOCOLS[self.protocol].preprocessing))
-        return classifier, plain_name(self.name or self.classifier + suffix)
+        return classifier, self.name or self.classifier + suffix
 
 
 def extract(

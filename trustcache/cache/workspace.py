@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from dataclasses import dataclass
@@ -50,6 +51,18 @@ class Workspace:
         path = self.root / "bootstrap" / _of_cache(classifier, data)
         return path.with_name(f"{path.name}.h5")  # a data set's name may have a dot
 
+    def run_folder(self, run: str) -> Path:
+        """Return the folder of a run."""
+        return self.runs / file_name(run)
+
+    def threshold_folder(self, classifier: str, score: str) -> Path:
+        """Return the folder of a post-hoc score's threshold, whose name no run has."""
+        return self.runs / _shortened(f"{file_name(classifier)}@{file_name(score)}")
+
+    def sweep_file(self, sweep: str) -> Path:
+        """Return the file of a sweep."""
+        return self.sweeps / f"{file_name(sweep)}.json"
+
     def caches(self) -> list[Index]:
         """Return all caches, sorted by classifier and data set. Raises TrustcacheError for a damaged index."""
         # Links are followed: large caches are often kept on another disk.
@@ -79,13 +92,56 @@ class Workspace:
 
 
 def _of_cache(classifier: str, data: str) -> Path:
-    return Path(plain_name(classifier), *map(plain_name, data.split("/")))
+    return Path(file_name(classifier)) / data_path(data)
 
 
-def plain_name(name: str) -> str:
-    """Return a name for a folder: everything but letters, digits, dot, dash and underscore becomes a dash.
+def data_path(data: str) -> Path:
+    """Return the relative path of what belongs to a data set: a folder for each part of its name.
 
-    >>> plain_name("hf_hub:me/model")
-    'hf_hub-me-model'
+    No folder is called as a file of ours can be: those of birds/mcp.h5 and of the score mcp on birds stay apart.
+
+    >>> str(data_path("birds-c/fog/3")), str(data_path("birds/mcp.h5"))
+    ('birds-c/fog/3', 'birds/mcp%2Eh5')
     """
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "unnamed"
+    parts = [file_name(part) for part in data.split("/")]
+    if len(parts) > 1:
+        parts = [_SUFFIX.sub(_escaped, part) for part in parts]
+    return Path(*parts)
+
+
+_SUFFIX = re.compile(r"\.(?=(h5|json|safetensors)$)", re.IGNORECASE)
+# What a plain name keeps; a leading or trailing dot would hide a file, or be lost on some systems.
+_TO_ESCAPE = re.compile(r"[^A-Za-z0-9._+-]|^\.|\.\Z")
+# Names that Windows keeps to itself, whatever follows their first dot.
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(?=\.|$)", re.IGNORECASE)
+# File systems allow 255 bytes, and eCryptfs 143; our suffixes and the marks of temporary files come on top.
+LONGEST_NAME = 140
+_KEPT = LONGEST_NAME - len("%-") - 32
+
+
+def file_name(name: str) -> str:
+    """Return the name of the file or folder that belongs to a name: its own, or an escaped one.
+
+    Letters, digits and `-_.+` stay. Everything else, and what some system takes for special, becomes `%XX`, a byte of
+    its UTF-8. No two names share one; `urllib.parse.unquote` gives the name back unless it is too long, when a hash
+    stands for its end. Names that differ in case alone share a folder where the file system ignores case.
+
+    >>> file_name("vit_base"), file_name("hf_hub:me/model"), file_name(".."), file_name("nul")
+    ('vit_base', 'hf_hub%3Ame%2Fmodel', '%2E%2E', '%6Eul')
+    """
+    if not name:
+        return "%"
+    escaped = _TO_ESCAPE.sub(_escaped, name)
+    if _RESERVED.match(escaped):
+        escaped = f"%{ord(escaped[0]):02X}{escaped[1:]}"
+    return _shortened(escaped)
+
+
+def _shortened(escaped: str) -> str:
+    if len(escaped) <= LONGEST_NAME:
+        return escaped
+    return f"{escaped[:_KEPT]}%-{hashlib.sha256(escaped.encode()).hexdigest()[:32]}"
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in match[0].encode("utf-8", "surrogatepass"))

@@ -10,6 +10,7 @@ import torch
 
 from trustcache.cache import CacheView
 from trustcache.cache.index import Index
+from trustcache.cache.workspace import file_name
 from trustcache.data.dataset import Dataset
 from trustcache.data.loader import Viewer, choose_device, machine_at_its_limits, model_at_work, readable, viewed_batches
 from trustcache.data.splits import validation_rows
@@ -96,7 +97,7 @@ class _Training:
         torch.manual_seed(config.seed)  # dropout
         self.oracle = Oracle(spec, config.signed_distance, config.seed).to(self.device)
         if config.start:
-            self.oracle.load_state_dict(Run(run.folder.with_name(config.start), config).weights())
+            self.oracle.load_state_dict(Run(run.folder.with_name(file_name(config.start)), config).weights())
         self.viewer = oracle_viewer(self.oracle, config, cache.index, machine)
         held_out = validation_rows(len(cache), config.val_fraction, config.seed)
         self.validation = np.flatnonzero(held_out)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -15,6 +14,7 @@ from trustcache.cache import open_cache
 from trustcache.cache.index import Index
 from trustcache.cache.publish import publish
 from trustcache.cache.records import fingerprint, parse_record, record_text
+from trustcache.cache.workspace import file_name
 from trustcache.errors import TrustcacheError
 from trustcache.scores.entry import Fitted, arrays_of, restored
 from trustcache.scores.fitting import TooFew, fitting_data
@@ -31,12 +31,12 @@ def recipe_fingerprint(name: str, *caches: Index) -> str:
 
 
 def score_file(folder: Path, name: str, suffix: str) -> Path:
-    """Return the file of a score in a folder; what no file's name may have of `package.module:function` is a dash.
+    """Return the file of a score in a folder.
 
     >>> score_file(Path("scores"), "my_scores:spread", ".h5").name
-    'my_scores-spread.h5'
+    'my_scores%3Aspread.h5'
     """
-    return folder / f"{re.sub(r'[^A-Za-z0-9._+-]+', '-', name)}{suffix}"
+    return folder / f"{file_name(name)}{suffix}"
 
 
 @dataclass(frozen=True)
