@@ -186,7 +186,7 @@ def test_a_score_that_learns_is_calibrated_and_predicts_as_one_of_logits_does(
     assert refused.exit_code == 2
     assert tells(refused.stderr, "--data digits-train", "delta-knn learns")
     assert run_cli("calibrate", "delta-knn", "--data", "digits-test", "--coverage", 0.5).exit_code == 0
-    point = WorkingPoint(**kept(with_runs.runs / "digits-net-delta-knn")["point"])
+    point = WorkingPoint(**kept(with_runs.runs / "digits-net@delta-knn")["point"])
     z = post_hoc_score("delta-knn", cache, training)
     assert point.trusted == (z > point.threshold).sum() == pytest.approx(len(z) / 2, abs=1)
     answers = [json.loads(line) for line in run_cli("predict", "delta-knn", digit_files).stdout.splitlines()]

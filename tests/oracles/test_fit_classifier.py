@@ -183,8 +183,8 @@ def test_large_data_are_streamed_to_the_same_end(
 ) -> None:
     kept = fit_classifier(RESNET, digits, tmp_path / "kept", SHORT, MACHINE)
     reads: list[int] = []
-    read = ArraySamples.read
-    monkeypatch.setattr(ArraySamples, "read", lambda self, index: reads.append(index) or read(self, index))
+    read = ArraySamples.raw
+    monkeypatch.setattr(ArraySamples, "raw", lambda self, index: reads.append(index) or read(self, index))
     monkeypatch.setattr(decoded, "IN_MEMORY_BYTES", 0)
     assert fit_classifier(RESNET, digits, tmp_path / "streamed", SHORT, MACHINE) == kept
     assert same_weights(tmp_path / "kept", tmp_path / "streamed")

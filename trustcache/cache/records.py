@@ -33,7 +33,7 @@ def write_record(path: Path, record: Record) -> None:
     """Publish a record as readable JSON. Raises ValueError for a number that is not finite.
 
     >>> from trustcache.cache.index import ShardRecord
-    >>> write_record(tmp / "00000.json", ShardRecord("00000.h5", 0, 2, 1, "abc", "def", "123", {"b.jpg": "truncated"}))
+    >>> write_record(tmp / "00000.json", ShardRecord("00000.h5", 0, 2, 1, *"abcde", {"b.jpg": "truncated"}))
     """
     text = json.dumps(_table(record), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     # File names that are not UTF-8 hold lone surrogates; with a backslash they are JSON's own notation for them.
@@ -58,7 +58,7 @@ def record_text(record: Record) -> str:
     """Return a record as one line of JSON, to be kept inside another file.
 
     >>> from trustcache.cache.index import ShardRecord
-    >>> text = record_text(ShardRecord("00000.h5", 0, 2, 2, "abc", "def", "123", {}))
+    >>> text = record_text(ShardRecord("00000.h5", 0, 2, 2, *"abcde", {}))
     >>> parse_record(text, ShardRecord, "weights.safetensors", "remove it").rows
     2
     """
@@ -71,7 +71,7 @@ def parse_record(text: str | bytes, kind: type[R], where: str, remedy: str) -> R
     >>> from trustcache.cache.index import ShardRecord
     >>> parse_record('{"schema": 1}', ShardRecord, "00000.json", "extract it again")
     Traceback (most recent call last):
-    trustcache.errors.TrustcacheError: 00000.json: written in schema 1, this program reads 2; extract it again
+    trustcache.errors.TrustcacheError: 00000.json: written in schema 1, this program reads 3; extract it again
     """
     with _refused(where, remedy):
         table = json.loads(text)

@@ -70,6 +70,19 @@ class Workspace:
         found = [read_index(Path(folder)) for folder, _, files in walk if INDEX in files]
         return sorted(found, key=lambda index: (index.classifier, index.data))
 
+    def cache_named(self, name: str) -> Index:
+        """Return the cache of a name CLASSIFIER/DATA. Raises UsageError where there is none, or there are several.
+
+        >>> demo_workspace.cache_named("net/birds").samples
+        30
+        """
+        found = [index for index in self.caches() if f"{index.classifier}/{index.data}" == name]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise UsageError(f"{name}: {len(found)} caches have that name: {', '.join(str(i.folder) for i in found)}")
+        raise UsageError(f"no cache '{name}' in {self.root / 'cache'}; trustcache cache list prints their names")
+
     def find_cache(self, role: str | None, classifier: str | None = None, data: str | None = None) -> Index:
         """Return the one cache of a role, None for any, that fits. Raises UsageError where none or several fit."""
         caches = self.caches()

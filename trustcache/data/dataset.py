@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from trustcache.data.content import digest_of
 from trustcache.data.manifest import Files, Manifest
 from trustcache.data.samples import Samples, spread_evenly
 from trustcache.data.variants.variation import Variation, make_variation, missing_material
@@ -32,7 +33,11 @@ class Dataset:
 
     def read(self, index: int) -> Image.Image:
         """Return sample `index` as an RGB image, transformed if its variant works on single images. Raises BadImage."""
-        image = self.samples.read(index)
+        return self.decode(index, self.samples.raw(index))
+
+    def decode(self, index: int, raw: bytes) -> Image.Image:
+        """Return sample `index` as `read` does, from the bytes of its image."""
+        image = self.samples.decode(index, raw)
         return self.variation.image(image, index, self.samples) if self.variation else image
 
     @property
@@ -45,7 +50,7 @@ class Dataset:
 
         It covers ids, labels, class names, the sizes of the files (or pixels), and the files that a variant reads.
         """
-        some = np.arange(start, stop or len(self))
+        some = np.arange(start, min(stop or len(self), len(self)))
         samples = self.samples if (start, stop) == (0, None) else self.samples.take(some)
         digest = hashlib.sha256(samples.contents())
         digest.update(samples.labels.astype("<i8").tobytes())
@@ -53,6 +58,13 @@ class Dataset:
         if self.variation:
             digest.update(self.variation.contents())
         return digest.hexdigest()
+
+    def stamp(self, start: int, stop: int) -> str:
+        """Return a digest that changes whenever the bytes of the images of samples `start` to `stop` do.
+
+        It may change while they do not, as when files are copied. No file is read.
+        """
+        return digest_of(self.samples.take(np.arange(start, stop)).stamps())
 
 
 def available(manifest: Manifest, data_root: Path) -> Files | None:

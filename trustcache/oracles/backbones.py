@@ -166,9 +166,14 @@ def lacking(config: RunConfig, judged: Index, caches: Sequence[Index]) -> str:
 
 
 def require_same_rows(judged: CacheView, features: CacheView) -> None:
-    """Raise UsageError where two caches of the same images skipped different ones of them."""
+    """Raise UsageError where two caches skipped different ones of their images, or are of images that were changed."""
     ours, theirs = judged.sample_indices, features.sample_indices
     if np.array_equal(ours, theirs):
+        if changed := int((judged.content != features.content).sum()):
+            raise UsageError(
+                f"{features.index.folder}: {changed} of its {len(features)} images were others when "
+                f"{judged.index.folder} was extracted; remove the one that is out of date and extract it again"
+            )
         return
     apart = np.setxor1d(ours, theirs)
     raise UsageError(

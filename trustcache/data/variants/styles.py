@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from trustcache.data.archives import open_tree, tree_exists
+from trustcache.data.content import content_of
 from trustcache.data.layouts.folders import image_names
 from trustcache.data.samples import IMAGE_SUFFIXES, FileSamples
 from trustcache.errors import UsageError
@@ -41,7 +42,8 @@ class StyleFolder:
         return map(self._samples.read, range(len(self.files)))
 
     def contents(self) -> bytes:
-        """Return the SHA-256 of the files' names and sizes, which decide what `pick` draws."""
+        """Return the SHA-256 of the files' names and of their bytes' hashes, which decide what `pick` draws."""
         digest = hashlib.sha256("\0".join(self.files).encode("utf-8", "surrogateescape"))
-        digest.update(self._samples.contents())
+        for number in range(len(self.files)):
+            digest.update(content_of(self._samples.raw(number)).to_bytes(8, "little"))
         return digest.digest()
