@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import struct
@@ -369,6 +370,96 @@ def test_a_cache_of_other_content_has_another_fingerprint(photos: Path, extract:
     assert after.fingerprint() != fingerprint
 
 
+# --- commands that read the images of a cache --------------------------------------------------------------------
+
+
+@pytest.fixture
+def both(photos: Path, extract: Cli, manifest_file: Callable[..., Path], in_tmp_path: Path) -> Path:
+    """A cache of `photos`, and one of a copy to train on."""
+    shutil.copytree(photos, in_tmp_path / "learnt")
+    (in_tmp_path / "learnt/cat/000.ppm").unlink()
+    save(in_tmp_path / "learnt/cat/100.ppm", 77)
+    assert extract(manifest_file("learnt", in_tmp_path / "learnt", role="train")).exit_code == 0
+    assert extract().exit_code == 0
+    return in_tmp_path / "learnt"
+
+
+TUNE = (
+    *("train", "--loss", "ce", "--epochs", 1, "--workers", 0, "--device", "cpu", "--val-fraction", 0),
+    *("--oracle", "cifar-resnet8", "--oracle-preprocess", "input_size=8", "--oracle-weights"),
+)
+
+
+def test_fine_tuning_refuses_images_that_are_not_the_cached_ones(
+    both: Path, run_cli: Cli, classifier_file: Path
+) -> None:
+    swapped_classes(both)
+    failed = run_cli(*TUNE, classifier_file)
+    refused(failed, "learnt: ", "cache/m/learnt", "extract again")
+    assert not list(Path("trustcache-workspace/runs").glob("*/weights.safetensors"))
+    swapped_classes(both)
+    assert run_cli(*TUNE, classifier_file).exit_code == 0
+
+
+def test_evaluation_refuses_images_that_are_not_the_cached_ones(
+    both: Path, photos: Path, run_cli: Cli, classifier_file: Path
+) -> None:
+    other_content(photos)
+    refused(run_cli(*TUNE, classifier_file), f"photos: {LATE} has changed", str(CACHE))
+    assert not list(Path("trustcache-workspace/runs").glob("*/scores/*"))
+    save(photos / LATE, 6)
+    assert run_cli("evaluate", "--workers", 0, "--device", "cpu").exit_code == 0
+
+
+def test_heads_refuse_features_of_other_images_of_equal_size(both: Path, extract: Cli, run_cli: Cli) -> None:
+    save(both / "cat/100.ppm", 78)
+    assert extract("learnt.toml", "--as", "other").exit_code == 0
+    failed = run_cli("train", "--frozen", "--loss", "ce", "--classifier", "m", "--oracle", "other")
+    refused(failed, "cache/other/learnt", "1 of its 8 images", "cache/m/learnt")
+
+
+def test_scores_of_a_cache_are_made_anew_when_its_images_were_replaced(both: Path, extract: Cli, run_cli: Cli) -> None:
+    assert run_cli("evaluate").exit_code == 0
+    scores = Path("trustcache-workspace/scores/m/photos/mcp.h5")
+    before = scores.stat().st_mtime_ns
+    shutil.rmtree(CACHE)
+    all_replaced(Path("photos"))
+    assert extract().exit_code == 0
+    assert run_cli("evaluate").exit_code == 0
+    assert scores.stat().st_mtime_ns != before
+
+
+def test_data_check_compares_with_a_cache_and_needs_no_model(both: Path, photos: Path, run_cli: Cli) -> None:
+    check = ("data", "check", photos, "--against", "m/photos")
+    same = run_cli(*check)
+    assert (same.exit_code, same.stdout.splitlines()[0]) == (0, "photos: the images of m/photos")
+    relabelled(photos)
+    save(photos / EARLY, 98)
+    failed = run_cli(*check)
+    assert failed.exit_code == 1
+    assert tells(failed.stderr, "m/photos", f"1 changed ({EARLY})", f"1 gone ({LATE})", "1 new (cat/100.ppm)")
+    missing = run_cli("data", "check", photos, "--against", "m/nothing")
+    assert missing.exit_code == 2
+    assert "m/nothing" in missing.stderr
+    several = run_cli("data", "check", "cifar10-c", "--against", "m/photos")
+    assert several.exit_code == 2
+
+
+def test_data_check_takes_the_part_that_was_extracted(photos: Path, extract: Cli, run_cli: Cli) -> None:
+    assert extract("photos", "--subset", 4).exit_code == 0
+    assert run_cli("data", "check", photos, "--against", "m/photos").exit_code == 0
+
+
+def test_the_report_counts_test_images_that_are_training_images(both: Path, run_cli: Cli) -> None:
+    run_cli("evaluate")
+    done = run_cli("report")
+    assert done.exit_code == 0
+    assert tells(done.stdout + done.stderr, "7 of 8 images of photos", "learnt")
+    assert tells(Path("trustcache-workspace/report/report.md").read_text(), "7 of 8 images of photos")
+    records = json.loads(Path("trustcache-workspace/report/results.json").read_text())
+    assert {(record["n"], record["duplicates"]) for record in records} == {(8, 7)}
+
+
 # --- classes -----------------------------------------------------------------------------------------------------
 
 
@@ -378,3 +469,24 @@ def test_differences_of_classes_name_the_first_ten() -> None:
     said = class_differences(letters, letters[::-1])
     assert tells(said, "26 of 26", "label 0: 'a' here, 'z' there", "label 9:", "and 16 more")
     assert tells(class_differences(["a"], ["a", "b"]), "1 of 2", "label 1: none here, 'b' there")
+
+
+def test_a_folder_whose_classes_are_not_those_of_the_classifiers_other_caches_is_refused(
+    both: Path, photos: Path, extract: Cli, manifest_file: Callable[..., Path]
+) -> None:
+    renamed = photos.with_name("renamed")
+    shutil.copytree(photos, renamed)
+    (renamed / "dog").rename(renamed / "ape")
+    refused(extract(renamed), "renamed: ", "m/", "2 of 2", "label 0: 'ape' here, 'cat' there", "'classes'")
+    refused(extract(renamed, "--as", "same-weights"), "m/", "label 1")
+    named = manifest_file("named", renamed, classes=["cat", "ape"])
+    assert extract(named).exit_code == 0
+
+
+def test_the_case_of_a_class_counts_and_numbers_are_no_names(both: Path, photos: Path, extract: Cli) -> None:
+    for name, folders in (("upper", ("Cat", "dog")), ("numbers", ("0", "1"))):
+        shutil.copytree(photos, photos.with_name(name))
+        for old, new in zip(("cat", "dog"), folders, strict=True):
+            (photos.with_name(name) / old).rename(photos.with_name(name) / new)
+    refused(extract("upper"), "1 of 2", "label 0: 'Cat' here, 'cat' there")
+    assert extract("numbers").exit_code == 0

@@ -141,6 +141,18 @@ def test_the_contents_see_files_that_come_go_change_their_name_or_their_size(fol
     assert len(seen) == 5
 
 
+def test_the_contents_see_other_bytes_of_equal_size_and_files_that_cannot_be_read(folder: Path) -> None:
+    seen = {StyleFolder(folder).contents()}
+    data = bytearray((folder / "a.png").read_bytes())
+    data[-1] ^= 1
+    (folder / "a.png").write_bytes(data)
+    seen.add(StyleFolder(folder).contents())
+    (folder / "a.png").unlink()
+    (folder / "a.png").symlink_to("nowhere")
+    seen.add(StyleFolder(folder).contents())
+    assert len(seen) == 3
+
+
 # --- what is refused -------------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from PIL import Image
 from trustcache.data.archives import open_tree, tree_exists
 from trustcache.data.content import content_of
 from trustcache.data.layouts.folders import image_names
-from trustcache.data.samples import IMAGE_SUFFIXES, FileSamples
+from trustcache.data.samples import IMAGE_SUFFIXES, BadImage, FileSamples
 from trustcache.errors import UsageError
 
 
@@ -45,5 +46,6 @@ class StyleFolder:
         """Return the SHA-256 of the files' names and of their bytes' hashes, which decide what `pick` draws."""
         digest = hashlib.sha256("\0".join(self.files).encode("utf-8", "surrogateescape"))
         for number in range(len(self.files)):
-            digest.update(content_of(self._samples.raw(number)).to_bytes(8, "little"))
+            with contextlib.suppress(BadImage):  # it is refused when it is drawn
+                digest.update(f"{number}: {content_of(self._samples.raw(number))}".encode())
         return digest.digest()
