@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,6 @@ import numpy as np
 
 from trustcache.cache.index import OTHER_IMAGES, Index, ShardRecord
 from trustcache.cache.view import CacheView, open_cache
-from trustcache.data.content import content_of
 from trustcache.data.dataset import Dataset
 from trustcache.data.samples import BadImage
 from trustcache.errors import UsageError
@@ -152,17 +150,9 @@ def _shard(index: Index, record: ShardRecord) -> CacheView:
 
 def _changed(dataset: Dataset, numbers: np.ndarray, content: np.ndarray, skipped: Iterable[int]) -> list[int]:
     """Return the numbers of images whose bytes are others, or that were skipped as unreadable and can be read now."""
-    with ThreadPoolExecutor() as pool:  # most of the time goes into reading
-        now = pool.map(lambda number: _content(dataset, number), numbers.tolist())
-        changed = [n for n, was, here in zip(numbers.tolist(), content.tolist(), now, strict=True) if was != here]
+    now = dataset.contents(numbers.tolist())
+    changed = [n for n, was, here in zip(numbers.tolist(), content.tolist(), now, strict=True) if was != here]
     return changed + [number for number in skipped if _readable(dataset, number)]
-
-
-def _content(dataset: Dataset, number: int) -> int | None:
-    try:
-        return content_of(dataset.samples.raw(number))
-    except BadImage:
-        return None
 
 
 def _readable(dataset: Dataset, number: int) -> bool:
