@@ -1,39 +1,5 @@
 """The command line: each command parses, calls one function of trustcache, and prints."""
 
-# Help lists the commands in the order they are registered, which is the order of work.
-# isort: off
-from . import (
-    fit_classifier,
-    extract,
-    train,
-    presets,
-    evaluate,
-    report,
-    reproduce,
-    calibrate,
-    predict,
-    export,
-    demo,
-    data,
-    cache,
-    bound,
-)
-from .program import app
+from .program import app, loaded
 
-__all__ = [
-    "app",
-    "bound",
-    "cache",
-    "calibrate",
-    "data",
-    "demo",
-    "evaluate",
-    "export",
-    "extract",
-    "fit_classifier",
-    "predict",
-    "presets",
-    "report",
-    "reproduce",
-    "train",
-]
+__all__ = ["app", "loaded"]

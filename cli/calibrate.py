@@ -10,7 +10,7 @@ from trustcache.deploy.goals import Calibration, Targets
 from trustcache.progress import console
 
 from .options import ScoringMachine
-from .program import Place, app, command
+from .program import Place, command
 
 if TYPE_CHECKING:
     from trustcache.deploy.scorers import Scorer, Threshold
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 RUN = "A run's name or its beginning; winner, what a sweep chose; or a post-hoc score: mcp, package.module:function"
 
 
-@command(app, "calibrate")
+@command("calibrate")
 def calibrate(
     place: Place,
     run: Annotated[str, typer.Argument(help=f"{RUN}.")],

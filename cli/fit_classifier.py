@@ -13,13 +13,13 @@ from trustcache.oracles.optim import FitSettings, Machine
 from trustcache.progress import console
 
 from .options import Subset
-from .program import Place, app, command
+from .program import Place, command
 
 if TYPE_CHECKING:
     from trustcache.oracles.fit_classifier import Fitted
 
 
-@command(app, "fit-classifier")
+@command("fit-classifier")
 def fit_classifier(
     place: Place,
     data: Annotated[

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from .program import Place, app, command
+from .program import Place, command
 
 
-@command(app, "presets")
+@command("presets")
 def presets(
     place: Place, name: Annotated[str | None, typer.Argument(help="One to print, as TOML; all of them without.")] = None
 ) -> None:

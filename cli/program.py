@@ -1,8 +1,10 @@
-"""The program: its commands, and where errors become one sentence."""
+"""The program: its commands, each imported when it is called, and where errors become one sentence."""
 
 from __future__ import annotations
 
+import ast
 import functools
+import importlib
 import inspect
 import io
 import os
@@ -26,12 +28,57 @@ from .from_dataclass import expanded
 # the same cores) slow them down several times. Read when torch is first imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-app = typer.Typer(
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-    help="Run a frozen image classifier once; then learn, compare and ship predictors of when to trust it.",
-)
+# In the order of work; the module of a command is named as it is.
+COMMANDS = (
+    "fit-classifier", "extract", "train", "presets", "evaluate", "report", "reproduce", "calibrate", "predict",
+    "export", "demo", "data", "cache", "bound",
+)  # fmt: skip
+
+
+class Program(typer.core.TyperGroup):
+    """The commands. Each is imported when it is called, so that none waits for what the others import."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = {name: typer.core.TyperCommand(name) for name in COMMANDS}
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command that the first word names, as typer does, and import it."""
+        if args[0] in self.commands:
+            self.commands[args[0]] = loaded(args[0])
+        return super().resolve_command(ctx, args)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print the help, with a line of each command."""
+        for name, listed in self.commands.items():
+            listed.help = _summary(name)
+        super().format_help(ctx, formatter)
+
+
+def loaded(name: str) -> Any:
+    """Import a command, and return it as typer makes it."""
+    importlib.import_module(f".{_module(name)}", __package__)
+    return typer.main.get_command(_PARTS[name])
+
+
+def _module(name: str) -> str:
+    return name.replace("-", "_")
+
+
+def _summary(name: str) -> str:
+    """Return the first paragraph about a command, from the function's docstring or its module's; imports neither."""
+    module = ast.parse(Path(__file__).with_name(f"{_module(name)}.py").read_text(encoding="utf-8"))
+    own = [node for node in module.body if isinstance(node, ast.FunctionDef) and node.name == _module(name)]
+    return (ast.get_docstring(own[0] if own else module) or "").partition("\n\n")[0]
+
+
+app = typer.Typer(cls=Program, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+_PARTS: dict[str, typer.Typer] = {}
+
+
+@app.callback()
+def program() -> None:
+    """Run a frozen image classifier once; then learn, compare and ship predictors of when to trust it."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +104,12 @@ _DEBUG = inspect.Parameter(
 )
 
 
-def command(group: typer.Typer, name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def command(name: str, group: typer.Typer | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a command, whose parameters may be dataclasses of options, the first one a `Place`.
 
-    Errors become a sentence and an exit code.
+    group: what it is part of, for `trustcache data list`. Errors become a sentence and an exit code.
     """
+    home = _PARTS.setdefault(name, typer.Typer(add_completion=False)) if group is None else group
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         place, *own = inspect.signature(function, eval_str=True).parameters.values()
@@ -85,10 +133,15 @@ def command(group: typer.Typer, name: str) -> Callable[[Callable[..., None]], Ca
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in parameters}
         del run.__wrapped__
-        group.command(name)(run)
+        home.command(name)(run)
         return function
 
     return register
+
+
+def command_group(name: str, help: str | None) -> typer.Typer:
+    """Register commands of one subject, as `trustcache data`."""
+    return _PARTS.setdefault(name, typer.Typer(no_args_is_help=True, add_completion=False, help=help))
 
 
 def say(text: str) -> None:

@@ -193,7 +193,7 @@ def test_scores_that_are_not_finite_are_named_and_the_others_are_kept(
     def broken(logits: np.ndarray) -> np.ndarray:
         return np.where(np.arange(len(logits)) == 3, np.nan, 0.0)
 
-    monkeypatch.setitem(POST_HOC._built_in, "energy", dataclasses.replace(POST_HOC["energy"], function=broken))
+    monkeypatch.setitem(POST_HOC._built_in, "energy", dataclasses.replace(POST_HOC["energy"], compute=broken))
     for command, code in (("evaluate", 1), ("report", 0)):
         done = run_cli(command)
         assert done.exit_code == code

@@ -18,9 +18,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import h5py
 import numpy as np
-from filelock import FileLock, Timeout
 
 from trustcache.errors import TrustcacheError
 
@@ -80,6 +78,8 @@ def sole_writer(folder: Path) -> Iterator[None]:
     >>> with sole_writer(tmp / "cache"):
     ...     publish(tmp / "cache" / "00000.h5", b"")
     """
+    from filelock import FileLock, Timeout
+
     lock = FileLock(folder.with_name(f".{folder.name}.lock"))
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -105,6 +105,8 @@ def pack(columns: Mapping[str, np.ndarray], attributes: Mapping[str, str] | None
     True
     """
     buffer = io.BytesIO()
+    import h5py
+
     with h5py.File(buffer, "w", libver="latest") as file:
         file.attrs.update(attributes or {})
         for name, column in columns.items():

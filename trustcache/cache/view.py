@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from trustcache.cache.index import OUTPUTS, Index, ShardRecord, read_index
@@ -136,6 +135,8 @@ class CacheView:
         return column
 
     def _read(self, record: ShardRecord, name: str, rows: slice) -> np.ndarray:
+        import h5py
+
         path = self.index.folder / record.file
         try:
             # Shards never change once they are listed, and network disks often offer no locks.

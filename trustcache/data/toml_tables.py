@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from typing import Any, get_type_hints
 
 import msgspec
 
 from trustcache.errors import UsageError
+
+# Kept, since evaluating the annotations takes most of the time in which a manifest is read.
+field_types = functools.cache(get_type_hints)
 
 NUMBERS = float | tuple[float, ...]
 

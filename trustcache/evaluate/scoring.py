@@ -14,7 +14,7 @@ from trustcache.cache.index import Index
 from trustcache.cache.workspace import Workspace
 from trustcache.data.splits import validation_rows
 from trustcache.errors import TrustcacheError, UsageError
-from trustcache.oracles.backbones import lacking, scorable
+from trustcache.oracles.backbones import why_not
 from trustcache.oracles.optim import Machine
 from trustcache.oracles.runs import Run
 from trustcache.progress import Progress, silent
@@ -83,7 +83,7 @@ class Scoring:
     def keep(self, runs: Sequence[Run], index: Index) -> int:
         """Score a cache by those runs that can be scored there, keep the scores, and return their number."""
         forward = self._forward(index)
-        scores = forward.scores([run for run in runs if scorable(run.config, index, self.caches)])
+        scores = forward.scores([run for run in runs if not why_not(run.config, index, self.caches)])
         made = 0
         for run, z in scores:
             run.save_scores(index, z, run.unseen(forward.cache, self.caches))
@@ -99,7 +99,7 @@ class Scoring:
             self.keep([run], index)
         z = run.scores(index)
         if z is None or run.config.mixed_up(index, self.caches):
-            raise UsageError(lacking(run.config, index, self.caches))
+            raise UsageError(why_not(run.config, index, self.caches))
         return z
 
     def of_validation(self, run: Run, index: Index) -> tuple[np.ndarray, np.ndarray]:
@@ -111,8 +111,8 @@ class Scoring:
         rows = learnt[validation_rows(len(learnt), run.config.val_fraction, run.config.seed)]
         if not len(rows):
             raise UsageError(f"{run.name}: was trained with no validation part; name other data with --data")
-        if not scorable(run.config, index, self.caches):
-            raise UsageError(lacking(run.config, index, self.caches))
+        if reason := why_not(run.config, index, self.caches):
+            raise UsageError(reason)
         ((_, z),) = self._forward(index).scores([run], rows)
         return rows, z
 

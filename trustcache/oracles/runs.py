@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import h5py
 import numpy as np
 from safetensors import SafetensorError
 
@@ -172,6 +171,8 @@ class Run:
 
     def scores(self, index: Index) -> np.ndarray | None:
         """Return z, float64 (N,), for the rows of a cache, None if this run has not scored it as it is now."""
+        import h5py
+
         path = self._scores_path(index)
         if not path.is_file():
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from trustcache.cache.index import Index
 from trustcache.cache.workspace import Workspace
 from trustcache.data.splits import other_half
 from trustcache.errors import TrustcacheError, UsageError
-from trustcache.oracles.backbones import lacking, scorable
+from trustcache.oracles.backbones import why_not
 from trustcache.oracles.runs import Run, finished_runs
 from trustcache.progress import Progress, silent
 from trustcache.report.measured import scored_post_hoc, scored_run
@@ -75,7 +76,9 @@ class _Collector:
 
     def gather(self, cache: CacheView) -> None:
         """Add the post-hoc scores and the runs of a cache."""
-        self.duplicates = np.isin(cache.content, self.training)
+        # Searched, as np.isin would sort the million of training images for each of a hundred data sets.
+        at = np.searchsorted(self.training, cache.content)
+        self.duplicates = np.append(self.training, np.uint64(0))[at] == cache.content
         if self.duplicates.any():
             count = f"{self.duplicates.sum():,} of {len(cache):,} images of {_DATA}"
             self._gap(f"{count} are byte for byte images of {', '.join(self.learnt_data)}", cache.index)
@@ -148,10 +151,10 @@ class _Collector:
             else:
                 learnt_from = self.rows.get(run.config.cache, 0)
                 self._add(scored_run(run, self.labels[run.name], z, cache, unseen[run], learnt_from), unseen[run])
-        able = [run for run in unscored if scorable(run.config, index, self.caches)]
-        self.notes += dict.fromkeys(lacking(run.config, index, self.caches) for run in unscored if run not in able)
-        if able:
-            self._gap(f"{len(able)} runs are not scored on {_DATA}: run `trustcache evaluate`", index)
+        reasons = [why_not(run.config, index, self.caches) for run in unscored]
+        self.notes += dict.fromkeys(filter(None, reasons))
+        if able := reasons.count(None):
+            self._gap(f"{able} runs are not scored on {_DATA}: run `trustcache evaluate`", index)
         return unseen
 
     def _training_images(self) -> tuple[np.ndarray, list[str]]:
@@ -184,14 +187,12 @@ def _named(data: list[str]) -> str:
     return ", ".join(names) if len(names) <= _MOST_NAMED else f"{names[0]} and {len(names) - 1} more data sets"
 
 
-def _parts(indices: list[Index]) -> list[str]:
+def _parts(indices: list[Index]) -> Iterator[str]:
     """Name the data sets of which only a part was extracted, a sentence for each size."""
     sizes: dict[str, list[Index]] = {}
     for index in indices:
         if index.meaning.data.subset:
             sizes.setdefault(index.meaning.data.subset, []).append(index)
-    notes = []
     for part, those in sizes.items():
         data, classifiers = sorted({i.manifest.family for i in those}), sorted({i.classifier for i in those})
-        notes.append(f"only {part} images were extracted of {', '.join(data)} for {', '.join(classifiers)}")
-    return notes
+        yield f"only {part} images were extracted of {', '.join(data)} for {', '.join(classifiers)}"

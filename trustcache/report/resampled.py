@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from trustcache.cache import CacheView, open_cache
@@ -108,6 +107,8 @@ class _Task:
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     """Return the resamples kept in a file; none where it is damaged, since they can be made again."""
+    import h5py
+
     try:
         with h5py.File(path, "r", locking=False) as file:
             return {key: column[:] for key, column in file.items()}

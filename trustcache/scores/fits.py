@@ -66,7 +66,7 @@ class KeptFits(Learnt):
         if about and about.lacks:
             raise TooFew(about.lacks)
         if about:
-            return restored(POST_HOC[name].learner or Weight, load_file(self._path(name)))
+            return restored(POST_HOC[name].compute, load_file(self._path(name)))
         try:
             learnt = super()._learn(name)
         except TooFew as few:

@@ -9,7 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
-import h5py
 import numpy as np
 
 from trustcache.cache import open_cache
@@ -29,7 +28,7 @@ from trustcache.scores.registry import POST_HOC, Learnt
 class ScoreRecord:
     """The description of a stored score, in the attribute `record` of its file.
 
-    key: pins the caches it comes from. settings: what its learner chose. fitted, meaning, natural_zero, source: those
+    key: pins the caches it comes from. settings: what it chose. fitted, meaning, natural_zero, source: those
     of its `PostHoc` entry.
     """
 
@@ -61,7 +60,7 @@ class ScoreStore:
     def __init__(self, workspace: Workspace, own: Sequence[str] = ()) -> None:
         for name in own:
             POST_HOC.find(name)
-        self._workspace, self._names = workspace, list(dict.fromkeys([*POST_HOC, *own]))
+        self._workspace, self._own = workspace, own
         self._caches = workspace.caches()
         self._fits: dict[Path, KeptFits] = {}
 
@@ -70,6 +69,8 @@ class ScoreStore:
 
         Imports nothing: a user's own score is described by its file.
         """
+        import h5py
+
         path = score_file(self._folder(index), name, ".h5")
         if not path.is_file():
             return None
@@ -85,6 +86,8 @@ class ScoreStore:
     @cached_property
     def own(self) -> list[str]:
         """The names of users' own scores that are kept for any cache."""
+        import h5py
+
         known = {score_file(Path(), name, ".h5").name for name in POST_HOC}
         files = {path for index in self._caches for path in self._folder(index).glob("*.h5") if path.name not in known}
         names = set()
@@ -95,7 +98,8 @@ class ScoreStore:
 
     def applicable(self, index: Index) -> list[str]:
         """Return the scores but those that read a column which a cache would have only if asked for, and has not."""
-        return [name for name in self._names if set(self._absent(index, name)) <= {"features"}]
+        names = dict.fromkeys([*POST_HOC, *self._own])
+        return [name for name in names if set(self._absent(index, name)) <= {"features"}]
 
     def why_not(self, index: Index, name: str) -> str | None:
         """Say why a score cannot be made of a cache, and what mends that; None if nothing is known to be in the way."""

@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
-
 from trustcache.report.comparison import READING
 from trustcache.report.contents import TO_DRAW
 from trustcache.report.names import BASELINE
@@ -18,6 +16,8 @@ _FOLDER = Path(__file__).parent.parent / "templates"
 
 def render(template: str, filters: Mapping[str, Callable[..., Any]], **context: Any) -> str:
     """Return a template filled with `context`. The delimiters of statements are `<%` and `%>` in LaTeX."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
     marks: dict[str, Any] = {}
     if template.endswith(".tex"):
         marks = {"block_start_string": "<%", "block_end_string": "%>", "comment_start_string": "<#"}
