@@ -81,7 +81,7 @@ class Workspace:
             return found[0]
         if found:
             raise UsageError(f"{name}: {len(found)} caches have that name: {', '.join(str(i.folder) for i in found)}")
-        raise UsageError(f"no cache '{name}' in {self.root / 'cache'}; trustcache cache list prints their names")
+        raise UsageError(f"no cache '{name}' in {self.root / 'cache'}; make one with trustcache extract")
 
     def find_cache(self, role: str | None, classifier: str | None = None, data: str | None = None) -> Index:
         """Return the one cache of a role, None for any, that fits. Raises UsageError where none or several fit."""
