@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -178,3 +179,32 @@ def test_caches_whose_names_differ_after_a_dot_keep_their_resamples_apart() -> N
     one, two = (Workspace(Path("w")).bootstrap_file("vit", data) for data in ("photos.v1", "photos.v2"))
     assert one != two
     assert one.suffix == two.suffix == ".h5"
+
+
+@pytest.mark.parametrize("name", ["c/x", "..", "Vögel 鳥:v2", "NUL", "n" * 300])
+def test_a_classifier_of_any_name_goes_through_both_stages_beside_another(
+    extract_digits: Callable[..., Result], run_cli: Callable[..., Result], digit_files: Path, name: str
+) -> None:
+    def done(*args: object) -> str:
+        result = run_cli(*args)
+        assert result.exit_code == 0, result.stderr
+        return result.stdout
+
+    for label in (name, "c-x"):
+        assert extract_digits("--data", "digits-train", name=label).exit_code == 0
+        done("train", "--frozen", "--loss", "ce", "--epochs", 1, "--classifier", label)
+    scores = Path("trustcache-workspace/scores")
+    kept = {path: path.stat().st_mtime_ns for path in scores.rglob("*.h5")}
+    done("evaluate")
+    assert {path: path.stat().st_mtime_ns for path in scores.rglob("*.h5")} == kept
+    assert len({path.parent for path in kept}) == 2
+    assert f"{name}/digits-test\t" in done("cache", "list")
+    done("cache", "show", f"{name}/digits-train")
+    done("report")
+    records = json.loads(Path("trustcache-workspace/report/results.json").read_text())
+    assert {record["classifier"] for record in records} == {name, "c-x"}
+    (run,) = {record["run"] for record in records if record["classifier"] == name and record["run"]}
+    assert run.startswith(f"{name}-ce-frozen")
+    done("calibrate", "mcp", "--classifier", name, "--data", "digits-test", "--coverage", 0.5)
+    for scorer in ("mcp", run):
+        done("predict", scorer, digit_files / "1150.png", "--classifier", name)
