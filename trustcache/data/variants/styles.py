@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -42,8 +43,9 @@ class StyleFolder:
         """Yield all images in order, RGB. Raises BadImage if one cannot be read."""
         return map(self._samples.read, range(len(self.files)))
 
+    @cached_property
     def contents(self) -> bytes:
-        """Return the SHA-256 of the files' names and of their bytes' hashes, which decide what `pick` draws."""
+        """SHA-256 of the files' names and of their bytes' hashes, which decide what `pick` draws."""
         digest = hashlib.sha256("\0".join(self.files).encode("utf-8", "surrogateescape"))
         for number in range(len(self.files)):
             with contextlib.suppress(BadImage):  # it is refused when it is drawn

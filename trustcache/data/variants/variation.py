@@ -111,7 +111,7 @@ class Variation:
 
     def contents(self) -> bytes:
         """Return the identity of the files that it reads, which tells its images from others with equal settings."""
-        return self.folder.contents() if self.folder else b""
+        return self.folder.contents if self.folder else b""
 
     def cropped(self, image: Image.Image) -> Image.Image:
         return centre_crop(image, self.variant.crop) if self.variant.crop else image
