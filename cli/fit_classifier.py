@@ -66,9 +66,5 @@ def _extract_options(data: str, model: ModelOptions, out: Path) -> list[str]:
     words = ["--classifier", model.classifier, "--weights", str(out), "--as", out.stem]
     words += [word for text in model.model_arg for word in ("--model-arg", text)]
     words += [word for text in model.preprocess for word in ("--preprocess", text)]
-    return [
-        *words,
-        "--data",
-        data,
-        *(["--role", "train"] if Path(data).exists() and not data.endswith(".toml") else []),
-    ]
+    role = ["--role", "train"] if Path(data).exists() and not data.endswith(".toml") else []
+    return [*words, "--data", data, *role]

@@ -57,18 +57,15 @@ class Program(typer.core.TyperGroup):
 
 def loaded(name: str) -> Any:
     """Import a command, and return it as typer makes it."""
-    importlib.import_module(f".{_module(name)}", __package__)
+    importlib.import_module("." + name.replace("-", "_"), __package__)
     return typer.main.get_command(_PARTS[name])
-
-
-def _module(name: str) -> str:
-    return name.replace("-", "_")
 
 
 def _summary(name: str) -> str:
     """Return the first paragraph about a command, from the function's docstring or its module's; imports neither."""
-    module = ast.parse(Path(__file__).with_name(f"{_module(name)}.py").read_text(encoding="utf-8"))
-    own = [node for node in module.body if isinstance(node, ast.FunctionDef) and node.name == _module(name)]
+    path = Path(__file__).with_name(f"{name.replace('-', '_')}.py")
+    module = ast.parse(path.read_text(encoding="utf-8"))
+    own = [node for node in module.body if isinstance(node, ast.FunctionDef) and node.name == path.stem]
     return (ast.get_docstring(own[0] if own else module) or "").partition("\n\n")[0]
 
 

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 WRONG_AT_HALF = """
 from trustcache.metrics.ranking import METRICS, Metric
 
-def wrong_at_half(ranking, negative):
+def wrong_at_half(ranking, cutoffs):
     return float(ranking.risk[(ranking.coverage >= 0.5).argmax()])
 
 METRICS["risk_at_half"] = Metric("Risk@50", "Error rate at half coverage.", False, frozenset(), wrong_at_half, column=8)

@@ -213,8 +213,8 @@ def test_float64_scores_that_float32_would_merge_are_told_apart():
 
 def test_thresholds_are_compared_in_z_where_nothing_saturates():
     # sigmoid(20) is 1 - 2e-9: below this threshold, but exactly 1 in float32.
-    got = trust_metrics(np.float32([20, 30, 20, 30]), [1, 1, 0, 0], negative_threshold=1 - 1e-10)
-    assert got["tnr"] == 0.5
+    got = trust_metrics(np.float32([20, 30, 20, 30]), [1, 1, 0, 0], positive_threshold=1 - 1e-10)
+    assert (got["tpr"], got["tnr"]) == (0.5, 0.5)
     # sigmoid(1e-20) is exactly 0.5 even in float64, but z is above 0.
     assert trust_metrics([1e-20, -1.0], [1, 0])["tpr"] == 1
 
@@ -231,6 +231,14 @@ def test_a_sample_exactly_at_the_threshold_is_untrustworthy():
     assert got["tnr"] == 2 / 3
 
 
+def test_the_positive_threshold_moves_both_rates():
+    p = np.array([0.2, 0.6, 0.7, 0.9, 0.1, 0.6, 0.7, 0.9])
+    got = trust_metrics(np.log(p / (1 - p)), [1, 1, 1, 1, 0, 0, 0, 0], positive_threshold=0.65)
+    assert (got["tpr"], got["tnr"]) == (0.5, 0.5)
+    got = trust_metrics(np.log(p / (1 - p)), [1, 1, 1, 1, 0, 0, 0, 0], positive_threshold=0.15)
+    assert (got["tpr"], got["tnr"]) == (1.0, 0.25)
+
+
 def test_true_class_probability_calls_untrustworthy_only_what_is_strictly_below_one_over_k():
     # K = 2: 1/K is z = 0 to the last bit, so the sample at 0 tests strictness.
     got = trust_metrics([3.0, -1.0, 0.0, -1.0], [1, 0, 0, 0], negative_threshold=1 / 2)
@@ -244,7 +252,8 @@ def test_true_class_probability_calls_untrustworthy_only_what_is_strictly_below_
 def test_a_float32_threshold_means_the_same_as_its_float64_value():
     threshold = np.float32(0.1)
     z_between = np.nextafter(math.log(float(threshold) / (1 - float(threshold))), [-1e9, 1e9])
-    assert trust_metrics([*z_between, 9.0], [0, 0, 1], negative_threshold=threshold)["tnr"] == 0.5
+    got = trust_metrics(z_between, [0, 1], positive_threshold=threshold)
+    assert (got["tpr"], got["tnr"]) == (1, 1)
 
 
 @pytest.mark.parametrize(
@@ -305,9 +314,10 @@ def test_bad_input_raises_value_error_in_one_sentence(scores, correct, message):
 
 
 @pytest.mark.parametrize("threshold", [0.0, 1.0, -0.1, 1.5, math.nan, math.inf])
-def test_a_threshold_that_is_no_confidence_raises_value_error(threshold):
-    with pytest.raises(ValueError, match="The negative threshold"):
-        trust_metrics([1, 2], [0, 1], negative_threshold=threshold)
+@pytest.mark.parametrize("which", ["positive", "negative"])
+def test_a_threshold_that_is_no_confidence_raises_value_error(which, threshold):
+    with pytest.raises(ValueError, match=f"The {which} threshold"):
+        trust_metrics([1, 2], [0, 1], **{f"{which}_threshold": threshold})
 
 
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.float32])

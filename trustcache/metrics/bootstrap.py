@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from trustcache.metrics.ranking import METRICS, Metric, z_at
+from trustcache.metrics.ranking import METRICS, Cutoffs, Metric, cutoffs
 from trustcache.metrics.tie_groups import Counts, Floats, Ranking, rank
 
 RESAMPLES = 1000
@@ -119,7 +119,7 @@ class _Sorted:
         return Resamples(self._ranking.scores, size, accepted, wrong, risk, self._wrong_groups)
 
 
-Definitions = Callable[[Resamples, float | None], dict[str, Floats]]
+Definitions = Callable[[Resamples, Cutoffs], dict[str, Floats]]
 
 
 def resampled_metrics(
@@ -140,7 +140,7 @@ def resampled_metrics(
     >>> resampled_metrics([2.0, 1.0, 0.0], [True, True, False], counts)["accuracy"].round(3).tolist()
     [0.667, 0.667]
     """
-    negative = z_at(negative_threshold)
+    at = cutoffs(negative_threshold=negative_threshold)
     ranking = rank(scores, correct)
     n = int(ranking.accepted[-1])
     if counts.ndim != 2 or counts.shape[1] != n:
@@ -148,11 +148,11 @@ def resampled_metrics(
     rows = max(1, _BLOCK // n)
     ordered = _Sorted(np.asarray(scores, np.float64), np.asarray(correct, np.bool_), ranking, rows)
     read = definitions or metrics_of
-    blocks = [read(ordered.resamples(counts[i : i + rows]), negative) for i in range(0, len(counts), rows)]
+    blocks = [read(ordered.resamples(counts[i : i + rows]), at) for i in range(0, len(counts), rows)]
     return {name: np.concatenate([block[name] for block in blocks]) for name in METRICS}
 
 
-def metrics_of(drawn: Resamples, negative: float | None) -> dict[str, Floats]:
+def metrics_of(drawn: Resamples, at: Cutoffs) -> dict[str, Floats]:
     """Return the metrics of `trust_metrics` on each resample, float64 (B,) each, nan where one class is missing.
 
     >>> counts = np.array([[1, 1, 1]], np.uint8)
@@ -162,8 +162,8 @@ def metrics_of(drawn: Resamples, negative: float | None) -> dict[str, Floats]:
     """
     n, n_wrong, n_correct = drawn.n, drawn.n_wrong, drawn.n_correct
     risk_of_all = _dot(drawn.size, drawn.risk)
-    trusted = int(np.sum(drawn.scores > 0))
-    not_rejected = trusted if negative is None else int(np.sum(drawn.scores >= negative))
+    trusted = int(np.sum(drawn.scores > at.positive))
+    not_rejected = int(np.sum(drawn.scores >= at.negative))
     with np.errstate(divide="ignore", invalid="ignore"):  # what one class leaves undefined is blotted out below
         twice_won = _twice_pairs_won(drawn)
         error = n_wrong / n
@@ -185,7 +185,7 @@ def metrics_of(drawn: Resamples, negative: float | None) -> dict[str, Floats]:
             # The area counts pairs of a wrong sample with any at or below it: right ones that lose, and wrong ones.
             "augrc": (2 * n_correct * n_wrong - twice_won + n_wrong**2) / (2 * n**2),
         }
-    values |= {name: _one_by_one(drawn, negative, METRICS[name]) for name in METRICS.keys() - values.keys()}
+    values |= {name: _one_by_one(drawn, at, METRICS[name]) for name in METRICS.keys() - values.keys()}
     absent = {"correct": n_correct == 0, "wrong": n_wrong == 0}
     for name, value in values.items():
         for outcome in METRICS[name].needs:
@@ -193,7 +193,7 @@ def metrics_of(drawn: Resamples, negative: float | None) -> dict[str, Floats]:
     return values
 
 
-def _one_by_one(drawn: Resamples, negative: float | None, metric: Metric) -> Floats:
+def _one_by_one(drawn: Resamples, at: Cutoffs, metric: Metric) -> Floats:
     """Return (B,) a metric that has no formula for many resamples at once, from the ranking of each."""
     found = np.full(len(drawn.n), np.nan)
     for row, size in enumerate(drawn.size):
@@ -201,7 +201,7 @@ def _one_by_one(drawn: Resamples, negative: float | None, metric: Metric) -> Flo
         accepted, wrong = (counts[row, kept].astype(np.int64) for counts in (drawn.accepted, drawn.wrong))
         ranking = Ranking(drawn.scores[kept], accepted - wrong, wrong)
         if ranking.absent not in metric.needs:
-            found[row] = metric.compute(ranking, negative)
+            found[row] = metric.compute(ranking, at)
     return found
 
 

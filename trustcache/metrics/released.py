@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from trustcache.metrics.bootstrap import Resamples, metrics_of
-from trustcache.metrics.ranking import trust_metrics
+from trustcache.metrics.ranking import Cutoffs, trust_metrics
 from trustcache.metrics.tie_groups import Floats, Ranking
 
 THRESHOLDS = 10_000
@@ -16,7 +16,7 @@ TOLERANCE = 0.0005
 """Largest distance to 95 % at which a TPR passes for it, as a fraction."""
 
 
-def _aupr_error_by_trust(ranking: Ranking, _: float | None) -> float:
+def _aupr_error_by_trust(ranking: Ranking, _: Cutoffs) -> float:
     """Average precision of the wrong samples by decreasing trust: the wrong sign, with which a better score is lower.
 
     By increasing trust would be right. The authors' code for MNIST and CIFAR-10 has it right, as ConfidNet has.
@@ -25,7 +25,7 @@ def _aupr_error_by_trust(ranking: Ranking, _: float | None) -> float:
     return float(np.sum(ranking.group_wrong * precision) / ranking.wrong[-1])
 
 
-def _fpr_on_a_grid(ranking: Ranking, _: float | None) -> float:
+def _fpr_on_a_grid(ranking: Ranking, _: Cutoffs) -> float:
     """Return the share of wrong samples at the lowest of 10,000 thresholds whose TPR is 95 % within 0.05 points.
 
     The thresholds lie evenly between the least and the greatest trust confidence sigmoid(z), the last excluded.
@@ -51,7 +51,7 @@ AUC of one-class data 1.
 """
 
 
-def released_metrics_of(drawn: Resamples, negative: float | None) -> dict[str, Floats]:
+def released_metrics_of(drawn: Resamples, at: Cutoffs) -> dict[str, Floats]:
     """Return the metrics of `released_trust_metrics` on each resample, float64 (B,), but FPR@95: nan throughout.
 
     Luck decides if one of 10,000 thresholds comes within 0.05 points of a TPR of 95 %, anew on each resample.
@@ -62,7 +62,7 @@ def released_metrics_of(drawn: Resamples, negative: float | None) -> dict[str, F
     >>> found["fpr_at_95_tpr"].tolist()
     [nan, nan]
     """
-    values = metrics_of(drawn, negative)
+    values = metrics_of(drawn, at)
     with np.errstate(divide="ignore", invalid="ignore"):
         by_trust = drawn.risk_of_wrong / drawn.n_wrong
     by_trust[np.isnan(values["aupr_error"])] = np.nan
