@@ -43,7 +43,7 @@ def evaluate(
     if left_out and not usable:
         raise TrustcacheError(left_out[0])
     own = score or []
-    made = run(workspace, runs, place.data_root, machine, console, own)
+    made = run(workspace, runs, place.data_root, machine, console, own, lambda damage: say(f"note: {damage}"))
     waiting = say_what_is_lacking(workspace, runs)
     for line in own_scores_lacking(workspace, own):
         say(f"note: {line}")

@@ -31,7 +31,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # In the order of work; the module of a command is named as it is.
 COMMANDS = (
     "fit-classifier", "extract", "train", "presets", "evaluate", "report", "reproduce", "calibrate", "predict",
-    "export", "demo", "data", "cache", "bound",
+    "export", "demo", "data", "cache", "verify", "bound",
 )  # fmt: skip
 
 

@@ -110,7 +110,7 @@ NAMES = st.one_of(
 @given(NAMES)
 def test_any_name_becomes_one_file_of_every_file_system(name: str) -> None:
     file = file_name(name)
-    assert re.fullmatch(r"([A-Za-z0-9._+-]|%[0-9A-F]{2})+|%|.*%-[0-9a-f]{32}", file)
+    assert re.fullmatch(r"([A-Za-z0-9._+-]|%[0-9A-F]{2})+|%|.*%-[0-9a-f]{32}-.{8}", file)
     assert len(file) <= LONGEST_NAME
     assert file[0] != "."
     assert file[-1] != "."
@@ -178,7 +178,7 @@ def test_a_threshold_of_a_score_is_no_other_classifiers() -> None:
 def test_caches_whose_names_differ_after_a_dot_keep_their_resamples_apart() -> None:
     one, two = (Workspace(Path("w")).bootstrap_file("vit", data) for data in ("photos.v1", "photos.v2"))
     assert one != two
-    assert one.suffix == two.suffix == ".h5"
+    assert one.suffix == two.suffix == ".safetensors"
 
 
 @pytest.mark.parametrize("name", ["c/x", "..", "Vögel 鳥:v2", "NUL", "n" * 300])
@@ -194,9 +194,9 @@ def test_a_classifier_of_any_name_goes_through_both_stages_beside_another(
         assert extract_digits("--data", "digits-train", name=label).exit_code == 0
         done("train", "--frozen", "--loss", "ce", "--epochs", 1, "--classifier", label)
     scores = Path("trustcache-workspace/scores")
-    kept = {path: path.stat().st_mtime_ns for path in scores.rglob("*.h5")}
+    kept = {path: path.stat().st_mtime_ns for path in scores.rglob("*.safetensors")}
     done("evaluate")
-    assert {path: path.stat().st_mtime_ns for path in scores.rglob("*.h5")} == kept
+    assert {path: path.stat().st_mtime_ns for path in scores.rglob("*.safetensors")} == kept
     assert len({path.parent for path in kept}) == 2
     assert f"{name}/digits-test\t" in done("cache", "list")
     done("cache", "show", f"{name}/digits-train")

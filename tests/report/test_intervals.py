@@ -127,7 +127,7 @@ def test_what_a_table_leaves_undefined_has_no_interval(record) -> None:
 
 
 def kept(workspace: Workspace) -> list[Path]:
-    return sorted((workspace.root / "bootstrap").rglob("*.h5"))
+    return sorted((workspace.root / "bootstrap").rglob("*.safetensors"))
 
 
 def rows_of(workspace: Workspace) -> dict[tuple[str, str | None], dict]:

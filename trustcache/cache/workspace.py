@@ -49,7 +49,20 @@ class Workspace:
     def bootstrap_file(self, classifier: str, data: str) -> Path:
         """Return the file of a cache's metrics on the bootstrap's resamples."""
         path = self.root / "bootstrap" / _of_cache(classifier, data)
-        return path.with_name(f"{path.name}.h5")  # a data set's name may have a dot
+        return path.with_name(f"{path.name}.safetensors")  # a data set's name may have a dot
+
+    @property
+    def step_log(self) -> Path:
+        """The file of the steps of `trustcache reproduce` that are done."""
+        return self.root / "reproduced.json"
+
+    def cache_folders(self) -> list[Path]:
+        """Return the folders with an index or a shard."""
+        # Links are followed: large caches are often kept on another disk.
+        walk = os.walk(self.root / "cache", followlinks=True)
+        return sorted(
+            Path(folder) for folder, _, files in walk if INDEX in files or any(name.endswith(".h5") for name in files)
+        )
 
     def run_folder(self, run: str) -> Path:
         """Return the folder of a run."""
@@ -65,9 +78,7 @@ class Workspace:
 
     def caches(self) -> list[Index]:
         """Return all caches, sorted by classifier and data set. Raises TrustcacheError for a damaged index."""
-        # Links are followed: large caches are often kept on another disk.
-        walk = os.walk(self.root / "cache", followlinks=True)
-        found = [read_index(Path(folder)) for folder, _, files in walk if INDEX in files]
+        found = [read_index(folder) for folder in self.cache_folders() if (folder / INDEX).is_file()]
         return sorted(found, key=lambda index: (index.classifier, index.data))
 
     def cache_named(self, name: str) -> Index:
@@ -129,7 +140,8 @@ _TO_ESCAPE = re.compile(r"[^A-Za-z0-9._+-]|^\.|\.\Z")
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(?=\.|$)", re.IGNORECASE)
 # File systems allow 255 bytes, and eCryptfs 143; our suffixes and the marks of temporary files come on top.
 LONGEST_NAME = 140
-_KEPT = LONGEST_NAME - len("%-") - 32
+_END = 8  # a run's name ends with the hash of its config, and so does its folder's
+_KEPT = LONGEST_NAME - len("%-") - 32 - len("-") - _END
 
 
 def file_name(name: str) -> str:
@@ -137,7 +149,7 @@ def file_name(name: str) -> str:
 
     Letters, digits and `-_.+` stay. Everything else, and what some system takes for special, becomes `%XX`, a byte of
     its UTF-8. No two names share one; `urllib.parse.unquote` gives the name back unless it is too long, when a hash
-    stands for its end. Names that differ in case alone share a folder where the file system ignores case.
+    stands for its middle. Names that differ in case alone share a folder where the file system ignores case.
 
     >>> file_name("vit_base"), file_name("hf_hub:me/model"), file_name(".."), file_name("nul")
     ('vit_base', 'hf_hub%3Ame%2Fmodel', '%2E%2E', '%6Eul')
@@ -153,7 +165,8 @@ def file_name(name: str) -> str:
 def _shortened(escaped: str) -> str:
     if len(escaped) <= LONGEST_NAME:
         return escaped
-    return f"{escaped[:_KEPT]}%-{hashlib.sha256(escaped.encode()).hexdigest()[:32]}"
+    digest = hashlib.sha256(escaped.encode()).hexdigest()[:32]
+    return f"{escaped[:_KEPT]}%-{digest}-{escaped[-_END:]}"
 
 
 def _escaped(match: re.Match[str]) -> str:

@@ -20,7 +20,7 @@ from trustcache.report.measured import scored_post_hoc, scored_run
 from trustcache.report.names import run_labels
 from trustcache.report.records import Scored
 from trustcache.scores import POST_HOC
-from trustcache.scores.fits import score_file
+from trustcache.scores.fits import SCORES, score_file
 from trustcache.scores.stored import ScoreStore, StoredScore
 
 _DATA = "\0"  # where a data set's name goes, as no name can read
@@ -128,7 +128,7 @@ class _Collector:
             self._gap(f"{', '.join(names)} left out: {reason}", index)
         for name in [name for name, score in stored.items() if np.isnan(score.z).any()]:
             del stored[name]
-            file = score_file(self.workspace.scores_folder(index.classifier, index.data), name, ".h5")
+            file = score_file(self.workspace.scores_folder(index.classifier, index.data), name, SCORES)
             self.notes.append(_without_numbers(name, index.data, f"{file} and run `trustcache evaluate`"))
         protocols = sorted({"equations", *(run.config.protocol for run in judging)})
         for protocol in protocols:
@@ -171,7 +171,7 @@ class _Collector:
         for index in self.caches:
             if index.role == "train":
                 try:
-                    rows[index.fingerprint()] = sum(record.rows for record in index.records())
+                    rows[index.fingerprint()] = index.rows
                 except TrustcacheError as error:
                     self.notes.append(f"how many samples of {index.data} runs learnt from is not known: {error}")
         return rows

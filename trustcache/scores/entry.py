@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from trustcache.cache.index import OUTPUTS
+from trustcache.cache.columns import OUTPUTS
 from trustcache.errors import UsageError
 from trustcache.scores.fitting import FittingData, Outputs
 
@@ -42,7 +42,7 @@ class PostHoc:
 
     meaning: one line for the report's legend.
     compute: a function of the columns as arrays of N rows, giving (N,); or a class as `Fitted`.
-    columns: names of `trustcache.cache.index.OUTPUTS`; a function takes them in this order.
+    columns: names of `trustcache.cache.columns.OUTPUTS`; a function takes them in this order.
     natural_zero: True if a score above 0 means trusted; else only the order counts, and TPR and TNR are undefined.
     settings: symbol and meaning of each setting that `chosen` may name, as tables show them.
     sum_of: for a sum, two other scores; the second is weighted by least AURC on a training cache's validation rows.
