@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .program import Place, app, command
+from .program import Place, app, command, print_line
 
 
 class Format(StrEnum):
@@ -36,4 +36,4 @@ def export(
     from trustcache.deploy.scorers import find_scorer
 
     for path in write(find_scorer(Workspace(place.workspace), run, classifier), format.value, output, place.data_root):
-        print(path)
+        print_line(str(path))

@@ -19,14 +19,14 @@ from trustcache.models.memory import keep_freed_memory
 from trustcache.registry import CodePermission, code_permission, is_import_path, option, option_name
 
 from .from_dataclass import expanded
-from .process import EXPECTED, Program, begin, end, say
+from .process import EXPECTED, Program, begin, end, print_line, say
 from .signals import received
 
 # Torch's threads otherwise spin while they wait for each other, which makes decoding processes (or anything else on
 # the same cores) slow them down several times. Read when torch is first imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-__all__ = ["Place", "app", "command", "say"]
+__all__ = ["Place", "app", "command", "print_line", "say"]
 
 app = typer.Typer(
     cls=Program,

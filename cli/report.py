@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .from_dataclass import listed
-from .program import Place, app, command, say
+from .program import Place, app, command, print_line, say
 
 
 @command(app, "report")
@@ -44,4 +44,4 @@ def write_and_print(place: Place, only: list[str]) -> None:
     for note in made.contents.notes:
         say(f"note: {note}")
     for path in made.paths:
-        print(path)
+        print_line(str(path))
