@@ -37,7 +37,7 @@ def logit_scores(logits: np.ndarray) -> dict[str, Callable[[], np.ndarray]]:
     """Every score of logits, ready to call; what it takes to fit them is not counted."""
     few = logits[:2000]
     matrix = uncertainty_matrix(mean_outer_product(few[:500]), mean_outer_product(few[500:]), 0.5)
-    plain = {name: entry.function for name, entry in POST_HOC.items() if entry.function and entry.of_logits}
+    plain = {name: entry.compute for name, entry in POST_HOC.items() if entry.of_logits}
     return {
         **{name: partial(score, logits) for name, score in plain.items()},
         "p-norm, p = 5": partial(p_norm_max_logit, logits, 5),

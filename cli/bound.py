@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from trustcache.metrics.bound import BoundOptions
 
-from .program import Place, app, command
+from .program import Place, command
 
 
-@command(app, "bound")
+@command("bound")
 def bound(place: Place, options: BoundOptions) -> None:
     """Theorem 3.1: bound the gap between the steep slope loss on new data and its mean on the training data.
 

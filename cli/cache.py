@@ -1,4 +1,4 @@
-"""`trustcache cache list|show|verify`: the caches of a workspace."""
+"""Caches that have been extracted: list, show, verify."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ import typer
 
 from trustcache.errors import TrustcacheError, UsageError
 
-from .program import Place, app, command, print_line
+from .program import Place, command, command_group, print_line
 
-group = typer.Typer(no_args_is_help=True, help="Caches that have been extracted: list, show, verify.")
-app.add_typer(group, name="cache")
+group = command_group("cache", __doc__)
 
 NAME = "CLASSIFIER/DATA, as cache list prints it"
 
 
-@command(group, "list")
+@command("list", group)
 def list_caches(place: Place) -> None:
     """Print one line a cache: classifier/data, role, samples, finished shards of all."""
     for index in _chosen(place, None):
@@ -28,7 +27,7 @@ def list_caches(place: Place) -> None:
         print_line(f"{index.classifier}/{index.data}\t{index.role}\t{samples} samples\t{state}")
 
 
-@command(group, "show")
+@command("show", group)
 def show(place: Place, name: Annotated[str, typer.Argument(help=f"{NAME}.")]) -> None:
     """Print what a cache's numbers mean, and the classifier's accuracy."""
     import json
@@ -55,7 +54,7 @@ def show(place: Place, name: Annotated[str, typer.Argument(help=f"{NAME}.")]) ->
     print_line(json.dumps(facts, indent=2, ensure_ascii=False), kept="\n")
 
 
-@command(group, "verify")
+@command("verify", group)
 def verify(place: Place, name: Annotated[str | None, typer.Argument(help=f"{NAME}; all without it.")] = None) -> None:
     """Re-read every shard and name each that is missing or damaged; extract then rebuilds just those."""
     from trustcache.progress import console

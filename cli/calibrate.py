@@ -10,7 +10,7 @@ from trustcache.deploy.goals import Calibration, Targets
 from trustcache.progress import console
 
 from .options import ScoringMachine
-from .program import Place, app, command, print_line
+from .program import Place, command, print_line
 
 if TYPE_CHECKING:
     from trustcache.deploy.scorers import Scorer, Threshold
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 RUN = "A run's name or its beginning; winner, what a sweep chose; or a post-hoc score: mcp, package.module:function"
 
 
-@command(app, "calibrate")
+@command("calibrate")
 def calibrate(
     place: Place,
     run: Annotated[str, typer.Argument(help=f"{RUN}.")],
@@ -53,7 +53,7 @@ def _show(scorer: Scorer, found: Threshold) -> None:
         print_line(f"on the other half: {_effect(other)}")
     bound = f" (bound {point.bound:.2%})" if point.bound is not None else ""
     print_line(f"guarantee: {found.guarantee}{bound}")
-    print_line(str(scorer.threshold_path))
+    print_line(scorer.threshold_path)
 
 
 def _effect(point: WorkingPoint) -> str:

@@ -1,4 +1,4 @@
-"""`trustcache data list|show|check`: the data sets that are known, and those that are here."""
+"""Data sets that are known and here: list, show, check."""
 
 from __future__ import annotations
 
@@ -9,18 +9,17 @@ import typer
 
 from trustcache.errors import TrustcacheError
 
-from .program import Place, app, command, print_line, say
+from .program import Place, command, command_group, print_line, say
 
 if TYPE_CHECKING:
     from trustcache.data.manifest import Manifest
 
-group = typer.Typer(no_args_is_help=True, help="Data sets that are known and here: list, show, check.")
-app.add_typer(group, name="data")
+group = command_group("data", __doc__)
 
 Request = Annotated[str, typer.Argument(help="A known data set, family, pattern, manifest.toml, folder or .tar file.")]
 
 
-@command(group, "list")
+@command("list", group)
 def list_data(place: Place) -> None:
     """Print one line a known data set or family: its name, role, and whether its files are here or what it lacks."""
     from trustcache.data.dataset import available, why_missing
@@ -39,7 +38,7 @@ def list_data(place: Place) -> None:
         print_line(f"{family}\t{found[0].role}\t{state}{made}")
 
 
-@command(group, "show")
+@command("show", group)
 def show(place: Place, request: Request) -> None:
     """Show where a data set is looked for, in which layout, what it lacks, and where to get it."""
     from trustcache.data.known_data import find_manifests
@@ -67,7 +66,7 @@ def _show(place: Place, manifest: Manifest) -> None:
         print_line(f"  source: {manifest.source}")
 
 
-@command(group, "check")
+@command("check", group)
 def check(place: Place, request: Request) -> None:
     """Count a data set's images against its manifest, and decode the first, the middle and the last.
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from trustcache.progress import console
 
-from .program import Place, app, command, say
+from .program import Place, command, say
 from .report import write_and_print
 
 
-@command(app, "demo")
+@command("demo")
 def demo(place: Place) -> None:
     """Both stages on scikit-learn's digits, nothing to download: classifier, cache, every loss both ways, report."""
     say("Fits a small classifier on handwritten digits, caches what it says, and trains oracles that tell when it is")

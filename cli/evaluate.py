@@ -10,14 +10,14 @@ from trustcache.errors import TrustcacheError, UsageError
 from trustcache.progress import console
 
 from .options import ScoringMachine
-from .program import Place, app, command, print_line, say
+from .program import Place, command, print_line, say
 
 if TYPE_CHECKING:
     from trustcache.cache.workspace import Workspace
     from trustcache.oracles.runs import Run
 
 
-@command(app, "evaluate")
+@command("evaluate")
 def evaluate(
     place: Place,
     machine: ScoringMachine,
@@ -43,7 +43,7 @@ def evaluate(
     if left_out and not usable:
         raise TrustcacheError(left_out[0])
     own = score or []
-    made = run(workspace, runs, place.data_root, machine, console, own)
+    made = run(workspace, runs, place.data_root, machine, console, own, lambda damage: say(f"note: {damage}"))
     waiting = say_what_is_lacking(workspace, runs)
     for line in own_scores_lacking(workspace, own):
         say(f"note: {line}")
@@ -53,12 +53,12 @@ def evaluate(
 def say_what_is_lacking(workspace: Workspace, runs: list[Run]) -> bool:
     """Print what keeps runs from being scored and which caches were passed over, each once; return True if any."""
     from trustcache.evaluate.scoring import evaluation_caches, unscored
-    from trustcache.oracles.backbones import lacking
+    from trustcache.oracles.backbones import why_not
 
     caches, (usable, left_out) = workspace.caches(), evaluation_caches(workspace)
-    waiting = ((run.config, index) for index, left in unscored(usable, runs) for run in left)
+    reasons = (why_not(run.config, index, caches) for index, left in unscored(usable, runs) for run in left)
     passed_over = [f"passed over: {reason}" for reason in left_out]
-    lines = dict.fromkeys([*(lacking(config, index, caches) for config, index in waiting), *passed_over])
+    lines = dict.fromkeys([*filter(None, reasons), *passed_over])
     for line in lines:
         say(f"note: {line}")
     return bool(lines)

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from .program import Place, app, command, print_line
+from .program import Place, command, print_line
 
 
-class Format(StrEnum):
-    """The kind of file."""
-
-    onnx = "onnx"
-    torch = "torch"
-
-
-@command(app, "export")
+@command("export")
 def export(
     place: Place,
     run: Annotated[str, typer.Argument(help="A run's name or its unambiguous beginning.")],
-    format: Annotated[Format, typer.Option(help="ONNX, or torch.export's .pt2.")] = Format.onnx,
+    format: Annotated[Literal["onnx", "torch"], typer.Option(help="ONNX, or torch.export's .pt2.")] = "onnx",
     output: Annotated[Path | None, typer.Option(help="The file to write; without it, one in the run's folder.")] = None,
     classifier: Annotated[str | None, typer.Option(help="Whose run, where there are several.")] = None,
 ) -> None:
@@ -35,5 +27,5 @@ def export(
     from trustcache.deploy.export import export as write
     from trustcache.deploy.scorers import find_scorer
 
-    for path in write(find_scorer(Workspace(place.workspace), run, classifier), format.value, output, place.data_root):
-        print_line(str(path))
+    for path in write(find_scorer(Workspace(place.workspace), run, classifier), format, output, place.data_root):
+        print_line(path)

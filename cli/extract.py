@@ -9,13 +9,13 @@ from trustcache.errors import TrustcacheError
 from trustcache.extract import ClassifierOptions, ExtractSettings, extract_each
 from trustcache.progress import console
 
-from .program import Place, app, command, print_line, say
+from .program import Place, command, print_line, say
 
 if TYPE_CHECKING:
     from trustcache.cache import CacheView
 
 
-@command(app, "extract")
+@command("extract")
 def extract(
     place: Place,
     model: ClassifierOptions,

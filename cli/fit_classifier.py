@@ -13,13 +13,13 @@ from trustcache.oracles.optim import FitSettings, Machine
 from trustcache.progress import console
 
 from .options import Subset
-from .program import Place, app, command, print_line
+from .program import Place, command, print_line
 
 if TYPE_CHECKING:
     from trustcache.oracles.fit_classifier import Fitted
 
 
-@command(app, "fit-classifier")
+@command("fit-classifier")
 def fit_classifier(
     place: Place,
     data: Annotated[
@@ -52,7 +52,7 @@ def fit_classifier(
     print_line(_outcome(out, fitted))
     thin = ["--subset", str(subset)] if subset else []
     print_line("go on with:")
-    print_line(f"{command_line('extract', *_extract_options(data, model, out), *place.given(), *thin)}")
+    print_line(command_line("extract", *_extract_options(data, model, out), *place.given(), *thin))
 
 
 def _outcome(out: Path, fitted: Fitted) -> str:
@@ -67,9 +67,5 @@ def _extract_options(data: str, model: ModelOptions, out: Path) -> list[str]:
     words = ["--classifier", model.classifier, "--weights", str(out), "--as", out.stem]
     words += [word for text in model.model_arg for word in ("--model-arg", text)]
     words += [word for text in model.preprocess for word in ("--preprocess", text)]
-    return [
-        *words,
-        "--data",
-        data,
-        *(["--role", "train"] if Path(data).exists() and not data.endswith(".toml") else []),
-    ]
+    role = ["--role", "train"] if Path(data).exists() and not data.endswith(".toml") else []
+    return [*words, "--data", data, *role]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -13,23 +12,18 @@ from trustcache.oracles.optim import Machine
 
 from .calibrate import RUN
 from .from_dataclass import Without
-from .program import Place, app, command, print_line, say
+from .program import Place, command, print_line, say
 
 
-class Format(StrEnum):
-    """The form of the answers."""
-
-    json = "json"
-    csv = "csv"
-
-
-@command(app, "predict")
+@command("predict")
 def predict(
     place: Place,
     run: Annotated[str, typer.Argument(help=f"{RUN}.")],
     paths: Annotated[list[Path], typer.Argument(help="Image files, folders of them, or .tar files.")],
     machine: Annotated[Machine, Without("checkpoint_every_s", "workers")],
-    format: Annotated[Format, typer.Option(help="A JSON object a line, or CSV with a header.")] = Format.json,
+    format: Annotated[
+        Literal["json", "csv"], typer.Option(help="A JSON object a line, or CSV with a header.")
+    ] = "json",
     strict: Annotated[bool, typer.Option("--strict", help="Exit code 1 where an image cannot be read.")] = False,
     classifier: Annotated[str | None, typer.Option(help="Whose run or score, where there are several.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images a forward pass.")] = 64,
@@ -49,7 +43,7 @@ def predict(
         say(f"no threshold is calibrated, so a score above 0 is trusted; set one with trustcache calibrate {run}")
     tally = Tally()
     answers = tally.of(trusted(images, batch_size=batch_size, workers=workers, ahead=1))
-    for line in FORMATS[format.value](answers):
+    for line in FORMATS[format](answers):
         print_line(line, kept="\n\t")
     say(f"{tally.images - tally.errors:,} images answered, {tally.errors:,} without an answer")
     if strict and tally.errors:

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from .program import Place, app, command, print_line
+from .program import Place, command, print_line
 
 
-@command(app, "presets")
+@command("presets")
 def presets(
     place: Place, name: Annotated[str | None, typer.Argument(help="One to print, as TOML; all of them without.")] = None
 ) -> None:

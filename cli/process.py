@@ -36,9 +36,9 @@ def say(text: str) -> None:
             _into_nothing(sys.stderr)
 
 
-def print_line(text: str, kept: str = "\t") -> None:
+def print_line(text: object, kept: str = "\t") -> None:
     """Print a line of results, without control characters but those of `kept`, at once: the reader may be waiting."""
-    print(visible(text, kept), flush=True)
+    print(visible(str(text), kept), flush=True)
 
 
 def end(error: BaseException) -> NoReturn:
@@ -78,8 +78,8 @@ def _into_nothing(stream: Any) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-class Program(typer.core.TyperGroup):
-    """The commands; what they printed has reached its file or pipe before the process ends well."""
+class Process(typer.core.TyperGroup):
+    """A group of commands; what they printed has reached its file or pipe before the process ends well."""
 
     def main(self, *args: Any, **extra: Any) -> Any:
         try:

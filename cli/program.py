@@ -1,8 +1,10 @@
-"""The program: its commands, and where errors become one sentence."""
+"""The program: its commands, each imported when it is called, and where errors become one sentence."""
 
 from __future__ import annotations
 
+import ast
 import functools
+import importlib
 import inspect
 import os
 import re
@@ -19,29 +21,65 @@ from trustcache.models.memory import keep_freed_memory
 from trustcache.registry import CodePermission, code_permission, is_import_path, option, option_name
 
 from .from_dataclass import expanded
-from .process import EXPECTED, Program, begin, end, print_line, say
+from .process import EXPECTED, Process, begin, end, print_line, say
 from .signals import received
 
 # Torch's threads otherwise spin while they wait for each other, which makes decoding processes (or anything else on
 # the same cores) slow them down several times. Read when torch is first imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-__all__ = ["Place", "app", "command", "print_line", "say"]
+__all__ = ["Place", "app", "command", "command_group", "loaded", "print_line", "say"]
 
-app = typer.Typer(
-    cls=Program,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-    help="Run a frozen image classifier once; then learn, compare and ship predictors of when to trust it.",
-)
+# In the order of work; the module of a command is named as it is.
+COMMANDS = (
+    "fit-classifier", "extract", "train", "presets", "evaluate", "report", "reproduce", "calibrate", "predict",
+    "export", "demo", "data", "cache", "verify", "bound",
+)  # fmt: skip
+
+
+class Program(Process):
+    """The commands. Each is imported when it is called, so that none waits for what the others import."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = {name: typer.core.TyperCommand(name) for name in COMMANDS}
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command that the first word names, as typer does, and import it."""
+        if args[0] in self.commands:
+            self.commands[args[0]] = loaded(args[0])
+        return super().resolve_command(ctx, args)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print the help, with a line of each command."""
+        for name, listed in self.commands.items():
+            listed.help = _summary(name)
+        super().format_help(ctx, formatter)
+
+
+def loaded(name: str) -> Any:
+    """Import a command, and return it as typer makes it."""
+    importlib.import_module("." + name.replace("-", "_"), __package__)
+    return typer.main.get_command(_PARTS[name])
+
+
+def _summary(name: str) -> str:
+    """Return the first paragraph about a command, from the function's docstring or its module's; imports neither."""
+    path = Path(__file__).with_name(f"{name.replace('-', '_')}.py")
+    module = ast.parse(path.read_text(encoding="utf-8"))
+    own = [node for node in module.body if isinstance(node, ast.FunctionDef) and node.name == path.stem]
+    return (ast.get_docstring(own[0] if own else module) or "").partition("\n\n")[0]
+
+
+app = typer.Typer(cls=Program, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+_PARTS: dict[str, typer.Typer] = {}
 
 
 def _print_version(asked: bool) -> None:
     if asked:
         from trustcache.cache.versions import trustcache_version
 
-        print(f"trustcache {trustcache_version()}")
+        print_line(f"trustcache {trustcache_version()}")
         raise typer.Exit
 
 
@@ -51,7 +89,7 @@ def _options(
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
-    pass
+    """Run a frozen image classifier once; then learn, compare and ship predictors of when to trust it."""
 
 
 @dataclass(frozen=True)
@@ -103,11 +141,12 @@ _DEBUG = inspect.Parameter(
 )
 
 
-def command(group: typer.Typer, name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def command(name: str, group: typer.Typer | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a command, whose parameters may be dataclasses of options, the first one a `Place`.
 
-    Errors become a sentence and an exit code.
+    group: what it is part of, for `trustcache data list`. Errors become a sentence and an exit code.
     """
+    home = _PARTS.setdefault(name, typer.Typer(add_completion=False)) if group is None else group
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         place, *own = inspect.signature(function, eval_str=True).parameters.values()
@@ -133,7 +172,12 @@ def command(group: typer.Typer, name: str) -> Callable[[Callable[..., None]], Ca
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in parameters}
         del run.__wrapped__
-        group.command(name)(run)
+        home.command(name)(run)
         return function
 
     return register
+
+
+def command_group(name: str, help: str | None) -> typer.Typer:
+    """Register commands of one subject, as `trustcache data`."""
+    return _PARTS.setdefault(name, typer.Typer(no_args_is_help=True, add_completion=False, help=help))

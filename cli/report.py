@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .from_dataclass import listed
-from .program import Place, app, command, print_line, say
+from .program import Place, command, print_line, say
+
+if TYPE_CHECKING:
+    from trustcache.report.build import Report
 
 
-@command(app, "report")
+@command("report")
 def report(
     place: Place,
     only: Annotated[
@@ -28,15 +31,19 @@ def report(
 
 def write_and_print(place: Place, only: list[str]) -> None:
     """Write the report's files, then show its tables and where the files lie, or only some of the paper's."""
-    from rich.console import Console
-
     from trustcache.cache.workspace import Workspace
     from trustcache.paper.artefacts import PAPER
     from trustcache.progress import console
     from trustcache.report.build import report
+
+    _show(report(Workspace(place.workspace), [PAPER], only, place.given(), console), only)
+
+
+def _show(made: Report, only: list[str]) -> None:
+    from rich.console import Console
+
     from trustcache.report.render.terminal import print_exhibits, print_report
 
-    made = report(Workspace(place.workspace), [PAPER], only, place.given(), console)
     if only:
         print_exhibits(made.exhibits, Console())
         return
@@ -44,4 +51,4 @@ def write_and_print(place: Place, only: list[str]) -> None:
     for note in made.contents.notes:
         say(f"note: {note}")
     for path in made.paths:
-        print_line(str(path))
+        print_line(path)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -16,18 +15,10 @@ from trustcache.registry import option_name
 
 from .from_dataclass import listed
 from .options import ScoringMachine, Subset
-from .program import Place, app, command, print_line, say
+from .program import Place, app, command, loaded, print_line, say
 
 if TYPE_CHECKING:
     from trustcache.paper.recipes import Model
-
-
-class Protocols(StrEnum):
-    """The protocols that recipes are made under."""
-
-    released = "released"
-    equations = "equations"
-    both = "both"
 
 
 # The options of `extract` that a recipe gives itself.
@@ -44,7 +35,7 @@ _OWN = (
 )
 
 
-@command(app, "reproduce")
+@command("reproduce")
 def reproduce(
     place: Place,
     machine: ScoringMachine,
@@ -62,9 +53,10 @@ def reproduce(
             "repeated."
         ),
     ] = None,
-    protocol: Annotated[Protocols, typer.Option(help="By whose definitions, where a recipe leaves it open.")] = (
-        Protocols.released
-    ),
+    protocol: Annotated[
+        Literal["released", "equations", "both"],
+        typer.Option(help="By whose definitions, where a recipe leaves it open."),
+    ] = "released",
     frozen: Annotated[bool, typer.Option("--frozen", help="Heads on cached features instead of fine-tuning.")] = False,
     seed: Annotated[str, typer.Option(help="Seed, or a list of them.")] = "0,1,2",
     subset: Subset = None,
@@ -88,7 +80,7 @@ def reproduce(
         place.data_root,
         data or "",
         tuple(_model(text) for text in classifier or []),
-        ("released", "equations") if protocol is Protocols.both else (protocol.value,),
+        ("released", "equations") if protocol == "both" else (protocol,),
         frozen,
         ",".join(map(str, seed_list(listed("--seed", seed, int)))),
         subset,
@@ -98,7 +90,7 @@ def reproduce(
     steps = plan(RECIPES, names, request)
     if dry_run:
         for step in steps:
-            print_line(str(step))
+            print_line(step)
         return
     if stopped := carry_out(steps, Workspace(place.workspace), _run, say):
         raise typer.Exit(stopped)
@@ -123,10 +115,8 @@ def _model(text: str) -> Model:
     if not words or words[0].startswith("-") or own:
         what = f"{own} is the recipe's to say" if own else "it begins with the model's name"
         raise UsageError(f"--classifier '{text}': {what}; as in 'cifar-resnet32 --weights resnet32.safetensors'")
-    program = typer.main.get_command(app)
-    extract = program.commands["extract"]  # type: ignore[attr-defined]
     try:
-        given = extract.make_context("extract", ["--classifier", *words]).params
+        given = loaded("extract").make_context("extract", ["--classifier", *words]).params
     except Exception as error:
         if not hasattr(error, "format_message"):
             raise

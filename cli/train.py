@@ -15,7 +15,7 @@ from trustcache.registry import option
 
 from .evaluate import say_what_is_lacking
 from .from_dataclass import Given
-from .program import Place, app, command, say
+from .program import Place, command, say
 
 LossSettings = make_dataclass(
     "LossSettings",
@@ -26,7 +26,7 @@ LossSettings = make_dataclass(
 )
 
 
-@command(app, "train")
+@command("train")
 def train(
     place: Place,
     request: TrainRequest,

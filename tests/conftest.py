@@ -259,7 +259,7 @@ def runs_workspace(prepared_workspace: Workspace, tmp_path_factory: pytest.TempP
     from trustcache.losses import LossChoice
     from trustcache.oracles.backbones import cached_oracle
     from trustcache.oracles.optim import Machine
-    from trustcache.oracles.plan import TrainSettings, plan, train
+    from trustcache.oracles.plan import TrainSettings, plan
     from trustcache.protocols import Optimiser
 
     workspace = Workspace(tmp_path_factory.mktemp("with-runs") / "workspace")
@@ -267,18 +267,11 @@ def runs_workspace(prepared_workspace: Workspace, tmp_path_factory: pytest.TempP
     index = workspace.find_cache("train")
     oracle = cached_oracle(workspace, index, None)
     quick = {True: Optimiser("adam", 30, 64, 1e-3), False: Optimiser("sgd", 1, 64, 0.02, 0.9)}
-    configs = [
-        config
-        for frozen in (True, False)
-        for config in plan(
-            index,
-            oracle,
-            [LossChoice("ce", {})],
-            TrainSettings(frozen, quick[frozen], val_fraction=0.3, signed_distance=frozen),
-        )
-    ]
-    machine = Machine(device="cpu", workers=0)
-    evaluate(workspace, train(workspace, index, oracle, configs, Path(), machine), Path(), machine)
+    machine, runs = Machine(device="cpu", workers=0), []
+    for frozen in (True, False):
+        settings = TrainSettings(frozen, quick[frozen], val_fraction=0.3, signed_distance=frozen)
+        runs += plan(index, oracle, [LossChoice("ce", {})], settings).run(workspace, Path(), machine)
+    evaluate(workspace, runs, Path(), machine)
     return workspace
 
 

@@ -7,9 +7,9 @@ import shlex
 from pathlib import Path
 
 import pytest
-import typer
 
-from cli import app
+from cli import loaded
+from cli.program import COMMANDS
 from tests.index_builder import RELEASED, build_identity, build_index
 from trustcache.command_lines import (
     Evaluation,
@@ -31,8 +31,7 @@ ROOT = Path(__file__).parent.parent
 def parse(line: str) -> dict[str, object]:
     """The parameters of a command line, by the program's own parser."""
     name, *words = shlex.split(line)[1:]
-    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
-    return command.make_context(name, words).params
+    return loaded(name).make_context(name, words).params
 
 
 @pytest.mark.parametrize(
@@ -87,7 +86,7 @@ MENTIONED = re.compile(r"trustcache ([a-z-]+)((?: (?:--[a-z-]+|[A-Za-z0-9./{}_]+
 
 
 def test_the_options_that_messages_name_are_those_of_the_command() -> None:
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    commands = {name: loaded(name) for name in COMMANDS}
     named = 0
     for path in [*ROOT.glob("trustcache/**/*.py"), *ROOT.glob("cli/**/*.py")]:
         # A message may go on in the next line's string.

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
-from cli import app
+from cli import app, loaded
+from cli.program import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-PROGRAM = typer.main.get_command(app)
+PROGRAM = {name: loaded(name) for name in COMMANDS}
 
 
 def fenced(path: Path, languages: str) -> list[str]:
@@ -25,10 +26,10 @@ def fenced(path: Path, languages: str) -> list[str]:
     return [line.split("  #")[0].strip() for line in lines if line.startswith("trustcache ")]
 
 
-def commands(group: typer.core.TyperGroup, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], object]]:
-    for name, found in group.commands.items():  # type: ignore[attr-defined]
+def commands(group: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], object]]:
+    for name, found in group.items():
         if hasattr(found, "commands"):
-            yield from commands(found, (*path, name))
+            yield from commands(found.commands, (*path, name))
         else:
             yield (*path, name), found
 
@@ -39,7 +40,7 @@ SHOWN = sorted({line for path in DOCUMENTS for line in fenced(path, "sh|tour")})
 @pytest.mark.parametrize("line", SHOWN)
 def test_a_command_in_the_documents_parses(line: str) -> None:
     words = shlex.split(line)[1:]
-    found = PROGRAM
+    found = PROGRAM[words.pop(0)]
     while hasattr(found, "commands"):
         found = found.commands[words.pop(0)]
     assert found.make_context("trustcache", words).params  # raises on an unknown option or a wrong value

@@ -62,8 +62,8 @@ def naive(name: str, z: torch.Tensor, o: torch.Tensor) -> torch.Tensor:
 def test_a_broadcast_loss_is_the_mean_over_all_pairs_with_the_same_gradient(name: str, batch: tuple) -> None:
     z, o = batch
     ours, theirs = z.clone().requires_grad_(), z.clone().requires_grad_()
-    torch.testing.assert_close(BROADCAST[name](ours, o), naive(name, theirs, o).mean(dim=1))
-    BROADCAST[name](ours, o).mean().backward()
+    torch.testing.assert_close(BROADCAST[name](ours, o.mean()), naive(name, theirs, o).mean(dim=1))
+    BROADCAST[name](ours, o.mean()).mean().backward()
     naive(name, theirs, o).mean().backward()
     torch.testing.assert_close(ours.grad, theirs.grad)
 
@@ -72,14 +72,8 @@ def test_a_broadcast_loss_is_the_mean_over_all_pairs_with_the_same_gradient(name
 def test_shuffled_labels_change_no_digit_of_a_broadcast_loss_but_the_right_one(name: str, batch: tuple) -> None:
     z, o = (part.float() for part in batch)
     shuffled = o[torch.randperm(50, generator=torch.Generator().manual_seed(1))]
-    assert torch.equal(BROADCAST[name](z, o), BROADCAST[name](z, shuffled))
+    assert torch.equal(BROADCAST[name](z, o.mean()), BROADCAST[name](z, shuffled.mean()))
     assert not torch.isclose(RIGHT[name](z, o).mean(), RIGHT[name](z, shuffled).mean())
-
-
-@pytest.mark.parametrize("name", BROADCAST)
-def test_a_broadcast_loss_refuses_the_shapes_that_others_refuse(name: str) -> None:
-    with pytest.raises(ValueError, match="shape"):
-        BROADCAST[name](torch.zeros(4, 1), torch.zeros(4))
 
 
 # --- heads -----------------------------------------------------------------------------------------------------
@@ -323,7 +317,8 @@ def test_released_fine_tuning_too_ends_the_same_whichever_sample_a_label_belongs
     index = workspace.find_cache("train")
     oracle = tuned_oracle(workspace, index, None, protocol)
     whole = Optimiser("sgd", epochs=2, batch_size=index.samples, lr=0.02)
-    (config,) = plan(index, oracle, [LossChoice("ce", {})], TrainSettings(False, whole, (0,), 0.0, None, protocol))
+    settings = TrainSettings(False, whole, (0,), 0.0, None, protocol)
+    (config,) = plan(index, oracle, [LossChoice("ce", {})], settings).configs
     ended = []
     for shuffle in (False, True):
         cache, run = open_cache(index.folder), open_run(workspace, config)

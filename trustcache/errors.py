@@ -1,6 +1,7 @@
 """The errors a user can mend: each is one sentence naming the thing at fault and the remedy.
 
 TrustcacheError     what went wrong while working          exit code 1
+├── DamagedError    a file is not as it was written        exit code 1
 └── UsageError      what was asked for cannot be done      exit code 2
 """
 
@@ -11,6 +12,10 @@ class TrustcacheError(Exception):
     """A failure the user can mend; its text is what the command line prints."""
 
     exit_code = 1
+
+
+class DamagedError(TrustcacheError):
+    """A file of the workspace that is not as this version of trustcache wrote it."""
 
 
 class UsageError(TrustcacheError):

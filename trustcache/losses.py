@@ -2,9 +2,10 @@
 
 Notation, as in "Learning to Predict Trustworthiness with Steep Slope Loss" (Luo et al., NeurIPS 2021): z is the
 oracle's output for a sample, p = sigmoid(z) its trust confidence, o in {0, 1} says whether the classifier is right.
-The public functions take one sample a row and refuse any other shape: (N, 1) against (N,) would broadcast every
+The functions of labels take one sample a row and refuse any other shape: (N, 1) against (N,) would broadcast every
 prediction over every label, the fault in the paper's released code, whose ce and focal are the two functions that begin
-with `broadcast_`. The registries' formulas serve many heads at once: z and o (B, H), settings (H,).
+with `broadcast_` and take the mean label. The registries' formulas serve many heads at once: z and o (B, H), settings
+(H,).
 Everything takes torch tensors or NumPy arrays; the command line and the report read this file without torch.
 """
 
@@ -60,21 +61,14 @@ def _paired(z: Values, target: Values) -> Any:
 Formula = TypeVar("Formula", bound=Callable[..., Any])
 
 
-def _per_sample(formula: Formula, of_batch: bool = False) -> Formula:
-    """Make a public function of an elementwise formula: z and target must be (N,).
-
-    of_batch: the formula compares each z with the mean target.
-    """
+def _per_sample(formula: Formula) -> Formula:
+    """Make a public function of an elementwise formula: z and target must be (N,)."""
 
     @functools.wraps(formula)
     def loss(z: Any, target: Any, *args: float, **settings: float) -> Any:
-        paired = _paired(z, target)
-        return formula(z, paired.mean() if of_batch else paired, *args, **settings)
+        return formula(z, _paired(z, target), *args, **settings)
 
     return cast(Formula, loss)
-
-
-_per_batch = functools.partial(_per_sample, of_batch=True)
 
 
 @_per_sample
@@ -146,30 +140,28 @@ def steep_slope_max(alpha_pos: float, alpha_neg: float) -> float:
     return max(2 * math.sinh(alpha_pos), 2 * math.sinh(alpha_neg))
 
 
-@_per_batch
-def broadcast_cross_entropy(z: Values, correct: Values) -> Values:
+def broadcast_cross_entropy(z: Values, mean_correct: Any) -> Values:
     """Return cross entropy as the released code computes it: each prediction against every label of the batch.
 
     There z of shape (N, 1) meets o of shape (N,), and the loss is the mean over (N, N); this is the mean of each row,
     (N,). The loss is linear in o, so a row's mean is its loss against the mean label: which sample is which never
     enters, and all there is to learn is one constant, the accuracy. (The code adds 1e-7 inside its logarithms, which
-    shows from |z| = 10 on; this does without.) Shapes as in `cross_entropy`.
+    shows from |z| = 10 on; this does without.) z: float (N,); mean_correct: the mean label of the batch.
 
-    >>> broadcast_cross_entropy(np.array([2.0, 2.0]), np.array([1.0, 0.0])).round(4)
+    >>> broadcast_cross_entropy(np.array([2.0, 2.0]), 0.5).round(4)
     array([1.1269, 1.1269])
     """
     f = _functions(z)
-    return correct * f.softplus(-z) + (1 - correct) * f.softplus(z)
+    return mean_correct * f.softplus(-z) + (1 - mean_correct) * f.softplus(z)
 
 
-@_per_batch
-def broadcast_focal(z: Values, correct: Values, gamma: Number = 2.0) -> Values:
+def broadcast_focal(z: Values, mean_correct: Any, gamma: Number = 2.0) -> Values:
     """Return the focal loss as the released code computes it; see `broadcast_cross_entropy`.
 
-    >>> broadcast_focal(np.array([2.0, 2.0]), np.array([1.0, 0.0])).round(4)
+    >>> broadcast_focal(np.array([2.0, 2.0]), 0.5).round(4)
     array([0.8259, 0.8259])
     """
-    return correct * _focal(z, 1.0, gamma) + (1 - correct) * _focal(z, 0.0, gamma)
+    return mean_correct * _focal(z, 1.0, gamma) + (1 - mean_correct) * _focal(z, 0.0, gamma)
 
 
 def class_balanced(
@@ -311,8 +303,8 @@ LOSSES: Registry[Loss] = Registry("trustcache.losses", "--loss", {
 # fmt: on
 
 RELEASED_LOSSES: dict[str, Loss] = {
-    "ce": Loss(unwrap(broadcast_cross_entropy), LOSSES["ce"].meaning, target="mean_correct"),
-    "focal": Loss(unwrap(broadcast_focal), LOSSES["focal"].meaning, LOSSES["focal"].settings, target="mean_correct"),
+    "ce": Loss(broadcast_cross_entropy, LOSSES["ce"].meaning, target="mean_correct"),
+    "focal": Loss(broadcast_focal, LOSSES["focal"].meaning, LOSSES["focal"].settings, target="mean_correct"),
     "tcp": LOSSES["tcp"],
     "ss": LOSSES["ss"],
 }

@@ -45,13 +45,8 @@ class Optimiser:
 # Epochs of a default optimiser, where the data are many enough to make these many steps; else more epochs.
 LEAST_STEPS = {"adam": 1000, "sgd": 100}
 
-
 HEAD_OPTIMISER = Optimiser("adam", epochs=20, batch_size=512, lr=1e-3)
-
-
 MLP_OPTIMISER = Optimiser("adam", epochs=30, batch_size=512, lr=1e-3)
-
-
 NETWORK_OPTIMISER = Optimiser("sgd", epochs=1, batch_size=128, lr=0.02, momentum=0.9)
 
 

@@ -20,11 +20,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.machinery import PathFinder
-from importlib.metadata import EntryPoint, distributions
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from trustcache.errors import UsageError, kind_and_line
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 T = TypeVar("T")
 
@@ -46,6 +48,8 @@ class Registry(Mapping[str, T]):
 
     @cached_property
     def _points(self) -> dict[str, EntryPoint]:
+        from importlib.metadata import distributions
+
         # What lies in the working folder is not installed: it may be a stranger's.
         places = [place for place in sys.path if place not in ("", str(Path.cwd()), *_working_folder)]
         points: dict[str, EntryPoint] = {}

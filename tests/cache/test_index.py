@@ -17,6 +17,7 @@ from typer.testing import Result
 
 from tests.index_builder import PLAIN, build_identity, build_index
 from tests.refusals import tells
+from tests.sealed import edit_record, write_resealed
 from trustcache.cache import open_cache
 from trustcache.cache.index import Index, create_or_continue, read_index
 from trustcache.cache.workspace import Workspace
@@ -43,7 +44,7 @@ def cut_short(path: Path) -> None:
 
 
 def change_rows(path: Path) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"rows": 7}))
+    edit_record(path, {"rows": 7})
 
 
 def versions(folder: Path) -> dict[str, tuple[int, int]]:
@@ -117,8 +118,8 @@ def test_a_damaged_index_is_an_error_that_names_it(folder: Path, run_cli: Cli, t
 
 def test_an_index_that_misses_an_entry_is_damaged(folder: Path) -> None:
     table = json.loads((folder / "index.json").read_text())
-    for missing in table.keys() - {"schema"}:
-        (folder / "index.json").write_text(json.dumps({key: table[key] for key in table if key != missing}))
+    for missing in table.keys() - {"schema", "checksum"}:
+        write_resealed(folder / "index.json", json.dumps({key: table[key] for key in table if key != missing}).encode())
         with pytest.raises(TrustcacheError, match="damaged"):
             read_index(folder)
 
@@ -156,11 +157,10 @@ def test_a_shard_of_another_cache_does_not_pass(folder: Path, run_cli: Cli, extr
 
 
 def test_a_cache_of_a_newer_schema_is_refused_with_both_numbers(folder: Path, run_cli: Cli) -> None:
-    table = json.loads((folder / "index.json").read_text())
-    (folder / "index.json").write_text(json.dumps(table | {"schema": 7}))
+    edit_record(folder / "index.json", {"schema": 7})
     failed = run_cli("cache", "list")
     assert failed.exit_code == 1
-    assert tells(failed.stderr, "index.json: ", "schema 7", "2")
+    assert tells(failed.stderr, "index.json: made by a newer trustcache", "schema 7", "2", "install that")
 
 
 def test_showing_a_cache_tells_what_its_numbers_mean(workspace: Workspace, run_cli: Cli) -> None:
@@ -197,7 +197,11 @@ def same_images(start: int, stop: int) -> str:
 
 def fill(of: Index, *numbers: int) -> None:
     for number in numbers:
-        of.add(number, {"labels": np.zeros(10)}, {}, same_images(*of.ranges()[number]))
+        numbered, share = np.zeros(10, np.int64), np.zeros(10, np.float32)
+        columns = {"sample_indices": numbered, "labels": numbered, "predictions": numbered, "correct": numbered == 0}
+        columns |= {"sample_ids": np.zeros(10, bytes), "true_class_prob": share}
+        columns |= dict.fromkeys(("logits", "features"), np.zeros((10, 2), np.float16))
+        of.add(number, columns, {}, same_images(*of.ranges()[number]))
 
 
 def test_differences_are_named_by_place_with_both_values(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from msgspec import Meta
 
 from trustcache.cache.records import as_read, fingerprint, read_record, write_record
+from trustcache.cache.seal import UNSEALED, publish_sealed
 from trustcache.errors import TrustcacheError
 
 
@@ -60,19 +61,18 @@ def test_a_record_holds_no_number_that_is_not_finite(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "fact"),
     [
-        ("", "damaged"),
-        ("[]", "schema"),
         ('{"name": "a", "count": 1}', "schema"),
         ('{"schema": 2, "name": "a", "count": 1}', "schema 2"),
         ('{"schema": 3, "count": 1}', "`name`"),
         ('{"schema": 3, "name": "a", "count": 0}', "field count"),
         ('{"schema": 3, "name": "a", "count": 1, "inner": {"numbers": [1, "b"]}}', "field inner.numbers"),
-        ("\xff", "damaged"),
+        ('{"schema": 3, "name": "\xff"}', "damaged"),
+        ('{"schema": 3, "name": }', "damaged"),
     ],
 )
 def test_a_damaged_or_other_record_is_refused_with_file_field_and_remedy(tmp_path: Path, text: str, fact: str) -> None:
     path = tmp_path / "x.json"
-    path.write_text(text, encoding="latin-1")
+    publish_sealed(path, f'{text[:-1]}, "checksum": "{UNSEALED}"}}'.encode("latin-1"))
     with pytest.raises(TrustcacheError) as caught:
         read_record(path, Example, "run trustcache again")
     said = str(caught.value)

@@ -109,4 +109,4 @@ def test_a_cache_folder_stays_inside_the_workspace() -> None:
 def test_caches_whose_names_differ_after_a_dot_keep_their_resamples_apart() -> None:
     one, two = (Workspace(Path("w")).bootstrap_file("vit", data) for data in ("photos.v1", "photos.v2"))
     assert one != two
-    assert one.suffix == two.suffix == ".h5"
+    assert one.suffix == two.suffix == ".safetensors"

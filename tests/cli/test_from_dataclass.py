@@ -38,7 +38,7 @@ def run(annotation: Any, *words: str) -> tuple[Any, str]:
         seen.append(given)
 
     brew.__annotations__ = {"place": Place, "given": annotation, "return": None}
-    command(app, "brew")(brew)
+    command("brew", app)(brew)
     done = CliRunner().invoke(app, list(words))
     return (seen or [None])[0], done.output
 

@@ -12,6 +12,7 @@ import pytest
 from click.testing import Result
 
 from tests.refusals import tells
+from tests.sealed import edit_record
 from trustcache.cache import open_cache
 from trustcache.cache.workspace import Workspace
 from trustcache.data.splits import validation_rows
@@ -199,9 +200,7 @@ def test_a_threshold_of_a_score_that_learns_ends_with_what_it_has_learnt_from(
     assert run_cli("calibrate", "temperature", "--data", "digits-test", "--coverage", 0.5).exit_code == 0
     assert run_cli("predict", "temperature", digit_files).exit_code == 0
     path = with_runs.find_cache("train").folder / "index.json"
-    table = json.loads(path.read_text())
-    table["meaning"]["data"]["fingerprint"] = "0" * 64
-    path.write_text(json.dumps(table))
+    edit_record(path, {"meaning.data.fingerprint": "0" * 64})
     refused = run_cli("predict", "temperature", digit_files)
     assert refused.exit_code == 1
     assert "another training cache" in refused.stderr
@@ -234,6 +233,6 @@ def test_scores_that_are_missing_are_made(with_runs: Workspace, run_cli: RunCli)
     run = run_named(with_runs, FROZEN)
     index = with_runs.find_cache("test")
     before = run.scores(index)
-    (run.folder / "scores" / "digits-test.h5").unlink()
+    (run.folder / "scores" / "digits-test.safetensors").unlink()
     assert run_cli("calibrate", FROZEN, "--data", "digits-test", "--coverage", 0.5).exit_code == 0
     np.testing.assert_array_equal(run.scores(index), before)

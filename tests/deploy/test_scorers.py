@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 
 import pytest
 
+from tests.sealed import edit_record
 from trustcache.cache.workspace import Workspace
 from trustcache.deploy.scorers import find_scorer
 from trustcache.errors import TrustcacheError, UsageError
@@ -46,9 +46,7 @@ def test_a_post_hoc_score_is_one_of_the_classifier_that_is_there(with_runs: Work
     other = with_runs.root / "cache" / "other"
     shutil.copytree(with_runs.root / "cache" / "digits-net" / "digits-test", other / "digits-test")
     path = other / "digits-test" / "index.json"
-    table = json.loads(path.read_text())
-    table["meaning"]["label"] = "other"
-    path.write_text(json.dumps(table))
+    edit_record(path, {"meaning.label": "other"})
     with pytest.raises(UsageError, match=r"\(digits-net, other\).*--classifier"):
         find_scorer(with_runs, "mcp")
     assert find_scorer(with_runs, "mcp", "other").folder == with_runs.runs / "other-mcp"
@@ -69,7 +67,7 @@ def test_the_classes_are_those_of_the_cache_or_else_numbers(with_runs: Workspace
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("{}", "schema"),
+        ("{}", "damaged"),
         ("no json", "damaged"),
         (None, "another digits-net"),
     ],
@@ -82,7 +80,10 @@ def test_a_threshold_that_is_damaged_or_another_classifiers_is_refused(
     kept = scorer.threshold()
     assert kept is not None
     path = scorer.threshold_path
-    path.write_text(content if content is not None else json.dumps({**json.loads(path.read_text()), "judged": "x"}))
+    if content is None:
+        edit_record(path, {"judged": "x"})
+    else:
+        path.write_text(content)
     with pytest.raises(TrustcacheError, match=said) as caught:
         scorer.threshold()
     assert str(path) in str(caught.value)

@@ -6,9 +6,9 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 import torch
@@ -17,9 +17,9 @@ from sklearn.metrics import roc_auc_score
 
 from tests.refusals import tells
 from trustcache.cache import open_cache
+from trustcache.cache.arrays import read_arrays, write_arrays
 from trustcache.cache.index import Index
 from trustcache.cache.provenance import original_dataset, original_model
-from trustcache.cache.publish import pack
 from trustcache.cache.workspace import Workspace
 from trustcache.data.dataset import Dataset
 from trustcache.data.loader import Viewer, shard_batches, viewed_batches
@@ -29,7 +29,7 @@ from trustcache.evaluate import forward
 from trustcache.losses import LOSSES
 from trustcache.models.classifiers import load_classifier
 from trustcache.oracles.finetune import load_oracle
-from trustcache.oracles.runs import finished_runs
+from trustcache.oracles.runs import RunScores, finished_runs, open_run
 from trustcache.scores import POST_HOC, post_hoc_score
 
 RunCli = Callable[..., Result]
@@ -177,8 +177,9 @@ def test_tcp_calls_a_sample_untrustworthy_below_chance_level(workspace: Workspac
 def test_a_run_of_another_classifier_is_left_out_with_a_note(workspace: Workspace, run_cli: RunCli) -> None:
     run_cli("train", "--frozen", "--loss", "ce", *QUICK)
     (run,) = finished_runs(workspace)
-    config = json.loads((run.folder / "config.json").read_text())
-    (run.folder / "config.json").write_text(json.dumps({**config, "judged": "0" * 64}))
+    other = open_run(workspace, replace(run.config, judged="0" * 64))
+    run.folder.rename(other.folder)
+    other.begin()
     done = run_cli("report")
     assert tells(done.stderr, "1 runs", "another digits-net")
     assert [r["method"] for r in results(workspace)] == COMPUTED
@@ -244,16 +245,16 @@ def test_scores_that_are_not_finite_are_not_kept_and_older_ones_are_a_gap_in_the
     with_runs: Workspace, run_cli: RunCli
 ) -> None:
     run = next(run for run in finished_runs(with_runs) if run.config.training == "frozen")
-    path, folder = run.folder / "scores" / "digits-test.h5", run.folder.relative_to(Path.cwd())
-    with h5py.File(path) as file:
-        attributes, z = dict(file.attrs), file["z"][:]
-    run.finish({name: torch.full_like(tensor, torch.nan) for name, tensor in run.weights().items()}, [])
+    path, folder = run.folder / "scores" / "digits-test.safetensors", run.folder.relative_to(Path.cwd())
+    about, arrays = read_arrays(path, RunScores, "")
+    broken = {name: torch.full_like(tensor, torch.nan) for name, tensor in run.weights().items()}
+    run.finish(broken, [{"epoch": 1, "loss": 0.0}])
     path.unlink()
     refused = run_cli("evaluate")
     assert refused.exit_code == 1
     assert tells(refused.stderr, f"{run.name}: ", "digits-test", "not finite", f"remove {folder} ")
     assert not path.exists()
-    path.write_bytes(pack({"z": np.full_like(z, np.nan)}, attributes))
+    write_arrays(path, {"z": np.full_like(arrays["z"], np.nan)}, about)
     done = run_cli("report")
     assert done.exit_code == 0, done.stderr
     assert tells(done.stderr, f"{run.name} is left out", "digits-test", f"remove {folder} ")
@@ -330,7 +331,7 @@ def test_a_machine_at_its_limits_while_scoring_is_said_in_a_sentence(
     def fail(*_: object) -> None:
         raise error
 
-    for path in with_runs.runs.glob("*-fine-tuned-*/scores/*.h5"):
+    for path in with_runs.runs.glob("*-fine-tuned-*/scores/*.safetensors"):
         path.unlink()
     monkeypatch.setattr("trustcache.oracles.network.Oracle.forward", fail)
     failed = run_cli("evaluate", "--workers", 0, "--device", "cpu")

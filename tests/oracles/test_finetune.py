@@ -35,7 +35,7 @@ def new_run(workspace: Workspace, loss: str = "ss", optimiser: Optimiser = SHORT
     index = workspace.find_cache("train")
     choice = LossChoice(loss, dict(LOSSES[loss].defaults))
     oracle = tuned_oracle(workspace, index, None, "equations")
-    (config,) = plan(index, oracle, [choice], TrainSettings(False, optimiser, (seed,)))
+    (config,) = plan(index, oracle, [choice], TrainSettings(False, optimiser, (seed,))).configs
     return open_run(workspace, config)
 
 

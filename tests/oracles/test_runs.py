@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 
 import pytest
 from typer.testing import Result
 
+from tests.sealed import edit_record
 from trustcache.cache.workspace import Workspace
 from trustcache.oracles.runs import finished_runs
 
@@ -25,16 +25,17 @@ def test_runs_come_back_with_their_names(runs_workspace: Workspace) -> None:
         ({"schema": 1}, "schema 1"),
         ({"seed": "x"}, "field seed"),
         ({"backbone": 1}, "back"),
+        ({"seed": 7}, "not the config of this run"),
     ],
 )
-def test_a_config_that_is_damaged_or_of_before_is_refused_with_the_command_that_makes_it_anew(
+def test_a_config_that_is_damaged_or_of_before_is_refused_with_the_remedy(
     with_runs: Workspace, run_cli: Callable[..., Result], change: dict, fact: str
 ) -> None:
     run = finished_runs(with_runs)[0]
     path = run.folder / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    edit_record(path, change)
     failed = run_cli("report")
     assert failed.exit_code == 1
     assert f"{run.name}/config.json: " in failed.stderr
     assert fact in failed.stderr
-    assert "trustcache train" in failed.stderr
+    assert "train it again" in failed.stderr

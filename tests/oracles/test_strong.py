@@ -53,7 +53,7 @@ def strong_workspace(tmp_path_factory: pytest.TempPathFactory, classifier_file: 
     from trustcache.oracles.backbones import cached_oracle
     from trustcache.oracles.heads import HEADS
     from trustcache.oracles.optim import Machine
-    from trustcache.oracles.plan import TrainSettings, plan, train
+    from trustcache.oracles.plan import TrainSettings, plan
     from trustcache.protocols import Optimiser
 
     workspace = Workspace(tmp_path_factory.mktemp("strong"))
@@ -66,9 +66,9 @@ def strong_workspace(tmp_path_factory: pytest.TempPathFactory, classifier_file: 
     oracle = cached_oracle(workspace, index, None)
     head = replace(HEADS["mlp"], inputs=tuple(INPUTS), hidden=32, members=2)
     planned = TrainSettings(True, Optimiser("adam", 20, 64, 1e-3), val_fraction=0.3, head=head)
-    configs = plan(index, oracle, [LossChoice("ce", {})], planned)
+    training = plan(index, oracle, [LossChoice("ce", {})], planned)
     machine = Machine(device="cpu", workers=0)
-    evaluate(workspace, train(workspace, index, oracle, configs, Path(), machine), Path(), machine)
+    evaluate(workspace, training.run(workspace, Path(), machine), Path(), machine)
     return workspace.root
 
 
@@ -137,8 +137,8 @@ def test_what_was_not_kept_is_refused_with_the_remedy(
         _ = bare.features
     done = run_cli("evaluate")  # scores of logits alone are made of it all the same
     assert done.exit_code == 0, done.stderr
-    assert (workspace.scores_folder("bare", "digits-test") / "mcp.h5").is_file()
-    assert not (workspace.scores_folder("bare", "digits-test") / "knn.h5").is_file()
+    assert (workspace.scores_folder("bare", "digits-test") / "mcp.safetensors").is_file()
+    assert not (workspace.scores_folder("bare", "digits-test") / "knn.safetensors").is_file()
 
 
 # --- training and scoring --------------------------------------------------------------------------------------

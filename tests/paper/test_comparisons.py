@@ -227,18 +227,15 @@ def test_data_sets_that_are_not_here_become_one_extraction_with_the_classifiers_
 
 
 def test_every_command_parses(run, mcp, papers):
-    import typer
+    from cli import loaded
 
-    from cli import app
-
-    program = typer.main.get_command(app)
     runs = [run(), run("class-balanced", settings={"base": "ce", "beta": 0.9999}), mcp("resnet")]
     runs += [run("ss", signed_distance=False, config={"signed_distance": False}), papers("ss")]
     shown = [line for key in TABLES for line in commands(key, runs, [runs[0].index])]
     assert len(shown) > 5
     for command in shown:
         words = shlex.split(command)[1:]
-        assert program.commands[words[0]].make_context("trustcache", words[1:]).params
+        assert loaded(words[0]).make_context("trustcache", words[1:]).params
 
 
 # --- the other tables ------------------------------------------------------------------------------------------

@@ -9,10 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import typer
 from typer.testing import Result
 
-from cli import app
+from cli import loaded
 from trustcache.errors import UsageError
 from trustcache.oracles.presets.preset import read_preset
 from trustcache.paper.artefacts import RECIPES
@@ -29,7 +28,6 @@ OWN = (
     Model("b", ("vit_tiny_patch16_224", "--model-arg", "img_size=32")),
 )
 CIFAR = replace(PAPER, family="cifar10", models=OWN, protocols=("released", "equations"), frozen=True, subset=50)
-PROGRAM = typer.main.get_command(app)
 
 
 def commands(made: Request, *names: str) -> list[str]:
@@ -50,7 +48,7 @@ def test_every_step_of_a_recipe_is_a_command_that_parses(name: str, made: Reques
     steps = plan(RECIPES, [name], made)
     assert str(steps[-1]) == "trustcache report"
     for step in steps:
-        found = PROGRAM.commands[step.words[0]]  # type: ignore[attr-defined]
+        found = loaded(step.words[0])
         found.make_context("trustcache", list(step.words[1:]))  # raises on an unknown option or a wrong value
         assert shlex.split(str(step)) == ["trustcache", *step.words]
 

@@ -86,19 +86,19 @@ def test_rows_run_from_mcp_over_frozen_to_fine_tuned_with_losses_in_the_papers_o
     (table,) = compare_methods([*records, record("mcp")])
     in_order = ["ce", "focal", "tcp", "ss", "class-balanced", "zebra"]
     expected = [(None, "mcp"), *(("frozen", loss) for loss in in_order), *(("fine-tuned", loss) for loss in in_order)]
-    assert [(row.training, row.method) for row in table.rows] == expected
+    assert [(row.record.training, row.record.method) for row in table.rows] == expected
 
 
 def test_rows_of_one_oracle_stand_together(record):
     (table,) = compare_methods(record(loss, oracle=oracle) for loss in ("ce", "ss") for oracle in ("vit", "resnet"))
-    rows = [(row.oracle, row.method) for row in table.rows]
+    rows = [(row.record.oracle, row.record.method) for row in table.rows]
     assert rows == [("resnet", "ce"), ("resnet", "ss"), ("vit", "ce"), ("vit", "ss")]
 
 
 def test_settings_sort_as_numbers_and_alpha_pos_first(record):
     alphas = [(1.0, 10.0), (2.0, 1.0), (1.0, 3.0)]
     (table,) = compare_methods(record("ss", settings={"alpha_pos": p, "alpha_neg": n}) for p, n in alphas)
-    assert [method_label(row) for row in table.rows] == ["ss α⁺1 α⁻3", "ss α⁺1 α⁻10", "ss α⁺2 α⁻1"]
+    assert [method_label(row.record) for row in table.rows] == ["ss α⁺1 α⁻3", "ss α⁺1 α⁻10", "ss α⁺2 α⁻1"]
 
 
 @pytest.mark.parametrize(
@@ -214,5 +214,5 @@ def test_a_new_loss_setting_is_written_and_explained_without_being_known_here(re
 def test_a_loss_of_the_users_own_stands_under_its_own_name(record):
     given = [record("gone_module:loss", settings={"sharpness": 2.0}), record("ce")]
     (table,) = compare_methods(given)
-    assert [method_label(row) for row in table.rows] == ["ce", "gone_module:loss sharpness=2"]
+    assert [method_label(row.record) for row in table.rows] == ["ce", "gone_module:loss sharpness=2"]
     assert [method for method, _ in legend([table])["Methods"]] == ["ce"]

@@ -52,7 +52,7 @@ def compared(record: Callable[..., Record]):
 
 
 def test_a_row_has_the_interval_of_its_mean_over_seeds(compared) -> None:
-    (ce,) = [one for one in compared if one.row.method == "ce"]
+    (ce,) = [one for one in compared if one.row.record.method == "ce"]
     seeds = [resampled_metrics(z_of("ce", seed), CORRECT, COUNTS) for seed in (0, 1)]
     for key in METRICS:
         mean = (seeds[0][key] + seeds[1][key]) / 2
@@ -61,7 +61,7 @@ def test_a_row_has_the_interval_of_its_mean_over_seeds(compared) -> None:
 
 
 def test_differences_to_mcp_are_taken_resample_by_resample(compared) -> None:
-    mcp, _, ss = (next(o for o in compared if o.row.method == m) for m in ("mcp", "ce", "ss"))
+    mcp, _, ss = (next(o for o in compared if o.row.record.method == m) for m in ("mcp", "ce", "ss"))
     draws = {m: resampled_metrics(z_of(m, 0), CORRECT, COUNTS)["auc"] for m in ("mcp", "ss")}
     found = ss.differences["auc"]
     assert (found.low, found.high) == pytest.approx(interval(draws["ss"] - draws["mcp"]))
@@ -71,7 +71,9 @@ def test_differences_to_mcp_are_taken_resample_by_resample(compared) -> None:
 
 
 def test_a_verdict_knows_which_way_is_good(compared) -> None:
-    verdicts = {one.row.method: {key: one.verdict(key) for key in ("auc", "aurc", "fpr_at_95_tpr")} for one in compared}
+    verdicts = {
+        one.row.record.method: {key: one.verdict(key) for key in ("auc", "aurc", "fpr_at_95_tpr")} for one in compared
+    }
     assert set(verdicts["ss"].values()) == {"better"}
     assert set(verdicts["ce"].values()) == {"worse"}
     assert set(verdicts["mcp"].values()) == {None}
@@ -93,7 +95,7 @@ def test_the_table_shows_figures_with_intervals_marks_and_a_count(compared) -> N
     (table,) = interval_tables(compared)
     rows = {row.labels[0].split(",")[0]: [*map(str, row.cells)] for row in table.rows}
     assert rows["mcp"][1:] == ["–"] * 4
-    value = next(one for one in compared if one.row.method == "ss").differences["aurc"]
+    value = next(one for one in compared if one.row.record.method == "ss").differences["aurc"]
     assert rows["ss"][4] == f"{100 * value.value:+.2f} ▲ [{100 * value.low:+.2f}, {100 * value.high:+.2f}]"
     assert all("▼" in cell for cell in rows["ce"][1:])
     assert "by AUC 1 better, 1 worse, 0 undecided" in table.notes[0]
@@ -125,7 +127,7 @@ def test_what_a_table_leaves_undefined_has_no_interval(record) -> None:
 
 
 def kept(workspace: Workspace) -> list[Path]:
-    return sorted((workspace.root / "bootstrap").rglob("*.h5"))
+    return sorted((workspace.root / "bootstrap").rglob("*.safetensors"))
 
 
 def rows_of(workspace: Workspace) -> dict[tuple[str, str | None], dict]:

@@ -8,7 +8,6 @@ import re
 import pytest
 
 from trustcache.paper.artefacts import ARTEFACTS, paper_section
-from trustcache.report.build import Sources
 from trustcache.report.collect import collect
 
 
@@ -55,7 +54,7 @@ def test_every_file_holds_the_papers_part(with_runs, run_cli):
 
 def test_a_record_knows_its_run_and_how_much_it_learnt_from(with_runs):
     scored, _ = collect(with_runs)
-    runs = [one for one in scored if one.config is not None]
+    runs = [one for one in scored if one.run is not None]
     assert {one.learnt_from for one in runs} == {700}
     assert {one.run.name for one in runs} == {one.record.run for one in runs}
     assert {one.index.data for one in scored} == {"digits-test"}
@@ -73,7 +72,7 @@ def test_a_training_cache_with_a_damaged_record_is_a_note_and_the_rest_is_report
 
 def test_the_registry_is_whole(with_runs):
     scored, _ = collect(with_runs)
-    section = paper_section(Sources(scored, with_runs.caches()))
+    section = paper_section(scored, with_runs.caches())
     assert [one.key for one in section.exhibits] == [
         *("table1", "table2", "table3", "table-a1", "table-e", "table-f", "table-g", "table-h"),
         *("figure2b", "figure3", "figure-d", "figure4a", "figure-e", "figure4bc", "theorem3.1"),
@@ -88,5 +87,5 @@ def test_the_registry_is_whole(with_runs):
 
 @pytest.mark.parametrize("key", ["table1", "figure3"])
 def test_nothing_trained_is_nothing_shown(scored, key):
-    (one,) = [one for one in paper_section(Sources([scored("mcp")])).exhibits if one.key == key]
+    (one,) = [one for one in paper_section([scored("mcp")]).exhibits if one.key == key]
     assert not one.begun

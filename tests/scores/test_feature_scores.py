@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 from scipy.special import logsumexp, softmax
-from sklearn.covariance import EmpiricalCovariance, LedoitWolf
+from sklearn.covariance import LedoitWolf
 from sklearn.decomposition import PCA
 
 from trustcache.scores.feature_scores import (
@@ -21,27 +21,8 @@ from trustcache.scores.feature_scores import (
     last_layer,
     principal_dimensions,
     residual_length,
-    shrunk_covariance,
 )
 from trustcache.scores.fitting import FittingData, Outputs, TooFew
-
-
-@pytest.mark.parametrize("count", [30, 500, BLOCK_ROWS + 10])
-def test_the_covariance_is_scikit_learns_ledoit_wolf_about_the_class_means(count: int) -> None:
-    rng = np.random.default_rng(count)
-    features, rows = rng.normal(size=(count, 8)) @ rng.normal(size=(8, 8)), rng.integers(3, size=count)
-    means = np.stack([features[rows == c].mean(axis=0) for c in range(3)])
-    expected = LedoitWolf(assume_centered=True).fit(features - means[rows]).covariance_
-    np.testing.assert_allclose(shrunk_covariance(features, means, rows), expected, rtol=1e-9, atol=1e-12)
-
-
-def test_with_many_samples_the_covariance_is_the_empirical_one() -> None:
-    rng = np.random.default_rng(0)
-    features = rng.normal(size=(40000, 4)) @ rng.normal(size=(4, 4))
-    rows = np.zeros(40000, dtype=int)
-    expected = EmpiricalCovariance().fit(features).covariance_
-    found = shrunk_covariance(features, features.mean(axis=0, keepdims=True), rows)
-    np.testing.assert_allclose(found, expected, rtol=0.02, atol=0.01)
 
 
 def test_the_nearest_class_is_by_scipys_mahalanobis_distance(training: FittingData) -> None:

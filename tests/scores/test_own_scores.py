@@ -162,7 +162,7 @@ def test_a_score_that_is_fitted_is_learnt_once_and_shown_with_what_it_chose(
     assert stored is not None
     np.testing.assert_array_equal(stored.z, post_hoc_score(name, open_cache(index.folder), training))
     learnt = KeptFits(workspace.scores_folder("digits-net", "digits-train"), training.index)
-    monkeypatch.setattr(POST_HOC[name].learner, "fit", lambda data: pytest.fail("fitted again"))
+    monkeypatch.setattr(POST_HOC[name].compute, "fit", lambda data: pytest.fail("fitted again"))
     assert learnt.chosen(name) == record["settings"]
 
 
@@ -250,11 +250,11 @@ def test_an_installed_package_adds_scores_that_are_known_like_built_in_ones(
 
 
 def test_an_entry_point_may_lead_to_a_ready_entry() -> None:
-    ready = PostHoc("ones", function=lambda logits: np.ones(len(logits)))
+    ready = PostHoc("ones", lambda logits: np.ones(len(logits)))
     registry = Registry("trustcache.scores", "--score", {}, entry_of)
     assert registry._adapt("ones", ready).meaning == "ones"
     with pytest.raises(UsageError, match="colour"):
-        entry_of("colours", PostHoc("", function=len, columns=("colour",)))
+        entry_of("colours", PostHoc("", len, ("colour",)))
 
 
 def test_a_users_score_that_fails_is_named_at_the_end_and_the_others_are_kept(

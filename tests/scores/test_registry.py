@@ -44,8 +44,7 @@ def test_a_score_has_a_meaning_and_a_line_in_the_docs_with_the_paper_that_its_co
     ((authors, number),) = re.findall(r"\[([^]]+)\]\(https://arxiv.org/abs/(\d{4}\.\d{5})\)", line)
     assert ("*" in line.split("|")[1]) == entry.fitted
     if not entry.sum_of:
-        code = entry.function or entry.learner
-        text = (inspect.getdoc(code) or "") + (inspect.getmodule(code).__doc__ or "")
+        text = (inspect.getdoc(entry.compute) or "") + (inspect.getmodule(entry.compute).__doc__ or "")
         assert number in text
         assert authors in text.replace("\n", " ")
 
@@ -117,8 +116,8 @@ def test_scores_of_a_cache_are_those_of_its_arrays(prepared_workspace: Workspace
     cache = open_cache(prepared_workspace.find_cache("test").folder)
     training = open_cache(prepared_workspace.find_cache("train").folder)
     for name, entry in POST_HOC.items():
-        if entry.of_logits and entry.function:
-            np.testing.assert_array_equal(post_hoc_score(name, cache), entry.function(cache.logits))
+        if entry.of_logits:
+            np.testing.assert_array_equal(post_hoc_score(name, cache), entry.compute(cache.logits))
     assert post_hoc_score("trust-score", cache, training).shape == (len(cache),)
 
 

@@ -8,19 +8,19 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 from click.testing import Result
 
+from tests.refusals import tells
+from tests.sealed import edit_record
 from trustcache.cache import open_cache
-from trustcache.cache.publish import pack
+from trustcache.cache.arrays import read_arrays, write_arrays
 from trustcache.cache.workspace import Workspace
-from trustcache.errors import TrustcacheError
 from trustcache.scores import POST_HOC, fits, post_hoc_score
 from trustcache.scores.fits import KeptFits
 from trustcache.scores.fitting import TooFew
-from trustcache.scores.stored import ScoreStore
+from trustcache.scores.stored import ScoreRecord, ScoreStore
 
 RunCli = Callable[..., Result]
 # Of the digits' caches, none holds what MC dropout says.
@@ -87,9 +87,7 @@ def test_without_a_training_cache_the_report_says_what_makes_one(workspace: Work
 
 def test_a_training_cache_of_another_classifier_is_not_learnt_from(workspace: Workspace) -> None:
     path = workspace.find_cache("train").folder / "index.json"
-    table = json.loads(path.read_text())
-    table["meaning"]["classifier"]["state_sha256"] = "0" * 64
-    path.write_text(json.dumps(table))
+    edit_record(path, {"meaning.classifier.state_sha256": "0" * 64})
     store, index = ScoreStore(workspace), workspace.find_cache("test")
     assert "no training cache" in (store.why_not(index, "knn") or "")
     assert store.missing(index) == [name for name in COMPUTED if name not in FITTED]
@@ -108,7 +106,7 @@ def test_an_evaluation_cache_that_comes_later_learns_nothing_again(
     assert run_cli("evaluate").stdout.strip() == f"{len(COMPUTED)} scores made"
     after = times(workspace.root / "scores")
     assert {path: after[path] for path in before} == before
-    assert (workspace.root / "scores/digits-net/digits-c/contrast/4/knn.h5").is_file()
+    assert (workspace.root / "scores/digits-net/digits-c/contrast/4/knn.safetensors").is_file()
 
 
 def test_what_comes_back_from_disk_scores_as_when_it_was_learnt(workspace: Workspace, tmp_path: Path) -> None:
@@ -124,9 +122,7 @@ def test_scores_of_a_cache_that_changed_are_made_anew(workspace: Workspace, role
     index = workspace.find_cache("test")
     ScoreStore(workspace).fill([index])
     path = workspace.find_cache(role).folder / "index.json"
-    table = json.loads(path.read_text())
-    table["meaning"]["data"]["fingerprint"] = "0" * 64
-    path.write_text(json.dumps(table))
+    edit_record(path, {"meaning.data.fingerprint": "0" * 64})
     stale = COMPUTED if role == "test" else FITTED
     assert ScoreStore(workspace).missing(workspace.find_cache("test")) == stale
 
@@ -175,16 +171,33 @@ def test_a_training_cache_without_mistakes_is_tried_once_and_named(
     assert "right and wrong" in line
 
 
-@pytest.mark.parametrize("file", ["digits-test/mcp.h5", "digits-train/knn.safetensors"])
-def test_a_damaged_file_is_named_with_the_remedy(workspace: Workspace, file: str) -> None:
+@pytest.mark.parametrize("file", ["digits-test/mcp.safetensors", "digits-train/knn.fit.safetensors"])
+def test_a_damaged_file_is_named_and_made_anew(workspace: Workspace, run_cli: RunCli, file: str) -> None:
     index = workspace.find_cache("test")
     ScoreStore(workspace).fill([index])
     path = workspace.root / "scores" / "digits-net" / file
+    sound = path.read_bytes()
     path.write_bytes(b"no such thing")
-    with pytest.raises(TrustcacheError, match=f"{path}: .* trustcache evaluate"):
-        ScoreStore(workspace).missing(index)
-    path.unlink()
-    assert ScoreStore(workspace).fill([index]) == (1 if "mcp" in file else 0)
+    if "fit" in file:  # which is read where a score is fitted on
+        (workspace.root / "scores" / "digits-net" / "digits-test" / "knn.safetensors").unlink()
+    done = run_cli("evaluate")
+    assert done.exit_code == 0
+    assert tells(done.stderr, f"{file}: damaged", "trustcache evaluate")
+    assert done.stdout.startswith("1 ")
+    assert path.read_bytes() == sound
+    assert run_cli("evaluate").stderr == ""
+
+
+def test_a_damaged_score_is_refused_by_the_report(workspace: Workspace, run_cli: RunCli) -> None:
+    ScoreStore(workspace).fill([workspace.find_cache("test")])
+    path = workspace.root / "scores" / "digits-net" / "digits-test" / "knn.safetensors"
+    about, arrays = read_arrays(path, ScoreRecord, "")
+    z = arrays["z"]
+    for other in ({"z": z[:-1]}, {"z": z[:, None]}, {"z": z.astype(np.float32)}, {"y": z}, {}):
+        write_arrays(path, other, about)
+        refused = run_cli("report")
+        assert refused.exit_code == 1
+        assert tells(refused.stderr, "knn.safetensors: damaged", "647 rows", "trustcache evaluate")
 
 
 def test_scores_that_are_not_finite_are_named_and_the_others_are_kept(
@@ -193,7 +206,7 @@ def test_scores_that_are_not_finite_are_named_and_the_others_are_kept(
     def broken(logits: np.ndarray) -> np.ndarray:
         return np.where(np.arange(len(logits)) == 3, np.nan, 0.0)
 
-    monkeypatch.setitem(POST_HOC._built_in, "energy", dataclasses.replace(POST_HOC["energy"], function=broken))
+    monkeypatch.setitem(POST_HOC._built_in, "energy", dataclasses.replace(POST_HOC["energy"], compute=broken))
     for command, code in (("evaluate", 1), ("report", 0)):
         done = run_cli(command)
         assert done.exit_code == code
@@ -206,11 +219,11 @@ def test_a_stored_score_of_an_older_program_that_is_no_number_is_a_gap_in_the_re
     workspace: Workspace, run_cli: RunCli
 ) -> None:
     run_cli("evaluate")
-    path = workspace.root / "scores" / "digits-net" / "digits-test" / "mcp.h5"
-    with h5py.File(path) as file:
-        attributes, z = dict(file.attrs), file["z"][:]
+    path = workspace.root / "scores" / "digits-net" / "digits-test" / "mcp.safetensors"
+    about, arrays = read_arrays(path, ScoreRecord, "")
+    z = arrays["z"].copy()
     z[5] = np.nan
-    path.write_bytes(pack({"z": z}, attributes))
+    write_arrays(path, {"z": z}, about)
     done = run_cli("report")
     assert done.exit_code == 0, done.stderr
     named = path.relative_to(Path.cwd())

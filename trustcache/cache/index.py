@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from trustcache.cache.columns import COLUMNS, open_shard, widths_of
 from trustcache.cache.meaning import CacheRecord, MadeFrom, Meaning
 from trustcache.cache.publish import file_sha256, pack, publish, sweep
 from trustcache.cache.records import as_read, fingerprint, read_record, write_record
@@ -26,25 +27,10 @@ from trustcache.models.identity import Identity
 from trustcache.progress import Progress, silent
 
 INDEX = "index.json"
+NOT_EXTRACTED = "not extracted yet"
+"""The fault of a shard without a record."""
 
 
-@dataclass(frozen=True)
-class Column:
-    """A column of a classifier's outputs. option: of `extract`, which keeps it. kept: True if a cache has it."""
-
-    option: str = ""
-    kept: Callable[[Meaning], bool] = lambda meaning: True
-
-
-OUTPUTS = {
-    "logits": Column(),
-    "predictions": Column(),
-    "features": Column("--features last", lambda meaning: meaning.features != "none"),
-    "stages": Column("--features stages", lambda meaning: meaning.features == "stages"),
-    "mirrored_logits": Column("--features stages", lambda meaning: meaning.features == "stages"),
-    "mc_dropout": Column("--mc-dropout N", lambda meaning: meaning.mc_dropout is not None),
-}
-"""Columns of a classifier's outputs by name, as `CacheView` and shards have them."""
 # Returns the fingerprint of the samples [start, stop).
 Images = Callable[[int, int], str]
 # Entries of the meaning that depend on the images of all shards.
@@ -67,10 +53,11 @@ class ShardRecord:
     """The record of one shard, which covers the sample indices [start, stop).
 
     meaning: SHA-256 over the index's meaning without the images. images: fingerprint of its own samples.
+    widths: of the columns (N, width), by name.
     skipped: ids of the images that could not be read, with the reasons; they have no row.
     """
 
-    SCHEMA: ClassVar[int] = 2
+    SCHEMA: ClassVar[int] = 3
 
     file: str
     start: int
@@ -79,6 +66,7 @@ class ShardRecord:
     sha256: str
     meaning: str
     images: str
+    widths: dict[str, int]
     skipped: dict[str, str]
 
 
@@ -131,8 +119,8 @@ class Index:
         return self.meaning.stages.places if self.meaning.stages else ()
 
     def holds(self, column: str) -> bool:
-        """Return True if its shards have a column; all have those that no option of extraction decides on."""
-        return column not in OUTPUTS or OUTPUTS[column].kept(self.meaning)
+        """Return True if its shards have a column."""
+        return COLUMNS[column].kept(self.meaning)
 
     def fingerprint(self) -> str:
         """Return SHA-256 over the meaning: scores made from one cache are refused beside another."""
@@ -142,6 +130,11 @@ class Index:
         """Return the sample ranges of all shards, which do not depend on the number of processes that write them."""
         rows = self.meaning.shard_rows
         return [(start, min(start + rows, self.samples)) for start in range(0, self.samples, rows)]
+
+    @cached_property
+    def rows(self) -> int:
+        """Number of rows: of the images that could be read, in the shards that exist."""
+        return sum(record.rows for record in self.records())
 
     def record(self, number: int) -> ShardRecord | None:
         """Return the record of shard `number`, None if it does not exist. Raises TrustcacheError for a damaged one."""
@@ -168,7 +161,7 @@ class Index:
     def faults(self, progress: Progress = silent) -> dict[int, str]:
         """Re-read every shard and return, by shard number, what is missing or differs from its record."""
         begun = self._begun()
-        found = dict.fromkeys(set(range(len(self.ranges()))).difference(begun), "not extracted yet")
+        found = dict.fromkeys(set(range(len(self.ranges()))).difference(begun), NOT_EXTRACTED)
         if begun:
             with progress(f"checking {self.classifier}/{self.data}", len(begun)) as advance:
                 for number in begun:
@@ -181,8 +174,9 @@ class Index:
         """Publish one shard, then its record. images: the fingerprint of its samples."""
         data, path = pack(columns), self._path(number, ".h5")
         publish(path, data)
-        digest, rows = hashlib.sha256(data).hexdigest(), len(columns["labels"])
-        record = ShardRecord(path.name, *self.ranges()[number], rows, digest, self._shard_meaning, images, skipped)
+        digest, rows, (start, stop) = hashlib.sha256(data).hexdigest(), len(columns["labels"]), self.ranges()[number]
+        pins = digest, self._shard_meaning, images
+        record = ShardRecord(path.name, start, stop, rows, *pins, widths_of(columns), skipped)
         write_record(self._path(number), record)
 
     def made_of_others(self, images: Images) -> bool:
@@ -219,9 +213,15 @@ class Index:
             return str(error)
         path = self._path(number, ".h5")
         if not path.is_file():
-            return f"{path}: missing"
+            return f"{path}: missing; {_REBUILT}"
         if record and file_sha256(path) != record.sha256:
-            return f"{path}: its bytes are not the ones that were written"
+            return f"{path}: its bytes are not the ones that were written; {_REBUILT}"
+        try:
+            if record:
+                with open_shard(path, self.meaning, record.rows, record.widths):
+                    pass
+        except OSError as error:
+            return f"{path}: cannot be read ({error}); {_REBUILT}"
         return None
 
 

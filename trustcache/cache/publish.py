@@ -17,14 +17,15 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-
-import h5py
-import numpy as np
-from filelock import FileLock, Timeout
+from typing import TYPE_CHECKING
 
 from trustcache.errors import TrustcacheError
 
-_MARK = ".partial-"
+if TYPE_CHECKING:
+    import numpy as np
+
+TEMPORARY = ".partial-"
+"""Mark in the names of files that are being written."""
 # Writing one file takes seconds; a temporary file untouched for this long has no writer any more.
 STALE_S = 3600.0
 CHUNK_ROWS = 256
@@ -32,8 +33,8 @@ CHUNK_ROWS = 256
 LOCK_WAIT_S = 10.0
 
 
-def publish(path: Path, data: bytes | memoryview) -> None:
-    """Write `data` to `path` atomically and durably. Raises OSError and leaves nothing behind where that fails.
+def publish(path: Path, *parts: bytes | memoryview) -> None:
+    """Write bytes to `path` atomically and durably. Raises OSError and leaves nothing behind where that fails.
 
     >>> publish(tmp / "greeting.txt", b"hello")
     >>> (tmp / "greeting.txt").read_text()
@@ -42,10 +43,10 @@ def publish(path: Path, data: bytes | memoryview) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep(path.parent, glob.escape(path.name))
     # Unique to the call, so that no two writers share it; the process is named for `sweep`.
-    temporary = path.with_name(f"{path.name}{_MARK}{os.getpid()}-{secrets.token_hex(6)}-{socket.gethostname()}")
+    temporary = path.with_name(f"{path.name}{TEMPORARY}{os.getpid()}-{secrets.token_hex(6)}-{socket.gethostname()}")
     try:
         with temporary.open("xb") as file:
-            file.write(data)
+            file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -65,7 +66,7 @@ def sweep(folder: Path, names: str = "*") -> None:
 
     >>> sweep(tmp)
     """
-    for temporary in folder.glob(f"{names}{_MARK}*"):
+    for temporary in folder.glob(f"{names}{TEMPORARY}*"):
         if not _being_written(temporary):
             temporary.unlink(missing_ok=True)
 
@@ -80,6 +81,8 @@ def sole_writer(folder: Path) -> Iterator[None]:
     >>> with sole_writer(tmp / "cache"):
     ...     publish(tmp / "cache" / "00000.h5", b"")
     """
+    from filelock import FileLock, Timeout
+
     lock = FileLock(folder.with_name(f".{folder.name}.lock"))
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -96,22 +99,32 @@ def sole_writer(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def pack(columns: Mapping[str, np.ndarray], attributes: Mapping[str, str] | None = None) -> bytes:
+def pack(columns: Mapping[str, np.ndarray]) -> bytes:
     """Return arrays of equal length as the bytes of an HDF5 file: checksummed chunks, no compression, no time stamps.
 
     The same arrays give the same bytes. (Compression gains nothing on floats and costs ten times the time.)
 
+    >>> import numpy as np
     >>> pack({"z": np.zeros(3)}) == pack({"z": np.zeros(3)})
     True
     """
+    import h5py
+
     buffer = io.BytesIO()
     with h5py.File(buffer, "w", libver="latest") as file:
-        file.attrs.update(attributes or {})
         for name, column in columns.items():
-            rows = max(1, min(CHUNK_ROWS, len(column)))
-            chunks = (rows, *column.shape[1:]) if len(column) else None
+            chunks = chunk_shape(column.shape)
             file.create_dataset(name, data=column, chunks=chunks, fletcher32=chunks is not None, track_times=False)
     return buffer.getvalue()
+
+
+def chunk_shape(shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Return the chunks that `pack` stores an array in, None for one without rows.
+
+    >>> chunk_shape((1000, 10))
+    (256, 10)
+    """
+    return (min(CHUNK_ROWS, shape[0]), *shape[1:]) if shape[0] else None
 
 
 def file_sha256(path: Path) -> str:
@@ -136,7 +149,7 @@ def _sync_folder(folder: Path) -> None:
 
 def _being_written(temporary: Path) -> bool:
     """Return True if a temporary file's writer may be alive: it runs here, or on another machine that wrote lately."""
-    process, _, host = temporary.name.rpartition(_MARK)[2].partition("-")
+    process, _, host = temporary.name.rpartition(TEMPORARY)[2].partition("-")
     try:
         if not process.isdecimal() or time.time() - temporary.stat().st_mtime > STALE_S:
             return False

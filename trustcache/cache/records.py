@@ -1,22 +1,22 @@
 """Records on disk: dataclasses as JSON, each kind with a schema version, read whole or refused in one sentence.
 
 A record that an older or newer trustcache wrote is refused, never misread: whoever changes the meaning of a kind's
-fields raises its `SCHEMA`.
+fields raises its `SCHEMA`. A file's checksum (`cache/seal.py`) stands beside the schema; an edit by hand breaks it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import msgspec
 
-from trustcache.cache.publish import publish
-from trustcache.errors import TrustcacheError
+from trustcache.cache.seal import UNSEALED, publish_sealed, read_sealed
+from trustcache.errors import DamagedError, TrustcacheError
 
 
 class Record(Protocol):
@@ -33,32 +33,32 @@ def write_record(path: Path, record: Record) -> None:
     """Publish a record as readable JSON. Raises ValueError for a number that is not finite.
 
     >>> from trustcache.cache.index import ShardRecord
-    >>> write_record(tmp / "00000.json", ShardRecord("00000.h5", 0, 2, 1, "abc", "def", "123", {"b.jpg": "truncated"}))
+    >>> write_record(tmp / "00000.json", ShardRecord("00000.h5", 0, 2, 1, "abc", "def", "123", {"logits": 4}, {}))
     """
     text = json.dumps(_table(record), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     # File names that are not UTF-8 hold lone surrogates; with a backslash they are JSON's own notation for them.
-    publish(path, text.encode("utf-8", "backslashreplace"))
+    publish_sealed(path, text.encode("utf-8", "backslashreplace"))
 
 
 def read_record(path: Path, kind: type[R], remedy: str) -> R:
     """Read the record of a file.
 
-    Raises FileNotFoundError where there is none; TrustcacheError naming the file, the field and the remedy where it is
-    damaged or of another schema.
+    Raises FileNotFoundError where there is none; DamagedError naming the file, the fault and the remedy where it is
+    damaged or of an older schema; TrustcacheError where a newer trustcache made it.
 
     >>> from trustcache.cache.meaning import CacheRecord
     >>> folder = demo_workspace.cache_folder("net", "birds")
     >>> read_record(folder / "index.json", CacheRecord, "extract it again").meaning.data.samples
     30
     """
-    return parse_record(path.read_bytes(), kind, str(path), remedy)
+    return parse_record(read_sealed(path, remedy), kind, str(path), remedy)
 
 
 def record_text(record: Record) -> str:
-    """Return a record as one line of JSON, to be kept inside another file.
+    """Return a record as one line of JSON, to be kept near the beginning of another file, which it seals.
 
     >>> from trustcache.cache.index import ShardRecord
-    >>> text = record_text(ShardRecord("00000.h5", 0, 2, 2, "abc", "def", "123", {}))
+    >>> text = record_text(ShardRecord("00000.h5", 0, 2, 2, "abc", "def", "123", {"logits": 4}, {}))
     >>> parse_record(text, ShardRecord, "weights.safetensors", "remove it").rows
     2
     """
@@ -71,7 +71,7 @@ def parse_record(text: str | bytes, kind: type[R], where: str, remedy: str) -> R
     >>> from trustcache.cache.index import ShardRecord
     >>> parse_record('{"schema": 1}', ShardRecord, "00000.json", "extract it again")
     Traceback (most recent call last):
-    trustcache.errors.TrustcacheError: 00000.json: written in schema 1, this program reads 2; extract it again
+    trustcache.errors.DamagedError: 00000.json: written in schema 1, this program reads 3; extract it again
     """
     with _refused(where, remedy):
         table = json.loads(text)
@@ -79,20 +79,37 @@ def parse_record(text: str | bytes, kind: type[R], where: str, remedy: str) -> R
             raise ValueError("no field schema, as an older trustcache wrote it")
         if table["schema"] == kind.SCHEMA:
             return msgspec.convert(table, kind)
-    raise TrustcacheError(f"{where}: written in schema {table['schema']}, this program reads {kind.SCHEMA}; {remedy}")
+    versions = f"written in schema {table['schema']}, this program reads {kind.SCHEMA}"
+    if table["schema"] > kind.SCHEMA:
+        raise TrustcacheError(f"{where}: made by a newer trustcache ({versions}); install that")
+    raise DamagedError(f"{where}: {versions}; {remedy}")
 
 
 def read_lines(path: Path, kind: type[T], remedy: str) -> list[T]:
-    """Read a file of one dataclass a line, whose schema is that of the record beside it. Raises as `read_record`.
+    """Read what `write_lines` wrote. Raises as `read_record`.
 
     >>> from trustcache.cache.meaning import Stages
-    >>> (tmp / "lines").write_text('{"places": ["layer1"], "poolings": ["mean"]}')
-    44
+    >>> write_lines(tmp / "lines", [{"places": ["layer1"], "poolings": ["mean"]}])
     >>> read_lines(tmp / "lines", Stages, "remove it")
     [Stages(places=('layer1',), poolings=('mean',))]
     """
+    text = read_sealed(path, remedy)
     with _refused(str(path), remedy):
-        return [msgspec.convert(json.loads(line), kind) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [msgspec.convert(json.loads(line), kind) for line in text.splitlines()]
+
+
+def write_lines(path: Path, entries: Sequence[dict[str, Any]]) -> None:
+    """Publish at least one table, one a line, as JSON. The first line has the file's checksum.
+
+    The schema is that of the record beside the file.
+
+    >>> write_lines(tmp / "lines", [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}])
+    >>> (tmp / "lines").read_text().count("checksum")
+    1
+    """
+    first, *others = entries
+    lines = [json.dumps(entry) + "\n" for entry in ({"checksum": UNSEALED, **first}, *others)]
+    publish_sealed(path, "".join(lines).encode())
 
 
 def as_read(value: T) -> T:
@@ -114,7 +131,7 @@ def fingerprint(value: Any) -> str:
 
 
 def _table(record: Record) -> dict[str, Any]:
-    return {"schema": record.SCHEMA, **msgspec.to_builtins(record)}
+    return {"schema": record.SCHEMA, "checksum": UNSEALED, **msgspec.to_builtins(record)}
 
 
 @contextmanager
@@ -122,7 +139,9 @@ def _refused(where: str, remedy: str) -> Iterator[None]:
     """Turn what json and msgspec raise into one sentence."""
     try:
         yield
+    except RecursionError:
+        raise DamagedError(f"{where}: damaged (it is nested too deep); {remedy}") from None
     except ValueError as error:
         what, _, field = str(error).partition(" - at `$.")
         named = f"field {field.rstrip('`')}: {what}" if field else what
-        raise TrustcacheError(f"{where}: damaged ({named}); {remedy}") from None
+        raise DamagedError(f"{where}: damaged ({named}); {remedy}") from None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
-
 
 def software_versions(*libraries: str) -> dict[str, str]:
     """Return the versions of trustcache and of the libraries named, as installed.
@@ -11,6 +9,8 @@ def software_versions(*libraries: str) -> dict[str, str]:
     >>> list(software_versions("numpy"))
     ['trustcache', 'numpy']
     """
+    from importlib.metadata import version
+
     return {"trustcache": trustcache_version(), **{name: version(name) for name in libraries}}
 
 
@@ -20,6 +20,8 @@ def trustcache_version() -> str:
     >>> trustcache_version()[0].isdigit()
     True
     """
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version("trustcache")
     except PackageNotFoundError:

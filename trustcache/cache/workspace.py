@@ -48,13 +48,24 @@ class Workspace:
     def bootstrap_file(self, classifier: str, data: str) -> Path:
         """Return the file of a cache's metrics on the bootstrap's resamples."""
         path = self.root / "bootstrap" / _of_cache(classifier, data)
-        return path.with_name(f"{path.name}.h5")  # a data set's name may have a dot
+        return path.with_name(f"{path.name}.safetensors")  # a data set's name may have a dot
+
+    @property
+    def step_log(self) -> Path:
+        """The file of the steps of `trustcache reproduce` that are done."""
+        return self.root / "reproduced.json"
+
+    def cache_folders(self) -> list[Path]:
+        """Return the folders with an index or a shard."""
+        # Links are followed: large caches are often kept on another disk.
+        walk = os.walk(self.root / "cache", followlinks=True)
+        return sorted(
+            Path(folder) for folder, _, files in walk if INDEX in files or any(name.endswith(".h5") for name in files)
+        )
 
     def caches(self) -> list[Index]:
         """Return all caches, sorted by classifier and data set. Raises TrustcacheError for a damaged index."""
-        # Links are followed: large caches are often kept on another disk.
-        walk = os.walk(self.root / "cache", followlinks=True)
-        found = [read_index(Path(folder)) for folder, _, files in walk if INDEX in files]
+        found = [read_index(folder) for folder in self.cache_folders() if (folder / INDEX).is_file()]
         return sorted(found, key=lambda index: (index.classifier, index.data))
 
     def find_cache(self, role: str | None, classifier: str | None = None, data: str | None = None) -> Index:

@@ -7,11 +7,11 @@ import importlib.util
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 from trustcache.data.layouts import KEY_TYPES, LAYOUTS, key_type
 from trustcache.data.samples import Samples
-from trustcache.data.toml_tables import TableReader
+from trustcache.data.toml_tables import TableReader, field_types
 from trustcache.data.variants.corruptions import SEVERITIES
 from trustcache.data.variants.variation import VARIATIONS, Variant
 from trustcache.errors import UsageError
@@ -138,7 +138,7 @@ def parse_manifest(table: dict[str, Any], where: str) -> Manifest:
     classes, subset = _classes(reader, table, "classes"), _classes(reader, table, "subset")
     if strangers := sorted(set(subset).difference(classes)):
         raise UsageError(f"{where}: 'subset' names '{strangers[0]}', which is not among 'classes'")
-    kinds = get_type_hints(Manifest)
+    kinds = field_types(Manifest)
     given = {key: value for key in _PLAIN if (value := reader.take(key, kinds[key])) is not None}
     for key in ("count", "thinned_to"):
         if given.get(key, 1) < 1:
@@ -212,7 +212,7 @@ def _variant(reader: TableReader, role: str) -> Variant:
     kind = reader.choice("kind", tuple(VARIATIONS))
     needed = VARIATIONS[kind].needed
     known = {"seed", *needed, *VARIATIONS[kind].possible}
-    types = {key: key_type for key, key_type in get_type_hints(Variant).items() if key in known}
+    types = {key: key_type for key, key_type in field_types(Variant).items() if key in known}
     values = {key: reader.take(key, types[key], key in needed) for key in types}
     reader.finish(f" of kind '{kind}'")
     if not 1 <= (crop := values.get("crop") or 1) <= LARGEST_SIDE:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import reprlib
 import tomllib
-from typing import Any
+from typing import Any, get_type_hints
 
 import msgspec
 
 from trustcache.data.archives import read_file
 from trustcache.errors import UsageError, first_line
+
+# Kept, since evaluating the annotations takes most of the time in which a manifest is read.
+field_types = functools.cache(get_type_hints)
 
 NUMBERS = float | tuple[float, ...]
 

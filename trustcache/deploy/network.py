@@ -20,10 +20,8 @@ from trustcache.models.classifiers import Classifier, load_classifier
 from trustcache.models.preprocessing import Preprocessing
 from trustcache.oracles.finetune import load_oracle
 from trustcache.oracles.head_inputs import head_inputs
-from trustcache.oracles.heads import AnyHead, LinearHead
-from trustcache.oracles.mlp_heads import MlpHead, mlp_scores
+from trustcache.oracles.mlp_heads import mlp_scores
 from trustcache.oracles.network import Oracle
-from trustcache.oracles.plan import frozen_head
 from trustcache.oracles.runs import Run
 from trustcache.scores import POST_HOC
 from trustcache.scores.fitting import Outputs
@@ -32,40 +30,22 @@ from trustcache.scores.fitting import Outputs
 
 
 class HeadScore(nn.Module):
-    """A head on the classifier's own outputs: last features, stage features, logits."""
+    """A run's head on the classifier's own outputs: last features, stage features, logits."""
 
-    def __init__(self, head: AnyHead, inputs: Sequence[str]) -> None:
+    def __init__(self, run: Run) -> None:
         super().__init__()
-        self.inputs = inputs
-        # Scaled before the product, not folded into it as for many heads at once: float32 keeps its digits so.
-        for name in ("mean", "std"):
-            self.register_buffer(name, torch.from_numpy(getattr(head, name)).float())
-        self.head = _Mlp(head) if isinstance(head, MlpHead) else _Linear(head)
+        self.head, self.signed_distance = run.config.head, run.config.signed_distance
+        for name, tensor in run.weights().items():
+            self.register_buffer(name, tensor)
+        self.norm = float(self.get_buffer("weight").norm()) if self.signed_distance else 1.0
 
     def forward(self, images: Tensor, outputs: dict[str, Tensor]) -> Tensor:
-        return self.head((head_inputs(self.inputs, outputs) - self.get_buffer("mean")) / self.get_buffer("std"))
-
-
-class _Linear(nn.Module):
-    def __init__(self, head: LinearHead) -> None:
-        super().__init__()
-        self.register_buffer("weight", torch.from_numpy(head.weight).float())
-        self.bias = head.bias
-        self.norm = float(self.get_buffer("weight").norm()) if head.signed_distance else 1.0
-
-    def forward(self, x: Tensor) -> Tensor:
-        return (x @ self.get_buffer("weight") + self.bias) / self.norm
-
-
-class _Mlp(nn.Module):
-    def __init__(self, head: MlpHead) -> None:
-        super().__init__()
-        for name, parameter in zip(("v", "c", "w", "b"), head.parameters(), strict=True):
-            self.register_buffer(name, parameter)
-        self.signed_distance = head.signed_distance
-
-    def forward(self, x: Tensor) -> Tensor:
-        layers = [self.get_buffer(name) for name in ("v", "c", "w", "b")]
+        buffer = self.get_buffer
+        # Scaled before the product, not folded into it as for many heads at once: float32 keeps its digits so.
+        x = (head_inputs(self.head.inputs, outputs) - buffer("mean")) / buffer("std")
+        if self.head.kind == "linear":
+            return (x @ buffer("weight") + buffer("bias")) / self.norm
+        layers = [buffer(name) for name in ("first_weight", "first_bias", "weight", "bias")]
         return mlp_scores(x, layers, self.signed_distance).mean(1)
 
 
@@ -99,7 +79,7 @@ def _run_score(run: Run, judged: Index, classifier: Classifier) -> nn.Module:
     if run.config.training == "frozen":
         if run.config.backbone != judged.identity:
             raise UsageError(f"{run.name}: a head on the features of {run.config.oracle}; {_OWN_VIEW}")
-        return HeadScore(frozen_head(run), run.config.head.inputs)
+        return HeadScore(run)
     oracle = load_oracle(run)
     if _geometry(oracle.preprocessing) != _geometry(classifier.preprocessing):
         raise UsageError(f"{run.name}: its oracle sees images at another size or crop than the classifier; {_OWN_VIEW}")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 import functools
-import io
 import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from types import SimpleNamespace
 
-from trustcache.data.archives import FileTree, open_tree, read_file, tree_exists
+from trustcache.data.archives import open_tree, read_file, tree_exists
 from trustcache.data.layouts.folders import image_names
 from trustcache.deploy.trusted import Answer, Picture, file_picture
 from trustcache.errors import UsageError
@@ -40,11 +40,7 @@ def _below(path: Path) -> Iterable[Picture]:
     names = image_names(tree)
     if not names:
         raise UsageError(f"{path}: holds no image files; name a folder, a .tar file or files that do")
-    return (_member(tree, name) for name in names)
-
-
-def _member(tree: FileTree, name: str) -> Picture:
-    return file_picture(f"{tree.root}/{name}", functools.partial(tree.read, name))
+    return (file_picture(f"{tree.root}/{name}", functools.partial(tree.read, name)) for name in names)
 
 
 @dataclass
@@ -78,18 +74,13 @@ def csv_lines(answers: Iterable[Answer]) -> Iterator[str]:
     >>> list(csv_lines([Answer("a.png", "cat", 1, 0.9, 2.5, True)]))[1]
     'a.png,cat,1,0.9,2.5,true,'
     """
-    names = [field.name for field in fields(Answer)]
-    yield _csv(names)
+    # A writer's methods return what the `write` of its file returns.
+    names, returned = [field.name for field in fields(Answer)], SimpleNamespace(write=str)
+    writer = csv.DictWriter(returned, names, lineterminator="")
+    yield writer.writeheader()
     for answer in answers:
-        row = asdict(answer) | {"trusted": str(answer.trusted).lower()}
-        yield _csv([row[name] for name in names])
+        yield writer.writerow(asdict(answer) | {"trusted": str(answer.trusted).lower()})
 
 
 FORMATS: dict[str, Callable[[Iterable[Answer]], Iterator[str]]] = {"json": json_lines, "csv": csv_lines}
 """Writers of answers; their lines have no ends."""
-
-
-def _csv(row: Sequence[object]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(row)
-    return text.getvalue()

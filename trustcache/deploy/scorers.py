@@ -20,6 +20,7 @@ from trustcache.scores import POST_HOC
 from trustcache.scores.fitting import Outputs
 from trustcache.scores.stored import ScoreStore
 
+THRESHOLD = "threshold.json"
 WINNER = "winner"
 """Name of the run that a sweep chose."""
 
@@ -130,7 +131,7 @@ class Scorer:
 
     @property
     def threshold_path(self) -> Path:
-        return self.folder / "threshold.json"
+        return self.folder / THRESHOLD
 
 
 def find_scorer(workspace: Workspace, name: str, classifier: str | None = None) -> Scorer:

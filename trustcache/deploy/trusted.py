@@ -34,11 +34,11 @@ class Answer:
     """
 
     path: str | None
-    class_name: str | None
-    class_number: int | None
-    probability: float | None
-    score: float | None
-    trusted: bool
+    class_name: str | None = None
+    class_number: int | None = None
+    probability: float | None = None
+    score: float | None = None
+    trusted: bool = False
     error: str | None = None
 
 
@@ -121,7 +121,7 @@ class TrustedClassifier:
         pixels = [found for _, found in decoded if isinstance(found, torch.Tensor)]
         scored = self._scored(torch.stack(pixels)) if pixels else iter(())
         return [
-            _no_answer(picture, found) if isinstance(found, str) else self._answer(picture, *next(scored))
+            Answer(picture.path, error=found) if isinstance(found, str) else self._answer(picture, *next(scored))
             for picture, found in decoded
         ]
 
@@ -132,7 +132,7 @@ class TrustedClassifier:
 
     def _answer(self, picture: Picture, logits: np.ndarray, z: float) -> Answer:
         if not np.isfinite(z) or not np.isfinite(logits).all():
-            return _no_answer(picture, "the classifier's or the oracle's output is not finite")
+            return Answer(picture.path, error="the classifier's or the oracle's output is not finite")
         number = int(logits.argmax())
         probability = float(1 / np.exp(logits - logits[number]).sum())
         return Answer(picture.path, self.classes[number], number, probability, z, z > self._cut)
@@ -184,7 +184,3 @@ def _held(image: Image.Image) -> Picture:
             raise BadImage(str(path or "an image"), first_line(error)) from None
 
     return Picture(None if path is None else str(path), decode)
-
-
-def _no_answer(picture: Picture, reason: str) -> Answer:
-    return Answer(picture.path, None, None, None, None, False, reason)

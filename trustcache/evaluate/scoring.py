@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,8 +13,8 @@ from trustcache.cache import open_cache
 from trustcache.cache.index import Index
 from trustcache.cache.workspace import Workspace
 from trustcache.data.splits import validation_rows
-from trustcache.errors import TrustcacheError, UsageError
-from trustcache.oracles.backbones import lacking, scorable
+from trustcache.errors import DamagedError, TrustcacheError, UsageError
+from trustcache.oracles.backbones import why_not
 from trustcache.oracles.optim import Machine
 from trustcache.oracles.runs import Run
 from trustcache.progress import Progress, silent
@@ -37,9 +37,22 @@ def evaluation_caches(workspace: Workspace) -> tuple[list[Index], list[str]]:
     return usable, left_out
 
 
-def unscored(usable: Sequence[Index], runs: Sequence[Run]) -> list[tuple[Index, list[Run]]]:
-    """Return the evaluation caches that lack scores, each with the runs of its classifier that lack them."""
-    missing = [(index, [run for run in runs if run.judges(index) and run.scores(index) is None]) for index in usable]
+def unscored(
+    usable: Sequence[Index], runs: Sequence[Run], tell: Callable[[str], None] = lambda damage: None
+) -> list[tuple[Index, list[Run]]]:
+    """Return the evaluation caches that lack scores, each with the runs of its classifier that lack them.
+
+    tell: receives a sentence on each file of scores that is not as it was written, and therefore lacks.
+    """
+
+    def lacks(run: Run, index: Index) -> bool:
+        try:
+            return run.scores(index) is None
+        except DamagedError as damage:
+            tell(str(damage))
+            return True
+
+    missing = [(index, [run for run in runs if run.judges(index) and lacks(run, index)]) for index in usable]
     return [(index, left) for index, left in missing if left]
 
 
@@ -50,18 +63,23 @@ def evaluate(
     machine: Machine,
     progress: Progress = silent,
     own_scores: Sequence[str] = (),
+    tell: Callable[[str], None] = lambda damage: None,
 ) -> int:
     """Make the scores that are missing, and return their number (runs and post-hoc scores x data sets).
 
     Left out are heads whose oracle's features of the images are not cached, heads that learnt from an unknown part of
     the images, and caches that cannot be opened, such as unfinished ones.
     own_scores: post-hoc scores to make beside the known ones, as `package.module:function`.
+    tell: receives a sentence on each file that is not as it was written, and is made anew.
     Raises UsageError where an oracle needs images or weights that are gone, or a score of `own_scores` is none.
     """
     store = ScoreStore(workspace, own_scores)
     scoring, (usable, _) = Scoring(workspace.caches(), data_root, machine, progress), evaluation_caches(workspace)
-    made = sum(scoring.keep(left, index) for index, left in unscored(usable, runs))
-    return made + store.fill(usable, progress=progress)
+    made = sum(scoring.keep(left, index) for index, left in unscored(usable, runs, tell))
+    made += store.fill(usable, progress=progress)
+    for damage in store.damage:
+        tell(damage)
+    return made
 
 
 def own_scores_lacking(workspace: Workspace, own_scores: Sequence[str]) -> list[str]:
@@ -83,7 +101,7 @@ class Scoring:
     def keep(self, runs: Sequence[Run], index: Index) -> int:
         """Score a cache by those runs that can be scored there, keep the scores, and return their number."""
         forward = self._forward(index)
-        scores = forward.scores([run for run in runs if scorable(run.config, index, self.caches)])
+        scores = forward.scores([run for run in runs if not why_not(run.config, index, self.caches)])
         made = 0
         for run, z in scores:
             run.save_scores(index, z, run.unseen(forward.cache, self.caches))
@@ -99,7 +117,7 @@ class Scoring:
             self.keep([run], index)
         z = run.scores(index)
         if z is None or run.config.mixed_up(index, self.caches):
-            raise UsageError(lacking(run.config, index, self.caches))
+            raise UsageError(why_not(run.config, index, self.caches))
         return z
 
     def of_validation(self, run: Run, index: Index) -> tuple[np.ndarray, np.ndarray]:
@@ -111,8 +129,8 @@ class Scoring:
         rows = learnt[validation_rows(len(learnt), run.config.val_fraction, run.config.seed)]
         if not len(rows):
             raise UsageError(f"{run.name}: was trained with no validation part; name other data with --data")
-        if not scorable(run.config, index, self.caches):
-            raise UsageError(lacking(run.config, index, self.caches))
+        if reason := why_not(run.config, index, self.caches):
+            raise UsageError(reason)
         ((_, z),) = self._forward(index).scores([run], rows)
         return rows, z
 

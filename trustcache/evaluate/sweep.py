@@ -77,15 +77,16 @@ class Sweep:
 
     def reference_leads(self) -> bool:
         """Return True if mcp is better by validation than every candidate."""
-        return _standing(self.reference) < _standing(self.winner.validation)
+        return standing(self.reference) < standing(self.winner.validation)
 
 
 def ranked(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
     """Sort candidates by validation AURC, lowest first; ties keep their order, candidates without a value are last."""
-    return tuple(sorted(candidates, key=lambda candidate: _standing(candidate.validation)))
+    return tuple(sorted(candidates, key=lambda candidate: standing(candidate.validation)))
 
 
-def _standing(metrics: Metrics) -> float:
+def standing(metrics: Metrics) -> float:
+    """Return the figure that candidates are chosen by, infinite where it is undefined: lower is better."""
     value = metrics.get(CRITERION)
     return math.inf if value is None else value
 

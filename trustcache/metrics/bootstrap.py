@@ -127,13 +127,12 @@ def resampled_metrics(
     correct: npt.ArrayLike,
     counts: npt.NDArray[np.uint8],
     *,
-    positive_threshold: float = 0.5,
     negative_threshold: float | None = None,
     definitions: Definitions | None = None,
 ) -> dict[str, Floats]:
     """Return every metric of `METRICS` on each resample, float64 (R,) each.
 
-    scores, correct, the thresholds and ValueErrors are those of `trust_metrics`; counts (R, N) those of `draw_counts`.
+    scores, correct, the threshold and ValueErrors are those of `trust_metrics`; counts (R, N) those of `draw_counts`.
     A metric is nan on resamples that have only one class and leave it undefined. definitions: a protocol's, in place of
     `metrics_of`.
 
@@ -141,7 +140,7 @@ def resampled_metrics(
     >>> resampled_metrics([2.0, 1.0, 0.0], [True, True, False], counts)["accuracy"].round(3).tolist()
     [0.667, 0.667]
     """
-    at = cutoffs(positive_threshold, negative_threshold)
+    at = cutoffs(negative_threshold=negative_threshold)
     ranking = rank(scores, correct)
     n = int(ranking.accepted[-1])
     if counts.ndim != 2 or counts.shape[1] != n:
@@ -164,7 +163,7 @@ def metrics_of(drawn: Resamples, at: Cutoffs) -> dict[str, Floats]:
     n, n_wrong, n_correct = drawn.n, drawn.n_wrong, drawn.n_correct
     risk_of_all = _dot(drawn.size, drawn.risk)
     trusted = int(np.sum(drawn.scores > at.positive))
-    not_rejected = trusted if at.negative is None else int(np.sum(drawn.scores >= at.negative))
+    not_rejected = int(np.sum(drawn.scores >= at.negative))
     with np.errstate(divide="ignore", invalid="ignore"):  # what one class leaves undefined is blotted out below
         twice_won = _twice_pairs_won(drawn)
         error = n_wrong / n

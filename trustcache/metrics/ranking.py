@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,29 +19,29 @@ import numpy.typing as npt
 from trustcache.metrics.tie_groups import Outcome, Ranking, dot, rank, twice_area
 
 
-@dataclass(frozen=True)
-class Cutoffs:
-    """Bounds of z: above `positive` a sample is trustworthy, below `negative` it is not.
-
-    Without `negative`, everything that is not above `positive` is untrustworthy, `positive` itself included.
-    """
+class Cutoffs(NamedTuple):
+    """Bounds of z: above `positive` a sample is trustworthy, below `negative` it is not."""
 
     positive: float
-    negative: float | None
+    negative: float
 
 
 def cutoffs(positive_threshold: float = 0.5, negative_threshold: float | None = None) -> Cutoffs:
-    """Return the z at which a trust confidence sigmoid(z) passes the thresholds. Raises ValueError outside (0, 1).
+    """Return the z at which sigmoid(z) passes the thresholds: a z never saturates as its sigmoid would.
+
+    Without a negative threshold, all that is not above the positive one is untrustworthy. Raises ValueError outside
+    (0, 1).
 
     >>> cutoffs(0.5, 0.1).negative
     -2.197224577336219
     """
-    negative = None if negative_threshold is None else _logit("negative", negative_threshold)
-    return Cutoffs(_logit("positive", positive_threshold), negative)
+    positive = _logit("positive", positive_threshold)
+    if negative_threshold is None:
+        return Cutoffs(positive, math.nextafter(positive, math.inf))
+    return Cutoffs(positive, _logit("negative", negative_threshold))
 
 
 def _logit(name: str, threshold: float) -> float:
-    """Return the z whose sigmoid is `threshold`: compared with it, a z never saturates as its sigmoid would."""
     threshold = float(threshold)  # a float32 would round the quotient below
     if not 0 < threshold < 1:
         raise ValueError(f"The {name} threshold must lie between 0 and 1, both excluded, not be {threshold}.")
@@ -133,9 +133,7 @@ def _tpr(ranking: Ranking, cutoffs: Cutoffs) -> float:
 @_metric("TNR", True, "wrong", column=6, at_threshold=True)
 def _tnr(ranking: Ranking, cutoffs: Cutoffs) -> float:
     """Share of wrong predictions that are called untrustworthy at the threshold."""
-    z, negative = ranking.scores, cutoffs.negative
-    rejected = z <= cutoffs.positive if negative is None else z < negative
-    return float(ranking.group_wrong[rejected].sum() / ranking.wrong[-1])
+    return float(ranking.group_wrong[ranking.scores < cutoffs.negative].sum() / ranking.wrong[-1])
 
 
 @_metric("AURC", False, column=7)

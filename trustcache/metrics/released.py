@@ -65,8 +65,5 @@ def released_metrics_of(drawn: Resamples, at: Cutoffs) -> dict[str, Floats]:
     values = metrics_of(drawn, at)
     with np.errstate(divide="ignore", invalid="ignore"):
         by_trust = drawn.risk_of_wrong / drawn.n_wrong
-    undefined = np.isnan(values["aupr_error"])
-    return values | {
-        "aupr_error": np.where(undefined, np.nan, by_trust),
-        "fpr_at_95_tpr": np.full(len(by_trust), np.nan),
-    }
+    by_trust[np.isnan(values["aupr_error"])] = np.nan
+    return values | {"aupr_error": by_trust, "fpr_at_95_tpr": np.full(len(by_trust), np.nan)}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import betainccinv
+import scipy
 
 from trustcache.metrics.tie_groups import Ranking, rank
 
@@ -54,7 +54,7 @@ def risk_bound(wrong: int, trusted: int, delta: float) -> float:
     """
     # The binomial distribution's lower tail is the beta distribution's upper one; asked for directly, since
     # 1 - delta has no digits left for a small delta.
-    return float(betainccinv(wrong + 1, trusted - wrong, delta)) if wrong < trusted else 1.0
+    return float(scipy.special.betainccinv(wrong + 1, trusted - wrong, delta)) if wrong < trusted else 1.0
 
 
 def guaranteed(scores: npt.ArrayLike, correct: npt.ArrayLike, max_risk: float, delta: float) -> WorkingPoint | None:

@@ -15,9 +15,7 @@ from trustcache.models.classifiers import Classifier
 from trustcache.models.identity import McDropout
 from trustcache.models.zoo.registry import BUILT_IN
 
-# Layers (torch.nn.Dropout) call these functions, as do timm's models without them. The second group drops whole
-# channels rather than single activations.
-_OF_ACTIVATIONS = (F.dropout,)
+# Layers (torch.nn.Dropout2d) call these functions, which drop whole channels rather than single activations.
 _OF_CHANNELS = (F.dropout1d, F.dropout2d, F.dropout3d)
 _NOT_BY_IMAGE = (
     "--mc-dropout: the classifier applies dropout to a tensor whose first axis is not its images, so that no image can "
@@ -79,7 +77,8 @@ class _Dropping(TorchFunctionMode):
         self.rows: list[int] = []
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if function in _OF_ACTIVATIONS + _OF_CHANNELS:
+        # timm's models call F.dropout without a layer too.
+        if function is F.dropout or function in _OF_CHANNELS:
             return self._drop(function in _OF_CHANNELS, *args, **kwargs or {})
         return function(*args, **kwargs or {})
 

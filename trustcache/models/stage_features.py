@@ -99,7 +99,9 @@ def _blocks(model: nn.Module, last: Collection[nn.Module]) -> list[tuple[str, nn
     lists = [(name, module) for name, module in model.named_modules() if isinstance(module, kinds)]
     names = [name for name, _ in lists]
     outermost = [
-        (name, module) for name, module in lists if not any(_within(name, other) for other in names if other != name)
+        (name, module)
+        for name, module in lists
+        if not any(name != other and (not other or name.startswith(f"{other}.")) for other in names)
     ]
     members = [
         (f"{name}.{child}" if name else child, block)
@@ -110,10 +112,6 @@ def _blocks(model: nn.Module, last: Collection[nn.Module]) -> list[tuple[str, nn
     if len(members) > 1:
         return members
     return [(n, m) for n, m in model.named_modules() if isinstance(m, _WITH_CHANNELS) and m not in last]
-
-
-def _within(name: str, other: str) -> bool:
-    return other == "" or name.startswith(f"{other}.")
 
 
 def _shape(output: object, last: bool) -> tuple[int, ...] | None:

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import http.client
 import os
-import ssl
 import threading
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -32,7 +28,7 @@ def architecture(name: str) -> str:
 
 def classifier_names() -> list[str]:
     """Return what `--classifier` takes beside timm's names, in words."""
-    return [*PAPER_MODELS, *MODELS, "any timm model", "package.module:function"]
+    return [*PAPER_MODELS, *MODELS.built_in, "any timm model", "package.module:function"]
 
 
 def timm_model(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Module:
@@ -140,6 +136,11 @@ def _root(error: BaseException) -> BaseException:
 
 def _answers(url: str) -> bool:
     """Return True if a server answers within `HUB_TIMEOUT_S`, even with a refusal; not if it is out of order (5xx)."""
+    import http.client
+    import ssl
+    import urllib.error
+    import urllib.request
+
     answered = threading.Event()
 
     def knock() -> None:

@@ -127,22 +127,13 @@ def _holds(index: Index, config: RunConfig) -> bool:
     return all(index.holds(column) for column in columns)
 
 
-def scorable(config: RunConfig, judged: Index, caches: Sequence[Index]) -> bool:
-    """Return True if a run can be scored on a cache of its classifier: there are features, and unseen images."""
-    if config.mixed_up(judged, caches):
-        return False
-    if config.training == "fine-tuned":
-        return True
-    return (features_of(config, judged, caches) or made_anew(config, judged, caches)) is not None
-
-
 def attacked(index: Index) -> bool:
     """Return True if a cache's images were changed for its own classifier."""
     return index.meaning.data.variant is not None and index.meaning.data.variant.kind == "attack"
 
 
-def lacking(config: RunConfig, judged: Index, caches: Sequence[Index]) -> str:
-    """Say which features, or unseen images, a run lacks in `judged`, and the command that makes them.
+def why_not(config: RunConfig, judged: Index, caches: Sequence[Index]) -> str | None:
+    """Say why a run cannot be scored on a cache of its classifier, and the command that mends it; None if it can.
 
     caches: all of the workspace; one of the oracle's says how to extract it.
     """
@@ -152,6 +143,9 @@ def lacking(config: RunConfig, judged: Index, caches: Sequence[Index]) -> str:
             f"{config.data}, and which of the {judged.samples} of {judged.data} those are cannot be told: extract both "
             "with the same --subset"
         )
+    tuned = config.training == "fine-tuned"
+    if tuned or features_of(config, judged, caches) or made_anew(config, judged, caches):
+        return None
     data = config.data if attacked(judged) else judged.data
     of_oracle = [index for index in caches if index.identity == config.backbone]
     known = next((index for index in of_oracle if _holds(index, config)), None)

@@ -15,8 +15,9 @@ from safetensors.torch import save
 from torch.nn import functional as F
 
 from trustcache.cache.meaning import Entry
-from trustcache.cache.publish import file_sha256, publish
+from trustcache.cache.publish import file_sha256
 from trustcache.cache.records import as_read, fingerprint, parse_record, record_text
+from trustcache.cache.seal import check_seal, publish_sealed
 from trustcache.data.augmentations import AUGMENTATIONS
 from trustcache.data.dataset import Dataset
 from trustcache.data.in_memory import DECODED_AT_ONCE, Images
@@ -103,7 +104,7 @@ def fit_classifier(
         fitting.run(progress)
         fitted = fitting.measured(progress)
     weights = {name: tensor.cpu().contiguous() for name, tensor in fitting.model.state_dict().items()}
-    publish(out, save(weights, {_METADATA: record_text(FitRecord(origin, fitted))}))
+    publish_sealed(out, save(weights, {_METADATA: record_text(FitRecord(origin, fitted))}))
     for left in out.parent.glob(f"{glob.escape(out.name)}.*.checkpoint"):  # of other settings too: `out` is taken now
         left.unlink(missing_ok=True)
     return fitted
@@ -203,7 +204,9 @@ def _finished(out: Path, origin: FitOrigin) -> Fitted:
         raise UsageError(
             f"--out {out}: there already, and not a classifier that fit-classifier made; name another file"
         ) from None
-    kept = parse_record(text, FitRecord, f"--out {out}", "remove it, or name another file")
+    remedy = "remove it, or name another file"
+    check_seal(out, remedy)
+    kept = parse_record(text, FitRecord, f"--out {out}", remedy)
     there, here = _by_option(kept.origin), _by_option(origin)
     if differing := [f"--{key}" for key in here if there[key] != here[key]]:
         raise UsageError(

@@ -100,9 +100,7 @@ def train_heads(
             advance(1)
             if keeper.all_ended:
                 break
-    ranks = np.argsort(place)
-    trained = keeper.trained()
-    return [trained[rank] for rank in ranks]
+    return [keeper.trained(rank) for rank in np.argsort(place).tolist()]
 
 
 class _Inputs:
@@ -246,11 +244,9 @@ class _Batch:
         found = []
         for i in tasks:
             mine = self.held_out[rows, self.seeds.index(self.tasks[i].seed)]
-            own = mean[mine, i]
-            numbers = not np.isnan(own).any()
-            task = self.tasks[i]
-            entry = validation_entry(own, correct[rows[mine]], task.protocol, task.negative) if numbers else None
-            found.append(entry)
+            own, task = mean[mine, i], self.tasks[i]
+            broken = np.isnan(own).any()
+            found.append(None if broken else validation_entry(own, correct[rows[mine]], task.protocol, task.negative))
         return found
 
     def head(self, task: int) -> AnyHead:
@@ -264,7 +260,7 @@ class _Batch:
             own = first_weight[:, mine].copy(), first_bias[mine].copy(), weight[mine].copy(), bias[mine].copy()
             return MlpHead(*own, *scaling, distance)
         weight, bias = arrays
-        return LinearHead(weight[:, task].copy(), float(bias[task]), *scaling, distance)
+        return LinearHead(weight[:, task].copy(), bias[task].copy(), *scaling, distance)
 
 
 class _Keeper:
@@ -309,10 +305,7 @@ class _Keeper:
     def all_ended(self) -> bool:
         return all(map(self._ended, range(len(self.logs))))
 
-    def trained(self) -> list[Trained | Diverged]:
-        return [self._trained(task) for task in range(len(self.logs))]
-
-    def _trained(self, task: int) -> Trained | Diverged:
+    def trained(self, task: int) -> Trained | Diverged:
         if task in self.diverged:
             return Diverged(self.diverged[task])
         log, kept = self.logs[task], self.kept[task]

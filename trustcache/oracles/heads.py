@@ -71,7 +71,7 @@ class LinearHead:
     """A trained head on raw features: z = ((x - mean)/std . w + b), over |w| where it is a signed distance."""
 
     weight: np.ndarray
-    bias: float
+    bias: np.ndarray  # of no dimension
     mean: np.ndarray
     std: np.ndarray
     signed_distance: bool

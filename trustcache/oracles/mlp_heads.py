@@ -38,20 +38,12 @@ class MlpHead:
         """Return z, float64 (N,), of raw inputs (N, D) of any float dtype."""
         import torch
 
-        parts = []
-        for first in range(0, len(x), SCORED_ROWS):
-            rows = torch.from_numpy(x[first : first + SCORED_ROWS]).float()
-            scaled = (rows - torch.from_numpy(self.mean)) / torch.from_numpy(self.std)
-            with torch.inference_mode():
-                z = mlp_scores(scaled, self.parameters(), self.signed_distance)
-            parts.append(z.double().mean(1).numpy())
-        return np.concatenate(parts)
-
-    def parameters(self) -> Layers:
-        """Return V, c, w and b, as `mlp_scores` takes them."""
-        import torch
-
-        return [torch.from_numpy(each) for each in (self.first_weight, self.first_bias, self.weight, self.bias)]
+        arrays = self.mean, self.std, self.first_weight, self.first_bias, self.weight, self.bias
+        mean, std, *layers = map(torch.from_numpy, arrays)
+        with torch.inference_mode():
+            blocks = torch.from_numpy(x).split(SCORED_ROWS)
+            z = [mlp_scores((rows.float() - mean) / std, layers, self.signed_distance) for rows in blocks]
+            return torch.cat([each.double().mean(1) for each in z]).numpy()
 
 
 def mlp_scores(x: Tensor, layers: Layers, distance: Tensor | bool, kept: Tensor | None = None) -> Tensor:

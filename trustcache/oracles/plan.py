@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,7 @@ from trustcache.oracles.mlp_heads import MlpHead
 from trustcache.oracles.optim import Machine
 from trustcache.oracles.runs import Run, RunConfig, open_run
 from trustcache.progress import Progress, silent
-from trustcache.protocols import Optimiser, negative_threshold
+from trustcache.protocols import PROTOCOLS, Optimiser, negative_threshold
 
 _NONE = np.empty(0, dtype=np.int64)
 
@@ -49,9 +49,57 @@ class TrainSettings:
     also: tuple[Index, ...] = ()
 
 
-def plan(index: Index, oracle: OracleModel, losses: Sequence[LossChoice], settings: TrainSettings) -> list[RunConfig]:
-    """Return one config for each loss and seed, of an oracle that learns from one cache of the judged classifier."""
-    return [
+@dataclass(frozen=True)
+class Training:
+    """Planned runs, all frozen or all fine-tuned, and what they learn from: `index`, and for heads `also`."""
+
+    index: Index
+    oracle: OracleModel
+    configs: list[RunConfig]
+    also: tuple[Index, ...]
+
+    def run(self, workspace: Workspace, data_root: Path, machine: Machine, progress: Progress = silent) -> list[Run]:
+        """Train the runs that are not finished yet; return all of them.
+
+        Heads on cached features are trained all at once; fine-tunings one after the other, each resumed where it was
+        stopped. Raises UsageError where the cache has nothing to learn from, or a seed leaves nothing of it, and
+        TrustcacheError where a loss is no longer finite.
+        """
+        index, cache = self.index, open_cache(self.index.folder)
+        correct = cache.correct[self.configs[0].learnt_rows(cache)]
+        wrong = len(correct) - int(correct.sum())
+        if not 0 < wrong < len(correct):
+            raise UsageError(
+                f"{index.data}: {index.classifier} is {'never' if wrong else 'always'} right on its {len(correct)} "
+                "samples, so there is nothing to tell apart; train on data where it is sometimes wrong"
+            )
+        runs = [open_run(workspace, config) for config in self.configs]
+        new = [run for run in runs if not run.finished]
+        if new and new[0].config.training == "frozen":
+            features = open_cache(self.oracle.features().folder)
+            require_same_rows(cache, features)
+            _train_frozen(new, cache, features, [open_cache(other.folder) for other in self.also], machine, progress)
+        elif new:
+            _require_both_kinds(new, cache.correct)
+            dataset, spec = original_dataset(index, data_root), self.oracle.spec()
+            for run in new:
+                finetune(run, spec, dataset, cache, machine, progress)
+        return runs
+
+    def note(self) -> str:
+        """Return how the cache's classifier saw images otherwise than the protocol shows them, "" where it did not."""
+        protocol, model = self.configs[0].protocol, self.index.identity
+        if PROTOCOLS[protocol].preprocessing.items() <= vars(model.preprocessing).items():
+            return ""
+        return (
+            f"{self.index.classifier} saw {self.index.data} with its own preprocessing, not with that of protocol "
+            f"{protocol}; trustcache extract --protocol {protocol} makes such a cache"
+        )
+
+
+def plan(index: Index, oracle: OracleModel, losses: Sequence[LossChoice], settings: TrainSettings) -> Training:
+    """Plan a run for each loss and seed, of an oracle that learns from one cache of the judged classifier."""
+    configs = [
         RunConfig(
             classifier=index.classifier,
             data=index.data,
@@ -76,44 +124,7 @@ def plan(index: Index, oracle: OracleModel, losses: Sequence[LossChoice], settin
         for loss in losses
         for seed in settings.seeds
     ]
-
-
-def train(
-    workspace: Workspace,
-    index: Index,
-    oracle: OracleModel,
-    configs: Sequence[RunConfig],
-    data_root: Path,
-    machine: Machine,
-    progress: Progress = silent,
-    also: Sequence[Index] = (),
-) -> list[Run]:
-    """Train the runs that are not finished yet; return all of them.
-
-    `index`, `oracle` and `also` are those that the configs were planned with. Heads on cached features are trained all
-    at once; fine-tunings one after the other, each resumed where it was stopped. Raises UsageError where the cache has
-    nothing to learn from, or a seed leaves nothing of it, and TrustcacheError where a loss is no longer finite.
-    """
-    cache = open_cache(index.folder)
-    correct = cache.correct[configs[0].learnt_rows(cache)]
-    wrong = len(correct) - int(correct.sum())
-    if not 0 < wrong < len(correct):
-        raise UsageError(
-            f"{index.data}: {index.classifier} is {'never' if wrong else 'always'} right on its {len(correct)} "
-            "samples, so there is nothing to tell apart; train on data where it is sometimes wrong"
-        )
-    runs = [open_run(workspace, config) for config in configs]
-    new = [run for run in runs if not run.finished]
-    if heads := [run for run in new if run.config.training == "frozen"]:
-        features = open_cache(oracle.features().folder)
-        require_same_rows(cache, features)
-        _train_frozen(heads, cache, features, [open_cache(other.folder) for other in also], machine, progress)
-    if tuned := [run for run in new if run.config.training == "fine-tuned"]:
-        _require_both_kinds(tuned, cache.correct)
-        dataset, spec = original_dataset(index, data_root), oracle.spec()
-        for run in tuned:
-            finetune(run, spec, dataset, cache, machine, progress)
-    return runs
+    return Training(index, oracle, configs, settings.also)
 
 
 def _require_both_kinds(runs: Sequence[Run], correct: np.ndarray, shown_again: np.ndarray = _NONE) -> None:
@@ -189,13 +200,9 @@ def _publish(runs: Sequence[Run], trained: Sequence[Trained | Diverged]) -> None
 def frozen_head(run: Run) -> AnyHead:
     """Return the head of a finished run that was trained on cached features."""
     weights = {name: tensor.numpy() for name, tensor in run.weights().items()}
-    if run.config.head.kind == "mlp":
-        return MlpHead(**weights, signed_distance=run.config.signed_distance)
-    return LinearHead(
-        weights["weight"], float(weights["bias"]), weights["mean"], weights["std"], run.config.signed_distance
-    )
+    kind = MlpHead if run.config.head.kind == "mlp" else LinearHead
+    return kind(**weights, signed_distance=run.config.signed_distance)
 
 
 def _as_tensors(head: AnyHead) -> dict[str, torch.Tensor]:
-    names = [field.name for field in fields(head) if field.name != "signed_distance"]
-    return {name: torch.as_tensor(getattr(head, name)) for name in names}
+    return {name: torch.as_tensor(array) for name, array in vars(head).items() if name != "signed_distance"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trustcache.cache.index import Index, judged_fingerprint
@@ -15,16 +14,14 @@ from trustcache.errors import UsageError
 from trustcache.losses import LOSSES
 from trustcache.oracles.head_inputs import parse_inputs
 from trustcache.oracles.heads import HEADS, LINEAR, HeadSpec
-from trustcache.oracles.optim import Machine
 from trustcache.oracles.presets.preset import Preset, read_preset
-from trustcache.progress import Progress, silent
 from trustcache.protocols import MLP_OPTIMISER, PROTOCOLS, Optimiser, default_optimiser
 from trustcache.registry import key_values, option, option_name
 
 if TYPE_CHECKING:
     from trustcache.models.classifiers import ModelSpec
-    from trustcache.oracles.backbones import OracleModel
-    from trustcache.oracles.runs import Run, RunConfig
+    from trustcache.oracles.plan import Training
+    from trustcache.oracles.runs import RunConfig
 
 _LOSSES, _ORACLE, _TRAINING = "Losses", "Oracle", "Training"
 
@@ -91,32 +88,6 @@ class TrainRequest:
         }
 
 
-@dataclass(frozen=True)
-class Training:
-    """A request with its gaps filled: the runs it becomes, and what they learn from."""
-
-    index: Index
-    oracle: OracleModel
-    configs: list[RunConfig]
-    also: tuple[Index, ...]
-
-    def run(self, workspace: Workspace, data_root: Path, machine: Machine, progress: Progress = silent) -> list[Run]:
-        """Train the runs that are not finished yet; return all of them. Raises as `plan.train` does."""
-        from trustcache.oracles.plan import train
-
-        return train(workspace, self.index, self.oracle, self.configs, data_root, machine, progress, self.also)
-
-    def note(self) -> str:
-        """Return how the cache's classifier saw images otherwise than the protocol shows them, "" where it did not."""
-        protocol, model = self.configs[0].protocol, self.index.identity
-        if PROTOCOLS[protocol].preprocessing.items() <= vars(model.preprocessing).items():
-            return ""
-        return (
-            f"{self.index.classifier} saw {self.index.data} with its own preprocessing, not with that of protocol "
-            f"{protocol}; trustcache extract --protocol {protocol} makes such a cache"
-        )
-
-
 def resolve(
     workspace: Workspace,
     request: TrainRequest,
@@ -164,10 +135,10 @@ def resolve(
         model = cached_oracle(workspace, index, request.oracle)
     else:
         model = tuned_oracle(workspace, index, _spec(request), request.protocol)
-    configs = plan(index, model, losses, chosen)
+    training = plan(index, model, losses, chosen)
     if (start := request.start or preset.start) and not frozen:
-        configs = _starting_from(workspace, start, configs)
-    return Training(index, model, configs, chosen.also)
+        return replace(training, configs=_starting_from(workspace, start, training.configs))
+    return training
 
 
 def head_asked(preset: Preset, given: Mapping[str, Any]) -> HeadSpec:
@@ -176,10 +147,9 @@ def head_asked(preset: Preset, given: Mapping[str, Any]) -> HeadSpec:
     Raises UsageError where one of these would do nothing.
     """
     changed = dict(given)
-    kind = changed.pop("kind", None)
-    base = HEADS[kind] if kind else preset.head or LINEAR
-    if preset.head and base.kind == preset.head.kind:
-        base = preset.head
+    usual = preset.head or LINEAR
+    kind = changed.pop("kind", usual.kind)
+    base = usual if kind == usual.kind else HEADS[kind]
     if "inputs" in changed:
         changed["inputs"] = parse_inputs(changed["inputs"])
     if base.kind != "mlp" and (idle := next((key for key in changed if key != "inputs"), None)):

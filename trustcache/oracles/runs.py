@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import h5py
 import numpy as np
-from safetensors import SafetensorError
 
 from trustcache.cache import CacheView
+from trustcache.cache.arrays import MADE_ANEW, metadata, read_about, read_arrays, scores_in, write_arrays
 from trustcache.cache.index import Index, judged_fingerprint
 from trustcache.cache.provenance import original_name
-from trustcache.cache.publish import pack, publish
-from trustcache.cache.records import fingerprint, read_lines, read_record, write_record
+from trustcache.cache.records import fingerprint, read_lines, read_record, write_lines, write_record
+from trustcache.cache.seal import check_seal, publish_sealed
 from trustcache.cache.workspace import Workspace, plain_name
 from trustcache.data.splits import half_rows, other_half
-from trustcache.errors import TrustcacheError
+from trustcache.errors import DamagedError, TrustcacheError
 from trustcache.losses import LossChoice
 from trustcache.models.identity import Identity
 from trustcache.oracles.heads import LINEAR, HeadSpec
@@ -29,6 +27,11 @@ if TYPE_CHECKING:
     import torch
 
     from trustcache.models.classifiers import ModelSpec
+
+
+CONFIG, LOG, WEIGHTS = "config.json", "log.jsonl", "weights.safetensors"
+"""Files of a run."""
+_HASH = 8  # letters of the config's hash at the end of a run's name
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class RunConfig:
         pair = plain_name(self.classifier) if self.oracle == self.classifier else f"{self.oracle}-on-{self.classifier}"
         head = self.head.kind if self.head.kind != LINEAR.kind else ""
         loss = plain_name(self.loss.name)
-        words = [pair, loss, head, self.training, self.part, f"seed{self.seed}", fingerprint(self)[:8]]
+        words = [pair, loss, head, self.training, self.part, f"seed{self.seed}", fingerprint(self)[:_HASH]]
         return "-".join(filter(None, words))
 
     def learnt_rows(self, cache: CacheView) -> np.ndarray:
@@ -111,13 +114,31 @@ class LogEntry:
     validation: dict[str, float | None] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class RunWeights:
+    """The record of a run's weights. config: the fingerprint of the run's config."""
+
+    SCHEMA: ClassVar[int] = 1
+
+    config: str
+
+
+@dataclass(frozen=True)
+class RunScores:
+    """The record of a run's scores. cache: the fingerprint of the cache whose rows they are for."""
+
+    SCHEMA: ClassVar[int] = 1
+
+    cache: str
+
+
 def in_half(cache: CacheView, half: str) -> np.ndarray:
     """Return the rows of a cache that are in one of `HALVES` of its data set, bool (N,)."""
     return np.isin(cache.sample_indices, half_rows(cache.index.samples, half))
 
 
 class Run:
-    """One run's folder: config.json, weights.safetensors, log.jsonl, scores/<data set>.h5."""
+    """One run's folder: config.json, weights.safetensors, log.jsonl, scores/<data set>.safetensors."""
 
     def __init__(self, folder: Path, config: RunConfig) -> None:
         self.folder, self.config = folder, config
@@ -129,34 +150,38 @@ class Run:
     @property
     def finished(self) -> bool:
         """True if its weights are there."""
-        return (self.folder / "weights.safetensors").is_file()
+        return self.weights_path.is_file()
+
+    @property
+    def weights_path(self) -> Path:
+        return self.folder / WEIGHTS
 
     def begin(self) -> None:
         """Write the config."""
-        write_record(self.folder / "config.json", self.config)
+        write_record(self.folder / CONFIG, self.config)
 
     def finish(self, weights: dict[str, torch.Tensor], log: list[dict[str, Any]]) -> None:
         """Write the log, an entry an epoch, then the weights, which make it a finished run."""
         from safetensors.torch import save
 
-        lines = "".join(json.dumps(entry) + "\n" for entry in log)
-        publish(self.folder / "log.jsonl", lines.encode())
+        write_lines(self.folder / LOG, log)
         whole = {name: tensor.cpu().contiguous() for name, tensor in weights.items()}
-        publish(self.folder / "weights.safetensors", save(whole))
+        publish_sealed(self.weights_path, save(whole, metadata(RunWeights(fingerprint(self.config)))))
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """Return the trained weights. Raises TrustcacheError where the file cannot be read."""
+        """Return the trained weights. Raises DamagedError as `check_weights`."""
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        path = self.folder / "weights.safetensors"
+        check_weights(self.folder)
         try:
-            return load_file(path)
-        except (OSError, SafetensorError) as error:
-            raise TrustcacheError(f"{path}: cannot be read ({error}); remove the run and train it again") from None
+            return load_file(self.weights_path)
+        except SafetensorError as error:
+            raise DamagedError(f"{self.weights_path}: damaged ({error}); {_remedy(self.folder)}") from None
 
     def log(self) -> list[LogEntry]:
         """Return what training reported, epoch by epoch; the last entry is of the epoch whose weights were kept."""
-        return read_lines(self.folder / "log.jsonl", LogEntry, f"remove {self.folder} and train it again")
+        return read_log(self.folder)
 
     def save_scores(self, index: Index, z: np.ndarray, counts: np.ndarray) -> None:
         """Write z (N,) for the rows of a cache where `counts`, bool (N,), is True, and nan for the others.
@@ -168,19 +193,20 @@ class Run:
                 f"{self.name}: its scores of {index.data} are not finite; remove {self.folder} and train it again "
                 "with a smaller --lr"
             )
-        data = pack({"z": np.where(counts, z, np.nan)}, {"cache": index.fingerprint()})
-        publish(self._scores_path(index), data)
+        kept = {"z": np.where(counts, z, np.nan)}
+        write_arrays(self._scores_path(index), kept, RunScores(index.fingerprint()))
 
     def scores(self, index: Index) -> np.ndarray | None:
-        """Return z, float64 (N,), for the rows of a cache, None if this run has not scored it as it is now."""
+        """Return z, float64 (N,), for the rows of a cache, None if this run has not scored it as it is now.
+
+        Raises DamagedError where the file is not as it was written.
+        """
         path = self._scores_path(index)
-        if not path.is_file():
-            return None
         try:
-            with h5py.File(path, "r", locking=False) as file:
-                return file["z"][:] if file.attrs["cache"] == index.fingerprint() else None
-        except (OSError, KeyError) as error:
-            raise TrustcacheError(f"{path}: cannot be read ({error}); remove it and run trustcache evaluate") from None
+            about, arrays = read_arrays(path, RunScores, MADE_ANEW)
+        except FileNotFoundError:
+            return None
+        return scores_in(path, arrays, index.rows) if about.cache == index.fingerprint() else None
 
     def unseen(self, cache: CacheView, caches: Sequence[Index]) -> np.ndarray:
         """Return the rows of an evaluation cache that it has not learnt from, bool (N,).
@@ -199,7 +225,7 @@ class Run:
         return self.config.judged == judged_fingerprint(index)
 
     def _scores_path(self, index: Index) -> Path:
-        return self.folder / "scores" / f"{plain_name(index.data)}.h5"
+        return self.folder / "scores" / f"{plain_name(index.data)}.safetensors"
 
 
 def open_run(workspace: Workspace, config: RunConfig) -> Run:
@@ -209,8 +235,32 @@ def open_run(workspace: Workspace, config: RunConfig) -> Run:
 
 def finished_runs(workspace: Workspace) -> list[Run]:
     """Return all finished runs, sorted by name. Raises TrustcacheError for a config that cannot be read."""
-    runs = []
-    for path in sorted(workspace.runs.glob("*/config.json")):
-        remedy = f"remove {path.parent}, and make the run anew with trustcache train"
-        runs.append(Run(path.parent, read_record(path, RunConfig, remedy)))
+    runs = [read_run(path.parent) for path in sorted(workspace.runs.glob(f"*/{CONFIG}"))]
     return [run for run in runs if run.finished]
+
+
+def read_run(folder: Path) -> Run:
+    """Return the run of a folder. Raises TrustcacheError where its config cannot be read, or is another run's."""
+    path = folder / CONFIG
+    config = read_record(path, RunConfig, _remedy(folder))
+    if not folder.name.endswith(config.name[-_HASH:]):
+        raise DamagedError(f"{path}: not the config of this run, but of {config.name}; {_remedy(folder)}")
+    return Run(folder, config)
+
+
+def read_log(folder: Path) -> list[LogEntry]:
+    """Return the log of a run's folder. Raises DamagedError where it is not as it was written."""
+    return read_lines(folder / LOG, LogEntry, _remedy(folder))
+
+
+def check_weights(folder: Path) -> None:
+    """Raise DamagedError where the weights in a run's folder are not as they were written, or are another run's."""
+    path = folder / WEIGHTS
+    check_seal(path, _remedy(folder))
+    trained = read_about(path, RunWeights, _remedy(folder)).config
+    if not folder.name.endswith(trained[:_HASH]):
+        raise DamagedError(f"{path}: the weights of another run; {_remedy(folder)}")
+
+
+def _remedy(folder: Path) -> str:
+    return f"remove {folder} and train it again"

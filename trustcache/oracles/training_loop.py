@@ -16,9 +16,10 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from trustcache.cache.publish import publish
-from trustcache.errors import TrustcacheError
+from trustcache.cache.seal import UNSEALED, publish_sealed, read_sealed
+from trustcache.errors import DamagedError, TrustcacheError, kind_and_line
 
+_ANEW = "remove it to begin anew"
 T = TypeVar("T")
 
 
@@ -81,19 +82,22 @@ class TrainingLoop:
             "cuda_rng": torch.cuda.get_rng_state_all(),
         }
         buffer = io.BytesIO()
+        buffer.write(UNSEALED.encode())
         torch.save(state, buffer)
-        publish(self.checkpoint, buffer.getvalue())
+        publish_sealed(self.checkpoint, buffer.getbuffer())
 
     def _restore(self) -> None:
-        """Restore what `_save` saved. Raises TrustcacheError where the file is not whole."""
+        """Restore what `_save` saved. Raises DamagedError where the file is not as it was written."""
+        data = io.BytesIO(read_sealed(self.checkpoint, _ANEW)[len(UNSEALED) :])
         try:
-            state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-            raise TrustcacheError(f"{self.checkpoint}: not a whole checkpoint; remove it to begin anew") from error
-        for name, part in self._parts.items():
-            part.load_state_dict(state["state"][name])
-        self.step, self.history = state["step"], state["history"]
-        torch.set_rng_state(state["rng"])
+            state = torch.load(data, map_location="cpu", weights_only=True)
+            for name, part in self._parts.items():
+                part.load_state_dict(state["state"][name])
+            self.step, self.history = state["step"], state["history"]
+            torch.set_rng_state(state["rng"])
+        except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, TypeError, ValueError) as error:
+            reason = kind_and_line(error)
+            raise DamagedError(f"{self.checkpoint}: no checkpoint of this training ({reason}); {_ANEW}") from error
         if len(state["cuda_rng"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all(state["cuda_rng"])
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from trustcache.command_lines import merged
 from trustcache.losses import LOSSES
-from trustcache.oracles.runs import RunConfig
 from trustcache.paper.comparisons import Quantity, metric
 from trustcache.paper.curves import Panel, panels
 from trustcache.paper.gaps import training
@@ -46,12 +45,12 @@ class AlphaSweep:
     @property
     def signed_distance(self) -> bool | None:
         """The head's form, None where it is the loss's own."""
-        signed = _config(self.first).signed_distance
+        signed = self.first.config.signed_distance
         return None if signed == LOSSES["ss"].signed_distance else signed
 
     @property
     def alpha_pos(self) -> float:
-        return float(_config(self.first).loss.settings["alpha_pos"])
+        return float(self.first.config.loss.settings["alpha_pos"])
 
     @property
     def title(self) -> str:
@@ -71,7 +70,7 @@ def alpha_sweeps(paper: PaperIndex) -> list[AlphaSweep]:
     """Return every sweep of alpha- in a workspace."""
     groups: dict[str, dict[float, list[Scored]]] = {}
     for one in paper.trained():
-        config = _config(one)
+        config = one.config
         if config.loss.name == "ss" and not config.start and not paper.manifests[one.record.dataset].condition:
             settings = dict(config.loss.settings)
             alpha = float(settings.pop("alpha_neg"))
@@ -85,11 +84,6 @@ def alpha_sweeps(paper: PaperIndex) -> list[AlphaSweep]:
             setup = Setup(record.dataset, record.protocol, str(record.training))
             sweeps.append(AlphaSweep(setup, (str(record.oracle), record.classifier), dict(sorted(by_alpha.items()))))
     return sweeps
-
-
-def _config(one: Scored) -> RunConfig:
-    assert one.config is not None
-    return one.config
 
 
 def sweep_tables(paper: PaperIndex) -> tuple[Table, ...]:

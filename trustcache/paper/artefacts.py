@@ -8,19 +8,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from trustcache.cache.index import Index
 from trustcache.command_lines import command_line
 from trustcache.data.manifest import Manifest
 from trustcache.losses import LOSSES
 from trustcache.paper.alpha_sweep import sweep_figures, sweep_tables
 from trustcache.paper.bounds import bound_tables
 from trustcache.paper.comparisons import DISTANCES, Layout
-from trustcache.paper.corruptions import Corruptions
+from trustcache.paper.corruptions import corruption_tables
 from trustcache.paper.curves import loss_figures, loss_tables
 from trustcache.paper.figures import FOUR, FigureLayout, Subject, histograms, risks
 from trustcache.paper.gaps import reproduce_options
 from trustcache.paper.paper_index import Method, PaperIndex, Setup, known_manifests
 from trustcache.paper.recipes import FOUR_LOSSES, Recipe
-from trustcache.report.build import SectionMaker, Sources
+from trustcache.report.build import SectionMaker
+from trustcache.report.records import Scored
 from trustcache.report.table import Exhibit, Figure, Section, Table
 
 CE, FOCAL, TCP, SS = FOUR
@@ -74,10 +76,6 @@ def _any_shifted(paper: PaperIndex, setup: Setup) -> bool:
     return any(m.condition in SHIFTS for m in paper.variants(setup.data))
 
 
-def _several_shifted(paper: PaperIndex, setup: Setup) -> bool:
-    return _any_shifted(paper, setup) and len(paper.pairs(setup)) > 1
-
-
 def _small_scale(paper: PaperIndex, setup: Setup) -> bool:
     """Return True if a setup is Table 2's: something there has MC dropout, or was fine-tuned from a tcp oracle."""
     there = (one for one in paper.scored if one.record.dataset == setup.data)
@@ -88,10 +86,6 @@ def _small_scale(paper: PaperIndex, setup: Setup) -> bool:
 
 def _has(paper: PaperIndex, setup: Setup, methods: Sequence[Method]) -> bool:
     return any(paper.find(setup, setup.data, pair, m) for pair in paper.pairs(setup) for m in methods)
-
-
-def _with_balanced(paper: PaperIndex, setup: Setup) -> bool:
-    return setup.protocol == "equations" and _has(paper, setup, BALANCED[1::2])
 
 
 def _first(paper: PaperIndex, setup: Setup) -> list[Subject]:
@@ -159,12 +153,13 @@ ARTEFACTS: dict[str, Artefact] = {
     ),
     "table-a1": Artefact(
         "Table A1: every corruption at every severity", "the runs of Table 1, scored on corrupted variants",
-        Recipe("first", unseen=("every-corruption",)), Corruptions(FOUR).tables,
+        Recipe("first", unseen=("every-corruption",)), corruption_tables,
     ),
     "table-e": Artefact(
         "Table E: all pairs on stylized, adversarial and corrupted images",
         "a second classifier, and the sets of Table 3",
-        Recipe(unseen=_UNSEEN), Layout(FOUR, shifted, published="table3", fits=_several_shifted).tables,
+        Recipe(unseen=_UNSEEN),
+        Layout(FOUR, shifted, published="table3", fits=lambda p, s: _any_shifted(p, s) and len(p.pairs(s)) > 1).tables,
     ),
     "table-f": Artefact(
         "Table F: ss with and without dividing by ‖w‖", "ss trained once more with --no-signed-distance",
@@ -179,7 +174,8 @@ ARTEFACTS: dict[str, Artefact] = {
         "Table H: class-balanced losses beside their bases", f"runs of {WEIGHING} under protocol equations",
         Recipe("first", trainings=(FOUR_LOSSES, ("--loss", WEIGHING, "--base", "ce,focal,ss")),
                protocols=("equations",)),
-        Layout(BALANCED, clean, own=True, fits=_with_balanced, notes=(_BALANCING,)).tables,
+        Layout(BALANCED, clean, own=True, notes=(_BALANCING,),
+               fits=lambda p, s: s.protocol == "equations" and _has(p, s, BALANCED[1::2])).tables,
     ),
     "figure2b": Artefact(
         "Figure 2b: the losses over z", "nothing",
@@ -214,9 +210,9 @@ ARTEFACTS: dict[str, Artefact] = {
 RECIPES = {key: artefact.recipe for key, artefact in ARTEFACTS.items()}
 
 
-def paper_section(sources: Sources) -> Section:
+def paper_section(scored: Sequence[Scored], indices: Sequence[Index] = (), place: Sequence[str] = ()) -> Section:
     """Return every artefact in the paper's order, as far as what is scored makes it."""
-    paper = PaperIndex(sources.scored, sources.indices, sources.place)
+    paper = PaperIndex(scored, indices, place)
     options = reproduce_options(paper)
     exhibits = tuple(
         Exhibit(

@@ -7,7 +7,7 @@ from safetensors import safe_open
 from trustcache.data.splits import validation_rows
 from trustcache.losses import steep_slope_max
 from trustcache.metrics.bound import generalisation_bound, log_settings
-from trustcache.oracles.runs import Run
+from trustcache.oracles.runs import check_weights
 from trustcache.paper.paper_index import PaperIndex, pair_name, papers_head
 from trustcache.report.records import Scored
 from trustcache.report.table import Cell, Row, Table, grouped_table
@@ -21,7 +21,6 @@ def bound_tables(paper: PaperIndex) -> tuple[Table, ...]:
     heads: dict[tuple[str, ...], Scored] = {}
     for one in paper.trained():
         config = one.config
-        assert config is not None
         if (config.loss.name, config.training) == ("ss", "frozen") and papers_head(config) and one.learnt_from:
             alphas = f"α⁺{config.loss.settings['alpha_pos']:g} α⁻{config.loss.settings['alpha_neg']:g}"
             heads.setdefault((pair_name((config.oracle, config.classifier)), config.protocol, alphas), one)
@@ -45,7 +44,9 @@ def _row(labels: tuple[str, ...], one: Scored) -> tuple[Row, bool]:
     run, rows = one.run, one.learnt_from
     assert run is not None
     config = run.config
-    numbers = _features(run) + 1
+    check_weights(run.folder)
+    with safe_open(run.weights_path, framework="numpy") as file:  # without loading torch
+        numbers = int(file.get_slice("weight").get_shape()[-1]) + 1
     size = log_settings(numbers)
     samples = rows - int(validation_rows(rows, config.val_fraction, config.seed).sum())
     alphas = float(config.loss.settings["alpha_pos"]), float(config.loss.settings["alpha_neg"])
@@ -61,9 +62,3 @@ def _row(labels: tuple[str, ...], one: Scored) -> tuple[Row, bool]:
         Cell(bound, text=f"{bound:.2f}{' (vacuous)' if vacuous else ''}"),
     )
     return Row(labels, cells), vacuous
-
-
-def _features(run: Run) -> int:
-    """Return the number of features that a head reads, without loading torch."""
-    with safe_open(run.folder / "weights.safetensors", framework="numpy") as file:
-        return int(file.get_slice("weight").get_shape()[-1])

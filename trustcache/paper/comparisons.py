@@ -223,7 +223,7 @@ def row_label(method: Method, found: Found, seeds: int | None = None) -> str:
     label = method_label(replace(record, settings={k: v for k, v in record.settings.items() if k != "signed_distance"}))
     if method.signed_distance is not None:
         label += ", over ‖w‖" if method.signed_distance else ", not over ‖w‖"
-    if method.start and found.first.config and found.first.config.start:
+    if method.start and found.first.config.start:
         label += f", from {method.start}"
     seeds = len(found.seeds) if seeds is None else seeds
     return label if seeds >= SEEDS else f"{label} ({seeds} seed{'s' if seeds > 1 else ''})"

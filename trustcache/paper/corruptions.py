@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import groupby
+from operator import itemgetter
 
 from trustcache.command_lines import Command, merged
 from trustcache.data.manifest import Manifest
 from trustcache.data.variants.corruptions import COMMON, SEVERITIES
 from trustcache.paper.comparisons import COLUMNS, begun, heads, row_label, table_row
+from trustcache.paper.figures import FOUR
 from trustcache.paper.gaps import extraction, fill
 from trustcache.paper.paper_index import Found, Method, PaperIndex, Setup, known_manifests, pair_name
 from trustcache.protocols import PROTOCOLS
@@ -18,38 +21,36 @@ CONDITIONS = {f"{name}/{severity}": (name, str(severity)) for name in COMMON for
 """The corruption and severity of each of the paper's conditions, in ImageNet-C's order."""
 
 
-@dataclass(frozen=True)
-class Corruptions:
-    """The table's layout: a row a corrupted set and method, and one a method for the mean; the first pair only."""
+def corruption_tables(paper: PaperIndex) -> tuple[Table, ...]:
+    """Return a table for each setup and family of sets; sets from files and sets made here are never mixed.
 
-    methods: Sequence[Method]
+    It has a row for each corrupted set and loss, and one a loss for the mean; of the first pair only.
+    """
+    return begun(
+        _table(paper, setup, family)
+        for setup in paper.setups()
+        for family in dict.fromkeys(m.family for m in paper.variants(setup.data) if m.condition in CONDITIONS)
+    )
 
-    def tables(self, paper: PaperIndex) -> tuple[Table, ...]:
-        """Return a table for each setup and family of sets; sets from files and sets made here are never mixed."""
-        return begun(
-            self._table(paper, setup, family)
-            for setup in paper.setups()
-            for family in dict.fromkeys(m.family for m in paper.variants(setup.data) if m.condition in CONDITIONS)
-        )
 
-    def _table(self, paper: PaperIndex, setup: Setup, family: str) -> Table:
-        pair, here = paper.first_pair(setup), _by_condition(paper.variants(setup.data), family)
-        expected = list(_by_condition(known_manifests(), family)) or [*CONDITIONS]
-        rows: list[Row] = []
-        means: list[Row] = []
-        commands: list[Command] = []
-        for method in (method for method in self.methods if method.loss in PROTOCOLS[setup.protocol].losses):
-            founds = {condition: paper.find(setup, name, pair, method) for condition, name in here.items()}
-            for condition, found in founds.items():
-                commands += fill(paper, setup, here[condition], pair, method, found)
-                rows.append(table_row(CONDITIONS[condition], method, found, COLUMNS))
-            means.append(_mean(method, [found for found in founds.values() if found], len(expected)))
-        rows.sort(key=lambda row: [*CONDITIONS].index("/".join(row.labels[:2])))
-        notes = list(_absent([CONDITIONS[c] for c in expected if c not in here], len(expected)))
-        commands += [extraction(paper, pair[1], (family,))] if notes else []
-        title, labels = f"{replace(setup, data=family)} · {pair_name(pair)}", ("corruption", "severity", "method")
-        lines = merged(commands, paper.place)
-        return grouped_table(title, labels, heads(COLUMNS, setup.protocol), (*means, *rows), notes, lines)
+def _table(paper: PaperIndex, setup: Setup, family: str) -> Table:
+    pair, here = paper.first_pair(setup), _by_condition(paper.variants(setup.data), family)
+    expected = list(_by_condition(known_manifests(), family)) or [*CONDITIONS]
+    rows: list[Row] = []
+    means: list[Row] = []
+    commands: list[Command] = []
+    for method in (method for method in FOUR if method.loss in PROTOCOLS[setup.protocol].losses):
+        founds = {condition: paper.find(setup, name, pair, method) for condition, name in here.items()}
+        for condition, found in founds.items():
+            commands += fill(paper, setup, here[condition], pair, method, found)
+            rows.append(table_row(CONDITIONS[condition], method, found, COLUMNS))
+        means.append(_mean(method, [found for found in founds.values() if found], len(expected)))
+    rows.sort(key=lambda row: [*CONDITIONS].index("/".join(row.labels[:2])))
+    notes = list(_absent([CONDITIONS[c] for c in expected if c not in here], len(expected)))
+    commands += [extraction(paper, pair[1], (family,))] if notes else []
+    title, labels = f"{replace(setup, data=family)} · {pair_name(pair)}", ("corruption", "severity", "method")
+    lines = merged(commands, paper.place)
+    return grouped_table(title, labels, heads(COLUMNS, setup.protocol), (*means, *rows), notes, lines)
 
 
 def _by_condition(manifests: Sequence[Manifest], family: str) -> dict[str, str]:
@@ -74,9 +75,7 @@ def _mean(method: Method, founds: Sequence[Found], expected: int) -> Row:
 
 def _absent(sets: Sequence[tuple[str, str]], expected: int) -> Iterator[str]:
     """Name the sets that are not here, in one line."""
-    lacking: dict[str, list[str]] = {}
-    for name, severity in sets:
-        lacking.setdefault(name, []).append(severity)
+    lacking = {name: [severity for _, severity in them] for name, them in groupby(sets, key=itemgetter(0))}
     if lacking:
         named = (name if len(them) == len(SEVERITIES) else f"{name} {' '.join(them)}" for name, them in lacking.items())
         yield (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from trustcache.cache.workspace import Workspace
@@ -10,12 +11,12 @@ from trustcache.data.known_data import find_manifests
 from trustcache.evaluate.scoring import evaluate
 from trustcache.extract import ExtractSettings, extract
 from trustcache.losses import LOSSES
-from trustcache.models.classifiers import Classifier, ModelSpec, load_classifier
+from trustcache.models.classifiers import ModelSpec, load_classifier
 from trustcache.oracles.backbones import cached_oracle
 from trustcache.oracles.fit_classifier import fit_classifier
 from trustcache.oracles.loss_grid import loss_grid
 from trustcache.oracles.optim import FitSettings, Machine
-from trustcache.oracles.plan import TrainSettings, plan, train
+from trustcache.oracles.plan import TrainSettings, plan
 from trustcache.progress import Progress, silent
 from trustcache.protocols import default_optimiser
 
@@ -34,7 +35,10 @@ def run_demo(workspace: Workspace, data_root: Path, progress: Progress = silent)
 
     Everything lands in the workspace as the ordinary commands would leave it; what is there already is kept.
     """
-    classifier = _classifier(workspace, data_root, progress)
+    weights = workspace.root / "demo" / f"{LABEL}.safetensors"
+    if not weights.is_file():
+        fit_digits(weights, data_root, progress)
+    classifier = load_classifier(replace(MODEL, weights=str(weights)))
     for name in DATA:
         (manifest,) = find_manifests(name)
         folder = workspace.cache_folder(LABEL, name)
@@ -43,22 +47,11 @@ def run_demo(workspace: Workspace, data_root: Path, progress: Progress = silent)
     index = workspace.find_cache("train", LABEL, DATA[0])
     losses = loss_grid(list(LOSSES), {})
     oracle = cached_oracle(workspace, index, label=None)
-    configs = [
-        config
-        for frozen in (True, False)
-        for config in plan(
-            index, oracle, losses, TrainSettings(frozen, default_optimiser(frozen, index.samples), SEEDS)
-        )
-    ]
-    runs = train(workspace, index, oracle, configs, data_root, MACHINE, progress)
+    runs = []
+    for frozen in (True, False):
+        shared = TrainSettings(frozen, default_optimiser(frozen, index.samples), SEEDS)
+        runs += plan(index, oracle, losses, shared).run(workspace, data_root, MACHINE, progress)
     evaluate(workspace, runs, data_root, MACHINE, progress)
-
-
-def _classifier(workspace: Workspace, data_root: Path, progress: Progress) -> Classifier:
-    weights = workspace.root / "demo" / f"{LABEL}.safetensors"
-    if not weights.is_file():
-        fit_digits(weights, data_root, progress)
-    return load_classifier(ModelSpec(MODEL.name, str(weights), preprocessing=MODEL.preprocessing))
 
 
 def fit_digits(weights: Path, data_root: Path, progress: Progress = silent) -> None:

@@ -7,7 +7,6 @@ import math
 import shlex
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, TypeVar
 
 from trustcache.cache.index import Index
 from trustcache.cache.workspace import plain_name
@@ -23,11 +22,6 @@ from trustcache.paper.recipes import model_name
 from trustcache.protocols import PROTOCOLS, Optimiser, shows_as_released
 from trustcache.registry import option_name
 from trustcache.report.records import Scored
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-T = TypeVar("T", bound="DataclassInstance")
 
 
 def fill(
@@ -77,7 +71,7 @@ def training(
     preset, optimised = _optimisation(method, setup, paper.architecture(oracle), found, like)
     words = ["--classifier", classifier]
     words += ["--oracle", oracle] if oracle != classifier else []
-    words += ["--data", like.config.data] if like and like.config else []
+    words += ["--data", like.config.data] if like else []
     words += ["--frozen"] if setup.training == "frozen" else []
     words += ["--protocol", setup.protocol] if setup.protocol != "equations" else []
     words += ["--preset", preset] if preset else []
@@ -108,7 +102,7 @@ def _loss_settings(
     if method.start and not found:  # its preset has them
         return {}
     settings = method.usual(paper.architecture(pair[0]))
-    trained = like.config.loss if like and like.config and like.record.oracle == pair[0] else None
+    trained = like.config.loss if like and like.record.oracle == pair[0] else None
     if trained and trained.name in (method.loss, method.settings.get("base")):
         own = settings.keys() & trained.settings.keys() - method.settings.keys()
         settings |= {key: trained.settings[key] for key in own}
@@ -137,7 +131,7 @@ def _optimisation(
     if method.start and not found:
         return small_scale_preset(setup.data), []
     papers = papers_preset(architecture)
-    if like is None or like.config is None:
+    if like is None:
         return (papers if setup.training == "fine-tuned" else ""), []
     config = like.config
     usual = PROTOCOLS[setup.protocol].optimiser(config.training == "frozen", like.learnt_from)
@@ -159,19 +153,11 @@ def _changes(optimiser: Optimiser, base: Optimiser) -> list[str] | None:
     """Return the options that turn one optimiser into another, None where none do."""
     if base.cycle_momentum and not optimiser.cycle_momentum:  # a momentum that is given ends its cycle
         base = replace(base, momentum=math.nan, cycle_momentum=False)
-    words = changed_options(optimiser, base)
-    return None if words and "--momentum" in words and optimiser.cycle_momentum else words
-
-
-def changed_options(new: T, old: T) -> list[str] | None:
-    """Return the options that turn a dataclass of options into another, None where another field differs."""
-    words = []
-    for field in fields(new):
-        if (value := getattr(new, field.name)) != getattr(old, field.name):
-            if "help" not in field.metadata:
-                return None
-            words += [option_name(field.name, type(new)), _number(value)]
-    return words
+    changed = [one for one in fields(Optimiser) if getattr(optimiser, one.name) != getattr(base, one.name)]
+    if any("help" not in one.metadata or (one.name == "momentum" and optimiser.cycle_momentum) for one in changed):
+        return None
+    options = ((option_name(one.name, Optimiser), _number(getattr(optimiser, one.name))) for one in changed)
+    return [word for option in options for word in option]
 
 
 def _number(value: float | str) -> str:

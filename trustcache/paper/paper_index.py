@@ -15,15 +15,18 @@ from trustcache.data.manifest import Manifest
 from trustcache.losses import LOSSES, settings_of
 from trustcache.models.timm_models import PAPER_MODELS, architecture
 from trustcache.oracles.heads import LINEAR
-from trustcache.oracles.presets.preset import Preset, papers_preset, read_preset
+from trustcache.oracles.presets.preset import papers_preset, read_preset
 from trustcache.oracles.runs import RunConfig
 from trustcache.protocols import PROTOCOLS, shows_as_released
-from trustcache.report.build import Sources
 from trustcache.report.comparison import table_key
 from trustcache.report.records import Record, Scored, manifests_of
 
 SEEDS = 3
 """Number of runs behind a cell of the paper's tables."""
+
+# What comes with trustcache, read once.
+known_manifests = functools.cache(packaged_manifests)
+known_preset = functools.cache(read_preset)
 
 
 def papers_head(config: RunConfig) -> bool:
@@ -98,8 +101,13 @@ class Found:
         return tuple(one.record.seed for one in self.scored if one.record.seed is not None)
 
 
-class PaperIndex(Sources):
-    """The sources of a report, found by the paper's terms."""
+@dataclass(frozen=True)
+class PaperIndex:
+    """Everything scored, the indices of all caches, and the options of every command, found by the paper's terms."""
+
+    scored: Sequence[Scored]
+    indices: Sequence[Index] = ()
+    place: Sequence[str] = ()
 
     @functools.cached_property
     def _cells(self) -> dict[tuple[str, str, str], list[Scored]]:
@@ -115,7 +123,7 @@ class PaperIndex(Sources):
 
     def trained(self) -> Iterable[Scored]:
         """Return the runs that could be the paper's."""
-        return (one for one in self.scored if one.config is not None and papers_head(one.config))
+        return (one for one in self.scored if one.run is not None and papers_head(one.config))
 
     def setups(self) -> list[Setup]:
         """Return the setups that anything was trained for: by data set, `equations` first, frozen before fine-tuned."""
@@ -140,13 +148,8 @@ class PaperIndex(Sources):
             key = fingerprint([model.name, model.architecture, model.arguments, model.state_sha256])
             models.setdefault(key, set()).add(label)
         chosen = [label for labels in models.values() for label in labels & used or labels & fitting or labels]
-        papers = [*PAPER_MODELS.values()]
-
-        def order(label: str) -> tuple[int, str]:
-            model = architecture(here[label].name)
-            return papers.index(model) if model in papers else len(papers), label
-
-        return sorted(chosen, key=order)
+        places = {model: place for place, model in enumerate(PAPER_MODELS.values())}
+        return sorted(chosen, key=lambda label: (places.get(architecture(here[label].name), len(places)), label))
 
     def pairs(self, setup: Setup) -> list[tuple[str, str]]:
         """Return (oracle, classifier): every pair of the classifiers, and those of oracles that are none themselves."""
@@ -188,7 +191,7 @@ class PaperIndex(Sources):
 
     def began_with(self, one: Scored) -> str:
         """Return the loss of the run that a fine-tuning started from, "" where it began with its model's weights."""
-        start = one.config.start if one.config else ""
+        start = one.config.start if one.run else ""
         return self._losses.get(start, "another run") if start else ""
 
     @functools.cached_property
@@ -209,18 +212,15 @@ class PaperIndex(Sources):
                 groups.setdefault(json.dumps(one.record.settings, sort_keys=True), []).append(one)
         if not groups:
             return None
-
-        def preference(group: list[Scored]) -> tuple[Any, ...]:
-            return bool(like and trained_alike(group[0], like.first)), *_preference(group, method)
-
-        ranked = sorted(groups.values(), key=preference, reverse=True)
+        ranked = sorted(groups.values(), key=lambda group: _preference(group, method, like), reverse=True)
         chosen = sorted(ranked[0], key=lambda one: one.record.seed or 0)
         return Found(tuple(chosen), tuple(group[0].record for group in ranked[1:]))
 
     def _fits(self, one: Scored, setup: Setup, oracle: str, method: Method) -> bool:
-        record, config = one.record, one.config
-        if method.score or config is None:
-            return config is None and record.method == method.score and "rows" not in record.settings
+        record = one.record
+        if method.score or one.run is None:
+            return one.run is None and record.method == method.score and "rows" not in record.settings
+        config = one.config
         start = method.start if setup.training == "fine-tuned" else ""
         return (
             (record.method, record.oracle, record.training) == (method.loss, oracle, setup.training)
@@ -238,28 +238,14 @@ def pair_name(pair: tuple[str, str]) -> str:
 
 def trained_alike(one: Scored, other: Scored) -> bool:
     """Return True if two runs differ only in the seed, the head's form, and settings that only one loss has."""
-    if one.config is None or other.config is None:
-        return False
     a, b = one.config.loss.settings, other.config.loss.settings
     same = all(getattr(one.config, key) == getattr(other.config, key) for key in ("optimiser", "val_fraction"))
     return same and all(a[key] == b[key] for key in a.keys() & b.keys())
 
 
-@functools.cache
-def known_manifests() -> tuple[Manifest, ...]:
-    """Return the data sets that trustcache knows, read once."""
-    return tuple(packaged_manifests())
-
-
-@functools.cache
-def known_preset(name: str) -> Preset:
-    """Return a preset that comes with trustcache, read once."""
-    return read_preset(name)
-
-
-def _preference(group: Sequence[Scored], method: Method) -> tuple[Any, ...]:
+def _preference(group: Sequence[Scored], method: Method, like: Found | None) -> tuple[Any, ...]:
     one = group[0]
-    if one.config is None:
+    if one.run is None:
         return (True,)
     config = one.config
     usual = [PROTOCOLS[config.protocol].optimiser(config.training == "frozen", one.learnt_from)]
@@ -267,6 +253,7 @@ def _preference(group: Sequence[Scored], method: Method) -> tuple[Any, ...]:
         papers = known_preset(papers_preset(config.backbone.architecture)).fine_tuning
         usual += [papers] if papers else []
     return (
+        like is not None and trained_alike(one, like.first),
         config.loss.settings == method.usual(config.backbone.architecture),
         config.optimiser in usual,
         len(group),

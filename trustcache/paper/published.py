@@ -15,9 +15,6 @@ from trustcache.paper.paper_index import Found, PaperIndex, known_preset, papers
 from trustcache.protocols import shows_as_released
 from trustcache.report.table import Cell
 
-ACCURACY = "acc"
-"""The file's name of the metric `accuracy`."""
-
 
 @dataclass(frozen=True)
 class Definition:
@@ -117,7 +114,6 @@ def _other_classifier(paper: PaperIndex, definition: Definition, found: Found) -
 def _other_oracle(paper: PaperIndex, definition: Definition, found: Found) -> list[str]:
     first = found.first
     record, config = first.record, first.config
-    assert config is not None
     backbone, apart = config.backbone, []
     if backbone.architecture not in definition.models or backbone.arguments:
         if config.oracle != record.classifier:
@@ -144,10 +140,9 @@ def _other_settings(definition: Definition, config: RunConfig) -> list[str]:
         return []
     name = definition.presets[oracle]
     preset = known_preset(name)
-    apart = []
-    for key, values in preset.settings.items():
-        if key in config.loss.settings and [config.loss.settings[key]] != values:
-            apart.append(f"with {key} {values[0]}, not {config.loss.settings[key]}")
+    own = config.loss.settings
+    chosen = {key: values for key, values in preset.settings.items() if key in own and [own[key]] != values}
+    apart = [f"with {key} {values[0]}, not {own[key]}" for key, values in chosen.items()]
     if config.optimiser != preset.fine_tuning or config.val_fraction != preset.val_fraction:
         apart.append(f"tuned as preset {name} says, not otherwise")
     return apart
@@ -165,21 +160,18 @@ def beside(table: str, found: Found, method: str, metrics: Iterable[str]) -> tup
     It is in the order of `metrics`; one that is defined otherwise, or not given, is None.
     """
     definition = DEFINITIONS[table]
-    record, config = found.first.record, found.first.config
-    classifier = definition.models[found.first.index.identity.architecture]
-    oracle = definition.models[config.backbone.architecture] if config else classifier
-    key = (table, definition.data[record.dataset], oracle, classifier, method)
-    row = tuple(
-        None if metric in definition.unlike else figures().get((*key, ACCURACY if metric == "accuracy" else metric))
-        for metric in metrics
-    )
+    first = found.first
+    classifier = definition.models[first.index.identity.architecture]
+    oracle = definition.models[first.config.backbone.architecture] if first.run else classifier
+    key = (table, definition.data[first.record.dataset], oracle, classifier, method)
+    row = tuple(None if metric in definition.unlike else figures().get((*key, metric)) for metric in metrics)
     return row if any(row) else ()
 
 
 def remark(table: str, found: Found) -> str:
     """Say how the training of a run's oracle still differs from the published one's, "" for nothing known."""
-    definition, config = DEFINITIONS[table], found.first.config
-    oracle = definition.models.get(config.backbone.architecture, "") if config else ""
+    definition, first = DEFINITIONS[table], found.first
+    oracle = definition.models.get(first.config.backbone.architecture, "") if first.run else ""
     return definition.remarks.get(oracle, "")
 
 

@@ -9,11 +9,10 @@ from typing import ClassVar
 
 from trustcache.cache.records import read_record, write_record
 from trustcache.cache.workspace import Workspace
-from trustcache.errors import TrustcacheError, UsageError
+from trustcache.errors import DamagedError, TrustcacheError, UsageError
 from trustcache.oracles.runs import finished_runs
 from trustcache.paper.recipes import Step
 
-FILE = "reproduced.json"
 _INTERRUPTED = (130, 143)  # the exit codes of a command that was stopped, as it has told
 
 
@@ -45,10 +44,10 @@ class StepLog:
     """
 
     def __init__(self, workspace: Workspace) -> None:
-        self.workspace, self._path = workspace, workspace.root / FILE
+        self.workspace, self._path = workspace, workspace.step_log
         try:
             self._steps = read_record(self._path, Steps, "remove it")
-        except (FileNotFoundError, TrustcacheError):
+        except (FileNotFoundError, DamagedError):
             self._steps = Steps({})
 
     def done(self, step: Step) -> bool:

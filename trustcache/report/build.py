@@ -29,21 +29,14 @@ from trustcache.report.table import Exhibit, Section
 
 
 @dataclass(frozen=True)
-class Sources:
-    """What a section is made of: everything scored, the indices of all caches, and `place`, the options that make a
-    command work in this workspace."""
-
-    scored: Sequence[Scored]
-    indices: Sequence[Index] = ()
-    place: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
 class SectionMaker:
-    """A section that a report can have: the keys of its exhibits, and the function that makes it."""
+    """A section that a report can have: the keys of its exhibits, and the function that makes it.
+
+    make: takes everything scored, the indices of all caches, and the options that make a command work in the workspace.
+    """
 
     keys: Sequence[str]
-    make: Callable[[Sources], Section]
+    make: Callable[[Sequence[Scored], Sequence[Index], Sequence[str]], Section]
 
 
 @dataclass(frozen=True)
@@ -78,8 +71,8 @@ def report(
     compared = compare(detailed, Resampler(workspace, progress))
     swept, incomplete = outcomes(saved_sweeps(workspace), records)
     tables = [*map(outcome_table, swept), *interval_tables(compared)]
-    sources = Sources(scored, workspace.caches(), place)
-    contents = Contents(scored, [*notes, *incomplete], tables, [section.make(sources) for section in sections])
+    made = [section.make(scored, workspace.caches(), place) for section in sections]
+    contents = Contents(scored, [*notes, *incomplete], tables, made)
     paths = write_report(workspace.report, contents, {"intervals.json": intervals_json(compared)})
     exhibits = [one for section in contents.sections for one in section.exhibits if one.key in only]
     return Report(contents, exhibits, paths)

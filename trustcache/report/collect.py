@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from trustcache.cache import CacheView, open_cache
@@ -9,14 +11,14 @@ from trustcache.cache.index import Index
 from trustcache.cache.workspace import Workspace
 from trustcache.data.splits import other_half
 from trustcache.errors import TrustcacheError, UsageError
-from trustcache.oracles.backbones import lacking, scorable
+from trustcache.oracles.backbones import why_not
 from trustcache.oracles.runs import Run, finished_runs
 from trustcache.progress import Progress, silent
 from trustcache.report.measured import scored_post_hoc, scored_run
 from trustcache.report.names import run_labels
 from trustcache.report.records import Scored
 from trustcache.scores import POST_HOC
-from trustcache.scores.fits import score_file
+from trustcache.scores.fits import SCORES, score_file
 from trustcache.scores.stored import ScoreStore, StoredScore
 
 _DATA = "\0"  # where a data set's name goes, as no name can read
@@ -111,7 +113,7 @@ class _Collector:
             self._gap(f"{', '.join(names)} left out: {reason}", index)
         for name in [name for name, score in stored.items() if np.isnan(score.z).any()]:
             del stored[name]
-            file = score_file(self.workspace.scores_folder(index.classifier, index.data), name, ".h5")
+            file = score_file(self.workspace.scores_folder(index.classifier, index.data), name, SCORES)
             self.notes.append(_without_numbers(name, index.data, f"{file} and run `trustcache evaluate`"))
         protocols = sorted({"equations", *(run.config.protocol for run in judging)})
         self.scored += [scored_post_hoc(n, score, cache, p) for p in protocols for n, score in stored.items()]
@@ -132,10 +134,10 @@ class _Collector:
             else:
                 learnt_from = self.rows.get(run.config.cache, 0)
                 self.scored.append(scored_run(run, self.labels[run.name], z, cache, unseen[run], learnt_from))
-        able = [run for run in unscored if scorable(run.config, index, self.caches)]
-        self.notes += dict.fromkeys(lacking(run.config, index, self.caches) for run in unscored if run not in able)
-        if able:
-            self._gap(f"{len(able)} runs are not scored on {_DATA}: run `trustcache evaluate`", index)
+        reasons = [why_not(run.config, index, self.caches) for run in unscored]
+        self.notes += dict.fromkeys(filter(None, reasons))
+        if able := reasons.count(None):
+            self._gap(f"{able} runs are not scored on {_DATA}: run `trustcache evaluate`", index)
         return unseen
 
     def _rows_by_fingerprint(self) -> dict[str, int]:
@@ -144,7 +146,7 @@ class _Collector:
         for index in self.caches:
             if index.role == "train":
                 try:
-                    rows[index.fingerprint()] = sum(record.rows for record in index.records())
+                    rows[index.fingerprint()] = index.rows
                 except TrustcacheError as error:
                     self.notes.append(f"how many samples of {index.data} runs learnt from is not known: {error}")
         return rows
@@ -160,14 +162,12 @@ def _named(data: list[str]) -> str:
     return ", ".join(names) if len(names) <= _MOST_NAMED else f"{names[0]} and {len(names) - 1} more data sets"
 
 
-def _parts(indices: list[Index]) -> list[str]:
+def _parts(indices: list[Index]) -> Iterator[str]:
     """Name the data sets of which only a part was extracted, a sentence for each size."""
     sizes: dict[str, list[Index]] = {}
     for index in indices:
         if index.meaning.data.subset:
             sizes.setdefault(index.meaning.data.subset, []).append(index)
-    notes = []
     for part, those in sizes.items():
         data, classifiers = sorted({i.manifest.family for i in those}), sorted({i.classifier for i in those})
-        notes.append(f"only {part} images were extracted of {', '.join(data)} for {', '.join(classifiers)}")
-    return notes
+        yield f"only {part} images were extracted of {', '.join(data)} for {', '.join(classifiers)}"

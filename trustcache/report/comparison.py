@@ -21,8 +21,6 @@ READING = (
     f"deviation over seeds. {UNDEFINED} is a value that at least one seed leaves undefined."
 )
 
-Setting = tuple[str, float | str]
-RowKey = tuple[str | None, str, str | None, tuple[Setting, ...]]
 _UNDEFINED = Cell(math.nan)
 
 
@@ -30,17 +28,17 @@ _UNDEFINED = Cell(math.nan)
 class Average:
     """The records of one method, averaged over seeds; `cells` has every metric the records have."""
 
-    oracle: str | None
-    method: str
-    training: str | None
-    settings: tuple[Setting, ...]
-    seeds: int
+    records: tuple[Record, ...]
     cells: dict[str, Cell]
-    meaning: str = ""
 
     @property
-    def key(self) -> RowKey:
-        return self.oracle, self.method, self.training, self.settings
+    def record(self) -> Record:
+        """The record of the first seed."""
+        return min(self.records, key=lambda record: record.seed or 0)
+
+    @property
+    def seeds(self) -> int:
+        return len(self.records)
 
     def cell(self, metric: str) -> Cell:
         return self.cells.get(metric, _UNDEFINED)
@@ -67,21 +65,17 @@ class Comparison:
     rows: tuple[Average, ...]
 
     @property
-    def key(self) -> tuple[str, str, str]:
-        return self.dataset, self.classifier, self.protocol
-
-    @property
     def facts(self) -> str:
         """Size, classifier, accuracy and protocol in one line."""
         return f"n {self.n:,} · classifier {self.classifier}, accuracy {self.accuracy} % · protocol {self.protocol}"
 
     @property
     def baseline(self) -> Average | None:
-        return next((row for row in self.rows if row.method == BASELINE), None)
+        return next((row for row in self.rows if row.record.method == BASELINE), None)
 
     @property
     def several_oracles(self) -> bool:
-        return len({row.oracle for row in self.rows if row.oracle}) > 1
+        return len({row.record.oracle for row in self.rows if row.record.oracle}) > 1
 
     def best(self, metric: str) -> frozenset[int]:
         """Return the rows with the best value of a ranking metric, none for other metrics."""
@@ -99,7 +93,7 @@ class Comparison:
         leaders, baseline = self.leaders(), self.baseline
         if not leaders:
             return ""
-        names = " and ".join(entry_name(row, with_oracle=self.several_oracles) for row in leaders[:2])
+        names = " and ".join(entry_name(row.record, with_oracle=self.several_oracles) for row in leaders[:2])
         by = names if len(leaders) < 3 else f"{len(leaders)} methods alike"
         text = f"Highest AUC: {leaders[0].cell('auc')}, by {by}."
         if baseline in leaders:
@@ -111,20 +105,22 @@ class Comparison:
     def table(self) -> Table:
         best, rows = {key: self.best(key) for key in COLUMNS}, []
         for i, row in enumerate(self.rows):
-            labels = method_label(row), row.oracle or "none", row.training or "none", str(row.seeds)
+            one = row.record
+            labels = method_label(one), one.oracle or "none", one.training or "none", str(row.seeds)
             cells = tuple(replace(row.cell(key), best=i in best[key]) for key in COLUMNS)
-            kind = "baseline" if row.method == BASELINE else "ours"
-            rows.append(Row(labels, cells, kind, row.seeds, self._block(row)))
+            kind = "baseline" if one.method == BASELINE else "ours"
+            rows.append(Row(labels, cells, kind, row.seeds, self._block(one)))
         columns = tuple(column(key, self.protocol) for key in COLUMNS)
         heads = ("Method", "Oracle", "Training", "Seeds")
         return Table(self.dataset, self.facts, heads, columns, tuple(rows), data=self.dataset)
 
-    def _block(self, row: Average) -> str:
-        if row.training is None:
+    def _block(self, one: Record) -> str:
+        if one.training is None:
             return "no training"
-        seeds = {other.seeds for other in self.rows if (other.oracle, other.training) == (row.oracle, row.training)}
+        made = one.oracle, one.training
+        seeds = {row.seeds for row in self.rows if (row.record.oracle, row.record.training) == made}
         counted = "1 seed" if seeds == {1} else "–".join(map(str, sorted({min(seeds), max(seeds)}))) + " seeds"
-        return f"{row.training}, oracle {row.oracle}, {counted}"
+        return f"{one.training}, oracle {one.oracle}, {counted}"
 
 
 def table_key(record: Record) -> tuple[str, str, str]:
@@ -132,7 +128,7 @@ def table_key(record: Record) -> tuple[str, str, str]:
     return record.dataset, record.classifier, record.protocol
 
 
-def row_key(record: Record) -> RowKey:
+def _row_key(record: Record) -> tuple[object, ...]:
     """Return what the records of one row share: everything but the seed and the run."""
     return record.oracle, record.method, record.training, tuple(sorted(record.settings.items()))
 
@@ -149,11 +145,11 @@ def compare_methods(records: Iterable[Record]) -> list[Comparison]:
 
 
 def _comparison(records: list[Record]) -> Comparison:
-    by_row: dict[RowKey, list[Record]] = {}
+    by_row: dict[tuple[object, ...], list[Record]] = {}
     for record in records:
-        by_row.setdefault(row_key(record), []).append(record)
+        by_row.setdefault(_row_key(record), []).append(record)
     order = list(settings()), methods()
-    rows = sorted((_average(group) for group in by_row.values()), key=lambda row: _row_order(row, *order))
+    rows = sorted((_average(group) for group in by_row.values()), key=lambda row: _row_order(row.record, *order))
     largest = max(records, key=lambda record: record.n)
     accuracy = Cell(largest.metrics.get("accuracy", math.nan))
     return Comparison(*table_key(largest), n=largest.n, accuracy=accuracy, rows=tuple(rows))
@@ -163,18 +159,18 @@ def _average(records: list[Record]) -> Average:
     keys = dict.fromkeys(key for record in records for key in record.metrics)
     digits = 1 if len(records) > 1 else 2
     cells = {key: averaged([r.metrics.get(key, math.nan) for r in records], digits=digits) for key in keys}
-    return Average(*row_key(records[0]), len(records), cells, records[0].meaning)
+    return Average(tuple(records), cells)
 
 
-def _row_order(row: Average, known: list[str], methods: list[str]) -> tuple[object, ...]:
-    trainings, given = list(TRAININGS), dict(row.settings)
+def _row_order(one: Record, known: list[str], methods: list[str]) -> tuple[object, ...]:
+    trainings, given = list(TRAININGS), one.settings
     names = [*(name for name in known if name in given), *sorted(given.keys() - {*known})]
     return (
-        trainings.index(row.training) if row.training in trainings else len(trainings),
-        row.training or "",
-        row.oracle or "",
-        methods.index(row.method) if row.method in methods else len(methods),
-        row.method,
+        trainings.index(one.training) if one.training in trainings else len(trainings),
+        one.training or "",
+        one.oracle or "",
+        methods.index(one.method) if one.method in methods else len(methods),
+        one.method,
         [(name, isinstance(given[name], str), given[name]) for name in names],
     )
 
@@ -200,8 +196,8 @@ def column(key: str, protocol: str, prefix: str = "", suffix: str = "") -> Colum
 
 def legend(comparisons: Sequence[Comparison]) -> dict[str, list[tuple[str, str]]]:
     """Return the terms of some comparisons with their meanings, by group; no group is empty."""
-    rows = [row for comparison in comparisons for row in comparison.rows]
-    used = {name for row in rows for name, _ in row.settings}
+    rows = [row.record for comparison in comparisons for row in comparison.rows]
+    used = {name for row in rows for name in row.settings}
     order = methods()
     # Scores of the user's own keep their meaning with their numbers.
     meanings = {row.method: row.meaning or method_meaning(row.method) for row in rows}

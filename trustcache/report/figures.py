@@ -119,11 +119,11 @@ class _Curve:
 
 def _curves(scored: Sequence[Scored]) -> list[_Curve]:
     """Return the curves, best AURC first; a colour is a method with its settings, a dash a kind of training."""
-    ranked = sorted(scored[1:], key=_aurc)[: MAX_CURVES - 1]
-    drawn = [one for one in scored if one is scored[0] or any(one is kept for kept in ranked)]
+    kept = {scored[0], *sorted(scored[1:], key=_aurc)[: MAX_CURVES - 1]}
+    drawn = [one for one in scored if one in kept]
     oracles = {one.record.oracle for one in drawn if one.record.training is not None}
     colours: dict[tuple[str, str | None], str] = {}
-    curves = {}
+    curves: dict[Scored, _Curve] = {}
     for one in drawn:
         record, finite = one.record, np.isfinite(one.coverage) & np.isfinite(one.risk)
         key = method_label(record), record.oracle
@@ -133,8 +133,8 @@ def _curves(scored: Sequence[Scored]) -> list[_Curve]:
         dash = _DASHES.get(record.training or "", _OTHER_DASH)
         colour = colours.get(key, "currentColor")
         aurc = f"{100 * _aurc(one):.2f}" if math.isfinite(_aurc(one)) else "–"
-        curves[id(one)] = _Curve(name, aurc, colour, dash, one.coverage[finite], one.risk[finite])
-    return [curves[id(one)] for one in sorted(drawn, key=_aurc)]
+        curves[one] = _Curve(name, aurc, colour, dash, one.coverage[finite], one.risk[finite])
+    return [curves[one] for one in sorted(drawn, key=_aurc)]
 
 
 def _aurc(scored: Scored) -> float:

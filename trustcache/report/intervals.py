@@ -13,15 +13,7 @@ from typing import Any
 import numpy as np
 
 from trustcache.metrics.bootstrap import LEVEL, RESAMPLES, interval
-from trustcache.report.comparison import (
-    Average,
-    Comparison,
-    column,
-    compare_methods,
-    higher_is_better,
-    row_key,
-    table_key,
-)
+from trustcache.report.comparison import Average, Comparison, column, compare_methods, higher_is_better
 from trustcache.report.names import BASELINE, entry_name
 from trustcache.report.records import Record, finite
 from trustcache.report.resampled import Resampler
@@ -76,30 +68,29 @@ def compare(records: Sequence[Record], resampler: Resampler) -> list[Compared]:
         by_cache.setdefault((record.classifier, record.dataset), []).append(record)
     draws: _Draws = {}
     for group in by_cache.values():
-        for record, values in zip(group, resampler.metrics(group), strict=True):
-            draws.setdefault((table_key(record), row_key(record)), []).append(values)
+        draws |= zip(group, resampler.metrics(group), strict=True)
     found = []
     for table in compare_methods(records):
         # A run that learnt from one half of these data is compared on the other, where the table has mcp of that half.
-        baselines = {_half(row): row for row in table.rows if row.method == BASELINE}
+        baselines = {_half(row): row for row in table.rows if row.record.method == BASELINE}
         whole = baselines.get(None)
         found += [_compared(table, row, baselines.get(_half(row), whole), draws) for row in table.rows]
     return found
 
 
-_Draws = dict[object, list[dict[str, np.ndarray]]]
-"""By table and row the resampled metrics of each seed."""
+_Draws = dict[Record, dict[str, np.ndarray]]
+"""The resampled metrics of each record."""
 
 
 def _half(row: Average) -> float | str | None:
-    return dict(row.settings).get("rows")
+    return row.record.settings.get("rows")
 
 
 def _compared(table: Comparison, row: Average, baseline: Average | None, draws: _Draws) -> Compared:
     def drawn(row: Average, key: str) -> np.ndarray:
-        return np.mean([values[key] for values in draws[table.key, row.key]], axis=0)
+        return np.mean([draws[record][key] for record in row.records], axis=0)
 
-    keys = [key for key in row.cells if key in draws[table.key, row.key][0]]
+    keys = [key for key in row.cells if key in draws[row.record]]
     figures = {key: _estimate(row.value(key), drawn(row, key)) for key in keys}
     if baseline is None or baseline is row:
         return Compared(table, row, figures, {})
@@ -118,16 +109,16 @@ def _estimate(value: float, drawn: np.ndarray) -> Estimate:
 
 def interval_tables(compared: Sequence[Compared]) -> list[Table]:
     """Return a table a comparison: the AUC, and how AUC, AUPR-Error, FPR@95 and AURC differ from mcp's."""
-    return [_table(list(group)) for _, group in groupby(compared, key=lambda one: one.table.key)]
+    return [_table(list(group)) for _, group in groupby(compared, key=lambda one: one.table)]
 
 
 def _table(group: list[Compared]) -> Table:
     table = group[0].table
     rows = [
         Row(
-            (entry_name(one.row, with_oracle=table.several_oracles),),
+            (entry_name(one.row.record, with_oracle=table.several_oracles),),
             (_cell(one.figures.get("auc")), *(_difference(one, key) for key in DIFFERENCES)),
-            "marked" if one.row.method == BASELINE else "ours",
+            "marked" if one.row.record.method == BASELINE else "ours",
             one.row.seeds,
         )
         for one in group
@@ -176,14 +167,12 @@ def intervals_json(compared: Sequence[Compared]) -> str:
 
 
 def _plain(one: Compared) -> dict[str, object]:
-    table, row = one.table, one.row
+    ids = ("dataset", "classifier", "oracle", "method", "training", "protocol")
     return {
-        **{key: getattr(table, key) for key in ("dataset", "classifier")},
-        **{key: getattr(row, key) for key in ("oracle", "method", "training")},
-        "protocol": table.protocol,
-        "settings": dict(row.settings),
-        "seeds": row.seeds,
-        "n": table.n,
+        **{key: getattr(one.row.record, key) for key in ids},
+        "settings": dict(sorted(one.row.record.settings.items())),
+        "seeds": one.row.seeds,
+        "n": one.table.n,
         "resamples": RESAMPLES,
         "level": LEVEL,
         "intervals": {key: [finite(e.low), finite(e.high)] for key, e in one.figures.items()},

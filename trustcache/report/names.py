@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
-
 from trustcache.cache.records import fingerprint
 from trustcache.data.splits import other_half
 from trustcache.errors import TrustcacheError
+from trustcache.evaluate.sweep import Candidate
 from trustcache.losses import LOSSES, loss_settings
 from trustcache.oracles.heads import LINEAR
 from trustcache.oracles.runs import Run, RunConfig
+from trustcache.report.records import Record
 from trustcache.scores import POST_HOC
 
 BASELINE = "mcp"
@@ -25,31 +24,11 @@ _OF_RUNS = {
     "rows": ("on its ", "scored on this half of the data only, since an oracle learnt from the other one"),
     "also": ("with ", "what the oracle learnt from beside its training data: the same images, changed"),
 }
-
-
 _HEAD_SETTINGS = ("hidden", "dropout", "input_dropout", "weight_decay", "patience")
 # Readers would take these for the usual, so a label has them wherever they are not, whatever else is there.
 _USUAL = {"head": LINEAR.label, "rows": "", "also": ""}
 
 Settings = dict[str, float | str]
-
-
-class Labelled(Protocol):
-    """What has a method and its settings: a record, a row, a sweep's candidate."""
-
-    @property
-    def method(self) -> str: ...
-    @property
-    def settings(self) -> Mapping[str, float | str] | tuple[tuple[str, float | str], ...]: ...
-
-
-class Entry(Labelled, Protocol):
-    """A method with its training ("frozen", "fine-tuned" or None) and its oracle."""
-
-    @property
-    def oracle(self) -> str | None: ...
-    @property
-    def training(self) -> str | None: ...
 
 
 def settings() -> dict[str, tuple[str, str]]:
@@ -74,17 +53,17 @@ def method_meaning(method: str) -> str:
     return ""
 
 
-def method_label(entry: Labelled) -> str:
+def method_label(entry: Record | Candidate) -> str:
     """Return a method with its settings as papers write them: "ss α⁺1 α⁻3", "focal γ2", "ce depth=2"."""
-    texts = {name: v if isinstance(v, str) else f"{v:g}" for name, v in sorted(dict(entry.settings).items())}
+    texts = {name: v if isinstance(v, str) else f"{v:g}" for name, v in sorted(entry.settings.items())}
     base = [texts.pop("base")] if "base" in texts else []
     known = [prefix + texts.pop(name) for name, (prefix, _) in settings().items() if name in texts]
     return " ".join([entry.method, *base, *known, *(f"{name}={text}" for name, text in texts.items())])
 
 
-def entry_name(entry: Entry, *, with_oracle: bool) -> str:
+def entry_name(record: Record, *, with_oracle: bool) -> str:
     """Return a method's label with its training, and where asked its oracle: "ss α⁺1 α⁻3, frozen, vit"."""
-    words = [method_label(entry), entry.training, entry.oracle if with_oracle else None]
+    words = [method_label(record), record.training, record.oracle if with_oracle else None]
     return ", ".join(word for word in words if word)
 
 
@@ -120,10 +99,7 @@ def _training_settings(config: RunConfig) -> Settings:
         "backbone": fingerprint(c.backbone)[:8],
         "signed_distance": str(c.signed_distance).lower(),
         "val_fraction": c.val_fraction,
-        "epochs": optimiser.epochs,
-        "batch_size": optimiser.batch_size,
-        "lr": optimiser.lr,
-        "momentum": optimiser.momentum,
+        **{key: getattr(optimiser, key) for key in ("epochs", "batch_size", "lr", "momentum")},
         "optimiser": optimiser.name,
         "warmup_steps": "30%" if optimiser.warmup_steps is None else optimiser.warmup_steps,
         "cycle_momentum": str(optimiser.cycle_momentum).lower(),

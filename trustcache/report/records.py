@@ -14,9 +14,9 @@ from trustcache.data.manifest import Manifest
 from trustcache.oracles.runs import Run, RunConfig
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Record:
-    """One method's figures on one data set: a line of `results.json`.
+    """One method's figures on one data set: a line of `results.json`, equal to no other one.
 
     settings: of the loss, or what was chosen for a post-hoc score. metrics: fractions, nan where one-class
     data or a score without a threshold leaves them undefined. Of runs alone, oracle: the backbone's name; training:
@@ -37,7 +37,7 @@ class Record:
     meaning: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scored:
     """A record with the data of its figures, and its source.
 
@@ -57,8 +57,10 @@ class Scored:
     learnt_from: int = 0
 
     @property
-    def config(self) -> RunConfig | None:
-        return self.run.config if self.run else None
+    def config(self) -> RunConfig:
+        """The configuration of the oracle, which a post-hoc score does not have."""
+        assert self.run is not None
+        return self.run.config
 
 
 def manifests_of(scored: Iterable[Scored]) -> dict[str, Manifest]:

@@ -1,4 +1,4 @@
-"""Each record's metrics on the bootstrap's resamples, made once and kept: `bootstrap/<classifier>/<data set>.h5`."""
+"""Each record's metrics on the bootstrap's resamples, made once and kept, a file for each cache."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
-import h5py
 import numpy as np
 
 from trustcache.cache import CacheView, open_cache
-from trustcache.cache.publish import pack, publish
+from trustcache.cache.arrays import read_arrays, write_arrays
 from trustcache.cache.workspace import Workspace
+from trustcache.errors import DamagedError
 from trustcache.metrics.bootstrap import RESAMPLES, SEED, draw_counts, resampled_metrics
 from trustcache.metrics.ranking import METRICS
 from trustcache.oracles.runs import finished_runs, in_half
@@ -26,6 +27,13 @@ from trustcache.scores.stored import ScoreStore
 
 # Raise it when `resampled_metrics` changes its results, so that resamples kept before are made again.
 _RECIPE = 1
+
+
+@dataclass(frozen=True)
+class Resamples:
+    """The record of a file of resamples, whose names pin everything that they depend on."""
+
+    SCHEMA: ClassVar[int] = 1
 
 
 class Resampler:
@@ -52,7 +60,7 @@ class Resampler:
         new = {key: task for key, task in zip(keys, tasks, strict=True) if key not in known}
         if new:
             known |= self._compute(new, f"bootstrap of {index.classifier}/{index.data}")
-            publish(path, pack({key: known[key] for key in sorted(set(keys))}))
+            write_arrays(path, {key: known[key] for key in sorted(set(keys))}, Resamples())
         return [dict(zip(METRICS, known[key].T, strict=True)) for key in keys]
 
     def _task(self, record: Record, cache: CacheView, classes: int) -> _Task:
@@ -109,7 +117,8 @@ class _Task:
 def _read(path: Path) -> dict[str, np.ndarray]:
     """Return the resamples kept in a file; none where it is damaged, since they can be made again."""
     try:
-        with h5py.File(path, "r", locking=False) as file:
-            return {key: column[:] for key, column in file.items()}
-    except (OSError, KeyError, RuntimeError):  # h5py's, by what is damaged
+        _, kept = read_arrays(path, Resamples, "the next trustcache report makes it anew")
+    except (FileNotFoundError, DamagedError):
         return {}
+    made = np.empty((RESAMPLES, len(METRICS)))
+    return {key: array for key, array in kept.items() if (array.dtype, array.shape) == (made.dtype, made.shape)}

@@ -7,9 +7,9 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from scipy import stats
+import scipy
 
-from trustcache.evaluate.sweep import CRITERION, REFERENCE, Metrics, Sweep, mean_metrics
+from trustcache.evaluate.sweep import REFERENCE, Metrics, Sweep, mean_metrics, standing
 from trustcache.oracles.runs import Run
 from trustcache.report.comparison import column
 from trustcache.report.names import method_label
@@ -34,7 +34,7 @@ class Outcome:
     @property
     def both(self) -> tuple[list[float], list[float]]:
         """Each candidate's criterion on the validation part and on the test data."""
-        return [_value(one.validation) for one in self.sweep.candidates], [_value(metrics) for metrics in self.test]
+        return [standing(one.validation) for one in self.sweep.candidates], [standing(metrics) for metrics in self.test]
 
     def test_ranks(self) -> list[int]:
         """Return each candidate's place on the test data by the criterion; equal ones share the better place."""
@@ -45,12 +45,7 @@ class Outcome:
         """Return Spearman's correlation of validation and test figures; nan where all of one side are equal."""
         if min(len(set(side)) for side in self.both) < 2:
             return math.nan
-        return float(stats.spearmanr(*self.both).statistic)
-
-
-def _value(metrics: Metrics) -> float:
-    found = metrics.get(CRITERION)
-    return math.inf if found is None else found
+        return float(scipy.stats.spearmanr(*self.both).statistic)
 
 
 def outcomes(sweeps: Sequence[Sweep], records: Sequence[Record]) -> tuple[list[Outcome], list[str]]:
@@ -120,11 +115,8 @@ def outcome_table(outcome: Outcome) -> Table:
     cells = Cell(math.nan, text=""), *_cells(BESIDE, sweep.reference, outcome.reference)
     rows.append(Row(("", REFERENCE, "not a candidate"), cells, "reference"))
     sides = [column(key, sweep.protocol, suffix=f" {side}") for key in BESIDE for side in ("validation", "test")]
-    title, columns = (
-        f"{outcome.dataset}: what a sweep chose by validation",
-        (Column("Place on test", good="low"), *sides),
-    )
-    labels, notes = ("Place", "Candidate", ""), tuple(_findings(outcome))
+    labels, columns = ("Place", "Candidate", ""), (Column("Place on test", good="low"), *sides)
+    title, notes = f"{outcome.dataset}: what a sweep chose by validation", tuple(_findings(outcome))
     return Table(title, _facts(sweep), labels, columns, tuple(rows), notes, data=outcome.dataset)
 
 
@@ -172,7 +164,7 @@ def _findings(outcome: Outcome) -> Iterator[str]:
     )
     if math.isfinite(correlation := outcome.rank_correlation()):
         yield f"Rank correlation between validation and test over the candidates: {correlation:.2f}."
-    here, there = _value(sweep.reference), _value(outcome.reference)
+    here, there = standing(sweep.reference), standing(outcome.reference)
     if math.isfinite(here) and math.isfinite(there):
         yield (
             f"{REFERENCE}, the classifier's own confidence, has {100 * here:.2f} and {100 * there:.2f}: the chosen one "

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
@@ -168,6 +168,13 @@ class Table:
             shown.append(("",) * same + row.labels[same:])
             above = row.labels
         return shown
+
+    def texts(self, written: Callable[[str, bool], str]) -> Iterator[list[str]]:
+        """Yield each row's labels and values; `written` makes text of one, and is told if it is emphasised."""
+        for row, labels in zip(self.rows, self.shown_labels(), strict=True):
+            marked = row.kind == "marked"
+            values = (written(str(cell), cell.best or marked) for cell in row.cells)
+            yield [*(written(label, marked) for label in labels), *values]
 
     def starts_block(self) -> list[bool]:
         """Return for each row whether it begins a new block below another one."""

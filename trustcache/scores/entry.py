@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from trustcache.cache.index import OUTPUTS
+from trustcache.cache.columns import OUTPUTS
 from trustcache.errors import UsageError
 from trustcache.scores.fitting import FittingData, Outputs
 
@@ -38,31 +38,29 @@ class Fitted(Protocol):
 
 @dataclass(frozen=True)
 class PostHoc:
-    """The entry of a score: its meaning, the columns it reads, and one of three ways to compute it.
+    """The entry of a score: its meaning, how it is computed, and the columns it reads.
 
     meaning: one line for the report's legend.
-    function: takes the columns as arrays of N rows and returns (N,). learner: a class with `fit` and `score`, fitted on
-    a training cache first. sum_of: two other scores, the second weighted by least AURC on a training cache's validation
-    rows.
-    columns: names of `trustcache.cache.index.OUTPUTS`; `function` takes them in this order.
+    compute: a function of the columns as arrays of N rows, giving (N,); or a class as `Fitted`.
+    columns: names of `trustcache.cache.columns.OUTPUTS`; a function takes them in this order.
     natural_zero: True if a score above 0 means trusted; else only the order counts, and TPR and TNR are undefined.
-    settings: symbol and meaning of each setting that the learner's `chosen` may name, as tables show them.
+    settings: symbol and meaning of each setting that `chosen` may name, as tables show them.
+    sum_of: for a sum, two other scores; the second is weighted by least AURC on a training cache's validation rows.
     source: SHA-256 of the file of a user's own score, so that scores of older code are made anew; "" for built-in ones.
     """
 
     meaning: str
-    function: Callable[..., np.ndarray] | None = None
-    learner: type[Fitted] | None = None
-    sum_of: tuple[str, ...] = ()
+    compute: Any
     columns: tuple[str, ...] = ("logits",)
     natural_zero: bool = False
     settings: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    sum_of: tuple[str, ...] = ()
     source: str = ""
 
     @property
     def fitted(self) -> bool:
         """True if it learns from a training cache."""
-        return self.function is None
+        return isinstance(self.compute, type)
 
     @property
     def of_logits(self) -> bool:
@@ -125,8 +123,7 @@ def _entry(score: Any, meaning: str = "", columns: Sequence[str] | None = None, 
         parameters = [] if learns else inspect.signature(score).parameters.values()
         columns = ["logits"] if learns else [p.name for p in parameters if p.default is p.empty]
     text = meaning or (inspect.getdoc(score) or "").partition("\n")[0] or score.__qualname__
-    function, learner = (None, score) if learns else (score, None)
-    return PostHoc(text, function, learner, columns=tuple(columns), natural_zero=natural_zero)
+    return PostHoc(text, score, tuple(columns), natural_zero)
 
 
 def entry_of(name: str, found: Any) -> PostHoc:
@@ -155,7 +152,7 @@ def entry_of(name: str, found: Any) -> PostHoc:
             f"{where}: reads {', '.join(map(repr, strange))}, and a score reads columns among {', '.join(OUTPUTS)}; "
             "name its parameters so, or declare them with trustcache.scores.post_hoc(columns=...)"
         )
-    return replace(entry, source=_source(entry.function or entry.learner))
+    return replace(entry, source=_source(entry.compute))
 
 
 def _source(code: Any) -> str:

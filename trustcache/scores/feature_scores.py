@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import eigh
+import scipy
 
 from trustcache.scores.fitting import FittingData, Outputs, TooFew
 from trustcache.scores.logit_scores import maximum_class_probability, negative_energy
@@ -44,15 +44,22 @@ class ClassGaussians:
 
         features (N, D) of any float dtype, labels (N,) int. With many samples this is the empirical covariance; with
         fewer wrong answers than features, as is common, that one has no inverse. Raises TooFew where there are too few
-        for this one: two samples leave the uncertainty of their covariance unknown, so it is not shrunk.
+        for this one: two samples leave the uncertainty of their covariance unknown, so it is not shrunk; and where the
+        features do not vary within a class.
         """
+        from sklearn.covariance import ledoit_wolf
+
         present, rows = np.unique(labels, return_inverse=True)
         counts = np.bincount(rows)
         means = np.zeros((len(present), features.shape[1]))
         for x, own in _blocks(features, rows):
             np.add.at(means, own.astype(np.int64), x)
         means /= counts[:, None]
-        values, vectors = eigh(shrunk_covariance(features, means, rows))
+        centred = features.astype(np.float64)
+        centred -= means[rows]
+        if not centred.any():
+            raise TooFew("its features do not vary within a class")
+        values, vectors = scipy.linalg.eigh(ledoit_wolf(centred, assume_centered=True)[0])
         if values[0] <= SINGULAR * values[-1]:
             raise TooFew("it has too few right or too few wrong answers to tell how their features vary")
         return cls(means, vectors / np.sqrt(values))
@@ -67,25 +74,6 @@ class ClassGaussians:
             x = (part - centre) @ self.whitening
             found.append((lengths - 2 * x @ means.T).min(axis=1) + np.square(x).sum(axis=1))
         return np.concatenate(found)
-
-
-def shrunk_covariance(features: np.ndarray, means: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return the covariance of features (N, D) about means[rows], shrunk to a multiple of the identity, float64 (D, D).
-
-    Ledoit & Wolf 2004, A well-conditioned estimator for large-dimensional covariance matrices. Raises TooFew where
-    the features do not vary.
-
-    >>> features = np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
-    >>> shrunk_covariance(features, np.zeros((1, 2)), np.zeros(4, int)).round(6).tolist()
-    [[1.0, 0.0], [0.0, 1.0]]
-    """
-    from sklearn.covariance import ledoit_wolf
-
-    centred = features.astype(np.float64)
-    centred -= means[rows]
-    if not centred.any():
-        raise TooFew("its features do not vary within a class")
-    return ledoit_wolf(centred, assume_centered=True)[0]
 
 
 @dataclass(frozen=True)
@@ -141,7 +129,7 @@ class VirtualLogit:
         for (x,) in _blocks(rows.features):
             x -= origin
             second += x.T @ x
-        _, vectors = eigh(second)  # ascending: the first are the residual's
+        _, vectors = scipy.linalg.eigh(second)  # ascending: the first are the residual's
         residual = vectors[:, : len(origin) - principal_dimensions(len(origin))]
         lengths = residual_length(rows.features, origin, residual)
         largest = float(rows.logits.max(axis=1).mean(dtype=np.float64))
@@ -184,7 +172,7 @@ def last_layer(features: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np
         x -= x_mean
         second += x.T @ x
         cross += x.T @ (z - z_mean)
-    values, vectors = eigh(second)
+    values, vectors = scipy.linalg.eigh(second)
     kept = values > RANK_TOLERANCE * values[-1]
     basis = vectors[:, kept]
     weight = basis @ ((basis.T @ cross) / values[kept, None])

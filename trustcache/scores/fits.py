@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file, save
 
 from trustcache.cache import open_cache
+from trustcache.cache.arrays import MADE_ANEW, read_about, read_arrays, write_arrays
 from trustcache.cache.index import Index
-from trustcache.cache.publish import publish
-from trustcache.cache.records import fingerprint, parse_record, record_text
-from trustcache.errors import TrustcacheError
+from trustcache.cache.records import fingerprint
+from trustcache.cache.seal import check_seal
+from trustcache.errors import DamagedError
 from trustcache.scores.entry import Fitted, arrays_of, restored
 from trustcache.scores.fitting import TooFew, fitting_data
 from trustcache.scores.registry import POST_HOC, Learnt, Weight
 
 # Raised when scores change their meaning or the way they learn: what an older program made is then made anew.
 RECIPE = 3
-MADE_AGAIN = "remove it and run trustcache evaluate"
+SCORES, FIT = ".safetensors", ".fit.safetensors"
+"""Suffixes of a score's files."""
 
 
 def recipe_fingerprint(name: str, *caches: Index) -> str:
@@ -33,8 +34,8 @@ def recipe_fingerprint(name: str, *caches: Index) -> str:
 def score_file(folder: Path, name: str, suffix: str) -> Path:
     """Return the file of a score in a folder; what no file's name may have of `package.module:function` is a dash.
 
-    >>> score_file(Path("scores"), "my_scores:spread", ".h5").name
-    'my_scores-spread.h5'
+    >>> score_file(Path("scores"), "my_scores:spread", SCORES).name
+    'my_scores-spread.safetensors'
     """
     return folder / f"{re.sub(r'[^A-Za-z0-9._+-]+', '-', name)}{suffix}"
 
@@ -50,11 +51,16 @@ class FitRecord:
 
 
 class KeptFits(Learnt):
-    """Fitted scores of one training cache, `<score>.safetensors` in a folder, or why one could not be fitted."""
+    """Fitted scores of one training cache, `<score>.fit.safetensors` in a folder, or why one could not be fitted.
 
-    def __init__(self, folder: Path, training: Index) -> None:
+    damage: is told of files that are not as they were written; their scores are fitted anew.
+    """
+
+    def __init__(
+        self, folder: Path, training: Index, damage: Callable[[DamagedError], None] = lambda damage: None
+    ) -> None:
         super().__init__(lambda: fitting_data(open_cache(training.folder)))
-        self._folder, self._training = folder, training
+        self._folder, self._training, self._damage = folder, training, damage
 
     def lacks(self, name: str) -> str | None:
         """Return what the training cache was found to lack for a score, None if that was not tried."""
@@ -66,7 +72,10 @@ class KeptFits(Learnt):
         if about and about.lacks:
             raise TooFew(about.lacks)
         if about:
-            return restored(POST_HOC[name].learner or Weight, load_file(self._path(name)))
+            try:
+                return restored(POST_HOC[name].compute, read_arrays(self._path(name), FitRecord, MADE_ANEW)[1])
+            except DamagedError as damage:
+                self._damage(damage)
         try:
             learnt = super()._learn(name)
         except TooFew as few:
@@ -76,24 +85,24 @@ class KeptFits(Learnt):
         return learnt
 
     def _keep(self, name: str, arrays: dict[str, np.ndarray], lacks: str = "") -> None:
-        record = record_text(FitRecord(self._key(name), lacks))
-        publish(self._path(name), save(arrays, metadata={"record": record}))
+        write_arrays(self._path(name), arrays, FitRecord(self._key(name), lacks))
 
     def _about(self, name: str) -> FitRecord | None:
         """Return the notes beside what is kept for a score, or None where nothing is kept for this training cache."""
         path = self._path(name)
-        if not path.is_file():
-            return None
         try:
-            with safe_open(path, "np") as file:
-                text = (file.metadata() or {}).get("record", "")
-        except (OSError, SafetensorError) as error:
-            raise TrustcacheError(f"{path}: cannot be read ({error}); {MADE_AGAIN}") from None
-        about = parse_record(text, FitRecord, str(path), MADE_AGAIN)
+            about = read_about(path, FitRecord, MADE_ANEW)
+            if about.lacks:  # the checksum of a large fit can wait until its arrays are read
+                check_seal(path, MADE_ANEW)
+        except FileNotFoundError:
+            return None
+        except DamagedError as damage:
+            self._damage(damage)
+            return None
         return about if about.key == self._key(name) else None
 
     def _path(self, name: str) -> Path:
-        return score_file(self._folder, name, ".safetensors")
+        return score_file(self._folder, name, FIT)
 
     def _key(self, name: str) -> str:
         return recipe_fingerprint(name + POST_HOC[name].source, self._training)

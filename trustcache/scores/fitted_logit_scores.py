@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
+import scipy
 
 from trustcache.metrics.tie_groups import rank
 from trustcache.scores.fitting import FittingData, Outputs
@@ -98,7 +97,9 @@ class Temperature:
     def fit(cls, data: FittingData) -> Temperature:
         logits, labels = data.validation.logits, data.validation.labels
         bounds = tuple(np.log(TEMPERATURES))
-        found = minimize_scalar(lambda t: cross_entropy(logits, labels, np.exp(t)), bounds=bounds, method="bounded")
+        found = scipy.optimize.minimize_scalar(
+            lambda t: cross_entropy(logits, labels, np.exp(t)), bounds=bounds, method="bounded"
+        )
         return cls(float(np.exp(found.x)))
 
     def score(self, rows: Outputs) -> np.ndarray:
@@ -118,7 +119,7 @@ def cross_entropy(logits: np.ndarray, labels: np.ndarray, temperature: float) ->
     total = 0.0
     for start in range(0, len(logits), BLOCK_ROWS):
         rows = slice(start, start + BLOCK_ROWS)
-        log_p = log_softmax(logits[rows].astype(np.float64) / temperature, axis=1)
+        log_p = scipy.special.log_softmax(logits[rows].astype(np.float64) / temperature, axis=1)
         total -= float(np.take_along_axis(log_p, labels[rows, None], axis=1).sum())
     return total / len(logits)
 
@@ -132,7 +133,7 @@ def relative_uncertainty(z: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     >>> relative_uncertainty(np.zeros((1, 2)), np.ones((2, 2), np.float32)).tolist()
     [-1.0]
     """
-    p = softmax(z, axis=1)
+    p = scipy.special.softmax(z, axis=1)
     return -np.einsum("nk,nk->n", p.astype(np.float32) @ matrix, p)
 
 
@@ -160,7 +161,7 @@ def mean_outer_product(logits: np.ndarray) -> np.ndarray:
     """
     total = np.zeros((logits.shape[1],) * 2)
     for start in range(0, len(logits), BLOCK_ROWS):
-        p = softmax(logits[start : start + BLOCK_ROWS].astype(np.float64), axis=1)
+        p = scipy.special.softmax(logits[start : start + BLOCK_ROWS].astype(np.float64), axis=1)
         total += p.T @ p
     return total / len(logits)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trustcache.cache import CacheView
-from trustcache.cache.index import OUTPUTS
+from trustcache.cache.columns import OUTPUTS
 from trustcache.data.splits import validation_rows
 
 FITTING_ROWS = 50_000

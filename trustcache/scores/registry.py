@@ -63,76 +63,62 @@ _FEATURES, _BOTH = ("features",), ("logits", "features")
 
 _BUILT_IN = {
     "mcp": PostHoc(
-        "maximum class probability: the classifier's own confidence",
-        function=maximum_class_probability,
-        natural_zero=True,
+        "maximum class probability: the classifier's own confidence", maximum_class_probability, natural_zero=True
     ),
-    "margin": PostHoc("the largest logit less the second largest", function=logit_margin),
-    "max-logit": PostHoc("the largest logit", function=max_logit),
+    "margin": PostHoc("the largest logit less the second largest", logit_margin),
+    "max-logit": PostHoc("the largest logit", max_logit),
     "p-norm": PostHoc(
-        "the largest centred logit over the p-norm of all; mcp where that is better", learner=PNorm, settings=_NORM
+        "the largest centred logit over the p-norm of all; mcp where that is better", PNorm, settings=_NORM
     ),
-    "entropy": PostHoc("how little the softmax is spread over the classes", function=negative_entropy),
-    "energy": PostHoc("log-sum-exp of the logits", function=negative_energy),
-    "doctor": PostHoc("the chance that two draws from the softmax agree, as log-odds", function=doctor),
-    "rel-u": PostHoc(
-        "like doctor, but pairs of classes count by how often they are confused", learner=RelU, settings=_LAMBDA
-    ),
+    "entropy": PostHoc("how little the softmax is spread over the classes", negative_entropy),
+    "energy": PostHoc("log-sum-exp of the logits", negative_energy),
+    "doctor": PostHoc("the chance that two draws from the softmax agree, as log-odds", doctor),
+    "rel-u": PostHoc("like doctor, but pairs of classes count by how often they are confused", RelU, settings=_LAMBDA),
     "temperature": PostHoc(
         "mcp after temperature scaling: what calibration does to the ranking",
-        learner=Temperature,
-        settings=_TEMPERATURE,
+        Temperature,
         natural_zero=True,
+        settings=_TEMPERATURE,
     ),
-    "knn": PostHoc(
-        "how near the k-th nearest training feature is",
-        learner=NearestNeighbour,
-        settings=_NEIGHBOURS,
-        columns=_FEATURES,
-    ),
+    "knn": PostHoc("how near the k-th nearest training feature is", NearestNeighbour, _FEATURES, settings=_NEIGHBOURS),
     "delta-knn": PostHoc(
         "log distance to the nearest wrong training samples less that to right ones",
-        learner=DeltaNeighbour,
+        DeltaNeighbour,
+        _FEATURES,
         settings=_NEIGHBOURS,
-        columns=_FEATURES,
     ),
     "delta-mahalanobis": PostHoc(
         "Mahalanobis distance to the classes of wrong training samples less that to right ones",
-        learner=DeltaMahalanobis,
-        columns=_FEATURES,
+        DeltaMahalanobis,
+        _FEATURES,
     ),
     "delta-knn+margin": PostHoc(
-        "delta-knn plus weighted margin", sum_of=("delta-knn", "margin"), settings=_WEIGHT, columns=_BOTH
+        "delta-knn plus weighted margin", Weight, _BOTH, settings=_WEIGHT, sum_of=("delta-knn", "margin")
     ),
     "delta-mahalanobis+margin": PostHoc(
         "delta-mahalanobis plus weighted margin",
-        sum_of=("delta-mahalanobis", "margin"),
+        Weight,
+        _BOTH,
         settings=_WEIGHT,
-        columns=_BOTH,
+        sum_of=("delta-mahalanobis", "margin"),
     ),
-    "sirc": PostHoc(
-        "mcp, lowered where the features are shorter than those of training data",
-        learner=SoftmaxRetaining,
-        columns=_BOTH,
-    ),
-    "vim": PostHoc(
-        "energy less how far the features lie outside their principal space", learner=VirtualLogit, columns=_BOTH
-    ),
+    "sirc": PostHoc("mcp, lowered where the features are shorter than those of training data", SoftmaxRetaining, _BOTH),
+    "vim": PostHoc("energy less how far the features lie outside their principal space", VirtualLogit, _BOTH),
     "trust-score": PostHoc(
         "distance to the nearest other class over that to the predicted one",
-        learner=TrustScore,
+        TrustScore,
+        ("features", "predictions"),
         settings=_ALPHA,
-        columns=("features", "predictions"),
     ),
     "mc-dropout": PostHoc(
         "how little the mean softmax is spread over the classes when dropout stays on (extract --mc-dropout)",
-        function=negative_predictive_entropy,
-        columns=("mc_dropout",),
+        negative_predictive_entropy,
+        ("mc_dropout",),
     ),
     "mcp-mirrored": PostHoc(
         "mcp of the image and its mirror image, averaged (extract --features stages)",
-        function=mirrored_confidence,
-        columns=("logits", "mirrored_logits"),
+        mirrored_confidence,
+        ("logits", "mirrored_logits"),
         natural_zero=True,
     ),
 }
@@ -164,12 +150,12 @@ class Learnt:
 
     def _learn(self, name: str) -> Fitted | Weight:
         entry = POST_HOC[name]
-        if entry.learner is not None:
-            with _own_code(name, entry):
-                # As it comes back from disk: products of matrices in another order differ in their last bits.
-                return restored(entry.learner, arrays_of(entry.learner.fit(self.data)))
-        first, second = self.scores(entry.sum_of, self.data.validation).values()
-        return Weight.fit(first, second, self.data.validation.correct)
+        if entry.sum_of:
+            first, second = self.scores(entry.sum_of, self.data.validation).values()
+            return Weight.fit(first, second, self.data.validation.correct)
+        with _own_code(name, entry):
+            # As it comes back from disk: products of matrices in another order differ in their last bits.
+            return restored(entry.compute, arrays_of(entry.compute.fit(self.data)))
 
     def scores(self, names: Iterable[str], rows: Outputs) -> dict[str, np.ndarray]:
         """Return scores of some samples, float64 (N,) each; a sum takes the parts that are among them from there.
@@ -189,7 +175,7 @@ class Learnt:
             columns = [getattr(rows, column) for column in entry.columns]
             learnt: Any = self[name] if entry.fitted else None
             with _own_code(name, entry):
-                z = learnt.score(rows) if entry.function is None else entry.function(*columns)
+                z = learnt.score(rows) if entry.fitted else entry.compute(*columns)
                 found[name] = np.asarray(z, np.float64)
                 if found[name].shape != columns[0].shape[:1]:
                     raise ValueError(f"gave shape {found[name].shape}, not one score a sample, ({len(columns[0])},)")

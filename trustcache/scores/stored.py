@@ -1,35 +1,35 @@
-"""Post-hoc scores on disk: `scores/<classifier>/<data set>/<score>.h5`, made once for each evaluation cache."""
+"""Post-hoc scores on disk, made once: `scores/<classifier>/<data set>/<score>.safetensors` of evaluation caches."""
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
-import h5py
 import numpy as np
 
 from trustcache.cache import open_cache
-from trustcache.cache.index import OUTPUTS, Index, judged_fingerprint
-from trustcache.cache.publish import pack, publish
-from trustcache.cache.records import parse_record, record_text
+from trustcache.cache.arrays import MADE_ANEW, read_arrays, scores_in, write_arrays
+from trustcache.cache.columns import OUTPUTS
+from trustcache.cache.index import Index, judged_fingerprint
 from trustcache.cache.workspace import Workspace
 from trustcache.command_lines import extract_line
-from trustcache.errors import TrustcacheError, UsageError
+from trustcache.errors import DamagedError, TrustcacheError, UsageError
 from trustcache.progress import Progress, silent
-from trustcache.scores.fits import MADE_AGAIN, KeptFits, recipe_fingerprint, score_file
+from trustcache.scores.fits import FIT, SCORES, KeptFits, recipe_fingerprint, score_file
 from trustcache.scores.fitting import TooFew, outputs_of
 from trustcache.scores.registry import POST_HOC, Learnt
+
+_REMADE = "remove it, and make it anew with trustcache evaluate --score"
 
 
 @dataclass(frozen=True)
 class ScoreRecord:
-    """The description of a stored score, in the attribute `record` of its file.
+    """The record of a stored score.
 
-    key: pins the caches it comes from. settings: what its learner chose. fitted, meaning, natural_zero, source: those
+    key: pins the caches it comes from. settings: what it chose. fitted, meaning, natural_zero, source: those
     of its `PostHoc` entry.
     """
 
@@ -55,47 +55,45 @@ class StoredScore:
 class ScoreStore:
     """The post-hoc scores of a workspace: all that are known by name, and some users' own functions.
 
-    own: names `package.module:function` of scores to make beside the others. Raises UsageError where one is no score.
+    own: names `package.module:function` of scores to make beside the others. damage: the sentences on files that were
+    found not to be as they were written, and are made anew. Raises UsageError where one of `own` is no score.
     """
 
     def __init__(self, workspace: Workspace, own: Sequence[str] = ()) -> None:
         for name in own:
             POST_HOC.find(name)
-        self._workspace, self._names = workspace, list(dict.fromkeys([*POST_HOC, *own]))
+        self._workspace, self._own = workspace, own
         self._caches = workspace.caches()
+        self.damage: dict[str, None] = {}
         self._fits: dict[Path, KeptFits] = {}
 
     def read(self, index: Index, name: str) -> StoredScore | None:
         """Return a score of a cache, or None where it has not been made from the caches that are there now.
 
-        Imports nothing: a user's own score is described by its file.
+        Imports nothing: a user's own score is described by its file. Raises DamagedError where that is not as it was
+        written.
         """
-        path = score_file(self._folder(index), name, ".h5")
-        if not path.is_file():
-            return None
+        path = score_file(self._folder(index), name, SCORES)
         try:
-            with h5py.File(path, "r", locking=False) as file:
-                about = parse_record(file.attrs["record"], ScoreRecord, str(path), MADE_AGAIN)
-                if about.key != self._key(index, name, about.fitted):
-                    return None
-                return StoredScore(file["z"][:], about)
-        except (OSError, KeyError) as error:
-            raise TrustcacheError(f"{path}: cannot be read ({error}); {MADE_AGAIN}") from None
+            about, arrays = read_arrays(path, ScoreRecord, MADE_ANEW)
+        except FileNotFoundError:
+            return None
+        if about.key != self._key(index, name, about.fitted):
+            return None
+        return StoredScore(scores_in(path, arrays, index.rows), about)
 
     @cached_property
     def own(self) -> list[str]:
-        """The names of users' own scores that are kept for any cache."""
-        known = {score_file(Path(), name, ".h5").name for name in POST_HOC}
-        files = {path for index in self._caches for path in self._folder(index).glob("*.h5") if path.name not in known}
-        names = set()
-        for path in files:
-            with contextlib.suppress(OSError, KeyError, TrustcacheError), h5py.File(path, "r", locking=False) as file:
-                names.add(parse_record(file.attrs["record"], ScoreRecord, str(path), MADE_AGAIN).name)
-        return sorted(names)
+        """The names of users' own scores that are kept for any cache. Raises DamagedError as `read`."""
+        known = {score_file(Path(), name, SCORES).name for name in POST_HOC}
+        kept = {path for index in self._caches for path in self._folder(index).glob(f"*{SCORES}")}
+        files = sorted(path for path in kept if path.name not in known and not path.name.endswith(FIT))
+        return sorted({read_arrays(path, ScoreRecord, _REMADE)[0].name for path in files})
 
     def applicable(self, index: Index) -> list[str]:
         """Return the scores but those that read a column which a cache would have only if asked for, and has not."""
-        return [name for name in self._names if set(self._absent(index, name)) <= {"features"}]
+        names = dict.fromkeys([*POST_HOC, *self._own])
+        return [name for name in names if set(self._absent(index, name)) <= {"features"}]
 
     def why_not(self, index: Index, name: str) -> str | None:
         """Say why a score cannot be made of a cache, and what mends that; None if nothing is known to be in the way."""
@@ -146,7 +144,11 @@ class ScoreStore:
         return [name for name in names if self.why_not(index, name) is None and not self._current(index, name)]
 
     def _current(self, index: Index, name: str) -> bool:
-        stored = self.read(index, name)
+        try:
+            stored = self.read(index, name)
+        except DamagedError as damage:
+            self._note(damage)
+            return False
         return stored is not None and stored.about.source == POST_HOC[name].source
 
     def fill(self, indices: Sequence[Index], unfitted_only: bool = False, progress: Progress = silent) -> int:
@@ -205,8 +207,8 @@ class ScoreStore:
                 advance(len(part))
         finite = [name for name in names if np.isfinite(scores[name]).all()]
         for name in finite:
-            about = {"record": record_text(self._record(index, name))}
-            publish(score_file(self._folder(index), name, ".h5"), pack({"z": scores[name]}, about))
+            path = score_file(self._folder(index), name, SCORES)
+            write_arrays(path, {"z": scores[name]}, self._record(index, name))
         return [f"{name} of {where}" for name in names if name not in finite]
 
     def _record(self, index: Index, name: str) -> ScoreRecord:
@@ -226,7 +228,10 @@ class ScoreStore:
     def _learnt(self, index: Index) -> KeptFits:
         """Return the fits that scores of a cache take; without a training cache they need none."""
         training = self._training(index) or index
-        return self._fits.setdefault(training.folder, KeptFits(self._folder(training), training))
+        return self._fits.setdefault(training.folder, KeptFits(self._folder(training), training, self._note))
+
+    def _note(self, damage: DamagedError) -> None:
+        self.damage[str(damage)] = None
 
     def _key(self, index: Index, name: str, fitted: bool) -> str:
         training = self._training(index) if fitted else None

@@ -252,26 +252,6 @@ def test_whole_numbers_do_where_numbers_are_wanted() -> None:
     assert [type(checked[key]) for key in ("bound", "iterations")] == [float, int]
 
 
-GOOD = {"images": torch.rand(2, 3, 8, 8), "labels": torch.tensor([0, 1]), "seeds": [1, 2]}
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"images": torch.zeros(2, 3, 8, 8, dtype=torch.uint8)}, "must be float32"),
-        ({"images": torch.zeros(2, 1, 8, 8)}, r"\(N, 3, H, W\), not torch.float32 \(2, 1, 8, 8\)"),
-        ({"images": torch.full((2, 3, 8, 8), 255.0)}, r"must lie in \[0, 1\]"),
-        ({"images": torch.full((2, 3, 8, 8), torch.nan)}, r"must lie in \[0, 1\]"),
-        ({"labels": torch.tensor([0.0, 1.0])}, "int64"),
-        ({"labels": torch.tensor([0, 1, 2])}, r"not labels torch.int64 \(3,\)"),
-        ({"seeds": [1]}, "and 1 seeds"),
-    ],
-)
-def test_arrays_that_do_not_fit_are_refused(wrong: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        attack("pgd-linf", torch.nn.Identity(), settings={}, **{**GOOD, **wrong})
-
-
 def darken(logits: Any, images: torch.Tensor, labels: torch.Tensor, generators: Any) -> torch.Tensor:
     return images / 2
 

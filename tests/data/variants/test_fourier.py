@@ -102,27 +102,3 @@ def test_results_are_rounded_and_clipped_not_wrapped() -> None:
     assert plain.min() < -1
     assert plain.max() > 256
     assert np.array_equal(exchange_amplitude(content, style), np.clip(np.round(plain), 0, 255))
-
-
-# --- what is refused -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        np.zeros((4, 4, 3)),
-        np.zeros((4, 4, 3), dtype=np.int64),
-        np.zeros((4, 4), dtype=np.uint8),
-        np.zeros((4, 4, 4), dtype=np.uint8),
-        np.zeros((3, 4, 4), dtype=np.uint8),
-        np.zeros((1, 4, 4, 3), dtype=np.uint8),
-        np.zeros((0, 4, 3), dtype=np.uint8),
-    ],
-    ids=lambda x: f"{x.dtype} {x.shape}",
-)
-def test_what_is_no_rgb_image_of_bytes_is_a_value_error(wrong: np.ndarray) -> None:
-    right = np.zeros((4, 4, 3), dtype=np.uint8)
-    with pytest.raises(ValueError, match="the content must be a uint8 array"):
-        exchange_amplitude(wrong, right)
-    with pytest.raises(ValueError, match="the style must be a uint8 array"):
-        exchange_amplitude(right, wrong)

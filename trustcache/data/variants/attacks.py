@@ -5,7 +5,6 @@ from __future__ import annotations
 import pkgutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from trustcache.registry import Setting
@@ -48,9 +47,9 @@ _PGD_L2 = {
 }
 
 ATTACKS: dict[str, Attack] = {
-    "recolor": Attack("trustcache.data.variants.recolor:recolor", MappingProxyType(_RECOLOR)),
-    "pgd-linf": Attack("trustcache.data.variants.pgd:pgd_linf", MappingProxyType(_PGD_LINF)),
-    "pgd-l2": Attack("trustcache.data.variants.pgd:pgd_l2", MappingProxyType(_PGD_L2)),
+    "recolor": Attack("trustcache.data.variants.recolor:recolor", _RECOLOR),
+    "pgd-linf": Attack("trustcache.data.variants.pgd:pgd_linf", _PGD_LINF),
+    "pgd-l2": Attack("trustcache.data.variants.pgd:pgd_l2", _PGD_L2),
 }
 """Every attack by name. A new one is a function in a module of its own, and its settings here."""
 
@@ -84,35 +83,15 @@ def attack(
     labels: int64 (N,), the classes to lead away from. seeds: N integers, from which all randomness comes. settings:
     values in place of defaults, by name.
 
-    Raises ValueError as `checked_settings`, or for arrays of other shapes, types or ranges; RuntimeError where the
-    classifier has no gradients, or none that are finite.
+    Raises ValueError as `checked_settings`; RuntimeError where the classifier has no finite gradients.
     """
     import torch
 
     values = checked_settings(name, settings)
-    _require_batch(images, labels, seeds)
     if len(images) == 0:
         return images.clone()
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     changed = pkgutil.resolve_name(ATTACKS[name].run)(logits, images.detach(), labels, generators, **values).detach()
-    if not _in_range(changed):
+    if not ((changed >= 0) & (changed <= 1)).all():  # which nan is not
         raise RuntimeError(f"{name}: the classifier's gradients on these images are not finite")
     return changed
-
-
-def _require_batch(images: Tensor, labels: Tensor, seeds: Sequence[int]) -> None:
-    import torch
-
-    if images.dtype != torch.float32 or images.ndim != 4 or images.shape[1] != 3:
-        raise ValueError(f"images to attack must be float32 (N, 3, H, W), not {images.dtype} {tuple(images.shape)}")
-    if labels.dtype != torch.int64 or labels.shape != images.shape[:1] or len(seeds) != len(images):
-        raise ValueError(
-            f"{len(images)} images need as many labels, int64 (N,), and seeds, "
-            f"not labels {labels.dtype} {tuple(labels.shape)} and {len(seeds)} seeds"
-        )
-    if not _in_range(images):
-        raise ValueError("images to attack must lie in [0, 1]")
-
-
-def _in_range(images: Tensor) -> bool:
-    return bool(((images >= 0) & (images <= 1)).all())  # which nan is not

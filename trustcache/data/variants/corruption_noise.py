@@ -13,14 +13,6 @@ Pixels = NDArray[np.float64]
 Rng = np.random.Generator
 
 
-def require_rgb(image: NDArray[np.uint8], what: str) -> None:
-    """Raise ValueError for anything but a uint8 array (H, W, 3) with pixels; the sentence begins with `what`."""
-    array = isinstance(image, np.ndarray)
-    if not array or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-        found = f"{image.dtype} of shape {image.shape}" if array else type(image).__name__
-        raise ValueError(f"{what} must be a uint8 array (height, width, 3), not {found}")
-
-
 def gaussian_noise(image: Pixels, rng: Rng, scale: float) -> Pixels:
     """Add independent normal noise of standard deviation `scale` to every channel of every pixel."""
     return image + rng.normal(scale=scale, size=image.shape)

@@ -159,24 +159,16 @@ def corrupt(
 ) -> NDArray[np.uint8]:
     """Return `image` under one corruption of Hendrycks & Dietterich (2019).
 
+    name: a key of `CORRUPTIONS`; severity: one of `SEVERITIES`.
     image, as the result: uint8 (H, W, 3), RGB, of any size, which decides the settings (`SMALL_SIDE`). rng: source of
     all randomness: a generator in the same state gives the same bytes. textures: for a textured corruption, images
-    uint8 (h, w, 3) in place of the procedural ones.
-
-    Raises ValueError for an unknown name, a severity outside 1 to 5, or an array that is not uint8 (H, W, 3).
+    uint8 (h, w, 3), at least one, in place of the procedural ones.
     """
-    if name not in CORRUPTIONS:
-        raise ValueError(f"there is no corruption called {name!r}; known are {', '.join(CORRUPTIONS)}")
-    if severity not in SEVERITIES:
-        raise ValueError(f"a corruption's severity is 1, 2, 3, 4 or 5, not {severity!r}")
-    noise.require_rgb(image, "the image to corrupt")
     corruption = CORRUPTIONS[name]
     settings = corruption.cifar if min(image.shape[:2]) <= SMALL_SIDE else corruption.imagenet
-    setting = settings[int(severity) - 1]
-    extra = {}
-    if corruption.textured and textures is not None:
-        extra["textures"] = _require_textures(textures)
+    setting = settings[severity - 1]
     values = setting if isinstance(setting, tuple) else (setting,)
+    extra = {} if textures is None else {"textures": textures}
     corrupted = corruption.apply(image / 255, rng, *values, **extra)
     return (np.clip(corrupted, 0, 1) * 255).astype(np.uint8)
 
@@ -189,11 +181,3 @@ def sample_rng(seed: int, name: str, severity: int, sample_index: int) -> np.ran
     """
     key = (zlib.crc32(name.encode()), severity, sample_index)
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
-
-
-def _require_textures(textures: Sequence[NDArray[np.uint8]]) -> Sequence[NDArray[np.uint8]]:
-    if not len(textures):
-        raise ValueError("a corruption needs at least one texture; leave textures out for the procedural ones")
-    for texture in textures:
-        noise.require_rgb(texture, "a texture")
-    return textures

@@ -19,6 +19,8 @@ from trustcache.oracles.head_inputs import parse_inputs
 from trustcache.oracles.heads import HEADS, HeadSpec
 from trustcache.protocols import OPTIMISERS, Optimiser
 
+_FOLDER = resources.files("trustcache.oracles.presets")
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -62,7 +64,7 @@ def _made_for(key: str, name: str) -> str:
 
 def preset_names() -> list[str]:
     """Return the names of the presets that come with trustcache, sorted."""
-    return sorted(file.name.removesuffix(".toml") for file in _folder().iterdir() if file.name.endswith(".toml"))
+    return sorted(file.name.removesuffix(".toml") for file in _FOLDER.iterdir() if file.name.endswith(".toml"))
 
 
 def preset_text(request: str) -> str:
@@ -70,7 +72,7 @@ def preset_text(request: str) -> str:
     known = preset_names()
     try:
         if request in known:
-            return (_folder() / f"{request}.toml").read_text(encoding="utf-8")
+            return (_FOLDER / f"{request}.toml").read_text(encoding="utf-8")
         return Path(request).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         raise UsageError(
@@ -139,7 +141,3 @@ def _numbers(cls: type, reader: TableReader) -> dict[str, Any]:
         if not low <= (value := given.get(each.name, low)) <= high:
             raise UsageError(f"{reader.where}: '{each.name}' must lie from {low} to {high}, not be {value}")
     return given
-
-
-def _folder() -> Any:
-    return resources.files("trustcache.oracles.presets")

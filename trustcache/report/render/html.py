@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup, escape
 
-from trustcache.report.comparison import Comparison, RowKey, row_key, table_key
+from trustcache.report.comparison import Comparison
 from trustcache.report.contents import Contents
 from trustcache.report.figures import confidence_histogram, risk_coverage_chart
-from trustcache.report.records import Scored
 from trustcache.report.render.templates import render
-from trustcache.report.table import Cell, Figure
+from trustcache.report.table import Cell
 
 # With more sections than this the histograms start folded, so that the page stays short.
 _MOST_UNFOLDED = 4
-_WIDEST = 900
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,6 @@ class _Part:
 
     anchor: str
     comparison: Comparison
-    drawn: bool
     chart: str = ""
     histograms: Sequence[str] = ()
 
@@ -43,7 +40,6 @@ def page(contents: Contents) -> str:
     protocols = ", ".join(sorted({part.comparison.protocol for part in parts}))
     filters: dict[str, Callable[..., Any]] = {
         "exact": _exact,
-        "in_order": _in_order,
         "inline": _inline,
         "unbroken": _unbroken,
         "width": _width,
@@ -61,24 +57,16 @@ def page(contents: Contents) -> str:
 
 
 def _parts(contents: Contents, drawn: Set[str]) -> Iterator[_Part]:
-    first = _first_seeds(contents.scored)
+    by_record = {one.record: one for one in contents.scored}
     for i, comparison in enumerate(contents.comparisons, 1):
         # Unique by its number, readable by the name after it.
         anchor = f"{i}-" + re.sub(r"[^a-z0-9]+", "-", comparison.dataset.lower()).strip("-")
         if comparison.dataset not in drawn:
-            yield _Part(anchor, comparison, False)
+            yield _Part(anchor, comparison)
             continue
-        entries = [first[comparison.key, row.key] for row in comparison.rows]
+        entries = [by_record[row.record] for row in comparison.rows]
         histograms = [confidence_histogram(one) for one in entries if one.histogram is not None]
-        yield _Part(anchor, comparison, True, risk_coverage_chart(entries), histograms)
-
-
-def _first_seeds(scored: Sequence[Scored]) -> dict[tuple[tuple[str, str, str], RowKey], Scored]:
-    """Return the lowest seed of each row of each comparison."""
-    first: dict[tuple[tuple[str, str, str], RowKey], Scored] = {}
-    for one in sorted(scored, key=lambda one: -1 if one.record.seed is None else one.record.seed):
-        first.setdefault((table_key(one.record), row_key(one.record)), one)
-    return first
+        yield _Part(anchor, comparison, risk_coverage_chart(entries), histograms)
 
 
 def _exact(cell: Cell) -> str:
@@ -99,13 +87,6 @@ def _inline(svg: str) -> Markup:
     return Markup(svg.replace(' xmlns="http://www.w3.org/2000/svg"', "", 1))
 
 
-def _width(svg: str) -> int:
+def _width(svg: str) -> str:
     """Return a figure's own width in pixels, beyond which it is not enlarged."""
-    found = re.search(r'viewBox="0 0 (\d+)', svg)
-    return int(found[1]) if found else _WIDEST
-
-
-def _in_order(groups: Iterable[tuple[str, list[Figure]]], figures: Sequence[Figure]) -> list[tuple[str, list[Figure]]]:
-    """Return groups of figures in the order of their first members."""
-    order = [figure.title for figure in figures]
-    return sorted(groups, key=lambda group: order.index(group[0]))
+    return svg.partition('viewBox="0 0 ')[2].partition(" ")[0]

@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from trustcache.errors import visible
 from trustcache.report.contents import Contents
 from trustcache.report.render.templates import render
-from trustcache.report.table import LEGEND, Row, Table
+from trustcache.report.table import LEGEND, Table
 
 _LONGEST = 32
 """Rows that fit on a page; longer tables go over several."""
@@ -59,9 +59,9 @@ def _part(key: str, title: str, table: Table) -> dict[str, Any]:
     broken = rf">{{\raggedright\arraybackslash}}p{{{_WIDEST_LABEL * _SIZES[size]:.0f}pt}}"
     columns = "".join("l" if width <= _WIDEST_LABEL else broken for width in labels) + "r" * len(values)
     rows: list[str] = []
-    for row, names, starts in zip(table.rows, table.shown_labels(), table.starts_block(), strict=True):
+    for texts, starts in zip(table.texts(_bold), table.starts_block(), strict=True):
         rows += ["\\addlinespace"] if starts else []
-        rows.append(_line(row, names))
+        rows.append(" & ".join(texts) + r" \\")
     notes = [*([f"{LEGEND}."] if table.has_gaps else []), *table.notes]
     caption = escaped(". ".join(filter(None, (title, table.title, table.facts))))
     head, text = " & ".join(map(escaped, heads)) + r" \\", " ".join(map(escaped, notes))
@@ -72,12 +72,6 @@ def _part(key: str, title: str, table: Table) -> dict[str, Any]:
 
 def _widest(head: str, texts: Sequence[str]) -> int:
     return max(map(cell_len, (head, *texts)))
-
-
-def _line(row: Row, labels: Sequence[str]) -> str:
-    marked = row.kind == "marked"
-    names = [_bold(label, marked) for label in labels]
-    return " & ".join([*names, *(_bold(str(cell), cell.best or marked) for cell in row.cells)]) + r" \\"
 
 
 def _bold(text: str, bold: bool) -> str:

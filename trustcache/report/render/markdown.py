@@ -23,10 +23,7 @@ def grid(table: Table) -> str:
     heads = [*table.labels, *table.heads]
     lines = [[escaped(head) for head in heads]]
     lines.append(["---"] * len(table.labels) + ["---:"] * len(table.columns))
-    for row, labels in zip(table.rows, table.shown_labels(), strict=True):
-        marked = row.kind == "marked"
-        names = [_bold(label, marked) for label in labels]
-        lines.append([*names, *(_bold(str(cell), cell.best or marked) for cell in row.cells)])
+    lines += table.texts(_bold)
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

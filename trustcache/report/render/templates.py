@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
-
 from trustcache.errors import visible
 from trustcache.report.comparison import READING
 from trustcache.report.contents import TO_DRAW
@@ -19,6 +17,8 @@ _FOLDER = Path(__file__).parent.parent / "templates"
 
 def render(template: str, filters: Mapping[str, Callable[..., Any]], **context: Any) -> str:
     """Return a template filled with `context`. The delimiters of statements are `<%` and `%>` in LaTeX."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
     marks: dict[str, Any] = {}
     if template.endswith(".tex"):
         marks = {"block_start_string": "<%", "block_end_string": "%>", "comment_start_string": "<#"}
@@ -40,7 +40,10 @@ def render(template: str, filters: Mapping[str, Callable[..., Any]], **context: 
 
 def _shown(value: Any) -> Any:
     """Return what a template shows for a value: names from files without the characters that hide or turn text."""
-    return type(value)(visible(value, "\n\t")) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    text = visible(value, "\n\t")
+    return type(value)(text) if hasattr(value, "__html__") else text
 
 
 def _drawn(value: Any) -> Any:
