@@ -6,7 +6,7 @@ TrustcacheError     what went wrong while working          exit code 1
 """
 
 import contextlib
-import unicodedata
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,18 +45,14 @@ def visible(text: str, kept: str = "") -> str:
     >>> print(visible("\x1b[2J\u202egpj.exe"))
     \x1b[2J\u202egpj.exe
     """
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(
-        mark.encode("unicode_escape").decode()
-        if unicodedata.category(mark) in _UNSEEN and mark not in kept + _JOINERS
-        else mark
-        for mark in text
-    )
+    return _UNSEEN.sub(lambda m: m[0] if m[0] in kept else m[0].encode("unicode_escape").decode(), text)
 
 
-_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-_JOINERS = "\u200c\u200d"
+_UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
+)
+"""Control characters, invisible ones, marks of direction, and what is left of names that are not UTF-8."""
 
 
 def first_line(error: BaseException) -> str:

@@ -51,6 +51,7 @@ def test_json_holds_every_field_of_a_record_and_nothing_else(record):
         "protocol": "equations",
         "seed": 7,
         "n": 899,
+        "duplicates": 0,
         "settings": {"alpha_pos": 1.0, "base": "ce"},
         "run": "run-ss-7",
         "metrics": given.metrics,
