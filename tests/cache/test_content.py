@@ -419,7 +419,7 @@ def test_heads_refuse_features_of_other_images_of_equal_size(both: Path, extract
 
 def test_scores_of_a_cache_are_made_anew_when_its_images_were_replaced(both: Path, extract: Cli, run_cli: Cli) -> None:
     assert run_cli("evaluate").exit_code == 0
-    scores = Path("trustcache-workspace/scores/m/photos/mcp.h5")
+    scores = Path("trustcache-workspace/scores/m/photos/mcp.safetensors")
     before = scores.stat().st_mtime_ns
     shutil.rmtree(CACHE)
     all_replaced(Path("photos"))
