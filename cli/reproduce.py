@@ -92,8 +92,8 @@ def reproduce(
         for step in steps:
             print(step)
         return
-    if not carry_out(steps, Workspace(place.workspace), _run, say):
-        raise typer.Exit(130)
+    if stopped := carry_out(steps, Workspace(place.workspace), _run, say):
+        raise typer.Exit(stopped)
     say(f"{', '.join(names)}: in {place.workspace / 'report' / 'index.html'}")
 
 

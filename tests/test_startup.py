@@ -51,6 +51,7 @@ def test_help_imports_no_heavy_package(tmp_path: Path, name: str) -> None:
         "cache list",
         "cache show digits-net/digits-test",
         "cache verify digits-net/digits-test",
+        "verify",
         "calibrate digits-net-ce-frozen --data digits-test --max-risk 0.3 --delta 0.1",
         "report",
         "bound --samples 1000 --numbers 10",

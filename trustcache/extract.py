@@ -11,7 +11,7 @@ import numpy as np
 
 from trustcache.cache.content import class_differences, compare_images, require_same_images
 from trustcache.cache.index import OTHER_IMAGES, Index, OtherImages, create_or_continue, read_index
-from trustcache.cache.meaning import DataMeaning, MadeFrom, Meaning, Stages
+from trustcache.cache.meaning import MOST_SHARDS, DataMeaning, MadeFrom, Meaning, Stages
 from trustcache.cache.publish import file_sha256, sole_writer
 from trustcache.cache.records import as_read
 from trustcache.cache.versions import software_versions
@@ -45,7 +45,7 @@ class ExtractSettings:
         "float32", "Forward pass in float32 or under autocast.", choices=("float32", "bf16", "fp16")
     )
     store: str = option("float16", "Dtype of the stored logits and features.", choices=("float16", "float32"))
-    shard_rows: int = option(2048, "Samples a shard.", min=1)
+    shard_rows: int = option(2048, "Samples a shard.", min=1, max=1 << 24)
     on_bad_image: str = option(
         "error", "Stop at an unreadable image, or record and skip it.", choices=("error", "skip")
     )
@@ -294,6 +294,10 @@ class _Extraction:
 
         places = self.classifier.stage_places() if self.settings.features == "stages" else ()
         manifest = self.dataset.manifest
+        if len(self.dataset) > MOST_SHARDS * self.settings.shard_rows:
+            raise UsageError(
+                f"--shard-rows {self.settings.shard_rows}: makes more than {MOST_SHARDS:,} shards; take more"
+            )
         data = DataMeaning(
             manifest.name,
             self.dataset.fingerprint(),

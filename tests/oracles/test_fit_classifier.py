@@ -28,6 +28,7 @@ from trustcache.models.classifiers import ModelSpec, load_classifier, new_model
 from trustcache.oracles import fit_classifier as module
 from trustcache.oracles.fit_classifier import Fitted, fit_classifier
 from trustcache.oracles.optim import RECIPES, FitSettings, Machine
+from trustcache.registry import allow_code
 
 Cli = Callable[..., Result]
 RESNET = ModelSpec("cifar-resnet8", preprocessing={"input_size": (8, 8)})
@@ -58,6 +59,7 @@ def build(classes=10):
 """,
         encoding="utf-8",
     )
+    allow_code(f"{name}:build")
     return ModelSpec(f"{name}:build")
 
 

@@ -137,8 +137,8 @@ def test_what_was_not_kept_is_refused_with_the_remedy(
         _ = bare.features
     done = run_cli("evaluate")  # scores of logits alone are made of it all the same
     assert done.exit_code == 0, done.stderr
-    assert (workspace.scores_folder("bare", "digits-test") / "mcp.h5").is_file()
-    assert not (workspace.scores_folder("bare", "digits-test") / "knn.h5").is_file()
+    assert (workspace.scores_folder("bare", "digits-test") / "mcp.safetensors").is_file()
+    assert not (workspace.scores_folder("bare", "digits-test") / "knn.safetensors").is_file()
 
 
 # --- training and scoring --------------------------------------------------------------------------------------

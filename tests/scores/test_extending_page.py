@@ -10,7 +10,7 @@ from pathlib import Path
 
 from click.testing import Result
 
-from trustcache.cache.index import OUTPUTS
+from trustcache.cache.columns import OUTPUTS
 from trustcache.cache.workspace import Workspace
 
 PAGE = (Path(__file__).parents[2] / "docs" / "extending.md").read_text(encoding="utf-8")

@@ -136,7 +136,6 @@ class CacheView:
         return column
 
     def _read(self, record: ShardRecord, name: str, rows: slice) -> np.ndarray:
-
         path = self.index.folder / record.file
         try:
             with open_shard(path, self.index.meaning, record.rows, record.widths) as file:

@@ -16,6 +16,7 @@ from trustcache.data.toml_tables import TableReader, field_types
 from trustcache.data.variants.corruptions import SEVERITIES
 from trustcache.data.variants.variation import VARIATIONS, Variant
 from trustcache.errors import UsageError
+from trustcache.models.preprocessing import LARGEST_SIDE
 
 ROLES = ("train", "test")
 PLAYS = ("train", "test", "stylized", "adversarial", "corrupted", "natural")
@@ -215,14 +216,14 @@ def _variant(reader: TableReader, role: str) -> Variant:
     types = {key: key_type for key, key_type in field_types(Variant).items() if key in known}
     values = {key: reader.take(key, types[key], key in needed) for key in types}
     reader.finish(f" of kind '{kind}'")
+    if not 1 <= (crop := values.get("crop") or 1) <= LARGEST_SIDE:
+        raise UsageError(f"{reader.where}: 'crop' must be a number of pixels from 1 to {LARGEST_SIDE}, not {crop}")
     variant = Variant(kind, **{key: value for key, value in values.items() if value is not None})
     if "severity" in needed and variant.severity not in SEVERITIES:
         last = SEVERITIES[-1]
         raise UsageError(f"{reader.where}: 'severity' must be a whole number from 1 to {last}, not {variant.severity}")
     if variant.seed < 0:
         raise UsageError(f"{reader.where}: 'seed' must be 0 or more, not {variant.seed}")
-    if variant.crop is not None and variant.crop < 1:
-        raise UsageError(f"{reader.where}: 'crop' must be a number of pixels, not {variant.crop}")
     if VARIATIONS[kind].needs_classifier and role != "test":
         # Fine-tuning shuffles its images, and an attack's are made in the order of extraction.
         raise UsageError(f"{reader.where}: an attack is for data of the role 'test', not '{role}'")

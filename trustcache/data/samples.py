@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import warnings
 from abc import ABC, abstractmethod
 from io import BytesIO
 
@@ -10,13 +12,25 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from trustcache.data.archives import FileTree
-from trustcache.errors import TrustcacheError
+from trustcache.errors import TrustcacheError, first_line
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".webp", ".tif", ".tiff", ".gif"})
+IMAGE_FORMATS = {
+    "JPEG": (".jpg", ".jpeg"),
+    "PNG": (".png",),
+    "BMP": (".bmp",),
+    "PPM": (".ppm", ".pgm"),
+    "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+    "GIF": (".gif",),
+}
+"""Formats of images by Pillow's names, with the suffixes of their files. Pillow reads dozens more, and starts
+Ghostscript for one of them, whatever a file's name says.
+"""
+IMAGE_SUFFIXES = frozenset(suffix for suffixes in IMAGE_FORMATS.values() for suffix in suffixes)
 
-
-UNREADABLE = (OSError, SyntaxError, ValueError, RuntimeError, Image.DecompressionBombError)
-"""Errors that Pillow and its plugins raise for the bytes of a broken image."""
+# What Pillow has to say about an odd image is no use on the terminal: it is read, or named with the reason.
+warnings.filterwarnings("ignore", module=r"PIL\b")
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 class BadImage(TrustcacheError):
@@ -127,12 +141,12 @@ def decode_rgb(data: bytes, name: str) -> Image.Image:
     Raises BadImage, also for floating-point images, whose range is unknown.
     """
     try:
-        with Image.open(BytesIO(data)) as image:
+        with Image.open(BytesIO(data), formats=list(IMAGE_FORMATS)) as image:
             return to_rgb(image)
     except UnidentifiedImageError:  # its own text names an object in memory
-        raise BadImage(name, "it is in no known image format") from None
-    except UNREADABLE as error:
-        raise BadImage(name, error) from None
+        raise BadImage(name, f"it is none of {', '.join(IMAGE_FORMATS)}") from None
+    except Exception as error:  # Pillow's plugins may raise anything
+        raise BadImage(name, first_line(error)) from None
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

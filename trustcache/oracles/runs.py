@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from safetensors import SafetensorError
 
 from trustcache.cache import CacheView
 from trustcache.cache.arrays import MADE_ANEW, metadata, read_about, read_arrays, scores_in, write_arrays
@@ -170,6 +169,7 @@ class Run:
 
     def weights(self) -> dict[str, torch.Tensor]:
         """Return the trained weights. Raises DamagedError as `check_weights`."""
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         check_weights(self.folder)

@@ -116,7 +116,6 @@ class _Task:
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     """Return the resamples kept in a file; none where it is damaged, since they can be made again."""
-
     try:
         _, kept = read_arrays(path, Resamples, "the next trustcache report makes it anew")
     except (FileNotFoundError, DamagedError):

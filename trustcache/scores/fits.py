@@ -73,8 +73,7 @@ class KeptFits(Learnt):
             raise TooFew(about.lacks)
         if about:
             try:
-                _, arrays = read_arrays(self._path(name), FitRecord, MADE_ANEW)
-                return restored(POST_HOC[name].compute, arrays)
+                return restored(POST_HOC[name].compute, read_arrays(self._path(name), FitRecord, MADE_ANEW)[1])
             except DamagedError as damage:
                 self._damage(damage)
         try:

@@ -22,6 +22,7 @@ from trustcache.data.variants.corruptions import CORRUPTIONS, corrupt, sample_rn
 from trustcache.data.variants.fourier import exchange_amplitude
 from trustcache.data.variants.styles import StyleFolder
 from trustcache.errors import UsageError
+from trustcache.models.preprocessing import LARGEST_SIDE
 
 if TYPE_CHECKING:
     import torch
@@ -53,6 +54,10 @@ class Variant:
     vgg: str = ""
     decoder: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.crop is not None and not 1 <= self.crop <= LARGEST_SIDE:
+            raise ValueError(f"a crop of {self.crop} pixels")
 
 
 @dataclass(frozen=True)
