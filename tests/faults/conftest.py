@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from tests.faults.laboratory import Laboratory
 @pytest.fixture(scope="session")
 def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
     """What runs commands in forked processes."""
+    if not shutil.which("cc"):
+        pytest.skip("needs a C compiler, for the calls that fail")
     started = Forks(tmp_path_factory.mktemp("forks"))
     yield started
     started.close()

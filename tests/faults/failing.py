@@ -54,21 +54,31 @@ def judge(case: list[str | int]) -> tuple[str, str]:
     now = contents(Path())
     left = unfinished_files(Path())
     again = said(*words)
-    went_on = again.code == 0 and contents(Path()) == last
+    went_on = again.code == whole.code and contents(Path()) == last
+    differing = [file for file in now.keys() | last.keys() if now.get(file) != last.get(file)]
+    # Neither as it was nor as it shall be. A report may say what it leaves out, and is made anew the next time.
+    half = [file for file in differing if file in now and now[file] != first.get(file)]
+    told = _tells(heard, name)
     if heard.code and not is_sentence(heard):
         return TRACEBACK, heard.text
-    if half := [file for file, data in now.items() if data not in (first.get(file), last.get(file))]:
+    if half and not (told and all(file.startswith(f"{WORKSPACE}/report/") for file in half)):
         return LOST, f"neither old nor new: {half}"
     if left:
         return LOST, f"left behind: {left}"
-    if heard.code == 0 and (now != last or heard.out != whole.out):
-        told = name.startswith("predict") and " 1 without an answer" in heard.err
-        return (TOLD if told else SILENT), heard.text
     if not went_on:
         return LOST, f"the same command does not go on: {again.text}"
-    if heard.code and not any(word in heard.err for word in (WORKSPACE, WEIGHTS, "photos")):
-        return UNNAMED, heard.err
-    return (REFUSED if heard.code else HARMLESS), ""
+    if heard.code == whole.code and (differing or heard.out != whole.out):
+        return (TOLD if told else SILENT), f"{differing[:5]} {heard.text}"
+    if heard.code == whole.code:
+        return HARMLESS, ""
+    named = any(word in heard.err for word in (WORKSPACE, WEIGHTS, "photos"))
+    return (REFUSED if named else UNNAMED), heard.err
+
+
+def _tells(heard: Said, name: str) -> bool:
+    """Return True if a command that went on says what it could not read."""
+    mark = {"predict": " 1 without an answer", "report": " left out: ", "verify": "cannot be read"}
+    return mark.get(name.partition(" ")[0], "damaged") in heard.text
 
 
 @functools.cache

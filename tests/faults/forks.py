@@ -273,6 +273,9 @@ def _outcome(scratch: Path, code: int, hung: bool, seconds: float) -> Outcome:
 def _be(job: Job, scratch: Path, ready: int) -> NoReturn:
     """Be the job's process, and end."""
     os.setsid()
+    from cli import signals
+
+    signals._process = os.getpid()  # it is no decoding process
     for number in (signal.SIGTERM, signal.SIGINT):  # as a command finds them, not as an earlier one left them
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     for descriptor, suffix in ((1, ".out"), (2, ".err")):
