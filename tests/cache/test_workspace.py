@@ -194,10 +194,10 @@ def test_a_classifier_of_any_name_goes_through_both_stages_beside_another(
         assert extract_digits("--data", "digits-train", name=label).exit_code == 0
         done("train", "--frozen", "--loss", "ce", "--epochs", 1, "--classifier", label)
     scores = Path("trustcache-workspace/scores")
-    kept = {path: path.stat().st_mtime_ns for path in scores.rglob("*.safetensors")}
+    kept = {path: path.stat().st_mtime_ns for path in scores.rglob("mcp.safetensors")}
     done("evaluate")
-    assert {path: path.stat().st_mtime_ns for path in scores.rglob("*.safetensors")} == kept
-    assert len({path.parents[1] for path in kept}) == 2
+    assert {path: path.stat().st_mtime_ns for path in scores.rglob("mcp.safetensors")} == kept
+    assert len({path.parent for path in kept}) == 2
     assert f"{name}/digits-test\t" in done("cache", "list")
     done("cache", "show", f"{name}/digits-train")
     done("report")

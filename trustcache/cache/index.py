@@ -220,7 +220,9 @@ class Index:
 
     @cached_property
     def _fingerprint(self) -> str:
-        return fingerprint([self.meaning, [record.content for record in self.records()]])
+        # A damaged record has no content: what was made of the whole cache does not count until that is mended.
+        known = map(self._old, range(len(self.ranges())))
+        return fingerprint([self.meaning, [record.content if record else None for record in known]])
 
     @cached_property
     def _shard_meaning(self) -> str:
