@@ -141,7 +141,6 @@ def judge_image(case: list[int]) -> tuple[str, str]:
     data = mutations.mutated_image(draw.choice(_images()), draw)
     out = io.StringIO()
     with warnings.catch_warnings(record=True) as caught, contextlib.redirect_stderr(out):
-        warnings.simplefilter("default")
         try:
             image = decode_rgb(data, "photo")
             np.asarray(image)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.cases import Tally, each
-from tests.faults.failing import ERRORS
+from tests.faults.failing import BEGINNING, ERRORS
 from tests.faults.laboratory import COMMANDS, STEPS, Laboratory
 
 pytestmark = pytest.mark.faults
@@ -24,7 +24,8 @@ def test_a_call_that_fails_loses_nothing_and_is_one_sentence(
     laboratory: Laboratory, tmp_path: Path, full: bool, tally: Callable[..., Tally], name: str
 ) -> None:
     counts = tally("n-th open, read, write, fsync or rename fails", name)
-    bench = laboratory.bench(tmp_path / "bench", name if name in STEPS else "")
+    before = name if name in STEPS else ""
+    bench, _ = laboratory.bench(tmp_path / "bench", before), laboratory.bench(tmp_path / BEGINNING, before)
     ((_, (_, calls)),) = each(laboratory.forks, bench, "tests.faults.failing:count", [name])
     draw = random.Random(name)
     cases: list[list[object]] = []

@@ -243,9 +243,9 @@ class Index:
         path = self._path(number, ".h5")
         if not path.is_file():
             return f"{path}: missing; {_REBUILT}"
-        if record and file_sha256(path) != record.sha256:
-            return f"{path}: its bytes are not the ones that were written; {_REBUILT}"
         try:
+            if record and file_sha256(path) != record.sha256:
+                return f"{path}: its bytes are not the ones that were written; {_REBUILT}"
             if record:
                 with open_shard(path, self.meaning, record.rows, record.widths):
                     pass

@@ -66,6 +66,10 @@ class _Collector:
     def __init__(self, workspace: Workspace, progress: Progress) -> None:
         self.workspace, self.progress = workspace, progress
         self.caches, self.runs, self.store = workspace.caches(), finished_runs(workspace), ScoreStore(workspace)
+        names = [(index.classifier, index.data) for index in self.caches]
+        if twice := [index for index in self.caches if names.count((index.classifier, index.data)) > 1]:
+            where = " and ".join(str(index.folder) for index in twice[:2])
+            raise TrustcacheError(f"{where}: both are the cache of {twice[0].classifier}/{twice[0].data}; remove one")
         self.labels = run_labels(self.runs)
         self.scored: list[Scored] = []
         self.notes: list[str] = []
