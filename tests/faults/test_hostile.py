@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults import hostile_inputs, hostile_workspace
 from tests.faults.cases import CRASH, HANG, HARMLESS, REFUSED, SILENT, TRACEBACK, Tally, is_sentence
 from tests.faults.forks import Job, Outcome
 from tests.faults.hostile import KINDS, RAN, SECRET, control_characters, plant
@@ -15,6 +16,7 @@ from tests.faults.laboratory import WORKSPACE, Laboratory, files
 pytestmark = pytest.mark.faults
 
 PARTS = ("index", "record", "run", "sweep", "checkpoint", "HDF5", "manifest", "tar", "image", "name", "")
+assert hostile_workspace.hostile is hostile_inputs.hostile  # both have registered their kinds
 EVERY = 3  # of a short run
 MEMORY = 16 << 30
 LIMIT_S = 20.0
