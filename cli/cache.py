@@ -35,8 +35,9 @@ def show(place: Place, name: Annotated[str, typer.Argument(help=f"{NAME}.")]) ->
     import msgspec
 
     from trustcache.cache import open_cache
+    from trustcache.cache.workspace import Workspace
 
-    (index,) = _chosen(place, name)
+    index = Workspace(place.workspace).cache_named(name)
     cache = open_cache(index.folder)
     skipped = {sample: reason for record in index.records() for sample, reason in record.skipped.items()}
     facts = {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trustcache.errors import TrustcacheError
+from trustcache.errors import TrustcacheError, UsageError
 
 from .program import Place, command, command_group, print_line, say
 
@@ -67,14 +67,24 @@ def _show(place: Place, manifest: Manifest) -> None:
 
 
 @command("check", group)
-def check(place: Place, request: Request) -> None:
+def check(
+    place: Place,
+    request: Request,
+    against: Annotated[
+        str | None, typer.Option(help="A cache, CLASSIFIER/DATA: compare the bytes of every image with its own.")
+    ] = None,
+) -> None:
     """Count a data set's images against its manifest, and decode the first, the middle and the last.
 
-    Exit code 1 where one is missing, incomplete or cannot be read.
+    Exit code 1 where one is missing, incomplete or cannot be read, and where images are not those of the cache.
     """
     from trustcache.data.known_data import find_manifests
 
     manifests = find_manifests(request)
+    if against:
+        if len(manifests) > 1:
+            raise UsageError(f"--against {against}: {request} is {len(manifests)} data sets; name one")
+        _compare(place, manifests[0], against)
     faulty = []
     for manifest in manifests:
         try:
@@ -88,6 +98,17 @@ def check(place: Place, request: Request) -> None:
             faulty.append(manifest.name)
     if faulty:
         raise TrustcacheError(f"{len(faulty)} of {len(manifests)} data sets are not whole: {', '.join(faulty)}")
+
+
+def _compare(place: Place, manifest: Manifest, against: str) -> None:
+    from trustcache.cache.provenance import compare_data
+    from trustcache.cache.workspace import Workspace
+    from trustcache.progress import console
+
+    index = Workspace(place.workspace).cache_named(against)
+    if differences := compare_data(index, manifest, place.data_root, console):
+        raise TrustcacheError(f"{manifest.name}: not the images of {against}: {differences}")
+    print(f"{manifest.name}: the images of {against}")
 
 
 def _check(place: Place, manifest: Manifest) -> bool:

@@ -104,7 +104,6 @@ def _run(words: Sequence[str]) -> int:
 
 def _model(text: str) -> Model:
     """Return a model as it is named to `extract`, checked with the options of `extract`."""
-    from trustcache.cache.workspace import plain_name
     from trustcache.paper.recipes import Model
 
     try:
@@ -122,10 +121,10 @@ def _model(text: str) -> Model:
             raise
         raise UsageError(f"--classifier '{text}': {error.format_message()}") from None
     if given["as_"] is None:
-        return Model(plain_name(words[0]), tuple(words))
+        return Model(words[0], tuple(words))
     at = next(i for i, word in enumerate(words) if word.split("=")[0] == "--as")
     del words[at : at + (1 if "=" in words[at] else 2)]
-    return Model(plain_name(given["as_"]), tuple(words))
+    return Model(given["as_"], tuple(words))
 
 
 def _machine_options(machine: Machine) -> tuple[str, ...]:

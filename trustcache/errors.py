@@ -5,7 +5,10 @@ TrustcacheError     what went wrong while working          exit code 1
 └── UsageError      what was asked for cannot be done      exit code 2
 """
 
+import contextlib
 import re
+from collections.abc import Iterator
+from pathlib import Path
 
 
 class TrustcacheError(Exception):
@@ -22,6 +25,16 @@ class UsageError(TrustcacheError):
     """A request that cannot be carried out as given: a missing input, a wrong name, settings at odds."""
 
     exit_code = 2
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name the file in an OSError of a read or a write, which names none."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def visible(text: str, kept: str = "") -> str:

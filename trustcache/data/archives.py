@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from trustcache.data.content import Stamp, stamp_of
 from trustcache.errors import UsageError, first_line
 
 SUFFIX = ".tar"
@@ -57,6 +58,10 @@ class FileTree(ABC):
     @abstractmethod
     def size(self, name: str) -> int:
         """Return the length of a file in bytes, -1 if it no longer exists."""
+
+    @abstractmethod
+    def stamp(self, name: str) -> Stamp:
+        """Return what changes whenever the bytes of a file do, without reading it."""
 
     @abstractmethod
     def read(self, name: str) -> bytes:
@@ -120,6 +125,12 @@ class FolderTree(FileTree):
         except OSError:  # a dangling link: listed here, and reported as a bad image when it is read
             return -1
 
+    def stamp(self, name: str) -> Stamp:
+        try:
+            return stamp_of(os.stat(f"{self.root}/{name}"))
+        except OSError:
+            return ()
+
     def read(self, name: str) -> bytes:
         return read_file(f"{self.root}/{name}")
 
@@ -138,7 +149,7 @@ class TarTree(FileTree):
     """The files of one tar file below its folder `inside`; of several, each is a folder named by its stem."""
 
     def __init__(self, tars: tuple[Path, ...], inside: str = "", several: bool = False) -> None:
-        self._listing = _list_all(tuple((str(tar), (s := tar.stat()).st_size, s.st_mtime_ns) for tar in tars), several)
+        self._listing = _list_all(tuple((str(tar), stamp_of(tar.stat())) for tar in tars), several)
         self._inside, self._several = inside, several
         shown = str(tars[0]) if len(tars) == 1 else f"{tars[0]} and {len(tars) - 1} more"
         self.root = f"{shown}/{inside}" if inside else shown
@@ -151,6 +162,10 @@ class TarTree(FileTree):
 
     def size(self, name: str) -> int:
         return self._listing.sizes[self._member(name)]
+
+    def stamp(self, name: str) -> Stamp:
+        listing, member = self._listing, self._member(name)
+        return listing.offsets[member], listing.sizes[member], *listing.stamps[listing.tars[member]]
 
     def read(self, name: str) -> bytes:
         member = self._member(name)
@@ -176,8 +191,8 @@ class TarTree(FileTree):
 class _Listing:
     """Index of tar files: by folder, each name's member number (-1: a folder); by member, the place of its bytes."""
 
-    def __init__(self, paths: tuple[str, ...]) -> None:
-        self.paths = paths
+    def __init__(self, paths: tuple[str, ...], stamps: tuple[Stamp, ...]) -> None:
+        self.paths, self.stamps = paths, stamps
         self.folders: dict[str, dict[str, int]] = {"": {}}
         # Machine numbers: ImageNet has 1.28 million members.
         self.tars, self.offsets, self.sizes = array("q"), array("q"), array("q")
@@ -233,8 +248,8 @@ def _tars(path: Path) -> tuple[tuple[Path, ...], str]:
 
 
 @functools.lru_cache(maxsize=4)  # the 20 data sets in one of ImageNet-C's archives share a listing
-def _list_all(tars: tuple[tuple[str, int, int], ...], several: bool) -> _Listing:
-    listing = _Listing(tuple(path for path, *_ in tars))
+def _list_all(tars: tuple[tuple[str, Stamp], ...], several: bool) -> _Listing:
+    listing = _Listing(tuple(path for path, _ in tars), tuple(stamp for _, stamp in tars))
     for number, path in enumerate(listing.paths):
         _list_one(listing, number, path, f"{Path(path).stem}/" if several else "")
     return listing

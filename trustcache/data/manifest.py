@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trustcache.data.layouts import KEY_TYPES, LAYOUTS, key_type
+from trustcache.data.layouts.numbers import normal_form
 from trustcache.data.samples import Samples
 from trustcache.data.toml_tables import TableReader, field_types
 from trustcache.data.variants.corruptions import SEVERITIES
@@ -181,7 +182,7 @@ def _classes(reader: TableReader, table: dict[str, Any], key: str) -> tuple[str,
     """Read a list of classes, written out or given as the name of a known list."""
     if isinstance(table.get(key), str):
         return _class_list(reader.choice(key, tuple(CLASS_LISTS)))
-    classes = reader.take(key, tuple[str, ...]) or ()
+    classes = tuple(map(normal_form, reader.take(key, tuple[str, ...]) or ()))
     if len(set(classes)) != len(classes):
         twice = next(c for i, c in enumerate(classes) if c in classes[:i])
         raise UsageError(f"{reader.where}: '{key}' names '{twice}' twice; each class needs a name of its own")

@@ -49,8 +49,16 @@ class Samples(ABC):
     classes: tuple[str, ...]
 
     @abstractmethod
+    def raw(self, index: int) -> bytes:
+        """Return the bytes that one image is decoded from. Raises BadImage."""
+
+    @abstractmethod
+    def decode(self, index: int, raw: bytes) -> Image.Image:
+        """Decode one image's bytes to RGB. Raises BadImage."""
+
     def read(self, index: int) -> Image.Image:
-        """Decode one image to RGB. Raises BadImage."""
+        """Return one image as RGB. Raises BadImage."""
+        return self.decode(index, self.raw(index))
 
     @abstractmethod
     def take(self, numbers: np.ndarray) -> Samples:
@@ -60,6 +68,10 @@ class Samples(ABC):
     def contents(self) -> bytes:
         """Return what identifies these images beside ids and labels: file sizes, or a hash of the bytes."""
 
+    @abstractmethod
+    def stamps(self) -> bytes:
+        """Return what changes whenever the bytes of one of these images do, without reading files."""
+
 
 class FileSamples(Samples):
     """Image files of a tree; their names in it are the ids."""
@@ -68,13 +80,15 @@ class FileSamples(Samples):
         self.tree, self.ids, self.classes = tree, files, classes
         self.labels = np.asarray(labels, dtype=np.int64)
 
-    def read(self, index: int) -> Image.Image:
+    def raw(self, index: int) -> bytes:
         name = self.ids[index]
         try:
-            data = self.tree.read(name)
+            return self.tree.read(name)
         except OSError as error:
             raise BadImage(f"{self.tree.root}/{name}", error.strerror or error) from None
-        return decode_rgb(data, f"{self.tree.root}/{name}")
+
+    def decode(self, index: int, raw: bytes) -> Image.Image:
+        return decode_rgb(raw, f"{self.tree.root}/{self.ids[index]}")
 
     def take(self, numbers: np.ndarray) -> FileSamples:
         return FileSamples(self.tree, [self.ids[i] for i in numbers], self.labels[numbers].tolist(), self.classes)
@@ -82,6 +96,9 @@ class FileSamples(Samples):
     def contents(self) -> bytes:
         # Sizes rather than hashes: a look-up of file entries, not a read of 140 GB.
         return np.fromiter(map(self.tree.size, self.ids), "<i8", len(self.ids)).tobytes()
+
+    def stamps(self) -> bytes:
+        return repr([self.tree.stamp(name) for name in self.ids]).encode()
 
 
 class ArraySamples(Samples):
@@ -91,14 +108,20 @@ class ArraySamples(Samples):
         self.pixels, self.ids, self.classes = pixels, ids, classes
         self.labels = np.asarray(labels, dtype=np.int64)
 
-    def read(self, index: int) -> Image.Image:
-        return Image.fromarray(np.asarray(self.pixels[index])).convert("RGB")
+    def raw(self, index: int) -> bytes:
+        return self.pixels[index].tobytes()
+
+    def decode(self, index: int, raw: bytes) -> Image.Image:
+        return Image.fromarray(np.frombuffer(raw, np.uint8).reshape(self.pixels.shape[1:])).convert("RGB")
 
     def take(self, numbers: np.ndarray) -> ArraySamples:
         return ArraySamples(self.pixels[numbers], [self.ids[i] for i in numbers], self.labels[numbers], self.classes)
 
     def contents(self) -> bytes:
-        return hashlib.sha256(self.pixels.tobytes()).digest()
+        return hashlib.sha256(f"{self.pixels.shape[1:]}".encode() + self.pixels.tobytes()).digest()
+
+    def stamps(self) -> bytes:
+        return self.contents()
 
 
 def spread_evenly(labels: np.ndarray, count: int) -> np.ndarray:
