@@ -4,8 +4,8 @@
 
 Without a folder, photograph-like JPEGs of 500 x 375 pixels are made. One process decodes them and one small model looks
 at them, once with the hash and once without, in turns. Prints the processor time of both, their ratio, and the share of
-the hashes by themselves, for decoding alone and for the whole extraction, medians of interleaved rounds; then the time to compare a finished cache whose files
-are as they were, and one whose files were all touched.
+the hashes by themselves, for decoding alone and for the whole extraction, medians of interleaved rounds; then the time
+to compare a finished cache whose files are as they were, and one whose files were all touched.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ def ratio(what: str, alone: float, work: Callable[[], object]) -> None:
     with_hash, without = (statistics.median(column) for column in zip(*pairs, strict=True))
     share = statistics.median(ours / theirs for ours, theirs in pairs)
     print(
-        f"{what:12} {with_hash:6.2f} s with, {without:6.2f} s without hashing: ratio {share:.3f}, hashes {alone / without:.2%}"
+        f"{what:12} {with_hash:6.2f} s with, {without:6.2f} s without hashing: ratio {share:.3f}, "
+        f"hashes {alone / without:.2%}"
     )
 
 
