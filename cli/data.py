@@ -9,7 +9,7 @@ import typer
 
 from trustcache.errors import TrustcacheError, UsageError
 
-from .program import Place, command, command_group, say
+from .program import Place, command, command_group, print_line, say
 
 if TYPE_CHECKING:
     from trustcache.data.manifest import Manifest
@@ -35,7 +35,7 @@ def list_data(place: Place) -> None:
             files = available(found[0], place.data_root)
             state = files.describe(place.data_root) if files and not reasons else "not here"
         made = f", made on the fly ({found[0].variant.kind})" if found[0].variant else ""
-        print(f"{family}\t{found[0].role}\t{state}{made}")
+        print_line(f"{family}\t{found[0].role}\t{state}{made}")
 
 
 @command("show", group)
@@ -51,19 +51,19 @@ def _show(place: Place, manifest: Manifest) -> None:
     from trustcache.data.dataset import available, why_missing
 
     found = available(manifest, place.data_root)
-    print(f"{manifest.name}: {manifest.title} ({manifest.role})")
+    print_line(f"{manifest.name}: {manifest.title} ({manifest.role})")
     for files in manifest.files:
         mark = "found" if files == found else "looked for"
-        print(f"  {mark}: {files.describe(place.data_root)} [{files.layout}]")
+        print_line(f"  {mark}: {files.describe(place.data_root)} [{files.layout}]")
     if manifest.variant:
         settings = {key: value for key, value in manifest.record()["variant"].items() if value not in (None, "", {})}
-        print(f"  made on the fly: {', '.join(f'{key} {value}' for key, value in settings.items())}")
+        print_line(f"  made on the fly: {', '.join(f'{key} {value}' for key, value in settings.items())}")
     if found and (reason := why_missing(manifest, place.data_root)):
-        print(f"  lacks: {reason}")
+        print_line(f"  lacks: {reason}")
     if manifest.stands_in_for:
-        print(f"  stands in for: {manifest.stands_in_for}")
+        print_line(f"  stands in for: {manifest.stands_in_for}")
     if manifest.source:
-        print(f"  source: {manifest.source}")
+        print_line(f"  source: {manifest.source}")
 
 
 @command("check", group)
@@ -119,9 +119,9 @@ def _check(place: Place, manifest: Manifest) -> bool:
     count = manifest.count
     counted = f" of {count:,}" if count else ""
     occurring, expected = len(set(dataset.labels.tolist())), len(manifest.subset or dataset.classes)
-    print(f"{manifest.name}: {len(dataset):,}{counted} images, {occurring:,} of {expected:,} classes")
+    print_line(f"{manifest.name}: {len(dataset):,}{counted} images, {occurring:,} of {expected:,} classes")
     for index in sorted({0, len(dataset) // 2, len(dataset) - 1}):
         image = dataset.read(index)
         label = dataset.classes[dataset.labels[index]]
-        print(f"  {dataset.ids[index]}: {image.width} x {image.height}, class {label}")
+        print_line(f"  {dataset.ids[index]}: {image.width} x {image.height}, class {label}")
     return count in (None, len(dataset)) or bool(manifest.rows or manifest.thinned_to)

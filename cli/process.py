@@ -36,6 +36,11 @@ def say(text: str) -> None:
             _into_nothing(sys.stderr)
 
 
+def print_line(text: object, kept: str = "\t") -> None:
+    """Print a line of results, without control characters but those of `kept`, at once: the reader may be waiting."""
+    print(visible(str(text), kept), flush=True)
+
+
 def end(error: BaseException) -> NoReturn:
     """Say in one sentence what ended a command, and exit."""
     if isinstance(error, KeyboardInterrupt) or received():

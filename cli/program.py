@@ -21,14 +21,14 @@ from trustcache.models.memory import keep_freed_memory
 from trustcache.registry import CodePermission, code_permission, is_import_path, option, option_name
 
 from .from_dataclass import expanded
-from .process import EXPECTED, Process, begin, end, say
+from .process import EXPECTED, Process, begin, end, print_line, say
 from .signals import received
 
 # Torch's threads otherwise spin while they wait for each other, which makes decoding processes (or anything else on
 # the same cores) slow them down several times. Read when torch is first imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-__all__ = ["Place", "app", "command", "command_group", "loaded", "say"]
+__all__ = ["Place", "app", "command", "command_group", "loaded", "print_line", "say"]
 
 # In the order of work; the module of a command is named as it is.
 COMMANDS = (
@@ -79,7 +79,7 @@ def _print_version(asked: bool) -> None:
     if asked:
         from trustcache.cache.versions import trustcache_version
 
-        print(f"trustcache {trustcache_version()}")
+        print_line(f"trustcache {trustcache_version()}")
         raise typer.Exit
 
 

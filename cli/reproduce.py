@@ -15,7 +15,7 @@ from trustcache.registry import option_name
 
 from .from_dataclass import listed
 from .options import ScoringMachine, Subset
-from .program import Place, app, command, loaded, say
+from .program import Place, app, command, loaded, print_line, say
 
 if TYPE_CHECKING:
     from trustcache.paper.recipes import Model
@@ -73,7 +73,7 @@ def reproduce(
 
     if not names:
         for name, artefact in ARTEFACTS.items():
-            print(f"{name}\t{artefact.title}")
+            print_line(f"{name}\t{artefact.title}")
         return
     request = Request(
         place.workspace,
@@ -90,7 +90,7 @@ def reproduce(
     steps = plan(RECIPES, names, request)
     if dry_run:
         for step in steps:
-            print(step)
+            print_line(step)
         return
     if stopped := carry_out(steps, Workspace(place.workspace), _run, say):
         raise typer.Exit(stopped)

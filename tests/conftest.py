@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 hypothesis.settings.register_profile("without a stopwatch", deadline=None)
 hypothesis.settings.load_profile("without a stopwatch")
 
-pytest_plugins = ["tests.record_fixtures", "tests.doctest_workspace"]
+pytest_plugins = ["tests.record_fixtures", "tests.doctest_workspace", "tests.faults.table"]
 
 ROOT = Path(__file__).parent.parent
 LABEL = "digits-net"

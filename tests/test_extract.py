@@ -756,3 +756,27 @@ def test_what_goes_on_from_a_subset_s_cache_sees_its_very_images(workspace: Work
     assert extract_digits("--subset", 100, name="part").exit_code == 0
     index = workspace.find_cache("test", "part")
     assert original_dataset(index, Path()).ids == open_cache(index.folder).sample_ids
+
+
+def test_a_classifier_of_one_class_is_refused_since_it_is_always_right(
+    run_cli: Callable[..., Result], own_model: Callable[..., str], image_folder: Callable[..., Path]
+) -> None:
+    root = image_folder({"cat": 3})
+    said = fails(
+        run_cli("extract", "--classifier", own_model(), "--model-arg", "classes=1", "--as", "m", "--data", root), 2
+    )
+    assert "m: " in said
+    assert not Path("trustcache-workspace", "cache").exists()
+
+
+def test_so_many_shards_are_refused_that_no_list_could_hold_them(
+    run_cli: Callable[..., Result],
+    own_model: Callable[..., str],
+    image_folder: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("trustcache.extract.MOST_SHARDS", 2)
+    root = image_folder({"cat": 3, "dog": 3})
+    model = ("--classifier", own_model(), "--model-arg", "classes=2", "--as", "m")
+    said = fails(run_cli("extract", *model, "--data", root, "--shard-rows", 2), 2)
+    assert "--shard-rows 2" in said

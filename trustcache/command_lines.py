@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from trustcache.cache.index import Index
+from trustcache.errors import visible
 from trustcache.extract import ExtractSettings
 from trustcache.losses import LOSSES, loss_settings
 from trustcache.protocols import PROTOCOLS, shows_as_released
@@ -40,7 +41,7 @@ def extraction_options(index: Index) -> list[str]:
 
 def command_line(*words: str) -> str:
     """Return the command line of a command and its options, quoted for a shell."""
-    return shlex.join(["trustcache", *words])
+    return visible(shlex.join(["trustcache", *words]))  # one line, whatever a name holds
 
 
 def setting_words(key: str, values: Sequence[float | str]) -> list[str]:

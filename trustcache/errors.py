@@ -5,7 +5,10 @@ TrustcacheError     what went wrong while working          exit code 1
 └── UsageError      what was asked for cannot be done      exit code 2
 """
 
-import unicodedata
+import contextlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
 
 
 class TrustcacheError(Exception):
@@ -24,6 +27,16 @@ class UsageError(TrustcacheError):
     exit_code = 2
 
 
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name the file in an OSError of a read or a write, which names none."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
 def visible(text: str, kept: str = "") -> str:
     r"""Return text as a terminal or page may show it: what moves the cursor, ends or turns the line is written out.
 
@@ -32,18 +45,14 @@ def visible(text: str, kept: str = "") -> str:
     >>> print(visible("\x1b[2J\u202egpj.exe"))
     \x1b[2J\u202egpj.exe
     """
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(
-        mark.encode("unicode_escape").decode()
-        if unicodedata.category(mark) in _UNSEEN and mark not in kept + _JOINERS
-        else mark
-        for mark in text
-    )
+    return _UNSEEN.sub(lambda m: m[0] if m[0] in kept else m[0].encode("unicode_escape").decode(), text)
 
 
-_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-_JOINERS = "\u200c\u200d"
+_UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
+)
+"""Control characters, invisible ones, marks of direction, and what is left of names that are not UTF-8."""
 
 
 def first_line(error: BaseException) -> str:

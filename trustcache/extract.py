@@ -141,6 +141,8 @@ def extract_each(
 
 
 def _check_classes(classifier: Classifier, label: str, data: str, classes: Sequence[str]) -> None:
+    if classifier.num_classes < 2:
+        raise UsageError(f"{label}: tells no classes apart, as it has one output; give it an output for each class")
     if len(classes) != classifier.num_classes:
         raise UsageError(
             f"{data}: {len(classes)} classes, but {label} tells {classifier.num_classes} apart; name the classifier's "

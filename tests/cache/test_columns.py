@@ -143,3 +143,12 @@ def test_a_pipe_in_place_of_a_shard_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "00001.h5")
     with pytest.raises(DamagedError, match="not a regular file"):
         _ = open_cache(tmp_path).labels
+
+
+@pytest.mark.parametrize(("name", "value"), [("labels", 4), ("predictions", -1), ("sample_indices", 20)])
+def test_numbers_that_nothing_can_be_looked_up_by_are_refused(tmp_path: Path, name: str, value: int) -> None:
+    make_cache(tmp_path, 20, set())
+    with h5py.File(tmp_path / "00001.h5", "a") as file:
+        file[name][3] = value
+    with pytest.raises(DamagedError, match=rf"00001\.h5: .*{name}.*trustcache cache verify"):
+        open_cache(tmp_path).column(name)

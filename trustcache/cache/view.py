@@ -12,6 +12,9 @@ from trustcache.cache.columns import COLUMNS, open_shard
 from trustcache.cache.index import Index, ShardRecord, read_index
 from trustcache.errors import DamagedError, TrustcacheError, UsageError
 
+# Columns of numbers that others are looked up by.
+_NUMBERS = ("labels", "predictions", "sample_indices")
+
 
 class _Column:
     """Attribute of a view that reads the column of its name; one of a single number a row is kept."""
@@ -140,6 +143,9 @@ class CacheView:
         try:
             with open_shard(path, self.index.meaning, record.rows, record.widths) as file:
                 part: np.ndarray = file[name][rows]
+            low, high = (record.start, record.stop) if name == "sample_indices" else (0, record.widths["logits"])
+            if name in _NUMBERS and len(part) and not low <= part.min() <= part.max() < high:
+                raise OSError(f"its {name} are not all from {low} to {high - 1}")
         except OSError as error:
             raise DamagedError(
                 f"{path}: cannot be read ({error}); run trustcache cache verify, then extract again"

@@ -28,9 +28,12 @@ SCORING_BATCH = 128
 
 
 def load_oracle(run: Run) -> Oracle:
-    """Return a finished run's oracle; its weights are all in the run."""
+    """Return a finished run's oracle; its weights are all in the run. Raises DamagedError where they do not fit it."""
     oracle = Oracle(run.config.oracle_spec(), run.config.signed_distance, run.config.seed, pretrained=False)
-    oracle.load_state_dict(run.weights())
+    try:
+        oracle.load_state_dict(run.weights())
+    except RuntimeError as error:
+        raise run.misfit(error) from None
     return oracle
 
 

@@ -198,10 +198,16 @@ def _publish(runs: Sequence[Run], trained: Sequence[Trained | Diverged]) -> None
 
 
 def frozen_head(run: Run) -> AnyHead:
-    """Return the head of a finished run that was trained on cached features."""
-    weights = {name: tensor.numpy() for name, tensor in run.weights().items()}
+    """Return the head of a finished run that was trained on cached features.
+
+    Raises DamagedError where its weights are not those of such a head.
+    """
     kind = MlpHead if run.config.head.kind == "mlp" else LinearHead
-    return kind(**weights, signed_distance=run.config.signed_distance)
+    try:
+        weights = {name: tensor.numpy() for name, tensor in run.weights().items()}
+        return kind(**weights, signed_distance=run.config.signed_distance)
+    except TypeError as error:
+        raise run.misfit(error) from None
 
 
 def _as_tensors(head: AnyHead) -> dict[str, torch.Tensor]:

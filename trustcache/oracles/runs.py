@@ -17,7 +17,7 @@ from trustcache.cache.records import fingerprint, read_lines, read_record, write
 from trustcache.cache.seal import check_seal, publish_sealed
 from trustcache.cache.workspace import Workspace, data_path
 from trustcache.data.splits import half_rows, other_half
-from trustcache.errors import DamagedError, TrustcacheError
+from trustcache.errors import DamagedError, TrustcacheError, first_line
 from trustcache.losses import LossChoice
 from trustcache.models.identity import Identity
 from trustcache.oracles.heads import LINEAR, HeadSpec
@@ -177,6 +177,11 @@ class Run:
             return load_file(self.weights_path)
         except SafetensorError as error:
             raise DamagedError(f"{self.weights_path}: damaged ({error}); {_remedy(self.folder)}") from None
+
+    def misfit(self, error: Exception) -> DamagedError:
+        """Return the error for weights that are not this run's oracle's, as another version of timm may build it."""
+        reason = first_line(error)
+        return DamagedError(f"{self.weights_path}: does not fit this run's oracle ({reason}); {_remedy(self.folder)}")
 
     def log(self) -> list[LogEntry]:
         """Return what training reported, epoch by epoch; the last entry is of the epoch whose weights were kept."""
