@@ -8,7 +8,7 @@ import typer
 
 from trustcache.errors import TrustcacheError, UsageError
 
-from .program import Place, command, command_group
+from .program import Place, command, command_group, print_line
 
 group = command_group("cache", __doc__)
 
@@ -24,7 +24,7 @@ def list_caches(place: Place) -> None:
         except TrustcacheError:
             state = "damaged: run trustcache cache verify"
         samples = index.meaning.data.subset or f"{index.samples:,}"
-        print(f"{index.classifier}/{index.data}\t{index.role}\t{samples} samples\t{state}")
+        print_line(f"{index.classifier}/{index.data}\t{index.role}\t{samples} samples\t{state}")
 
 
 @command("show", group)
@@ -35,8 +35,9 @@ def show(place: Place, name: Annotated[str, typer.Argument(help=f"{NAME}.")]) ->
     import msgspec
 
     from trustcache.cache import open_cache
+    from trustcache.cache.workspace import Workspace
 
-    (index,) = _chosen(place, name)
+    index = Workspace(place.workspace).cache_named(name)
     cache = open_cache(index.folder)
     skipped = {sample: reason for record in index.records() for sample, reason in record.skipped.items()}
     facts = {
@@ -51,7 +52,7 @@ def show(place: Place, name: Annotated[str, typer.Argument(help=f"{NAME}.")]) ->
         "meaning": msgspec.to_builtins(index.meaning),
         "made_with": index.made_with,
     }
-    print(json.dumps(facts, indent=2, ensure_ascii=False))
+    print_line(json.dumps(facts, indent=2, ensure_ascii=False), kept="\n")
 
 
 @command("verify", group)
@@ -63,9 +64,9 @@ def verify(place: Place, name: Annotated[str | None, typer.Argument(help=f"{NAME
     for index in _chosen(place, name):
         faults = index.faults(console)
         state = f"{len(faults)} of {len(index.ranges())} shards at fault" if faults else "sound"
-        print(f"{index.classifier}/{index.data}: {state}")
+        print_line(f"{index.classifier}/{index.data}: {state}")
         for number, fault in faults.items():
-            print(f"  shard {number:05d}: {fault}")
+            print_line(f"  shard {number:05d}: {fault}")
         faulty += bool(faults)
     if faulty:
         raise TrustcacheError(

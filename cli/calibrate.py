@@ -10,7 +10,7 @@ from trustcache.deploy.goals import Calibration, Targets
 from trustcache.progress import console
 
 from .options import ScoringMachine
-from .program import Place, command
+from .program import Place, command, print_line
 
 if TYPE_CHECKING:
     from trustcache.deploy.scorers import Scorer, Threshold
@@ -47,13 +47,13 @@ def calibrate(
 def _show(scorer: Scorer, found: Threshold) -> None:
     part = "" if found.part == "all" else f", {found.part}"
     point, other = found.point, found.other_half
-    print(f"{scorer.name}: trusted is a score above {point.threshold:.6g}")
-    print(f"calibrated on {found.data}{part}: {_effect(point)}")
+    print_line(f"{scorer.name}: trusted is a score above {point.threshold:.6g}")
+    print_line(f"calibrated on {found.data}{part}: {_effect(point)}")
     if other:
-        print(f"on the other half: {_effect(other)}")
+        print_line(f"on the other half: {_effect(other)}")
     bound = f" (bound {point.bound:.2%})" if point.bound is not None else ""
-    print(f"guarantee: {found.guarantee}{bound}")
-    print(scorer.threshold_path)
+    print_line(f"guarantee: {found.guarantee}{bound}")
+    print_line(scorer.threshold_path)
 
 
 def _effect(point: WorkingPoint) -> str:

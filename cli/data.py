@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trustcache.errors import TrustcacheError
+from trustcache.errors import TrustcacheError, UsageError
 
-from .program import Place, command, command_group, say
+from .program import Place, command, command_group, print_line, say
 
 if TYPE_CHECKING:
     from trustcache.data.manifest import Manifest
@@ -35,7 +35,7 @@ def list_data(place: Place) -> None:
             files = available(found[0], place.data_root)
             state = files.describe(place.data_root) if files and not reasons else "not here"
         made = f", made on the fly ({found[0].variant.kind})" if found[0].variant else ""
-        print(f"{family}\t{found[0].role}\t{state}{made}")
+        print_line(f"{family}\t{found[0].role}\t{state}{made}")
 
 
 @command("show", group)
@@ -51,30 +51,40 @@ def _show(place: Place, manifest: Manifest) -> None:
     from trustcache.data.dataset import available, why_missing
 
     found = available(manifest, place.data_root)
-    print(f"{manifest.name}: {manifest.title} ({manifest.role})")
+    print_line(f"{manifest.name}: {manifest.title} ({manifest.role})")
     for files in manifest.files:
         mark = "found" if files == found else "looked for"
-        print(f"  {mark}: {files.describe(place.data_root)} [{files.layout}]")
+        print_line(f"  {mark}: {files.describe(place.data_root)} [{files.layout}]")
     if manifest.variant:
         settings = {key: value for key, value in manifest.record()["variant"].items() if value not in (None, "", {})}
-        print(f"  made on the fly: {', '.join(f'{key} {value}' for key, value in settings.items())}")
+        print_line(f"  made on the fly: {', '.join(f'{key} {value}' for key, value in settings.items())}")
     if found and (reason := why_missing(manifest, place.data_root)):
-        print(f"  lacks: {reason}")
+        print_line(f"  lacks: {reason}")
     if manifest.stands_in_for:
-        print(f"  stands in for: {manifest.stands_in_for}")
+        print_line(f"  stands in for: {manifest.stands_in_for}")
     if manifest.source:
-        print(f"  source: {manifest.source}")
+        print_line(f"  source: {manifest.source}")
 
 
 @command("check", group)
-def check(place: Place, request: Request) -> None:
+def check(
+    place: Place,
+    request: Request,
+    against: Annotated[
+        str | None, typer.Option(help="A cache, CLASSIFIER/DATA: compare the bytes of every image with its own.")
+    ] = None,
+) -> None:
     """Count a data set's images against its manifest, and decode the first, the middle and the last.
 
-    Exit code 1 where one is missing, incomplete or cannot be read.
+    Exit code 1 where one is missing, incomplete or cannot be read, and where images are not those of the cache.
     """
     from trustcache.data.known_data import find_manifests
 
     manifests = find_manifests(request)
+    if against:
+        if len(manifests) > 1:
+            raise UsageError(f"--against {against}: {request} is {len(manifests)} data sets; name one")
+        _compare(place, manifests[0], against)
     faulty = []
     for manifest in manifests:
         try:
@@ -90,6 +100,17 @@ def check(place: Place, request: Request) -> None:
         raise TrustcacheError(f"{len(faulty)} of {len(manifests)} data sets are not whole: {', '.join(faulty)}")
 
 
+def _compare(place: Place, manifest: Manifest, against: str) -> None:
+    from trustcache.cache.provenance import compare_data
+    from trustcache.cache.workspace import Workspace
+    from trustcache.progress import console
+
+    index = Workspace(place.workspace).cache_named(against)
+    if differences := compare_data(index, manifest, place.data_root, console):
+        raise TrustcacheError(f"{manifest.name}: not the images of {against}: {differences}")
+    print(f"{manifest.name}: the images of {against}")
+
+
 def _check(place: Place, manifest: Manifest) -> bool:
     """Print what there is of a data set; return True if it has as many images as its manifest counts."""
     from trustcache.data.dataset import open_dataset
@@ -98,9 +119,9 @@ def _check(place: Place, manifest: Manifest) -> bool:
     count = manifest.count
     counted = f" of {count:,}" if count else ""
     occurring, expected = len(set(dataset.labels.tolist())), len(manifest.subset or dataset.classes)
-    print(f"{manifest.name}: {len(dataset):,}{counted} images, {occurring:,} of {expected:,} classes")
+    print_line(f"{manifest.name}: {len(dataset):,}{counted} images, {occurring:,} of {expected:,} classes")
     for index in sorted({0, len(dataset) // 2, len(dataset) - 1}):
         image = dataset.read(index)
         label = dataset.classes[dataset.labels[index]]
-        print(f"  {dataset.ids[index]}: {image.width} x {image.height}, class {label}")
+        print_line(f"  {dataset.ids[index]}: {image.width} x {image.height}, class {label}")
     return count in (None, len(dataset)) or bool(manifest.rows or manifest.thinned_to)

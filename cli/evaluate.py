@@ -10,7 +10,7 @@ from trustcache.errors import TrustcacheError, UsageError
 from trustcache.progress import console
 
 from .options import ScoringMachine
-from .program import Place, command, say
+from .program import Place, command, print_line, say
 
 if TYPE_CHECKING:
     from trustcache.cache.workspace import Workspace
@@ -47,7 +47,7 @@ def evaluate(
     waiting = say_what_is_lacking(workspace, runs)
     for line in own_scores_lacking(workspace, own):
         say(f"note: {line}")
-    print(f"{made} scores made" if made or waiting else "everything is scored on every evaluation cache already")
+    print_line(f"{made} scores made" if made or waiting else "everything is scored on every evaluation cache already")
 
 
 def say_what_is_lacking(workspace: Workspace, runs: list[Run]) -> bool:

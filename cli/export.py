@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from .program import Place, command
+from .program import Place, command, print_line
 
 
 @command("export")
@@ -28,4 +28,4 @@ def export(
     from trustcache.deploy.scorers import find_scorer
 
     for path in write(find_scorer(Workspace(place.workspace), run, classifier), format, output, place.data_root):
-        print(path)
+        print_line(path)

@@ -9,7 +9,7 @@ from trustcache.errors import TrustcacheError
 from trustcache.extract import ClassifierOptions, ExtractSettings, extract_each
 from trustcache.progress import console
 
-from .program import Place, command, say
+from .program import Place, command, print_line, say
 
 if TYPE_CHECKING:
     from trustcache.cache import CacheView
@@ -44,7 +44,7 @@ def extract(
             say(f"error: {outcome}")
             failed.append(manifest.name)
         else:
-            print(_outcome(outcome))
+            print_line(_outcome(outcome))
     if failed:
         raise TrustcacheError(f"{len(failed)} of {len(manifests)} data sets failed: {', '.join(failed)}")
 

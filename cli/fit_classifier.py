@@ -13,7 +13,7 @@ from trustcache.oracles.optim import FitSettings, Machine
 from trustcache.progress import console
 
 from .options import Subset
-from .program import Place, command
+from .program import Place, command, print_line
 
 if TYPE_CHECKING:
     from trustcache.oracles.fit_classifier import Fitted
@@ -49,9 +49,10 @@ def fit_classifier(
         raise UsageError(f"--data {data}: names {len(manifests)} data sets; a classifier is fitted on one, so name one")
     (manifest,) = thinned(manifests, subset)
     fitted = fit(model.spec(start), open_dataset(manifest, place.data_root), out, settings, machine, console)
-    print(_outcome(out, fitted))
+    print_line(_outcome(out, fitted))
     thin = ["--subset", str(subset)] if subset else []
-    print(f"go on with:\n{command_line('extract', *_extract_options(data, model, out), *place.given(), *thin)}")
+    print_line("go on with:")
+    print_line(command_line("extract", *_extract_options(data, model, out), *place.given(), *thin))
 
 
 def _outcome(out: Path, fitted: Fitted) -> str:

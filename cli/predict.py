@@ -12,7 +12,7 @@ from trustcache.oracles.optim import Machine
 
 from .calibrate import RUN
 from .from_dataclass import Without
-from .program import Place, command, say
+from .program import Place, command, print_line, say
 
 
 @command("predict")
@@ -44,7 +44,7 @@ def predict(
     tally = Tally()
     answers = tally.of(trusted(images, batch_size=batch_size, workers=workers, ahead=1))
     for line in FORMATS[format](answers):
-        print(line, flush=True)
+        print_line(line, kept="\n\t")
     say(f"{tally.images - tally.errors:,} images answered, {tally.errors:,} without an answer")
     if strict and tally.errors:
         raise TrustcacheError(

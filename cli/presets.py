@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .program import Place, command
+from .program import Place, command, print_line
 
 
 @command("presets")
@@ -17,7 +17,7 @@ def presets(
     from trustcache.oracles.presets.preset import preset_names, preset_text, read_preset
 
     if name:
-        print(preset_text(name), end="")
+        print_line(preset_text(name).rstrip("\n"), kept="\n\t")
         return
     for known in preset_names():
-        print(f"{known}\t{read_preset(known).title}")
+        print_line(f"{known}\t{read_preset(known).title}")

@@ -6,27 +6,29 @@ import ast
 import functools
 import importlib
 import inspect
-import io
 import os
-import signal
-import sys
+import re
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
-from trustcache.errors import TrustcacheError
+from trustcache.errors import UsageError
 from trustcache.models.memory import keep_freed_memory
-from trustcache.registry import option, option_name
+from trustcache.registry import CodePermission, code_permission, is_import_path, option, option_name
 
 from .from_dataclass import expanded
+from .process import EXPECTED, Process, begin, end, print_line, say
+from .signals import received
 
 # Torch's threads otherwise spin while they wait for each other, which makes decoding processes (or anything else on
 # the same cores) slow them down several times. Read when torch is first imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+__all__ = ["Place", "app", "command", "command_group", "loaded", "print_line", "say"]
 
 # In the order of work; the module of a command is named as it is.
 COMMANDS = (
@@ -35,7 +37,7 @@ COMMANDS = (
 )  # fmt: skip
 
 
-class Program(typer.core.TyperGroup):
+class Program(Process):
     """The commands. Each is imported when it is called, so that none waits for what the others import."""
 
     def __init__(self, **attributes: Any) -> None:
@@ -73,8 +75,20 @@ app = typer.Typer(cls=Program, no_args_is_help=True, pretty_exceptions_enable=Fa
 _PARTS: dict[str, typer.Typer] = {}
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        from trustcache.cache.versions import trustcache_version
+
+        print_line(f"trustcache {trustcache_version()}")
+        raise typer.Exit
+
+
 @app.callback()
-def program() -> None:
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
     """Run a frozen image classifier once; then learn, compare and ship predictors of when to trust it."""
 
 
@@ -86,11 +100,37 @@ class Place:
         Path("trustcache-workspace"), "The folder for cache, runs and report.", envvar="TRUSTCACHE_WORKSPACE"
     )
     data_root: Path = option(Path("data"), "The folder with the image data sets.", envvar="TRUSTCACHE_DATA")
+    allow_code: list[str] = option(
+        [], "Let code run that a file names, package.module:function; kept for this workspace. May be repeated."
+    )
 
     def given(self) -> list[str]:
-        """Return the options that make another command work here, where they are not the defaults."""
-        chosen = {field: getattr(self, field.name) for field in fields(self)}
+        """Return the options that make another command work in these folders, where they are not the defaults."""
+        chosen = {field: getattr(self, field.name) for field in fields(self) if isinstance(field.default, Path)}
         return [w for f, path in chosen.items() if path != f.default for w in (option_name(f.name), str(path))]
+
+    def code_permission(self, typed: set[str]) -> CodePermission:
+        """Return the permission of the code that the user named: in --allow-code, or typed as another option's value.
+
+        Raises UsageError for an --allow-code that names none.
+        """
+        if wrong := [name for name in self.allow_code if not is_import_path(name)]:
+            raise UsageError(f"--allow-code {wrong[0]}: expected package.module:function")
+        kept = Path(typer.get_app_dir("trustcache")) / "allowed-code.jsonl"
+        permission = CodePermission({*typed, *self.allow_code}, self.workspace, kept)
+        permission.remember(*self.allow_code)
+        return permission
+
+
+# Options and arguments whose values name code, if they are package.module:function.
+_NAME_CODE = ("classifier", "oracle", "loss", "score", "run")
+
+
+def _typed_code(options: Mapping[str, Any]) -> set[str]:
+    """Return the code that the user names as the value of an option or argument, by itself or in a list."""
+    values = [options.get(name) or () for name in _NAME_CODE]
+    texts = [text for value in values for text in ([value] if isinstance(value, str) else value)]
+    return {word for text in texts for word in re.split(r"[,\s]+", text) if is_import_path(word)}
 
 
 _DEBUG = inspect.Parameter(
@@ -114,17 +154,19 @@ def command(name: str, group: typer.Typer | None = None) -> Callable[[Callable[.
 
         @functools.wraps(function)
         def run(debug: bool, **options: Any) -> None:
-            signal.signal(signal.SIGTERM, _terminate)
+            begin()
             keep_freed_memory()
-            for stream in (sys.stdout, sys.stderr):
-                if isinstance(stream, io.TextIOWrapper):  # a pipe's encoding may lack what a table or a name holds
-                    stream.reconfigure(errors="backslashreplace")
+            typed = _typed_code(options)
             try:
-                function(**arguments(options))
-            except (TrustcacheError, OSError, KeyboardInterrupt) as error:
+                given = arguments(options)
+                with code_permission(given[place.name].code_permission(typed)):
+                    function(**given)
+            except (Exception, KeyboardInterrupt) as error:
+                if isinstance(error, typer.Exit) or not (isinstance(error, EXPECTED) or received()):
+                    raise
                 if debug:
                     traceback.print_exc()
-                _say_and_exit(error)
+                end(error)
 
         parameters = [*parameters, _DEBUG]
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -139,27 +181,3 @@ def command(name: str, group: typer.Typer | None = None) -> Callable[[Callable[.
 def command_group(name: str, help: str | None) -> typer.Typer:
     """Register commands of one subject, as `trustcache data`."""
     return _PARTS.setdefault(name, typer.Typer(no_args_is_help=True, add_completion=False, help=help))
-
-
-def say(text: str) -> None:
-    """Tell the user something that is no result: on standard error."""
-    if sys.stderr is not None:  # print would take standard output then
-        print(text, file=sys.stderr)
-
-
-def _terminate(number: int, frame: object) -> NoReturn:
-    raise KeyboardInterrupt
-
-
-def _say_and_exit(error: BaseException) -> NoReturn:
-    if isinstance(error, KeyboardInterrupt):
-        say("interrupted; the same command goes on from here")
-        raise typer.Exit(130) from None
-    if isinstance(error, BrokenPipeError):  # `| head` has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(0) from None
-    if isinstance(error, OSError):
-        say(f"error: {error.filename or 'a file'}: {error.strerror or error}; mend that and run the same command again")
-        raise typer.Exit(1) from None
-    say(f"error: {error}")
-    raise typer.Exit(error.exit_code if isinstance(error, TrustcacheError) else 1) from None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .from_dataclass import listed
-from .program import Place, command, say
+from .program import Place, command, print_line, say
 
 if TYPE_CHECKING:
     from trustcache.report.build import Report
@@ -51,4 +51,4 @@ def _show(made: Report, only: list[str]) -> None:
     for note in made.contents.notes:
         say(f"note: {note}")
     for path in made.paths:
-        print(path)
+        print_line(path)

@@ -15,7 +15,7 @@ from trustcache.registry import option_name
 
 from .from_dataclass import listed
 from .options import ScoringMachine, Subset
-from .program import Place, app, command, loaded, say
+from .program import Place, app, command, loaded, print_line, say
 
 if TYPE_CHECKING:
     from trustcache.paper.recipes import Model
@@ -73,7 +73,7 @@ def reproduce(
 
     if not names:
         for name, artefact in ARTEFACTS.items():
-            print(f"{name}\t{artefact.title}")
+            print_line(f"{name}\t{artefact.title}")
         return
     request = Request(
         place.workspace,
@@ -90,10 +90,10 @@ def reproduce(
     steps = plan(RECIPES, names, request)
     if dry_run:
         for step in steps:
-            print(step)
+            print_line(step)
         return
-    if not carry_out(steps, Workspace(place.workspace), _run, say):
-        raise typer.Exit(130)
+    if stopped := carry_out(steps, Workspace(place.workspace), _run, say):
+        raise typer.Exit(stopped)
     say(f"{', '.join(names)}: in {place.workspace / 'report' / 'index.html'}")
 
 
@@ -104,7 +104,6 @@ def _run(words: Sequence[str]) -> int:
 
 def _model(text: str) -> Model:
     """Return a model as it is named to `extract`, checked with the options of `extract`."""
-    from trustcache.cache.workspace import plain_name
     from trustcache.paper.recipes import Model
 
     try:
@@ -122,10 +121,10 @@ def _model(text: str) -> Model:
             raise
         raise UsageError(f"--classifier '{text}': {error.format_message()}") from None
     if given["as_"] is None:
-        return Model(plain_name(words[0]), tuple(words))
+        return Model(words[0], tuple(words))
     at = next(i for i, word in enumerate(words) if word.split("=")[0] == "--as")
     del words[at : at + (1 if "=" in words[at] else 2)]
-    return Model(plain_name(given["as_"]), tuple(words))
+    return Model(given["as_"], tuple(words))
 
 
 def _machine_options(machine: Machine) -> tuple[str, ...]:

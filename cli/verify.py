@@ -5,7 +5,7 @@ from __future__ import annotations
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.progress import console
 
-from .program import Place, command, say
+from .program import Place, command, print_line, say
 
 
 @command("verify")
@@ -18,11 +18,11 @@ def verify(place: Place) -> None:
         raise UsageError(f"{place.workspace}: there is no such workspace; name another with --workspace")
     found = run(Workspace(place.workspace), console)
     for fault in found.faults:
-        print(fault)
+        print_line(fault)
     if found.unknown:
         names = ", ".join(str(path) for path in found.unknown[:5])
         say(f"note: not checked, as trustcache did not write them: {len(found.unknown)} files ({names})")
     kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(found.checked.items()))
-    print(f"{sum(found.checked.values())} files checked: {kinds or 'none'}")
+    print_line(f"{sum(found.checked.values())} files checked: {kinds or 'none'}")
     if found.faults:
         raise TrustcacheError(f"{len(found.faults)} faults in {place.workspace}; each line above says what mends it")

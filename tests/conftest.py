@@ -22,7 +22,7 @@ from typer.testing import CliRunner, Result
 
 from cli import app
 from trustcache.cache.workspace import Workspace
-from trustcache.registry import Registry
+from trustcache.registry import CodePermission, Registry, code_permission
 
 if TYPE_CHECKING:
     from trustcache.models.classifiers import Classifier
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 hypothesis.settings.register_profile("without a stopwatch", deadline=None)
 hypothesis.settings.load_profile("without a stopwatch")
 
-pytest_plugins = ["tests.record_fixtures", "tests.doctest_workspace"]
+pytest_plugins = ["tests.record_fixtures", "tests.doctest_workspace", "tests.faults.table"]
 
 ROOT = Path(__file__).parent.parent
 LABEL = "digits-net"
@@ -84,10 +84,18 @@ def workspace(prepared_workspace: Workspace, tmp_path: Path) -> Workspace:
     return Workspace(root)
 
 
+@pytest.fixture(autouse=True)
+def nothing_allowed() -> Iterator[None]:
+    """Let no code run that is named as `package.module:function`, but what the test itself allows."""
+    with code_permission(CodePermission()):
+        yield
+
+
 @pytest.fixture
-def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Work in `tmp_path`, with no workspace or data root from the environment."""
+def in_tmp_path(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in `tmp_path`, with no workspace or data root from the environment, and a user's settings of its own."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
     monkeypatch.setattr(sys, "path", [*sys.path])  # a user's own module puts its folder there
     monkeypatch.delenv("TRUSTCACHE_WORKSPACE", raising=False)
     monkeypatch.delenv("TRUSTCACHE_DATA", raising=False)

@@ -25,6 +25,7 @@ def _doctest_names(doctest_namespace: dict[str, Any], tmp_path_factory: pytest.T
         columns = {
             "sample_indices": np.arange(start, stop),
             "sample_ids": np.array([f"{i}.jpg".encode() for i in range(start, stop)]),
+            "content": np.arange(start, stop, dtype=np.uint64),
             "labels": labels,
             "predictions": logits.argmax(1),
             "correct": logits.argmax(1) == labels,

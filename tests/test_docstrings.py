@@ -10,8 +10,8 @@ import pytest
 
 FOLDERS = ("trustcache.metrics", "trustcache.scores", "trustcache.cache", "trustcache.deploy")
 TAKES_A_CACHE = {
-    *("fitting_data", "recipe_fingerprint"),
-    *("create_or_continue", "original_dataset", "original_model", "export", "load_pair"),
+    *("fitting_data", "recipe_fingerprint", "require_same_images", "compare_images", "unchanged"),
+    *("create_or_continue", "original_dataset", "original_model", "compare_data", "export", "load_pair"),
 }
 """An example would first have to extract one, by a classifier with weights."""
 MODULES = [

@@ -240,7 +240,7 @@ def test_a_finished_extraction_is_only_checked(
 ) -> None:
     assert extract_digits().exit_code == 0
     before = versions(workspace.cache_folder("digits-net", "digits-test"))
-    monkeypatch.setattr(ArraySamples, "read", lambda *_: pytest.fail("an image was read"))
+    monkeypatch.setattr(ArraySamples, "raw", lambda *_: pytest.fail("an image was read"))
     again = extract_digits("--batch-size", 3)
     assert again.exit_code == 0
     assert "of 647 images" in again.stdout
@@ -283,14 +283,14 @@ def test_a_workspace_that_cannot_be_written_is_named(extract_digits: Cli) -> Non
 def test_a_decoding_process_that_dies_is_one_sentence(
     extract_digits: Cli, monkeypatch: pytest.MonkeyPatch, workspace: Workspace
 ) -> None:
-    read = ArraySamples.read
+    read = ArraySamples.raw
 
-    def killed_in_the_middle(self: ArraySamples, index: int) -> Image.Image:
+    def killed_in_the_middle(self: ArraySamples, index: int) -> bytes:
         if index == 300 and get_worker_info():
             os.kill(os.getpid(), signal.SIGKILL)
         return read(self, index)
 
-    monkeypatch.setattr(ArraySamples, "read", killed_in_the_middle)
+    monkeypatch.setattr(ArraySamples, "raw", killed_in_the_middle)
     said = fails(extract_digits("--workers", 1, "--batch-size", 10, name="m"), 1)
     assert tells(said, "decoding process died", "--workers")
     assert (CACHE / "m" / "digits-test" / "00000.json").exists()
@@ -357,9 +357,9 @@ def test_a_cache_of_other_images_is_refused(run_cli: Cli, own_model: OwnModel, i
     args = ("extract", "--classifier", own_model(), "--data", image_folder(TEN), "--as", "m", "--workers", 0)
     assert run_cli(*args).exit_code == 0
     Image.effect_noise((8, 8), 90).save("photos/3/001.png")
-    assert tells(fails(run_cli(*args), 2), "fingerprint of the images")
+    assert tells(fails(run_cli(*args), 2), "cache/m/photos", "1 changed (3/001.png)", "--as NAME")
     Path("photos/3/001.png").unlink()
-    assert tells(fails(run_cli(*args), 2), "number of images", "30", "29")
+    assert tells(fails(run_cli(*args), 2), "cache/m/photos", "1 gone (3/001.png)")
 
 
 # --- bad images ------------------------------------------------------------------------------------------------
@@ -756,3 +756,27 @@ def test_what_goes_on_from_a_subset_s_cache_sees_its_very_images(workspace: Work
     assert extract_digits("--subset", 100, name="part").exit_code == 0
     index = workspace.find_cache("test", "part")
     assert original_dataset(index, Path()).ids == open_cache(index.folder).sample_ids
+
+
+def test_a_classifier_of_one_class_is_refused_since_it_is_always_right(
+    run_cli: Callable[..., Result], own_model: Callable[..., str], image_folder: Callable[..., Path]
+) -> None:
+    root = image_folder({"cat": 3})
+    said = fails(
+        run_cli("extract", "--classifier", own_model(), "--model-arg", "classes=1", "--as", "m", "--data", root), 2
+    )
+    assert "m: " in said
+    assert not Path("trustcache-workspace", "cache").exists()
+
+
+def test_so_many_shards_are_refused_that_no_list_could_hold_them(
+    run_cli: Callable[..., Result],
+    own_model: Callable[..., str],
+    image_folder: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("trustcache.extract.MOST_SHARDS", 2)
+    root = image_folder({"cat": 3, "dog": 3})
+    model = ("--classifier", own_model(), "--model-arg", "classes=2", "--as", "m")
+    said = fails(run_cli("extract", *model, "--data", root, "--shard-rows", 2), 2)
+    assert "--shard-rows 2" in said

@@ -13,6 +13,7 @@ from trustcache.errors import UsageError
 from trustcache.registry import (
     Registry,
     Setting,
+    allow_code,
     import_object,
     is_import_path,
     key_values,
@@ -48,6 +49,9 @@ def test_an_installed_package_adds_an_entry_but_replaces_none(tmp_path: Path, mo
 
 def test_a_users_function_is_found_by_its_path_and_not_listed() -> None:
     pets = registry()
+    with pytest.raises(UsageError, match=r"--pet math:tau: .*--allow-code math:tau"):
+        pets.find("math:tau")
+    allow_code("math:tau")
     assert pets.find("math:tau") == f"math:tau -> {math.tau}"
     assert list(pets) == ["cat"]
 
@@ -61,6 +65,7 @@ def test_an_unknown_name_is_refused_with_the_known_ones(name: str) -> None:
 @pytest.mark.parametrize("name", ["no_such_module:f", "math:no_such_name"])
 def test_a_path_that_leads_nowhere_is_refused_by_its_option(name: str) -> None:
     assert is_import_path(name)
+    allow_code(name)
     with pytest.raises(UsageError, match=f"--pet {name}: .*Error"):
         import_object(name, "--pet")
 

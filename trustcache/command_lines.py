@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from trustcache.cache.index import Index
-from trustcache.cache.workspace import plain_name
+from trustcache.errors import visible
 from trustcache.extract import ExtractSettings
 from trustcache.losses import LOSSES, loss_settings
 from trustcache.protocols import PROTOCOLS, shows_as_released
@@ -23,10 +23,10 @@ def extraction_options(index: Index) -> list[str]:
         words += ["--weights", made_from.weights]
     for key, value in model.arguments.items():
         words += ["--model-arg", f"{key}={value}"]
-    released = shows_as_released(model) and index.classifier == plain_name(f"{model.name}-released")
+    released = shows_as_released(model) and index.classifier == f"{model.name}-released"
     if released:
         words += ["--protocol", "released"]
-    elif index.classifier != plain_name(model.name):
+    elif index.classifier != model.name:
         words += ["--as", index.classifier]
     by_protocol = PROTOCOLS["released"].preprocessing if released else {}
     for key, entry in made_from.preprocessing.items():
@@ -41,7 +41,7 @@ def extraction_options(index: Index) -> list[str]:
 
 def command_line(*words: str) -> str:
     """Return the command line of a command and its options, quoted for a shell."""
-    return shlex.join(["trustcache", *words])
+    return visible(shlex.join(["trustcache", *words]))  # one line, whatever a name holds
 
 
 def setting_words(key: str, values: Sequence[float | str]) -> list[str]:

@@ -5,6 +5,11 @@ TrustcacheError     what went wrong while working          exit code 1
 └── UsageError      what was asked for cannot be done      exit code 2
 """
 
+import contextlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
 
 class TrustcacheError(Exception):
     """A failure the user can mend; its text is what the command line prints."""
@@ -20,6 +25,34 @@ class UsageError(TrustcacheError):
     """A request that cannot be carried out as given: a missing input, a wrong name, settings at odds."""
 
     exit_code = 2
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name the file in an OSError of a read or a write, which names none."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
+def visible(text: str, kept: str = "") -> str:
+    r"""Return text as a terminal or page may show it: what moves the cursor, ends or turns the line is written out.
+
+    Names of files may hold such characters. kept: those that stay. The joiners of scripts and emoji stay too.
+
+    >>> print(visible("\x1b[2J\u202egpj.exe"))
+    \x1b[2J\u202egpj.exe
+    """
+    return _UNSEEN.sub(lambda m: m[0] if m[0] in kept else m[0].encode("unicode_escape").decode(), text)
+
+
+_UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
+)
+"""Control characters, invisible ones, marks of direction, and what is left of names that are not UTF-8."""
 
 
 def first_line(error: BaseException) -> str:

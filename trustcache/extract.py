@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trustcache.cache.index import Index, create_or_continue
-from trustcache.cache.meaning import DataMeaning, MadeFrom, Meaning, Stages
+from trustcache.cache.content import class_differences, compare_images, require_same_images
+from trustcache.cache.index import OTHER_IMAGES, Index, OtherImages, create_or_continue, read_index
+from trustcache.cache.meaning import MOST_SHARDS, DataMeaning, MadeFrom, Meaning, Stages
 from trustcache.cache.publish import file_sha256, sole_writer
+from trustcache.cache.records import as_read
 from trustcache.cache.versions import software_versions
 from trustcache.cache.view import CacheView, open_cache
-from trustcache.cache.workspace import Workspace, plain_name
+from trustcache.cache.workspace import Workspace
 from trustcache.data.dataset import Dataset, open_dataset, require_files
 from trustcache.data.machine import device_option, workers_option
 from trustcache.data.manifest import Manifest
@@ -43,7 +45,7 @@ class ExtractSettings:
         "float32", "Forward pass in float32 or under autocast.", choices=("float32", "bf16", "fp16")
     )
     store: str = option("float16", "Dtype of the stored logits and features.", choices=("float16", "float32"))
-    shard_rows: int = option(2048, "Samples a shard.", min=1)
+    shard_rows: int = option(2048, "Samples a shard.", min=1, max=1 << 24)
     on_bad_image: str = option(
         "error", "Stop at an unreadable image, or record and skip it.", choices=("error", "skip")
     )
@@ -84,7 +86,7 @@ class ClassifierOptions(ModelOptions):
 
         suffix = "" if self.protocol == "equations" else f"-{self.protocol}"
         classifier = load_classifier(self.spec(self.weights, PROTOCOLS[self.protocol].preprocessing))
-        return classifier, plain_name(self.name or self.classifier + suffix)
+        return classifier, self.name or self.classifier + suffix
 
 
 def extract(
@@ -126,10 +128,12 @@ def extract_each(
         require_files(manifest, data_root)
         classes = manifest.classes or open_dataset(manifest, data_root).classes
         _check_classes(classifier, label, manifest.name, classes)
+        _require_known_classes(classifier, label, manifest, classes, workspace)
     _require_dropout(classifier, settings)
     for manifest in manifests:
         try:
             dataset = open_dataset(manifest, data_root)
+            _require_known_classes(classifier, label, manifest, dataset.classes, workspace)
             folder = workspace.cache_folder(label, manifest.name)
             yield manifest, _Extraction(classifier, label, dataset, data_root, folder, settings).run(progress)
         except TrustcacheError as error:
@@ -137,11 +141,33 @@ def extract_each(
 
 
 def _check_classes(classifier: Classifier, label: str, data: str, classes: Sequence[str]) -> None:
+    if classifier.num_classes < 2:
+        raise UsageError(f"{label}: tells no classes apart, as it has one output; give it an output for each class")
     if len(classes) != classifier.num_classes:
         raise UsageError(
             f"{data}: {len(classes)} classes, but {label} tells {classifier.num_classes} apart; name the classifier's "
             "classes in its own order as 'classes' in a manifest, or use another classifier"
         )
+
+
+def _require_known_classes(
+    classifier: Classifier, label: str, manifest: Manifest, classes: Sequence[str], workspace: Workspace
+) -> None:
+    """Raise UsageError where classes that no manifest names are not those of the classifier's other caches.
+
+    Numbers are no names: images that are labelled by them need none.
+    """
+    if manifest.classes or list(classes) == [*map(str, range(len(classes)))]:
+        return
+    identity, folder = as_read(classifier.identity()), workspace.cache_folder(label, manifest.name)
+    for index in workspace.caches():
+        if index.folder == folder or (index.classifier != label and index.identity != identity):
+            continue
+        if difference := class_differences(classes, index.made_from.classes):
+            raise UsageError(
+                f"{manifest.name}: its classes are not those of {index.classifier}/{index.data}: {difference}; rename "
+                "its folders, or name the classifier's classes in its own order as 'classes' in a manifest"
+            )
 
 
 def _require_dropout(classifier: Classifier, settings: ExtractSettings) -> None:
@@ -168,12 +194,22 @@ class _Extraction:
         _check_classes(self.classifier, self.label, self.dataset.manifest.name, self.dataset.classes)
         device = choose_device(self.settings.device)
         with sole_writer(self.folder):
-            index = create_or_continue(self._index(), self.dataset.fingerprint)
+            index = self._create_or_continue(progress)
             missing = index.faults(progress)
+            sound = (number for number in range(len(index.ranges())) if number not in missing)
+            require_same_images(index, self.dataset, sound, progress)
             if self.settings.on_bad_image == "error":
                 _refuse_gaps(index, missing)
             self._fill(index, list(missing), device, progress)
         return open_cache(self.folder)
+
+    def _create_or_continue(self, progress: Progress) -> Index:
+        """Write the index, or continue the one that lies there. Raises UsageError where that is of another meaning."""
+        try:
+            return create_or_continue(self._index(), self.dataset.fingerprint)
+        except OtherImages as error:
+            differences = compare_images(read_index(self.folder), self.dataset, progress, contents=False)
+            raise UsageError(f"{error}: {differences}; {OTHER_IMAGES}") from None
 
     def _fill(self, index: Index, missing: Sequence[int], device: torch.device, progress: Progress) -> None:
         """Make the shards of some numbers, in order."""
@@ -181,13 +217,15 @@ class _Extraction:
 
         classifier, dataset, settings = self.classifier, self.dataset, self.settings
         ranges = [index.ranges()[number] for number in missing]
+        # Taken before the images are read: one that changes meanwhile is compared again.
+        stamps = [dataset.stamp(start, stop) for start, stop in ranges]
         asked = shard_batches(ranges, settings.batch_size)
         viewer = Viewer(classifier.preprocessing, device, settings.workers, judged=classifier)
         total = sum(stop - start for start, stop in ranges)
         with machine_at_its_limits(), progress(f"{self.label} on {index.data}", total) as advance:
             classifier.model.to(device)
             batches = zip(asked, viewed_batches(dataset, viewer, asked), strict=True)
-            for number, (start, stop) in zip(missing, ranges, strict=True):
+            for number, (start, stop), stamp in zip(missing, ranges, stamps, strict=True):
                 parts: list[dict[str, np.ndarray]] = []
                 skipped: dict[str, str] = {}
                 done = start
@@ -200,7 +238,7 @@ class _Extraction:
                     advance(len(numbers))
                     done += len(numbers)
                 columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-                index.add(number, columns, skipped, dataset.fingerprint(start, stop))
+                index.add(number, columns, skipped, dataset.fingerprint(start, stop), stamp)
 
     def _columns(self, batch: Batch, places: Sequence[str]) -> dict[str, np.ndarray]:
         """Return a shard's columns for the rows of one batch; predictions come from the logits before rounding."""
@@ -210,6 +248,7 @@ class _Extraction:
         return {
             "sample_indices": batch.indices,
             "sample_ids": np.array([name.encode("utf-8", "surrogateescape") for name in ids], dtype=bytes),
+            "content": batch.content,
             "labels": batch.labels,
             "predictions": prediction,
             "correct": prediction == batch.labels,
@@ -257,6 +296,10 @@ class _Extraction:
 
         places = self.classifier.stage_places() if self.settings.features == "stages" else ()
         manifest = self.dataset.manifest
+        if len(self.dataset) > MOST_SHARDS * self.settings.shard_rows:
+            raise UsageError(
+                f"--shard-rows {self.settings.shard_rows}: makes more than {MOST_SHARDS:,} shards; take more"
+            )
         data = DataMeaning(
             manifest.name,
             self.dataset.fingerprint(),

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
+from trustcache.errors import visible
+
 Advance = Callable[[int], None]
 # Called with a label and a total; within the context, the function it yields is called with the work just done.
 Progress = Callable[[str, int], AbstractContextManager[Advance]]
@@ -22,6 +24,7 @@ def silent(label: str, total: int) -> Iterator[Advance]:
 
 def console(label: str, total: int) -> AbstractContextManager[Advance]:
     """Report on standard error, as a bar with rate and remaining time where that is a terminal."""
+    label = visible(label)
     return _bar(label, total) if sys.stderr.isatty() else _log(label, total)
 
 

@@ -31,6 +31,7 @@ def make_cache(folder: Path, samples: int = SAMPLES, skipped: set[int] = SKIPPED
     whole: dict[str, Any] = {
         "sample_indices": rows,
         "sample_ids": [ids[i] for i in rows],
+        "content": rng.integers(0, 2**64, len(rows), np.uint64),
         "labels": rng.integers(0, 4, len(rows)),
         "predictions": rng.integers(0, 4, len(rows)),
         "true_class_prob": rng.random(len(rows), dtype=np.float32),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from hypothesis import given
@@ -12,7 +15,8 @@ from typer.testing import Result
 
 from tests.index_builder import build_index
 from trustcache.cache.index import create_or_continue
-from trustcache.cache.workspace import Workspace, plain_name
+from trustcache.cache.publish import publish
+from trustcache.cache.workspace import LONGEST_NAME, Workspace, data_path, file_name
 from trustcache.errors import UsageError
 
 
@@ -92,21 +96,115 @@ def test_caches_kept_on_another_disk_are_found_through_a_link(several: Workspace
     assert len(several.caches()) == 5
 
 
-@given(st.text(min_size=1))
-def test_any_name_becomes_one_plain_folder(name: str) -> None:
-    plain = plain_name(name)
-    assert plain
-    assert plain not in (".", "..")
-    assert set(plain) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
-    assert plain_name(plain) == plain
+# All of Unicode, lone surrogates too; and what file systems mind.
+NAMES = st.one_of(
+    st.text(st.characters(exclude_categories=[])),
+    st.text(st.sampled_from("ab/.%-@ \0\\é")),
+    st.text(st.sampled_from("aé:"), min_size=100, max_size=300),
+    st.sampled_from(
+        ["", ".", "..", " ", "NUL", "con", "con.v2", "LPT1", ".hidden", "c/x", "c-x", "a.", "a.h5", "n" * 300]
+    ),
+)
+
+
+@given(NAMES)
+def test_any_name_becomes_one_file_of_every_file_system(name: str) -> None:
+    file = file_name(name)
+    assert re.fullmatch(r"([A-Za-z0-9._+-]|%[0-9A-F]{2})+|%|.*%-[0-9a-f]{32}-.{8}", file)
+    assert len(file) <= LONGEST_NAME
+    assert file[0] != "."
+    assert file[-1] != "."
+    assert file.split(".")[0].upper() not in {
+        "CON",
+        "PRN",
+        "AUX",
+        "NUL",
+        *(f"{d}{i}" for d in ("COM", "LPT") for i in range(10)),
+    }
+    if "%-" not in file and name:
+        assert unquote(file, errors="surrogatepass") == name
+
+
+@given(NAMES, NAMES)
+def test_no_two_names_share_a_file(one: str, other: str) -> None:
+    assert (file_name(one) == file_name(other)) == (one == other)
+    assert (data_path(one) == data_path(other)) == (one == other)
+    if one.lower() != other.lower():
+        assert file_name(one).lower() != file_name(other).lower()
+
+
+@given(st.text(st.sampled_from("aZ09-_"), min_size=1, max_size=140))
+def test_an_ordinary_name_is_its_own_folder(name: str) -> None:
+    assert file_name(name) == name
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", " ", "c/x", "Vögel", "鳥", "NUL", "\udce9.jpg", "n" * 300])
+def test_a_file_system_takes_any_name(tmp_path: Path, name: str) -> None:
+    workspace = Workspace(tmp_path)
+    folders = [workspace.cache_folder(name, name), workspace.scores_folder(name, name), workspace.run_folder(name)]
+    folders += [workspace.threshold_folder(name, name), workspace.cache_folder("c-x", name)]
+    for place in [
+        *(folder / "file" for folder in folders),
+        workspace.bootstrap_file(name, name),
+        workspace.sweep_file(name),
+    ]:
+        assert tmp_path in place.parents
+        assert ".." not in place.parts
+        publish(place, b"")
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] != []
 
 
 def test_a_cache_folder_stays_inside_the_workspace() -> None:
     folder = Workspace(Path("w")).cache_folder("../my model:v2", "birds-c/fog/3")
-    assert folder == Path("w/cache/my-model-v2/birds-c/fog/3")
+    assert folder == Path("w/cache/%2E.%2Fmy%20model%3Av2/birds-c/fog/3")
+
+
+@given(st.text(st.sampled_from("ab./-"), min_size=1), st.text(st.sampled_from("ab./-"), min_size=1))
+def test_no_file_of_one_data_set_is_a_folder_of_another(one: str, other: str) -> None:
+    workspace = Workspace(Path("w"))
+    file = workspace.bootstrap_file("net", one)
+    assert file not in workspace.bootstrap_file("net", f"{other}.h5/c").parents
+    assert workspace.cache_folder("net", one) / "index.json" not in (
+        folder := workspace.cache_folder("net", f"{one}/index.json"),
+        *folder.parents,
+    )
+
+
+def test_a_threshold_of_a_score_is_no_other_classifiers() -> None:
+    workspace = Workspace(Path("w"))
+    assert workspace.threshold_folder("net", "delta-knn") != workspace.threshold_folder("net-delta", "knn")
 
 
 def test_caches_whose_names_differ_after_a_dot_keep_their_resamples_apart() -> None:
     one, two = (Workspace(Path("w")).bootstrap_file("vit", data) for data in ("photos.v1", "photos.v2"))
     assert one != two
     assert one.suffix == two.suffix == ".safetensors"
+
+
+@pytest.mark.parametrize("name", ["c/x", "..", "Vögel 鳥:v2", "NUL", "n" * 300])
+def test_a_classifier_of_any_name_goes_through_both_stages_beside_another(
+    extract_digits: Callable[..., Result], run_cli: Callable[..., Result], digit_files: Path, name: str
+) -> None:
+    def done(*args: object) -> str:
+        result = run_cli(*args)
+        assert result.exit_code == 0, result.stderr
+        return result.stdout
+
+    for label in (name, "c-x"):
+        assert extract_digits("--data", "digits-train", name=label).exit_code == 0
+        done("train", "--frozen", "--loss", "ce", "--epochs", 1, "--classifier", label)
+    scores = Path("trustcache-workspace/scores")
+    kept = {path: path.stat().st_mtime_ns for path in scores.rglob("mcp.safetensors")}
+    done("evaluate")
+    assert {path: path.stat().st_mtime_ns for path in scores.rglob("mcp.safetensors")} == kept
+    assert len({path.parent for path in kept}) == 2
+    assert f"{name}/digits-test\t" in done("cache", "list")
+    done("cache", "show", f"{name}/digits-train")
+    done("report")
+    records = json.loads(Path("trustcache-workspace/report/results.json").read_text())
+    assert {record["classifier"] for record in records} == {name, "c-x"}
+    (run,) = {record["run"] for record in records if record["classifier"] == name and record["run"]}
+    assert run.startswith(f"{name}-ce-frozen")
+    done("calibrate", "mcp", "--classifier", name, "--data", "digits-test", "--coverage", 0.5)
+    for scorer in ("mcp", run):
+        done("predict", scorer, digit_files / "1150.png", "--classifier", name)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
+import socket
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.refusals import refusal_of
-from trustcache.data.archives import FileTree, open_tree, tree_exists
+from trustcache.data.archives import LARGEST_FILE, FileTree, open_tree, tree_exists
 
 FILES = {
     "a/1.jpg": b"one",
@@ -154,3 +157,100 @@ def test_a_tar_file_that_changed_is_listed_anew(tmp_path: Path) -> None:
     assert contents(open_tree(path)) == {"a/1.jpg": b"old"}
     path.write_bytes(packed({"a/1.jpg": b"new", "a/2.jpg": b"more" * 3000}))
     assert set(contents(open_tree(path))) == {"a/1.jpg", "a/2.jpg"}
+
+
+def header(name: str, size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
+    """A member's header that claims a size, without its bytes."""
+    member = tarfile.TarInfo(name)
+    member.size, member.type = size, kind
+    return member.tobuf(tarfile.GNU_FORMAT)
+
+
+def sparse(size: int) -> bytes:
+    raw = bytearray(header("a/1.jpg", 0, tarfile.GNUTYPE_SPARSE))
+    raw[483:495] = tarfile.itn(size, 12, tarfile.GNU_FORMAT)  # its size once unpacked
+    raw[148:156] = b" " * 8
+    raw[148:156] = b"%06o\0 " % sum(raw)
+    return bytes(raw)
+
+
+HOSTILE_TARS = {
+    "a member of 2^45 bytes": header("a/1.jpg", 2**45) + b"x" * 512,
+    "a name of 2^45 bytes": header("x", 2**45, tarfile.GNUTYPE_LONGNAME) + b"x" * 512,
+    "extended headers of 2^45 bytes": header("x", 2**45, tarfile.XHDTYPE) + b"x" * 512,
+    "extended headers of -512 bytes": header("x", -512, tarfile.XHDTYPE) + b"x" * 512,
+    "a member of -512 bytes": header("a/1.jpg", -512) + b"x" * 512,
+    "a member of -1024 bytes": header("a/0.jpg", 0) + header("a/1.jpg", -1024) + b"x" * 512,
+    "a sparse member of 2^45 bytes": sparse(2**45) + b"\0" * 1024,
+    "extended headers without end": header("x", 0, tarfile.XHDTYPE) * 5000,
+    "tar files in each other without end": header("x.tar", 2**30) * 5000,
+}
+
+
+@pytest.mark.parametrize("content", HOSTILE_TARS.values(), ids=HOSTILE_TARS)
+def test_a_tar_file_of_absurd_numbers_is_refused_at_once(tmp_path: Path, content: bytes) -> None:
+    tar = tmp_path / "x.tar"
+    tar.write_bytes(content)
+    assert str(tar) in refusal(tar)
+
+
+def test_tar_files_in_each_other_are_read_once_each(tmp_path: Path) -> None:
+    tar = tmp_path / "x.tar"
+    tar.write_bytes(header("x.tar", 0) * 40 + packed(FILES))  # 2^40 readings, if an inner one had no end
+    assert set(contents(open_tree(tar))) == {name for name in FILES if "/." not in name and name[0] != "."}
+
+
+def test_paths_of_thousands_of_folders_are_listed(tmp_path: Path) -> None:
+    deep = "a/" * 3000 + "1.jpg"
+    (tmp_path / "x.tar").write_bytes(packed({deep: b"one"}))
+    tree = open_tree(tmp_path / "x.tar")
+    assert contents(tree) == {deep: b"one"}
+    assert contents(tree.below("a/" * 2999 + "a")) == {"1.jpg": b"one"}
+
+
+def test_a_file_too_large_to_be_an_image_is_not_read(tmp_path: Path) -> None:
+    folder = as_folder(tmp_path / "x", {"a/1.jpg": b""})
+    os.truncate(folder / "a" / "1.jpg", LARGEST_FILE + 1)  # a hole, which takes no space
+    with pytest.raises(OSError, match="1,073,741,825 bytes"):
+        open_tree(folder).read("a/1.jpg")
+    raw = header("a/1.jpg", 2**40)
+    with (tmp_path / "x.tar").open("wb") as file:
+        file.write(raw)
+        file.truncate(len(raw) + 2**40 + 1024)
+    with pytest.raises(OSError, match="1,099,511,627,776 bytes"):
+        open_tree(tmp_path / "x.tar").read("a/1.jpg")
+
+
+def a_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def a_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(os.path.relpath(path))  # the name of a socket has at most 107 bytes
+
+
+def a_device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def a_link_to_itself(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+@pytest.mark.parametrize("make", [a_pipe, a_socket, a_device, a_link_to_itself])
+def test_what_is_no_regular_file_is_listed_but_not_waited_for(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "1.jpg")
+    tree = open_tree(tmp_path)
+    assert list(tree.walk()) == ["1.jpg"]
+    with pytest.raises(OSError, match=r"regular|No such device|symbolic"):
+        tree.read("1.jpg")
+
+
+@pytest.mark.parametrize("links", [{"a/loop": "."}, {"a/b": "../b", "b/a": "../a"}, {"a/up": "..", "b/up": ".."}])
+def test_folders_that_are_linked_in_a_circle_are_named(tmp_path: Path, links: dict[str, str]) -> None:
+    folder = as_folder(tmp_path / "x", FILES)
+    for name, target in links.items():
+        (folder / name).symlink_to(target)
+    said = refusal(folder)
+    assert all(fact in said for fact in (str(folder), "link"))

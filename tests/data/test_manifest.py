@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.refusals import refusal_of
+from tests.refusals import refusal_of, tells
 from trustcache.cache.records import as_read
 from trustcache.data.known_data import find_manifests, folder_manifest, load_manifests, packaged_manifests
 from trustcache.data.manifest import CLASS_LISTS, ROLES, Files, Manifest, Variant
@@ -117,6 +118,48 @@ def test_finding_a_data_set_takes_a_moment() -> None:
     start = time.perf_counter()
     find_manifests("imagenet-train")
     assert time.perf_counter() - start < 0.5
+
+
+PLAIN = 'name = "x"\nrole = "test"\n[[files]]\nlayout = "folders"\npath = "x"\n'
+HOSTILE = {
+    "arrays in arrays": (f"classes = {'[' * 5000}", "TOML"),
+    "a key of thousands of parts": (f"{'a.' * 5000}b = 1\n{PLAIN}", "deep"),
+    "tables in tables": (f"title = {'{a=' * 50}1{'}' * 50}\n{PLAIN}", "deep"),
+    "a number of thousands of digits": (f"count = {'9' * 5000}\n{PLAIN}", "TOML"),
+    "a text of a million letters for a number": (f"count = '{'x' * 10**6}'\n{PLAIN}", "count"),
+    "a family of a thousand million": (
+        f"[family]\na = {[*range(1000)]}\nb = {[*range(1000)]}\nc = {[*range(1000)]}\n", "1,000,000,000",
+    ),
+    "a variant of itself": (f"variant_of = 'birds.toml'\n{PLAIN}", "variant_of"),
+    "an absurd crop": (
+        f"{PLAIN}[variant]\nkind = 'corruption'\nname = 'fog'\nseverity = 3\ncrop = {2**40}\n", "crop",
+    ),
+    "a crop of more than 64 bits": (
+        f"{PLAIN}[variant]\nkind = 'corruption'\nname = 'fog'\nseverity = 3\ncrop = {2**70}\n", "crop",
+    ),
+    "no text": ("\0\0", "TOML"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "fact"), HOSTILE.values(), ids=HOSTILE)
+def test_a_manifest_of_absurd_values_is_refused_in_a_short_line(text: str, fact: str, write: Write) -> None:
+    path = write(text)
+    message = refusal_of(lambda: load_manifests(path), f"{path}: ")
+    assert fact in message
+    assert len(message) < 600
+
+
+def test_manifests_that_are_variants_of_each_other_are_refused(write: Write, tmp_path: Path) -> None:
+    path = write(f"variant_of = 'other.toml'\n{PLAIN}")
+    (tmp_path / "other.toml").write_text(f"variant_of = '{path.name}'\n{PLAIN}")
+    message = refusal_of(lambda: load_manifests(path))
+    assert tells(message, "other.toml", "variant_of", path.name)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in folders here")
+def test_a_manifest_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.toml")
+    assert "regular file" in refusal_of(lambda: load_manifests(tmp_path / "x.toml"))
 
 
 # --- what a user types -----------------------------------------------------------------------------------------

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import random
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, features
+from PIL import Image
 
 from tests.pictures import picture, read_rgb
 from trustcache.data.dataset import open_dataset
 from trustcache.data.known_data import folder_manifest
-from trustcache.data.samples import BadImage
+from trustcache.data.samples import IMAGE_FORMATS, IMAGE_SUFFIXES, BadImage, decode_rgb
 
 
 def orange(mode: str = "RGB", size: tuple[int, int] = (6, 4)) -> Image.Image:
@@ -138,8 +141,7 @@ def test_an_image_that_would_fill_the_memory_is_a_bad_one(tmp_path: Path) -> Non
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL", "ignore::PIL.Image.DecompressionBombWarning")
 def test_random_damage_never_escapes_as_another_error(tmp_path: Path) -> None:
     rng = random.Random(0)
-    formats = ["JPEG", "PNG", "GIF", "BMP", "WEBP", "PPM", "DDS", *(["AVIF"] if features.check("avif") else [])]
-    whole = [encoded(format) for format in formats]
+    whole = [encoded(format) for format in IMAGE_FORMATS]
     bad = 0
     for _ in range(1200):
         raw = bytearray(rng.choice(whole))
@@ -152,3 +154,55 @@ def test_random_damage_never_escapes_as_another_error(tmp_path: Path) -> None:
         except BadImage:
             bad += 1
     assert 200 < bad < 1200
+
+
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n%%Page: 1 1\nshowpage\n%%EOF\n"
+
+
+def test_no_other_program_is_started_for_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ghostscript(*args: object, **settings: object) -> Image.Image:
+        pytest.fail("Ghostscript was started")
+
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", ghostscript)
+    with pytest.raises(BadImage, match=r"photo\.jpg"):
+        decode_rgb(POSTSCRIPT, "photo.jpg")
+
+
+def test_a_format_that_images_do_not_come_in_is_refused_with_those_they_do() -> None:
+    buffer = io.BytesIO()
+    Image.new("F", (8, 8)).save(buffer, "SPIDER")
+    with pytest.raises(BadImage) as caught:
+        decode_rgb(buffer.getvalue(), "scan.png")
+    assert all(fact in str(caught.value) for fact in ("scan.png", *IMAGE_FORMATS))
+
+
+def test_every_suffix_is_of_a_format_that_is_read(tmp_path: Path) -> None:
+    for suffix in IMAGE_SUFFIXES:
+        Image.new("L", (4, 3), 7).save(tmp_path / f"x{suffix}")
+        assert decode_rgb((tmp_path / f"x{suffix}").read_bytes(), "x").size == (4, 3)
+
+
+def test_images_are_opened_with_the_formats_that_are_read_and_no_others() -> None:
+    calls = [
+        (path.name, node)
+        for path in Path("trustcache").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Image.open"
+    ]
+    assert calls
+    assert not [name for name, node in calls if "formats" not in {word.arg for word in node.keywords}]
+
+
+def test_what_pillow_says_about_an_odd_image_stays_off_the_terminal() -> None:
+    code = """
+import io, logging
+from PIL import Image
+from trustcache.data.samples import decode_rgb
+for image, options in ((Image.new("1", (9500, 9500)), {}), (Image.new("P", (4, 4)), {"transparency": b"\\0\\1"})):
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", **options)
+    decode_rgb(buffer.getvalue(), "odd.png")
+logging.getLogger("PIL.TiffImagePlugin").error("odd")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == ""

@@ -90,7 +90,7 @@ def test_scores_of_the_part_set_aside_have_the_metrics_that_training_logged(
 
 def test_a_half_is_calibrated_on_and_the_other_checked(with_runs: Workspace, run_cli: RunCli) -> None:
     cache = open_cache(with_runs.find_cache("test").folder)
-    z, folder = post_hoc_score("mcp", cache), with_runs.runs / "digits-net-mcp"
+    z, folder = post_hoc_score("mcp", cache), with_runs.runs / "digits-net@mcp"
     args = ("calibrate", "mcp", "--data", "digits-test", "--precision", 0.99)
     halves = {}
     for half in ("first-half", "second-half"):
@@ -137,7 +137,7 @@ def test_all_right_is_trusted_whole_and_all_wrong_is_refused(
         assert run_cli("calibrate", "mcp", "--data", "digits-test", goal, 0.9).exit_code == code
     if right:
         run_cli("calibrate", "mcp", "--data", "digits-test", "--max-risk", 0.1)
-        point = WorkingPoint(**kept(with_runs.runs / "digits-net-mcp")["point"])
+        point = WorkingPoint(**kept(with_runs.runs / "digits-net@mcp")["point"])
         assert (point.threshold, point.coverage, point.wrong) == (EVERYTHING, 1, 0)
 
 
@@ -187,7 +187,7 @@ def test_a_score_that_learns_is_calibrated_and_predicts_as_one_of_logits_does(
     assert refused.exit_code == 2
     assert tells(refused.stderr, "--data digits-train", "delta-knn learns")
     assert run_cli("calibrate", "delta-knn", "--data", "digits-test", "--coverage", 0.5).exit_code == 0
-    point = WorkingPoint(**kept(with_runs.runs / "digits-net-delta-knn")["point"])
+    point = WorkingPoint(**kept(with_runs.runs / "digits-net@delta-knn")["point"])
     z = post_hoc_score("delta-knn", cache, training)
     assert point.trusted == (z > point.threshold).sum() == pytest.approx(len(z) / 2, abs=1)
     answers = [json.loads(line) for line in run_cli("predict", "delta-knn", digit_files).stdout.splitlines()]

@@ -41,7 +41,7 @@ def test_a_name_that_fits_none_or_several_is_refused_with_what_there_is(
 def test_a_post_hoc_score_is_one_of_the_classifier_that_is_there(with_runs: Workspace) -> None:
     scorer = find_scorer(with_runs, "mcp")
     assert scorer.run is None
-    assert scorer.folder == with_runs.runs / "digits-net-mcp"
+    assert scorer.folder == with_runs.runs / "digits-net@mcp"
     # Another classifier beside it, and the name alone no longer says whose score is meant.
     other = with_runs.root / "cache" / "other"
     shutil.copytree(with_runs.root / "cache" / "digits-net" / "digits-test", other / "digits-test")
@@ -49,7 +49,7 @@ def test_a_post_hoc_score_is_one_of_the_classifier_that_is_there(with_runs: Work
     edit_record(path, {"meaning.label": "other"})
     with pytest.raises(UsageError, match=r"\(digits-net, other\).*--classifier"):
         find_scorer(with_runs, "mcp")
-    assert find_scorer(with_runs, "mcp", "other").folder == with_runs.runs / "other-mcp"
+    assert find_scorer(with_runs, "mcp", "other").folder == with_runs.runs / "other@mcp"
 
 
 def test_a_run_without_a_cache_of_its_classifier_is_refused(with_runs: Workspace) -> None:

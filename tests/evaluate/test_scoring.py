@@ -390,7 +390,7 @@ def test_adversarial_images_that_come_out_otherwise_are_refused_not_scored(
     (clean,) = (index for index in workspace.caches() if index.data == "digits-test")
     for shard, (start, stop) in enumerate(attacked.ranges()):
         part = open_cache(clean.folder)[start:stop]
-        columns = {"logits": part.logits, "features": part.features, "labels": part.labels}
+        columns = {"logits": part.logits, "features": part.features, "labels": part.labels, "content": part.content}
         columns |= {"predictions": part.predictions, "correct": part.correct, "true_class_prob": part.true_class_prob}
         columns |= {"sample_indices": part.sample_indices, "sample_ids": np.array(part.sample_ids, dtype=bytes)}
         attacked.add(shard, columns, {}, original_dataset(attacked, Path()).fingerprint(start, stop))

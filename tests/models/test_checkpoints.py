@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from tests.refusals import refusal_of
+from tests.refusals import refusal_of, tells
 from trustcache.errors import UsageError
 from trustcache.models.checkpoints import load_into, read_weights, state_sha256
 
@@ -230,3 +230,38 @@ def test_the_hash_takes_empty_and_boolean_tensors() -> None:
             self.register_buffer("brief", torch.ones(2, dtype=torch.bfloat16))
 
     assert len(state_sha256(Odd())) == 64
+
+
+def holding_itself() -> dict[str, Any]:
+    table: dict[str, Any] = {}
+    table["model"] = table
+    return table
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"head.weight": torch.zeros(1).expand(2**40)},
+        {"head.weight": torch.zeros(1, 2).expand(2**33, 2)},
+        {"head.weight": torch.zeros(3, 2).to_sparse()},
+        {"head.weight": torch.zeros(3, 2, device="meta")},
+        {"head.weight": [[[1.0]]]},
+        {3: torch.zeros(2)},
+        holding_itself(),
+        [],
+    ],
+    ids=[
+        "a number repeated",
+        "classes repeated",
+        "sparse",
+        "meta",
+        "a list",
+        "a number for a name",
+        "itself",
+        "no table",
+    ],
+)
+def test_a_file_without_plain_weights_is_refused_at_once(tmp_path: Path, content: Any) -> None:
+    torch.save(content, tmp_path / "w.pt")
+    said = refusal_of(lambda: read_weights(tmp_path / "w.pt"))
+    assert tells(said, "--weights", "w.pt", "torch.save")

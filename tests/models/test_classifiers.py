@@ -29,11 +29,13 @@ from torch.nn import functional as F
 from tests.refusals import refusal_of
 from trustcache.data.dataset import open_dataset
 from trustcache.data.known_data import find_manifests, folder_manifest
-from trustcache.models.classifiers import Classifier, ModelSpec, backbone, load_classifier, load_model
+from trustcache.errors import UsageError
+from trustcache.models.classifiers import Classifier, ModelSpec, backbone, load_classifier, load_model, new_model
 from trustcache.models.preprocessing import Preprocessing, parse_preprocessing, preprocessing_of
 from trustcache.models.timm_models import PAPER_MODELS, architecture
 from trustcache.models.zoo.cifar_resnet import CifarResNet
 from trustcache.models.zoo.registry import BUILT_IN, MODELS, built_in
+from trustcache.registry import allow_code
 
 TEST_DATA = Path(os.environ.get("TRUSTCACHE_TEST_DATA", "/nowhere"))
 
@@ -444,6 +446,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder to work in, with a user's file; what it left in this process is cleared away."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
+    allow_code("my_models.nets:net", "my_models.nets:configured")
     (tmp_path / "my_models").mkdir()
     (tmp_path / "my_models" / "nets.py").write_text(OWN)
     (tmp_path / "my_broken_net.py").write_text("def net(:\n    pass\n")
@@ -505,13 +508,32 @@ def test_a_module_of_one_s_own_may_say_its_preprocessing(own: Path) -> None:
     ],
 )
 def test_a_function_that_cannot_serve_is_named_with_the_reason(name: str, words: str, own: Path) -> None:
+    allow_code(name)
     message = refusal_of(lambda: load_classifier(ModelSpec(name)))
     assert message.startswith(f"--classifier {name}: ")
     assert words in message
 
 
+def test_a_model_s_arguments_run_no_code_from_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Evil:
+        def __reduce__(self) -> Any:
+            return Path.touch, (tmp_path / "it-ran",)
+
+    evil = tmp_path / "evil.pth"
+    torch.save({"state_dict": Evil()}, evil)
+    spec = ModelSpec("test_resnet", None, {"checkpoint_path": str(evil)})
+    with pytest.raises(UsageError):
+        new_model(spec, 3)
+    # As a release of timm would that does not ask for weights only.
+    monkeypatch.setattr(timm, "create_model", lambda *args, **settings: torch.load(evil, weights_only=False))
+    with pytest.raises(UsageError):
+        new_model(spec, 3)
+    assert not (tmp_path / "it-ran").exists()
+
+
 @pytest.mark.parametrize("function", ["misleading", "detour", "pair"])
 def test_a_model_whose_output_is_not_its_last_layer_s_is_refused(function: str, own: Path) -> None:
+    allow_code(f"my_models.nets:{function}")
     classifier = load_classifier(ModelSpec(f"my_models.nets:{function}"))
     message = refusal_of(lambda: classifier(images(20, count=1)))
     assert message.startswith(f"my_models.nets:{function}: ")

@@ -10,6 +10,7 @@ from torch import nn
 from trustcache.errors import UsageError
 from trustcache.models.classifiers import Classifier, ModelSpec, load_classifier
 from trustcache.models.stage_features import pooled, pooled_outputs, stage_places
+from trustcache.registry import allow_code
 
 
 def places_of(model: nn.Module, *shape: int, last: tuple[nn.Module, ...] = ()) -> tuple[str, ...]:
@@ -92,7 +93,8 @@ def test_what_is_not_called_or_gives_no_single_tensor_is_no_stage() -> None:
 
 
 def test_a_model_that_has_no_stages_is_refused_in_words(own_model) -> None:
-    classifier = load_classifier(ModelSpec(own_model("x")))
+    allow_code(name := own_model("x"))
+    classifier = load_classifier(ModelSpec(name))
     with pytest.raises(UsageError, match=r"--features last"):
         classifier.stage_places()
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from trustcache.cache import open_cache
+from trustcache.cache import CacheView, open_cache
 from trustcache.cache.provenance import original_dataset, original_model
 from trustcache.cache.workspace import Workspace
 from trustcache.data.dataset import Dataset
@@ -39,9 +39,9 @@ def new_run(workspace: Workspace, loss: str = "ss", optimiser: Optimiser = SHORT
     return open_run(workspace, config)
 
 
-def scored(oracle: Oracle, dataset: Dataset, batches: list[np.ndarray]) -> np.ndarray:
+def scored(oracle: Oracle, dataset: Dataset, cache: CacheView, batches: list[np.ndarray]) -> np.ndarray:
     viewer = Viewer(oracle.preprocessing, torch.device("cpu"), workers=0)
-    return score_images(oracle, dataset, batches, viewer)
+    return score_images(oracle, dataset, batches, viewer, cache)
 
 
 def tune(workspace: Workspace, run: Run, machine: Machine = MACHINE) -> Run:
@@ -79,7 +79,7 @@ def test_fine_tuning_learns_to_tell_right_from_wrong(workspace: Workspace, loss:
     index = next(i for i in workspace.caches() if i.role == "test")
     cache = open_cache(index.folder)
     oracle = load_oracle(run)
-    z = scored(oracle, original_dataset(index, Path()), in_batches(cache.sample_indices))
+    z = scored(oracle, original_dataset(index, Path()), cache, in_batches(cache.sample_indices))
     assert trust_metrics(z, cache.correct)["auc"] > 0.6
 
 
@@ -173,8 +173,8 @@ def test_scores_do_not_depend_on_batches_and_follow_the_asked_indices(workspace:
     index = workspace.find_cache("test", data="digits-test")
     dataset, oracle = original_dataset(index, Path()), load_oracle(run)
     rows = np.array([7, 3, 100, 55, 4])
-    some = scored(oracle, dataset, [rows[:2], rows[2:]])
-    everything = scored(oracle, dataset, in_batches(np.arange(len(dataset))))
+    some = scored(oracle, dataset, open_cache(index.folder), [rows[:2], rows[2:]])
+    everything = scored(oracle, dataset, open_cache(index.folder), in_batches(np.arange(len(dataset))))
     np.testing.assert_allclose(some, everything[rows], atol=1e-5)
 
 

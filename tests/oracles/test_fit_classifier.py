@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from typer.testing import Result
 
+from tests.refusals import tells
 from trustcache.cache import open_cache
 from trustcache.data import in_memory as decoded
 from trustcache.data.dataset import Dataset, open_dataset
@@ -26,6 +28,7 @@ from trustcache.models.classifiers import ModelSpec, load_classifier, new_model
 from trustcache.oracles import fit_classifier as module
 from trustcache.oracles.fit_classifier import Fitted, fit_classifier
 from trustcache.oracles.optim import RECIPES, FitSettings, Machine
+from trustcache.registry import allow_code
 
 Cli = Callable[..., Result]
 RESNET = ModelSpec("cifar-resnet8", preprocessing={"input_size": (8, 8)})
@@ -56,6 +59,7 @@ def build(classes=10):
 """,
         encoding="utf-8",
     )
+    allow_code(f"{name}:build")
     return ModelSpec(f"{name}:build")
 
 
@@ -183,12 +187,12 @@ def test_large_data_are_streamed_to_the_same_end(
 ) -> None:
     kept = fit_classifier(RESNET, digits, tmp_path / "kept", SHORT, MACHINE)
     reads: list[int] = []
-    read = ArraySamples.read
-    monkeypatch.setattr(ArraySamples, "read", lambda self, index: reads.append(index) or read(self, index))
+    read = ArraySamples.raw
+    monkeypatch.setattr(ArraySamples, "raw", lambda self, index: reads.append(index) or read(self, index))
     monkeypatch.setattr(decoded, "IN_MEMORY_BYTES", 0)
     assert fit_classifier(RESNET, digits, tmp_path / "streamed", SHORT, MACHINE) == kept
     assert same_weights(tmp_path / "kept", tmp_path / "streamed")
-    assert len(reads) > 2 * len(digits), "decoded again in every epoch"
+    assert len(reads) > 3 * len(digits), "decoded again in every epoch"
 
 
 # --- stopped and resumed ---------------------------------------------------------------------------------------
@@ -369,3 +373,19 @@ def test_what_was_made_can_be_loaded_into_the_same_network(digits: Dataset, tmp_
     fitted = fit_classifier(RESNET, digits, tmp_path / "w", replace(SHORT, val_fraction=0.0), MACHINE)
     assert fitted == Fitted(450, 450, fitted.accuracy, 0, None)
     load_into(new_model(RESNET, 10), load_file(tmp_path / "w"), "w")
+
+
+def test_a_fitted_classifier_is_not_that_of_other_images_of_equal_size(
+    run_cli: Cli, in_tmp_path: Path, manifest_file: Callable[..., Path]
+) -> None:
+    for number in range(4):
+        path = in_tmp_path / f"photos/{number % 2}/{number}.ppm"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (number * 20, 0, 0)).save(path)
+    manifest = manifest_file("photos", in_tmp_path / "photos", role="train")
+    fit = ("fit-classifier", "--classifier", "cifar-resnet8", "--data", manifest, "--preprocess", "input_size=8")
+    fit += ("--epochs", 1, "--val-fraction", 0, "--workers", 0, "--device", "cpu", "--out", "fitted.safetensors")
+    for _ in range(2):
+        assert run_cli(*fit).exit_code == 0
+    Image.new("RGB", (8, 8), (0, 99, 0)).save(path)
+    assert tells(fails(run_cli(*fit), 2), "--out fitted.safetensors", "--data")

@@ -51,6 +51,7 @@ def test_json_holds_every_field_of_a_record_and_nothing_else(record):
         "protocol": "equations",
         "seed": 7,
         "n": 899,
+        "duplicates": 0,
         "settings": {"alpha_pos": 1.0, "base": "ce"},
         "run": "run-ss-7",
         "metrics": given.metrics,
@@ -94,7 +95,7 @@ def test_a_line_of_csv_says_what_the_record_of_json_says(record):
 
 def test_csv_has_a_column_for_each_metric_of_the_registry_and_for_others_that_records_have(record):
     header = results_csv([record(brier=0.1)]).splitlines()[0].split(",")
-    assert header[10:] == [*METRICS, "brier"]
+    assert header[11:] == [*METRICS, "brier"]
 
 
 def test_nothing_scored_is_an_empty_list_and_a_csv_of_its_header():

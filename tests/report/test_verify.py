@@ -105,7 +105,7 @@ def a_newer_trustcache_writes(path: Path) -> None:
         ("cache/*/digits-test/index.json", a_newer_trustcache_writes, ("made by a newer trustcache", "install that")),
         ("sweeps/*.json", a_newer_trustcache_writes, ("made by a newer trustcache", "install that")),
         (
-            "runs/digits-net-mcp/threshold.json",
+            "runs/digits-net@mcp/threshold.json",
             a_newer_trustcache_writes,
             ("made by a newer trustcache", "install that"),
         ),

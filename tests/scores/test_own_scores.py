@@ -14,6 +14,7 @@ from click.testing import Result
 from trustcache.cache import open_cache
 from trustcache.cache.workspace import Workspace
 from trustcache.errors import UsageError
+from trustcache.registry import allow_code
 from trustcache.scores import POST_HOC, post_hoc_score
 from trustcache.scores.entry import PostHoc, entry_of
 from trustcache.scores.fits import KeptFits
@@ -101,6 +102,7 @@ def own(in_tmp_path: Path) -> str:
     """The name of a user's module in the working directory, another for each test."""
     name = f"scores_of_{in_tmp_path.name}".replace("-", "_")
     (in_tmp_path / f"{name}.py").write_text(OWN, encoding="utf-8")
+    allow_code(f"{name}:spread", f"{name}:Norm")
     return name
 
 

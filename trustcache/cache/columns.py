@@ -46,6 +46,7 @@ COLUMNS = {
     **OUTPUTS,
     "sample_indices": Column("int64"),
     "sample_ids": Column("S"),
+    "content": Column("uint64"),
     "labels": Column("int64"),
     "correct": Column("bool"),
     "true_class_prob": Column("float32"),

@@ -31,10 +31,19 @@ NOT_EXTRACTED = "not extracted yet"
 """The fault of a shard without a record."""
 
 
+class OtherImages(UsageError):
+    """A cache was extracted from other images than lie there now."""
+
+
 # Returns the fingerprint of the samples [start, stop).
 Images = Callable[[int, int], str]
 # Entries of the meaning that depend on the images of all shards.
 _WHOLE_DATA = ("fingerprint", "samples")
+OTHER_IMAGES = (
+    "put those back, remove that folder to extract anew, or keep both by giving this classifier another name with "
+    "--as NAME"
+)
+"""What to do where a cache was extracted from other images."""
 _REBUILT = "the same trustcache extract as before rebuilds the shard"
 _MADE_AGAIN = "remove this file and run the same trustcache extract again, sound shards are kept"
 # Plain words for entries of the meaning, in messages.
@@ -52,8 +61,9 @@ _IN_WORDS = {
 class ShardRecord:
     """The record of one shard, which covers the sample indices [start, stop).
 
-    meaning: SHA-256 over the index's meaning without the images. images: fingerprint of its own samples.
-    widths: of the columns (N, width), by name.
+    meaning: SHA-256 over the index's meaning without the images. images: fingerprint of its own samples. content:
+    SHA-256 of its column `content`. stamp: of the images' files when their content was last compared. widths: of the
+    columns (N, width), by name.
     skipped: ids of the images that could not be read, with the reasons; they have no row.
     """
 
@@ -66,6 +76,8 @@ class ShardRecord:
     sha256: str
     meaning: str
     images: str
+    content: str
+    stamp: str
     widths: dict[str, int]
     skipped: dict[str, str]
 
@@ -123,8 +135,8 @@ class Index:
         return COLUMNS[column].kept(self.meaning)
 
     def fingerprint(self) -> str:
-        """Return SHA-256 over the meaning: scores made from one cache are refused beside another."""
-        return fingerprint(self.meaning)
+        """Return SHA-256 over the meaning and the images: scores made from one cache are refused beside another."""
+        return self._fingerprint
 
     def ranges(self) -> list[tuple[int, int]]:
         """Return the sample ranges of all shards, which do not depend on the number of processes that write them."""
@@ -170,30 +182,47 @@ class Index:
                     advance(1)
         return dict(sorted(found.items()))
 
-    def add(self, number: int, columns: dict[str, Any], skipped: dict[str, str], images: str) -> None:
-        """Publish one shard, then its record. images: the fingerprint of its samples."""
+    def add(self, number: int, columns: dict[str, Any], skipped: dict[str, str], images: str, stamp: str = "") -> None:
+        """Publish one shard, then its record. images, stamp: fingerprint and stamp of its samples, "" for no stamp.
+
+        Raises UsageError where it replaces a damaged shard of other images.
+        """
         data, path = pack(columns), self._path(number, ".h5")
+        content = hashlib.sha256(columns["content"].tobytes()).hexdigest()
+        if (there := self._old(number)) and there.content != content:
+            raise UsageError(f"{path}: is damaged, and its images have changed since it was extracted; {OTHER_IMAGES}")
         publish(path, data)
-        digest, rows, (start, stop) = hashlib.sha256(data).hexdigest(), len(columns["labels"]), self.ranges()[number]
-        pins = digest, self._shard_meaning, images
-        record = ShardRecord(path.name, start, stop, rows, *pins, widths_of(columns), skipped)
+        digest, rows, bounds = hashlib.sha256(data).hexdigest(), len(columns["labels"]), self.ranges()[number]
+        pins = digest, self._shard_meaning, images, content, stamp
+        record = ShardRecord(path.name, *bounds, rows, *pins, widths_of(columns), skipped)
         write_record(self._path(number), record)
+
+    def restamp(self, record: ShardRecord, stamp: str) -> None:
+        """Note that the images of a shard, whose files have another stamp now, still have the content they had."""
+        write_record((self.folder / record.file).with_suffix(".json"), replace(record, stamp=stamp))
 
     def made_of_others(self, images: Images) -> bool:
         """Return True if a shard that exists was made from other images than lie there now."""
         ranges = self.ranges()
-        for number in self._begun():
-            try:
-                record = self.record(number)
-            except TrustcacheError:  # to be rebuilt anyway
-                continue
-            if record and images(*ranges[number]) != record.images:
-                return True
-        return False
+        known = [(number, record) for number in self._begun() if (record := self._old(number))]
+        return any(images(*ranges[number]) != record.images for number, record in known)
 
     def finished(self) -> bool:
         """Return True if every shard has a record."""
         return len(self._begun()) == len(self.ranges())
+
+    def _old(self, number: int) -> ShardRecord | None:
+        """Return the record of a shard, None where there is none that can be read."""
+        try:
+            return self.record(number)
+        except TrustcacheError:
+            return None
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        # A damaged record has no content: what was made of the whole cache does not count until that is mended.
+        known = map(self._old, range(len(self.ranges())))
+        return fingerprint([self.meaning, [record.content if record else None for record in known]])
 
     @cached_property
     def _shard_meaning(self) -> str:
@@ -243,7 +272,7 @@ def create_or_continue(index: Index, images: Images) -> Index:
     """Write a new index, or bring the one that lies there up to date if it means the same.
 
     While an extraction is unfinished, images that it has not reached may change; for any other difference, raises
-    UsageError naming it.
+    UsageError naming it, and OtherImages where only the images differ.
     """
     sweep(index.folder)
     here = replace(index, meaning=as_read(index.meaning), made_from=as_read(index.made_from))
@@ -262,6 +291,8 @@ def create_or_continue(index: Index, images: Images) -> Index:
     if differences and (not ahead or there.made_of_others(images)):
         if "data.subset" in differences:  # other images follow from another part
             differences = {where: both for where, both in differences.items() if where[5:] not in _WHOLE_DATA}
+        if differences.keys() <= {f"data.{key}" for key in _WHOLE_DATA}:
+            raise OtherImages(f"{index.folder}: was extracted from other images")
         named = ", ".join(
             f"{_IN_WORDS.get(where, where)} was {a!r} and is now {b!r}" for where, (a, b) in differences.items()
         )

@@ -11,7 +11,8 @@ from trustcache.data.manifest import Manifest
 from trustcache.data.variants.variation import Variant
 from trustcache.models.identity import Identity, McDropout
 
-AtLeastOne = Annotated[int, Meta(ge=1)]
+AtLeastOne = Annotated[int, Meta(ge=1, le=2**40)]
+MOST_SHARDS = 1_000_000
 # A preprocessing entry that a user sets: an input size, a share, a mode or the numbers of the colour channels.
 Entry = int | float | str | tuple[int | float, ...]
 
@@ -59,6 +60,10 @@ class Meaning:
     features: str
     mc_dropout: McDropout | None = None
     stages: Stages | None = None
+
+    def __post_init__(self) -> None:
+        if self.data.samples > MOST_SHARDS * self.shard_rows:
+            raise ValueError(f"more than {MOST_SHARDS:,} shards")
 
 
 @dataclass(frozen=True)

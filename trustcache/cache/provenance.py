@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trustcache.cache.content import Differences, compare_images
 from trustcache.cache.index import Index
 from trustcache.cache.publish import file_sha256
 from trustcache.data.dataset import Dataset, open_dataset
+from trustcache.data.manifest import Manifest
 from trustcache.errors import UsageError
+from trustcache.progress import Progress, silent
 
 if TYPE_CHECKING:
     from trustcache.models.classifiers import ModelSpec
@@ -32,10 +35,20 @@ def original_dataset(index: Index, data_root: Path) -> Dataset:
         if dataset.fingerprint() == index.meaning.data.fingerprint:
             return dataset
         reasons.append(
-            f"{index.data}: the images below {root} are not the ones that {index.folder} was extracted from; "
+            f"{index.data}: the images below {root} are not the ones that {index.folder} was extracted from "
+            f"({compare_images(index, dataset, contents=False)}); "
             "put those back, or remove that folder and extract again"
         )
     raise UsageError("; ".join(reasons))
+
+
+def compare_data(index: Index, manifest: Manifest, data_root: Path, progress: Progress = silent) -> Differences:
+    """Compare the images of a manifest with those that a cache was extracted from, every one by its bytes.
+
+    Of a cache of a part of its data set, the same part is compared. Raises UsageError where the files are missing.
+    """
+    thinned_to = manifest.thinned_to or index.manifest.thinned_to
+    return compare_images(index, open_dataset(replace(manifest, thinned_to=thinned_to), data_root), progress)
 
 
 def original_name(data: str, caches: Iterable[Index]) -> str:

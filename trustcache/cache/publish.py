@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trustcache.errors import TrustcacheError
+from trustcache.errors import TrustcacheError, naming
 
 if TYPE_CHECKING:
     import numpy as np
@@ -134,7 +134,7 @@ def file_sha256(path: Path) -> str:
     >>> file_sha256(tmp / "empty")[:12]
     'e3b0c44298fc'
     """
-    with path.open("rb") as file:
+    with naming(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -33,7 +33,7 @@ def write_record(path: Path, record: Record) -> None:
     """Publish a record as readable JSON. Raises ValueError for a number that is not finite.
 
     >>> from trustcache.cache.index import ShardRecord
-    >>> write_record(tmp / "00000.json", ShardRecord("00000.h5", 0, 2, 1, "abc", "def", "123", {"logits": 4}, {}))
+    >>> write_record(tmp / "00000.json", ShardRecord("00000.h5", 0, 2, 1, *"abcde", {"logits": 4}, {}))
     """
     text = json.dumps(_table(record), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     # File names that are not UTF-8 hold lone surrogates; with a backslash they are JSON's own notation for them.
@@ -58,7 +58,7 @@ def record_text(record: Record) -> str:
     """Return a record as one line of JSON, to be kept near the beginning of another file, which it seals.
 
     >>> from trustcache.cache.index import ShardRecord
-    >>> text = record_text(ShardRecord("00000.h5", 0, 2, 2, "abc", "def", "123", {"logits": 4}, {}))
+    >>> text = record_text(ShardRecord("00000.h5", 0, 2, 2, *"abcde", {"logits": 4}, {}))
     >>> parse_record(text, ShardRecord, "weights.safetensors", "remove it").rows
     2
     """

@@ -13,7 +13,7 @@ import stat
 from pathlib import Path
 
 from trustcache.cache.publish import publish
-from trustcache.errors import DamagedError
+from trustcache.errors import DamagedError, naming
 
 UNSEALED = f"sha256:{'0' * 64}"
 """The place of a checksum, to be written within the first `_HEAD` bytes of a file."""
@@ -56,13 +56,14 @@ def read_sealed(path: Path, remedy: str) -> bytes:
     b'sha256:'
     """
     check_seal(path, remedy)
-    return path.read_bytes()
+    with naming(path):
+        return path.read_bytes()
 
 
 def _fault(path: Path) -> str | None:
     if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe would wait for ever
         return "it is not a regular file"
-    with path.open("rb") as file:
+    with naming(path), path.open("rb") as file:
         head = file.read(_HEAD)
         seal = _SEAL.search(head)
         if not seal:

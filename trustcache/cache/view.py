@@ -90,6 +90,7 @@ class CacheView:
     correct = _Column("True where the prediction is the label, bool (N,).")
     true_class_prob = _Column("Softmax probability of the true class, float32 (N,), from float32 logits.")
     mc_dropout = _Column("Negative predictive entropy with dropout on, float32 (N,).")
+    content = _Column("Hashes of the bytes that images were decoded from, before any variant, uint64 (N,).")
     sample_indices = _Column("Positions in the data set, int64 (N,).")
 
     @cached_property

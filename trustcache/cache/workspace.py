@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from dataclasses import dataclass
@@ -63,10 +64,35 @@ class Workspace:
             Path(folder) for folder, _, files in walk if INDEX in files or any(name.endswith(".h5") for name in files)
         )
 
+    def run_folder(self, run: str) -> Path:
+        """Return the folder of a run."""
+        return self.runs / file_name(run)
+
+    def threshold_folder(self, classifier: str, score: str) -> Path:
+        """Return the folder of a post-hoc score's threshold, whose name no run has."""
+        return self.runs / _shortened(f"{file_name(classifier)}@{file_name(score)}")
+
+    def sweep_file(self, sweep: str) -> Path:
+        """Return the file of a sweep."""
+        return self.sweeps / f"{file_name(sweep)}.json"
+
     def caches(self) -> list[Index]:
         """Return all caches, sorted by classifier and data set. Raises TrustcacheError for a damaged index."""
         found = [read_index(folder) for folder in self.cache_folders() if (folder / INDEX).is_file()]
         return sorted(found, key=lambda index: (index.classifier, index.data))
+
+    def cache_named(self, name: str) -> Index:
+        """Return the cache of a name CLASSIFIER/DATA. Raises UsageError where there is none, or there are several.
+
+        >>> demo_workspace.cache_named("net/birds").samples
+        30
+        """
+        found = [index for index in self.caches() if f"{index.classifier}/{index.data}" == name]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise UsageError(f"{name}: {len(found)} caches have that name: {', '.join(str(i.folder) for i in found)}")
+        raise UsageError(f"no cache '{name}' in {self.root / 'cache'}; make one with trustcache extract")
 
     def find_cache(self, role: str | None, classifier: str | None = None, data: str | None = None) -> Index:
         """Return the one cache of a role, None for any, that fits. Raises UsageError where none or several fit."""
@@ -90,13 +116,58 @@ class Workspace:
 
 
 def _of_cache(classifier: str, data: str) -> Path:
-    return Path(plain_name(classifier), *map(plain_name, data.split("/")))
+    return Path(file_name(classifier)) / data_path(data)
 
 
-def plain_name(name: str) -> str:
-    """Return a name for a folder: everything but letters, digits, dot, dash and underscore becomes a dash.
+def data_path(data: str) -> Path:
+    """Return the relative path of what belongs to a data set: a folder for each part of its name.
 
-    >>> plain_name("hf_hub:me/model")
-    'hf_hub-me-model'
+    No folder is called as a file of ours can be: those of birds/mcp.h5 and of the score mcp on birds stay apart.
+
+    >>> str(data_path("birds-c/fog/3")), str(data_path("birds/mcp.h5"))
+    ('birds-c/fog/3', 'birds/mcp%2Eh5')
     """
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "unnamed"
+    parts = [file_name(part) for part in data.split("/")]
+    if len(parts) > 1:
+        parts = [_SUFFIX.sub(_escaped, part) for part in parts]
+    return Path(*parts)
+
+
+_SUFFIX = re.compile(r"\.(?=(h5|json|safetensors)$)", re.IGNORECASE)
+# What a plain name keeps; a leading or trailing dot would hide a file, or be lost on some systems.
+_TO_ESCAPE = re.compile(r"[^A-Za-z0-9._+-]|^\.|\.\Z")
+# Names that Windows keeps to itself, whatever follows their first dot.
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(?=\.|$)", re.IGNORECASE)
+# File systems allow 255 bytes, and eCryptfs 143; our suffixes and the marks of temporary files come on top.
+LONGEST_NAME = 140
+_END = 8  # a run's name ends with the hash of its config, and so does its folder's
+_KEPT = LONGEST_NAME - len("%-") - 32 - len("-") - _END
+
+
+def file_name(name: str) -> str:
+    """Return the name of the file or folder that belongs to a name: its own, or an escaped one.
+
+    Letters, digits and `-_.+` stay. Everything else, and what some system takes for special, becomes `%XX`, a byte of
+    its UTF-8. No two names share one; `urllib.parse.unquote` gives the name back unless it is too long, when a hash
+    stands for its middle. Names that differ in case alone share a folder where the file system ignores case.
+
+    >>> file_name("vit_base"), file_name("hf_hub:me/model"), file_name(".."), file_name("nul")
+    ('vit_base', 'hf_hub%3Ame%2Fmodel', '%2E%2E', '%6Eul')
+    """
+    if not name:
+        return "%"
+    escaped = _TO_ESCAPE.sub(_escaped, name)
+    if _RESERVED.match(escaped):
+        escaped = f"%{ord(escaped[0]):02X}{escaped[1:]}"
+    return _shortened(escaped)
+
+
+def _shortened(escaped: str) -> str:
+    if len(escaped) <= LONGEST_NAME:
+        return escaped
+    digest = hashlib.sha256(escaped.encode()).hexdigest()[:32]
+    return f"{escaped[:_KEPT]}%-{digest}-{escaped[-_END:]}"
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in match[0].encode("utf-8", "surrogatepass"))

@@ -10,17 +10,40 @@ import functools
 import glob
 import os
 import posixpath
+import stat
 import tarfile
 from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
-from trustcache.errors import UsageError
+from trustcache.data.content import Stamp, stamp_of
+from trustcache.errors import UsageError, first_line
 
 SUFFIX = ".tar"
 # First bytes of compressed files: gzip, xz, bzip2, zstandard. Their middle cannot be read without all before it.
 _COMPRESSED = (b"\x1f\x8b", b"\xfd7zXZ", b"BZh", b"\x28\xb5\x2f\xfd")
+LARGEST_FILE = 1 << 30
+"""Bytes of a file that is read whole. An image of more is none: its pixels alone would not fit into memory."""
+_LONGEST_HEADER = 1 << 20
+
+
+def read_file(path: str, largest: int = LARGEST_FILE) -> bytes:
+    """Return the bytes of a file. Raises OSError, for anything but a regular file of at most `largest` bytes too."""
+    # A pipe without a writer would keep `open` waiting, and a device can be endless.
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError("it is no regular file")
+        require_size(found.st_size, largest)
+        return file.read()
+
+
+def require_size(size: int, largest: int = LARGEST_FILE) -> None:
+    """Raise OSError for a number of bytes that is too large to be read whole."""
+    if size > largest:
+        raise OSError(f"it has {size:,} bytes, of at most {largest:,}")
 
 
 class FileTree(ABC):
@@ -37,6 +60,10 @@ class FileTree(ABC):
         """Return the length of a file in bytes, -1 if it no longer exists."""
 
     @abstractmethod
+    def stamp(self, name: str) -> Stamp:
+        """Return what changes whenever the bytes of a file do, without reading it."""
+
+    @abstractmethod
     def read(self, name: str) -> bytes:
         """Return the bytes of a file. Raises OSError."""
 
@@ -45,14 +72,30 @@ class FileTree(ABC):
         """Return the tree of one of its folders."""
 
     def walk(self, folder: str = "") -> Iterator[str]:
-        """Yield the names of all files below a folder, relative to `root`, in no order."""
+        """Yield the names of all files below a folder, relative to `root`, in no order.
+
+        Raises UsageError for a folder that comes up twice, by a link.
+        """
         # Plain strings: ImageNet's 1.28 million paths would take pathlib ten times as long.
-        prefix = f"{folder}/" if folder else ""
-        for name, is_folder in self.entries(folder):
-            if is_folder:
-                yield from self.walk(prefix + name)
-            else:
-                yield prefix + name
+        waiting, seen = [folder], dict[object, str]()
+        while waiting:
+            inside = waiting.pop()
+            place = self.place(inside)
+            if place in seen:
+                raise UsageError(
+                    f"{self.root}/{inside}: is the same folder as {self.root}/{seen[place]}, by a link; remove the link"
+                )
+            seen[place] = inside
+            prefix = f"{inside}/" if inside else ""
+            for name, is_folder in self.entries(inside):
+                if is_folder:
+                    waiting.append(prefix + name)
+                else:
+                    yield prefix + name
+
+    def place(self, folder: str) -> object:
+        """Return what tells a folder from others, whatever path leads to it."""
+        return folder
 
 
 class FolderTree(FileTree):
@@ -64,10 +107,17 @@ class FolderTree(FileTree):
     def entries(self, folder: str = "") -> Iterator[tuple[str, bool]]:
         try:
             with os.scandir(f"{self.root}/{folder}" if folder else self.root) as entries:
-                found = [(e.name, e.is_dir()) for e in entries if not e.name.startswith(".")]
+                found = [(e.name, _is_folder(e)) for e in entries if not e.name.startswith(".")]
         except OSError as error:
             raise UsageError(f"{error.filename}: cannot be listed ({error.strerror}); check its permissions") from None
         return iter(found)
+
+    def place(self, folder: str) -> object:
+        try:
+            found = os.stat(f"{self.root}/{folder}")
+        except OSError:  # it will be reported as one that cannot be listed
+            return folder
+        return found.st_dev, found.st_ino
 
     def size(self, name: str) -> int:
         try:
@@ -75,19 +125,31 @@ class FolderTree(FileTree):
         except OSError:  # a dangling link: listed here, and reported as a bad image when it is read
             return -1
 
+    def stamp(self, name: str) -> Stamp:
+        try:
+            return stamp_of(os.stat(f"{self.root}/{name}"))
+        except OSError:
+            return ()
+
     def read(self, name: str) -> bytes:
-        with open(f"{self.root}/{name}", "rb") as file:
-            return file.read()
+        return read_file(f"{self.root}/{name}")
 
     def below(self, folder: str) -> FileTree:
         return FolderTree(Path(self.root) / folder)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself: listed as a file, and reported when it is read
+        return False
 
 
 class TarTree(FileTree):
     """The files of one tar file below its folder `inside`; of several, each is a folder named by its stem."""
 
     def __init__(self, tars: tuple[Path, ...], inside: str = "", several: bool = False) -> None:
-        self._listing = _list_all(tuple((str(tar), (s := tar.stat()).st_size, s.st_mtime_ns) for tar in tars), several)
+        self._listing = _list_all(tuple((str(tar), stamp_of(tar.stat())) for tar in tars), several)
         self._inside, self._several = inside, several
         shown = str(tars[0]) if len(tars) == 1 else f"{tars[0]} and {len(tars) - 1} more"
         self.root = f"{shown}/{inside}" if inside else shown
@@ -101,9 +163,14 @@ class TarTree(FileTree):
     def size(self, name: str) -> int:
         return self._listing.sizes[self._member(name)]
 
+    def stamp(self, name: str) -> Stamp:
+        listing, member = self._listing, self._member(name)
+        return listing.offsets[member], listing.sizes[member], *listing.stamps[listing.tars[member]]
+
     def read(self, name: str) -> bytes:
         member = self._member(name)
         path = self._listing.paths[self._listing.tars[member]]
+        require_size(self._listing.sizes[member])
         # Opened each time, which costs microseconds: processes must not share a position.
         with open(path, "rb", buffering=0) as file:
             file.seek(self._listing.offsets[member])
@@ -124,8 +191,8 @@ class TarTree(FileTree):
 class _Listing:
     """Index of tar files: by folder, each name's member number (-1: a folder); by member, the place of its bytes."""
 
-    def __init__(self, paths: tuple[str, ...]) -> None:
-        self.paths = paths
+    def __init__(self, paths: tuple[str, ...], stamps: tuple[Stamp, ...]) -> None:
+        self.paths, self.stamps = paths, stamps
         self.folders: dict[str, dict[str, int]] = {"": {}}
         # Machine numbers: ImageNet has 1.28 million members.
         self.tars, self.offsets, self.sizes = array("q"), array("q"), array("q")
@@ -144,11 +211,14 @@ class _Listing:
             self.add(name, self.tars[member], self.offsets[member], self.sizes[member])
 
     def _folder(self, folder: str) -> dict[str, int]:
-        if folder not in self.folders:
-            parent, base = posixpath.split(folder)
-            self._folder(parent).setdefault(base, -1)
-            self.folders[folder] = {}
-        return self.folders[folder]
+        found = self.folders.setdefault(folder, {})
+        while folder:  # no recursion: a path may have thousands of parts
+            folder, base = posixpath.split(folder)
+            known = folder in self.folders
+            self.folders.setdefault(folder, {}).setdefault(base, -1)
+            if known:
+                break
+        return found
 
 
 def open_tree(path: Path) -> FileTree:
@@ -178,8 +248,8 @@ def _tars(path: Path) -> tuple[tuple[Path, ...], str]:
 
 
 @functools.lru_cache(maxsize=4)  # the 20 data sets in one of ImageNet-C's archives share a listing
-def _list_all(tars: tuple[tuple[str, int, int], ...], several: bool) -> _Listing:
-    listing = _Listing(tuple(path for path, *_ in tars))
+def _list_all(tars: tuple[tuple[str, Stamp], ...], several: bool) -> _Listing:
+    listing = _Listing(tuple(path for path, _ in tars), tuple(stamp for _, stamp in tars))
     for number, path in enumerate(listing.paths):
         _list_one(listing, number, path, f"{Path(path).stem}/" if several else "")
     return listing
@@ -191,22 +261,39 @@ def _list_one(listing: _Listing, number: int, path: str, prefix: str) -> None:
             if file.read(6).startswith(_COMPRESSED):
                 raise UsageError(f"{path}: is compressed, so single images cannot be read from it; unpack it")
             file.seek(0)
-            _add_members(listing, number, file, prefix)
-    except tarfile.TarError as error:
-        raise UsageError(f"{path}: not a complete tar file ({error}); fetch it again") from None
+            _add_members(listing, number, file, os.fstat(file.fileno()).st_size, prefix)
+    except UsageError:
+        raise
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
+    except Exception as error:  # tarfile's own, and what odd numbers or endless headers lead to
+        raise UsageError(f"{path}: not a complete tar file ({first_line(error)}); fetch it again") from None
 
 
-def _add_members(listing: _Listing, number: int, file: object, prefix: str) -> None:
+class _Headers:
+    """The bytes of a tar file up to `end`, as tarfile reads its headers, which may claim any length."""
+
+    def __init__(self, file: BinaryIO, end: int) -> None:
+        self.file, self.end = file, end
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int) -> bytes:
+        if not 0 <= size <= _LONGEST_HEADER:
+            raise tarfile.ReadError(f"a header of {size:,} bytes")
+        return self.file.read(max(0, min(size, self.end - self.file.tell())))
+
+
+def _add_members(listing: _Listing, number: int, file: BinaryIO, end: int, prefix: str) -> None:
     """List the members from where `file` stands, those of a tar file inside under a folder named by its stem."""
-    tar = tarfile.TarFile(fileobj=file)  # type: ignore[arg-type]
+    tar = tarfile.TarFile(fileobj=_Headers(file, end))  # type: ignore[arg-type]
     while (member := tar.next()) is not None:
         tar.members = []  # type: ignore[attr-defined]  # it would keep them all
         name = prefix + posixpath.normpath(member.name).lstrip("/")
+        if member.size < 0 or member.issparse():
+            raise tarfile.ReadError(f"{name} is stored as a sparse file, or in less than no bytes")
         if member.isreg() and name.endswith(SUFFIX):
-            file.seek(member.offset_data)  # type: ignore[attr-defined]
-            _add_members(listing, number, file, f"{name.removesuffix(SUFFIX)}/")
+            file.seek(member.offset_data)
+            _add_members(listing, number, file, member.offset_data + member.size, f"{name.removesuffix(SUFFIX)}/")
         elif member.isreg():
             listing.add(name, number, member.offset_data, member.size)
         elif member.islnk():

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from trustcache.data.content import content_of, digest_of
 from trustcache.data.manifest import Files, Manifest
-from trustcache.data.samples import Samples, spread_evenly
+from trustcache.data.samples import BadImage, Samples, spread_evenly
 from trustcache.data.variants.variation import Variation, make_variation, missing_material
 from trustcache.errors import UsageError
+
+_AT_ONCE = 4096
 
 
 class Dataset:
@@ -32,7 +37,11 @@ class Dataset:
 
     def read(self, index: int) -> Image.Image:
         """Return sample `index` as an RGB image, transformed if its variant works on single images. Raises BadImage."""
-        image = self.samples.read(index)
+        return self.decode(index, self.samples.raw(index))
+
+    def decode(self, index: int, raw: bytes) -> Image.Image:
+        """Return sample `index` as `read` does, from the bytes of its image."""
+        image = self.samples.decode(index, raw)
         return self.variation.image(image, index, self.samples) if self.variation else image
 
     @property
@@ -45,7 +54,7 @@ class Dataset:
 
         It covers ids, labels, class names, the sizes of the files (or pixels), and the files that a variant reads.
         """
-        some = np.arange(start, stop or len(self))
+        some = np.arange(start, min(stop or len(self), len(self)))
         samples = self.samples if (start, stop) == (0, None) else self.samples.take(some)
         digest = hashlib.sha256(samples.contents())
         digest.update(samples.labels.astype("<i8").tobytes())
@@ -53,6 +62,27 @@ class Dataset:
         if self.variation:
             digest.update(self.variation.contents())
         return digest.hexdigest()
+
+    def contents(self, numbers: Sequence[int]) -> list[int | None]:
+        """Return the hashes of the bytes of some samples' images, None for one that cannot be read."""
+        found: list[int | None] = []
+        with ThreadPoolExecutor() as pool:  # most of the time goes into reading
+            for first in range(0, len(numbers), _AT_ONCE):
+                found += pool.map(self._content, numbers[first : first + _AT_ONCE])
+        return found
+
+    def _content(self, number: int) -> int | None:
+        try:
+            return content_of(self.samples.raw(number))
+        except BadImage:
+            return None
+
+    def stamp(self, start: int, stop: int) -> str:
+        """Return a digest that changes whenever the bytes of the images of samples `start` to `stop` do.
+
+        It may change while they do not, as when files are copied. No file is read.
+        """
+        return digest_of(self.samples.take(np.arange(start, stop)).stamps())
 
 
 def available(manifest: Manifest, data_root: Path) -> Files | None:

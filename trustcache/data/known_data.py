@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import fnmatch
 import itertools
+import math
 import re
-import tomllib
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from trustcache.data.manifest import Files, Manifest, parse_manifest
+from trustcache.data.toml_tables import read_table
 from trustcache.errors import UsageError
+
+MOST_MEMBERS = 10_000
+"""Data sets of one family."""
 
 
 def folder_manifest(folder: Path, role: str = "test") -> Manifest:
@@ -22,23 +26,24 @@ def folder_manifest(folder: Path, role: str = "test") -> Manifest:
     )
 
 
-def load_manifests(path: Path) -> list[Manifest]:
+def load_manifests(path: Path, variants: tuple[Path, ...] = ()) -> list[Manifest]:
     """Read one TOML file: a single data set, or every member of the family it describes.
 
-    Raises UsageError naming the file and the key at fault.
+    variants: the files that are variants of it, each of the next. Raises UsageError naming the file and the key at
+    fault.
     """
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = read_table(str(path), str(path))
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror}); see trustcache data list") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not valid TOML: {error}") from None
+        raise UsageError(f"{path}: cannot be read ({error.strerror or error}); see trustcache data list") from None
     family = table.pop("family", None)
-    inherited = _inherited(table.pop("variant_of", None), path)
+    inherited = _inherited(table.pop("variant_of", None), path, variants)
     if family is None:
         return [parse_manifest(inherited | table, str(path))]
     if not family or not isinstance(family, dict) or not all(isinstance(v, list) and v for v in family.values()):
         raise UsageError(f"{path}: 'family' must be a table of lists, as in corruption = ['fog', 'snow']")
+    if (size := math.prod(map(len, family.values()))) > MOST_MEMBERS:
+        raise UsageError(f"{path}: 'family' has {size:,} members, of at most {MOST_MEMBERS:,}; list fewer values")
     members = (dict(zip(family, values, strict=True)) for values in itertools.product(*family.values()))
     manifests = [parse_manifest(inherited | _fill(table, member, path), str(path)) for member in members]
     if len({m.name for m in manifests}) < len(manifests):
@@ -81,7 +86,7 @@ def _manifest_folder() -> Path:
     return packaged if packaged.is_dir() else packaged.parent.parent / "data_manifests"
 
 
-def _inherited(name: Any, path: Path) -> dict[str, Any]:
+def _inherited(name: Any, path: Path, variants: tuple[Path, ...]) -> dict[str, Any]:
     """Return the entries that a manifest inherits from the data set it is a variant of."""
     if name is None:
         return {}
@@ -92,7 +97,10 @@ def _inherited(name: Any, path: Path) -> dict[str, Any]:
         raise UsageError(
             f"{path}: 'variant_of' names '{name}', which is neither a known data set nor a .toml file beside it"
         )
-    base = next((m for m in load_manifests(file) if name in (m.name, file.name, str(file))), None)
+    if file.resolve() in (path.resolve(), *variants):
+        raise UsageError(f"{path}: 'variant_of' names '{name}', which is a variant of this one; name one that is none")
+    members = load_manifests(file, (*variants, path.resolve()))
+    base = next((m for m in members if name in (m.name, file.name, str(file))), None)
     if base is None or base.variant:
         raise UsageError(f"{path}: 'variant_of' must name one data set that is not a variant itself, not '{name}'")
     kept = base.record()

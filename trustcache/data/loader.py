@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
+from trustcache.data.content import content_of
 from trustcache.data.dataset import Dataset
 from trustcache.data.samples import BadImage
 from trustcache.data.variants.variation import Batch
@@ -145,8 +146,8 @@ def _silence_worker(worker: int) -> None:
     sys.excepthook = lambda *error: None
 
 
-# A decoded sample: number, pixels, pixels of its companion; or its number and the reason why it cannot be read.
-_Sample = tuple[int, torch.Tensor, torch.Tensor | None] | tuple[int, str]
+# A decoded sample: number, content, pixels, pixels of its companion; or its number and the reason why it is unreadable.
+_Sample = tuple[int, int, torch.Tensor, torch.Tensor | None] | tuple[int, str]
 
 
 class _Decoded(TorchDataset):
@@ -155,20 +156,22 @@ class _Decoded(TorchDataset):
 
     def __getitem__(self, index: int) -> _Sample:
         try:
-            pixels = self.transform(self.dataset.read(index))
+            raw = self.dataset.samples.raw(index)
+            pixels = self.transform(self.dataset.decode(index, raw))
             companion = self.dataset.variation.companion(index) if self.dataset.variation else None
-            return index, pixels, self.transform(companion) if companion else None
+            return index, content_of(raw), pixels, self.transform(companion) if companion else None
         except BadImage as error:
             return index, str(error)
 
 
 def _collated(labels: np.ndarray, samples: list[_Sample]) -> Batch:
-    good = [sample for sample in samples if len(sample) == 3]
+    good = [sample for sample in samples if len(sample) == 4]
     indices = np.array([sample[0] for sample in good], dtype=np.int64)
-    pixels = torch.stack([sample[1] for sample in good]) if good else torch.empty(0, 3, 1, 1, dtype=torch.uint8)
-    seconds = [sample[2] for sample in good if sample[2] is not None]
+    content = np.array([sample[1] for sample in good], dtype=np.uint64)
+    pixels = torch.stack([sample[2] for sample in good]) if good else torch.empty(0, 3, 1, 1, dtype=torch.uint8)
+    seconds = [sample[3] for sample in good if sample[3] is not None]
     bad = {sample[0]: sample[1] for sample in samples if len(sample) == 2}
-    return Batch(indices, labels[indices], pixels, torch.stack(seconds) if seconds else None, bad)
+    return Batch(indices, labels[indices], pixels, torch.stack(seconds) if seconds else None, bad, content)
 
 
 WORKER_DIED = "DataLoader worker (pid"

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from trustcache.data.layouts import KEY_TYPES, LAYOUTS, key_type
+from trustcache.data.layouts.numbers import normal_form
 from trustcache.data.samples import Samples
 from trustcache.data.toml_tables import TableReader, field_types
 from trustcache.data.variants.corruptions import SEVERITIES
 from trustcache.data.variants.variation import VARIATIONS, Variant
 from trustcache.errors import UsageError
+from trustcache.models.preprocessing import LARGEST_SIDE
 
 ROLES = ("train", "test")
 PLAYS = ("train", "test", "stylized", "adversarial", "corrupted", "natural")
@@ -180,7 +182,7 @@ def _classes(reader: TableReader, table: dict[str, Any], key: str) -> tuple[str,
     """Read a list of classes, written out or given as the name of a known list."""
     if isinstance(table.get(key), str):
         return _class_list(reader.choice(key, tuple(CLASS_LISTS)))
-    classes = reader.take(key, tuple[str, ...]) or ()
+    classes = tuple(map(normal_form, reader.take(key, tuple[str, ...]) or ()))
     if len(set(classes)) != len(classes):
         twice = next(c for i, c in enumerate(classes) if c in classes[:i])
         raise UsageError(f"{reader.where}: '{key}' names '{twice}' twice; each class needs a name of its own")
@@ -214,14 +216,14 @@ def _variant(reader: TableReader, role: str) -> Variant:
     types = {key: key_type for key, key_type in field_types(Variant).items() if key in known}
     values = {key: reader.take(key, types[key], key in needed) for key in types}
     reader.finish(f" of kind '{kind}'")
+    if not 1 <= (crop := values.get("crop") or 1) <= LARGEST_SIDE:
+        raise UsageError(f"{reader.where}: 'crop' must be a number of pixels from 1 to {LARGEST_SIDE}, not {crop}")
     variant = Variant(kind, **{key: value for key, value in values.items() if value is not None})
     if "severity" in needed and variant.severity not in SEVERITIES:
         last = SEVERITIES[-1]
         raise UsageError(f"{reader.where}: 'severity' must be a whole number from 1 to {last}, not {variant.severity}")
     if variant.seed < 0:
         raise UsageError(f"{reader.where}: 'seed' must be 0 or more, not {variant.seed}")
-    if variant.crop is not None and variant.crop < 1:
-        raise UsageError(f"{reader.where}: 'crop' must be a number of pixels, not {variant.crop}")
     if VARIATIONS[kind].needs_classifier and role != "test":
         # Fine-tuning shuffles its images, and an attack's are made in the order of extraction.
         raise UsageError(f"{reader.where}: an attack is for data of the role 'test', not '{role}'")

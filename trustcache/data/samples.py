@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import warnings
 from abc import ABC, abstractmethod
 from io import BytesIO
 
@@ -10,13 +12,25 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from trustcache.data.archives import FileTree
-from trustcache.errors import TrustcacheError
+from trustcache.errors import TrustcacheError, first_line
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".webp", ".tif", ".tiff", ".gif"})
+IMAGE_FORMATS = {
+    "JPEG": (".jpg", ".jpeg"),
+    "PNG": (".png",),
+    "BMP": (".bmp",),
+    "PPM": (".ppm", ".pgm"),
+    "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+    "GIF": (".gif",),
+}
+"""Formats of images by Pillow's names, with the suffixes of their files. Pillow reads dozens more, and starts
+Ghostscript for one of them, whatever a file's name says.
+"""
+IMAGE_SUFFIXES = frozenset(suffix for suffixes in IMAGE_FORMATS.values() for suffix in suffixes)
 
-
-UNREADABLE = (OSError, SyntaxError, ValueError, RuntimeError, Image.DecompressionBombError)
-"""Errors that Pillow and its plugins raise for the bytes of a broken image."""
+# What Pillow has to say about an odd image is no use on the terminal: it is read, or named with the reason.
+warnings.filterwarnings("ignore", module=r"PIL\b")
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 class BadImage(TrustcacheError):
@@ -35,8 +49,16 @@ class Samples(ABC):
     classes: tuple[str, ...]
 
     @abstractmethod
+    def raw(self, index: int) -> bytes:
+        """Return the bytes that one image is decoded from. Raises BadImage."""
+
+    @abstractmethod
+    def decode(self, index: int, raw: bytes) -> Image.Image:
+        """Decode one image's bytes to RGB. Raises BadImage."""
+
     def read(self, index: int) -> Image.Image:
-        """Decode one image to RGB. Raises BadImage."""
+        """Return one image as RGB. Raises BadImage."""
+        return self.decode(index, self.raw(index))
 
     @abstractmethod
     def take(self, numbers: np.ndarray) -> Samples:
@@ -46,6 +68,10 @@ class Samples(ABC):
     def contents(self) -> bytes:
         """Return what identifies these images beside ids and labels: file sizes, or a hash of the bytes."""
 
+    @abstractmethod
+    def stamps(self) -> bytes:
+        """Return what changes whenever the bytes of one of these images do, without reading files."""
+
 
 class FileSamples(Samples):
     """Image files of a tree; their names in it are the ids."""
@@ -54,13 +80,15 @@ class FileSamples(Samples):
         self.tree, self.ids, self.classes = tree, files, classes
         self.labels = np.asarray(labels, dtype=np.int64)
 
-    def read(self, index: int) -> Image.Image:
+    def raw(self, index: int) -> bytes:
         name = self.ids[index]
         try:
-            data = self.tree.read(name)
+            return self.tree.read(name)
         except OSError as error:
             raise BadImage(f"{self.tree.root}/{name}", error.strerror or error) from None
-        return decode_rgb(data, f"{self.tree.root}/{name}")
+
+    def decode(self, index: int, raw: bytes) -> Image.Image:
+        return decode_rgb(raw, f"{self.tree.root}/{self.ids[index]}")
 
     def take(self, numbers: np.ndarray) -> FileSamples:
         return FileSamples(self.tree, [self.ids[i] for i in numbers], self.labels[numbers].tolist(), self.classes)
@@ -68,6 +96,9 @@ class FileSamples(Samples):
     def contents(self) -> bytes:
         # Sizes rather than hashes: a look-up of file entries, not a read of 140 GB.
         return np.fromiter(map(self.tree.size, self.ids), "<i8", len(self.ids)).tobytes()
+
+    def stamps(self) -> bytes:
+        return repr([self.tree.stamp(name) for name in self.ids]).encode()
 
 
 class ArraySamples(Samples):
@@ -77,14 +108,20 @@ class ArraySamples(Samples):
         self.pixels, self.ids, self.classes = pixels, ids, classes
         self.labels = np.asarray(labels, dtype=np.int64)
 
-    def read(self, index: int) -> Image.Image:
-        return Image.fromarray(np.asarray(self.pixels[index])).convert("RGB")
+    def raw(self, index: int) -> bytes:
+        return self.pixels[index].tobytes()
+
+    def decode(self, index: int, raw: bytes) -> Image.Image:
+        return Image.fromarray(np.frombuffer(raw, np.uint8).reshape(self.pixels.shape[1:])).convert("RGB")
 
     def take(self, numbers: np.ndarray) -> ArraySamples:
         return ArraySamples(self.pixels[numbers], [self.ids[i] for i in numbers], self.labels[numbers], self.classes)
 
     def contents(self) -> bytes:
-        return hashlib.sha256(self.pixels.tobytes()).digest()
+        return hashlib.sha256(f"{self.pixels.shape[1:]}".encode() + self.pixels.tobytes()).digest()
+
+    def stamps(self) -> bytes:
+        return self.contents()
 
 
 def spread_evenly(labels: np.ndarray, count: int) -> np.ndarray:
@@ -104,12 +141,12 @@ def decode_rgb(data: bytes, name: str) -> Image.Image:
     Raises BadImage, also for floating-point images, whose range is unknown.
     """
     try:
-        with Image.open(BytesIO(data)) as image:
+        with Image.open(BytesIO(data), formats=list(IMAGE_FORMATS)) as image:
             return to_rgb(image)
     except UnidentifiedImageError:  # its own text names an object in memory
-        raise BadImage(name, "it is in no known image format") from None
-    except UNREADABLE as error:
-        raise BadImage(name, error) from None
+        raise BadImage(name, f"it is none of {', '.join(IMAGE_FORMATS)}") from None
+    except Exception as error:  # Pillow's plugins may raise anything
+        raise BadImage(name, first_line(error)) from None
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
+import reprlib
+import tomllib
 from typing import Any, get_type_hints
 
 import msgspec
 
-from trustcache.errors import UsageError
+from trustcache.data.archives import read_file
+from trustcache.errors import UsageError, first_line
 
 # Kept, since evaluating the annotations takes most of the time in which a manifest is read.
 field_types = functools.cache(get_type_hints)
@@ -28,6 +31,34 @@ _WORDS: dict[Any, str] = {
     dict[str, Any]: "a table",
     list[dict[str, Any]]: "one or more [[{key}]] tables",
 }
+
+
+_LONGEST = 1 << 26
+_DEEPEST = 16
+
+
+def read_table(path: str, where: str) -> dict[str, Any]:
+    """Read a TOML file. Raises OSError where it cannot be read, UsageError as `parse_table`."""
+    try:
+        text = read_file(path, _LONGEST).decode()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{where}: not valid TOML: {error}") from None
+    return parse_table(text, where)
+
+
+def parse_table(text: str, where: str) -> dict[str, Any]:
+    """Return the table of a TOML text. Raises UsageError where it is none, or nests tables too deep to be meant."""
+    try:
+        table = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # also for a number of thousands of digits
+        raise UsageError(f"{where}: not valid TOML: {first_line(error)}") from None
+    level: list[Any] = [table]
+    for _ in range(_DEEPEST):
+        tables = [each for each in level if isinstance(each, dict | list)]
+        level = [inner for each in tables for inner in (each.values() if isinstance(each, dict) else each)]
+    if level:
+        raise UsageError(f"{where}: not valid: nested more than {_DEEPEST} deep")
+    return table
 
 
 class TableReader:
@@ -54,7 +85,7 @@ class TableReader:
             return None if value is None else msgspec.convert(value, kind)
         except msgspec.ValidationError:
             wanted = _WORDS[kind].format(key=key)
-            raise UsageError(f"{self.where}: '{key}' must be {wanted}, not {value!r}") from None
+            raise UsageError(f"{self.where}: '{key}' must be {wanted}, not {reprlib.repr(value)}") from None
 
     def choice(self, key: str, choices: tuple[str, ...], required: bool = True) -> str:
         """Return one of the choices, "" where the key is missing and not required. Raises UsageError as `take`."""

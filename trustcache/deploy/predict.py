@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import SimpleNamespace
 
-from trustcache.data.archives import open_tree, tree_exists
+from trustcache.data.archives import open_tree, read_file, tree_exists
 from trustcache.data.layouts.folders import image_names
 from trustcache.deploy.trusted import Answer, Picture, file_picture
 from trustcache.errors import UsageError
@@ -28,14 +28,14 @@ def pictures(paths: Sequence[Path]) -> Iterator[Picture]:
     >>> [picture.path == str(tmp / "a.png") for picture in pictures([tmp / "a.png"])]
     [True]
     """
-    if missing := [path for path in paths if not path.is_file() and not tree_exists(path)]:
+    if missing := [path for path in paths if not path.exists() and not tree_exists(path)]:
         raise UsageError(f"{missing[0]}: there is no such file, folder or .tar file; correct the path")
     return itertools.chain.from_iterable([_below(path) for path in paths])
 
 
 def _below(path: Path) -> Iterable[Picture]:
     if not tree_exists(path):
-        return [file_picture(str(path), path.read_bytes)]
+        return [file_picture(str(path), functools.partial(read_file, str(path)))]
     tree = open_tree(path)
     names = image_names(tree)
     if not names:

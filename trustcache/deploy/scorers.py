@@ -11,7 +11,7 @@ import numpy as np
 
 from trustcache.cache.index import Index, judged_fingerprint
 from trustcache.cache.records import read_record, write_record
-from trustcache.cache.workspace import Workspace, plain_name
+from trustcache.cache.workspace import Workspace
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.evaluate.sweep import saved_sweeps
 from trustcache.metrics.selective import WorkingPoint
@@ -187,7 +187,7 @@ def _post_hoc(workspace: Workspace, name: str, caches: Sequence[Index]) -> Score
             f"{name}: is a score of any classifier, and {workspace.root / 'cache'} holds caches of {len(judged)} "
             f"that fit ({options}), not of one; choose with --classifier, or run trustcache extract"
         )
-    folder = workspace.runs / f"{plain_name(caches[0].classifier)}-{plain_name(name)}"
+    folder = workspace.threshold_folder(caches[0].classifier, name)
     return Scorer(name, folder, tuple(caches), None, tuple(workspace.caches()), ScoreStore(workspace))
 
 

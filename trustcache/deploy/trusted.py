@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -15,11 +16,12 @@ import torch
 from PIL import Image
 
 from trustcache.cache.workspace import Workspace
+from trustcache.data.archives import read_file
 from trustcache.data.loader import choose_device, machine_at_its_limits
-from trustcache.data.samples import UNREADABLE, BadImage, decode_rgb, to_rgb
+from trustcache.data.samples import BadImage, decode_rgb, to_rgb
 from trustcache.deploy.network import Pair, load_pair
 from trustcache.deploy.scorers import Scorer, find_scorer
-from trustcache.errors import UsageError
+from trustcache.errors import UsageError, first_line
 from trustcache.scores import POST_HOC
 
 
@@ -157,7 +159,7 @@ def _picture(image: Any) -> Picture:
     if isinstance(image, Picture):
         return image
     if isinstance(image, str | Path):
-        return file_picture(str(image), Path(image).read_bytes)
+        return file_picture(str(image), functools.partial(read_file, str(image)))
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.shape[2:] not in ((), (3,)) or image.ndim < 2:
             raise ValueError(
@@ -178,7 +180,7 @@ def _held(image: Image.Image) -> Picture:
             if not all(image.size):
                 raise ValueError("has no pixels")
             return to_rgb(image)
-        except UNREADABLE as error:
-            raise BadImage(str(path or "an image"), error) from None
+        except Exception as error:  # Pillow's plugins may raise anything
+            raise BadImage(str(path or "an image"), first_line(error)) from None
 
     return Picture(None if path is None else str(path), decode)

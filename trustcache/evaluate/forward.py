@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from trustcache.cache import CacheView, open_cache
+from trustcache.cache.content import unchanged
 from trustcache.cache.index import Index
 from trustcache.cache.provenance import original_dataset, original_model
 from trustcache.cache.records import fingerprint
@@ -157,7 +158,7 @@ class Forward:
             compare = _SameImages(judged, self.cache)
             viewer = Viewer(judged.preprocessing, viewer.device, viewer.workers, judged, compare)
             batches = _batches_of_extraction(self.index, self.cache)
-        return readable(viewed_batches(dataset, viewer, batches))
+        return unchanged(readable(viewed_batches(dataset, viewer, batches)), self.cache)
 
 
 def _batches_of_extraction(index: Index, cache: CacheView) -> list[np.ndarray]:

@@ -73,7 +73,7 @@ class Sweep:
     def name(self) -> str:
         """A name by the set of runs: the same sweep again replaces itself."""
         runs = sorted(name for candidate in self.candidates for name in candidate.runs)
-        return f"{self.oracle}-on-{self.classifier}-{self.training}-{fingerprint(runs)[:8]}".replace("/", "-")
+        return f"{self.oracle}-on-{self.classifier}-{self.training}-{fingerprint(runs)[:8]}"
 
     def reference_leads(self) -> bool:
         """Return True if mcp is better by validation than every candidate."""
@@ -140,7 +140,7 @@ def _reference(index: Index, config: RunConfig, seeds: Sequence[int]) -> Metrics
 
 def save(workspace: Workspace, sweep: Sweep) -> Sweep:
     """Write a sweep for the report, and return it."""
-    write_record(workspace.sweeps / f"{sweep.name}.json", sweep)
+    write_record(workspace.sweep_file(sweep.name), sweep)
     return sweep
 
 

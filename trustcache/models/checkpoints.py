@@ -34,9 +34,9 @@ def read_weights(path: Path, option: str = "--weights") -> dict[str, torch.Tenso
             f"{option} {path}: not a checkpoint that can be read without running code from it "
             f"({kind_and_line(error)}); save the state dict with safetensors or torch.save(model.state_dict(), FILE)"
         ) from error
-    while inner := next((v for k in _CONTAINERS if isinstance(v := found.get(k), Mapping)), None):
-        found = inner
-    if not found or not all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in found.items()):
+    for _ in _CONTAINERS:  # no longer, as one may hold itself
+        found = next((v for k in _CONTAINERS if isinstance(v := found.get(k), Mapping)), found)
+    if not found or not all(isinstance(k, str) and _is_plain(v) for k, v in found.items()):
         raise UsageError(
             f"{option} {path}: holds no state dict (a mapping from names to tensors); "
             "save it with torch.save(model.state_dict(), FILE)"
@@ -44,6 +44,16 @@ def read_weights(path: Path, option: str = "--weights") -> dict[str, torch.Tenso
     while prefix := next((p for p in _PREFIXES if all(name.startswith(p) for name in found)), None):
         found = {name.removeprefix(prefix): tensor for name, tensor in found.items()}
     return dict(found)
+
+
+def _is_plain(value: Any) -> bool:
+    """Return True for a tensor with all its numbers; a file of a few bytes can hold one that repeats a single number.
+
+    Other layouts (sparse, quantised, without data) are no weights that a model can be given.
+    """
+    if not isinstance(value, torch.Tensor) or value.layout != torch.strided or value.is_quantized or value.is_meta:
+        return False
+    return value.untyped_storage().nbytes() >= value.numel() * value.element_size()
 
 
 def _load(path: Path) -> Mapping[Any, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from trustcache.errors import UsageError, kind_and_line
+from trustcache.errors import TrustcacheError, UsageError, kind_and_line
 from trustcache.models.checkpoints import load_into, read_weights, state_sha256
 from trustcache.models.identity import Identity
 from trustcache.models.preprocessing import model_config, preprocessing_of
@@ -183,7 +183,9 @@ def _build(spec: ModelSpec, pretrained: bool = False) -> nn.Module:
         if own := built_in(spec.name):
             return _from_outside(spec, own) if own.outside else own.build(**spec.arguments)
         return timm_model(spec.name, pretrained, spec.arguments)
-    except (TypeError, ValueError, AssertionError, RuntimeError, ArithmeticError, OSError) as error:
+    except TrustcacheError:
+        raise
+    except Exception as error:  # the arguments may be anything
         settings = " ".join(f"{key}={value}" for key, value in spec.arguments.items())
         cause = f"with --model-arg {settings}: {kind_and_line(error)}" if settings else f"({kind_and_line(error)})"
         raise UsageError(f"--classifier {spec.name}: cannot be built {cause}") from error

@@ -20,6 +20,14 @@ RELEASED_PREPROCESSING: Mapping[str, Any] = MappingProxyType(
 """Preprocessing of the steep-slope paper's released code for every model: no crop, one normalisation."""
 
 
+LARGEST_SIDE = 1 << 14
+"""Pixels a side of images as a model or a variant takes them; more is a mistake that would fill the memory."""
+_CHOICES = {
+    "crop_mode": ("center", "squash", "border"),
+    "interpolation": ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"),
+}
+
+
 @dataclass(frozen=True)
 class Preprocessing:
     """Preprocessing from an RGB image to a model's input, in the terms of timm's configurations.
@@ -34,6 +42,15 @@ class Preprocessing:
     interpolation: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for entries that no image can be prepared by."""
+        sides = [side / self.crop_pct for side in self.input_size if 0 < self.crop_pct <= 1]
+        if len(sides) != 2 or not all(1 <= side <= LARGEST_SIDE for side in (*self.input_size, *sides)):
+            raise ValueError(f"input_size {self.input_size} with crop_pct {self.crop_pct}, of {LARGEST_SIDE} at most")
+        for key, names in _CHOICES.items():
+            if getattr(self, key) not in names:
+                raise ValueError(f"{key} {getattr(self, key)}, which is none of {', '.join(names)}")
 
     def transform(self) -> Any:
         """Return the image part: PIL image to a uint8 tensor (3, H, W), by timm's own evaluation transform."""
@@ -76,15 +93,15 @@ def preprocessing_of(model: nn.Module, overrides: Mapping[str, Any]) -> Preproce
     entries: dict[str, Any] = {entry.name: config[entry.name] for entry in fields(Preprocessing)} | dict(overrides)
     for key in ("input_size", "mean", "std"):
         entries[key] = tuple(entries[key])  # from a cache's index they come as lists
-    return Preprocessing(**entries)
+    try:
+        return Preprocessing(**entries)
+    except ValueError as error:
+        raise UsageError(f"no images can be prepared with {error}; correct the model's or --preprocess") from None
 
 
 def model_config(model: nn.Module) -> dict[str, Any]:
     """Return the `pretrained_cfg` of timm's models and others that have one, else {}."""
     return getattr(model, "pretrained_cfg", None) or {}
-
-
-_CHOICES = {"crop_mode": ("center", "squash", "border"), "interpolation": ("nearest", "bilinear", "bicubic", "lanczos")}
 
 
 def parse_preprocessing(settings: list[str], option: str = "--preprocess") -> dict[str, Any]:
@@ -107,7 +124,7 @@ def _parsed(key: str, text: str) -> Any:
     if key in _CHOICES and text in _CHOICES[key]:
         return text
     numbers = tuple(map(int if key == "input_size" else float, text.split(",")))
-    if key == "input_size" and len(numbers) <= 2 and min(numbers) >= 1:
+    if key == "input_size" and len(numbers) <= 2 and 1 <= min(numbers) <= max(numbers) <= LARGEST_SIDE:
         return numbers[0], numbers[-1]
     if key == "crop_pct" and len(numbers) == 1 and 0 < numbers[0] <= 1:
         return numbers[0]

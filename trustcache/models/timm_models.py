@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -36,7 +37,8 @@ def timm_model(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Mod
     Raises UsageError for an unknown name and for weights that cannot be fetched. Errors of timm for arguments that do
     not fit pass through.
     """
-    model: Any = _created(name, pretrained, arguments)
+    with _weights_only():
+        model: Any = _created(name, pretrained, arguments)
     if side := arguments.get("img_size"):  # timm's own configuration stays at the size of the published weights
         sides = (side, side) if isinstance(side, int) else tuple(side)
         model.pretrained_cfg = {**model.pretrained_cfg, "input_size": (3, *sides)}
@@ -87,6 +89,22 @@ def _fetched(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Modul
             f"--classifier {name}: its weights are not on this machine and cannot be downloaded ({cause}); "
             f"fetch {_published_at(name)} on a machine with a network and pass it with --weights FILE"
         ) from error
+
+
+@contextmanager
+def _weights_only() -> Iterator[None]:
+    """Have torch refuse checkpoints with code in them, also where an argument such as checkpoint_path names one.
+
+    timm's releases differ in what they ask of torch, which reads these variables at each load.
+    """
+    ours = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "0"}
+    before = {name: os.environ.get(name) for name in ours}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 @contextmanager

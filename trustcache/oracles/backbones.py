@@ -13,7 +13,7 @@ from trustcache.cache import CacheView
 from trustcache.cache.index import Index
 from trustcache.cache.provenance import original_model
 from trustcache.cache.records import as_read
-from trustcache.cache.workspace import Workspace, plain_name
+from trustcache.cache.workspace import Workspace
 from trustcache.command_lines import command_line, extract_line
 from trustcache.errors import UsageError
 from trustcache.models.identity import Identity
@@ -56,9 +56,8 @@ def cached_oracle(workspace: Workspace, judged: Index, label: str | None) -> Ora
     """
     if label in (None, judged.classifier):
         return OracleModel(judged.classifier, judged.identity, judged)
-    name = plain_name(str(label))
     caches = workspace.caches()
-    of_model = [index for index in caches if index.classifier == name]
+    of_model = [index for index in caches if index.classifier == label]
     command = _extract_command(str(label), judged.data, next(iter(of_model), None))
     found = next((index for index in of_model if index.data == judged.data), None)
     if found is None:
@@ -72,7 +71,7 @@ def cached_oracle(workspace: Workspace, judged: Index, label: str | None) -> Ora
             f"--oracle {label}: {found.folder} is of other images than {judged.folder}: {difference}; remove the one "
             f"that is out of date and extract it again, as with {command}"
         )
-    return OracleModel(name, found.identity, found)
+    return OracleModel(found.classifier, found.identity, found)
 
 
 def tuned_oracle(workspace: Workspace, judged: Index, asked: ModelSpec | None, protocol: str) -> OracleModel:
@@ -87,7 +86,7 @@ def tuned_oracle(workspace: Workspace, judged: Index, asked: ModelSpec | None, p
     cached = judged if asked is None else None
     if asked and not asked.weights and not asked.arguments:
         known = [judged, *workspace.caches()]
-        cached = next((index for index in known if index.classifier == plain_name(asked.name)), None)
+        cached = next((index for index in known if index.classifier == asked.name), None)
     by_hand = by_protocol | (asked.preprocessing if asked else {})
     if cached:
         preprocessing = replace(cached.identity.preprocessing, **by_hand)
@@ -95,7 +94,7 @@ def tuned_oracle(workspace: Workspace, judged: Index, asked: ModelSpec | None, p
     assert asked is not None
     spec = replace(asked, preprocessing=by_hand)
     try:
-        return OracleModel(plain_name(asked.name), as_read(load_classifier(spec).identity()), spec)
+        return OracleModel(asked.name, as_read(load_classifier(spec).identity()), spec)
     except UsageError as error:
         # Loading names the options of classifiers.
         text = re.sub(r"--(?:model-)?(weights|arg)\b", r"--oracle-\1", str(error)).replace("--classifier", "--oracle")
@@ -161,9 +160,14 @@ def why_not(config: RunConfig, judged: Index, caches: Sequence[Index]) -> str | 
 
 
 def require_same_rows(judged: CacheView, features: CacheView) -> None:
-    """Raise UsageError where two caches of the same images skipped different ones of them."""
+    """Raise UsageError where two caches skipped different ones of their images, or are of images that were changed."""
     ours, theirs = judged.sample_indices, features.sample_indices
     if np.array_equal(ours, theirs):
+        if changed := int((judged.content != features.content).sum()):
+            raise UsageError(
+                f"{features.index.folder}: {changed} of its {len(features)} images were others when "
+                f"{judged.index.folder} was extracted; remove the one that is out of date and extract it again"
+            )
         return
     apart = np.setxor1d(ours, theirs)
     raise UsageError(

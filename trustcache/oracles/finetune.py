@@ -9,7 +9,9 @@ import numpy as np
 import torch
 
 from trustcache.cache import CacheView
+from trustcache.cache.content import unchanged
 from trustcache.cache.index import Index
+from trustcache.cache.workspace import file_name
 from trustcache.data.dataset import Dataset
 from trustcache.data.loader import Viewer, choose_device, machine_at_its_limits, model_at_work, readable, viewed_batches
 from trustcache.data.splits import validation_rows
@@ -48,16 +50,17 @@ def score_images(
     dataset: Dataset,
     batches: Sequence[np.ndarray],
     viewer: Viewer,
+    cache: CacheView,
     progress: Progress = silent,
 ) -> np.ndarray:
-    """Return an oracle's z, float64 (N,), for the samples in batches of numbers (B,), in their order.
+    """Return an oracle's z, float64 (N,), for the samples of a cache in batches of numbers (B,), in their order.
 
-    Raises TrustcacheError for an unreadable image.
+    Raises TrustcacheError for an image that is unreadable, or not the cached one.
     """
     oracle.to(viewer.device).eval()
     parts = []
     with progress(f"scoring {dataset.manifest.name}", sum(map(len, batches))) as advance:
-        for batch in readable(viewed_batches(dataset, viewer, batches)):
+        for batch in unchanged(readable(viewed_batches(dataset, viewer, batches)), cache):
             parts.append(z_of(oracle, batch.pixels, viewer))
             advance(len(parts[-1]))
     return np.concatenate(parts)
@@ -77,7 +80,8 @@ def finetune(
     Every `checkpoint_every_s` seconds all state is saved; after a kill the same call continues from there, and ends
     where the uninterrupted one ends. The last epoch's weights are kept.
 
-    Raises TrustcacheError for an unreadable image, for a loss that is no longer finite, and where memory runs out.
+    Raises TrustcacheError for an image that is unreadable, or not the cached one; for a loss that is no longer finite;
+    and where memory runs out.
     """
     run.begin()
     with machine_at_its_limits():
@@ -94,12 +98,12 @@ class _Training:
 
     def __init__(self, run: Run, spec: ModelSpec, dataset: Dataset, cache: CacheView, machine: Machine) -> None:
         config = run.config
-        self.config, self.dataset = config, dataset
+        self.config, self.dataset, self.cache = config, dataset, cache
         self.device = choose_device(machine.device)
         torch.manual_seed(config.seed)  # dropout
         self.oracle = Oracle(spec, config.signed_distance, config.seed).to(self.device)
         if config.start:
-            self.oracle.load_state_dict(Run(run.folder.with_name(config.start), config).weights())
+            self.oracle.load_state_dict(Run(run.folder.with_name(file_name(config.start)), config).weights())
         self.viewer = oracle_viewer(self.oracle, config, cache.index, machine)
         held_out = validation_rows(len(cache), config.val_fraction, config.seed)
         self.validation = np.flatnonzero(held_out)
@@ -124,7 +128,8 @@ class _Training:
         """Take the steps that are left; at each epoch's end, score the validation split."""
         an_epoch = self.loop.steps // self.config.optimiser.epochs
         left = self.batches[self.loop.step :]
-        seen = readable(viewed_batches(self.dataset, self.viewer, [self.indices[rows] for rows in left]))
+        numbers = [self.indices[rows] for rows in left]
+        seen = unchanged(readable(viewed_batches(self.dataset, self.viewer, numbers)), self.cache)
 
         def note(loss: float) -> None:
             self.loop.history["losses"].append(loss)
@@ -150,7 +155,7 @@ class _Training:
         entry: dict[str, Any] = {"epoch": epoch, "loss": float(np.mean(history["losses"]))}
         if len(self.validation):
             batches = in_batches(self.indices[self.validation])
-            z = score_images(self.oracle, self.dataset, batches, self.viewer)
+            z = score_images(self.oracle, self.dataset, batches, self.viewer, self.cache)
             correct = self.correct[self.validation]
             entry["validation"] = validation_entry(z, correct, self.config.protocol, self.negative)
             self.oracle.train()

@@ -51,7 +51,9 @@ class Fitted:
 
 @dataclass(frozen=True)
 class FitOrigin:
-    """All that decides what a classifier becomes. start, data: fingerprints of its first weights and of the images."""
+    """All that decides what a classifier becomes. start, data: fingerprints of its first weights and of
+    the images with their bytes.
+    """
 
     classifier: str
     model_arg: dict[str, Any]
@@ -65,7 +67,7 @@ class FitOrigin:
 class FitRecord:
     """The metadata of a fitted classifier's file."""
 
-    SCHEMA: ClassVar[int] = 1
+    SCHEMA: ClassVar[int] = 2
 
     origin: FitOrigin
     fitted: Fitted
@@ -192,7 +194,8 @@ def _decaying(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any
 def _origin(spec: ModelSpec, dataset: Dataset, settings: FitSettings) -> FitOrigin:
     start = Path(spec.weights) if spec.weights else None
     digest = file_sha256(start) if start and start.is_file() else None
-    return as_read(FitOrigin(spec.name, spec.arguments, spec.preprocessing, digest, dataset.fingerprint(), settings))
+    images = fingerprint([dataset.fingerprint(), dataset.contents(range(len(dataset)))])
+    return as_read(FitOrigin(spec.name, spec.arguments, spec.preprocessing, digest, images, settings))
 
 
 def _finished(out: Path, origin: FitOrigin) -> Fitted:

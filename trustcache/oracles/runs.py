@@ -15,7 +15,7 @@ from trustcache.cache.index import Index, judged_fingerprint
 from trustcache.cache.provenance import original_name
 from trustcache.cache.records import fingerprint, read_lines, read_record, write_lines, write_record
 from trustcache.cache.seal import check_seal, publish_sealed
-from trustcache.cache.workspace import Workspace, plain_name
+from trustcache.cache.workspace import Workspace, data_path
 from trustcache.data.splits import half_rows, other_half
 from trustcache.errors import DamagedError, TrustcacheError, first_line
 from trustcache.losses import LossChoice
@@ -73,10 +73,9 @@ class RunConfig:
     @property
     def name(self) -> str:
         """A readable name, with a hash of all settings."""
-        pair = plain_name(self.classifier) if self.oracle == self.classifier else f"{self.oracle}-on-{self.classifier}"
+        pair = self.classifier if self.oracle == self.classifier else f"{self.oracle}-on-{self.classifier}"
         head = self.head.kind if self.head.kind != LINEAR.kind else ""
-        loss = plain_name(self.loss.name)
-        words = [pair, loss, head, self.training, self.part, f"seed{self.seed}", fingerprint(self)[:_HASH]]
+        words = [pair, self.loss.name, head, self.training, self.part, f"seed{self.seed}", fingerprint(self)[:_HASH]]
         return "-".join(filter(None, words))
 
     def learnt_rows(self, cache: CacheView) -> np.ndarray:
@@ -145,7 +144,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        return self.folder.name
+        return self.config.name
 
     @property
     def finished(self) -> bool:
@@ -230,12 +229,13 @@ class Run:
         return self.config.judged == judged_fingerprint(index)
 
     def _scores_path(self, index: Index) -> Path:
-        return self.folder / "scores" / f"{plain_name(index.data)}.safetensors"
+        path = self.folder / "scores" / data_path(index.data)
+        return path.with_name(f"{path.name}.safetensors")  # a data set's name may have a dot
 
 
 def open_run(workspace: Workspace, config: RunConfig) -> Run:
     """Return the run of a config, new or not."""
-    return Run(workspace.runs / config.name, config)
+    return Run(workspace.run_folder(config.name), config)
 
 
 def finished_runs(workspace: Workspace) -> list[Run]:

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import fields, replace
 
 from trustcache.cache.index import Index
-from trustcache.cache.workspace import plain_name
 from trustcache.command_lines import Command, Evaluation, Extraction, Training, extraction_options, setting_words
 from trustcache.data.splits import VAL_FRACTION
 from trustcache.data.suites import suite_of
@@ -212,4 +211,4 @@ def _as_named(index: Index) -> list[str]:
     kept += [word for option, value in options if option not in left_out for word in (option, value)]
     if index.meaning.shard_rows != ExtractSettings.shard_rows:
         kept += ["--shard-rows", str(index.meaning.shard_rows)]
-    return kept if name == plain_name(kept[0]) else [*kept, "--as", name]
+    return kept if name == kept[0] else [*kept, "--as", name]

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from trustcache.cache.workspace import plain_name
 from trustcache.command_lines import command_line
 from trustcache.data.suites import Suite, find_suite
 from trustcache.errors import UsageError
@@ -222,7 +221,7 @@ def _small_scale(key: str, request: Request, find: FindSuite) -> list[Step]:
 def _extract(model: Model, protocol: str, data: Sequence[str], request: Request, more: tuple[str, ...] = ()) -> Step:
     label = model.label(protocol)
     words = ["extract", "--classifier", *model.words, *more, *_by(protocol)]
-    if label != plain_name(Model(model.words[0], ()).label(protocol)):
+    if label != Model(model.words[0], ()).label(protocol):
         words += ["--as", label]
     words += [word for name in data for word in ("--data", name)]
     return Step((*words, *_limits(request)), (label,))

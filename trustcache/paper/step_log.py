@@ -13,7 +13,7 @@ from trustcache.errors import DamagedError, TrustcacheError, UsageError
 from trustcache.oracles.runs import finished_runs
 from trustcache.paper.recipes import Step
 
-_INTERRUPTED = 130  # the exit code of a command that was stopped, as it has told
+_INTERRUPTED = (130, 143)  # the exit codes of a command that was stopped, as it has told
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ class StepLog:
 
 def carry_out(
     steps: Sequence[Step], workspace: Workspace, run: Callable[[Sequence[str]], int], tell: Callable[[str], None]
-) -> bool:
-    """Run the steps that are not done already; False where one was interrupted.
+) -> int:
+    """Run the steps that are not done already, and return 0, or the exit code of the one that was interrupted.
 
     run: carries out a command's words and returns its exit code. tell: receives a line a step.
 
@@ -89,12 +89,12 @@ def carry_out(
             continue
         tell(f"[{number}/{len(steps)}] {step}")
         code = run(step.words)
-        if code == _INTERRUPTED:
-            return False
+        if code in _INTERRUPTED:
+            return code
         if code:
             kind = UsageError if code == 2 else TrustcacheError
             raise kind(
                 f"step {number} of {len(steps)} failed: {step}; when that is mended, the same command goes on there"
             )
         log.note(step)
-    return True
+    return 0

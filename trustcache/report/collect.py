@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from trustcache.cache import CacheView, open_cache
+from trustcache.cache.content import training_images
 from trustcache.cache.index import Index
 from trustcache.cache.workspace import Workspace
 from trustcache.data.splits import other_half
@@ -69,9 +71,17 @@ class _Collector:
         self.notes: list[str] = []
         self.gaps: dict[str, list[str]] = {}
         self.rows = self._rows_by_fingerprint()
+        self.training, self.learnt_data = self._training_images()
+        self.duplicates = np.empty(0, dtype=bool)
 
     def gather(self, cache: CacheView) -> None:
         """Add the post-hoc scores and the runs of a cache."""
+        # Searched, as np.isin would sort the million of training images for each of a hundred data sets.
+        at = np.searchsorted(self.training, cache.content)
+        self.duplicates = np.append(self.training, np.uint64(0))[at] == cache.content
+        if self.duplicates.any():
+            count = f"{self.duplicates.sum():,} of {len(cache):,} images of {_DATA}"
+            self._gap(f"{count} are byte for byte images of {', '.join(self.learnt_data)}", cache.index)
         judging = self._judging(cache.index)
         post_hoc = self._gather_post_hoc(cache, judging)
         unseen = self._gather_runs(cache, judging)
@@ -79,7 +89,12 @@ class _Collector:
             # Runs that learnt from one half are compared with mcp on the other.
             parts = {(run.config.protocol, run.config.part): rows for run, rows in unseen.items() if not rows.all()}
             for (protocol, part), rows in parts.items():
-                self.scored.append(scored_post_hoc("mcp", post_hoc["mcp"], cache, protocol, other_half(part), rows))
+                self._add(scored_post_hoc("mcp", post_hoc["mcp"], cache, protocol, other_half(part), rows), rows)
+
+    def _add(self, one: Scored, rows: np.ndarray | slice = slice(None)) -> None:
+        """Add what is scored on rows of a cache, bool (N,), or on all of them."""
+        record = replace(one.record, duplicates=int(self.duplicates[rows].sum()))
+        self.scored.append(replace(one, record=record))
 
     def _gap(self, sentence: str, index: Index) -> None:
         self.gaps.setdefault(sentence, []).append(index.data)
@@ -116,7 +131,9 @@ class _Collector:
             file = score_file(self.workspace.scores_folder(index.classifier, index.data), name, SCORES)
             self.notes.append(_without_numbers(name, index.data, f"{file} and run `trustcache evaluate`"))
         protocols = sorted({"equations", *(run.config.protocol for run in judging)})
-        self.scored += [scored_post_hoc(n, score, cache, p) for p in protocols for n, score in stored.items()]
+        for protocol in protocols:
+            for name, score in stored.items():
+                self._add(scored_post_hoc(name, score, cache, protocol))
         return stored
 
     def _gather_runs(self, cache: CacheView, judging: list[Run]) -> dict[Run, np.ndarray]:
@@ -133,12 +150,20 @@ class _Collector:
                 self.notes.append(_without_numbers(run.name, index.data, f"{run.folder} and train it again"))
             else:
                 learnt_from = self.rows.get(run.config.cache, 0)
-                self.scored.append(scored_run(run, self.labels[run.name], z, cache, unseen[run], learnt_from))
+                self._add(scored_run(run, self.labels[run.name], z, cache, unseen[run], learnt_from), unseen[run])
         reasons = [why_not(run.config, index, self.caches) for run in unscored]
         self.notes += dict.fromkeys(filter(None, reasons))
         if able := reasons.count(None):
             self._gap(f"{able} runs are not scored on {_DATA}: run `trustcache evaluate`", index)
         return unseen
+
+    def _training_images(self) -> tuple[np.ndarray, list[str]]:
+        """Return the contents of all training images, uint64 (N,), and the names of their data."""
+        try:
+            return training_images(self.caches)
+        except TrustcacheError as error:
+            self.notes.append(f"how many images are training images too is not known: {error}")
+            return np.empty(0, np.uint64), []
 
     def _rows_by_fingerprint(self) -> dict[str, int]:
         """Return the number of rows of each training cache; one that cannot be read is a note."""

@@ -18,9 +18,10 @@ from trustcache.oracles.runs import Run, RunConfig
 class Record:
     """One method's figures on one data set: a line of `results.json`, equal to no other one.
 
-    settings: of the loss, or what was chosen for a post-hoc score. metrics: fractions, nan where one-class
-    data or a score without a threshold leaves them undefined. Of runs alone, oracle: the backbone's name; training:
-    "frozen" (a head on cached features) or "fine-tuned" (backbone and head). meaning: a post-hoc score's, for legends.
+    settings: of the loss, or what was chosen for a post-hoc score. metrics: fractions, nan where one-class data or a
+    score without a threshold leaves them undefined. Of runs alone, oracle: the backbone's name; training: "frozen" (a
+    head on cached features) or "fine-tuned" (backbone and head). meaning: a post-hoc score's, for legends. duplicates:
+    how many of the n samples are byte for byte images of a training cache of the workspace.
     """
 
     dataset: str
@@ -35,6 +36,7 @@ class Record:
     seed: int | None = None
     run: str | None = None
     meaning: str = ""
+    duplicates: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +70,10 @@ def manifests_of(scored: Iterable[Scored]) -> dict[str, Manifest]:
     return {one.record.dataset: one.index.manifest for one in scored}
 
 
-ID_FIELDS = ("dataset", "classifier", "oracle", "method", "training", "protocol", "seed", "n", "settings", "run")
+ID_FIELDS = (
+    *("dataset", "classifier", "oracle", "method", "training", "protocol", "seed"),
+    *("n", "duplicates", "settings", "run"),
+)
 """The fields of a record that say what its metrics are of, in the order of the files."""
 
 

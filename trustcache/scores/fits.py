@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from trustcache.cache.arrays import MADE_ANEW, read_about, read_arrays, write_ar
 from trustcache.cache.index import Index
 from trustcache.cache.records import fingerprint
 from trustcache.cache.seal import check_seal
+from trustcache.cache.workspace import file_name
 from trustcache.errors import DamagedError
 from trustcache.scores.entry import Fitted, arrays_of, restored
 from trustcache.scores.fitting import TooFew, fitting_data
@@ -32,12 +32,12 @@ def recipe_fingerprint(name: str, *caches: Index) -> str:
 
 
 def score_file(folder: Path, name: str, suffix: str) -> Path:
-    """Return the file of a score in a folder; what no file's name may have of `package.module:function` is a dash.
+    """Return the file of a score in a folder.
 
     >>> score_file(Path("scores"), "my_scores:spread", SCORES).name
-    'my_scores-spread.safetensors'
+    'my_scores%3Aspread.safetensors'
     """
-    return folder / f"{re.sub(r'[^A-Za-z0-9._+-]+', '-', name)}{suffix}"
+    return folder / f"{file_name(name)}{suffix}"
 
 
 @dataclass(frozen=True)

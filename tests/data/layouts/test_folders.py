@@ -14,6 +14,7 @@ import pytest
 from tests.pictures import picture, put, refusal
 from trustcache.data.dataset import available, open_dataset
 from trustcache.data.known_data import find_manifests, folder_manifest
+from trustcache.data.manifest import parse_manifest
 from trustcache.data.samples import BadImage
 
 
@@ -165,3 +166,22 @@ def test_a_thousand_class_folders_are_listed_in_a_moment(tmp_path: Path) -> None
     data.fingerprint()
     assert time.perf_counter() - start < 3, "10,000 files; ImageNet has 128 times as many"
     assert np.bincount(data.labels).tolist() == [10] * 1000
+
+
+def test_a_folder_of_a_mac_is_the_class_that_others_write_in_composed_form(tmp_path: Path) -> None:
+    composed, decomposed = "v\u00f6gel", "vo\u0308gel"
+    put(tmp_path / "mac", f"{decomposed}/a.png", "ant/a.png")
+    data = open_dataset(folder_manifest(tmp_path / "mac"), tmp_path)
+    assert data.classes == ("ant", composed)
+    assert data.ids == ["ant/a.png", f"{decomposed}/a.png"]
+    np.testing.assert_array_equal(np.asarray(data.read(1)), picture(0))
+    for name in (composed, decomposed):
+        table = {"name": "x", "role": "test", "classes": ["ant", name]}
+        manifest = parse_manifest(table | {"files": [{"layout": "folders", "path": "mac"}]}, "x.toml")
+        assert manifest.classes == ("ant", composed)
+        assert open_dataset(manifest, tmp_path).labels.tolist() == [0, 1]
+
+
+def test_two_folders_of_one_class_name_are_refused(tmp_path: Path) -> None:
+    put(tmp_path, "v\u00f6gel/a.png", "vo\u0308gel/b.png", "ant/a.png")
+    assert "v\u00f6gel" in refusal(folder_manifest(tmp_path), tmp_path)

@@ -13,6 +13,7 @@ from typer.testing import Result
 from trustcache.cache import open_cache
 from trustcache.data.layouts import KEY_TYPES, LAYOUTS, key_type
 from trustcache.errors import UsageError
+from trustcache.registry import allow_code
 
 Cli = Callable[..., Result]
 
@@ -73,13 +74,18 @@ def test_every_layout_is_documented_and_its_keys_have_known_types() -> None:
 
 def test_a_function_of_the_user_s_is_a_layout(pets: str, run_cli: Cli, own_model: Callable[..., str]) -> None:
     path = manifest(Path.cwd(), f"{pets}:listed")
-    checked = run_cli("data", "check", path)
+    refused = run_cli("data", "check", path)
+    assert refused.exit_code == 2
+    assert all(part in refused.stderr for part in ("pets.toml", "files[0]", f"--allow-code {pets}:listed"))
+    allowed = ("--allow-code", f"{pets}:listed")
+    checked = run_cli("data", "check", path, *allowed)
     assert checked.exit_code == 0
     assert "pets: 6 images, 2 of 2 classes" in checked.stdout
-    assert str(Path("data", "pets.txt")) in run_cli("data", "show", path).stdout
+    assert str(Path("data", "pets.txt")) in run_cli("data", "show", path, *allowed).stdout
     model = own_model()
-    extracted = run_cli("extract", "--classifier", model, "--model-arg", "classes=2", "--data", path, "--workers", 0)
-    assert extracted.exit_code == 0
+    extract = ("extract", "--classifier", model, "--model-arg", "classes=2", "--data", path, "--workers", 0)
+    assert run_cli(*extract, *allowed).exit_code == 0
+    assert run_cli(*extract).exit_code == 0, "it is remembered"
     (index,) = Path("trustcache-workspace/cache").rglob("index.json")
     view = open_cache(index.parent)
     assert view.labels.tolist() == [0, 1, 0, 1, 0, 1]
@@ -98,13 +104,15 @@ def test_a_layout_of_an_installed_package_has_a_name(
 
 
 def test_what_keeps_a_layout_from_serving_is_named(pets: str, run_cli: Cli) -> None:
-    missing = run_cli("data", "check", manifest(Path.cwd(), f"{pets}:listings"))
+    allowed = [word for name in ("listings", "listed", "wrong") for word in ("--allow-code", f"{pets}:{name}")]
+    missing = run_cli("data", "check", manifest(Path.cwd(), f"{pets}:listings"), *allowed)
     assert missing.exit_code == 2
     assert missing.stderr.startswith("error: ")
     assert all(part in missing.stderr for part in ("pets.toml", "files[0]", f"{pets}:listings", "AttributeError"))
-    unknown = run_cli("data", "check", manifest(Path.cwd(), f"{pets}:listed", "list = 1\n"))
+    unknown = run_cli("data", "check", manifest(Path.cwd(), f"{pets}:listed", "list = 1\n"), *allowed)
     assert all(part in unknown.stderr for part in ("files[0]", "'list'", "layout, table, folder"))
-    untyped = run_cli("data", "check", manifest(Path.cwd(), f"{pets}:wrong"))
+    untyped = run_cli("data", "check", manifest(Path.cwd(), f"{pets}:wrong"), *allowed)
     assert all(part in untyped.stderr for part in (f"{pets}:wrong", "'float'", "str, int, tuple[str, ...]"))
+    allow_code("json:decoder")
     with pytest.raises(UsageError, match="json:decoder"):
         LAYOUTS.find("json:decoder")

@@ -115,30 +115,42 @@ def test_it_draws_the_same_in_a_process_that_it_was_sent_to(folder: Path) -> Non
     styles = StyleFolder(folder)
     sent = pickle.loads(pickle.dumps(styles))
     assert drawn(sent, 20) == drawn(styles, 20)
-    assert sent.contents() == styles.contents()
+    assert sent.contents == styles.contents
 
 
 # --- its identity ----------------------------------------------------------------------------------------------
 
 
 def test_the_contents_are_the_same_whenever_the_files_are(folder: Path) -> None:
-    before = StyleFolder(folder).contents()
+    before = StyleFolder(folder).contents
     os.utime(folder / "a.png", (0, 0))
     paint(folder / "new.txt")
-    assert StyleFolder(folder).contents() == before
+    assert StyleFolder(folder).contents == before
 
 
 def test_the_contents_see_files_that_come_go_change_their_name_or_their_size(folder: Path) -> None:
-    seen = {StyleFolder(folder).contents()}
+    seen = {StyleFolder(folder).contents}
     paint(folder / "new.png", (5, 5, 5))
-    seen.add(StyleFolder(folder).contents())
+    seen.add(StyleFolder(folder).contents)
     (folder / "new.png").rename(folder / "newer.png")
-    seen.add(StyleFolder(folder).contents())
+    seen.add(StyleFolder(folder).contents)
     (folder / "newer.png").write_bytes((folder / "newer.png").read_bytes() + b"\0")
-    seen.add(StyleFolder(folder).contents())
+    seen.add(StyleFolder(folder).contents)
     (folder / "a.png").unlink()
-    seen.add(StyleFolder(folder).contents())
+    seen.add(StyleFolder(folder).contents)
     assert len(seen) == 5
+
+
+def test_the_contents_see_other_bytes_of_equal_size_and_files_that_cannot_be_read(folder: Path) -> None:
+    seen = {StyleFolder(folder).contents}
+    data = bytearray((folder / "a.png").read_bytes())
+    data[-1] ^= 1
+    (folder / "a.png").write_bytes(data)
+    seen.add(StyleFolder(folder).contents)
+    (folder / "a.png").unlink()
+    (folder / "a.png").symlink_to("nowhere")
+    seen.add(StyleFolder(folder).contents)
+    assert len(seen) == 3
 
 
 # --- what is refused -------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from trustcache.data.archives import FileTree, open_tree
+from trustcache.data.layouts.numbers import normal_form
 from trustcache.data.samples import IMAGE_SUFFIXES, FileSamples
 from trustcache.errors import UsageError
 
@@ -15,9 +16,13 @@ def read_folders(data_root: Path, classes: tuple[str, ...] | None, path: str) ->
     """List folders named after the classes; without class names, the sorted folder names are the classes."""
     tree = _innermost(open_tree(data_root / path), classes)
     folders = _folders(tree)
-    names = classes or tuple(sorted(folders, key=_folder_order))
-    number = {name: label for label, name in enumerate(names)}
-    return _labelled(tree, folders, number.get, names)
+    composed = [normal_form(folder) for folder in folders]
+    if len(set(composed)) < len(composed):
+        twice = next(name for i, name in enumerate(composed) if name in composed[:i])
+        raise UsageError(f"{tree.root}: has two folders called '{twice}', one in Unicode's decomposed form; join them")
+    names = classes or tuple(sorted(composed, key=_folder_order))
+    number = {normal_form(name): label for label, name in enumerate(names)}
+    return _labelled(tree, folders, lambda folder: number.get(normal_form(folder)), names)
 
 
 def read_numbered_folders(data_root: Path, classes: tuple[str, ...] | None, path: str) -> FileSamples:

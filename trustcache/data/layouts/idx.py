@@ -6,10 +6,12 @@ import gzip
 import math
 import struct
 import zlib
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 
+from trustcache.data.archives import LARGEST_FILE, read_file
 from trustcache.data.layouts.numbers import checked_labels, class_names
 from trustcache.data.samples import ArraySamples
 from trustcache.errors import UsageError
@@ -46,9 +48,9 @@ def _idx_path(data_root: Path, name: str) -> Path | None:
 def _load_idx(path: Path, magic: int) -> np.ndarray:
     """Read an idx file of bytes: a big-endian magic number, the sizes of its 1 or 3 axes, then the bytes."""
     try:
-        raw = path.read_bytes()
+        raw = read_file(str(path))
         if raw.startswith(b"\x1f\x8b"):  # by content: browsers unpack .gz files and keep the name
-            raw = gzip.decompress(raw)
+            raw = gzip.GzipFile(fileobj=BytesIO(raw)).read(LARGEST_FILE)
     except (OSError, EOFError, zlib.error) as error:
         raise UsageError(f"{path}: cannot be unpacked ({error}); fetch it again") from None
     axes = magic & 0xFF

@@ -1,12 +1,18 @@
-"""Labels stored as numbers: their class names, and the check that each number has one."""
+"""Class names, and the check that each label that is stored as a number has one."""
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import numpy as np
 
 from trustcache.errors import UsageError
+
+
+def normal_form(name: str) -> str:
+    """Return a class name in Unicode's composed form; folders from a Mac are named in the decomposed one."""
+    return unicodedata.normalize("NFC", name)
 
 
 def class_names(classes: tuple[str, ...] | None) -> tuple[str, ...]:

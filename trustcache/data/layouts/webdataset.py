@@ -10,6 +10,8 @@ from trustcache.data.layouts.folders import image_names
 from trustcache.data.samples import FileSamples
 from trustcache.errors import UsageError
 
+_MOST_CLASSES = 1_000_000  # where only labels tell of them
+
 
 def read_webdataset(data_root: Path, classes: tuple[str, ...] | None, path: str) -> FileSamples:
     """List images in the order of shards and keys; `.cls` holds the number of the class, as text."""
@@ -25,7 +27,7 @@ def read_webdataset(data_root: Path, classes: tuple[str, ...] | None, path: str)
             raise UsageError(
                 f"{tree.root}/{name}: has no label in '{label_name}'; write the shards with one .cls file per sample"
             ) from None
-    classes = classes or tuple(str(label) for label in range(max(labels, default=-1) + 1))
+    classes = classes or tuple(str(label) for label in range(min(max(labels, default=-1) + 1, _MOST_CLASSES)))
     for name, label in zip(ids, labels, strict=True):
         if not 0 <= label < len(classes):
             raise UsageError(

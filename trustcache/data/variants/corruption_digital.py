@@ -69,7 +69,7 @@ def jpeg_compression(image: Pixels, rng: Rng, quality: int) -> Pixels:
     """Write as JPEG of `quality` (Pillow's scale, chroma subsampled) and read again."""
     file = BytesIO()
     _to_pillow(image).save(file, "JPEG", quality=quality)
-    return np.asarray(Image.open(file)) / 255
+    return np.asarray(Image.open(file, formats=["JPEG"])) / 255
 
 
 def _to_pillow(image: Pixels) -> Image.Image:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from trustcache.data.archives import open_tree, tree_exists
+from trustcache.data.content import content_of
 from trustcache.data.layouts.folders import image_names
-from trustcache.data.samples import IMAGE_SUFFIXES, FileSamples
+from trustcache.data.samples import IMAGE_SUFFIXES, BadImage, FileSamples
 from trustcache.errors import UsageError
 
 
@@ -40,8 +43,11 @@ class StyleFolder:
         """Yield all images in order, RGB. Raises BadImage if one cannot be read."""
         return map(self._samples.read, range(len(self.files)))
 
+    @cached_property
     def contents(self) -> bytes:
-        """Return the SHA-256 of the files' names and sizes, which decide what `pick` draws."""
+        """SHA-256 of the files' names and of their bytes' hashes, which decide what `pick` draws."""
         digest = hashlib.sha256("\0".join(self.files).encode("utf-8", "surrogateescape"))
-        digest.update(self._samples.contents())
+        for number in range(len(self.files)):
+            with contextlib.suppress(BadImage):  # it is refused when it is drawn
+                digest.update(f"{number}: {content_of(self._samples.raw(number))}".encode())
         return digest.digest()

@@ -22,6 +22,7 @@ from trustcache.data.variants.corruptions import CORRUPTIONS, corrupt, sample_rn
 from trustcache.data.variants.fourier import exchange_amplitude
 from trustcache.data.variants.styles import StyleFolder
 from trustcache.errors import UsageError
+from trustcache.models.preprocessing import LARGEST_SIDE
 
 if TYPE_CHECKING:
     import torch
@@ -54,13 +55,18 @@ class Variant:
     decoder: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if self.crop is not None and not 1 <= self.crop <= LARGEST_SIDE:
+            raise ValueError(f"a crop of {self.crop} pixels")
+
 
 @dataclass(frozen=True)
 class Batch:
     """Decoded samples: their numbers (N,), labels (N,) int64, and pixels (N, 3, H, W), 0 to 255.
 
     companions: second images that some variants need, uint8 (N, 3, H, W). bad: reasons by number for the samples that
-    could not be read; these have no row in the other fields.
+    could not be read; these have no row in the other fields. content: hashes of the bytes that the samples, before any
+    variant, were decoded from, uint64 (N,).
     """
 
     indices: np.ndarray
@@ -68,6 +74,7 @@ class Batch:
     pixels: torch.Tensor
     companions: torch.Tensor | None
     bad: dict[int, str]
+    content: np.ndarray
 
 
 class Variation:
@@ -109,7 +116,7 @@ class Variation:
 
     def contents(self) -> bytes:
         """Return the identity of the files that it reads, which tells its images from others with equal settings."""
-        return self.folder.contents() if self.folder else b""
+        return self.folder.contents if self.folder else b""
 
     def cropped(self, image: Image.Image) -> Image.Image:
         return centre_crop(image, self.variant.crop) if self.variant.crop else image

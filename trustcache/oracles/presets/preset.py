@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-import tomllib
 from dataclasses import dataclass, field, fields, replace
 from fnmatch import fnmatchcase
 from importlib import resources
@@ -13,7 +12,7 @@ from typing import Any, get_type_hints
 
 from trustcache.data.known_data import packaged_manifests
 from trustcache.data.splits import SEED
-from trustcache.data.toml_tables import NUMBERS, TableReader
+from trustcache.data.toml_tables import NUMBERS, TableReader, parse_table
 from trustcache.errors import UsageError
 from trustcache.losses import loss_settings
 from trustcache.oracles.head_inputs import parse_inputs
@@ -85,10 +84,7 @@ def preset_text(request: str) -> str:
 def read_preset(request: str) -> Preset:
     """Read a preset by name or file. Raises UsageError naming the key at fault."""
     where = f"--preset {request}"
-    try:
-        reader = TableReader(tomllib.loads(preset_text(request)), where)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{where}: not valid TOML: {error}") from None
+    reader = TableReader(parse_table(preset_text(request), where), where)
     settings = TableReader(reader.take("settings", dict[str, Any]) or {}, f"{where}: settings")
     fine_tuning, head, heads = (reader.take(key, dict[str, Any]) for key in ("fine_tuning", "head", "heads"))
     fraction = reader.take("val_fraction", float)

@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.cells import cell_len
 
+from trustcache.errors import visible
 from trustcache.report.contents import Contents
 from trustcache.report.render.templates import render
 from trustcache.report.table import LEGEND, Table
@@ -44,7 +45,7 @@ def tables_latex(contents: Contents) -> str:
 def escaped(text: str) -> str:
     """Return text as LaTeX sets it: special characters escaped, the signs of the tables as mathematics."""
     marks = "|".join(re.escape(mark) for mark in sorted(_SPECIAL, key=len, reverse=True))
-    return re.sub(marks, lambda match: _SPECIAL[match[0]], " ".join(text.split()))
+    return re.sub(marks, lambda match: _SPECIAL[match[0]], visible(" ".join(text.split())))
 
 
 def _part(key: str, title: str, table: Table) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from trustcache.errors import visible
 from trustcache.report.contents import Contents
 from trustcache.report.render.templates import render
 from trustcache.report.table import Table
@@ -32,6 +33,6 @@ def _bold(text: str, bold: bool) -> str:
 
 def escaped(text: str, kept: str = "") -> str:
     """Return text that Markdown shows as it is, on one line; underscores within words need no escape."""
-    one_line = " ".join(text.split())
+    one_line = visible(" ".join(text.split()))
     special = "".join(mark for mark in r"\`*|<>[]&~#" if mark not in kept)
     return re.sub(rf"[{re.escape(special)}]|\b_|_\b", r"\\\g<0>", one_line)

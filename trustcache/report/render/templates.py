@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from trustcache.errors import visible
 from trustcache.report.comparison import READING
 from trustcache.report.contents import TO_DRAW
 from trustcache.report.names import BASELINE
@@ -29,7 +30,7 @@ def render(template: str, filters: Mapping[str, Callable[..., Any]], **context: 
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        finalize=_two_decimals if template.endswith(".svg") else None,
+        finalize=_drawn if template.endswith(".svg") else _shown,
         **marks,
     )
     environment.filters |= filters
@@ -37,5 +38,13 @@ def render(template: str, filters: Mapping[str, Callable[..., Any]], **context: 
     return environment.get_template(template).render(words, **context)
 
 
-def _two_decimals(value: Any) -> Any:
-    return f"{value:.2f}" if isinstance(value, float) else value
+def _shown(value: Any) -> Any:
+    """Return what a template shows for a value: names from files without the characters that hide or turn text."""
+    if not isinstance(value, str):
+        return value
+    text = visible(value, "\n\t")
+    return type(value)(text) if hasattr(value, "__html__") else text
+
+
+def _drawn(value: Any) -> Any:
+    return f"{value:.2f}" if isinstance(value, float) else _shown(value)

@@ -7,6 +7,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
@@ -16,6 +17,7 @@ from rich.segment import Segments
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from trustcache.errors import visible
 from trustcache.report.comparison import READING, Comparison, legend
 from trustcache.report.contents import TO_DRAW, Contents
 from trustcache.report.table import LEGEND, Cell, Exhibit, Section, Table
@@ -31,7 +33,7 @@ def print_report(contents: Contents, console: Console) -> None:
     print_comparisons([one for one in contents.comparisons if one.dataset in selection.printed], console)
     print_tables([table for table in contents.tables if table.data in selection.printed], console)
     if selection.left_out:
-        console.print(Text(_elsewhere(selection.left_out, contents.sections)), end="\n\n")
+        console.print(_text(_elsewhere(selection.left_out, contents.sections)), end="\n\n")
     for section in contents.sections:
         _print_overview(section, console)
 
@@ -41,14 +43,14 @@ def print_comparisons(comparisons: Sequence[Comparison], console: Console) -> No
     print_tables([one.table() for one in comparisons], console)
     if comparisons:
         best = "starred" if _starred(console) else "bold"
-        console.print(Text(f"{READING} The best of each ranking column is {best}."))
+        console.print(_text(f"{READING} The best of each ranking column is {best}."))
         _print_legend(legend(comparisons), console)
 
 
 def print_exhibits(exhibits: Iterable[Exhibit], console: Console) -> None:
     """Print the whole of some exhibits, with what they lack and the commands that fill it."""
     for one in exhibits:
-        console.print(Text(one.title, style="bold"))
+        console.print(_text(one.title, style="bold"))
         if not one.begun:
             _print_wrapped(console, "  ", f"not run yet: takes {one.requires}" + ("; made by" if one.recipe else ""))
             _print_commands([one.recipe] if one.recipe else [], console)
@@ -64,9 +66,9 @@ def print_exhibits(exhibits: Iterable[Exhibit], console: Console) -> None:
 def print_tables(tables: Iterable[Table], console: Console) -> None:
     """Print tables with their notes and commands; the best values are bold, or starred where nothing can be bold."""
     for table in tables:
-        console.print(Text(table.title, style="bold"), crop=False, soft_wrap=True)
+        console.print(_text(table.title, style="bold"), crop=False, soft_wrap=True)
         if table.facts:
-            console.print(Text(table.facts))
+            console.print(_text(table.facts))
         _print_grid(table, console)
         for note in [*([f"{LEGEND}."] if table.has_gaps else []), *table.notes]:
             _print_wrapped(console, "  ", note)
@@ -89,7 +91,7 @@ def _print_grid(table: Table, console: Console) -> None:
     names = (name for name, _ in groupby(blocks) if name)
     for line in console.render_lines(grid, bounded, pad=False, new_lines=True):
         empty = not "".join(segment.text for segment in line).strip()
-        shown = Text(f"{next(names)}\n", style="italic") if empty else Segments(line)
+        shown = _text(next(names), style="italic").append("\n") if empty else Segments(line)
         console.print(shown, end="", crop=False, soft_wrap=True)
 
 
@@ -110,14 +112,16 @@ def _grid(table: Table, blocks: Sequence[str], starred: bool, *, short: bool) ->
     for place, head in enumerate(heads):
         cells = [row.cells[place] for row in table.rows]
         worded, head = any(cell.text for cell in cells), head if "\n" in head else above + head
-        grid.add_column(Text(head, justify="right"), justify="right" if worded else "left", no_wrap=not worded)
+        grid.add_column(
+            _text(head, kept="\n", justify="right"), justify="right" if worded else "left", no_wrap=not worded
+        )
         columns.append(_aligned(head, cells, starred, short))
     for i, row in enumerate(table.rows):
         if blocks[i] and (i == 0 or blocks[i] != blocks[i - 1]):
             grid.add_row()
-        names = [Text(label, _style(row.kind == "marked", starred)) for label in row.labels[labels]]
+        names = [_text(label, _style(row.kind == "marked", starred)) for label in row.labels[labels]]
         styles = [_style(cell.best or row.kind == "marked", starred) for cell in row.cells]
-        values = [Text(column[i], style) for column, style in zip(columns, styles, strict=True)]
+        values = [_text(column[i], style, kept="\n") for column, style in zip(columns, styles, strict=True)]
         grid.add_row(*(Padding(name, (0, 0, 0, 1)) for name in names), *values)
     return grid
 
@@ -148,10 +152,10 @@ def _aligned(head: str, cells: Sequence[Cell], starred: bool, short: bool) -> li
 
 def _print_legend(groups: Mapping[str, Sequence[tuple[str, str]]], console: Console) -> None:
     for title, entries in groups.items():
-        console.print(Text(title, style="bold"))
+        console.print(_text(title, style="bold"))
         grid = RichTable.grid(padding=(0, 2))
         for term, meaning in entries:
-            grid.add_row(Text("  " + term, no_wrap=True), Text(meaning))
+            grid.add_row(_text("  " + term, no_wrap=True), _text(meaning))
         console.print(grid)
     console.print()
 
@@ -164,14 +168,14 @@ def _elsewhere(left_out: int, sections: Sequence[Section]) -> str:
 
 def _print_overview(section: Section, console: Console) -> None:
     """Print a line for each exhibit begun, and what those not begun take."""
-    console.print(Text(section.title, style="bold"))
+    console.print(_text(section.title, style="bold"))
     for one in section.begun:
         gaps = ", with gaps" if one.has_gaps else ""
         _print_wrapped(console, f"  {one.key:<11}", f"{one.title.partition(': ')[2]} ({one.state()}{gaps})")
     _print_wrapped(console, "  ", "One of them, with the commands that fill its gaps: trustcache report --only KEY")
     if not section.not_begun:
         return
-    console.print(Text("Not run yet", style="bold"))
+    console.print(_text("Not run yet", style="bold"))
     by_requirement: dict[str, list[str]] = {}
     for one in section.not_begun:
         by_requirement.setdefault(one.requires, []).append(one.key)
@@ -182,13 +186,18 @@ def _print_overview(section: Section, console: Console) -> None:
         _print_commands([f"To make one: {first.recipe.replace(first.key, 'KEY', 1)}"], console, "  ")
 
 
+def _text(text: str, style: str = "", kept: str = "", **options: Any) -> Text:
+    """Return text for the terminal, whose names from files move no cursor, but for `kept` line ends of its own."""
+    return Text(visible(text, kept), style, **options)
+
+
 def _print_commands(commands: Iterable[str], console: Console, indent: str = "    ") -> None:
     """Print commands, which are for copying: they are never broken into lines."""
     for command in commands:
-        console.print(Text(f"{indent}{command}"), crop=False, soft_wrap=True)
+        console.print(_text(f"{indent}{command}"), crop=False, soft_wrap=True)
 
 
 def _print_wrapped(console: Console, start: str, text: str) -> None:
     indent = " " * len(start)
     filled = textwrap.fill(start + text, max(console.width, 40), subsequent_indent=indent, break_on_hyphens=False)
-    console.print(Text(filled), crop=False)
+    console.print(_text(filled, kept="\n"), crop=False)

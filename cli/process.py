@@ -1,0 +1,95 @@
+"""The process of a command: its streams, and what ends it: a full disk, a closed pipe, a signal."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import signal
+import sys
+from typing import Any, NoReturn
+
+import typer.core
+
+from trustcache.errors import TrustcacheError, visible
+
+from .signals import RESUMED, received, take_signals
+
+EXPECTED = (TrustcacheError, OSError, MemoryError, KeyboardInterrupt)
+"""What ends a command in one sentence; anything else is a mistake of ours, with its traceback."""
+
+
+def begin() -> None:
+    """Make ready for a command: its signals, and streams that may lack what a table or a name holds."""
+    take_signals()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def say(text: str) -> None:
+    """Tell the user something that is no result: on standard error, without control characters."""
+    if sys.stderr is not None:  # print would take standard output then
+        try:
+            print(visible(text), file=sys.stderr)
+        except OSError:
+            _into_nothing(sys.stderr)
+
+
+def print_line(text: object, kept: str = "\t") -> None:
+    """Print a line of results, without control characters but those of `kept`, at once: the reader may be waiting."""
+    print(visible(str(text), kept), flush=True)
+
+
+def end(error: BaseException) -> NoReturn:
+    """Say in one sentence what ended a command, and exit."""
+    if isinstance(error, KeyboardInterrupt) or received():
+        say(RESUMED)
+        code = 128 + (received() or signal.SIGINT)
+    elif isinstance(error, BrokenPipeError):  # `| head` has read enough
+        code = 0
+    elif isinstance(error, OSError):
+        where = error.filename or "a file, or standard output"
+        say(f"error: {where}: {error.strerror or error}; mend that and run the same command again")
+        code = 1
+    elif isinstance(error, MemoryError):
+        say("error: memory ran out; run the same command again with a smaller --batch-size or fewer --workers")
+        code = 1
+    else:
+        say(f"error: {error}")
+        code = error.exit_code if isinstance(error, TrustcacheError) else 1
+    if not _flushed():
+        _into_nothing(sys.stdout)
+    raise typer.Exit(code) from None
+
+
+def _flushed() -> bool:
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        return False
+    return True
+
+
+def _into_nothing(stream: Any) -> None:
+    """Drop what a stream cannot write, which the interpreter would try again at its end."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+class Process(typer.core.TyperGroup):
+    """A group of commands; what they printed has reached its file or pipe before the process ends well."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        try:
+            try:
+                return super().main(*args, **extra)
+            finally:
+                if sys.stdout is not None:
+                    sys.stdout.flush()
+        except OSError as error:
+            try:
+                end(error)
+            except typer.Exit as code:
+                sys.exit(code.exit_code)

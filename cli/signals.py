@@ -1,0 +1,57 @@
+"""SIGTERM and Ctrl-C: taken before anything is imported that takes its time, and never a traceback."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+
+RESUMED = "interrupted; the same command goes on from here"
+_process = os.getpid()
+_received: list[int] = []
+
+
+def take_signals() -> None:
+    """Have both end a command as an exception does, where they are not ignored or taken already; forget earlier ones.
+
+    Only the main thread may take signals.
+    """
+    _received.clear()
+    if threading.current_thread() is threading.main_thread():
+        for number, usual in ((signal.SIGTERM, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+            if signal.getsignal(number) is usual:
+                signal.signal(number, _stop)
+
+
+def received() -> int | None:
+    """Return the signal that has come, whatever became of its exception, or None."""
+    return _received[0] if _received else None
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt; at the second signal, while a module is imported, or at exit, end at once instead.
+
+    Imports turn exceptions into others or into nothing, and hooks at exit print a traceback. Nothing is lost: files are
+    published whole.
+    """
+    if os.getpid() == _process:  # decoding processes are told by the main one
+        callers = []
+        while frame:
+            callers.append(frame.f_code)
+            frame = frame.f_back
+        importing = any(code.co_filename.startswith("<frozen importlib") for code in callers)
+        at_exit = not callers or callers[-1].co_name != "<module>"
+        if _received or importing or at_exit:
+            with contextlib.suppress(OSError, ValueError, AttributeError):  # closed or full
+                if not _received:
+                    print(RESUMED, file=sys.stderr, flush=True)
+                sys.stdout.flush()
+            os._exit(128 + number)
+        _received.append(number)
+    raise KeyboardInterrupt
+
+
+take_signals()
