@@ -3,9 +3,9 @@
     python benchmarks/hashing.py [FOLDER_OR_TAR] [--images 300] [--classifier mobilenetv3_small_050] [--data-root DIR]
 
 Without a folder, photograph-like JPEGs of 500 x 375 pixels are made. One process decodes them and one small model looks
-at them, once with the hash and once without, in turns. Prints the processor time of both and their ratio, for decoding
-alone and for the whole extraction, medians of interleaved rounds; then the time to compare a finished cache whose files
-are as they were, and one whose files were all touched.
+at them, once with the hash and once without, in turns. Prints the processor time of both, their ratio, and the share of
+the hashes by themselves, for decoding alone and for the whole extraction, medians of interleaved rounds; then the time
+to compare a finished cache whose files are as they were, and one whose files were all touched.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def processor_time(work: Callable[[], object]) -> float:
     return time.process_time() - began
 
 
-def ratio(what: str, work: Callable[[], object]) -> None:
-    """Print the processor time of work with and without hashing, in turns."""
+def ratio(what: str, alone: float, work: Callable[[], object]) -> None:
+    """Print the processor time of work with and without hashing, in turns, and the share of `alone`."""
     pairs = []
     for _ in range(ROUNDS):
         hashed = processor_time(work)
@@ -65,14 +65,17 @@ def ratio(what: str, work: Callable[[], object]) -> None:
             pairs.append((hashed, processor_time(work)))
     with_hash, without = (statistics.median(column) for column in zip(*pairs, strict=True))
     share = statistics.median(ours / theirs for ours, theirs in pairs)
-    print(f"{what:12} {with_hash:6.2f} s with, {without:6.2f} s without hashing: ratio {share:.3f}")
+    print(
+        f"{what:12} {with_hash:6.2f} s with, {without:6.2f} s without hashing: ratio {share:.3f}, "
+        f"hashes {alone / without:.2%}"
+    )
 
 
-def hash_alone(dataset: Dataset) -> None:
-    """Print the processor time of the hashes by themselves, which the ratios of a busy machine drown."""
+def hash_alone(dataset: Dataset) -> float:
+    """Return the processor time of the hashes by themselves, which the noise of a busy machine would drown."""
     raws = [dataset.samples.raw(number) for number in range(len(dataset))]
     times = [processor_time(lambda: [content_of(raw) for raw in raws]) for _ in range(ROUNDS)]
-    print(f"{'hashes alone':12} {statistics.median(times):8.4f} s")
+    return statistics.median(times)
 
 
 def decode(dataset: Dataset, classifier: Classifier) -> None:
@@ -113,11 +116,12 @@ def main() -> None:
         classifier = Classifier(spec, new_model(spec, len(dataset.classes)))
         sizes = sum(len(dataset.samples.raw(i)) for i in range(len(dataset))) / len(dataset) / 1e3
         print(f"{len(dataset)} images of {sizes:.0f} kB, {options.classifier} on one thread, {ROUNDS} rounds")
-        hash_alone(dataset)
-        ratio("decoding", lambda: decode(dataset, classifier))
+        alone = hash_alone(dataset)
+        ratio("decoding", alone, lambda: decode(dataset, classifier))
         settings, made = ExtractSettings(BATCH, 0, "cpu"), iter(range(1000))
         ratio(
             "extraction",
+            alone,
             lambda: extract(classifier, "x", dataset, Path(), Path(folder, f"{next(made)}"), settings),
         )
         compare(dataset, Path(folder, "0"))

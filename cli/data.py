@@ -108,7 +108,7 @@ def _compare(place: Place, manifest: Manifest, against: str) -> None:
     index = Workspace(place.workspace).cache_named(against)
     if differences := compare_data(index, manifest, place.data_root, console):
         raise TrustcacheError(f"{manifest.name}: not the images of {against}: {differences}")
-    print(f"{manifest.name}: the images of {against}")
+    print_line(f"{manifest.name}: the images of {against}")
 
 
 def _check(place: Place, manifest: Manifest) -> bool:

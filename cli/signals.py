@@ -51,6 +51,8 @@ def _stop(number: int, frame: FrameType | None) -> None:
                 sys.stdout.flush()
             os._exit(128 + number)
         _received.append(number)
+    elif number == signal.SIGTERM:  # the main process ends its decoding processes so, some while they are being made
+        os._exit(128 + number)
     raise KeyboardInterrupt
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -780,3 +781,21 @@ def test_so_many_shards_are_refused_that_no_list_could_hold_them(
     model = ("--classifier", own_model(), "--model-arg", "classes=2", "--as", "m")
     said = fails(run_cli("extract", *model, "--data", root, "--shard-rows", 2), 2)
     assert "--shard-rows 2" in said
+
+
+@pytest.mark.parametrize("files", [14, 26])
+def test_too_few_files_for_decoding_processes_is_an_error_of_one_line(
+    in_tmp_path: Path, own_model: Callable[..., str], image_folder: Callable[..., Path], files: int
+) -> None:
+    pytest.importorskip("resource")
+    code = f"import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, ({files}, {files}))\n"
+    model = ("--classifier", own_model(), "--model-arg", "classes=2", "--as", "m")
+    work = ("--data", image_folder({"cat": 30, "dog": 30}), "--workers", 4, "--batch-size", 4)
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}from cli import app\napp()", "extract", *map(str, (*model, *work))],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert tells(done.stderr, "error: ", "Too many open files", "--workers")

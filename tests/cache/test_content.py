@@ -176,10 +176,10 @@ def test_images_changed_under_a_finished_cache_are_refused_and_named(
     photos: Path, extract: Cli, change: Callable[[Path], None]
 ) -> None:
     assert extract().exit_code == 0
-    before = {path: path.read_bytes() for path in CACHE.glob("*.h5")}
+    before = {path: path.read_bytes() for path in CACHE.iterdir()}
     change(photos)
     refused(extract(), str(CACHE), *CHANGES[change], "--as NAME")
-    assert {path: path.read_bytes() for path in CACHE.glob("*.h5")} == before
+    assert {path: path.read_bytes() for path in CACHE.iterdir()} == before
 
 
 @pytest.mark.parametrize("change", [other_content, all_replaced, swapped_classes, swapped_images, deleted])
@@ -394,8 +394,8 @@ def test_fine_tuning_refuses_images_that_are_not_the_cached_ones(
     both: Path, run_cli: Cli, classifier_file: Path
 ) -> None:
     other_content(both)
-    refused(run_cli(*TUNE, classifier_file), f"learnt: {LATE} has changed", "cache/m/learnt", "extract again")
-    assert not list(Path("trustcache-workspace/runs").glob("*/weights.safetensors"))
+    refused(run_cli(*TUNE, classifier_file), "cache/m/learnt", f"({LATE})", "extract anew")
+    assert not Path("trustcache-workspace/runs").exists()
     save(both / LATE, 6)
     assert run_cli(*TUNE, classifier_file).exit_code == 0
 

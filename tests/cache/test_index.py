@@ -118,7 +118,7 @@ def test_a_damaged_index_is_an_error_that_names_it(folder: Path, run_cli: Cli, t
 
 def test_an_index_that_misses_an_entry_is_damaged(folder: Path) -> None:
     table = json.loads((folder / "index.json").read_text())
-    for missing in table.keys() - {"schema", "checksum"}:
+    for missing in table.keys() - {"schema", "trustcache", "checksum"}:
         write_resealed(folder / "index.json", json.dumps({key: table[key] for key in table if key != missing}).encode())
         with pytest.raises(TrustcacheError, match="damaged"):
             read_index(folder)

@@ -261,6 +261,20 @@ def test_scores_that_are_not_finite_are_not_kept_and_older_ones_are_a_gap_in_the
     assert {record["run"] for record in results(with_runs) if record["run"]}.isdisjoint({run.name})
 
 
+def test_damaged_scores_of_a_run_are_named_and_made_anew(with_runs: Workspace, run_cli: RunCli) -> None:
+    run = next(run for run in finished_runs(with_runs) if run.config.training == "frozen")
+    path = run.folder / "scores" / "digits-test.safetensors"
+    sound = path.read_bytes()
+    path.write_bytes(sound[:-1])
+    refused = run_cli("report")
+    assert refused.exit_code == 1
+    done = run_cli("evaluate")
+    assert done.exit_code == 0
+    for said in (refused.stderr, done.stderr):
+        assert tells(said, f"{path.relative_to(Path.cwd())}: damaged", "trustcache evaluate")
+    assert path.read_bytes() == sound
+
+
 @pytest.fixture
 def extract_always_a(run_cli: RunCli, in_tmp_path: Path, image_folder: Callable[..., Path]) -> RunCli:
     """`extract_always_a({"a": 6, "b": 1})`: a training cache of so many images, all of which are called a."""

@@ -112,7 +112,7 @@ def _foreign_part(file: h5py.File, meaning: Meaning, rows: int, widths: Mapping[
         shape = (rows, widths.get(name, 0)) if column.wide else (rows,)
         if fault := _column_fault(file, name, column.dtype or meaning.store, shape):
             return f"its column {name} is {fault}"
-    return None
+    return "its logits are of one class only" if widths.get("logits") == 1 else None
 
 
 def _column_fault(file: h5py.File, name: str, dtype: str, shape: tuple[int, ...]) -> str | None:

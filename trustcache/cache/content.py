@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -62,7 +63,7 @@ def require_same_images(index: Index, dataset: Dataset, numbers: Iterable[int], 
     if not touched:
         return
     with progress(f"comparing images of {index.data}", sum(record.rows for record, _ in touched)) as advance:
-        for record, stamp in touched:
+        for record, _ in touched:
             view = _shard(index, record)
             numbers = view.sample_indices
             skipped = np.setdiff1d(np.arange(record.start, record.stop), numbers).tolist()
@@ -71,8 +72,10 @@ def require_same_images(index: Index, dataset: Dataset, numbers: Iterable[int], 
                     f"{index.folder}: {len(changed)} of the {record.stop - record.start} images of {record.file} have "
                     f"changed since they were extracted ({_some([dataset.ids[i] for i in changed])}); {OTHER_IMAGES}"
                 )
-            index.restamp(record, stamp)
             advance(record.rows)
+    with contextlib.suppress(OSError):  # a cache that cannot be written to is compared again next time
+        for record, stamp in touched:
+            index.restamp(record, stamp)
 
 
 def compare_images(index: Index, dataset: Dataset, progress: Progress = silent, contents: bool = True) -> Differences:

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 import msgspec
 
 from trustcache.cache.seal import UNSEALED, publish_sealed, read_sealed
+from trustcache.cache.versions import trustcache_version
 from trustcache.errors import DamagedError, TrustcacheError
 
 
@@ -131,7 +132,8 @@ def fingerprint(value: Any) -> str:
 
 
 def _table(record: Record) -> dict[str, Any]:
-    return {"schema": record.SCHEMA, "checksum": UNSEALED, **msgspec.to_builtins(record)}
+    head = {"schema": record.SCHEMA, "trustcache": trustcache_version(), "checksum": UNSEALED}
+    return {**head, **msgspec.to_builtins(record)}
 
 
 @contextmanager

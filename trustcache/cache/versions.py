@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 
 def software_versions(*libraries: str) -> dict[str, str]:
     """Return the versions of trustcache and of the libraries named, as installed.
@@ -14,6 +16,7 @@ def software_versions(*libraries: str) -> dict[str, str]:
     return {"trustcache": trustcache_version(), **{name: version(name) for name in libraries}}
 
 
+@functools.cache
 def trustcache_version() -> str:
     """Return the installed version, or "0+checkout" where trustcache runs from a checkout that is not installed.
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from multiprocessing.queues import Queue
 from typing import Any
 
 import numpy as np
@@ -23,6 +27,9 @@ from trustcache.data.variants.variation import Batch
 from trustcache.errors import TrustcacheError, UsageError, first_line, kind_and_line
 from trustcache.models.classifiers import Classifier
 from trustcache.models.preprocessing import Preprocessing
+
+# A machine may have more cores than torch thinks; the option is the user's.
+warnings.filterwarnings("ignore", message="This DataLoader will create")
 
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 """Dtypes of a forward pass: float32, or that of autocast."""
@@ -136,6 +143,19 @@ def _decoded_batches(dataset: Dataset, transform: Any, batches: Sequence[np.ndar
             # The last message of a decoding process dies with it, sometimes a moment before torch notices its death.
             time.sleep(1)
             raise RuntimeError(f"{WORKER_DIED} unknown): {error}") from error
+        except OSError as error:
+            _drop_quietly(error)
+            raise TrustcacheError(
+                f"the decoding processes cannot be started ({error.strerror or error}); run the same command again "
+                "with fewer --workers (0 decodes in the main process), or with a higher limit of open files (ulimit -n)"
+            ) from None
+
+
+def _drop_quietly(error: BaseException) -> None:
+    """Free what an error's frames hold: a loader of torch's that is only half made prints a traceback as it goes."""
+    hook, sys.unraisablehook = sys.unraisablehook, lambda unraisable: None
+    traceback.clear_frames(error.__traceback__)
+    sys.unraisablehook = hook
 
 
 def _silence_worker(worker: int) -> None:
@@ -144,6 +164,8 @@ def _silence_worker(worker: int) -> None:
     The only one left is that of a thread that passes memory on while the main process is being stopped.
     """
     sys.excepthook = lambda *error: None
+    # A batch that cannot be passed on would be waited for; the end of its process is noticed.
+    Queue._on_queue_feeder_error = staticmethod(lambda error, batch: os._exit(1))  # type: ignore[attr-defined]
 
 
 # A decoded sample: number, content, pixels, pixels of its companion; or its number and the reason why it is unreadable.
@@ -176,6 +198,7 @@ def _collated(labels: np.ndarray, samples: list[_Sample]) -> Batch:
 
 WORKER_DIED = "DataLoader worker (pid"
 """Beginning of torch's message about a dead decoding process."""
+_NO_FILES = "Too many open files"
 
 
 @contextmanager
@@ -189,7 +212,7 @@ def machine_at_its_limits(remedy: str = "use a smaller --batch-size, or another 
     except torch.cuda.OutOfMemoryError as error:
         raise TrustcacheError(f"the GPU's memory is full ({first_line(error)}); {remedy}") from error
     except RuntimeError as error:
-        if not str(error).startswith(WORKER_DIED):
+        if not str(error).startswith((WORKER_DIED, _NO_FILES)):
             raise
         raise TrustcacheError(
             f"a decoding process died ({first_line(error)}); often memory or shared memory ran out: run the same "

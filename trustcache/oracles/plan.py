@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from trustcache.cache import CacheView, open_cache
+from trustcache.cache.content import require_same_images
 from trustcache.cache.index import Index, judged_fingerprint
 from trustcache.cache.provenance import original_dataset
 from trustcache.cache.workspace import Workspace
@@ -82,6 +83,7 @@ class Training:
         elif new:
             _require_both_kinds(new, cache.correct)
             dataset, spec = original_dataset(index, data_root), self.oracle.spec()
+            require_same_images(index, dataset, range(len(index.ranges())), progress)
             for run in new:
                 finetune(run, spec, dataset, cache, machine, progress)
         return runs
