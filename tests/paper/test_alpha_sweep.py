@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import pytest
 import torch
 
+from trustcache.oracles.runs import Run
 from trustcache.paper.artefacts import ARTEFACTS
 from trustcache.paper.paper_index import PaperIndex
 
@@ -20,7 +22,9 @@ def swept(scored, tmp_path):
         settings = {"alpha_pos": alpha_pos, "alpha_neg": alpha_neg}
         name = f"run-{alpha_pos}-{alpha_neg}-{seed}"
         one = scored("ss", seed, run=name, settings=settings, folder=tmp_path, **given)
-        run = one.run
+        # A run's folder ends with its config's hash, and its weights are checked against that.
+        run = Run(one.run.folder.with_name(one.run.config.name), one.run.config)
+        one = replace(one, run=run)
         run.folder.mkdir(exist_ok=True)
         run.finish({"weight": torch.zeros(features)}, [{"epoch": 1, "loss": 9.0}, {"epoch": 2, "loss": loss}])
         return one

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -231,13 +232,15 @@ def test_a_cache_that_lacks_a_users_score_is_a_gap_with_the_command_that_fills_i
 
 
 def test_an_installed_package_adds_scores_that_are_known_like_built_in_ones(
-    workspace: Workspace, run_cli: RunCli, own: str, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, run_cli: RunCli, own: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    info = Path.cwd() / "plugin-1.0.dist-info"
-    info.mkdir()
+    installed = tmp_path / "site-packages"
+    info = installed / "plugin-1.0.dist-info"
+    info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: plugin\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(f"[trustcache.scores]\nlogit-spread = {own}:spread\n")
-    monkeypatch.syspath_prepend(str(Path.cwd()))
+    shutil.move(f"{own}.py", installed)
+    monkeypatch.syspath_prepend(str(installed))
     POST_HOC.__dict__.pop("_points", None)
     try:
         assert "logit-spread" in list(POST_HOC)
@@ -266,6 +269,7 @@ def test_a_users_score_that_fails_is_named_at_the_end_and_the_others_are_kept(
     assert done.exit_code == 2
     for kind in ("broken", "Unlearnt"):
         assert f"--score {names[kind]}: " in done.stderr
+    allow_code(*names.values())
     store = ScoreStore(workspace, list(names.values()))
     kept = {name for name in [*POST_HOC, *names.values()] if store.read(index, name)}
     assert {"mcp", "knn", names["spread"]} <= kept

@@ -72,11 +72,11 @@ def random_weights(layers: Layers, seed: int) -> State:
 
 
 def whole_vgg() -> State:
-    """The encoder's random weights, and (as views that take no room) zeros for the layers beyond relu4_1."""
+    """The encoder's random weights, and zeros for the layers beyond relu4_1."""
     state = random_weights(ENCODER, seed=1)
     for number in BEYOND:
-        state[f"{number}.weight"] = torch.zeros(1).expand(512, 512, 3, 3)
-        state[f"{number}.bias"] = torch.zeros(1).expand(512)
+        state[f"{number}.weight"] = torch.zeros(512, 512, 3, 3)
+        state[f"{number}.bias"] = torch.zeros(512)
     return state
 
 

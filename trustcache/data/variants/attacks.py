@@ -5,6 +5,7 @@ from __future__ import annotations
 import pkgutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from trustcache.registry import Setting
@@ -21,6 +22,9 @@ class Attack:
 
     run: str  # imported when it runs, as it imports torch: data sets are listed and checked without
     settings: Mapping[str, Setting]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "settings", MappingProxyType(self.settings))
 
 
 _ITERATIONS = "number of steps of the optimiser"
