@@ -208,3 +208,11 @@ def test_a_classifier_of_any_name_goes_through_both_stages_beside_another(
     done("calibrate", "mcp", "--classifier", name, "--data", "digits-test", "--coverage", 0.5)
     for scorer in ("mcp", run):
         done("predict", scorer, digit_files / "1150.png", "--classifier", name)
+
+
+def test_links_that_lead_round_end(tmp_path: Path) -> None:
+    folder = Workspace(tmp_path).cache_folder("net", "birds")
+    folder.mkdir(parents=True)
+    (folder / "index.json").touch()
+    (folder.parent / "round").symlink_to(tmp_path / "cache")
+    assert Workspace(tmp_path).cache_folders() == [folder]

@@ -58,11 +58,15 @@ class Workspace:
 
     def cache_folders(self) -> list[Path]:
         """Return the folders with an index or a shard."""
+        found, seen = [], set()
         # Links are followed: large caches are often kept on another disk.
-        walk = os.walk(self.root / "cache", followlinks=True)
-        return sorted(
-            Path(folder) for folder, _, files in walk if INDEX in files or any(name.endswith(".h5") for name in files)
-        )
+        for folder, inside, files in os.walk(self.root / "cache", followlinks=True):
+            if (place := os.path.realpath(folder)) in seen:  # a link to a folder that it lies in leads round for ever
+                inside.clear()
+            elif INDEX in files or any(name.endswith(".h5") for name in files):
+                found.append(Path(folder))
+            seen.add(place)
+        return sorted(found)
 
     def run_folder(self, run: str) -> Path:
         """Return the folder of a run."""

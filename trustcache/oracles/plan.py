@@ -79,7 +79,8 @@ class Training:
         if new and new[0].config.training == "frozen":
             features = open_cache(self.oracle.features().folder)
             require_same_rows(cache, features)
-            _train_frozen(new, cache, features, [open_cache(other.folder) for other in self.also], machine, progress)
+            # Finished ones beside the others, as what a head is trained with decides its last digits.
+            _train_frozen(runs, cache, features, [open_cache(other.folder) for other in self.also], machine, progress)
         elif new:
             _require_both_kinds(new, cache.correct)
             dataset, spec = original_dataset(index, data_root), self.oracle.spec()
@@ -187,7 +188,7 @@ def _publish(runs: Sequence[Run], trained: Sequence[Trained | Diverged]) -> None
     for run, one in zip(runs, trained, strict=True):
         if isinstance(one, Diverged):
             diverged.append(f"{run.name} (epoch {one.epoch})")
-        else:
+        elif not run.finished:
             run.begin()
             run.finish(_as_tensors(one.head), one.log)
     if diverged:
