@@ -7,6 +7,7 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
@@ -56,6 +57,26 @@ def test_under_released_definitions_too_but_for_the_grids_fpr_which_is_left_out(
         assert found[name][0] == pytest.approx(wanted[name], abs=1e-12, nan_ok=True), name
 
 
+@given(rows=SAMPLES)
+def test_a_tensor_of_counts_gives_what_an_array_of_them_gives(rows):
+    z, correct, counts = columns(rows)
+    found, wanted = (resampled_metrics(z, correct, drawn) for drawn in (torch.from_numpy(counts), counts))
+    for name, values in wanted.items():
+        assert found[name] == pytest.approx(values, abs=1e-12, nan_ok=True), name
+
+
+@pytest.mark.parametrize("decimals", [4, 15])
+def test_many_samples_whose_quotients_are_float32_are_right_to_a_billionth(decimals):
+    z, correct = scores(40_000, decimals=decimals)
+    assert len(np.unique(z)) > 2**13
+    counts = draw_counts(40_000, 3)
+    found = resampled_metrics(z, correct, counts)
+    for r, drawn in enumerate(counts):
+        assert {name: values[r] for name, values in found.items()} == pytest.approx(
+            of_rows(z, correct, drawn), abs=1e-9
+        )
+
+
 def scores(n, seed=0, accuracy=0.8, decimals=1):
     generator = np.random.default_rng(seed)
     correct = generator.random(n) < accuracy
@@ -64,7 +85,7 @@ def scores(n, seed=0, accuracy=0.8, decimals=1):
 
 @pytest.mark.parametrize("decimals", [1, 15], ids=["tied", "untied"])
 def test_many_resamples_worked_on_in_blocks_are_each_right(decimals, monkeypatch):
-    monkeypatch.setattr("trustcache.metrics.bootstrap._BLOCK", 1000)
+    monkeypatch.setattr("trustcache.metrics.resamples._RESAMPLES", 4)
     z, correct = scores(300, decimals=decimals)
     counts = draw_counts(300, 10)
     found = resampled_metrics(z, correct, counts)

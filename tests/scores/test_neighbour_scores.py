@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from sklearn.neighbors import NearestNeighbors
 
 from trustcache.metrics.ranking import trust_metrics
+from trustcache.scores import neighbour_scores
 from trustcache.scores.fitting import FittingData, Outputs, TooFew
 from trustcache.scores.neighbour_scores import (
     LEAST_SQUARE,
@@ -34,6 +36,16 @@ def neighbour_distance(queries: np.ndarray, references: np.ndarray, k: int) -> n
 
 def delta_neighbours(queries: np.ndarray, right: np.ndarray, wrong: np.ndarray, k: int) -> np.ndarray:
     return DeltaNeighbour(k, right, wrong).score(Outputs({"features": queries}.__getitem__))
+
+
+def test_nearest_squares_by_torch_are_those_by_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(1)
+    queries, references = generator.normal(size=(70, 5)), generator.normal(size=(130, 5))
+    expected = nearest_squares(queries, references, 9)
+    for name, value in {"WORTH_GPU": 0, "GPU_QUERY_ROWS": 32, "GPU_REFERENCE_ROWS": 7}.items():
+        monkeypatch.setattr(neighbour_scores, name, value)
+    monkeypatch.setattr(neighbour_scores, "_gpu", lambda: torch.device("cpu"))
+    np.testing.assert_allclose(nearest_squares(queries, references, 9), expected, rtol=1e-9, atol=1e-12)
 
 
 def test_nearest_squares_are_scikit_learns_across_blocks_of_queries_and_references() -> None:

@@ -7,8 +7,9 @@ from functools import partial
 
 import numpy as np
 
-from trustcache.metrics.bootstrap import Resamples, metrics_of
+from trustcache.metrics.bootstrap import metrics_of
 from trustcache.metrics.ranking import Cutoffs, trust_metrics
+from trustcache.metrics.resamples import Resamples
 from trustcache.metrics.tie_groups import Floats, Ranking
 
 THRESHOLDS = 10_000
@@ -51,8 +52,8 @@ AUC of one-class data 1.
 """
 
 
-def released_metrics_of(drawn: Resamples, at: Cutoffs) -> dict[str, Floats]:
-    """Return the metrics of `released_trust_metrics` on each resample, float64 (B,), but FPR@95: nan throughout.
+def released_metrics_of(drawn: Resamples) -> dict[str, Floats]:
+    """Return the metrics of `released_trust_metrics` on each resample, float64 (R,), but FPR@95: nan throughout.
 
     Luck decides if one of 10,000 thresholds comes within 0.05 points of a TPR of 95 %, anew on each resample.
 
@@ -62,7 +63,7 @@ def released_metrics_of(drawn: Resamples, at: Cutoffs) -> dict[str, Floats]:
     >>> found["fpr_at_95_tpr"].tolist()
     [nan, nan]
     """
-    values = metrics_of(drawn, at)
+    values = metrics_of(drawn)
     with np.errstate(divide="ignore", invalid="ignore"):
         by_trust = drawn.risk_of_wrong / drawn.n_wrong
     by_trust[np.isnan(values["aupr_error"])] = np.nan

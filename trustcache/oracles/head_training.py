@@ -14,6 +14,7 @@ from torch import Tensor
 
 from trustcache.data.splits import training_rows, validation_rows
 from trustcache.losses import LossChoice
+from trustcache.oracles.cuda_graphs import on_graphs
 from trustcache.oracles.head_inputs import Outputs, head_inputs
 from trustcache.oracles.heads import LINEAR, AnyHead, HeadSpec, LinearHead
 from trustcache.oracles.mlp_heads import MlpHead, first_parameters, joined, mlp_scores
@@ -83,24 +84,37 @@ def train_heads(
     again = np.empty(0, dtype=np.int64) if shown_again is None else shown_again
     batch = _Batch([tasks[i] for i in place], correct, inputs, spec, val_fraction, again)
     keeper = _Keeper(batch, correct, spec.patience)
-    adam = batch.optimiser(optimiser.lr, spec.weight_decay)
+    step = _Step(batch, targets, batch.optimiser(optimiser.lr, spec.weight_decay))
+    advance_by = on_graphs(step, optimiser.batch_size, inputs.generator) if correct.is_cuda else step
     order = torch.Generator().manual_seed(ORDER_SEED)
     with progress(f"{len(tasks)} heads", optimiser.epochs) as advance:
         for epoch in range(1, optimiser.epochs + 1):
             parts = torch.randperm(len(correct), generator=order).to(correct.device).split(optimiser.batch_size)
-            total = torch.zeros(len(tasks), device=correct.device)
+            step.total.zero_()
             for rows in parts:
-                losses = batch.losses(inputs.dropped(rows), {k: t[rows] for k, t in targets.items()}, rows)
-                adam.zero_grad()
-                losses.sum().backward()
-                adam.step()
-                total += losses.detach().view(len(tasks), -1).mean(1)
-            mean = torch.where(batch.finite(), total / len(parts), torch.nan)
+                advance_by(rows)
+            mean = torch.where(batch.finite(), step.total / len(parts), torch.nan)
             keeper.look(epoch, mean.tolist(), last=epoch == optimiser.epochs)
             advance(1)
             if keeper.all_ended:
                 break
     return [keeper.trained(rank) for rank in np.argsort(place).tolist()]
+
+
+class _Step:
+    """A step of all heads on a minibatch; `total` sums each task's losses."""
+
+    def __init__(self, batch: _Batch, targets: dict[str, Tensor], adam: torch.optim.Optimizer) -> None:
+        self._batch, self._targets, self._adam = batch, targets, adam
+        self.total = torch.zeros(len(batch.tasks), device=batch.training.device)
+
+    def __call__(self, rows: Tensor) -> None:
+        x = self._batch.inputs.dropped(rows)
+        losses = self._batch.losses(x, {name: t.index_select(0, rows) for name, t in self._targets.items()}, rows)
+        self._adam.zero_grad()
+        losses.sum().backward()
+        self._adam.step()
+        self.total += losses.detach().view(len(self.total), -1).mean(1)
 
 
 class _Inputs:
@@ -112,18 +126,23 @@ class _Inputs:
         self.rows, self.device = len(first), first.device
         self.mean, self.std = self._moments()
         self._scale = 1 / self.std
-        self._generator = torch.Generator().manual_seed(ORDER_SEED)
+        # A GPU draws its own dropout, and another one than the processor: none is copied to it at each step.
+        self.generator = torch.Generator(self.device).manual_seed(ORDER_SEED)
 
     @property
     def width(self) -> int:
         return len(self.mean)
 
     def raw(self, rows: Tensor | slice) -> Tensor:
-        return head_inputs(self._spec.inputs, {name: column[rows] for name, column in self._outputs.items()})
+        some = {
+            name: column[rows] if isinstance(rows, slice) else column.index_select(0, rows)
+            for name, column in self._outputs.items()
+        }
+        return head_inputs(self._spec.inputs, some)
 
-    def __getitem__(self, rows: Tensor | slice) -> Tensor:
+    def __getitem__(self, rows: Tensor) -> Tensor:
         """Return standardised inputs (n, D)."""
-        return (self.raw(rows) - self.mean) * self._scale
+        return self.raw(rows).sub_(self.mean).mul_(self._scale)  # in place, as gathered rows are no one else's
 
     def dropped(self, rows: Tensor) -> Tensor:
         """Return the same with input dropout, as a training step sees them."""
@@ -132,8 +151,7 @@ class _Inputs:
 
     def keep(self, shape: Sequence[int], dropout: float) -> Tensor:
         """Return the factors of dropout for a tensor of a shape: 0, or 1/(1 - dropout)."""
-        drawn = torch.rand(*shape, generator=self._generator) >= dropout
-        return drawn.to(self.device) / (1 - dropout)
+        return (torch.rand(*shape, generator=self.generator, device=self.device) >= dropout) / (1 - dropout)
 
     def _blocks(self) -> Iterator[Tensor]:
         return (self.raw(slice(first, first + BLOCK_ROWS)) for first in range(0, self.rows, BLOCK_ROWS))
@@ -183,7 +201,7 @@ class _Batch:
         """Return AdamW, with decay for the weights and none for the biases."""
         weights, biases = self.parameters[::2], self.parameters[1::2]
         groups = [{"params": weights, "weight_decay": weight_decay}, {"params": biases, "weight_decay": 0.0}]
-        return torch.optim.AdamW(groups, lr=lr)
+        return torch.optim.AdamW(groups, lr=lr, fused=True, capturable=self.training.is_cuda)
 
     def _group(self, correct: Tensor) -> list[tuple[slice, Callable[..., Tensor], str, dict[str, Tensor]]]:
         """Return the groups of columns with one formula: slice, formula, target, settings as rows (h,)."""
@@ -215,7 +233,7 @@ class _Batch:
         """Return each column's mean loss over those of the minibatch's rows that its seed trains on, (columns,)."""
         dropout = self.spec.dropout
         z = self.z(x, self.inputs.keep((len(x), self.spec.hidden), dropout) if dropout else None)
-        counted = self.training[rows].to(z.dtype)
+        counted = self.training.index_select(0, rows).to(z.dtype)
         share = (counted / counted.sum(0).clamp(min=1))[:, self.seed_column]  # of the mean over a column's own rows
         # A sample's target stands in a row of one; what a head's own samples have in common, in a column of one.
         compared = {name: target[:, None].expand(-1, len(self.columns)) for name, target in targets.items()}

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -27,6 +27,8 @@ from trustcache.scores.stored import ScoreStore
 
 # Raise it when `resampled_metrics` changes its results, so that resamples kept before are made again.
 _RECIPE = 1
+# Counts to sum from which torch's import costs less than a GPU saves.
+_WORTH_TORCH = 2 * 10**9
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,10 @@ class Resampler:
 
     def _compute(self, tasks: dict[str, _Task], title: str) -> dict[str, np.ndarray]:
         # Records of the same rows get the same resamples.
-        counts = {size: draw_counts(size) for size in {len(task.z) for task in tasks.values()}}
+        sizes = [len(task.z) for task in tasks.values()]
+        counts: dict[int, Any] = {size: draw_counts(size) for size in set(sizes)}
+        if sum(sizes) * RESAMPLES > _WORTH_TORCH:
+            counts = {size: _on_gpu(drawn) for size, drawn in counts.items()}
         found = {}
         with self._progress(title, len(tasks)) as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
             waiting = {pool.submit(task.run, counts[len(task.z)]): key for key, task in tasks.items()}
@@ -86,6 +91,13 @@ class Resampler:
                 found[waiting[done]] = done.result()
                 advance(1)
         return found
+
+
+def _on_gpu(counts: np.ndarray) -> Any:
+    """Return counts as a tensor on the GPU, of those that compute in double precision; without one as they are."""
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(counts)).cuda() if torch.cuda.is_available() else counts
 
 
 @dataclass(frozen=True)
@@ -105,7 +117,7 @@ class _Task:
         digest.update(self.correct.astype(np.bool_).tobytes())
         return digest.hexdigest()
 
-    def run(self, counts: np.ndarray) -> np.ndarray:
+    def run(self, counts: Any) -> np.ndarray:
         """Return the metrics on each resample, float64 (R, metrics), in the order of METRICS."""
         definitions = PROTOCOLS[self.protocol].resampled
         values = resampled_metrics(

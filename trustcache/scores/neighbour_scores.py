@@ -7,6 +7,7 @@ features stored as float16. Distances come from matrix products over blocks of q
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,8 +15,14 @@ from trustcache.scores.blocks import over_blocks
 from trustcache.scores.fitted_logit_scores import least_aurc
 from trustcache.scores.fitting import FittingData, Outputs
 
+if TYPE_CHECKING:
+    import torch
+
 NEIGHBOURS = (5, 10, 25, 50, 100)
 QUERY_ROWS, REFERENCE_ROWS = 256, 8192
+GPU_QUERY_ROWS, GPU_REFERENCE_ROWS = 4096, 2**16
+# Products of numbers from which a GPU saves more than its start takes.
+WORTH_GPU = 10**10
 # Added to squared distances before their logarithm, as in the code of arXiv:2505.15008: duplicates are not infinite.
 LEAST_SQUARE = 1e-6
 
@@ -40,8 +47,34 @@ def nearest_squares(queries: np.ndarray, references: np.ndarray, k: int) -> np.n
     >>> nearest_squares(np.array([[0.0]]), np.array([[3.0], [1.0], [2.0]]), k=2).tolist()
     [[1.0, 4.0]]
     """
+    if len(queries) * references.size >= WORTH_GPU and (device := _gpu()):
+        return _nearest_on_gpu(queries, references, k, device)
     lengths = np.einsum("md,md->m", references, references)
     return over_blocks(lambda rows: nearest_of_block(queries[rows], references, lengths, k), len(queries), QUERY_ROWS)
+
+
+def _gpu() -> torch.device | None:
+    import torch
+
+    return torch.device("cuda") if torch.cuda.is_available() else None
+
+
+def _nearest_on_gpu(queries: np.ndarray, references: np.ndarray, k: int, device: torch.device) -> np.ndarray:
+    """Return `nearest_squares` by the same products on a device, in the same precision."""
+    import torch
+
+    known = torch.from_numpy(references).to(device)
+    lengths = known.square().sum(1)
+    found = []
+    for x in torch.from_numpy(queries).split(GPU_QUERY_ROWS):
+        x = x.to(device)
+        best = x.new_empty(len(x), 0)
+        for first in range(0, len(known), GPU_REFERENCE_ROWS):
+            block = slice(first, first + GPU_REFERENCE_ROWS)
+            both = torch.cat([best, torch.addmm(lengths[block], x, known[block].T, alpha=-2)], 1)
+            best = both.topk(min(k, both.shape[1]), dim=1, largest=False).values
+        found.append((best + x.square().sum(1, keepdim=True)).clamp(min=0).cpu())
+    return torch.cat(found).numpy()
 
 
 def nearest_of_block(x: np.ndarray, references: np.ndarray, lengths: np.ndarray, k: int) -> np.ndarray:
