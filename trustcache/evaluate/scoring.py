@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,9 +50,12 @@ def evaluate(
     machine: Machine,
     progress: Progress = silent,
     own_scores: Sequence[str] = (),
+    failed: Callable[[TrustcacheError], None] | None = None,
 ) -> int:
     """Make the scores that are missing, and return their number (runs and post-hoc scores x data sets).
 
+    failed: told why the runs cannot be scored on a data set, where that must not stop the others; None raises at the
+    first.
     Left out are heads whose oracle's features of the images are not cached, heads that learnt from an unknown part of
     the images, and caches that cannot be opened, such as unfinished ones.
     own_scores: post-hoc scores to make beside the known ones, as `package.module:function`.
@@ -60,7 +63,14 @@ def evaluate(
     """
     store = ScoreStore(workspace, own_scores)
     scoring, (usable, _) = Scoring(workspace.caches(), data_root, machine, progress), evaluation_caches(workspace)
-    made = sum(scoring.keep(left, index) for index, left in unscored(usable, runs))
+    made = 0
+    for index, left in unscored(usable, runs):
+        try:
+            made += scoring.keep(left, index)
+        except TrustcacheError as error:
+            if failed is None:
+                raise
+            failed(error)
     return made + store.fill(usable, progress=progress)
 
 
