@@ -107,7 +107,7 @@ def photos(root: Path, count: int, kind: str, size: tuple[int, int] | None = Non
         noisy = np.asarray(smooth).astype(np.int16) + rng.integers(-12, 13, (*shape, 3), dtype=np.int16)
         file = root / f"original-{number:02d}.{kind}"
         file.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(file, **({"quality": 90} if kind == "jpg" else {}))
+        Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(file, quality=90)
         originals.append(file)
     for number in range(count):
         folder = root / "photos" / f"{number % CLASSES:04d}"
