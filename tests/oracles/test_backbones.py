@@ -96,7 +96,7 @@ def test_the_report_names_oracle_and_classifier_and_keeps_pairs_apart(paired: Wo
     for oracle in (JUDGED, OTHER):
         for judged in (JUDGED, OTHER):
             command = ("--loss", "ss", "--classifier", judged, "--oracle", oracle, "--seed", "0,1")
-            done = run_cli("train", "--frozen", *command, "--epochs", 3)
+            done = run_cli("train", "--frozen", *command, "--epochs", 3, "--device", "cpu")
             assert done.exit_code == 0, done.stderr
     done = run_cli("report")
     assert "note:" not in done.stderr
