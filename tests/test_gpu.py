@@ -17,6 +17,7 @@ from trustcache.cache.index import read_index
 from trustcache.cache.provenance import original_dataset, original_model
 from trustcache.cache.workspace import Workspace
 from trustcache.data.loader import Viewer, viewed_batches
+from trustcache.data.pipeline import Waits, fetched
 from trustcache.data.variants import recolor
 from trustcache.data.variants.attacks import ATTACKS, attack
 from trustcache.deploy.trusted import TrustedClassifier
@@ -32,6 +33,7 @@ from trustcache.oracles.runs import Run, finished_runs, open_run
 from trustcache.protocols import Optimiser
 
 DEVICE = "cuda"
+
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 
 Cli = Callable[..., Result]
@@ -84,6 +86,13 @@ def test_batches_come_from_pinned_memory(workspace: Workspace, monkeypatch: pyte
     viewer = Viewer(index.identity.preprocessing, torch.device(DEVICE), 1)
     list(viewed_batches(original_dataset(index, Path()), viewer, [np.arange(10), np.arange(10, 20)]))
     assert pinned == [True, True]
+
+
+def test_results_come_in_order_with_their_items_though_a_batch_late() -> None:
+    device = torch.device(DEVICE)
+    results = ((number, {"x": torch.full((1000, 1000), float(number), device=device)}) for number in range(5))
+    found = [(number, set(arrays["x"].flat)) for number, arrays in fetched(results, device, Waits())]
+    assert found == [(number, {float(number)}) for number in range(5)]
 
 
 @pytest.mark.parametrize("name", ATTACKS)
