@@ -43,11 +43,26 @@ def evaluate(
     if left_out and not usable:
         raise TrustcacheError(left_out[0])
     own = score or []
-    made = run(workspace, runs, place.data_root, machine, console, own, lambda damage: say(f"note: {damage}"))
+    failures: list[TrustcacheError] = []
+    made = run(
+        workspace, runs, place.data_root, machine, console, own, lambda damage: say(f"note: {damage}"), failures.append
+    )
     waiting = say_what_is_lacking(workspace, runs)
     for line in own_scores_lacking(workspace, own):
         say(f"note: {line}")
-    print_line(f"{made} scores made" if made or waiting else "everything is scored on every evaluation cache already")
+    if made or not failures:
+        print_line(
+            f"{made} scores made" if made or waiting else "everything is scored on every evaluation cache already"
+        )
+    raise_failures(failures)
+
+
+def raise_failures(failures: list[TrustcacheError]) -> None:
+    """Raise TrustcacheError for data sets whose images runs could not be scored on, if any: the others are scored."""
+    for failure in failures[1:]:
+        say(f"error: {failure}")
+    if failures:
+        raise TrustcacheError(str(failures[0])) from failures[0]
 
 
 def say_what_is_lacking(workspace: Workspace, runs: list[Run]) -> bool:

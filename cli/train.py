@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import make_dataclass
 from typing import Annotated, Any
 
+from trustcache.errors import TrustcacheError
 from trustcache.losses import LOSSES, loss_settings
 from trustcache.oracles.heads import HeadSpec
 from trustcache.oracles.optim import Machine
@@ -13,7 +14,7 @@ from trustcache.progress import console
 from trustcache.protocols import Optimiser
 from trustcache.registry import option
 
-from .evaluate import say_what_is_lacking
+from .evaluate import raise_failures, say_what_is_lacking
 from .from_dataclass import Given
 from .program import Place, command, say
 
@@ -56,6 +57,8 @@ def train(
     runs = training.run(workspace, place.data_root, machine, console)
     table = sweep_table(save(workspace, choose(training.index, runs))) if request.sweep else validation_table(runs)
     print_tables([table], Console())
-    made = evaluate(workspace, runs, place.data_root, machine, console)
+    failures: list[TrustcacheError] = []
+    made = evaluate(workspace, runs, place.data_root, machine, console, failed=failures.append)
     say_what_is_lacking(workspace, runs)
     say(f"{made} scores made; see them with trustcache report" if made else "nothing new to score")
+    raise_failures(failures)

@@ -40,7 +40,7 @@ def build_index(
     """An index that is not written yet; further keywords are fields of its meaning."""
     manifest = manifest or Manifest(data, role, (Files("folders", {"path": data}),))
     images = DataMeaning(manifest.name, fingerprint, samples)
-    settings = {**vars(ExtractSettings(shard_rows=shard_rows)), "mc_dropout": None, **meaning}
+    settings = {**vars(ExtractSettings(precision="float32", shard_rows=shard_rows)), "mc_dropout": None, **meaning}
     told = {field.name: settings[field.name] for field in fields(Meaning) if field.name in settings}
     means = Meaning(classifier, identity or build_identity(), images, **told)
     return Index(folder, means, MadeFrom(manifest, (), "/data", weights, None, preprocessing or {}), {"numpy": "2"})

@@ -51,7 +51,7 @@ def test_every_command_is_one_that_the_program_takes_in_the_workspace_named(comm
 def test_a_setting_is_given_by_its_own_option_or_by_its_name_where_the_loss_comes_from_outside() -> None:
     words = [*setting_words("alpha_neg", [3.0, 5.0]), *setting_words("slack", [0.5]), *setting_words("base", ["ss"])]
     given = parse(command_line("train", "--loss", "ss", *words))
-    assert (given["alpha_neg"], given["setting"], given["base"]) == ("3,5", ["slack=0.5"], "ss")
+    assert (given["alpha_neg"], list(given["setting"]), given["base"]) == ("3,5", ["slack=0.5"], "ss")
 
 
 def test_words_are_quoted_for_a_shell() -> None:
@@ -62,7 +62,7 @@ def test_words_are_quoted_for_a_shell() -> None:
 def test_the_options_of_a_cache_are_those_of_extract(scored) -> None:
     index = scored("mcp", model="cifar-resnet8", weights="w.safetensors", classifier="mine").index
     given = parse(command_line("extract", *extraction_options(index), "--data", "digits-test"))
-    assert given["data"] == ["digits-test"]
+    assert list(given["data"]) == ["digits-test"]
 
 
 def test_an_extraction_is_written_again_as_the_user_gave_it(tmp_path: Path) -> None:

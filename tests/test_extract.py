@@ -60,6 +60,11 @@ def fails(result: Result, exit_code: int) -> str:
     return result.stderr
 
 
+def extracted(result: Result) -> list[str]:
+    """The data sets that `extract` told the outcome of."""
+    return [line.split(":")[0] for line in result.stdout.splitlines() if "→" in line]
+
+
 def direct_answers(weights: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Logits, features and labels of digits-test, by the network's layers one after the other."""
     dataset = open_dataset(find_manifests("digits-test")[0], Path())
@@ -119,7 +124,7 @@ def test_predictions_and_probabilities_come_before_the_rounding(
     run_cli: Cli, own_model: OwnModel, image_folder: Folder
 ) -> None:
     # 2000 and 2000.25 are the same number in float16, where the first of them would win.
-    model = own_model("2000 + 0.25 * torch.arange(2.0).expand(len(x), 2)")
+    model = own_model("2000 + 0.25 * torch.arange(2.0, device=x.device).expand(len(x), 2)")
     data = image_folder({"a": 2, "b": 2})
     assert (
         run_cli("extract", "--classifier", model, "--model-arg", "classes=2", "--data", data, "--as", "m").exit_code
@@ -142,6 +147,29 @@ def test_autocast_changes_the_numbers_but_not_how_they_are_stored(extract_digits
     assert (half.logits != full.logits).any()
     assert np.abs(half.logits.astype(float) - full.logits).mean() < 0.05 * np.abs(full.logits.astype(float)).mean()
     assert (half.predictions == full.predictions).mean() > 0.97
+
+
+def test_the_precision_is_told_recorded_and_kept_for_the_classifiers_other_caches(
+    extract_digits: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TRUSTCACHE_PRECISION", raising=False)
+    assert "on cpu: float32, batches of 100, 0 decoding processes" in extract_digits("--device", "cpu").stdout
+    assert read_index(CACHE / "digits-net" / "digits-test").meaning.precision == "float32"
+    assert "on cpu: bf16" in extract_digits("--device", "cpu", "--precision", "bf16", name="half").stdout
+    again = extract_digits("--data", "digits-fourier", name="half")
+    assert again.exit_code == 0
+    assert read_index(CACHE / "half" / "digits-fourier").meaning.precision == "bf16"
+
+
+def test_where_the_time_went_is_told_with_what_would_help(extract_digits: Cli) -> None:
+    last = extract_digits("--device", "cpu").stdout.splitlines()[-1]
+    assert tells(last, "% images", "% model", "to be faster: ")
+    assert extracted(extract_digits("--device", "cpu")) == ["digits-test"]
+    assert len(extract_digits("--device", "cpu").stdout.splitlines()) == 1  # nothing was done
+
+
+def test_tf32_is_refused_where_there_is_none(extract_digits: Cli) -> None:
+    assert "--precision tf32" in fails(extract_digits("--device", "cpu", "--precision", "tf32"), 2)
 
 
 # --- shards ----------------------------------------------------------------------------------------------------
@@ -587,7 +615,7 @@ def test_one_data_set_that_fails_does_not_stop_the_rest(
     args = ("--classifier", own_model(), "--model-arg", "classes=2", "--as", "m", "--workers", 0)
     done = run_cli("extract", *args, *data)
     assert done.exit_code == 1
-    assert [line.split(":")[0] for line in done.stdout.splitlines()] == ["first", "last"]
+    assert extracted(done) == ["first", "last"]
     said = done.stderr.splitlines()
     assert said[0].startswith(f"error: {roots[1]}/dog/001.png: ")
     assert tells(said[-1], "error: 1 of 3", "failed: broken")
@@ -607,10 +635,10 @@ def test_without_data_every_variant_of_imagenet_is_extracted_from_files_or_made(
     done = run_cli("extract", "--classifier", own_model(), "--model-arg", "classes=1000", "--as", "m",
                    "--workers", 0, "--preprocess", "input_size=32")  # fmt: skip
     assert done.exit_code == 0, done.stderr
-    extracted = [line.split(":")[0] for line in done.stdout.splitlines()]
-    assert extracted[:3] == ["imagenet-val", "imagenet-stylized", "imagenet-recolor"]
-    assert len(extracted) == 3 + 95
-    assert [name for name in extracted if name.startswith("imagenet-c-made/")] == [
+    names = extracted(done)
+    assert names[:3] == ["imagenet-val", "imagenet-stylized", "imagenet-recolor"]
+    assert len(names) == 3 + 95
+    assert [name for name in names if name.startswith("imagenet-c-made/")] == [
         MADE[0].name.replace("imagenet-c/", "imagenet-c-made/")
     ]
     made = open_cache(CACHE / "m" / "imagenet-c-made" / MADE[0].name[11:])
@@ -632,7 +660,7 @@ def test_among_few_classes_both_accuracies_are_told(run_cli: Cli, own_model: Own
     label = manifest.classes.index(manifest.subset[0])
     # A class that does not occur is the likeliest always, the first that occurs next.
     assert "n01440764" not in manifest.subset
-    model = own_model(f"x * 0 + 2 * torch.eye(1000)[0] + torch.eye(1000)[{label}]")
+    model = own_model(f"x * 0 + 2 * torch.eye(1000, device=x.device)[0] + torch.eye(1000, device=x.device)[{label}]")
     done = run_cli("extract", "--classifier", model, "--model-arg", "classes=1000", "--as", "m", "--workers", 0,
                    "--data", "imagenet-a", "--preprocess", "input_size=32")  # fmt: skip
     assert done.exit_code == 0, done.stderr

@@ -17,7 +17,9 @@ from trustcache.registry import option_name
 
 def extraction_options(index: Index) -> list[str]:
     """Return the options of `extract` that make a cache's columns of other data: its classifier, and what is kept."""
-    model, made_from, usual = index.identity, index.made_from, ExtractSettings()
+    model, made_from = index.identity, index.made_from
+    # Where none is asked for, a cache is made in the precision of the classifier's others.
+    usual = ExtractSettings(precision="float32")
     words = ["--classifier", model.name]
     if made_from.weights:
         words += ["--weights", made_from.weights]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,17 +12,20 @@ import numpy as np
 from trustcache.cache.content import class_differences, compare_images, require_same_images
 from trustcache.cache.index import OTHER_IMAGES, Index, OtherImages, create_or_continue, read_index
 from trustcache.cache.meaning import MOST_SHARDS, DataMeaning, MadeFrom, Meaning, Stages
+from trustcache.cache.provenance import precision_of
 from trustcache.cache.publish import file_sha256, sole_writer
 from trustcache.cache.records import as_read
 from trustcache.cache.versions import software_versions
 from trustcache.cache.view import CacheView, open_cache
 from trustcache.cache.workspace import Workspace
 from trustcache.data.dataset import Dataset, open_dataset, require_files
-from trustcache.data.machine import device_option, workers_option
+from trustcache.data.machine import decoding_workers, device_option, workers_option
 from trustcache.data.manifest import Manifest
+from trustcache.data.pipeline import WorkLog, Writer, fetched, unheard
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.models.identity import McDropout
 from trustcache.models.model_options import ModelOptions
+from trustcache.models.precision import PRECISIONS, resolved
 from trustcache.progress import Progress, silent
 from trustcache.protocols import PROTOCOLS
 from trustcache.registry import option
@@ -39,10 +42,13 @@ class ExtractSettings:
     """Settings of an extraction."""
 
     batch_size: int = option(64, "Images a forward pass.", min=1)
-    workers: int = workers_option()
+    workers: int | None = workers_option()
     device: str = device_option()
     precision: str = option(
-        "float32", "Forward pass in float32 or under autocast.", choices=("float32", "bf16", "fp16")
+        "auto",
+        "Of the forward pass; auto: as the classifier's other caches, else bf16 on a GPU that has it, else float32.",
+        choices=("auto", *PRECISIONS),
+        envvar="TRUSTCACHE_PRECISION",
     )
     store: str = option("float16", "Dtype of the stored logits and features.", choices=("float16", "float32"))
     shard_rows: int = option(2048, "Samples a shard.", min=1, max=1 << 24)
@@ -117,13 +123,16 @@ def extract_each(
     settings: ExtractSettings,
     progress: Progress = silent,
     check_first: bool = False,
+    note: Callable[[str], None] = unheard,
 ) -> Iterator[tuple[Manifest, CacheView | TrustcacheError]]:
     """Extract one data set after the other, and yield each one's cache, or the error that prevented it.
 
-    check_first: raise UsageError for one that cannot be extracted, before hours of work on those before it. Raises
-    UsageError for a classifier that cannot be loaded, and for MC dropout of one without dropout.
+    check_first: raise UsageError for one that cannot be extracted, before hours of work on those before it. note: told
+    the machine's settings before the work, and at the end where the time went. Raises UsageError for a classifier that
+    cannot be loaded, and for MC dropout of one without dropout.
     """
     classifier, label = model.load()
+    log = WorkLog(note)
     for manifest in manifests if check_first else ():
         require_files(manifest, data_root)
         classes = manifest.classes or open_dataset(manifest, data_root).classes
@@ -135,9 +144,10 @@ def extract_each(
             dataset = open_dataset(manifest, data_root)
             _require_known_classes(classifier, label, manifest, dataset.classes, workspace)
             folder = workspace.cache_folder(label, manifest.name)
-            yield manifest, _Extraction(classifier, label, dataset, data_root, folder, settings).run(progress)
+            yield manifest, _Extraction(classifier, label, dataset, data_root, folder, settings, log).run(progress)
         except TrustcacheError as error:
             yield manifest, error
+    log.end()
 
 
 def _check_classes(classifier: Classifier, label: str, data: str, classes: Sequence[str]) -> None:
@@ -187,12 +197,21 @@ class _Extraction:
     data_root: Path
     folder: Path
     settings: ExtractSettings
+    log: WorkLog = field(default_factory=WorkLog)
 
     def run(self, progress: Progress) -> CacheView:
         from trustcache.data.loader import choose_device
 
         _check_classes(self.classifier, self.label, self.dataset.manifest.name, self.dataset.classes)
         device = choose_device(self.settings.device)
+        chosen = self.settings.precision
+        if chosen == "auto":
+            # The features that an oracle learns from and those that it is asked about must not differ in it.
+            chosen = precision_of(self.folder, self.label) or chosen
+        settings = replace(self.settings, precision=resolved(chosen, device))
+        return replace(self, settings=settings)._run(device, progress)
+
+    def _run(self, device: torch.device, progress: Progress) -> CacheView:
         with sole_writer(self.folder):
             index = self._create_or_continue(progress)
             missing = index.faults(progress)
@@ -213,6 +232,8 @@ class _Extraction:
 
     def _fill(self, index: Index, missing: Sequence[int], device: torch.device, progress: Progress) -> None:
         """Make the shards of some numbers, in order."""
+        if not missing:
+            return
         from trustcache.data.loader import Viewer, machine_at_its_limits, shard_batches, viewed_batches
 
         classifier, dataset, settings = self.classifier, self.dataset, self.settings
@@ -220,30 +241,39 @@ class _Extraction:
         # Taken before the images are read: one that changes meanwhile is compared again.
         stamps = [dataset.stamp(start, stop) for start, stop in ranges]
         asked = shard_batches(ranges, settings.batch_size)
-        viewer = Viewer(classifier.preprocessing, device, settings.workers, judged=classifier)
+        waits = self.log.waits
+        viewer = Viewer(classifier.preprocessing, device, settings.workers, judged=classifier, waits=waits)
         total = sum(stop - start for start, stop in ranges)
-        with machine_at_its_limits(), progress(f"{self.label} on {index.data}", total) as advance:
+        workers = decoding_workers(settings.workers, total, device.type)
+        self.log.begin(device, f"{settings.precision}, batches of {settings.batch_size}, {workers} decoding processes")
+        with (
+            waits.within(),
+            machine_at_its_limits(),
+            progress(f"{self.label} on {index.data}", total) as advance,
+            Writer(waits) as write,
+        ):
             classifier.model.to(device)
-            batches = zip(asked, viewed_batches(dataset, viewer, asked), strict=True)
+            seen = viewed_batches(dataset, viewer, asked)
+            outputs = fetched(((batch, self._outputs(batch, index.stages)) for batch in seen), device, waits)
+            batches = zip(asked, outputs, strict=True)
             for number, (start, stop), stamp in zip(missing, ranges, stamps, strict=True):
                 parts: list[dict[str, np.ndarray]] = []
                 skipped: dict[str, str] = {}
                 done = start
                 while done < stop:
-                    numbers, batch = next(batches)
+                    numbers, (batch, arrays) = next(batches)
                     if batch.bad and settings.on_bad_image == "error":
                         raise TrustcacheError(next(iter(batch.bad.values())))
-                    parts.append(self._columns(batch, index.stages))
+                    parts.append(self._columns(batch, arrays))
                     skipped |= {dataset.ids[i]: reason for i, reason in batch.bad.items()}
                     advance(len(numbers))
                     done += len(numbers)
                 columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-                index.add(number, columns, skipped, dataset.fingerprint(start, stop), stamp)
+                write(index.add, number, columns, skipped, dataset.fingerprint(start, stop), stamp)
 
-    def _columns(self, batch: Batch, places: Sequence[str]) -> dict[str, np.ndarray]:
+    def _columns(self, batch: Batch, outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return a shard's columns for the rows of one batch; predictions come from the logits before rounding."""
         ids = [self.dataset.ids[i] for i in batch.indices]
-        outputs = self._outputs(batch, places)
         prediction = outputs["logits"].argmax(axis=1).astype(np.int64)
         return {
             "sample_indices": batch.indices,
@@ -256,7 +286,7 @@ class _Extraction:
             **{name: self._stored(name, values, ids) for name, values in outputs.items()},
         }
 
-    def _outputs(self, batch: Batch, places: Sequence[str]) -> dict[str, np.ndarray]:
+    def _outputs(self, batch: Batch, places: Sequence[str]) -> dict[str, torch.Tensor]:
         """Return the classifier's outputs by the names of a cache's columns, float32 (N, D), and `mc_dropout` (N,)."""
         import torch
 
@@ -266,13 +296,17 @@ class _Extraction:
         classifier, settings, rows = self.classifier, self.settings, len(batch.indices)
         # A column of no rows has a width too: that of a black image.
         pixels = batch.pixels if rows else classifier.black().byte()
-        with computing(classifier.spec.name, pixels, settings.precision), torch.inference_mode():
+        with (
+            self.log.waits("model"),
+            computing(classifier.spec.name, pixels, settings.precision),
+            torch.inference_mode(),
+        ):
             outputs = classifier.outputs(classifier.preprocessing.normalise(pixels), places, mirrored=bool(places))
             if settings.features == "none":
                 del outputs["features"]
             if dropout := settings.dropout:
                 outputs["mc_dropout"] = negative_predictive_entropy(classifier, pixels, batch.indices, dropout)
-            return {name: output[:rows].cpu().numpy() for name, output in outputs.items()}
+            return {name: output[:rows] for name, output in outputs.items()}
 
     def _stored(self, what: str, values: np.ndarray, ids: list[str]) -> np.ndarray:
         """Round to the stored dtype. Raises TrustcacheError for values that are not finite before or after it."""

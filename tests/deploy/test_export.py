@@ -128,7 +128,7 @@ def run_of(run_cli: RunCli, own_model: Callable[..., str], image_folder: Callabl
 def test_images_that_are_gone_leave_random_ones_to_check_with(
     with_runs: Workspace, run_cli: RunCli, run_of: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    shutil.rmtree(run_of("x * 0.1 + torch.arange(10.0)"))
+    shutil.rmtree(run_of("x * 0.1 + torch.arange(10.0, device=x.device)"))
     done = run_cli("export", "own-ce", "--format", "torch", "--output", tmp_path / "x.pt2")
     assert done.exit_code == 0, done.stderr
     described = json.loads((tmp_path / "x.pt2.json").read_text())
@@ -139,7 +139,7 @@ def test_images_that_are_gone_leave_random_ones_to_check_with(
 def test_a_model_that_cannot_be_traced_is_named(
     with_runs: Workspace, run_cli: RunCli, run_of: Callable[[str], Path]
 ) -> None:
-    run_of("x * (1 if float(x.sum()) > 0 else 2) + torch.arange(10.0)")
+    run_of("x * (1 if float(x.sum()) > 0 else 2) + torch.arange(10.0, device=x.device)")
     refused = run_cli("export", "own-ce", "--format", "torch")
     assert refused.exit_code == 1
     assert tells(refused.stderr, "own-ce", "exported as torch", "--format")

@@ -18,9 +18,11 @@ from PIL import Image
 
 from trustcache import Answer, TrustedClassifier
 from trustcache.cache import open_cache
+from trustcache.cache.index import read_index
 from trustcache.cache.workspace import Workspace
 from trustcache.deploy.scorers import find_scorer
 from trustcache.errors import UsageError
+from trustcache.oracles.runs import finished_runs
 from trustcache.scores import post_hoc_score
 from trustcache.scores.logit_scores import maximum_class_probability
 
@@ -185,3 +187,16 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = trustcache.nothing
+
+
+def test_the_classifier_is_asked_in_the_precision_of_its_cache(
+    workspace: Workspace, run_cli: Callable[..., Result], extract_digits: Callable[..., Result], digit_files: Path
+) -> None:
+    extract_digits("--data", "digits-train", "--precision", "bf16", name="half")
+    options = ("--epochs", 2, "--device", "cpu", "--classifier", "half")
+    assert run_cli("train", "--loss", "ce", "--frozen", *options).exit_code == 0
+    (run,) = finished_runs(workspace)
+    trusted = TrustedClassifier.load(workspace.root, run.name, device="cpu")
+    found = [answer.score for answer in trusted(sorted(digit_files.iterdir())[:100], batch_size=100)]
+    stored = run.scores(read_index(workspace.cache_folder("half", "digits-test")))
+    np.testing.assert_allclose(found, stored[:100], rtol=1e-4, atol=1e-4)

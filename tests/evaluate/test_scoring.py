@@ -231,6 +231,7 @@ def test_a_head_that_diverges_is_named_and_nothing_of_it_is_kept_while_the_other
     workspace: Workspace, run_cli: RunCli
 ) -> None:
     request = ("train", "--frozen", "--loss", "tcp,ss", "--seed", "0,1", "--val-fraction", 0, *QUICK, "--lr", 1e37)
+    request += ("--device", "cpu")  # a GPU rounds otherwise, and other heads diverge
     done = run_cli(*request)
     assert done.exit_code == 1
     assert re.match(r"error: (digits-net-ss-\S+ \(epoch \d+\)(, |: )){2}", done.stderr)
@@ -352,6 +353,22 @@ def test_a_machine_at_its_limits_while_scoring_is_said_in_a_sentence(
     assert failed.exit_code == 1
     assert failed.stderr.splitlines()[-1].startswith(f"error: {fact}")
     assert "--batch-size" not in failed.stderr  # which evaluate does not have
+
+
+def test_a_data_set_whose_images_are_gone_does_not_stop_the_others(
+    with_runs: Workspace, run_cli: RunCli, extract_digits: Callable[..., Result], image_folder: Callable[..., Path]
+) -> None:
+    photos = image_folder({f"{digit}": 2 for digit in range(10)})
+    assert extract_digits("--data", photos).exit_code == 0
+    for path in with_runs.runs.glob("*-fine-tuned-*/scores/*.h5"):
+        path.unlink()
+    shutil.rmtree(photos)
+    failed = run_cli("evaluate", "--workers", 0, "--device", "cpu")
+    assert failed.exit_code == 1
+    assert tells(failed.stderr.splitlines()[-1], "error: ", str(photos))
+    (run,) = (run for run in finished_runs(with_runs) if run.config.training == "fine-tuned")
+    judged = {index.data: run.scores(index) is not None for index in with_runs.caches() if index.role == "test"}
+    assert judged == {"digits-test": True, "photos": False}
 
 
 # --- adversarial images ----------------------------------------------------------------------------------------

@@ -96,7 +96,7 @@ def test_the_report_names_oracle_and_classifier_and_keeps_pairs_apart(paired: Wo
     for oracle in (JUDGED, OTHER):
         for judged in (JUDGED, OTHER):
             command = ("--loss", "ss", "--classifier", judged, "--oracle", oracle, "--seed", "0,1")
-            done = run_cli("train", "--frozen", *command, "--epochs", 3)
+            done = run_cli("train", "--frozen", *command, "--epochs", 3, "--device", "cpu")
             assert done.exit_code == 0, done.stderr
     done = run_cli("report")
     assert "note:" not in done.stderr
@@ -130,7 +130,14 @@ def extract_pets(
     run_cli: RunCli, own_model: Callable[..., str], manifest_file: Callable[..., Path], tmp_path: Path
 ) -> RunCli:
     """`extract_pets("--as", "one")`: the extraction of `image_folder`'s cats and dogs, with options."""
-    model = ("--classifier", own_model("x * torch.tensor([1.0, -1.0])"), "--model-arg", "classes=2", "--workers", 0)
+    model = (
+        "--classifier",
+        own_model("x * torch.tensor([1.0, -1.0], device=x.device)"),
+        "--model-arg",
+        "classes=2",
+        "--workers",
+        0,
+    )
     manifest = manifest_file("pets", tmp_path / "photos", role="train")
     return lambda *options: run_cli("extract", *model, "--data", manifest, *options)
 

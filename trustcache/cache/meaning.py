@@ -47,7 +47,7 @@ class Stages:
 class Meaning:
     """Everything that decides a cache's numbers; a cache of another meaning is refused.
 
-    label: the classifier's name in the workspace. precision: "float32", "bf16" or "fp16". store: the dtype of logits
+    label: the classifier's name in the workspace. precision: one of `PRECISIONS`. store: the dtype of logits
     and features. features: "last", "stages" (those too) or "none".
     """
 

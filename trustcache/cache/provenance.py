@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trustcache.cache.content import Differences, compare_images
-from trustcache.cache.index import Index
+from trustcache.cache.index import INDEX, Index, read_index
 from trustcache.cache.publish import file_sha256
 from trustcache.data.dataset import Dataset, open_dataset
 from trustcache.data.manifest import Manifest
-from trustcache.errors import UsageError
+from trustcache.errors import TrustcacheError, UsageError
 from trustcache.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -74,3 +74,22 @@ def original_model(index: Index) -> ModelSpec:
             "or run the same trustcache extract with --weights where they are now"
         )
     return ModelSpec(identity.name, weights, identity.arguments, asdict(identity.preprocessing))
+
+
+def precision_of(folder: Path, label: str) -> str | None:
+    """Return the precision of the cache in `folder`, else of another one of the classifier's, None without any.
+
+    label: the classifier's name in the workspace, and that of the folder of all its caches.
+
+    >>> precision_of(demo_workspace.cache_folder("net", "birds"), "net")
+    'float32'
+    """
+    of_classifier = next((place for place in folder.parents if place.name == label), folder)
+    for place in (folder, *sorted(path.parent for path in of_classifier.rglob(INDEX))):
+        try:
+            index = read_index(place)
+        except TrustcacheError:  # no cache, or a damaged one, which is reported when its turn comes
+            continue
+        if index.classifier == label:
+            return index.meaning.precision
+    return None

@@ -9,7 +9,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing.queues import Queue
 from typing import Any
@@ -22,23 +22,27 @@ from torch.utils.data import Dataset as TorchDataset
 
 from trustcache.data.content import content_of
 from trustcache.data.dataset import Dataset
+from trustcache.data.machine import decoding_workers
+from trustcache.data.pipeline import Mover, Waits
 from trustcache.data.samples import BadImage
 from trustcache.data.variants.variation import Batch
 from trustcache.errors import TrustcacheError, UsageError, first_line, kind_and_line
 from trustcache.models.classifiers import Classifier
+from trustcache.models.precision import Repeatable, arithmetic
 from trustcache.models.preprocessing import Preprocessing
 
 # A machine may have more cores than torch thinks; the option is the user's.
 warnings.filterwarnings("ignore", message="This DataLoader will create")
 
-PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-"""Dtypes of a forward pass: float32, or that of autocast."""
-
 
 def choose_device(name: str) -> torch.device:
-    """Return the device of a name; `auto` is the GPU if there is one. Raises UsageError for a missing device."""
+    """Return the device of a name; `auto` is torch's accelerator if there is one (CUDA, ROCm, MPS, XPU), else the CPU.
+
+    Raises UsageError for a missing device.
+    """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        return accelerator or torch.device("cpu")
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
@@ -53,14 +57,16 @@ class Viewer:
     own size; a model with another input size gets them resized.
     on_batch: called with each batch that a variant has transformed, before it is resized.
     via: size to which images are decoded before they are resized.
+    workers: None for as many as `decoding_workers` says.
     """
 
     preprocessing: Preprocessing
     device: torch.device
-    workers: int
+    workers: int | None
     judged: Classifier | None = None
     on_batch: Callable[[Batch], None] | None = None
     via: tuple[int, int] | None = None
+    waits: Waits = field(default_factory=Waits)
 
     def resized(self, pixels: torch.Tensor) -> torch.Tensor:
         """Resize a batch (N, 3, H, W) of pixels 0 to 255 to the model's input size."""
@@ -77,12 +83,13 @@ def viewed_batches(dataset: Dataset, viewer: Viewer, batches: Sequence[np.ndarra
     turns the errors of a full GPU into messages.
     """
     transform = _decoding(dataset, viewer).transform()
-    for batch in _decoded_batches(dataset, transform, batches, viewer.workers):
-        on_device = replace(
-            batch,
-            pixels=batch.pixels.to(viewer.device, non_blocking=True),
-            companions=None if batch.companions is None else batch.companions.to(viewer.device, non_blocking=True),
-        )
+    decoded, moved = _decoded_batches(dataset, transform, batches, viewer), Mover(viewer.device)
+    while True:
+        with viewer.waits("images"):
+            batch = next(decoded, None)
+        if batch is None:
+            return
+        on_device = moved(batch)
         yield replace(on_device, pixels=_finished(dataset, on_device, viewer)) if len(batch.indices) else on_device
 
 
@@ -114,19 +121,27 @@ def _decoding(dataset: Dataset, viewer: Viewer) -> Preprocessing:
 
 def _finished(dataset: Dataset, batch: Batch, viewer: Viewer) -> torch.Tensor:
     """Return the pixels of a batch, transformed by their variant, at the model's input size."""
-    if not dataset.variation or not dataset.variation.in_batches:
+    variation = dataset.variation
+    if not variation or not variation.in_batches:
         return viewer.resized(batch.pixels)
     judged = viewer.judged.logits_of if viewer.judged else None
     remedy = "extract other data, or check --preprocess input_size"
     # A model that lets no gradients through, images that are too small.
-    with model_at_work(f"{dataset.manifest.name}: its variant", batch.pixels, remedy):
-        varied = dataset.variation.batch(batch, judged)
+    with (
+        viewer.waits("attacks and styles"),
+        model_at_work(f"{dataset.manifest.name}: its variant", batch.pixels, remedy),
+        arithmetic("float32", viewer.device),
+    ):
+        varied = Repeatable(viewer.device)(lambda: variation.batch(batch, judged))
     if viewer.on_batch:
         viewer.on_batch(replace(batch, pixels=varied))
     return viewer.resized(varied)
 
 
-def _decoded_batches(dataset: Dataset, transform: Any, batches: Sequence[np.ndarray], workers: int) -> Iterator[Batch]:
+def _decoded_batches(
+    dataset: Dataset, transform: Any, batches: Sequence[np.ndarray], viewer: Viewer
+) -> Iterator[Batch]:
+    workers = decoding_workers(viewer.workers, sum(map(len, batches)), viewer.device.type)
     loader = DataLoader(
         _Decoded(dataset, transform),
         batch_sampler=(batch.tolist() for batch in batches),  # not all of a long training's at once
@@ -134,7 +149,7 @@ def _decoded_batches(dataset: Dataset, transform: Any, batches: Sequence[np.ndar
         collate_fn=partial(_collated, dataset.labels),
         worker_init_fn=_silence_worker,
         generator=torch.Generator(),  # drawing its seed from the global one would shift a training's dropout
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=viewer.device.type == "cuda",
     )
     with machine_at_its_limits():
         try:
@@ -209,7 +224,7 @@ def machine_at_its_limits(remedy: str = "use a smaller --batch-size, or another 
     """
     try:
         yield
-    except torch.cuda.OutOfMemoryError as error:
+    except torch.OutOfMemoryError as error:
         raise TrustcacheError(f"the GPU's memory is full ({first_line(error)}); {remedy}") from error
     except RuntimeError as error:
         if not str(error).startswith((WORKER_DIED, _NO_FILES)):
@@ -227,7 +242,7 @@ def model_at_work(
     """Name the model in the error that it raises for images (N, 3, H, W), with a remedy."""
     try:
         yield
-    except (TrustcacheError, torch.cuda.OutOfMemoryError):
+    except (TrustcacheError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # a user's own model may raise anything
         if str(error).startswith(WORKER_DIED):
@@ -241,6 +256,5 @@ def model_at_work(
 @contextmanager
 def computing(name: str, pixels: torch.Tensor, precision: str) -> Iterator[None]:
     """Run a model on images (N, 3, H, W) in one of `PRECISIONS`, and name it in the error that it raises."""
-    dtype = PRECISIONS[precision]
-    with model_at_work(name, pixels), torch.autocast(pixels.device.type, dtype, enabled=dtype != torch.float32):
+    with model_at_work(name, pixels), arithmetic(precision, pixels.device):
         yield

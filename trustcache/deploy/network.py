@@ -6,6 +6,7 @@ This is the one place that turns a classifier's outputs for an image into a run'
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from trustcache.cache.provenance import original_model
 from trustcache.deploy.scorers import Scorer
 from trustcache.errors import UsageError
 from trustcache.models.classifiers import Classifier, load_classifier
+from trustcache.models.precision import arithmetic
 from trustcache.models.preprocessing import Preprocessing
 from trustcache.oracles.finetune import load_oracle
 from trustcache.oracles.head_inputs import head_inputs
@@ -101,7 +103,10 @@ class Pair(nn.Module):
     """Network of images uint8 (N, 3, H, W), RGB at the classifier's input size, to float32 logits (N, K) and z (N,).
 
     stages, mirrored: what the score reads beside logits and last features, as `Classifier.outputs` takes them.
+    `precision` is that of the classifier's forward pass, None for plain operations that can be traced.
     """
+
+    precision: str | None = None
 
     def __init__(
         self, classifier: Classifier, score: nn.Module, stages: Sequence[str] = (), mirrored: bool = False
@@ -115,7 +120,8 @@ class Pair(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         normalised = self.classifier.preprocessing.normalise(images)
-        outputs = self.classifier.outputs(normalised, self.stages, self.mirrored)
+        with arithmetic(self.precision, images.device) if self.precision else nullcontext():
+            outputs = self.classifier.outputs(normalised, self.stages, self.mirrored)
         return outputs["logits"], self.score(images, outputs)
 
 

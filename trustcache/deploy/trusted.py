@@ -22,6 +22,7 @@ from trustcache.data.samples import BadImage, decode_rgb, to_rgb
 from trustcache.deploy.network import Pair, load_pair
 from trustcache.deploy.scorers import Scorer, find_scorer
 from trustcache.errors import UsageError, first_line
+from trustcache.models.precision import arithmetic
 from trustcache.scores import POST_HOC
 
 
@@ -83,6 +84,7 @@ class TrustedClassifier:
             )
         scorer.working_threshold()  # raises before the networks are loaded
         pair = load_pair(scorer)
+        pair.precision = scorer.caches[0].meaning.precision
         return cls(pair, scorer.classes(pair.classifier.num_classes), scorer, choose_device(device))
 
     def __call__(
@@ -107,7 +109,7 @@ class TrustedClassifier:
                 if not waiting:
                     return
                 if len(waiting) > ahead or not pictures:
-                    yield from self._answers(waiting.popleft())
+                    yield from self._answers(waiting.popleft(), batch_size)
 
     def _decode(self, picture: Picture) -> torch.Tensor | str:
         """Return the pixels of an image, or why it cannot be read."""
@@ -116,19 +118,23 @@ class TrustedClassifier:
         except BadImage as error:
             return error.reason
 
-    def _answers(self, batch: list[tuple[Picture, Future[torch.Tensor | str]]]) -> list[Answer]:
+    def _answers(self, batch: list[tuple[Picture, Future[torch.Tensor | str]]], batch_size: int) -> list[Answer]:
         decoded = [(picture, future.result()) for picture, future in batch]
         pixels = [found for _, found in decoded if isinstance(found, torch.Tensor)]
-        scored = self._scored(torch.stack(pixels)) if pixels else iter(())
+        scored = self._scored(torch.stack(pixels), batch_size) if pixels else iter(())
         return [
             Answer(picture.path, error=found) if isinstance(found, str) else self._answer(picture, *next(scored))
             for picture, found in decoded
         ]
 
-    def _scored(self, pixels: torch.Tensor) -> Iterator[tuple[np.ndarray, float]]:
-        with machine_at_its_limits(), torch.inference_mode():
-            logits, z = self.pair(pixels.to(self.device))
-        return iter(zip(logits.double().cpu().numpy(), z.double().cpu().tolist(), strict=True))
+    def _scored(self, pixels: torch.Tensor, batch_size: int) -> Iterator[tuple[np.ndarray, float]]:
+        rows = len(pixels)
+        if self.device.type != "cpu":
+            # A GPU sums in an order that depends on the batch's size, and with it an image's last digits.
+            pixels = torch.cat([pixels, pixels[:1].expand(batch_size - rows, -1, -1, -1)])
+        with machine_at_its_limits(), torch.inference_mode(), arithmetic("float32", self.device):
+            logits, z = (outputs[:rows].cpu().double() for outputs in self.pair(pixels.to(self.device)))
+        return iter(zip(logits.numpy(), z.tolist(), strict=True))
 
     def _answer(self, picture: Picture, logits: np.ndarray, z: float) -> Answer:
         if not np.isfinite(z) or not np.isfinite(logits).all():

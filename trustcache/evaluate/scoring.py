@@ -64,9 +64,12 @@ def evaluate(
     progress: Progress = silent,
     own_scores: Sequence[str] = (),
     tell: Callable[[str], None] = lambda damage: None,
+    failed: Callable[[TrustcacheError], None] | None = None,
 ) -> int:
     """Make the scores that are missing, and return their number (runs and post-hoc scores x data sets).
 
+    failed: told why the runs cannot be scored on a data set, where that must not stop the others; None raises at the
+    first.
     Left out are heads whose oracle's features of the images are not cached, heads that learnt from an unknown part of
     the images, and caches that cannot be opened, such as unfinished ones.
     own_scores: post-hoc scores to make beside the known ones, as `package.module:function`.
@@ -75,7 +78,14 @@ def evaluate(
     """
     store = ScoreStore(workspace, own_scores)
     scoring, (usable, _) = Scoring(workspace.caches(), data_root, machine, progress), evaluation_caches(workspace)
-    made = sum(scoring.keep(left, index) for index, left in unscored(usable, runs, tell))
+    made = 0
+    for index, left in unscored(usable, runs, tell):
+        try:
+            made += scoring.keep(left, index)
+        except TrustcacheError as error:
+            if failed is None:
+                raise
+            failed(error)
     made += store.fill(usable, progress=progress)
     for damage in store.damage:
         tell(damage)

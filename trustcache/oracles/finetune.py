@@ -16,6 +16,7 @@ from trustcache.data.dataset import Dataset
 from trustcache.data.loader import Viewer, choose_device, machine_at_its_limits, model_at_work, readable, viewed_batches
 from trustcache.data.splits import validation_rows
 from trustcache.models.classifiers import ModelSpec
+from trustcache.models.precision import arithmetic
 from trustcache.oracles.network import Oracle
 from trustcache.oracles.optim import Machine, build_optimiser
 from trustcache.oracles.runs import Run, RunConfig
@@ -68,8 +69,8 @@ def score_images(
 
 def z_of(oracle: Oracle, pixels: torch.Tensor, viewer: Viewer) -> np.ndarray:
     """Return an oracle's z, float64 (B,), for images (B, 3, H, W) as the viewer sees them, on its device."""
-    with torch.inference_mode():
-        return oracle(viewer.preprocessing.normalise(pixels)).double().cpu().numpy()
+    with torch.inference_mode(), arithmetic("float32", viewer.device):
+        return oracle(viewer.preprocessing.normalise(pixels)).cpu().double().numpy()
 
 
 def finetune(
@@ -131,14 +132,14 @@ class _Training:
         numbers = [self.indices[rows] for rows in left]
         seen = unchanged(readable(viewed_batches(self.dataset, self.viewer, numbers)), self.cache)
 
-        def note(loss: float) -> None:
-            self.loop.history["losses"].append(loss)
+        def note() -> None:
             if self.loop.step % an_epoch == 0:
                 self._end_epoch(self.loop.step // an_epoch)
             advance(1)
 
         pairs = ((batch.pixels, self.targets[rows].to(self.device)) for rows, batch in zip(left, seen, strict=True))
-        self.loop.run(pairs, self._loss, note)
+        with arithmetic("float32", self.device):
+            self.loop.run(pairs, self._loss, note)
 
     def _loss(self, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
         pixels, targets = batch
@@ -151,6 +152,7 @@ class _Training:
         return self.formula(z, compared, **self.settings).mean()
 
     def _end_epoch(self, epoch: int) -> None:
+        self.loop.read_losses()
         history = self.loop.history
         entry: dict[str, Any] = {"epoch": epoch, "loss": float(np.mean(history["losses"]))}
         if len(self.validation):

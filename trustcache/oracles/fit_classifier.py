@@ -25,6 +25,7 @@ from trustcache.data.loader import Viewer, choose_device, machine_at_its_limits,
 from trustcache.data.splits import validation_rows
 from trustcache.errors import UsageError
 from trustcache.models.classifiers import ModelSpec, new_model
+from trustcache.models.precision import arithmetic
 from trustcache.models.preprocessing import preprocessing_of
 from trustcache.oracles.optim import FitSettings, Machine, fitting_optimiser
 from trustcache.oracles.training_loop import TrainingLoop, epoch_batches
@@ -103,8 +104,9 @@ def fit_classifier(
     checkpoint = out.with_name(f"{out.name}.{digest}.checkpoint")
     with torch.random.fork_rng(), machine_at_its_limits():
         fitting = _Fitting(spec, dataset, settings, machine, checkpoint, progress)
-        fitting.run(progress)
-        fitted = fitting.measured(progress)
+        with arithmetic("float32", fitting.device):
+            fitting.run(progress)
+            fitted = fitting.measured(progress)
     weights = {name: tensor.cpu().contiguous() for name, tensor in fitting.model.state_dict().items()}
     publish_sealed(out, save(weights, {_METADATA: record_text(FitRecord(origin, fitted))}))
     for left in out.parent.glob(f"{glob.escape(out.name)}.*.checkpoint"):  # of other settings too: `out` is taken now
@@ -146,7 +148,7 @@ class _Fitting:
         with progress(f"fitting {self.name}", self.loop.steps * size) as advance:
             advance(self.loop.step * size)
             seen = self.images.batches(self.batches[self.loop.step :])
-            self.loop.run(seen, self._loss, lambda loss: advance(size))
+            self.loop.run(seen, self._loss, lambda: advance(size))
 
     def measured(self, progress: Progress) -> Fitted:
         """Return the accuracy on training and held-out images, in evaluation mode."""

@@ -26,7 +26,7 @@ class Machine:
     """The machine an oracle is trained and scored on, which decides how fast that is, not what it becomes."""
 
     device: str = device_option()
-    workers: int = workers_option()
+    workers: int | None = workers_option()
     checkpoint_every_s: float = option(
         60.0, "Seconds between checkpoints.", min=0, name="--checkpoint-every", panel=PANEL
     )

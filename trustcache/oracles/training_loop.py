@@ -8,6 +8,7 @@ import pickle
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,9 +19,13 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from trustcache.cache.seal import UNSEALED, publish_sealed, read_sealed
 from trustcache.errors import DamagedError, TrustcacheError, kind_and_line
+from trustcache.models.precision import Repeatable
 
 _ANEW = "remove it to begin anew"
 T = TypeVar("T")
+
+# Steps between two looks at a GPU's losses.
+READ_EVERY = 8
 
 
 @dataclass
@@ -28,7 +33,7 @@ class TrainingLoop:
     """A network in training, which after a kill continues from its checkpoint, to the same end.
 
     name: what the network is called in messages. steps: of the whole training; `step` is the number of those done.
-    history: lists, by name, that a checkpoint keeps too.
+    history: lists, by name, that a checkpoint keeps too; the losses of the steps are added to the one called "losses".
     """
 
     name: str
@@ -45,32 +50,54 @@ class TrainingLoop:
         self._parts: dict[str, Any] = {"model": self.model, "optimiser": self.optimiser}
         if self.schedule:
             self._parts["schedule"] = self.schedule
+        device = next(self.model.parameters()).device
+        self._repeatable = Repeatable(device)
+        self._read_every = 1 if device.type == "cpu" else READ_EVERY
+        self._unread: list[torch.Tensor] = []
         if self.checkpoint.is_file():
             self._restore()
 
-    def run(self, batches: Iterable[T], loss_of: Callable[[T], torch.Tensor], note: Callable[[float], None]) -> None:
-        """Take a step on each of the batches that are left; `note` is told the loss after each.
+    def run(self, batches: Iterable[T], loss_of: Callable[[T], torch.Tensor], note: Callable[[], None]) -> None:
+        """Take a step on each of the batches that are left; `note` is called after each.
 
         Raises TrustcacheError where a loss is not finite.
         """
         saved = time.monotonic()
         self.model.train()
         for batch in batches:
-            loss = loss_of(batch)
-            self.optimiser.zero_grad()
-            loss.backward()
+            self._unread.append(self._repeatable(partial(self._gradients, batch, loss_of)))
             self.optimiser.step()
             if self.schedule:
                 self.schedule.step()
             self.step += 1
-            value = float(loss.detach())
-            if not math.isfinite(value):
-                where = f"step {self.step} of {self.steps}"
-                raise TrustcacheError(f"{self.name}: the loss is no longer finite at {where}; use a smaller --lr")
-            note(value)
+            if len(self._unread) >= self._read_every:
+                self.read_losses()
+            note()
             if time.monotonic() - saved >= self.save_every_s:
+                self.read_losses()
                 self._save()
                 saved = time.monotonic()
+        self.read_losses()
+
+    def read_losses(self) -> None:
+        """Add the losses of the last steps to the history: reading one off a GPU waits for all work on it.
+
+        Raises TrustcacheError where one is not finite.
+        """
+        values = torch.stack(self._unread).tolist() if self._unread else []
+        self._unread = []
+        for step, value in enumerate(values, self.step - len(values) + 1):
+            if not math.isfinite(value):
+                where = f"step {step} of {self.steps}"
+                raise TrustcacheError(f"{self.name}: the loss is no longer finite at {where}; use a smaller --lr")
+        self.history.setdefault("losses", []).extend(values)
+
+    def _gradients(self, batch: T, loss_of: Callable[[T], torch.Tensor]) -> torch.Tensor:
+        """Set the gradients of a batch's loss, and return that."""
+        loss = loss_of(batch)
+        self.optimiser.zero_grad()
+        loss.backward()
+        return loss.detach()
 
     def _save(self) -> None:
         """Save all state, and that of torch's random generators."""

@@ -12,6 +12,7 @@ import torch
 from scipy.interpolate import RegularGridInterpolator
 from torch import nn
 
+from trustcache.data.variants import recolor as module
 from trustcache.data.variants.cieluv import luv_to_rgb, rgb_to_luv
 from trustcache.data.variants.recolor import GRID, moved, recolor, roughness_gradient, within_bound
 
@@ -81,6 +82,23 @@ def roughness(shifts: torch.Tensor) -> torch.Tensor:
     for axis in (2, 3, 4):
         total += 2 * (shifts.diff(dim=axis).square().sum(1) + 1e-10).sqrt().sum((1, 2, 3))
     return total
+
+
+@pytest.mark.parametrize("elements", [1 << 28, 1])
+def test_the_gradient_by_a_matrix_product_is_that_of_the_interpolation(
+    elements: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_ELEMENTS", elements)
+    luv = torch.rand(2, 3, 5, 7) * 1.4 - 0.2  # some outside the grid
+    shifts, pull = random_shifts(2, 1.0).requires_grad_(), torch.randn(2, 3, 5, 7)
+    (expected,) = torch.autograd.grad(module.interpolated(shifts, luv), shifts, pull)
+    torch.testing.assert_close(module.gathered(pull, luv, GRID), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_the_gradient_on_a_gpu_is_that_of_its_function() -> None:
+    shifts = torch.randn(1, 3, 3, 4, 5, dtype=torch.float64, requires_grad=True)
+    luv = torch.rand(1, 3, 2, 3, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda x: module._Interpolated.apply(x, luv), shifts)
 
 
 def test_roughness_sums_how_differently_neighbours_move() -> None:

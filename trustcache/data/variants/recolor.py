@@ -10,6 +10,7 @@ ends.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch.nn import functional as F
@@ -21,6 +22,8 @@ GRID = (16, 32, 32)
 """Number of nodes of the map along L, u and v, evenly from 0 to 1 in normalised CIELUV."""
 
 _HALVINGS = 12
+# Numbers in the factors of one matrix product, at most: 1 GB.
+_ELEMENTS = 1 << 28
 # Keeps the distance between two equal nodes differentiable.
 _FLAT = 1e-10
 
@@ -62,9 +65,53 @@ def moved(luv: torch.Tensor, shifts: torch.Tensor) -> torch.Tensor:
 
     A colour outside the grid moves as the nearest one on its surface.
     """
+    if luv.device.type == "cpu":
+        return luv + interpolated(shifts, luv)
+    return luv + _Interpolated.apply(shifts, luv)
+
+
+def interpolated(shifts: torch.Tensor, luv: torch.Tensor) -> torch.Tensor:
+    """Return the shift (N, 3, H, W) of each colour."""
     # grid_sample wants the last axis first, and positions in [-1, 1].
     positions = (2 * luv - 1).flip(1).permute(0, 2, 3, 1).unsqueeze(1)
-    return luv + F.grid_sample(shifts, positions, padding_mode="border", align_corners=True).squeeze(2)
+    return F.grid_sample(shifts, positions, padding_mode="border", align_corners=True).squeeze(2)
+
+
+class _Interpolated(torch.autograd.Function):
+    """`interpolated`, with a gradient by the shifts that repeats on a GPU, where grid_sample's adds in any order."""
+
+    @staticmethod
+    def forward(ctx: Any, shifts: torch.Tensor, luv: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(luv)
+        ctx.grid = shifts.shape[2:]
+        return interpolated(shifts, luv)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
+        (luv,) = ctx.saved_tensors
+        return gathered(gradients[0], luv, ctx.grid), None
+
+
+def gathered(gradient: torch.Tensor, luv: torch.Tensor, grid: Sequence[int]) -> torch.Tensor:
+    """Return the gradient by the nodes (N, 3, *grid) for that by the shifts of the colours (N, 3, H, W).
+
+    A node's weight for a colour is a product of three, one along each axis. So the sum over the colours is a matrix
+    product of weighted gradients (3 x u, pixels) and weights (pixels, L x v), which repeats.
+    """
+    total = gradient.new_zeros(len(luv), 3 * grid[1], grid[0] * grid[2])
+    width = max(_ELEMENTS // (len(luv) * (total.shape[1] + total.shape[2])), 1)
+    for pull, colours in zip(gradient.flatten(2).split(width, 2), luv.flatten(2).split(width, 2), strict=True):
+        along_l, along_u, along_v = (_weights(colours[:, axis], nodes) for axis, nodes in enumerate(grid))
+        weighted = (pull.unsqueeze(2) * along_u.unsqueeze(1)).flatten(1, 2)
+        weights = (along_l.unsqueeze(2) * along_v.unsqueeze(1)).flatten(1, 2)
+        total.baddbmm_(weighted, weights.transpose(1, 2))
+    return total.unflatten(2, (grid[0], grid[2])).unflatten(1, (3, grid[1])).transpose(2, 3)
+
+
+def _weights(positions: torch.Tensor, nodes: int) -> torch.Tensor:
+    """Return the weights (N, nodes, P) of evenly spaced nodes in the linear interpolation at positions (N, P)."""
+    at = positions.clamp(0, 1).mul(nodes - 1).unsqueeze(1)
+    return (1 - (at - torch.arange(nodes, device=at.device, dtype=at.dtype).view(1, -1, 1)).abs()).clamp_(min=0)
 
 
 def within_bound(images: torch.Tensor, changed: torch.Tensor, bound: float) -> torch.Tensor:
@@ -103,8 +150,8 @@ def roughness_gradient(shifts: torch.Tensor) -> torch.Tensor:
 
 
 def _margin(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    own = labels.unsqueeze(1)
-    return logits.gather(1, own).squeeze(1) - logits.scatter(1, own, -torch.inf).amax(1)
+    own = torch.zeros_like(logits, dtype=torch.bool).scatter_(1, labels.unsqueeze(1), True)
+    return logits.masked_fill(~own, 0).sum(1) - logits.masked_fill(own, -torch.inf).amax(1)
 
 
 def _distance(rgb: torch.Tensor, other: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,6 +75,19 @@ class Batch:
     companions: torch.Tensor | None
     bad: dict[int, str]
     content: np.ndarray
+
+    def tensors(self) -> list[torch.Tensor]:
+        """Return the tensors that it has."""
+        return [self.pixels] if self.companions is None else [self.pixels, self.companions]
+
+    def each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
+        """Return the batch with its tensors changed."""
+        companions = None if self.companions is None else change(self.companions)
+        return replace(self, pixels=change(self.pixels), companions=companions)
+
+    def pin_memory(self) -> Batch:
+        """Return the batch in memory that a GPU copies from while it works; torch's DataLoader calls this."""
+        return self.each(lambda tensor: tensor.pin_memory())
 
 
 class Variation:

@@ -1,0 +1,246 @@
+"""Extraction and fine-tuning against what the machine can do, on a GPU or the CPU, in one run.
+
+    python benchmarks/gpu.py [--device auto] [--seconds 3] [--images 8192] [--json gpu.json] [--tiny]
+
+Random weights; JPEGs of 400 to 500 pixels are generated. Each row is a rate, its limit measured in the same run, and
+their ratio. Limits: a bare loop of forward passes over one batch that lies on the device, or of training steps; bare
+processes that decode. Extraction writes its cache; its rate leaves out the loading of the model, not the start of the
+decoding processes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import itertools
+import json
+import os
+import platform
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+from torch.nn import functional as F
+
+from trustcache.cache import open_cache
+from trustcache.data.dataset import Dataset, open_dataset
+from trustcache.data.known_data import find_manifests
+from trustcache.data.loader import Viewer, choose_device, viewed_batches
+from trustcache.data.machine import decoding_workers
+from trustcache.extract import ExtractSettings, extract
+from trustcache.models.classifiers import Classifier, ModelSpec, load_classifier
+from trustcache.models.precision import arithmetic, resolved
+from trustcache.oracles.network import Oracle
+from trustcache.oracles.training_loop import TrainingLoop
+
+CLASSES = 100
+Rows = list[dict[str, Any]]
+
+
+def synchronise(device: torch.device) -> None:
+    if device.type != "cpu":
+        torch.accelerator.synchronize()
+
+
+def rate(step: Callable[[], object], images: int, device: torch.device, seconds: float) -> float:
+    """Images a second of a step that takes `images`, over about `seconds`, after warming up."""
+    for _ in range(3):
+        step()
+    synchronise(device)
+    began, steps = time.perf_counter(), 0
+    while time.perf_counter() - began < seconds:
+        for _ in range(5 if device.type != "cpu" else 1):
+            step()
+            steps += 1
+        synchronise(device)
+    return steps * images / (time.perf_counter() - began)
+
+
+def bare_forward(model: Classifier, precision: str, batch: int, device: torch.device, seconds: float) -> float:
+    """Images a second of the network alone, on one normalised batch on the device."""
+    model.model.to(device)
+    pixels = torch.randint(0, 256, (batch, 3, *model.preprocessing.input_size), dtype=torch.uint8, device=device)
+    x = model.preprocessing.normalise(pixels)
+    with torch.inference_mode(), arithmetic(precision, device):
+        return rate(lambda: model.model(x), batch, device, seconds)
+
+
+def extraction(
+    model: Classifier, dataset: Dataset, folder: Path, settings: ExtractSettings, device: torch.device
+) -> float:
+    """Images a second of a whole extraction into a fresh cache."""
+    shutil.rmtree(folder, ignore_errors=True)
+    model.model.to(device)
+    synchronise(device)
+    began = time.perf_counter()
+    extract(model, "bench", dataset, folder.parent, folder, settings)
+    seconds = time.perf_counter() - began
+    assert len(open_cache(folder)) == len(dataset)
+    return len(dataset) / seconds
+
+
+def decoding(model: Classifier, dataset: Dataset, workers: int, batch: int) -> float:
+    """Images a second that so many processes decode and hand over, with no model, after the first batch."""
+    viewer = Viewer(model.preprocessing, torch.device("cpu"), workers)
+    parts = [np.arange(i, min(i + batch, len(dataset))) for i in range(0, len(dataset), batch)]
+    batches = viewed_batches(dataset, viewer, parts)
+    next(batches)
+    began = time.perf_counter()
+    return sum(len(seen.indices) for seen in batches) / (time.perf_counter() - began)
+
+
+def photos(root: Path, count: int, kind: str, size: tuple[int, int] | None = None) -> Dataset:
+    """A data set of `count` files, links to 64 noisy pictures of one size, or of 400 to 500 pixels a side."""
+    rng, originals = np.random.default_rng(0), []
+    for number in range(64):
+        shape = size or tuple(rng.integers(400, 501, 2))
+        smooth = Image.fromarray(rng.integers(0, 256, (25, 25, 3), dtype=np.uint8)).resize(shape[::-1])
+        noisy = np.asarray(smooth).astype(np.int16) + rng.integers(-12, 13, (*shape, 3), dtype=np.int16)
+        file = root / f"original-{number:02d}.{kind}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(file, quality=90)
+        originals.append(file)
+    for number in range(count):
+        folder = root / "photos" / f"{number % CLASSES:04d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        os.link(originals[number % 64], folder / f"{number:06d}.{kind}")
+    return open_dataset(find_manifests(str(root / "photos"))[0], root)
+
+
+def training(
+    name: str, precision: str, batch: int, dataset: Dataset, device: torch.device, seconds: float, workers: int | None
+) -> tuple[float, float]:
+    """Images a second of the training loop from files, and of a bare loop over one batch on the device."""
+    oracle = Oracle(ModelSpec(f"{__name__}:{name}"), False, 0).to(device)
+    adam = torch.optim.Adam(oracle.parameters(), lr=1e-5)
+    pixels = torch.rand(batch, 3, *oracle.preprocessing.input_size, device=device)
+    targets = torch.rand(batch, device=device)
+
+    def loss_of(x: torch.Tensor) -> torch.Tensor:
+        return F.binary_cross_entropy_with_logits(oracle(x).float(), targets)
+
+    def bare() -> None:
+        adam.zero_grad()
+        loss_of(pixels).backward()
+        adam.step()
+
+    oracle.train()
+    with arithmetic(precision, device):
+        limit = rate(bare, batch, device, seconds)
+        steps = max(int(limit * seconds * 2 / batch), 3)
+        place = Path(tempfile.mkdtemp()) / "checkpoint"
+        loop = TrainingLoop(name, oracle, adam, None, steps + 2, place, 1e9)
+        parts = [np.arange(batch) + i * batch % (len(dataset) - batch) for i in range(steps + 2)]
+        seen = viewed_batches(dataset, Viewer(oracle.preprocessing, device, workers), parts)
+        batches = (oracle.preprocessing.normalise(batch.pixels) for batch in seen)
+        loop.run(itertools.islice(batches, 2), loss_of, lambda: None)
+        synchronise(device)
+        began = time.perf_counter()
+        loop.run(batches, loss_of, lambda: None)
+        synchronise(device)
+        return steps * batch / (time.perf_counter() - began), limit
+
+
+def vit() -> nn.Module:
+    import timm
+
+    return timm.create_model("vit_base_patch16_384", num_classes=CLASSES)
+
+
+def resnet50() -> nn.Module:
+    import timm
+
+    return timm.create_model("resnet50", num_classes=CLASSES)
+
+
+def small() -> nn.Module:
+    import timm
+
+    return timm.create_model("resnet18", num_classes=CLASSES)
+
+
+def measure(options: argparse.Namespace, root: Path, rows: Rows) -> None:
+    """Add each row, and print it."""
+    device, seconds = choose_device(options.device), options.seconds
+    best, cores = resolved("auto", device), decoding_workers(None, 10**6, device.type)
+    large, fast = (64, 64) if options.tiny else (256, 512)
+
+    def add(what: str, ours: float, limit: float, of: str) -> None:
+        rows.append({"what": what, "rate": ours, "limit": limit, "limit is": of, "ratio": ours / limit})
+        print(f"{what:58s} {ours:9.1f} of {limit:9.1f} images/s {ours / limit:6.2f}   {of}", flush=True)
+
+    def model_of(name: str) -> Classifier:
+        return load_classifier(ModelSpec(f"{__name__}:{name}", preprocessing={"crop_pct": 1.0}))
+
+    main = model_of("small" if options.tiny else "vit")
+    forward = {key: bare_forward(main, *key, device, seconds) for key in dict.fromkeys(
+        [("float32", 64), (best, 64), (best, large)])}  # fmt: skip
+    fastest = max(forward.values())
+    for (precision, batch), found in forward.items():
+        add(f"bare forward, {precision}, batches of {batch}", found, fastest, "the fastest of these")
+    limit = forward[best, large]
+
+    plain = photos(root / "bmp", options.images, "bmp", main.preprocessing.input_size)
+    settings = ExtractSettings(batch_size=large, device=str(device), precision=best, workers=cores)
+    add(f"extract from memory, {best}", extraction(main, plain, root / "a", settings, device), limit, "bare forward")
+    jpegs = photos(root / "jpg", options.images, "jpg")
+    decoded = decoding(main, jpegs, cores, large)
+    of = f"min(decode {decoded:.0f}, forward)"
+    usual = ExtractSettings(device=str(device))
+    defaults = extraction(main, jpegs, root / "b", usual, device)
+    chosen = extraction(main, jpegs, root / "c", settings, device)
+    add("extract JPEGs, all defaults", defaults, min(decoded, limit), of)
+    add(f"extract JPEGs, {best}, {cores} workers, batches of {large}", chosen, min(decoded, limit), of)
+    add("defaults against the better of both settings", defaults, max(defaults, chosen), "extraction")
+
+    main.model.cpu()
+    if not options.tiny:
+        resnet = model_of("resnet50")
+        last = bare_forward(resnet, best, fast, device, seconds)
+        resnet.model.to(memory_format=torch.contiguous_format)
+        first = bare_forward(resnet, best, fast, device, seconds)
+        resnet.model.to(memory_format=torch.channels_last)
+        add(f"ResNet-50 forward, {best}, channels last", last, first, "channels first")
+        plain = photos(root / "bmp224", options.images, "bmp", resnet.preprocessing.input_size)
+        many = dataclasses.replace(settings, batch_size=fast)
+        add("ResNet-50, extract from memory", extraction(resnet, plain, root / "d", many, device), last, "bare forward")
+        resnet.model.cpu()
+    for precision in dict.fromkeys(["float32", best]):
+        name, batch = ("small", 8) if options.tiny else ("vit", 40)
+        found, bare = training(name, precision, batch, jpegs, device, seconds, None)
+        add(f"fine-tuning loop, {precision}, batches of {batch}, from JPEG", found, bare, "bare loop")
+
+
+def main() -> None:
+    """Measure all rows; JSON is written after each run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each bare loop")
+    parser.add_argument("--images", type=int, default=8192)
+    parser.add_argument("--json", type=Path, default=Path("gpu.json"))
+    parser.add_argument("--tiny", action="store_true", help="a ResNet-18 alone, to try this on a CPU")
+    options = parser.parse_args()
+    torch.manual_seed(0)
+    device = choose_device(options.device)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
+    machine = {"device": f"{device} {name}", "cores": os.cpu_count(), "torch": torch.__version__}
+    print(machine)
+    rows: Rows = []
+    try:
+        with tempfile.TemporaryDirectory() as root:
+            measure(options, Path(root), rows)
+    finally:
+        options.json.write_text(json.dumps({**machine, "date": time.strftime("%Y-%m-%d"), "rows": rows}, indent=2))
+
+
+if __name__ == "__main__":
+    main()

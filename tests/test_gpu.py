@@ -1,0 +1,196 @@
+"""On a CUDA device: float32 is float32, and whatever is made again is the same to the bit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import Result
+
+from tests.conftest import LABEL, ROOT
+from trustcache.cache import open_cache
+from trustcache.cache.index import read_index
+from trustcache.cache.provenance import original_dataset, original_model
+from trustcache.cache.workspace import Workspace
+from trustcache.data.loader import Viewer, viewed_batches
+from trustcache.data.pipeline import Waits, fetched
+from trustcache.data.variants import recolor
+from trustcache.data.variants.attacks import ATTACKS, attack
+from trustcache.deploy.trusted import TrustedClassifier
+from trustcache.losses import LOSSES, LossChoice
+from trustcache.models.classifiers import Classifier
+from trustcache.models.precision import Repeatable, arithmetic
+from trustcache.oracles.backbones import tuned_oracle
+from trustcache.oracles.finetune import CHECKPOINT, finetune
+from trustcache.oracles.network import Oracle
+from trustcache.oracles.optim import Machine
+from trustcache.oracles.plan import TrainSettings, plan
+from trustcache.oracles.runs import Run, finished_runs, open_run
+from trustcache.protocols import Optimiser
+
+DEVICE = "cuda"
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+
+Cli = Callable[..., Result]
+CACHE = Path("trustcache-workspace/cache") / LABEL
+
+
+def shards(data: str) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (CACHE / data).glob("0*")}
+
+
+def test_float32_rounds_as_on_the_cpu_and_tf32_does_not() -> None:
+    x, convolution = torch.randn(8, 64, 32, 32), torch.nn.Conv2d(64, 64, 3).requires_grad_(False)
+    expected, here = convolution(x), x.to(DEVICE)
+    convolution.to(DEVICE)
+    with arithmetic("float32", here.device):
+        torch.testing.assert_close(convolution(here).cpu(), expected, rtol=1e-5, atol=1e-5)
+    with arithmetic("tf32", here.device):
+        assert (convolution(here).cpu() - expected).abs().max() > 1e-5
+
+
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bf16"])
+def test_shards_made_again_have_the_same_bytes(extract_digits: Cli, precision: str) -> None:
+    options = ("--device", DEVICE, "--precision", precision, "--features", "stages", "--workers", 2)
+    assert extract_digits(*options).exit_code == 0
+    whole = shards("digits-test")
+    (CACHE / "digits-test" / "00002.h5").write_bytes(b"damaged")
+    assert extract_digits(*options).exit_code == 0
+    assert shards("digits-test") == whole
+
+
+def test_a_gpu_extracts_what_the_cpu_does(workspace: Workspace, extract_digits: Cli) -> None:
+    assert extract_digits("--device", DEVICE, name="gpu").exit_code == 0
+    ours, theirs = (open_cache(CACHE.parent / name / "digits-test") for name in ("gpu", LABEL))
+    np.testing.assert_allclose(ours.logits.astype(float), theirs.logits.astype(float), rtol=2e-3, atol=2e-3)
+    np.testing.assert_array_equal(ours.sample_indices, theirs.sample_indices)
+
+
+def test_the_default_precision_is_recorded(extract_digits: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TRUSTCACHE_PRECISION")
+    native = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    assert f"): {native}, batches of 100" in extract_digits("--device", DEVICE).stdout
+    assert read_index(CACHE / "digits-test").meaning.precision == native
+
+
+def test_batches_come_from_pinned_memory(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    pinned = []
+    move = "trustcache.data.loader.Mover.__call__"
+    monkeypatch.setattr(move, lambda self, batch: pinned.append(batch.pixels.is_pinned()) or batch)
+    index = workspace.find_cache("test")
+    viewer = Viewer(index.identity.preprocessing, torch.device(DEVICE), 1)
+    list(viewed_batches(original_dataset(index, Path()), viewer, [np.arange(10), np.arange(10, 20)]))
+    assert pinned == [True, True]
+
+
+def test_results_come_in_order_with_their_items_though_a_batch_late() -> None:
+    device = torch.device(DEVICE)
+    results = ((number, {"x": torch.full((1000, 1000), float(number), device=device)}) for number in range(5))
+    found = [(number, set(arrays["x"].flat)) for number, arrays in fetched(results, device, Waits())]
+    assert found == [(number, {float(number)}) for number in range(5)]
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_an_attack_made_again_is_the_same(name: str, digits_classifier: Classifier) -> None:
+    images = torch.rand(16, 3, 8, 8, device=DEVICE)
+    labels = torch.arange(16, device=DEVICE) % 10
+    digits_classifier.model.to(DEVICE)
+    try:
+        repeat = Repeatable(images.device)
+
+        def made() -> torch.Tensor:
+            with arithmetic("float32", images.device):
+                return repeat(
+                    lambda: attack(name, digits_classifier.logits_of, images, labels, range(16), {"iterations": 20})
+                )
+
+        first = made()
+        assert all(torch.equal(made(), first) for _ in range(3))
+        assert repeat.possible
+    finally:
+        digits_classifier.model.cpu()
+
+
+def test_the_gradient_of_recolors_map_is_the_cpus() -> None:
+    luv, shifts, pull = torch.rand(4, 3, 40, 40), torch.randn(4, 3, *recolor.GRID), torch.randn(4, 3, 40, 40)
+    found = []
+    for device in ("cpu", DEVICE, DEVICE):
+        x = shifts.to(device).requires_grad_()
+        with arithmetic("float32", x.device):
+            found.append(torch.autograd.grad(recolor.moved(luv.to(device), x), x, pull.to(device))[0].cpu())
+    torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-4)
+    assert torch.equal(found[1], found[2])
+
+
+@pytest.mark.parametrize("name", ["pgd-linf", "recolor"])
+def test_a_tuned_oracle_scores_images_attacked_on_the_same_gpu(
+    workspace: Workspace, run_cli: Cli, extract_digits: Cli, tmp_path: Path, name: str
+) -> None:
+    known = (ROOT / "data_manifests" / "digits-pgd.toml").read_text(encoding="utf-8")
+    data = tmp_path / "attacked.toml"
+    data.write_text(known.replace("digits-pgd", "attacked").replace("pgd-linf", name), encoding="utf-8")
+    assert extract_digits("--data", data, "--device", DEVICE, name="gpu").exit_code == 0
+    assert extract_digits("--data", "digits-train", "--device", DEVICE, name="gpu").exit_code == 0
+    options = ("--epochs", 1, "--workers", 0, "--device", DEVICE, "--classifier", "gpu")
+    done = run_cli("train", "--loss", "ce", *options)
+    assert done.exit_code == 0, done.stderr
+    (run,) = finished_runs(workspace)
+    (index,) = (index for index in workspace.caches() if index.data == "attacked")
+    assert np.isfinite(run.scores(index)).all()
+
+
+def tuned(workspace: Workspace, every_s: float = 60.0) -> Run:
+    index = workspace.find_cache("train")
+    oracle = tuned_oracle(workspace, index, None, "equations")
+    settings = TrainSettings(False, Optimiser("sgd", epochs=2, batch_size=64, lr=0.02, momentum=0.9), (0,))
+    (config,) = plan(index, oracle, [LossChoice("ss", dict(LOSSES["ss"].defaults))], settings).configs
+    run, machine = open_run(workspace, config), Machine(DEVICE, 0, every_s)
+    finetune(run, original_model(index), original_dataset(index, Path()), open_cache(index.folder), machine)
+    return run
+
+
+def test_a_resumed_fine_tuning_ends_where_the_uninterrupted_one_ends(
+    workspace: Workspace, in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = tuned(workspace)
+    expected, log = whole.weights(), whole.log()
+    (whole.folder / "weights.safetensors").unlink()
+    original, left = Oracle.forward, iter(range(7))
+
+    def forward(oracle: Oracle, x: torch.Tensor) -> torch.Tensor:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return original(oracle, x)
+
+    with monkeypatch.context() as stopped:
+        stopped.setattr(Oracle, "forward", forward)
+        with pytest.raises(KeyboardInterrupt):
+            tuned(workspace, 0)
+    assert (whole.folder / CHECKPOINT).is_file()
+    resumed = tuned(workspace)
+    assert resumed.log() == log
+    for name, tensor in resumed.weights().items():
+        assert torch.equal(tensor, expected[name]), name
+
+
+def test_an_images_score_does_not_depend_on_the_images_beside_it(runs_workspace: Workspace) -> None:
+    rng = np.random.default_rng(0)
+    images = [Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)) for _ in range(20)]
+    trusted = TrustedClassifier.load(runs_workspace.root, f"{LABEL}-ce-frozen", device=DEVICE)
+    together = [answer.score for answer in trusted(images)]
+    assert [answer.score for answer in trusted(images[::-1])][::-1] == together
+    assert [answer.score for image in images for answer in trusted([image])] == together
+
+
+def test_a_run_of_a_gpu_is_exported(workspace: Workspace, run_cli: Cli, extract_digits: Cli) -> None:
+    assert extract_digits("--data", "digits-train", "--device", DEVICE, name="gpu").exit_code == 0
+    trained = run_cli("train", "--loss", "ce", "--frozen", "--epochs", 1, "--device", DEVICE, "--classifier", "gpu")
+    assert trained.exit_code == 0, trained.stderr
+    (run,) = finished_runs(workspace)
+    done = run_cli("export", run.name, "--format", "torch", "--output", "net.pt2")
+    assert done.exit_code == 0, done.stderr
