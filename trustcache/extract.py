@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trustcache.cache.content import class_differences, compare_images, require_same_images
+from trustcache.cache.content import compare_images, require_same_images
 from trustcache.cache.index import OTHER_IMAGES, Index, OtherImages, create_or_continue, read_index
+from trustcache.cache.known_classes import require_classes, require_known_classes
 from trustcache.cache.meaning import MOST_SHARDS, DataMeaning, MadeFrom, Meaning, Stages
 from trustcache.cache.provenance import precision_of
 from trustcache.cache.publish import file_sha256, sole_writer
-from trustcache.cache.records import as_read
 from trustcache.cache.versions import software_versions
 from trustcache.cache.view import CacheView, open_cache
 from trustcache.cache.workspace import Workspace
@@ -68,6 +68,13 @@ class ExtractSettings:
         if self.mc_seed is not None and not self.mc_dropout:
             raise UsageError("--mc-seed: means nothing without --mc-dropout")
 
+    def require_dropout(self, classifier: Classifier) -> None:
+        """Raise UsageError for MC dropout of a classifier without dropout."""
+        from trustcache.models.mc_dropout import require_dropout
+
+        if self.mc_dropout:
+            require_dropout(classifier)
+
     @property
     def dropout(self) -> McDropout | None:
         """The forward passes with dropout on, whose negative predictive entropy is stored."""
@@ -111,7 +118,7 @@ def extract(
     non-finite logits, and a cache that another process is writing. What was published before stays, and the same call
     continues from there.
     """
-    _require_dropout(classifier, settings)
+    settings.require_dropout(classifier)
     return _Extraction(classifier, label, dataset, data_root, folder, settings).run(progress)
 
 
@@ -136,55 +143,18 @@ def extract_each(
     for manifest in manifests if check_first else ():
         require_files(manifest, data_root)
         classes = manifest.classes or open_dataset(manifest, data_root).classes
-        _check_classes(classifier, label, manifest.name, classes)
-        _require_known_classes(classifier, label, manifest, classes, workspace)
-    _require_dropout(classifier, settings)
+        require_classes(classifier.num_classes, label, manifest.name, classes)
+        require_known_classes(classifier.identity(), label, manifest, classes, workspace)
+    settings.require_dropout(classifier)
     for manifest in manifests:
         try:
             dataset = open_dataset(manifest, data_root)
-            _require_known_classes(classifier, label, manifest, dataset.classes, workspace)
+            require_known_classes(classifier.identity(), label, manifest, dataset.classes, workspace)
             folder = workspace.cache_folder(label, manifest.name)
             yield manifest, _Extraction(classifier, label, dataset, data_root, folder, settings, log).run(progress)
         except TrustcacheError as error:
             yield manifest, error
     log.end()
-
-
-def _check_classes(classifier: Classifier, label: str, data: str, classes: Sequence[str]) -> None:
-    if classifier.num_classes < 2:
-        raise UsageError(f"{label}: tells no classes apart, as it has one output; give it an output for each class")
-    if len(classes) != classifier.num_classes:
-        raise UsageError(
-            f"{data}: {len(classes)} classes, but {label} tells {classifier.num_classes} apart; name the classifier's "
-            "classes in its own order as 'classes' in a manifest, or use another classifier"
-        )
-
-
-def _require_known_classes(
-    classifier: Classifier, label: str, manifest: Manifest, classes: Sequence[str], workspace: Workspace
-) -> None:
-    """Raise UsageError where classes that no manifest names are not those of the classifier's other caches.
-
-    Numbers are no names: images that are labelled by them need none.
-    """
-    if manifest.classes or list(classes) == [*map(str, range(len(classes)))]:
-        return
-    identity, folder = as_read(classifier.identity()), workspace.cache_folder(label, manifest.name)
-    for index in workspace.caches():
-        if index.folder == folder or (index.classifier != label and index.identity != identity):
-            continue
-        if difference := class_differences(classes, index.made_from.classes):
-            raise UsageError(
-                f"{manifest.name}: its classes are not those of {index.classifier}/{index.data}: {difference}; rename "
-                "its folders, or name the classifier's classes in its own order as 'classes' in a manifest"
-            )
-
-
-def _require_dropout(classifier: Classifier, settings: ExtractSettings) -> None:
-    from trustcache.models.mc_dropout import require_dropout
-
-    if settings.mc_dropout:
-        require_dropout(classifier)
 
 
 @dataclass(frozen=True)
@@ -202,7 +172,7 @@ class _Extraction:
     def run(self, progress: Progress) -> CacheView:
         from trustcache.data.loader import choose_device
 
-        _check_classes(self.classifier, self.label, self.dataset.manifest.name, self.dataset.classes)
+        require_classes(self.classifier.num_classes, self.label, self.dataset.manifest.name, self.dataset.classes)
         device = choose_device(self.settings.device)
         chosen = self.settings.precision
         if chosen == "auto":
