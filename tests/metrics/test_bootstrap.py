@@ -160,3 +160,13 @@ def test_an_interval_is_the_middle_of_the_values():
 def test_counts_of_another_shape_are_refused(shape):
     with pytest.raises(ValueError, match="Counts"):
         resampled_metrics([1.0, 2.0, 3.0], [True, False, True], np.ones(shape, np.uint8))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_finds_the_same_metrics():
+    z, correct = scores(9000, decimals=15)
+    counts = draw_counts(9000, 50)
+    found = resampled_metrics(z, correct, torch.from_numpy(np.ascontiguousarray(counts)).cuda())
+    for name, values in resampled_metrics(z, correct, counts).items():
+        np.testing.assert_allclose(found[name], values, atol=1e-9)

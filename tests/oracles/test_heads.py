@@ -135,3 +135,18 @@ def test_heads_trained_on_a_gpu_score_as_on_the_cpu(data: tuple) -> None:
     here, _ = fit(*data, tasks, OPTIMISER, 0.1)
     there, _ = fit(*(part.cuda() for part in data), tasks, OPTIMISER, 0.1)
     np.testing.assert_allclose(score_heads(there, data[0].numpy()), score_heads(here, data[0].numpy()), atol=1e-3)
+
+
+def looking(z: torch.Tensor, correct: torch.Tensor) -> torch.Tensor:
+    """A loss that waits for its numbers, which a CUDA graph cannot."""
+    assert bool(z.isfinite().all())
+    return (z - correct) ** 2
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_loss_that_looks_at_its_numbers_trains_on_a_gpu_too(data: tuple) -> None:
+    own = HeadTask(LossChoice("tests.oracles.test_heads:looking", {}), False, 0)
+    here, _ = fit(*data, [own], OPTIMISER, 0.1)
+    there, _ = fit(*(part.cuda() for part in data), [own], OPTIMISER, 0.1)
+    np.testing.assert_allclose(score_heads(there, data[0].numpy()), score_heads(here, data[0].numpy()), atol=1e-3)

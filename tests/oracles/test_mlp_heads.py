@@ -148,3 +148,13 @@ def test_samples_that_are_shown_again_are_learnt_from_but_where_they_are_held_ou
     z = score_heads([plain.head], x.numpy()[held_out])[:, 0]
     expected = trust_metrics(z, correct.numpy()[held_out])["auc"]
     assert plain.log[-1]["validation"]["auc"] == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu_the_same_seed_learns_the_same_and_as_well_as_on_the_cpu(data: Data) -> None:
+    there = {name: column.cuda() for name, column in data[0].items()}, data[1].cuda(), data[2].cuda()
+    first, second = (fit(there, [task("ss")])[0] for _ in range(2))
+    np.testing.assert_allclose(first.head.weight, second.head.weight, atol=1e-4)
+    here = fit(data, [task("ss")])[0]
+    assert first.log[-1]["validation"]["auc"] == pytest.approx(here.log[-1]["validation"]["auc"], abs=0.05)

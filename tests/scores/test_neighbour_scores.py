@@ -102,3 +102,12 @@ def test_few_wrong_answers_lower_k_and_none_is_too_few(training: FittingData) ->
     assert DeltaNeighbour.fit(replace(training, wrong=training.wrong[:3])).k == 3
     with pytest.raises(TooFew, match="right and wrong"):
         DeltaNeighbour.fit(replace(training, wrong=training.wrong[:0]))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_finds_the_same_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
+    queries, references = (unit(np.random.default_rng(i).normal(size=(300, 64))) for i in range(2))
+    expected = nearest_squares(queries, references, 20)
+    monkeypatch.setattr(neighbour_scores, "WORTH_GPU", 0)
+    np.testing.assert_allclose(nearest_squares(queries, references, 20), expected, atol=1e-5)

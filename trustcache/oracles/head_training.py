@@ -227,7 +227,7 @@ class _Batch:
         if self.spec.kind == "mlp":
             return mlp_scores(x, self.parameters, self.distance, kept)
         weight, bias = self.parameters
-        return (x @ weight + bias) / torch.where(self.distance, weight.norm(dim=0), 1.0)
+        return (x @ weight + bias) / weight.norm(dim=0).masked_fill(~self.distance, 1.0)
 
     def losses(self, x: Tensor, targets: dict[str, Tensor], rows: Tensor) -> Tensor:
         """Return each column's mean loss over those of the minibatch's rows that its seed trains on, (columns,)."""
