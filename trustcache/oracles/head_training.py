@@ -135,7 +135,7 @@ class _Inputs:
 
     def raw(self, rows: Tensor | slice) -> Tensor:
         some = {
-            name: column[rows] if isinstance(rows, slice) else column.index_select(0, rows)
+            name: column[rows] if isinstance(rows, slice) else column.index_select(0, rows.to(self.device))
             for name, column in self._outputs.items()
         }
         return head_inputs(self._spec.inputs, some)

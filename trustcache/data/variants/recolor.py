@@ -105,7 +105,7 @@ def gathered(gradient: torch.Tensor, luv: torch.Tensor, grid: Sequence[int]) -> 
         weighted = (pull.unsqueeze(2) * along_u.unsqueeze(1)).flatten(1, 2)
         weights = (along_l.unsqueeze(2) * along_v.unsqueeze(1)).flatten(1, 2)
         total.baddbmm_(weighted, weights.transpose(1, 2))
-    return total.unflatten(2, (grid[0], grid[2])).unflatten(1, (3, grid[1])).transpose(2, 3)
+    return total.unflatten(2, (grid[0], grid[2])).unflatten(1, (3, grid[1])).transpose(2, 3).contiguous()
 
 
 def _weights(positions: torch.Tensor, nodes: int) -> torch.Tensor:
