@@ -82,6 +82,8 @@ class Registry(Mapping[str, T]):
         if name not in self._loaded:
             found = _loaded(installed, self.option) if installed else import_object(name, self.option)
             self._loaded[name] = self._adapt(name, found)
+        elif not installed:
+            _permission.remember(name)  # imported before, perhaps for another workspace
         return self._loaded[name]
 
     def __iter__(self) -> Iterator[str]:

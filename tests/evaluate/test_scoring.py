@@ -330,7 +330,8 @@ def test_a_seed_that_validates_on_all_mistakes_or_on_none_is_refused_before_anyt
     assert done.exit_code == 2
     assert f"only: seed {bad} sets all {kind} answers aside" in done.stderr
     assert not (in_tmp_path / "trustcache-workspace" / "runs").exists()
-    assert run_cli(*request, "--seed", good).exit_code == 0
+    done = run_cli(*request, "--seed", good)
+    assert done.exit_code == 0, done.stderr
 
 
 @pytest.mark.parametrize(

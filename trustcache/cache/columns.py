@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -64,7 +64,7 @@ def widths_of(columns: Mapping[str, np.ndarray]) -> dict[str, int]:
 
 
 # Files that were found to hold what is declared, each as it was then: a report opens the same cache many times.
-_PLAIN: set[tuple[Path, int, int, int]] = set()
+_PLAIN: set[tuple[Any, ...]] = set()
 
 
 @contextmanager
@@ -87,7 +87,7 @@ def open_shard(path: Path, meaning: Meaning, rows: int, widths: Mapping[str, int
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):  # HDF5 would wait for what is written to a pipe
         raise OSError("it is not a regular file")
-    as_it_is = path, status.st_ino, status.st_mtime_ns, status.st_size
+    as_it_is = path, status.st_ino, status.st_mtime_ns, status.st_size, rows, *sorted(widths.items())
     try:
         # Shards never change once they are listed, and network disks often offer no locks.
         with h5py.File(path, "r", locking=False) as file:
