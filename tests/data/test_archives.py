@@ -187,6 +187,14 @@ HOSTILE_TARS = {
 }
 
 
+def test_a_damaged_header_is_not_taken_for_the_end(tmp_path: Path) -> None:
+    tar = tmp_path / "x.tar"
+    content = bytearray(packed(FILES))
+    content[content.index(b"ustar", 600)] ^= 1  # a later member's, which a checksum covers
+    tar.write_bytes(content)
+    assert "damaged" in refusal(tar)
+
+
 @pytest.mark.parametrize("content", HOSTILE_TARS.values(), ids=HOSTILE_TARS)
 def test_a_tar_file_of_absurd_numbers_is_refused_at_once(tmp_path: Path, content: bytes) -> None:
     tar = tmp_path / "x.tar"

@@ -300,3 +300,7 @@ def _add_members(listing: _Listing, number: int, file: BinaryIO, end: int, prefi
             listing.link(name, prefix + posixpath.normpath(member.linkname))
         elif member.issym():
             listing.link(name, posixpath.normpath(posixpath.join(posixpath.dirname(name), member.linkname)))
+    # Python's reader takes a damaged header for the end, which is a block of zeros or of nothing.
+    file.seek(tar.offset)
+    if tar.offset < end and file.read(tarfile.BLOCKSIZE).strip(b"\0"):
+        raise tarfile.ReadError(f"the header at byte {tar.offset} is damaged")
