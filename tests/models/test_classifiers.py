@@ -718,7 +718,7 @@ def test_a_model_of_an_installed_package_is_extracted_by_its_name(
     install_entry_point(MODELS, "pixel-model", own_model())
     extracted = run_cli("extract", "--classifier", "pixel-model", "--data", "digits-test", "--workers", 0)
     assert extracted.exit_code == 0
-    assert extracted.stdout.startswith("digits-test: pixel-model ")
+    assert "\ndigits-test: pixel-model " in extracted.stdout
     assert "pixel-model" in refusal_of(lambda: load_model(ModelSpec("pixel-modal"))), "among the known ones"
 
 

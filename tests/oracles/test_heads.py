@@ -15,6 +15,7 @@ from trustcache.losses import LOSSES, LossChoice
 from trustcache.oracles.head_training import Diverged, HeadTask, train_heads
 from trustcache.oracles.heads import LinearHead, score_heads
 from trustcache.protocols import Optimiser
+from trustcache.registry import allow_code
 
 OPTIMISER = Optimiser("adam", epochs=5, batch_size=64, lr=1e-2)
 
@@ -146,6 +147,7 @@ def looking(z: torch.Tensor, correct: torch.Tensor) -> torch.Tensor:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_loss_that_looks_at_its_numbers_trains_on_a_gpu_too(data: tuple) -> None:
+    allow_code("tests.oracles.test_heads:looking")
     own = HeadTask(LossChoice("tests.oracles.test_heads:looking", {}), False, 0)
     here, _ = fit(*data, [own], OPTIMISER, 0.1)
     there, _ = fit(*(part.cuda() for part in data), [own], OPTIMISER, 0.1)

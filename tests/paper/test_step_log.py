@@ -78,7 +78,7 @@ def test_after_a_failure_or_an_interruption_the_same_command_goes_on_there(
     reproduce: RunCli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stopped_by(error: BaseException) -> Result:
-        def stop(*args: object) -> int:
+        def stop(*args: object, **more: object) -> int:
             raise error
 
         with monkeypatch.context() as outside:

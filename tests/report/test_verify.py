@@ -43,7 +43,7 @@ def every_kind(runs_workspace: Workspace, classifier_file: Path, tmp_path_factor
     model = torch.nn.Linear(2, 1)
     optimiser = torch.optim.SGD(model.parameters())
     loop = TrainingLoop("net", model, optimiser, None, 1, runs[0].folder / "checkpoint.pt", 0)
-    loop.run([torch.ones(1, 2)], lambda x: model(x).sum(), lambda loss: None)
+    loop.run([torch.ones(1, 2)], lambda x: model(x).sum(), lambda: None)
     return workspace
 
 

@@ -214,6 +214,7 @@ def _collated(labels: np.ndarray, samples: list[_Sample]) -> Batch:
 WORKER_DIED = "DataLoader worker (pid"
 """Beginning of torch's message about a dead decoding process."""
 _NO_FILES = "Too many open files"
+_NO_GPU = "CUDA error"
 
 
 @contextmanager
@@ -227,6 +228,10 @@ def machine_at_its_limits(remedy: str = "use a smaller --batch-size, or another 
     except torch.OutOfMemoryError as error:
         raise TrustcacheError(f"the GPU's memory is full ({first_line(error)}); {remedy}") from error
     except RuntimeError as error:
+        if str(error).startswith(_NO_GPU):
+            raise TrustcacheError(
+                f"the GPU cannot be used ({first_line(error)}); free it, or use --device cpu"
+            ) from error
         if not str(error).startswith((WORKER_DIED, _NO_FILES)):
             raise
         raise TrustcacheError(
