@@ -44,6 +44,7 @@ from trustcache.models.classifiers import Classifier, ModelSpec, load_classifier
 from trustcache.models.precision import arithmetic, resolved
 from trustcache.oracles.network import Oracle
 from trustcache.oracles.training_loop import TrainingLoop
+from trustcache.registry import allow_code
 
 CLASSES = 100
 Rows = list[dict[str, Any]]
@@ -182,6 +183,7 @@ def measure(options: argparse.Namespace, root: Path, rows: Rows) -> None:
         print(f"{what:58s} {ours:9.1f} of {limit:9.1f} images/s {ours / limit:6.2f}   {of}", flush=True)
 
     def model_of(name: str) -> Classifier:
+        allow_code(f"{__name__}:{name}")
         return load_classifier(ModelSpec(f"{__name__}:{name}", preprocessing={"crop_pct": 1.0}))
 
     main = model_of("small" if options.tiny else "vit")
