@@ -818,7 +818,7 @@ def test_too_few_files_for_decoding_processes_is_an_error_of_one_line(
     pytest.importorskip("resource")
     code = f"import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, ({files}, {files}))\n"
     model = ("--classifier", own_model(), "--model-arg", "classes=2", "--as", "m")
-    work = ("--data", image_folder({"cat": 30, "dog": 30}), "--workers", 4, "--batch-size", 4)
+    work = ("--data", image_folder({"cat": 30, "dog": 30}), "--workers", 4, "--batch-size", 4, "--device", "cpu")
     done = subprocess.run(
         [sys.executable, "-c", f"{code}from cli import app\napp()", "extract", *map(str, (*model, *work))],
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)},
