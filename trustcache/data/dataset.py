@@ -6,15 +6,18 @@ import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from trustcache.data.content import content_of, digest_of
 from trustcache.data.manifest import Files, Manifest
 from trustcache.data.samples import BadImage, Samples, spread_evenly
 from trustcache.data.variants.variation import Variation, make_variation, missing_material
 from trustcache.errors import UsageError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 _AT_ONCE = 4096
 

@@ -7,12 +7,15 @@ import logging
 import warnings
 from abc import ABC, abstractmethod
 from io import BytesIO
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from trustcache.data.archives import FileTree
 from trustcache.errors import TrustcacheError, first_line
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 IMAGE_FORMATS = {
     "JPEG": (".jpg", ".jpeg"),
@@ -112,6 +115,8 @@ class ArraySamples(Samples):
         return self.pixels[index].tobytes()
 
     def decode(self, index: int, raw: bytes) -> Image.Image:
+        from PIL import Image
+
         return Image.fromarray(np.frombuffer(raw, np.uint8).reshape(self.pixels.shape[1:])).convert("RGB")
 
     def take(self, numbers: np.ndarray) -> ArraySamples:
@@ -140,6 +145,8 @@ def decode_rgb(data: bytes, name: str) -> Image.Image:
     16-bit images are scaled to 8 bits (a plain conversion would clip them), unless no value needs more than 8.
     Raises BadImage, also for floating-point images, whose range is unknown.
     """
+    from PIL import Image, UnidentifiedImageError
+
     try:
         with Image.open(BytesIO(data), formats=list(IMAGE_FORMATS)) as image:
             return to_rgb(image)
@@ -151,6 +158,8 @@ def decode_rgb(data: bytes, name: str) -> Image.Image:
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """Convert an image of any mode to RGB, as `decode_rgb` does. Raises ValueError for floating-point values."""
+    from PIL import Image
+
     if image.mode == "F":
         raise ValueError("its floating-point values have no fixed range; save it with 8 or 16 bits")
     if not image.mode.startswith("I"):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from io import BytesIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy
-from PIL import Image
 
 from trustcache.data.variants.corruption_noise import Pixels, Rng
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 def brightness(image: Pixels, rng: Rng, amount: float) -> Pixels:
@@ -59,6 +62,8 @@ def elastic_transform(image: Pixels, rng: Rng, strength: float, smoothness: floa
 
 def pixelate(image: Pixels, rng: Rng, share: float) -> Pixels:
     """Shrink both sides to `share` of their length by averaging, and enlarge again by repetition."""
+    from PIL import Image
+
     picture = _to_pillow(image)
     width, height = picture.size
     small = picture.resize((max(int(width * share), 1), max(int(height * share), 1)), Image.Resampling.BOX)
@@ -67,12 +72,16 @@ def pixelate(image: Pixels, rng: Rng, share: float) -> Pixels:
 
 def jpeg_compression(image: Pixels, rng: Rng, quality: int) -> Pixels:
     """Write as JPEG of `quality` (Pillow's scale, chroma subsampled) and read again."""
+    from PIL import Image
+
     file = BytesIO()
     _to_pillow(image).save(file, "JPEG", quality=quality)
     return np.asarray(Image.open(file, formats=["JPEG"])) / 255
 
 
 def _to_pillow(image: Pixels) -> Image.Image:
+    from PIL import Image
+
     return Image.fromarray(np.rint(image * 255).astype(np.uint8))
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import numpy as np
 import scipy
 from numpy.typing import NDArray
-from PIL import Image
 
 SHARE = 0.6
 """The style's share of the amplitude: lambda in the amplitude mix of Xu et al.
@@ -32,6 +31,8 @@ def exchange_amplitude(content: NDArray[np.uint8], style: NDArray[np.uint8]) -> 
     All are RGB, uint8 (H, W, 3); the style may have any size and is resized to the content's (Pillow, bilinear). The
     result is rounded and clipped.
     """
+    from PIL import Image
+
     height, width = content.shape[:2]
     resized = np.asarray(Image.fromarray(style).resize((width, height), Image.Resampling.BILINEAR))
     mixed = mix_amplitudes(content.astype(np.float64), resized.astype(np.float64))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+
+if TYPE_CHECKING:
+    from PIL import ImageDraw
 
 _HEIGHT, _WIDTH = 400, 640
 # Crystals are drawn this many times larger and averaged down, because Pillow's lines have hard edges.
@@ -59,12 +62,16 @@ def _texture(frost: Frost, rng: np.random.Generator) -> NDArray[np.uint8]:
 
 def _cloud(size: int, rng: np.random.Generator) -> NDArray[np.float32]:
     """Return smooth noise (400, 640) with about one blot every `size` pixels."""
+    from PIL import Image
+
     blots = rng.normal(size=(_HEIGHT // size + 1, _WIDTH // size + 1)).astype(np.float32)
     return np.asarray(Image.fromarray(blots).resize((_WIDTH, _HEIGHT), Image.Resampling.BICUBIC))
 
 
 def _crystals(frost: Frost, rng: np.random.Generator) -> NDArray[np.float64]:
     """Draw fans of pointed leaves of ice, later ones over earlier ones, as grey of any scale (400, 640)."""
+    from PIL import Image, ImageDraw
+
     canvas = Image.new("L", (_WIDTH * _OVERSAMPLING, _HEIGHT * _OVERSAMPLING), 100)
     draw = ImageDraw.Draw(canvas)
     for _ in range(frost.crystals):

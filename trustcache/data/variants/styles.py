@@ -7,15 +7,18 @@ import hashlib
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from trustcache.data.archives import open_tree, tree_exists
 from trustcache.data.content import content_of
 from trustcache.data.layouts.folders import image_names
 from trustcache.data.samples import IMAGE_SUFFIXES, BadImage, FileSamples
 from trustcache.errors import UsageError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 class StyleFolder:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
 from trustcache.data.variants import attacks
 from trustcache.data.variants.corruptions import CORRUPTIONS, corrupt, sample_rng
@@ -26,6 +25,7 @@ from trustcache.models.preprocessing import LARGEST_SIDE
 
 if TYPE_CHECKING:
     import torch
+    from PIL import Image
 
     from trustcache.data.samples import Samples
     from trustcache.data.variants.adain import StyleTransfer
@@ -158,6 +158,8 @@ class Corrupted(Variation):
             raise UsageError(f"{where}: 'textures' means nothing to '{variant.name}', only to {textured}; take it out")
 
     def image(self, image: Image.Image, index: int, samples: Samples) -> Image.Image:
+        from PIL import Image
+
         pixels = np.asarray(self.cropped(image))
         name, severity = self.variant.name, self.variant.severity or 1
         return Image.fromarray(corrupt(pixels, name, severity, self.rng(index), textures=self._textures))
@@ -173,6 +175,8 @@ class FourierStylized(Variation):
     possible = ("styles", "crop")
 
     def image(self, image: Image.Image, index: int, samples: Samples) -> Image.Image:
+        from PIL import Image
+
         style = self.folder.pick(self.rng(index)) if self.folder else self._other(index, samples)
         mixed = exchange_amplitude(np.asarray(self.cropped(image)), np.asarray(self.cropped(style)))
         return Image.fromarray(mixed)
@@ -289,6 +293,8 @@ def centre_crop(image: Image.Image, side: int) -> Image.Image:
 
     Bilinear, and rounded as torchvision's Resize and CenterCrop do it.
     """
+    from PIL import Image
+
     short = round(side * _MARGIN)
     width, height = image.size
     if width <= height:
