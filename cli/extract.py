@@ -36,7 +36,7 @@ def extract(
     failed = []
     workspace = Workspace(place.workspace)
     for manifest, outcome in extract_each(
-        model, manifests, place.data_root, workspace, settings, console, check_first=bool(data.data), note=print
+        model, manifests, place.data_root, workspace, settings, console, check_first=bool(data.data), note=print_line
     ):
         if isinstance(outcome, TrustcacheError):
             if len(manifests) == 1:

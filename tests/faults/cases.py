@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.faults.forks import Forks, Job, command
+from tests.faults.forks import TIMES, Forks, Job, command
 
 REFUSED, TOLD, ANEW, HARMLESS = "refused", "told and passed over", "made anew", "harmless"
 SILENT, LOST, UNNAMED, TRACEBACK, HANG, CRASH = "SILENT", "LOST", "UNNAMED", "TRACEBACK", "HANG", "CRASH"
@@ -73,7 +73,7 @@ def said(*words: str) -> Said:
             code = 0
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
-    return Said(code, out.getvalue(), err.getvalue())
+    return Said(code, TIMES.sub("", out.getvalue()), err.getvalue())
 
 
 def is_sentence(said: Any) -> bool:

@@ -17,6 +17,7 @@ import io
 import json
 import os
 import pkgutil
+import re
 import shutil
 import signal
 import subprocess
@@ -88,6 +89,10 @@ class Outcome:
     def text(self) -> str:
         """Everything it printed."""
         return self.out + self.err
+
+
+TIMES = re.compile(r"^\d+\.\d s: .*\n", re.MULTILINE)
+"""Where the time of an extraction went, which no two have alike."""
 
 
 class Forks:
@@ -266,6 +271,7 @@ def _outcome(scratch: Path, code: int, hung: bool, seconds: float) -> Outcome:
     texts = [
         path.read_text(encoding="utf-8", errors="backslashreplace") if path.exists() else "" for path in (out, err)
     ]
+    texts[0] = TIMES.sub("", texts[0])
     calls = json.loads(counted.read_text()) if counted.exists() else {}
     return Outcome(code, *texts, hung, seconds, calls)
 
