@@ -91,8 +91,8 @@ class Outcome:
         return self.out + self.err
 
 
-TIMES = re.compile(r"^\d+\.\d s: .*\n", re.MULTILINE)
-"""Where the time of an extraction went, which no two have alike."""
+TIMES = re.compile(r"^(?:\d+\.\d s|on \w+[^:]*): .*\n", re.MULTILINE)
+"""What the machine is and where an extraction's time went: said where there is work, and never twice alike."""
 
 
 class Forks:
