@@ -160,7 +160,7 @@ def test_frozen_scores_do_not_depend_on_who_is_scored_beside(workspace: Workspac
     for run in finished_runs(workspace):
         shutil.rmtree(run.folder / "scores")
         assert "1 scores made" in run_cli("evaluate").stdout
-        np.testing.assert_allclose(run.scores(index), before[run.name], atol=1e-9)
+        np.testing.assert_array_equal(run.scores(index), before[run.name])
 
 
 def test_tcp_calls_a_sample_untrustworthy_below_chance_level(workspace: Workspace, run_cli: RunCli) -> None:

@@ -87,14 +87,17 @@ class LinearHead:
 AnyHead = LinearHead | MlpHead
 
 
+_ROWS = 1024  # stay in the processor's cache while heads are scored one after the other
+
+
 def score_heads(heads: Sequence[AnyHead], x: np.ndarray) -> np.ndarray:
-    """Return z of many heads on raw inputs (N, D), float64 (N, H)."""
+    """Return z of many heads on raw inputs (N, D), float64 (N, H): each head's to the bit whoever is scored beside."""
     z = np.empty((len(x), len(heads)))
-    linear = [i for i, head in enumerate(heads) if isinstance(head, LinearHead)]
-    if linear:
-        folded = [head.folded() for head in heads if isinstance(head, LinearHead)]
-        weights = np.stack([w for w, _ in folded], axis=1)
-        z[:, linear] = x.astype(np.float64) @ weights + np.array([b for _, b in folded])
+    linear = [(i, *head.folded()) for i, head in enumerate(heads) if isinstance(head, LinearHead)]
+    for start in range(0, len(x) if linear else 0, _ROWS):
+        rows = x[start : start + _ROWS].astype(np.float64)
+        for i, weight, bias in linear:  # one product of all would round by how many there are
+            z[start : start + _ROWS, i] = rows @ weight + bias
     for i, head in enumerate(heads):
         if isinstance(head, MlpHead):
             z[:, i] = head.scores(x)
