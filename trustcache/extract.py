@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trustcache.cache.content import compare_images, require_same_images
+from trustcache.cache.content import compare_images, refuse_gaps, require_same_images
 from trustcache.cache.index import OTHER_IMAGES, Index, OtherImages, create_or_continue, read_index
 from trustcache.cache.known_classes import require_classes, require_known_classes
 from trustcache.cache.meaning import MOST_SHARDS, DataMeaning, MadeFrom, Meaning, Stages
@@ -188,7 +188,7 @@ class _Extraction:
             sound = (number for number in range(len(index.ranges())) if number not in missing)
             require_same_images(index, self.dataset, sound, progress)
             if self.settings.on_bad_image == "error":
-                _refuse_gaps(index, missing)
+                refuse_gaps(index, missing)
             self._fill(index, list(missing), device, progress)
         return open_cache(self.folder)
 
@@ -341,14 +341,3 @@ def _softmax_at(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     chosen = np.exp(shifted[np.arange(len(labels)), labels])
     return (chosen / np.exp(shifted).sum(axis=1)).astype(np.float32)
-
-
-def _refuse_gaps(index: Index, missing: Collection[int]) -> None:
-    """Refuse a cache that was begun with unreadable images skipped, where they are an error now."""
-    sound = [index.record(number) for number in range(len(index.ranges())) if number not in missing]
-    skipped = [sample for record in sound if record for sample in record.skipped]
-    if skipped:
-        raise TrustcacheError(
-            f"{index.folder}: {len(skipped)} unreadable images were skipped, the first {skipped[0]}; keep it so with "
-            "--on-bad-image skip, or mend them, remove that folder and extract again"
-        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from trustcache.cache.index import OTHER_IMAGES, Index, ShardRecord
 from trustcache.cache.view import CacheView, open_cache
 from trustcache.data.dataset import Dataset
 from trustcache.data.samples import BadImage
-from trustcache.errors import UsageError
+from trustcache.errors import TrustcacheError, UsageError
 from trustcache.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -107,6 +107,22 @@ def compare_images(index: Index, dataset: Dataset, progress: Progress = silent, 
                     found.changed.extend(dataset.ids[i] for i in _changed(dataset, numbers, content, skipped))
                 advance(record.stop - record.start)
     return found
+
+
+def refuse_gaps(index: Index, missing: Collection[int]) -> None:
+    """Raise TrustcacheError for a cache that was begun with unreadable images skipped, where they are an error now.
+
+    missing: numbers of the shards that are to be made.
+
+    >>> refuse_gaps(demo_workspace.find_cache("test"), [])
+    """
+    sound = [index.record(number) for number in range(len(index.ranges())) if number not in missing]
+    skipped = [sample for record in sound if record for sample in record.skipped]
+    if skipped:
+        raise TrustcacheError(
+            f"{index.folder}: {len(skipped)} unreadable images were skipped, the first {skipped[0]}; keep it so with "
+            "--on-bad-image skip, or mend them, remove that folder and extract again"
+        )
 
 
 def class_differences(here: Sequence[str], there: Sequence[str]) -> str:
