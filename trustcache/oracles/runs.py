@@ -17,7 +17,7 @@ from trustcache.cache.records import fingerprint, read_lines, read_record, write
 from trustcache.cache.seal import check_seal, publish_sealed
 from trustcache.cache.workspace import Workspace, data_path
 from trustcache.data.splits import half_rows, other_half
-from trustcache.errors import DamagedError, TrustcacheError, first_line
+from trustcache.errors import DamagedError, TrustcacheError, first_line, naming
 from trustcache.losses import LossChoice
 from trustcache.models.identity import Identity
 from trustcache.oracles.heads import LINEAR, HeadSpec
@@ -170,11 +170,13 @@ class Run:
     def weights(self) -> dict[str, torch.Tensor]:
         """Return the trained weights. Raises DamagedError as `check_weights`."""
         from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        from safetensors.torch import load
 
         check_weights(self.folder)
+        with naming(self.weights_path):  # safetensors' own reading ends in a RuntimeError where a disk fails
+            data = self.weights_path.read_bytes()
         try:
-            return load_file(self.weights_path)
+            return load(data)
         except SafetensorError as error:
             raise DamagedError(f"{self.weights_path}: damaged ({error}); {_remedy(self.folder)}") from None
 
