@@ -16,7 +16,7 @@ import numpy as np
 from trustcache.cache import CacheView, open_cache
 from trustcache.cache.arrays import read_arrays, write_arrays
 from trustcache.cache.workspace import Workspace
-from trustcache.errors import DamagedError
+from trustcache.errors import DamagedError, TrustcacheError
 from trustcache.metrics.bootstrap import RESAMPLES, SEED, draw_counts, resampled_metrics
 from trustcache.metrics.ranking import METRICS
 from trustcache.oracles.runs import finished_runs, in_half
@@ -74,7 +74,11 @@ class Resampler:
             stored, half = self._store.read(cache.index, record.method), record.settings.get("rows")
             z = stored.z if stored else None
             rows = in_half(cache, str(half)) if half else np.ones(len(cache), dtype=bool)
-        assert z is not None, "a record is of scores that are there"
+        if z is None:  # gone, or out of reach, since the records were gathered
+            raise TrustcacheError(
+                f"{cache.index.folder}: its scores by {record.run or record.method} cannot be read any more; run "
+                "trustcache evaluate, then trustcache report again"
+            )
         negative = negative_threshold(record.method if record.run else None, classes)
         return _Task(z[rows], cache.correct[rows], record.protocol, negative)
 
