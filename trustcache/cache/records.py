@@ -143,7 +143,7 @@ def _refused(where: str, remedy: str) -> Iterator[None]:
         yield
     except RecursionError:
         raise DamagedError(f"{where}: damaged (it is nested too deep); {remedy}") from None
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         what, _, field = str(error).partition(" - at `$.")
         named = f"field {field.rstrip('`')}: {what}" if field else what
         raise DamagedError(f"{where}: damaged ({named}); {remedy}") from None

@@ -127,7 +127,8 @@ class Scoring:
             self.keep([run], index)
         z = run.scores(index)
         if z is None or run.config.mixed_up(index, self.caches):
-            raise UsageError(why_not(run.config, index, self.caches))
+            gone = f"{run.name}: its scores of {index.data} cannot be read; run the same command again"
+            raise UsageError(why_not(run.config, index, self.caches) or gone)
         return z
 
     def of_validation(self, run: Run, index: Index) -> tuple[np.ndarray, np.ndarray]:
