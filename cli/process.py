@@ -60,9 +60,8 @@ def end(error: BaseException) -> NoReturn:
         code = error.exit_code if isinstance(error, TrustcacheError) else 1
     if not _flushed():
         _into_nothing(sys.stdout)
-    with contextlib.suppress(
-        AttributeError, ValueError
-    ):  # torch's handler raises for a dead decoding process, at exit too
+    # torch's handler raises for a dead decoding process, at exit too.
+    with contextlib.suppress(AttributeError, ValueError):
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     raise typer.Exit(code) from None
 

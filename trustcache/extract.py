@@ -139,17 +139,17 @@ def extract_each(
     cannot be loaded, and for MC dropout of one without dropout.
     """
     classifier, label = model.load()
-    log = WorkLog(note)
+    identity, log = classifier.identity(), WorkLog(note)
     for manifest in manifests if check_first else ():
         require_files(manifest, data_root)
         classes = manifest.classes or open_dataset(manifest, data_root).classes
         require_classes(classifier.num_classes, label, manifest.name, classes)
-        require_known_classes(classifier.identity(), label, manifest, classes, workspace)
+        require_known_classes(identity, label, manifest, classes, workspace)
     settings.require_dropout(classifier)
     for manifest in manifests:
         try:
             dataset = open_dataset(manifest, data_root)
-            require_known_classes(classifier.identity(), label, manifest, dataset.classes, workspace)
+            require_known_classes(identity, label, manifest, dataset.classes, workspace)
             folder = workspace.cache_folder(label, manifest.name)
             yield manifest, _Extraction(classifier, label, dataset, data_root, folder, settings, log).run(progress)
         except TrustcacheError as error:

@@ -84,13 +84,18 @@ def viewed_batches(dataset: Dataset, viewer: Viewer, batches: Sequence[np.ndarra
     """
     transform = _decoding(dataset, viewer).transform()
     decoded, moved = _decoded_batches(dataset, transform, batches, viewer), Mover(viewer.device)
+    repeatable = Repeatable(viewer.device)  # of all batches: what it finds impossible is not tried again
     while True:
         with viewer.waits("images"):
             batch = next(decoded, None)
         if batch is None:
             return
         on_device = moved(batch)
-        yield replace(on_device, pixels=_finished(dataset, on_device, viewer)) if len(batch.indices) else on_device
+        yield (
+            replace(on_device, pixels=_finished(dataset, on_device, viewer, repeatable))
+            if len(batch.indices)
+            else on_device
+        )
 
 
 def readable(batches: Iterator[Batch]) -> Iterator[Batch]:
@@ -119,7 +124,7 @@ def _decoding(dataset: Dataset, viewer: Viewer) -> Preprocessing:
     return replace(whose, crop_pct=1.0) if dataset.manifest.shows_crops else whose
 
 
-def _finished(dataset: Dataset, batch: Batch, viewer: Viewer) -> torch.Tensor:
+def _finished(dataset: Dataset, batch: Batch, viewer: Viewer, repeatable: Repeatable) -> torch.Tensor:
     """Return the pixels of a batch, transformed by their variant, at the model's input size."""
     variation = dataset.variation
     if not variation or not variation.in_batches:
@@ -132,7 +137,7 @@ def _finished(dataset: Dataset, batch: Batch, viewer: Viewer) -> torch.Tensor:
         model_at_work(f"{dataset.manifest.name}: its variant", batch.pixels, remedy),
         arithmetic("float32", viewer.device),
     ):
-        varied = Repeatable(viewer.device)(lambda: variation.batch(batch, judged))
+        varied = repeatable(lambda: variation.batch(batch, judged))
     if viewer.on_batch:
         viewer.on_batch(replace(batch, pixels=varied))
     return viewer.resized(varied)

@@ -135,7 +135,7 @@ class _Inputs:
 
     def raw(self, rows: Tensor | slice) -> Tensor:
         some = {
-            name: column[rows] if isinstance(rows, slice) else column.index_select(0, rows.to(self.device))
+            name: column[rows] if isinstance(rows, slice) else column.index_select(0, rows)
             for name, column in self._outputs.items()
         }
         return head_inputs(self._spec.inputs, some)
@@ -256,8 +256,9 @@ class _Batch:
         rows = np.flatnonzero(self.held_out.any(axis=1))
         if not len(rows):
             return [{} for _ in tasks]
+        held_out = torch.from_numpy(rows).to(self.inputs.device)
         with torch.no_grad():
-            z = torch.cat([self.z(self.inputs[part]) for part in torch.from_numpy(rows).split(BLOCK_ROWS)])
+            z = torch.cat([self.z(self.inputs[part]) for part in held_out.split(BLOCK_ROWS)])
         mean = z.double().view(len(rows), len(self.tasks), -1).mean(2).cpu().numpy()
         found = []
         for i in tasks:
