@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from trustcache.cache.content import Differences, compare_images
 from trustcache.cache.index import INDEX, Index, read_index
 from trustcache.cache.publish import file_sha256
+from trustcache.cache.workspace import file_name
 from trustcache.data.dataset import Dataset, open_dataset
 from trustcache.data.manifest import Manifest
 from trustcache.errors import TrustcacheError, UsageError
@@ -84,8 +85,13 @@ def precision_of(folder: Path, label: str) -> str | None:
     >>> precision_of(demo_workspace.cache_folder("net", "birds"), "net")
     'float32'
     """
-    of_classifier = next((place for place in folder.parents if place.name == label), folder)
-    for place in (folder, *sorted(path.parent for path in of_classifier.rglob(INDEX))):
+
+    def places() -> Iterator[Path]:
+        yield folder
+        of_classifier = next((place for place in folder.parents if place.name == file_name(label)), folder)
+        yield from sorted(path.parent for path in of_classifier.rglob(INDEX))
+
+    for place in places():
         try:
             index = read_index(place)
         except TrustcacheError:  # no cache, or a damaged one, which is reported when its turn comes

@@ -8,6 +8,7 @@ the names of fields included, is covered. Shards alone have theirs in the record
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 import stat
 from pathlib import Path
@@ -55,12 +56,14 @@ def read_sealed(path: Path, remedy: str) -> bytes:
     >>> read_sealed(tmp / "greeting", "greet again")[:7]
     b'sha256:'
     """
-    check_seal(path, remedy)
-    with naming(path):
-        return path.read_bytes()
+    data = io.BytesIO()  # what is checked is what is returned
+    if fault := _fault(path, data):
+        raise DamagedError(f"{path}: damaged ({fault}); {remedy}")
+    return data.getvalue()
 
 
-def _fault(path: Path) -> str | None:
+def _fault(path: Path, copy: io.BytesIO | None = None) -> str | None:
+    """Say how a file is not as it was published; None if it is. copy: is given its bytes."""
     if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe would wait for ever
         return "it is not a regular file"
     with naming(path), path.open("rb") as file:
@@ -69,8 +72,12 @@ def _fault(path: Path) -> str | None:
         if not seal:
             return "it has no checksum"
         digest = hashlib.sha256(head[: seal.start()] + UNSEALED.encode() + head[seal.end() :])
+        if copy is not None:
+            copy.write(head)
         while block := file.read(1 << 20):
             digest.update(block)
+            if copy is not None:
+                copy.write(block)
     return (
         None if seal[0] == f"sha256:{digest.hexdigest()}".encode() else "its bytes are not the ones that were written"
     )
