@@ -17,7 +17,7 @@ from trustcache.cache.workspace import Workspace
 from trustcache.deploy.scorers import THRESHOLD, Threshold
 from trustcache.errors import TrustcacheError, kind_and_line
 from trustcache.evaluate.sweep import Sweep
-from trustcache.oracles.runs import CONFIG, LOG, WEIGHTS, RunScores, check_weights, read_log, read_run
+from trustcache.oracles.runs import CONFIG, LOG, WEIGHTS, RunScores, read_log, read_run, weights_bytes
 from trustcache.progress import Progress, silent
 from trustcache.report.resampled import Resamples
 from trustcache.scores.fits import FIT, SCORES, FitRecord
@@ -44,7 +44,7 @@ def _sealed(remedy: str) -> Callable[[Path], object]:
 
 KINDS = [
     Kind("configs of runs", rf"runs/[^/]+/{CONFIG}", lambda path: read_run(path.parent)),
-    Kind("weights of runs", rf"runs/[^/]+/{WEIGHTS}", lambda path: check_weights(path.parent)),
+    Kind("weights of runs", rf"runs/[^/]+/{WEIGHTS}", lambda path: weights_bytes(path.parent)),
     Kind("logs of runs", rf"runs/[^/]+/{LOG}", lambda path: read_log(path.parent)),
     Kind("checkpoints", r"runs/[^/]+/checkpoint\.pt|.*\.checkpoint", _sealed("remove it to begin that training anew")),
     Kind("scores of runs", r"runs/[^/]+/scores/.*", lambda path: read_arrays(path, RunScores, MADE_ANEW)),
