@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from trustcache.cache.arrays import metadata_text
 from trustcache.cache.meaning import Entry
+from trustcache.cache.provenance import FITTED
 from trustcache.cache.publish import file_sha256
 from trustcache.cache.records import as_read, fingerprint, parse_record, record_text
 from trustcache.cache.seal import check_seal, publish_sealed
@@ -34,7 +35,6 @@ from trustcache.progress import Progress, silent
 
 # Training images that the accuracy on them is measured on, at most.
 MEASURED = 5000
-_METADATA = "trustcache"
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def fit_classifier(
             fitting.run(progress)
             fitted = fitting.measured(progress)
     weights = {name: tensor.cpu().contiguous() for name, tensor in fitting.model.state_dict().items()}
-    publish_sealed(out, save(weights, {_METADATA: record_text(FitRecord(origin, fitted))}))
+    publish_sealed(out, save(weights, {FITTED: record_text(FitRecord(origin, fitted))}))
     _remove_checkpoints(out)
     return fitted
 
@@ -213,7 +213,7 @@ def _finished(out: Path, origin: FitOrigin) -> Fitted:
     text = ""
     if out.is_file():
         with naming(out), out.open("rb") as file, contextlib.suppress(ValueError):
-            text = metadata_text(file, _METADATA)
+            text = metadata_text(file, FITTED)
     if not text:
         raise UsageError(
             f"--out {out}: there already, and not a classifier that fit-classifier made; name another file"
