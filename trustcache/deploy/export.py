@@ -248,7 +248,7 @@ def check_graph(path: Path) -> None:
     >>> publish(tmp / "net.onnx.json", b"not mine")
     >>> check_graph(tmp / "net.onnx")
     Traceback (most recent call last):
-    trustcache.errors.DamagedError: .../net.onnx.json: damaged (it has no checksum); run the same trustcache export again
+    trustcache.errors.DamagedError: .../net.onnx.json: damaged (it has no checksum)...
     """
     remedy = "run the same trustcache export again"
     described = read_record(path.with_name(f"{path.name}.json"), Description, remedy)
