@@ -159,10 +159,7 @@ def _silence_torch() -> Iterator[None]:
 def _trace(pair: Pair) -> torch.export.ExportedProgram:
     example = torch.zeros(TRACED_BATCH, 3, *pair.classifier.preprocessing.input_size, dtype=torch.uint8)
     with torch.no_grad():
-        # Tracing by running the module, which torch.export does by default since 2.7, takes what bytecode analysis cannot.
-        return torch.export.export(
-            pair, (example,), dynamic_shapes={"images": {0: torch.export.Dim("N")}}, strict=False
-        )
+        return torch.export.export(pair, (example,), dynamic_shapes={"images": {0: torch.export.Dim("N")}})
 
 
 def _as_torch(program: torch.export.ExportedProgram) -> bytes:
