@@ -418,15 +418,15 @@ def test_a_manifest_says_of_which_data_it_is_a_variant_and_what_its_images_went_
 @pytest.mark.parametrize(
     "text",
     [
-        f"a{'.a' * 10**6} = 1",
-        f"{'"a".' * 200}b = 1",
-        f'"\\"".{"a." * 10**5}b = "x"',
-        f'a = {{x = """\n""", {"b." * 10**5}c = 1}}',
+        "a" + ".a" * 10**6 + " = 1",
+        '"a".' * 200 + "b = 1",
+        '"\\"".' + "a." * 10**5 + 'b = "x"',
+        'a = {x = """\n""", ' + "b." * 10**5 + "c = 1}",
     ],
     ids=["bare", "quoted", "after a quoted quote", "after a text of several lines"],
 )
 def test_a_key_without_end_is_refused_at_once(text: str) -> None:
-    with pytest.raises(UsageError, match="own: not valid: .* dots"):
+    with pytest.raises(UsageError, match=r"own: not valid: .* dots"):
         parse_table(text, "own")
 
 
