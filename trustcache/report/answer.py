@@ -143,7 +143,7 @@ def _answer(
     row = chosen.family.row if chosen.family else baseline
     record, calibrated = _calibrated(row, workspace)
     samples = reader.read(record)
-    mcp = _on(reader.read(baseline.record), samples)
+    mcp = reader.confidence(samples)
     at_coverage = _at_coverage(samples, mcp, COVERAGE)
     if calibrated:
         threshold, told, guarantee = calibrated.point.threshold, _told(calibrated), _promised(calibrated)
@@ -216,11 +216,6 @@ def _told(threshold: Threshold) -> str:
 
 def _promised(threshold: Threshold) -> str:
     return threshold.guarantee if threshold.delta is not None else ""
-
-
-def _on(whole: Samples, part: Samples) -> np.ndarray:
-    """Return the scores of a whole cache on the rows of another score's samples."""
-    return whole.z[part.rows[whole.rows]]
 
 
 def _at_threshold(samples: Samples, mcp: np.ndarray, threshold: float) -> Trade:
