@@ -51,8 +51,8 @@ def _show(made: Report, only: list[str]) -> None:
     if only:
         print_exhibits(made.exhibits, Console())
         return
-    print_report(made.contents, Console())
     for note in made.contents.notes:
         say(f"note: {note}")
     for path in made.paths:
         print_line(path)
+    print_report(made.contents, Console())

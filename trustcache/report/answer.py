@@ -118,6 +118,12 @@ def answers(
     return found
 
 
+def stated_on(scored: Sequence[Scored]) -> set[str]:
+    """Return the data sets that the answers are stated on, one a classifier."""
+    classifiers = {one.record.classifier for one in scored}
+    return {_dataset([one for one in scored if one.record.classifier == name]) for name in classifiers}
+
+
 def _dataset(scored: Sequence[Scored]) -> str:
     """Return the evaluation data that the answer is stated on: clean, and of those with most methods the largest."""
     manifests = manifests_of(scored)

@@ -14,7 +14,7 @@ from trustcache.cache.workspace import Workspace
 from trustcache.errors import UsageError
 from trustcache.evaluate.sweep import saved_sweeps
 from trustcache.progress import Progress, silent
-from trustcache.report.answer import answers
+from trustcache.report.answer import Answer, answers, stated_on
 from trustcache.report.collect import collect
 from trustcache.report.contents import Contents
 from trustcache.report.failures import failures
@@ -84,6 +84,14 @@ def report(
     paths = write_report(workspace.report, contents, {"intervals.json": intervals_json(compared)})
     exhibits = [one for section in contents.sections for one in section.exhibits if one.key in only]
     return Report(contents, exhibits, paths)
+
+
+def answer(workspace: Workspace, place: Sequence[str] = (), progress: Progress = silent) -> list[Answer]:
+    """Return the answer of each classifier of a workspace, without the rest of a report. Raises as `report`."""
+    scored, _ = collect(workspace, progress)
+    stated = stated_on(scored)
+    reader, detailed = ScoreReader(workspace), [one.record for one in scored if one.record.dataset in stated]
+    return answers(scored, compare(detailed, Resampler(workspace, reader, progress)), workspace, reader, place)
 
 
 def write_report(folder: Path, contents: Contents, files: Mapping[str, str] = MappingProxyType({})) -> list[Path]:
