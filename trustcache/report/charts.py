@@ -6,7 +6,8 @@ The rows of a chart are the named data set `rows`; where a threshold can move, `
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -138,8 +139,8 @@ def score_histogram() -> Spec:
     return {"data": {"name": "rows"}, "layer": layers}
 
 
-def confidences(counts: Mapping[str, npt.NDArray[np.int64]]) -> tuple[Spec, list[Spec]]:
-    """Return the histogram of trust confidences and its rows: right answers up, wrong ones down, each as shares.
+def confidences(counts: Mapping[str, npt.NDArray[np.int64]]) -> Chart:
+    """Return the histogram of trust confidences: right answers up, wrong ones down, each as shares.
 
     Raises ValueError unless there are counts of TP, FP, TN and FN in the same bins.
     """
@@ -160,7 +161,7 @@ def confidences(counts: Mapping[str, npt.NDArray[np.int64]]) -> tuple[Spec, list
     encoding = spec["layer"][0]["encoding"]
     encoding["x"] |= {"title": "trust confidence", "scale": {"domain": [0, 1]}}
     encoding["color"]["scale"] = {"domain": [*GROUPS], "range": [colour for colour, _ in GROUPS.values()]}
-    return spec, rows
+    return Chart(spec, rows)
 
 
 def reliability() -> Spec:
@@ -255,8 +256,16 @@ def ideal_rows(error: float) -> list[Spec]:
     return [row | {"dot": False} for row in curve_rows(IDEAL, coverage=100 * coverage, risk=100 * risk)]
 
 
-def drawn(spec: Spec, rows: Iterable[Mapping[str, Any]], width: float | str, height: float, **more: Any) -> Spec:
-    """Return a specification with its data and size, ready to draw."""
-    datasets = {"rows": [*rows], "now": [], **more}
-    fit = {"type": "fit", "contains": "padding"}
-    return {**spec, "datasets": datasets, "width": width, "height": height, "autosize": fit, "config": CONFIG}
+@dataclass(frozen=True)
+class Chart:
+    """A specification with its rows; `now` is the place of a threshold, where there is one."""
+
+    spec: Spec
+    rows: Sequence[Mapping[str, Any]]
+    now: Mapping[str, float] | None = None
+
+    def sized(self, width: float | str, height: float) -> Spec:
+        """Return the whole specification, ready to draw, in points."""
+        datasets = {"rows": [*self.rows], "now": [self.now] if self.now else []}
+        fit = {"type": "fit", "contains": "padding"}
+        return {**self.spec, "datasets": datasets, "width": width, "height": height, "autosize": fit, "config": CONFIG}

@@ -10,10 +10,12 @@ from functools import cached_property
 
 from trustcache.cache.versions import software_versions
 from trustcache.report.answer import Answer
+from trustcache.report.charts import Chart
 from trustcache.report.comparison import Comparison, compare_methods, legend
 from trustcache.report.records import Record, Scored
 from trustcache.report.selection import Selection, select
-from trustcache.report.table import Figure, Section, Table
+from trustcache.report.table import Section, Table
+from trustcache.report.units import Unit
 
 TO_DRAW = "Not everything is drawn yet; what is missing takes"
 
@@ -30,7 +32,7 @@ class Contents:
 
     scored: every method on every data set, of which the comparisons are made. notes: sentences on what is missing, with
     `code` in backticks. tables: those after the comparisons. made: how the report was made, as term and value.
-    answers: one a classifier.
+    answers: one a classifier, and what the page shows beside each as its unit.
     """
 
     scored: Sequence[Scored]
@@ -39,6 +41,7 @@ class Contents:
     sections: Sequence[Section] = ()
     made: Mapping[str, str] = field(default_factory=made_with)
     answers: Sequence[Answer] = ()
+    units: Sequence[Unit] = ()
 
     @property
     def records(self) -> list[Record]:
@@ -68,7 +71,7 @@ class Contents:
             yield from ((one.key, one.title, table) for one in section.exhibits for table in one.tables)
 
     @cached_property
-    def figure_files(self) -> dict[str, Figure]:
-        """The figures of all exhibits, by the path of their file below the report's folder."""
+    def figure_files(self) -> dict[str, Chart]:
+        """The charts that are kept as files, by the name of their files."""
         exhibits = [one for section in self.sections for one in section.exhibits]
-        return {f"figures/{one.key}-{i}.svg": figure for one in exhibits for i, figure in enumerate(one.figures, 1)}
+        return {f"{one.key}-{i}": figure.chart for one in exhibits for i, figure in enumerate(one.figures, 1)}

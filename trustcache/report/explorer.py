@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from trustcache.cache.workspace import Workspace
+from trustcache.deploy.scorers import THRESHOLD, find_scorer
+from trustcache.errors import TrustcacheError
 from trustcache.metrics.selective import EVERYTHING
 from trustcache.metrics.tie_groups import Ranking, rank
 from trustcache.report.answer import Answer
@@ -57,11 +61,11 @@ class Explored:
 
 
 def explore(
-    scored: Sequence[Scored], answer: Answer, calibrated: dict[str, float], reader: ScoreReader
+    scored: Sequence[Scored], answer: Answer, calibrated: Mapping[tuple[str, str], float], reader: ScoreReader
 ) -> list[Explored]:
     """Return every method of the answer's classifier and protocol with its counts on every data set.
 
-    calibrated: thresholds by run or method. Raises what reading scores raises.
+    calibrated: as `calibrated_thresholds` returns. Raises what reading scores raises.
     """
     chosen = answer.record
     here = [
@@ -69,6 +73,7 @@ def explore(
         for one in scored
         if (one.record.classifier, one.record.protocol) == (chosen.classifier, chosen.protocol)
     ]
+    known = {name: threshold for (classifier, name), threshold in calibrated.items() if classifier == chosen.classifier}
     families: dict[tuple[object, ...], list[Scored]] = {}
     for one in here:
         families.setdefault(family(one.record), []).append(one)
@@ -77,10 +82,22 @@ def explore(
     found = []
     for members in families.values():
         runs = list(dict.fromkeys(one.record.run for one in sorted(members, key=lambda one: one.record.seed or 0)))
-        run = chosen.run if chosen.run in runs else next((run for run in runs if run in calibrated), runs[0])
+        run = chosen.run if chosen.run in runs else next(filter(known.__contains__, runs), runs[0])
         mine = [one for one in members if one.record.run == run]
-        threshold = calibrated.get(run or mine[0].record.method)
+        threshold = known.get(run or mine[0].record.method)
         found.append(_explored(mine, len(runs), answer, threshold, reader, baselines))
+    return found
+
+
+def calibrated_thresholds(workspace: Workspace, records: Iterable[Record]) -> dict[tuple[str, str], float]:
+    """Return the thresholds that `calibrate` has found and that still count, by classifier and run or score."""
+    found = {}
+    for classifier, name, run in dict.fromkeys((one.classifier, one.run or one.method, one.run) for one in records):
+        folder = workspace.run_folder(name) if run else workspace.threshold_folder(classifier, name)
+        if (folder / THRESHOLD).is_file():
+            with contextlib.suppress(TrustcacheError):  # out of date; calibrate says so
+                threshold = find_scorer(workspace, name, classifier).threshold()
+                found |= {(classifier, name): threshold.point.threshold} if threshold else {}
     return found
 
 

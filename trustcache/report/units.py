@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+import os
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numpy as np
+
 from trustcache.data.manifest import Manifest
 from trustcache.report.answer import Answer
 from trustcache.report.comparison import Average, Comparison
-from trustcache.report.explorer import Explored, family
+from trustcache.report.explorer import Explored, Steps, family
 from trustcache.report.intervals import Compared, Estimate
-from trustcache.report.names import BASELINE, entry_name
+from trustcache.report.names import BASELINE, STRONG, entry_name
 from trustcache.report.records import Record, Scored, manifests_of
 
 POST_HOC_FAMILY = "scores that need no training"
@@ -64,6 +67,18 @@ class Method:
 
 
 @dataclass(frozen=True)
+class Failure:
+    """The effect of a threshold on a data set, as fractions; risk is nan where nothing is trusted."""
+
+    name: str
+    n: int
+    accuracy: float
+    coverage: float
+    risk: float
+    auc: float
+
+
+@dataclass(frozen=True)
 class Unit:
     """One classifier under one protocol. chosen: the place of the answer's method."""
 
@@ -79,6 +94,18 @@ class Unit:
     def chosen(self) -> int:
         key = self.answer.record.run or self.answer.record.method
         return next(i for i, method in enumerate(self.methods) if method.key == key)
+
+    @property
+    def reach(self) -> float:
+        """The farthest end of any interval of a difference to mcp, at least a point."""
+        ends = (abs(end) for one in self.methods for end in (one.difference.low, one.difference.high))
+        return max([0.01, *filter(math.isfinite, ends)])
+
+    def failures(self) -> list[Failure]:
+        """Return the effect of the answer's threshold on each data set that its oracle is scored on."""
+        one = self.methods[self.chosen].explored
+        k = int(np.argmin(np.abs(one.thresholds - self.answer.threshold)))
+        return [_failure(data.name, one.steps[data.name], k) for data in self.data if data.name in one.steps]
 
     @property
     def families(self) -> dict[str, list[Method]]:
@@ -101,6 +128,7 @@ def make_unit(
     here = [one for one in comparisons if (one.classifier, one.protocol) == same]
     manifests = manifests_of(one for one in scored if one.record.classifier == answer.classifier)
     data = sorted((_data(one, manifests[one.dataset]) for one in here), key=lambda d: (not d.clean, d.row, d.column))
+    data = _shortened(data)
     clean = {d.name for d in data if d.clean} or {answer.dataset}
     averages = {(family(row.record), one.dataset): row for one in here for row in one.rows}
     estimates = {
@@ -117,8 +145,16 @@ def make_unit(
 
 def _data(one: Comparison, manifest: Manifest) -> Data:
     clean = not manifest.variant_of and not manifest.condition
-    row, _, column = (one.dataset if clean else manifest.condition or one.dataset).partition("/")
-    return Data(one.dataset, manifest.title, one.n, clean, row if not clean else one.dataset, "" if clean else column)
+    row, _, column = one.dataset.rpartition("/") if manifest.corruption and "/" in one.dataset else (one.dataset, "", "")
+    return Data(one.dataset, manifest.title, one.n, clean, row, column)
+
+
+def _shortened(data: Sequence[Data]) -> list[Data]:
+    """Return the data sets with the beginning left out that all rows of the heat map with severities share."""
+    rows = [one.row for one in data if one.column]
+    shared = os.path.commonprefix([row[: row.rfind("/") + 1] for row in rows])
+    shared = shared[: shared.rfind("/") + 1]
+    return [replace(one, row=one.row.removeprefix(shared)) if one.column else one for one in data]
 
 
 def _method(
@@ -154,12 +190,20 @@ def _method(
     )
 
 
+def _failure(name: str, steps: Steps, k: int) -> Failure:
+    n, trusted = int(steps.trusted[-1]), int(steps.trusted[k])
+    risk = steps.wrong[k] / trusted if trusted else math.nan
+    return Failure(name, n, 1 - steps.wrong[-1] / n, trusted / n, risk, steps.record.metrics["auc"])
+
+
 def _family_name(record: Record) -> str:
     if record.method == BASELINE:
         return "the classifier's own confidence"
     if record.run is None:
         return POST_HOC_FAMILY
     head = str(record.settings.get("head", ""))
+    if head.startswith(STRONG):
+        return STRONG if record.method == "ce" else f"{STRONG} {record.method}"
     return ", ".join(filter(None, [record.method, record.training, head if head != "linear" else ""]))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,17 +26,34 @@ def render(template: str, filters: Mapping[str, Callable[..., Any]], **context: 
         marks |= {"variable_start_string": "<<", "variable_end_string": ">>"}
     environment = Environment(
         loader=FileSystemLoader(_FOLDER),
-        autoescape=select_autoescape(["html", "svg"]),
+        autoescape=select_autoescape(["html"]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        finalize=_drawn if template.endswith(".svg") else _shown,
+        finalize=_on_page if template.endswith(".html") else _shown,
         **marks,
     )
     environment.filters |= filters
     words = {"baseline": BASELINE, "reading": READING, "legend": LEGEND, "to_draw": TO_DRAW, "undefined": UNDEFINED}
     return environment.get_template(template).render(words, **context)
+
+
+def without_folders(text: str) -> str:
+    """Return text with absolute paths as the names at their ends: a page is for people on other machines.
+
+    >>> without_folders("trustcache report --workspace '/home/ann/my work/ws' --weights=/data/net.pth, see a/b/3")
+    "trustcache report --workspace 'ws' --weights=net.pth, see a/b/3"
+    """
+    return _FOLDERS.sub("", text)
+
+
+_FOLDERS = re.compile(r"""(?<=')/(?:[^/'\n]+/)+(?=[^/'])|(?<![^\s"=(\[`])(?:/|[A-Za-z]:\\)(?:[^\s/\\'"`]+[/\\])+""")
+
+
+def _on_page(value: Any) -> Any:
+    shown = _shown(value)
+    return without_folders(shown) if isinstance(shown, str) and not hasattr(shown, "__html__") else shown
 
 
 def _shown(value: Any) -> Any:
@@ -44,7 +62,3 @@ def _shown(value: Any) -> Any:
         return value
     text = visible(value, "\n\t")
     return type(value)(text) if hasattr(value, "__html__") else text
-
-
-def _drawn(value: Any) -> Any:
-    return f"{value:.2f}" if isinstance(value, float) else _shown(value)
