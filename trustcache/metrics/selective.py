@@ -136,21 +136,3 @@ def _keeping(ranking: Ranking, groups: int) -> WorkingPoint:
         trusted=int(ranking.accepted[groups - 1]) if groups else 0,
         wrong=int(ranking.wrong[groups - 1]) if groups else 0,
     )
-
-
-def wilson(count: int, total: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share by Wilson (1927): (0, 1) where there are no samples.
-
-    >>> [round(end, 4) for end in wilson(5, 100)]
-    [0.0215, 0.1118]
-    """
-    if not total:
-        return 0.0, 1.0
-    share, z2 = count / total, _NORMAL**2
-    wide = 1 + z2 / total
-    middle = (share + z2 / (2 * total)) / wide
-    half = _NORMAL / wide * (share * (1 - share) / total + z2 / (4 * total**2)) ** 0.5
-    return max(0.0, middle - half) if count else 0.0, min(1.0, middle + half) if count < total else 1.0
-
-
-_NORMAL = 1.959963984540054  # the normal distribution's 0.975 quantile

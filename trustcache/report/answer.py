@@ -205,8 +205,8 @@ def _choose(rows: Sequence[Compared], runs: Mapping[str | None, Scored]) -> tupl
 
 
 def _family(row: Average, runs: Mapping[str | None, Scored]) -> _Family:
-    logs = [one.run.log() for record in row.records if (one := runs[record.run]).run]
-    return _Family(row, mean_metrics([log[-1].validation if log else {} for log in logs]))
+    seeds = [runs[record.run].run for record in row.records]
+    return _Family(row, mean_metrics([run.held_out for run in seeds if run]))
 
 
 def _calibrated(row: Average, workspace: Workspace) -> tuple[Record, Threshold | None]:

@@ -66,5 +66,5 @@ class ScoreReader:
                 f"{cache.index.folder}: its scores by {record.run or record.method} cannot be read any more; run "
                 "trustcache evaluate, then trustcache report again"
             )
-        negative = negative_threshold(record.method if record.run else None, cache[:1].logits.shape[1])
+        negative = negative_threshold(record.method if record.run else None, cache.classes)
         return Samples(z[rows], cache.correct[rows], rows, cache, negative)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from trustcache.metrics.selective import wilson
+from trustcache.metrics.calibration import wilson
 from trustcache.report.charts import IDEAL, Chart, curve_rows, ideal_rows, risk_coverage, roc, score_histogram
 from trustcache.report.explorer import BINS, Steps
 from trustcache.report.intervals import Estimate
@@ -46,7 +46,7 @@ def point(unit: Unit) -> Point:
 
     def shares(trusted: int, wrong: int) -> list[Estimate]:
         pairs = (trusted, n), (wrong, trusted), (trusted - wrong, n - bad), (bad - wrong, bad)
-        return [Estimate(a / b if b else math.nan, *wilson(a, b)) for a, b in pairs]
+        return [Estimate(a / b if b else math.nan, *map(float, wilson(a, b))) for a, b in pairs]
 
     trusted, wrong = int(steps.trusted[k]), int(steps.wrong[k])
     mcp: list[Estimate] = []
