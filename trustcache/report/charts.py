@@ -164,11 +164,13 @@ def confidences(counts: Mapping[str, npt.NDArray[np.int64]]) -> Chart:
     return Chart(spec, rows)
 
 
-def reliability() -> Spec:
+def reliability(names: Sequence[str]) -> Spec:
     """Return the chart of accuracy over confidence, rows m, confidence, accuracy, low, high, all in percent."""
     percent = {"scale": {"domain": [0, 100]}, "type": "quantitative"}
     x = {"field": "confidence", **percent, "title": "mean confidence of the bin (%)"}
-    colour = {"field": "m", "type": "nominal", "title": None, "scale": {"range": [COLOURS[1], COLOURS[0], COLOURS[2]]}}
+    looks, scale = look(names), {"domain": [*names]}
+    colour = {"field": "m", "type": "nominal", "title": None, "scale": {**scale, "range": [c for _, c, _, _ in looks]}}
+    shape = {"field": "m", "type": "nominal", "title": None, "scale": {**scale, "range": ["diamond", "circle"]}}
     layers: list[Spec] = [
         {
             "data": {"values": [{"a": 0}, {"a": 100}]},
@@ -186,12 +188,7 @@ def reliability() -> Spec:
         },
         {
             "mark": {"type": "point", "filled": True, "size": 45, "opacity": 1},
-            "encoding": {
-                "x": x,
-                "y": {"field": "accuracy", **percent},
-                "color": colour,
-                "shape": {"field": "m", "type": "nominal", "legend": None},
-            },
+            "encoding": {"x": x, "y": {"field": "accuracy", **percent}, "color": colour, "shape": shape},
         },
     ]
     return {"data": {"name": "rows"}, "layer": layers}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ import numpy as np
 from trustcache.cache.workspace import Workspace
 from trustcache.deploy.scorers import THRESHOLD, find_scorer
 from trustcache.errors import TrustcacheError
+from trustcache.metrics.calibration import Bin, reliability
 from trustcache.metrics.selective import EVERYTHING
 from trustcache.metrics.tie_groups import Ranking, rank
 from trustcache.report.answer import Answer
@@ -31,6 +33,7 @@ class Steps:
     trusted, wrong: images scored above the threshold, and the wrong answers among them. mcp_trusted, mcp_wrong: the
     same of mcp at the smallest coverage that is no smaller, on the same images; None where mcp is not scored.
     right_bins, wrong_bins: counts in equal bins between the method's `edges`, what lies outside in the outer ones.
+    reliability: bins of trust confidences, empty for a score that is none.
     """
 
     record: Record
@@ -40,6 +43,7 @@ class Steps:
     mcp_wrong: np.ndarray | None
     right_bins: np.ndarray
     wrong_bins: np.ndarray
+    reliability: Sequence[Bin]
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,7 +204,9 @@ def _steps(
         place = np.clip(np.floor((samples.z - low) / (high - low) * BINS), 0, BINS - 1).astype(np.int64)
     bins = (np.bincount(place[rows], minlength=BINS) for rows in (samples.correct, wrong))
     mcp = baseline.at(samples, trusted) if baseline else None
-    return Steps(record, trusted, trusted_wrong, *(mcp or (None, None)), *bins)
+    confident = math.isfinite(record.metrics.get("ece", math.nan))
+    diagram = reliability(samples.z, samples.correct) if confident else []
+    return Steps(record, trusted, trusted_wrong, *(mcp or (None, None)), *bins, diagram)
 
 
 def _at_least(places: np.ndarray, count: int) -> np.ndarray:

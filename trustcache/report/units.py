@@ -18,6 +18,7 @@ from trustcache.report.explorer import Explored, Steps, family
 from trustcache.report.intervals import Compared, Estimate
 from trustcache.report.names import BASELINE, STRONG, entry_name
 from trustcache.report.records import Record, Scored, manifests_of
+from trustcache.report.table import Cell
 
 POST_HOC_FAMILY = "scores that need no training"
 
@@ -38,7 +39,7 @@ class Data:
 class Method:
     """A row of the table of methods, the mean over its seeds.
 
-    key: names it in a link. explored: of one seed. clean, changed: the AUC over the clean and over the changed data
+    key: names it in a link. calibration: metrics on the answer's data set. explored: of one seed. clean, changed: the AUC over the clean and over the changed data
     sets, nan for none; differences: to mcp, where it is scored. wins: on how many of `against` changed sets its AUC is
     higher. picked: its curve is drawn at first.
     """
@@ -50,6 +51,7 @@ class Method:
     clean: Estimate
     difference: Estimate
     aurc: float
+    calibration: Mapping[str, Cell]
     changed: float
     changed_difference: float
     wins: int
@@ -136,7 +138,7 @@ def make_unit(
         for one in compared
         if (one.table.classifier, one.table.protocol) == same
     }
-    methods = _in_families([_method(one, data, clean, averages, estimates) for one in explored])
+    methods = _in_families([_method(one, data, clean, answer.dataset, averages, estimates) for one in explored])
     first = {method.family: method for method in reversed(methods)}
     chosen = answer.record.run or answer.record.method
     picked = [replace(one, picked=one is first[one.family] or one.key == chosen) for one in methods]
@@ -161,6 +163,7 @@ def _method(
     one: Explored,
     data: Sequence[Data],
     clean: set[str],
+    dataset: str,
     averages: Mapping[tuple[object, str], Average],
     estimates: Mapping[tuple[object, str], Compared],
 ) -> Method:
@@ -182,6 +185,7 @@ def _method(
         explored=one,
         clean=_mean([found for each in compared if (found := each.figures.get("auc"))]),
         difference=_mean(differences),
+        calibration=rows[dataset].cells if dataset in rows else {},
         aurc=_finite_mean([row.value("aurc") for name, row in rows.items() if name in clean]),
         changed=_finite_mean([row.value("auc") for row in changed]),
         changed_difference=_finite_mean(beside),

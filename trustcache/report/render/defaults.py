@@ -11,7 +11,7 @@ import numpy as np
 from markupsafe import Markup
 
 from trustcache.metrics.calibration import wilson
-from trustcache.report.charts import IDEAL, Chart, curve_rows, ideal_rows, risk_coverage, roc, score_histogram
+from trustcache.report.charts import IDEAL, Chart, curve_rows, ideal_rows, reliability, risk_coverage, roc, score_histogram
 from trustcache.report.explorer import BINS, Steps
 from trustcache.report.intervals import Estimate
 from trustcache.report.render.drawing import inline
@@ -82,10 +82,19 @@ def drawings(unit: Unit) -> dict[str, Markup]:
     c, w = steps.trusted[k], steps.wrong[k]
     now = {"coverage": 100 * c / n, "risk": 100 * w / max(c, 1), "threshold": min(max(threshold, low), high)}
     now |= {"fpr": 100 * w / max(bad, 1), "tpr": 100 * (c - w) / max(n - bad, 1)}
+    two = [method for i, method in enumerate(unit.methods) if method.baseline or i == unit.chosen]
+    bins = [
+        {"m": method.name, "confidence": 100 * b.confidence, "accuracy": 100 * b.accuracy}
+        | {"low": 100 * b.low, "high": 100 * b.high}
+        for method in two
+        if unit.answer.dataset in method.explored.steps
+        for b in method.explored.steps[unit.answer.dataset].reliability
+    ]
     here = {key: float(value) for key, value in now.items()}
     charts = {
         "risk": Chart(risk_coverage([*names, IDEAL], now=True), [*risks, *ideal_rows(bad / n)], here),
         "roc": Chart(roc(names), rates, here),
         "histogram": Chart(score_histogram(), bars, here),
+        "reliability": Chart(reliability([method.name for method in two]), bins),
     }
     return {name: inline(chart.sized(480, 300)) for name, chart in charts.items()}

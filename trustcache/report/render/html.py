@@ -18,7 +18,7 @@ from trustcache.report.render.defaults import drawings, point
 from trustcache.report.render.library import charts_script
 from trustcache.report.render.page_data import packed, page_data
 from trustcache.report.render.templates import render, without_folders
-from trustcache.report.table import UNDEFINED, Cell
+from trustcache.report.table import MISSING, UNDEFINED, Cell
 
 
 def page(contents: Contents) -> str:
@@ -32,6 +32,7 @@ def page(contents: Contents) -> str:
         point=point(units[0]) if units else None,
         drawings=drawings(units[0]) if units else {},
         marks={**MARKS, None: "", "": ""},
+        missing=MISSING,
         numbers=Markup(page_data(units)),
         library=Markup(packed(charts_script()) if units else ""),
     )
@@ -82,6 +83,10 @@ def _exact(value: Cell | float) -> str:
     return repr(float(value)) if math.isfinite(value) else ""
 
 
+def _mean(cell: Cell, scale: float) -> str:
+    return UNDEFINED if cell.mean is None or cell.undefined else f"{scale * cell.mean:.{2 if scale > 1 else 3}f}"
+
+
 def _percent(share: float) -> str:
     return f"{100 * share:.2f}" if math.isfinite(share) else UNDEFINED
 
@@ -104,6 +109,7 @@ def _with_code(note: str) -> Markup:
 
 _FILTERS: dict[str, Callable[..., Any]] = {
     "exact": _exact,
+    "mean": _mean,
     "number": _number,
     "percent": _percent,
     "points": _points,

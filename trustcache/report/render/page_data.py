@@ -29,7 +29,7 @@ def page_data(units: Sequence[Unit]) -> str:
         "risk": risk_coverage((), now=True),
         "roc": roc(()),
         "histogram": score_histogram(),
-        "reliability": reliability(),
+        "reliability": reliability(()),
         "heat": heat_map(""),
         "difference": heat_map("", diverging=True),
     }
@@ -77,6 +77,7 @@ def _steps(steps: Steps) -> dict[str, Any]:
         "w": _differences(steps.wrong),
         "r": steps.right_bins.tolist(),
         "f": steps.wrong_bins.tolist(),
+        "rel": [[one.n, one.right, round(one.confidence, 4)] for one in steps.reliability],
         "auc": None if auc is None else round(float(auc), 6),
     }
     if steps.mcp_trusted is not None and steps.mcp_wrong is not None:

@@ -66,6 +66,17 @@ const specs = {
     const rows = [...bars(r, n - bad, 1, "right"), ...bars(f, bad, -1, "wrong")];
     return { spec: structuredClone(page.charts.histogram), rows, height: 260 };
   },
+  reliability() {
+    const shown = [...new Set([baseline(), method()])].filter(m => m && on(m));
+    const rows = shown.flatMap(m => on(m).rel.map(([count, right, confidence]) => {
+      const [low, high] = wilson(right, count);
+      return { m: m.name, confidence: 100 * confidence, accuracy: 100 * right / count, low: 100 * low, high: 100 * high, n: count };
+    }));
+    const spec = structuredClone(page.charts.reliability), names = shown.map(m => m.name);
+    for (const layer of spec.layer) for (const [channel, range] of [["color", looks(names).map(look => look[0])], ["shape", ["diamond", "circle"]]])
+      if (layer.encoding[channel]) layer.encoding[channel].scale = { domain: names, range };
+    return { spec, rows, height: 300 };
+  },
 };
 
 function now() {
