@@ -45,7 +45,7 @@ def tab(browser: Any) -> Iterator[Callable[..., Any]]:
         opened.on("request", lambda request: wrong.append(request.url) if _leaves(request.url) else None)
         opened.goto(f"{file.as_uri()}{fragment}")
         if options.get("java_script_enabled", True):
-            opened.wait_for_function("document.documentElement.classList.contains('live')")
+            opened.wait_for_selector("html.live")
         return opened
 
     yield open_file

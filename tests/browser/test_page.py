@@ -68,7 +68,7 @@ def agree(shown, record, two):
 
 def lines_now(tab):
     """Where the line of the threshold stands in each chart that shows it."""
-    tab.wait_for_function("['risk', 'roc', 'histogram'].every(name => charts[name]?.view)")
+    until(tab, "['risk', 'roc', 'histogram'].every(name => charts[name]?.view)")
     return tab.evaluate("""async () => {
         const found = [];
         for (const name of ['risk', 'roc', 'histogram']) {
@@ -77,6 +77,15 @@ def lines_now(tab):
         }
         return found;
     }""")
+
+
+def until(tab, holds):
+    """Wait for an expression; the page's policy forbids Playwright's own way."""
+    for _ in range(200):
+        if tab.evaluate(holds):
+            return
+        tab.wait_for_timeout(50)
+    raise AssertionError(holds)
 
 
 def scroll_to_charts(tab):
@@ -145,7 +154,7 @@ def test_a_tick_adds_a_curve_to_both_charts_and_takes_it_away(tab, files):
     assert opened.evaluate(names) == [True, True]  # the best of its family
     opened.get_by_role("checkbox", name="Draw the curve of knn").uncheck()
     assert opened.evaluate(names) == [False, False]
-    opened.wait_for_function("!document.querySelector('#chart-risk').textContent.includes('knn')")
+    until(opened, "!document.querySelector('#chart-risk').textContent.includes('knn')")
 
 
 def test_at_first_the_best_of_every_family_is_drawn_with_mcp_and_the_ideal(tab, files):
@@ -166,11 +175,11 @@ def test_a_name_in_the_table_chooses_the_oracle_at_the_same_coverage(tab, files,
 
 def test_a_cell_of_the_heat_map_chooses_the_data_for_everything_and_keeps_the_threshold(tab, files, two):
     opened = tab(files[0])
-    opened.get_by_role("button", name=re.compile("digits-c/fog/5")).click()
+    opened.get_by_role("button", name=re.compile("digits-c.fog.5")).click()
     shown = step(opened)
     assert shown["threshold"] == CALIBRATED
     point = agree(shown, record_of(two, dataset="digits-c/fog/5"), two)
-    cell = opened.get_by_role("button", name=re.compile("digits-c/fog/5"))
+    cell = opened.get_by_role("button", name=re.compile("digits-c.fog.5"))
     assert cell.get_attribute("aria-pressed") == "true"
     assert cell.inner_text() == f"{100 * point.risk:.1f}"
     assert opened.locator("#data").evaluate("select => select.selectedOptions[0].text") == "digits-c/fog/5"
@@ -183,7 +192,7 @@ def test_the_heat_map_shows_the_metrics_of_each_data_set(tab, files, two):
     fog = record_of(two, dataset="digits-c/fog/1")
     mcp = record_of(two, "mcp", "digits-c/fog/1")
     points = 100 * (fog.metrics["auc"] - mcp.metrics["auc"])
-    cell = opened.get_by_role("button", name=re.compile("digits-c/fog/1"))
+    cell = opened.get_by_role("button", name=re.compile("digits-c.fog.1"))
     assert cell.inner_text() == f"{'−' if points < 0 else '+'}{abs(points):.1f}"
 
 
@@ -308,7 +317,7 @@ def test_the_page_opens_in_two_seconds_and_packs_many_curves(tab, scored, tmp_pa
         scored(method, seed, dataset=f"digits-c/fog{i}/{i % 5 + 1}" if i else "digits", run=run, training=kind,
                **({"variant_of": "digits", "shows": f"fog{i}/{i % 5 + 1}"} if i else {}))
         for i in range(30)
-        for method, seed, run, kind in [("mcp", None, None, None), *(("ce", k, f"r{k}", f"kind {k}") for k in range(50))]
+        for method, seed, run, kind in [("mcp", None, None, None), *(("ce", k % 5, f"r{k}", f"kind {k}") for k in range(50))]
     ]  # fmt: skip
     file = tmp_path / "index.html"
     file.write_text(page(make_contents(many)), encoding="utf-8")

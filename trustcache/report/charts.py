@@ -34,7 +34,7 @@ CONFIG: Spec = {
     "background": None,
     "view": {"stroke": None},
     "axis": {**_TEXT, "gridColor": "#8888", "gridOpacity": 0.35, "domainColor": "#888", "tickColor": "#888"},
-    "legend": {**_TEXT, "orient": "bottom", "columns": 3, "symbolStrokeWidth": 2, "symbolSize": 60, "labelLimit": 220},
+    "legend": {**_TEXT, "orient": "bottom", "columns": 3, "symbolStrokeWidth": 2, "symbolSize": 60, "labelLimit": 220, "symbolLimit": 100},
     "title": {"color": "currentColor", "anchor": "start", "fontWeight": 600},
     "line": {"strokeWidth": 1.8},
     "text": {"color": "currentColor"},

@@ -20,6 +20,8 @@ from trustcache.report.names import BASELINE, STRONG, entry_name
 from trustcache.report.records import Record, Scored, manifests_of
 from trustcache.report.table import Cell
 
+MOST_PICKED = 12
+"""Curves that are drawn at first; more could not be told apart, and would be slow."""
 POST_HOC_FAMILY = "scores that need no training"
 
 
@@ -35,7 +37,7 @@ class Data:
     column: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Method:
     """A row of the table of methods, the mean over its seeds.
 
@@ -141,7 +143,8 @@ def make_unit(
     methods = _in_families([_method(one, data, clean, answer.dataset, averages, estimates) for one in explored])
     first = {method.family: method for method in reversed(methods)}
     chosen = answer.record.run or answer.record.method
-    picked = [replace(one, picked=one is first[one.family] or one.key == chosen) for one in methods]
+    bests = [one for one in methods if one is first[one.family]][:MOST_PICKED]
+    picked = [replace(one, picked=one in bests or one.key == chosen) for one in methods]
     return Unit(answer, data, picked)
 
 

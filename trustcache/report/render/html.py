@@ -34,7 +34,7 @@ def page(contents: Contents) -> str:
         marks={**MARKS, None: "", "": ""},
         missing=MISSING,
         numbers=Markup(page_data(units)),
-        library=Markup(packed(charts_script()) if units else ""),
+        library=Markup(charts_script() if units else ""),
     )
 
 
@@ -56,7 +56,7 @@ def tables_page(contents: Contents) -> str:
         parts=parts,
         made=made,
         figures=Markup(packed(specs)) if figures else "",
-        library=Markup(packed(charts_script())) if figures else "",
+        library=Markup(charts_script()) if figures else "",
     )
 
 

@@ -7,10 +7,11 @@ import os
 from pathlib import Path
 
 from trustcache.cache.publish import publish
+from trustcache.report.render.page_data import packed
 
 
 def charts_script(folder: Path | None = None) -> str:
-    """Return the script that defines `vegaEmbed`.
+    """Return the script that defines `vegaEmbed`, `packed`.
 
     Bundling it takes two seconds, so it is kept in the user's cache folder, never in a workspace, which another person
     may have sent.
@@ -18,11 +19,11 @@ def charts_script(folder: Path | None = None) -> str:
     import vl_convert
 
     folder = folder or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trustcache"
-    kept = folder / f"charts-{vl_convert.__version__}.js"
+    kept = folder / f"charts-{vl_convert.__version__}.txt"
     with contextlib.suppress(OSError):
         return kept.read_text(encoding="utf-8")
     # The names at its top level would be the page's, too.
-    script = f"(() => {{\n{vl_convert.javascript_bundle()}\n}})();"
+    script = packed(f"(() => {{\n{vl_convert.javascript_bundle()}\n}})();")
     with contextlib.suppress(OSError):
         publish(kept, script.encode())
     return script

@@ -20,7 +20,7 @@ from trustcache.report.units import Unit
 
 def packed(text: str) -> str:
     """Return text as base64 of zlib, which the page unpacks; no markup can occur in it."""
-    return base64.b64encode(zlib.compress(text.encode(), 9)).decode()
+    return base64.b64encode(zlib.compress(text.encode())).decode()
 
 
 def page_data(units: Sequence[Unit]) -> str:

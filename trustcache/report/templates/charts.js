@@ -93,7 +93,7 @@ async function draw(name) {
   const holder = $(`chart-${name}`), chart = charts[name] ??= {};
   if (!holder || !chart.seen) return;
   const turn = chart.turn = (chart.turn ?? 0) + 1;
-  await vega();
+  await charting();
   if (turn !== chart.turn) return;
   const { spec, rows, height } = specs[name]();
   const made = await vegaEmbed(holder, sized(page.looks.config, spec, rows, height, now()), quiet);
@@ -104,7 +104,7 @@ async function draw(name) {
 
 // Moves the line through all charts.
 function move() {
-  for (const chart of Object.values(charts)) chart.view?.data("now", now()).runAsync();
+  for (const name of ["risk", "roc", "histogram"]) charts[name]?.view?.data("now", now()).runAsync();
 }
 
 const watch = new IntersectionObserver(entries => {

@@ -91,6 +91,7 @@ function listen() {
   $("slider").addEventListener("input", event => choose({ step: +event.target.value }));
   $("oracle").addEventListener("change", event => choose({ method: +event.target.value }));
   $("data").addEventListener("change", event => choose({ data: +event.target.value }));
+  $("measure").addEventListener("change", drawHeat);
   $("classifier")?.addEventListener("change", event => { begin(+event.target.value); redraw(); link(); });
   for (const button of all("[data-save]"))
     button.addEventListener("click", () => {

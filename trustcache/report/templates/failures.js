@@ -15,11 +15,10 @@ function heatCells() {
   return unit().data.map((data, i) => on(m, i) && { i, ...data, value: measure.of(m, i) }).filter(Boolean);
 }
 
-// White on the dark end, black on the light one; a shade for each value, the sign in the colour and in the number.
+// Never so dark that black on it could not be read; the sign is in the colour and in the number.
 function shade(share, diverging) {
-  if (!diverging) return [`hsl(205 60% ${92 - 52 * share}%)`, share > 0.62 ? "#fff" : "#111"];
-  const strength = Math.abs(share);
-  return [`hsl(${share < 0 ? 24 : 205} 65% ${94 - 44 * strength}%)`, strength > 0.75 ? "#fff" : "#111"];
+  if (!diverging) return `hsl(205 60% ${93 - 40 * share}%)`;
+  return `hsl(${share < 0 ? 24 : 205} 65% ${95 - 38 * Math.abs(share)}%)`;
 }
 
 function drawHeat() {
@@ -45,7 +44,7 @@ function drawHeat() {
       button.dataset.data = found.i;
       if (found.value !== null) {
         const share = measure.diverging ? found.value / reach : high > low ? (found.value - low) / (high - low) : 0.5;
-        [button.style.backgroundColor, button.style.color] = shade(share, measure.diverging);
+        button.style.backgroundColor = shade(share, measure.diverging);
       }
       button.addEventListener("click", () => choose({ data: found.i }));
       cell.append(button);

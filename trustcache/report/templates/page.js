@@ -8,7 +8,7 @@ async function unpacked(id) {
 }
 
 let library;
-function vega() {
+function charting() {
   library ??= unpacked("library").then(text => {
     const script = document.createElement("script");
     script.textContent = text;
@@ -32,7 +32,7 @@ async function save(name, kind, spec) {
     const cell = value => /[",\n]/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : value ?? "";
     data = new Blob([[keys, ...rows.map(row => keys.map(key => row[key]))].map(line => line.map(cell).join(",")).join("\n")]);
   } else {
-    await vega();
+    await charting();
     const { view } = await vegaEmbed(document.createElement("div"), { ...spec, width: 480, background: "white" }, quiet);
     if (kind === "svg") data = new Blob([(await view.toSVG()).replaceAll("currentColor", "#000")]);
     else data = await view.toCanvas(3).then(canvas => new Promise(done => canvas.toBlob(done)));

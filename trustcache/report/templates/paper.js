@@ -6,7 +6,7 @@ async function drawExhibit(details) {
     if (holder.dataset.drawn) continue;
     holder.dataset.drawn = true;
     drawings ??= unpacked("figures").then(JSON.parse);
-    await vega();
+    await charting();
     await vegaEmbed(holder, (await drawings)[+holder.dataset.figure], quiet);
   }
 }
