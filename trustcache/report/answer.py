@@ -118,6 +118,12 @@ def answers(
     return found
 
 
+def stated_on(scored: Sequence[Scored]) -> set[str]:
+    """Return the data sets that the answers are stated on, one a classifier."""
+    classifiers = {one.record.classifier for one in scored}
+    return {_dataset([one for one in scored if one.record.classifier == name]) for name in classifiers}
+
+
 def _dataset(scored: Sequence[Scored]) -> str:
     """Return the evaluation data that the answer is stated on: clean, and of those with most methods the largest."""
     manifests = manifests_of(scored)
@@ -143,7 +149,7 @@ def _answer(
     row = chosen.family.row if chosen.family else baseline
     record, calibrated = _calibrated(row, workspace)
     samples = reader.read(record)
-    mcp = _on(reader.read(baseline.record), samples)
+    mcp = reader.confidence(samples)
     at_coverage = _at_coverage(samples, mcp, COVERAGE)
     if calibrated:
         threshold, told, guarantee = calibrated.point.threshold, _told(calibrated), _promised(calibrated)
@@ -216,11 +222,6 @@ def _told(threshold: Threshold) -> str:
 
 def _promised(threshold: Threshold) -> str:
     return threshold.guarantee if threshold.delta is not None else ""
-
-
-def _on(whole: Samples, part: Samples) -> np.ndarray:
-    """Return the scores of a whole cache on the rows of another score's samples."""
-    return whole.z[part.rows[whole.rows]]
 
 
 def _at_threshold(samples: Samples, mcp: np.ndarray, threshold: float) -> Trade:

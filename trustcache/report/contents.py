@@ -12,6 +12,7 @@ from trustcache.cache.versions import software_versions
 from trustcache.report.answer import Answer
 from trustcache.report.charts import Chart
 from trustcache.report.comparison import Comparison, compare_methods, legend
+from trustcache.report.failures import Failures
 from trustcache.report.records import Record, Scored
 from trustcache.report.selection import Selection, select
 from trustcache.report.table import Section, Table
@@ -32,7 +33,7 @@ class Contents:
 
     scored: every method on every data set, of which the comparisons are made. notes: sentences on what is missing, with
     `code` in backticks. tables: those after the comparisons. made: how the report was made, as term and value.
-    answers: one a classifier, and what the page shows beside each as its unit.
+    answers: one a classifier; units, failures: one an answer.
     """
 
     scored: Sequence[Scored]
@@ -42,6 +43,7 @@ class Contents:
     made: Mapping[str, str] = field(default_factory=made_with)
     answers: Sequence[Answer] = ()
     units: Sequence[Unit] = ()
+    failures: Sequence[Failures] = ()
 
     @property
     def records(self) -> list[Record]:

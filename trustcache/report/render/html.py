@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import re
@@ -31,6 +32,7 @@ def page(contents: Contents) -> str:
         units=units,
         point=point(units[0]) if units else None,
         drawings=drawings(units[0]) if units else {},
+        pictured=any(one.examples.trusted_wrong or one.examples.doubted_right for one in contents.failures),
         marks={**MARKS, None: "", "": ""},
         missing=MISSING,
         numbers=Markup(page_data(units)),
@@ -83,6 +85,10 @@ def _exact(value: Cell | float) -> str:
     return repr(float(value)) if math.isfinite(value) else ""
 
 
+def _data(image: bytes) -> Markup:
+    return Markup(f"data:image/webp;base64,{base64.b64encode(image).decode()}")
+
+
 def _mean(cell: Cell, scale: float) -> str:
     return UNDEFINED if cell.mean is None or cell.undefined else f"{scale * cell.mean:.{2 if scale > 1 else 3}f}"
 
@@ -108,6 +114,7 @@ def _with_code(note: str) -> Markup:
 
 
 _FILTERS: dict[str, Callable[..., Any]] = {
+    "data": _data,
     "exact": _exact,
     "mean": _mean,
     "number": _number,

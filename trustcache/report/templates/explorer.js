@@ -56,7 +56,6 @@ function drawPoint() {
   }
   move();
   drawHeat();
-  drawFailures();
 }
 
 function drawChoice() {
@@ -112,7 +111,7 @@ async function start() {
   if (!page.units.length) return;
   followLink();
   document.documentElement.classList.add("live");
-  for (const one of all("details.unit")) one.open = false;
+  for (const one of all("details.unit")) one.open = false; // the heat map shows as much
   listen();
   listenToTables();
   redraw();

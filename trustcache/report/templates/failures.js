@@ -62,6 +62,3 @@ specs.heat = () => {
   const rows = heatCells().map(({ row, column, value }) => ({ row, column: column || "whole", value: value === null ? null : 100 * value }));
   return { spec, rows, height: 40 + 28 * new Set(rows.map(row => row.row)).size };
 };
-
-function drawFailures() {
-}
