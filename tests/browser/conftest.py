@@ -14,6 +14,7 @@ from tests.page_contents import make_contents
 from trustcache.report.records import Scored
 from trustcache.report.render.html import page, tables_page
 
+METHODS = ("mcp", 0, None), ("ss", 0, "frozen"), ("ss", 1, "frozen"), ("ce", 0, "frozen")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
@@ -32,7 +33,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def tab(browser: Any) -> Iterator[Callable[..., Any]]:
-    """`tab(file, fragment, color_scheme="dark")`: the page opened and started; its requests and errors fail the test."""
+    """`tab(file, fragment, color_scheme="dark")`: the page, started; what it requests or complains of fails the test."""
     contexts, wrong = [], []
 
     def open_file(file: Path, fragment: str = "", **options: Any) -> Any:
@@ -67,7 +68,7 @@ def two(scored: Callable[..., Scored]) -> list[Scored]:
             of = {"classifier": classifier, "dataset": name, "accuracy": 0.8 if name == "digits" else 0.55}
             if name != "digits":
                 of |= {"variant_of": "digits", "shows": name.partition("/")[2] or "stylized"}
-            for method, seed, training in (("mcp", 0, None), ("ss", 0, "frozen"), ("ss", 1, "frozen"), ("ce", 0, "frozen")):
+            for method, seed, training in METHODS:
                 own = {"run": f"{classifier}-{method}-{training}-seed{seed}"} if training else {}
                 made.append(scored(method, seed, **of, **own))
             made.append(scored("knn", None, training=None, oracle=None, run=None, **of))

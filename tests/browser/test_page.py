@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
@@ -312,17 +311,30 @@ def test_the_first_screen_of_a_phone_has_the_answer(tab, files):
     assert bottom["y"] + bottom["height"] < PHONE["viewport"]["height"]
 
 
-def test_the_page_opens_in_two_seconds_and_packs_many_curves(tab, scored, tmp_path):
-    many = [
-        scored(method, seed, dataset=f"digits-c/fog{i}/{i % 5 + 1}" if i else "digits", run=run, training=kind,
-               **({"variant_of": "digits", "shows": f"fog{i}/{i % 5 + 1}"} if i else {}))
-        for i in range(30)
-        for method, seed, run, kind in [("mcp", None, None, None), *(("ce", k % 5, f"r{k}", f"kind {k}") for k in range(50))]
-    ]  # fmt: skip
+def test_fifty_runs_on_thirty_data_sets_fit_a_page_that_opens_in_two_seconds(tab, scored, tmp_path):
+    runs = [("ce", k % 5, f"r{k}", f"kind {k}") for k in range(50)]
+    many = []
+    for i in range(30):
+        name, shows = f"digits-c/fog{i}/{i % 5 + 1}", f"fog{i}/{i % 5 + 1}"
+        of = {"dataset": name, "variant_of": "digits", "shows": shows} if i else {"dataset": "digits"}
+        many += [
+            scored(m, seed, run=run, training=kind, **of) for m, seed, run, kind in [("mcp", 0, None, None), *runs]
+        ]
     file = tmp_path / "index.html"
     file.write_text(page(make_contents(many)), encoding="utf-8")
-    assert file.stat().st_size < 3 * 2**20
+    assert file.stat().st_size < 3e6
     opened = tab(file)
-    took = opened.evaluate("performance.now() - performance.getEntriesByType('navigation')[0].startTime")
-    assert took < 2000
-    assert Path(opened.url.partition(":")[2]).name == "index.html"
+    scroll_to_charts(opened)
+    session = opened.context.new_cdp_session(opened)
+    session.send("Performance.enable")
+    spent = {one["name"]: one["value"] for one in session.send("Performance.getMetrics")["metrics"]}
+    assert spent["TaskDuration"] < 2 * slowness(opened)
+
+
+def slowness(tab):
+    """How much longer work takes than where nothing else runs; other tests may run beside this one."""
+    return tab.evaluate("""() => {
+        const start = performance.now();
+        for (let i = 0, x = 0; i < 3e8; i++) x += i;
+        return Math.max(1, (performance.now() - start) / 400);
+    }""")

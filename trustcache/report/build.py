@@ -83,14 +83,16 @@ def report(
     tables = [*map(outcome_table, swept), *interval_tables(compared)]
     made = [section.make(scored, workspace.caches(), place) for section in sections]
     first = answers(scored, compared, workspace, reader, place)
-    known, comparisons = calibrated_thresholds(workspace, records), compare_methods(records)
+    calibrated, comparisons = calibrated_thresholds(workspace, records), compare_methods(records)
     contents = Contents(
         scored,
         [*notes, *incomplete],
         tables,
         made,
         answers=first,
-        units=[make_unit(one, explore(scored, one, known, reader), scored, comparisons, compared) for one in first],
+        units=[
+            make_unit(one, explore(scored, one, calibrated, reader), scored, comparisons, compared) for one in first
+        ],
         failures=failures(first, reader, data_root),
     )
     paths = write_report(workspace.report, contents, {"intervals.json": intervals_json(compared)})

@@ -34,7 +34,15 @@ CONFIG: Spec = {
     "background": None,
     "view": {"stroke": None},
     "axis": {**_TEXT, "gridColor": "#8888", "gridOpacity": 0.35, "domainColor": "#888", "tickColor": "#888"},
-    "legend": {**_TEXT, "orient": "bottom", "columns": 3, "symbolStrokeWidth": 2, "symbolSize": 60, "labelLimit": 220, "symbolLimit": 100},
+    "legend": {
+        **_TEXT,
+        "orient": "bottom",
+        "columns": 3,
+        "symbolStrokeWidth": 2,
+        "symbolSize": 60,
+        "labelLimit": 220,
+        "symbolLimit": 100,
+    },
     "title": {"color": "currentColor", "anchor": "start", "fontWeight": 600},
     "line": {"strokeWidth": 1.8},
     "text": {"color": "currentColor"},
@@ -47,7 +55,8 @@ def look(names: Sequence[str]) -> list[tuple[str, str, Sequence[int], str]]:
     >>> [colour for _, colour, _, _ in look(["mcp", "ideal"])]
     ['currentColor', '#888888']
     """
-    found, place = [], 0
+    found: list[tuple[str, str, Sequence[int], str]] = []
+    place = 0
     for name in names:
         if name == "mcp":
             found.append((name, "currentColor", DASHES[0], "stroke"))
@@ -67,7 +76,12 @@ def _curves(x: str, y: str, names: Sequence[str], x_title: str, y_title: str, no
     encoding = {
         "x": {"field": x, "type": "quantitative", "title": x_title, "scale": {"domain": [0, 100], "nice": False}},
         "y": {"field": y, "type": "quantitative", "title": y_title},
-        "color": {"field": "m", "type": "nominal", "title": None, "scale": {**scale, "range": [c for _, c, _, _ in looks]}},
+        "color": {
+            "field": "m",
+            "type": "nominal",
+            "title": None,
+            "scale": {**scale, "range": [c for _, c, _, _ in looks]},
+        },
     }
     dash = {"field": "m", "type": "nominal", "title": None, "scale": {**scale, "range": [d for _, _, d, _ in looks]}}
     shape = {"field": "m", "type": "nominal", "title": None, "scale": {**scale, "range": [s for _, _, _, s in looks]}}
@@ -205,7 +219,10 @@ def heat_map(measure: str, diverging: bool = False) -> Spec:
     layers: list[Spec] = [
         {
             "mark": "rect",
-            "encoding": {**common, "color": {"field": "value", "type": "quantitative", "title": measure, "scale": scale}},
+            "encoding": {
+                **common,
+                "color": {"field": "value", "type": "quantitative", "title": measure, "scale": scale},
+            },
         },
         {
             "mark": {"type": "text", "fontSize": 10, "color": "black"},

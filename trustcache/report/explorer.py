@@ -1,4 +1,4 @@
-"""The page's numbers: what each method trusts, right and wrong, above thresholds that are the same on every data set."""
+"""The page's numbers: what each method trusts above thresholds that are the same on every data set."""
 
 from __future__ import annotations
 
@@ -73,9 +73,7 @@ def explore(
     """
     chosen = answer.record
     here = [
-        one
-        for one in scored
-        if (one.record.classifier, one.record.protocol) == (chosen.classifier, chosen.protocol)
+        one for one in scored if (one.record.classifier, one.record.protocol) == (chosen.classifier, chosen.protocol)
     ]
     known = {name: threshold for (classifier, name), threshold in calibrated.items() if classifier == chosen.classifier}
     families: dict[tuple[object, ...], list[Scored]] = {}
@@ -95,7 +93,7 @@ def explore(
 
 def calibrated_thresholds(workspace: Workspace, records: Iterable[Record]) -> dict[tuple[str, str], float]:
     """Return the thresholds that `calibrate` has found and that still count, by classifier and run or score."""
-    found = {}
+    found: dict[tuple[str, str], float] = {}
     for classifier, name, run in dict.fromkeys((one.classifier, one.run or one.method, one.run) for one in records):
         folder = workspace.run_folder(name) if run else workspace.threshold_folder(classifier, name)
         if (folder / THRESHOLD).is_file():
@@ -202,11 +200,11 @@ def _steps(
     low, high = edges
     with np.errstate(invalid="ignore"):
         place = np.clip(np.floor((samples.z - low) / (high - low) * BINS), 0, BINS - 1).astype(np.int64)
-    bins = (np.bincount(place[rows], minlength=BINS) for rows in (samples.correct, wrong))
-    mcp = baseline.at(samples, trusted) if baseline else None
+    right_bins, wrong_bins = (np.bincount(place[rows], minlength=BINS) for rows in (samples.correct, wrong))
+    mcp_trusted, mcp_wrong = baseline.at(samples, trusted) if baseline else (None, None)
     confident = math.isfinite(record.metrics.get("ece", math.nan))
     diagram = reliability(samples.z, samples.correct) if confident else []
-    return Steps(record, trusted, trusted_wrong, *(mcp or (None, None)), *bins, diagram)
+    return Steps(record, trusted, trusted_wrong, mcp_trusted, mcp_wrong, right_bins, wrong_bins, diagram)
 
 
 def _at_least(places: np.ndarray, count: int) -> np.ndarray:

@@ -33,7 +33,9 @@ def risk_coverage_chart(scored: Sequence[Scored]) -> Chart:
     kept = {scored[0], *sorted(scored[1:], key=_aurc)[: MAX_CURVES - 1]}
     drawn = sorted(kept, key=_aurc)
     several = len({one.record.oracle for one in drawn if one.record.oracle}) > 1
-    names = [BASELINE if r.method == BASELINE else entry_name(r, with_oracle=several) for r in (o.record for o in drawn)]
+    names = [
+        BASELINE if r.method == BASELINE else entry_name(r, with_oracle=several) for r in (o.record for o in drawn)
+    ]
     rows = []
     for name, one in zip(names, drawn, strict=True):
         finite = np.isfinite(one.coverage) & np.isfinite(one.risk)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from trustcache.report.names import BASELINE, STRONG, entry_name
 from trustcache.report.records import Record, Scored, manifests_of
 from trustcache.report.table import Cell
 
+_Key = tuple[object, ...]
 MOST_PICKED = 12
 """Curves that are drawn at first; more could not be told apart, and would be slow."""
 POST_HOC_FAMILY = "scores that need no training"
@@ -41,9 +41,9 @@ class Data:
 class Method:
     """A row of the table of methods, the mean over its seeds.
 
-    key: names it in a link. calibration: metrics on the answer's data set. explored: of one seed. clean, changed: the AUC over the clean and over the changed data
-    sets, nan for none; differences: to mcp, where it is scored. wins: on how many of `against` changed sets its AUC is
-    higher. picked: its curve is drawn at first.
+    key: names it in a link. explored: of one seed. clean, changed: the AUC over the clean and over the changed data
+    sets, nan for none; differences: to mcp, where it is scored. calibration: metrics on the answer's data set. wins: on
+    how many of `against` changed sets its AUC is higher. picked: its curve is drawn at first.
     """
 
     key: str
@@ -150,16 +150,19 @@ def make_unit(
 
 def _data(one: Comparison, manifest: Manifest) -> Data:
     clean = not manifest.variant_of and not manifest.condition
-    row, _, column = one.dataset.rpartition("/") if manifest.corruption and "/" in one.dataset else (one.dataset, "", "")
+    row, _, column = (
+        one.dataset.rpartition("/") if manifest.corruption and "/" in one.dataset else (one.dataset, "", "")
+    )
     return Data(one.dataset, manifest.title, one.n, clean, row, column)
 
 
 def _shortened(data: Sequence[Data]) -> list[Data]:
-    """Return the data sets with the beginning left out that all rows of the heat map with severities share."""
+    """Return the data sets, their rows in the heat map without the beginning if all with severities share it."""
     rows = [one.row for one in data if one.column]
-    shared = os.path.commonprefix([row[: row.rfind("/") + 1] for row in rows])
-    shared = shared[: shared.rfind("/") + 1]
-    return [replace(one, row=one.row.removeprefix(shared)) if one.column else one for one in data]
+    shared = {row.rpartition("/")[0] for row in rows}
+    if len(shared) > 1:
+        return [*data]
+    return [replace(one, row=one.row.rpartition("/")[2]) if one.column else one for one in data]
 
 
 def _method(
@@ -167,8 +170,8 @@ def _method(
     data: Sequence[Data],
     clean: set[str],
     dataset: str,
-    averages: Mapping[tuple[object, str], Average],
-    estimates: Mapping[tuple[object, str], Compared],
+    averages: Mapping[tuple[_Key, str], Average],
+    estimates: Mapping[tuple[_Key, str], Compared],
 ) -> Method:
     record, key = one.record, family(one.record)
     half = record.settings.get("rows")

@@ -11,7 +11,16 @@ import numpy as np
 from markupsafe import Markup
 
 from trustcache.metrics.calibration import wilson
-from trustcache.report.charts import IDEAL, Chart, curve_rows, ideal_rows, reliability, risk_coverage, roc, score_histogram
+from trustcache.report.charts import (
+    IDEAL,
+    Chart,
+    curve_rows,
+    ideal_rows,
+    reliability,
+    risk_coverage,
+    roc,
+    score_histogram,
+)
 from trustcache.report.explorer import BINS, Steps
 from trustcache.report.intervals import Estimate
 from trustcache.report.render.drawing import inline

@@ -1,4 +1,4 @@
-"""Charts drawn by vl-convert, without a browser or a network: inline, and as files at the widths of a paper's columns."""
+"""Charts drawn by vl-convert, without browser or network: inline, and as files at the widths of a paper's columns."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def _draw(folder: Path, name: str, spec: Spec, before: Mapping[str, str]) -> dic
     """Draw a chart unless it is there; return the hashes of what its files show."""
     import vl_convert
 
-    made_of = json.dumps([vl_convert.__version__, spec], sort_keys=True, allow_nan=False)
+    made_of = json.dumps([version("vl-convert-python"), spec], sort_keys=True, allow_nan=False)
     shown = hashlib.sha256(made_of.encode()).hexdigest()
     svg, pdf = f"{name}.svg", f"{name}.pdf"
     if not all(before.get(file) == shown and (folder / file).is_file() for file in (svg, pdf)):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+from importlib.metadata import version
 from pathlib import Path
 
 from trustcache.cache.publish import publish
 from trustcache.report.render.page_data import packed
+
+_SNIPPET = "window.vegaEmbed = vegaEmbed;"
 
 
 def charts_script(folder: Path | None = None) -> str:
@@ -16,14 +19,14 @@ def charts_script(folder: Path | None = None) -> str:
     Bundling it takes two seconds, so it is kept in the user's cache folder, never in a workspace, which another person
     may have sent.
     """
-    import vl_convert
-
     folder = folder or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trustcache"
-    kept = folder / f"charts-{vl_convert.__version__}.txt"
+    kept = folder / f"charts-{version('vl-convert-python')}.txt"
     with contextlib.suppress(OSError):
         return kept.read_text(encoding="utf-8")
+    import vl_convert
+
     # The names at its top level would be the page's, too.
-    script = packed(f"(() => {{\n{vl_convert.javascript_bundle()}\n}})();")
+    script = packed(f"(() => {{\n{vl_convert.javascript_bundle(_SNIPPET)}\n}})();")
     with contextlib.suppress(OSError):
         publish(kept, script.encode())
     return script

@@ -11,8 +11,18 @@ from typing import Any
 import numpy as np
 
 from trustcache.errors import visible
-from trustcache.report.charts import COLOURS, CONFIG, DASHES, IDEAL, SHAPES, heat_map, reliability, risk_coverage
-from trustcache.report.charts import roc, score_histogram
+from trustcache.report.charts import (
+    COLOURS,
+    CONFIG,
+    DASHES,
+    IDEAL,
+    SHAPES,
+    heat_map,
+    reliability,
+    risk_coverage,
+    roc,
+    score_histogram,
+)
 from trustcache.report.explorer import BINS, Explored, Steps
 from trustcache.report.records import finite
 from trustcache.report.units import Unit
