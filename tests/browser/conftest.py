@@ -33,7 +33,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def tab(browser: Any) -> Iterator[Callable[..., Any]]:
-    """`tab(file, fragment, color_scheme="dark")`: the page, started; what it requests or complains of fails the test."""
+    """`tab(file, fragment, color_scheme="dark")`: the page, started; what it asks for or complains of is a failure."""
     contexts, wrong = [], []
 
     def open_file(file: Path, fragment: str = "", **options: Any) -> Any:

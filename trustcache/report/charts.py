@@ -21,6 +21,8 @@ COLOURS = ("#2487C8", "#D55E00", "#009E73", "#CC79A7", "#B8860B", "#56B4E9", "#8
 DASHES = ([1, 0], [7, 3], [2, 2], [8, 3, 2, 3], [12, 3, 3, 3, 3, 3])
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
 IDEAL = "ideal"
+SPIKE = 10.0
+"""Percent of coverage below which a risk is of too few images to decide an axis."""
 RIGHT, WRONG = "#2487C8", "#D55E00"
 GROUPS = {
     "TP": ("#0072B2", "right answers that are trusted"),
@@ -112,9 +114,16 @@ def _curves(x: str, y: str, names: Sequence[str], x_title: str, y_title: str, no
     return {"data": {"name": "rows"}, "layer": layers}
 
 
-def risk_coverage(names: Sequence[str], *, now: bool = False) -> Spec:
-    """Return the chart of the error rate among accepted images over the share accepted, rows m, coverage, risk."""
-    return _curves("coverage", "risk", names, "coverage: share accepted (%)", "risk: wrong among accepted (%)", now)
+def risk_coverage(names: Sequence[str], rows: Sequence[Spec] = (), *, now: bool = False) -> Spec:
+    """Return the chart of the error rate among accepted images over the share accepted, rows m, coverage, risk.
+
+    The few images of a small coverage decide the curve there, but not the axis.
+    """
+    spec = _curves("coverage", "risk", names, "coverage: share accepted (%)", "risk: wrong among accepted (%)", now)
+    highest = max((row["risk"] for row in rows if row["coverage"] >= SPIKE), default=0) or 1
+    for layer in spec["layer"][:2]:
+        layer["encoding"]["y"]["scale"] = {"domainMin": 0, "domainMax": highest, "nice": True}
+    return spec
 
 
 def roc(names: Sequence[str]) -> Spec:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from trustcache.cache.versions import software_versions
+from trustcache.cache.workspace import file_name
 from trustcache.report.answer import Answer
 from trustcache.report.charts import Chart
 from trustcache.report.comparison import Comparison, compare_methods, legend
@@ -16,6 +17,7 @@ from trustcache.report.failures import Failures
 from trustcache.report.records import Record, Scored
 from trustcache.report.selection import Selection, select
 from trustcache.report.table import Section, Table
+from trustcache.report.unit_charts import unit_charts
 from trustcache.report.units import Unit
 
 TO_DRAW = "Not everything is drawn yet; what is missing takes"
@@ -76,4 +78,8 @@ class Contents:
     def figure_files(self) -> dict[str, Chart]:
         """The charts that are kept as files, by the name of their files."""
         exhibits = [one for section in self.sections for one in section.exhibits]
-        return {f"{one.key}-{i}": figure.chart for one in exhibits for i, figure in enumerate(one.figures, 1)}
+        drawn = {f"{one.key}-{i}": figure.chart for one in exhibits for i, figure in enumerate(one.figures, 1)}
+        for unit in self.units:
+            prefix = f"{file_name(unit.classifier)}-" if len(self.units) > 1 else ""
+            drawn |= {f"{prefix}{name}": chart for name, chart in unit_charts(unit).items()}
+        return drawn

@@ -42,7 +42,7 @@ def risk_coverage_chart(scored: Sequence[Scored]) -> Chart:
         rows += curve_rows(name, coverage=100 * one.coverage[finite], risk=100 * one.risk[finite])
     error = 1 - scored[0].record.metrics.get("accuracy", math.nan)
     ideal = ideal_rows(error) if math.isfinite(error) else []
-    return Chart(risk_coverage([*names, *([IDEAL] if ideal else [])]), [*rows, *ideal])
+    return Chart(risk_coverage([*names, *([IDEAL] if ideal else [])], rows), [*rows, *ideal])
 
 
 def _aurc(scored: Scored) -> float:

@@ -17,6 +17,7 @@ from trustcache.report.charts import (
     DASHES,
     IDEAL,
     SHAPES,
+    SPIKE,
     heat_map,
     reliability,
     risk_coverage,
@@ -43,7 +44,15 @@ def page_data(units: Sequence[Unit]) -> str:
         "heat": heat_map(""),
         "difference": heat_map("", diverging=True),
     }
-    looks = {"colours": COLOURS, "dashes": DASHES, "shapes": SHAPES, "ideal": IDEAL, "config": CONFIG, "bins": BINS}
+    looks = {
+        "colours": COLOURS,
+        "dashes": DASHES,
+        "shapes": SHAPES,
+        "ideal": IDEAL,
+        "config": CONFIG,
+        "bins": BINS,
+        "spike": SPIKE,
+    }
     plain = {"charts": charts, "looks": looks, "units": [_unit(unit) for unit in units]}
     return packed(json.dumps(plain, ensure_ascii=False, allow_nan=False, separators=(",", ":")))
 

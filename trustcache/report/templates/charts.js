@@ -46,6 +46,8 @@ const specs = {
       const { c, w, n } = on(m), k = c.map((_, i) => i).filter(i => c[i]);
       return curveRows(m.name, 1, { coverage: k.map(i => 100 * c[i] / n), risk: k.map(i => 100 * w[i] / c[i]) });
     });
+    const highest = Math.max(...rows.filter(row => row.coverage >= page.looks.spike).map(row => row.risk)) || 1;
+    for (const layer of spec.layer.slice(0, 2)) layer.encoding.y.scale.domainMax = highest;
     rows.push(...idealRows(on().bad / on().n));
     return { spec: curves(spec, [...shown.map(m => m.name), page.looks.ideal]), rows, height: 300 };
   },
