@@ -114,6 +114,7 @@ def write_report(folder: Path, contents: Contents, files: Mapping[str, str] = Ma
     Everything is rendered before anything is written. Raises OSError where a file cannot be written, and ValueError on
     a histogram that lacks a group.
     """
+    charts = contents.figure_files
     texts = {
         "report.md": report_markdown(contents),
         "tables.tex": tables_latex(contents),
@@ -126,7 +127,7 @@ def write_report(folder: Path, contents: Contents, files: Mapping[str, str] = Ma
     }
     for name, text in texts.items():
         publish(folder / name, text.encode())
-    draw_figures(folder / "figures", contents.figure_files)
+    draw_figures(folder / "figures", charts)
     return [folder / name for name in texts]
 
 

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from trustcache.errors import visible
+
 Spec = dict[str, Any]
 Numbers = npt.NDArray[np.float64]
 
@@ -287,8 +289,22 @@ class Chart:
     rows: Sequence[Mapping[str, Any]]
     now: Mapping[str, float] | None = None
 
+    def shown_rows(self) -> list[Spec]:
+        """Return the rows with names as they may be shown."""
+        return [{key: _shown(value) for key, value in row.items()} for row in self.rows]
+
     def sized(self, width: float | str, height: float) -> Spec:
         """Return the whole specification, ready to draw, in points."""
-        datasets = {"rows": [*self.rows], "now": [self.now] if self.now else []}
+        datasets = {"rows": self.shown_rows(), "now": [self.now] if self.now else []}
         fit = {"type": "fit", "contains": "padding"}
-        return {**self.spec, "datasets": datasets, "width": width, "height": height, "autosize": fit, "config": CONFIG}
+        spec = _shown(self.spec)
+        return {**spec, "datasets": datasets, "width": width, "height": height, "autosize": fit, "config": CONFIG}
+
+
+def _shown(value: Any) -> Any:
+    """Return a specification with its texts as a page may show them; a lone surrogate would end the process."""
+    if isinstance(value, str):
+        return visible(value)
+    if isinstance(value, Mapping):
+        return {key: _shown(entry) for key, entry in value.items()}
+    return [_shown(entry) for entry in value] if isinstance(value, list | tuple) else value

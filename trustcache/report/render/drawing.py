@@ -82,11 +82,12 @@ def _drawn_before(folder: Path) -> dict[str, str]:
 
 def rows_csv(chart: Chart) -> str:
     """Return the numbers that a chart draws."""
-    keys = list(dict.fromkeys(key for row in chart.rows for key in row if key not in ("i", "dot")))
+    rows = chart.shown_rows()
+    keys = list(dict.fromkeys(key for row in rows for key in row if key not in ("i", "dot")))
     file = io.StringIO()
     writer = csv.DictWriter(file, keys, restval="", extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(chart.rows)
+    writer.writerows(rows)
     return file.getvalue()
 
 
