@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -37,7 +38,7 @@ def test_no_two_of_many_curves_share_colour_dash_and_symbol():
 
 def test_neighbouring_curves_differ_in_colour_and_in_dash_and_in_symbol():
     found = look([f"m{i}" for i in range(30)])
-    for one, other in zip(found, found[1:], strict=False):
+    for one, other in itertools.pairwise(found):
         assert all(one[part] != other[part] for part in (1, 2, 3))
 
 

@@ -46,7 +46,7 @@ def test_every_chart_is_drawn_at_both_widths_as_svg_and_pdf_with_its_numbers(cha
 def test_files_for_print_do_not_take_the_colour_of_what_surrounds_them(charts, tmp_path):
     draw_figures(tmp_path, charts)
     assert not [path.name for path in tmp_path.glob("*.svg") if "currentColor" in path.read_text(encoding="utf-8")]
-    assert "currentColor" in inline(charts["risk"].sized(480, 300))
+    assert "currentColor" in inline("risk", charts["risk"].sized(480, 300))
 
 
 def test_the_numbers_are_those_that_are_drawn(charts, tmp_path):
@@ -83,6 +83,8 @@ def test_a_damaged_list_of_what_is_drawn_costs_only_time(charts, tmp_path, damag
 
 
 def test_names_stay_text(charts):
-    root = ET.fromstring(f'<svg xmlns="http://www.w3.org/2000/svg">{inline(charts["risk"].sized(480, 300))}</svg>')
+    root = ET.fromstring(
+        f'<svg xmlns="http://www.w3.org/2000/svg">{inline("risk", charts["risk"].sized(480, 300))}</svg>'
+    )
     assert not list(root.iter(f"{SVG}script"))
     assert any("</script><script>" in (text.text or "") for text in root.iter(f"{SVG}text"))

@@ -39,6 +39,7 @@ FRUIT = Table(
     ("Pears are *light*.",),
 )
 LONG = grouped_table("x", ("m",), ("c",), [Row((str(i),), (Cell(0.5),)) for i in range(40)])
+CURVES = Figure("curves", Chart(lines(["ce"], "z", "loss"), curve_rows("ce", x=[0.0, 1.0], y=[1.0, 2.0])), "See.")
 
 
 @pytest.fixture

@@ -49,4 +49,4 @@ def point(unit: Unit) -> Point:
 
 def drawings(unit: Unit) -> dict[str, Markup]:
     """Return the charts as they are before the script draws them, and where there is none."""
-    return {name: inline(chart.sized(480, 300)) for name, chart in unit_charts(unit).items() if name != "heat"}
+    return {name: inline(name, chart.sized(480, 300)) for name, chart in unit_charts(unit).items() if name != "heat"}

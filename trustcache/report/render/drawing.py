@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+import re
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -27,12 +28,13 @@ _PRINTED = {
 }
 
 
-def inline(spec: Spec) -> Markup:
-    """Return a chart as part of a page, its text in the colour of what surrounds it.
+def inline(name: str, spec: Spec) -> Markup:
+    """Return a chart as part of a page, its text in the colour of what surrounds it; name: makes its ids its own.
 
-    The namespace is implied there, and would read as an address.
+    The namespaces are implied there, and would read as addresses.
     """
-    return Markup(_svg(spec).replace(' xmlns="http://www.w3.org/2000/svg"', "", 1))
+    text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", _svg(spec))
+    return Markup(re.sub(r'( id="|url\(#)', rf"\1{name}-", text))
 
 
 def draw_figures(folder: Path, charts: Mapping[str, Chart]) -> None:
