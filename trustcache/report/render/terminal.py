@@ -26,6 +26,7 @@ from trustcache.report.table import LEGEND, Cell, Exhibit, Section, Table
 _PIPED_WIDTH = 120
 _NARROWEST_LABEL = 10
 _LONGEST_HEAD = 11
+_MOST_COMMANDS = 3
 
 
 def print_report(contents: Contents, console: Console) -> None:
@@ -43,13 +44,21 @@ def print_report(contents: Contents, console: Console) -> None:
     print_answers(contents.answers, console)
 
 
-def print_answers(answers: Iterable[Answer], console: Console) -> None:
-    """Print what to trust of each classifier, in five lines each, and the commands that go on from there."""
+def print_answers(answers: Iterable[Answer], console: Console, page: str = "", more: Sequence[str] = ()) -> None:
+    """Print what to trust of each classifier, in five lines each, and at most three commands that go on from there.
+
+    page: the page's place, to stand between them. more: commands where an answer has fewer.
+    """
     for answer in answers:
         console.print()
         for line in answer.lines():
-            _print_wrapped(console, "", line)
-        _print_commands(answer.commands, console, "  ")
+            if console.is_terminal:
+                _print_wrapped(console, "", line)
+            else:
+                console.print(_text(line), crop=False, soft_wrap=True)
+        if page:
+            console.print(_text(f"The page: {page}"), crop=False, soft_wrap=True)
+        _print_commands([*answer.commands, *more][:_MOST_COMMANDS], console, "  ")
 
 
 def print_comparisons(comparisons: Sequence[Comparison], console: Console) -> None:
