@@ -194,7 +194,7 @@ def test_the_page_asks_nothing_of_the_network(scored, made):
     contents = make_contents([scored("mcp"), scored("ce")], notes=["see `trustcache evaluate`"], made={"date": "today"})
     text = made(contents)
     style_and_markup = re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
-    assert not re.search(r"https?:|//\w|url\(|@import|src=", style_and_markup)
+    assert not re.search(r"https?:|//\w|url\((?!#)|@import|src=", style_and_markup)
     shown = Document(text)
     assert not any(shown.all(tag) for tag in ("link", "img", "iframe", "object", "embed"))
     assert all(re.match(r"#|(index|paper)\.html$", link["href"]) for link in shown.all("a"))
@@ -205,10 +205,8 @@ def test_the_page_asks_nothing_of_the_network(scored, made):
 
 def test_no_folder_of_the_machine_is_on_the_page(scored):
     home = "/home/ann/my-data"
-    notes = [
-        f"{home}/ws/runs/x: remove it",
-        f"run `trustcache train --workspace {home}/ws --weights='{home}/a b/n.pth'`",
-    ]
+    command = f"trustcache train --workspace {home}/ws --weights='{home}/a b/n.pth'"
+    notes = [f"{home}/ws/runs/x: remove it", f"run `{command}`"]
     contents = make_contents([scored("mcp"), scored("ce")], notes=notes, made={"data": f"{home}/images"})
     for made in (page, tables_page):
         text = made(contents)
