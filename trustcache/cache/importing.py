@@ -57,7 +57,7 @@ def import_cache(workspace: Workspace, request: ImportRequest, progress: Progres
     Raises UsageError naming the file where something is missing or is not what it should be, and for a cache of other
     outputs under the same name.
 
-    >>> np.save(tmp / "logits.npy", np.eye(3)), np.save(tmp / "labels.npy", np.arange(3))
+    >>> np.save(tmp / "logits.npy", 2 * np.eye(3)), np.save(tmp / "labels.npy", np.arange(3))
     (None, None)
     >>> request = ImportRequest("mine", "photos", str(tmp / "logits.npy"), str(tmp / "labels.npy"))
     >>> import_cache(Workspace(tmp / "workspace"), request).logits.dtype

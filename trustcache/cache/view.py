@@ -12,6 +12,7 @@ import numpy as np
 from trustcache.cache.columns import open_shard
 from trustcache.cache.imported import ImportedOutputs, Origin, import_outputs, in_memory
 from trustcache.cache.index import Index, ShardRecord, read_index
+from trustcache.cache.records import fingerprint
 from trustcache.errors import DamagedError, TrustcacheError, UsageError
 
 # Columns of numbers that others are looked up by.
@@ -96,6 +97,11 @@ class CacheView:
 
     def _rows(self, start: int, stop: int) -> CacheView:
         return CacheView(self.index, self._records, start, stop)
+
+    def fingerprint(self) -> str:
+        """Return SHA-256 over what its numbers mean and which rows these are; of a whole cache that of its index."""
+        whole = (self._start, self._stop) == (0, self.index.rows)
+        return self.index.fingerprint() if whole else fingerprint([self.index.fingerprint(), self._start, self._stop])
 
     def chunks(self, rows: int = 8192) -> Iterator[CacheView]:
         """Return views of at most `rows` rows each, in order."""
