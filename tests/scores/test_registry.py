@@ -12,6 +12,7 @@ import pytest
 
 from trustcache.cache import open_cache
 from trustcache.cache.workspace import Workspace
+from trustcache.errors import UsageError
 from trustcache.metrics.ranking import trust_metrics
 from trustcache.scores import POST_HOC, post_hoc_score
 from trustcache.scores.fitting import FittingData
