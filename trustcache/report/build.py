@@ -14,6 +14,7 @@ from trustcache.cache.workspace import Workspace
 from trustcache.errors import UsageError
 from trustcache.evaluate.sweep import saved_sweeps
 from trustcache.progress import Progress, silent
+from trustcache.report.answer import answers
 from trustcache.report.collect import collect
 from trustcache.report.contents import Contents
 from trustcache.report.intervals import compare, interval_tables, intervals_json
@@ -23,6 +24,7 @@ from trustcache.report.render.html import page
 from trustcache.report.render.latex import tables_latex
 from trustcache.report.render.markdown import report_markdown
 from trustcache.report.resampled import Resampler
+from trustcache.report.samples import ScoreReader
 from trustcache.report.selection import select
 from trustcache.report.sweeps import outcome_table, outcomes
 from trustcache.report.table import Exhibit, Section
@@ -68,11 +70,13 @@ def report(
     scored, notes = collect(workspace, progress)
     records, selected = [one.record for one in scored], select(scored).detailed
     detailed = [record for record in records if record.dataset in selected]
-    compared = compare(detailed, Resampler(workspace, progress))
+    reader = ScoreReader(workspace)
+    compared = compare(detailed, Resampler(workspace, reader, progress))
     swept, incomplete = outcomes(saved_sweeps(workspace), records)
     tables = [*map(outcome_table, swept), *interval_tables(compared)]
     made = [section.make(scored, workspace.caches(), place) for section in sections]
-    contents = Contents(scored, [*notes, *incomplete], tables, made)
+    first = answers(scored, compared, workspace, reader, place)
+    contents = Contents(scored, [*notes, *incomplete], tables, made, answers=first)
     paths = write_report(workspace.report, contents, {"intervals.json": intervals_json(compared)})
     exhibits = [one for section in contents.sections for one in section.exhibits if one.key in only]
     return Report(contents, exhibits, paths)
