@@ -80,9 +80,8 @@ class CacheView:
         return cache_in_memory(import_outputs(arrays, labels, ids, classes, outputs), origin)
 
     def __repr__(self) -> str:
-        classes, right = self[:0].logits.shape[1], 100 * self.correct.mean() if len(self) else 0.0
-        name = f"{self.index.classifier}/{self.index.data}"
-        return f"<cache {name}: {len(self):,} rows, {classes} classes, accuracy {right:.2f} %>"
+        name, right = f"{self.index.classifier}/{self.index.data}", 100 * self.correct.mean() if len(self) else 0.0
+        return f"<cache {name}: {len(self):,} rows, {self.classes} classes, accuracy {right:.2f} %>"
 
     def __len__(self) -> int:
         return self._stop - self._start
@@ -205,6 +204,10 @@ class _InMemory(CacheView):
 
     def _rows(self, start: int, stop: int) -> CacheView:
         return _InMemory(self.index, self._columns, start, stop)
+
+    @property
+    def classes(self) -> int:
+        return len(self.index.made_from.classes)
 
     @cached_property
     def sample_ids(self) -> list[str]:
