@@ -168,32 +168,30 @@ class MethodTable:
         )
 
     def __str__(self) -> str:
-        from io import StringIO
-
-        from rich.console import Console
-
-        console = Console(file=StringIO(), width=120, color_system=None)
-        self._print(console)
-        return console.file.getvalue().rstrip()  # type: ignore[attr-defined]
+        return self._printed(color_system=None)
 
     __repr__ = __str__
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Any]:
         from rich.text import Text
 
-        with console.capture() as shown:
-            self._print(console)
-        yield Text.from_ansi(shown.get())
+        yield Text.from_ansi(self._printed(width=options.max_width, force_terminal=True))
 
     def _repr_html_(self) -> str:
         from trustcache.report.render.templates import render
 
         return render("method-table.html", {}, table=self.table)
 
-    def _print(self, console: Console) -> None:
+    def _printed(self, **how: Any) -> str:
+        from io import StringIO
+
+        from rich.console import Console
+
         from trustcache.report.render.terminal import print_tables
 
-        print_tables([self.table], console)
+        text = StringIO()
+        print_tables([self.table], Console(file=text, **how))
+        return text.getvalue().rstrip()
 
     def _name(self, row: Average) -> str:
         return entry_name(row.record, with_oracle=self.comparison.several_oracles)
