@@ -31,11 +31,16 @@ AnyMethod = Scores | str | Callable[..., Any]
 
 @dataclass(frozen=True)
 class Method:
-    """A method with its name in tables. scorer: what scores a cache; else the post-hoc score `name` of `learnt`."""
+    """A method with its name in tables.
+
+    scorer: what scores a cache; without one it is the post-hoc score `name` of `learnt`. training: what that learns
+    from, if it does.
+    """
 
     name: str
     learnt: Learnt
     scorer: Scores | None = None
+    training: CacheView | None = None
 
     @property
     def entry(self) -> PostHoc | None:
@@ -56,6 +61,13 @@ class Method:
             found = f"shape {z.shape}" if z.shape != (len(cache),) else "numbers that are not finite"
             raise UsageError(f"{self.name}: gave {found} for the {len(cache)} rows of {cache.index.data}")
         return z
+
+    def learnt_rows(self, cache: CacheView) -> int:
+        """Return the number of a cache's rows that it has learnt from."""
+        known = getattr(self.scorer, "content_", None)
+        if known is None and self.training is not None and self.entry and self.entry.fitted:
+            known = self.training.content
+        return 0 if known is None else int(np.isin(cache.content, known).sum())
 
     def of_outputs(self) -> Callable[[Outputs], np.ndarray]:
         """Return a post-hoc score as a function of the classifier's outputs, giving float64 (N,).
@@ -91,7 +103,8 @@ def methods_of(given: Sequence[AnyMethod], training: CacheView | None = None) ->
         if not isinstance(one, str) and not _scores(one)
     }
     learnt = learnt_from(training, own)
-    found = [Method(n, learnt, one if _scores(one) else None) for n, one in zip(names, given, strict=True)]  # type: ignore[arg-type]
+    scorers = (one if _scores(one) else None for one in given)
+    found = [Method(n, learnt, one, training) for n, one in zip(names, scorers, strict=True)]  # type: ignore[arg-type]
     for method in found:
         method.entry  # noqa: B018 (raises for an unknown name)
     return found
