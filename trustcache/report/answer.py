@@ -6,8 +6,8 @@ worth.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,12 +16,11 @@ from trustcache.command_lines import command_line
 from trustcache.deploy.goals import DEFAULT_DELTA
 from trustcache.deploy.scorers import Threshold, find_scorer
 from trustcache.errors import TrustcacheError
-from trustcache.evaluate.sweep import CRITERION, mean_metrics, standing
-from trustcache.metrics.ranking import METRICS
 from trustcache.metrics.selective import at_target, guaranteed, working_point
+from trustcache.report.choice import choose, families
 from trustcache.report.comparison import Average
 from trustcache.report.intervals import Compared, Estimate
-from trustcache.report.names import BASELINE, entry_name
+from trustcache.report.names import BASELINE, entry_name, method_label
 from trustcache.report.records import Record, Scored, manifests_of
 from trustcache.report.samples import Samples, ScoreReader
 
@@ -91,14 +90,6 @@ class Answer:
         return [*_sentences(self)]
 
 
-@dataclass(frozen=True)
-class _Family:
-    """The runs that differ only in their seed, with the mean metrics of what each held out; {} without any."""
-
-    row: Average
-    validation: dict[str, float | None] = field(default_factory=dict)
-
-
 def answers(
     scored: Sequence[Scored],
     compared: Sequence[Compared],
@@ -127,6 +118,12 @@ def answers(
     return found
 
 
+def stated_on(scored: Sequence[Scored]) -> set[str]:
+    """Return the data sets that the answers are stated on, one a classifier."""
+    classifiers = {one.record.classifier for one in scored}
+    return {_dataset([one for one in scored if one.record.classifier == name]) for name in classifiers}
+
+
 def _dataset(scored: Sequence[Scored]) -> str:
     """Return the evaluation data that the answer is stated on: clean, and of those with most methods the largest."""
     manifests = manifests_of(scored)
@@ -146,13 +143,13 @@ def _answer(
     reader: ScoreReader,
     place: Sequence[str],
 ) -> Answer:
-    runs = {one.record.run: one for one in scored if one.run}
-    chosen, chosen_by = _choose(rows, runs)
+    runs = {one.run.name: one.run for one in scored if one.run}
+    chosen = choose(families([one.row for one in rows], runs, workspace))
     baseline = next(one.row for one in rows if one.row.record.method == BASELINE)
-    row = chosen.row if chosen else baseline
+    row = chosen.family.row if chosen.family else baseline
     record, calibrated = _calibrated(row, workspace)
     samples = reader.read(record)
-    mcp = _on(reader.read(baseline.record), samples)
+    mcp = reader.confidence(samples)
     at_coverage = _at_coverage(samples, mcp, COVERAGE)
     if calibrated:
         threshold, told, guarantee = calibrated.point.threshold, _told(calibrated), _promised(calibrated)
@@ -169,7 +166,7 @@ def _answer(
         record=record,
         name=_name(row.record),
         seeds=row.seeds,
-        chosen_by=chosen_by,
+        chosen_by=chosen.by,
         threshold=threshold,
         threshold_of=told,
         guarantee=guarantee,
@@ -180,33 +177,28 @@ def _answer(
         at_risk=_at_risk(samples, mcp, max_risk),
         gain=next((one.differences.get("auc") for one in rows if one.row is row), None),
         weakest=_weakest(record, threshold, scored, reader),
-        worse=[_name(one.row.record) for one in others if one.verdict("auc") == "worse"],
+        worse=_worse(others),
         compared=sum(one.verdict("auc") is not None for one in others),
         commands=_commands(record, samples, max_risk, place),
     )
 
 
+def _worse(rows: Sequence[Compared]) -> list[str]:
+    """Name the methods that rank worse than mcp: without their training where each way of training does."""
+    names: dict[str, list[Compared]] = {}
+    for one in rows:
+        record = one.row.record
+        label = method_label(record) if record.training else record.method
+        names.setdefault(label, []).append(one)
+    found = []
+    for label, ones in names.items():
+        worse = [one for one in ones if one.verdict("auc") == "worse"]
+        found += [label] if len(worse) == len(ones) else [_name(one.row.record) for one in worse]
+    return found
+
+
 def _name(record: Record) -> str:
     return entry_name(record, with_oracle=False)
-
-
-def _choose(rows: Sequence[Compared], runs: Mapping[str | None, Scored]) -> tuple[_Family | None, str]:
-    """Return the trained family of the best validation figure, None for mcp, and how it was chosen."""
-    families = [_family(one.row, runs) for one in rows if one.row.record.run]
-    known = [family for family in families if family.validation.get(CRITERION) is not None]
-    if known:
-        best = min(known, key=lambda family: standing(family.validation))
-        value = f"validation {METRICS[CRITERION].label} {100 * standing(best.validation):.2f} %"
-        return best, f"{value}, the least of {len(known)} oracles" if len(known) > 1 else value
-    if len(families) == 1:
-        return families[0], "the only oracle that is trained; it held nothing out to be chosen by"
-    what = "no oracle held anything out to be chosen by" if families else "no oracle is trained"
-    return None, f"{what}, so this is the classifier's own confidence"
-
-
-def _family(row: Average, runs: Mapping[str | None, Scored]) -> _Family:
-    seeds = [runs[record.run].run for record in row.records]
-    return _Family(row, mean_metrics([run.held_out for run in seeds if run]))
 
 
 def _calibrated(row: Average, workspace: Workspace) -> tuple[Record, Threshold | None]:
@@ -230,11 +222,6 @@ def _told(threshold: Threshold) -> str:
 
 def _promised(threshold: Threshold) -> str:
     return threshold.guarantee if threshold.delta is not None else ""
-
-
-def _on(whole: Samples, part: Samples) -> np.ndarray:
-    """Return the scores of a whole cache on the rows of another score's samples."""
-    return whole.z[part.rows[whole.rows]]
 
 
 def _at_threshold(samples: Samples, mcp: np.ndarray, threshold: float) -> Trade:
@@ -295,17 +282,17 @@ def _commands(record: Record, samples: Samples, max_risk: float, place: Sequence
 
 def _sentences(answer: Answer) -> Iterator[str]:
     a, trade = answer, answer.at_coverage
+    mine = a.record.method == BASELINE
     seed = f" (seed {a.record.seed} of {a.seeds})" if a.seeds > 1 else ""
     yield f"Trust {a.name}{seed} of {a.classifier} above {a.threshold:.4g} ({a.threshold_of}); chosen by {a.chosen_by}."
+    beside = "" if mine else f" (maximum class probability: {_percent(trade.mcp_risk)})"
     yield (
         f"Accept {_percent(trade.coverage)} of the images of {a.dataset}: errors fall from {_percent(a.error_rate)} to "
-        f"{_percent(trade.risk)} (maximum class probability: {_percent(trade.mcp_risk)})."
+        f"{_percent(trade.risk)}{beside}."
     )
     if a.at_risk:
-        yield (
-            f"To stay under {100 * a.max_risk:g} %: accept {_percent(a.at_risk.coverage)} "
-            f"({_percent(a.at_risk.mcp_coverage)})."
-        )
+        beside = "" if mine else f" ({_percent(a.at_risk.mcp_coverage)})"
+        yield f"To stay under {100 * a.max_risk:g} %: accept {_percent(a.at_risk.coverage)}{beside}."
     else:
         yield f"No threshold stays under {100 * a.max_risk:g} %."
     if a.weakest:
@@ -318,7 +305,7 @@ def _sentences(answer: Answer) -> Iterator[str]:
     if not a.compared:
         yield f"Nothing is compared with {BASELINE}, the classifier's own confidence."
     elif a.worse:
-        yield f"Worse than doing nothing ({BASELINE}): {len(a.worse)} of {a.compared} methods: {', '.join(a.worse)}."
+        yield f"Worse than doing nothing ({BASELINE}): {', '.join(a.worse)}."
     else:
         yield f"None of {a.compared} methods ranks worse than doing nothing ({BASELINE})."
 

@@ -12,6 +12,7 @@ from trustcache.cache.workspace import Workspace
 from trustcache.errors import TrustcacheError
 from trustcache.oracles.runs import finished_runs, in_half
 from trustcache.protocols import negative_threshold
+from trustcache.report.names import BASELINE
 from trustcache.report.records import Record
 from trustcache.scores.stored import ScoreStore
 
@@ -61,10 +62,22 @@ class ScoreReader:
             stored, half = self._store.read(cache.index, record.method), record.settings.get("rows")
             z = stored.z if stored else None
             rows = in_half(cache, str(half)) if half else np.ones(len(cache), dtype=bool)
-        if z is None:  # gone, or out of reach, since the records were gathered
-            raise TrustcacheError(
-                f"{cache.index.folder}: its scores by {record.run or record.method} cannot be read any more; run "
-                "trustcache evaluate, then trustcache report again"
-            )
+        if z is None:
+            raise _gone(cache, record.run or record.method)
         negative = negative_threshold(record.method if record.run else None, cache.classes)
         return Samples(z[rows], cache.correct[rows], rows, cache, negative)
+
+    def confidence(self, samples: Samples) -> np.ndarray:
+        """Return the log-odds of the classifier's own confidence in some samples (n,). Raises as `read`."""
+        stored = self._store.read(samples.cache.index, BASELINE)
+        if stored is None:
+            raise _gone(samples.cache, BASELINE)
+        return stored.z[samples.rows]
+
+
+def _gone(cache: CacheView, name: str) -> TrustcacheError:
+    """Return the error for scores that are gone, or out of reach, since their record was made."""
+    return TrustcacheError(
+        f"{cache.index.folder}: its scores by {name} cannot be read any more; run trustcache evaluate, then "
+        "trustcache report again"
+    )
