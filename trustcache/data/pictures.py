@@ -60,7 +60,7 @@ def pictures_of(images: Any) -> Iterator[Picture | Prepared]:
     alone = isinstance(images, np.ndarray | torch.Tensor) and (images.ndim < 3 or _is_one(images))
     if alone or isinstance(images, str | Path | Image.Image | Picture | Prepared):
         raise ValueError("takes several images: put a single one in a list, as in trusted([image])")
-    stream = (image for batch in images for image in first_of(batch)) if isinstance(images, DataLoader) else images
+    stream = (image for batch in images for image in images_of(batch)) if isinstance(images, DataLoader) else images
     return map(picture_of, stream)
 
 
@@ -68,14 +68,36 @@ def _is_one(image: np.ndarray | torch.Tensor) -> bool:
     return image.ndim == 3 and (image.shape[2:] == (3,) if isinstance(image, np.ndarray) else image.shape[0] == 3)
 
 
-def first_of(batch: Any) -> Iterable[Any]:
+_IMAGES = ("image", "images", "pixel_values", "x", "data")
+_LABELS = ("label", "labels", "target", "y")
+
+
+def images_of(batch: Any) -> Iterable[Any]:
     """Return the images of a batch: the batch itself, the first of a pair, or the entry of a usual name."""
+    return _entry(batch, _IMAGES) if isinstance(batch, Mapping) else batch[0] if _is_pair(batch) else batch
+
+
+def parts_of(batch: Any) -> tuple[Any, Any]:
+    """Return images and labels of a batch, or image and label of a row: a pair, or the entries of usual names.
+
+    Raises ValueError where there are no labels.
+    """
     if isinstance(batch, Mapping):
-        names = [name for name in ("image", "images", "pixel_values", "x", "data") if name in batch]
-        if not names:
-            raise ValueError(f"a batch is a mapping of {', '.join(map(str, batch))}; call its images 'image'")
-        return batch[names[0]]
-    return batch[0] if isinstance(batch, tuple | list) else batch
+        return _entry(batch, _IMAGES), _entry(batch, _LABELS)
+    if not _is_pair(batch):
+        raise ValueError(f"images need their labels: give pairs (image, label), not {type(batch).__name__}")
+    return batch[0], batch[1]
+
+
+def _is_pair(batch: Any) -> bool:
+    return isinstance(batch, tuple | list) and len(batch) > 1
+
+
+def _entry(batch: Mapping[Any, Any], names: tuple[str, ...]) -> Any:
+    found = next((name for name in names if name in batch), None)
+    if found is None:
+        raise ValueError(f"a batch is a mapping of {', '.join(map(str, batch))}; call one of them '{names[0]}'")
+    return batch[found]
 
 
 def picture_of(image: Any) -> Picture | Prepared:
