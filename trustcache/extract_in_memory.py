@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from trustcache.models.classifiers import Classifier, as_classifier
 from trustcache.models.precision import resolved
 from trustcache.models.stage_features import POOLINGS
 from trustcache.progress import Progress, silent
+from trustcache.registry import check_options
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,8 @@ def extract_in_memory(
     classes: Sequence[str] | None = None,
     preprocess: Mapping[str, Any] | None = None,
     data_root: str | Path = "data",
-    settings: ExtractSettings = ExtractSettings(features="stages"),  # noqa: B008 (frozen)
     progress: Progress = silent,
+    **settings: Any,
 ) -> CacheView:
     """Return what a frozen classifier says about images, as a cache in memory.
 
@@ -63,43 +64,50 @@ def extract_in_memory(
     or a known data set by name (`data_root` holds its files); a torch Dataset of images with labels; or a DataLoader of
     batches. Images are paths, PIL images, uint8 arrays or tensors; tensors of floats are what the model takes.
     name: of the data set, for tables. classes: names in label order, by default the data set's. preprocess: entries
-    that replace the model's own preprocessing. settings: as `trustcache extract` has them, with the outputs of every
-    stage and of the mirror image, which a strong oracle reads; `features="last"` takes half the time.
+    that replace the model's own preprocessing. settings: fields of `ExtractSettings`, such as batch_size and device;
+    unless told otherwise it keeps what every stage and the mirror image give, which a strong oracle reads, and
+    `features="last"` takes half the time.
     Raises UsageError for images of other classes than the model's, TrustcacheError for one that cannot be read.
     """
-    classifier = as_classifier(model, preprocess)
-    device = choose_device(settings.device)
+    check_options(ExtractSettings, settings, "extract")
+    chosen = ExtractSettings(**{"features": "stages", **settings})
+    classifier, device = as_classifier(model, preprocess), choose_device(chosen.device)
+    chosen = replace(chosen, precision=resolved(chosen.precision, device))
     classifier.model.to(device)
     dataset = _dataset(data, Path(data_root))
-    known = classes or (dataset.classes if dataset else getattr(data, "classes", None))
+    known = classes or (dataset.classes if dataset else getattr(getattr(data, "dataset", data), "classes", None))
     if known:
-        require_classes(classifier.num_classes, classifier.spec.name, name or "data", known)
-    places = classifier.stage_places() if settings.features == "stages" else ()
-    precision = resolved(settings.precision, device)
-    seen = (
-        _of_dataset(dataset, classifier, device, settings) if dataset else _of_given(data, classifier, device, settings)
-    )
-    parts, labels = [], []
+        require_classes(classifier.num_classes, classifier.spec.name, name or "the data set", known)
+    places = classifier.stage_places() if chosen.features == "stages" else ()
+    seen = (_of_dataset if dataset else _of_given)(dataset or data, classifier, device, chosen)
     with machine_at_its_limits(), progress(classifier.spec.name, _length(dataset or data)) as advance:
-        for batch in seen:
-            with computing(classifier.spec.name, batch.x, precision), torch.inference_mode():
-                outputs = classifier.outputs(batch.x, places, mirrored=bool(places))
-            parts.append({key: value.cpu().numpy() for key, value in outputs.items() if _kept(key, settings)})
-            labels.append(batch.labels)
-            advance(len(batch.labels))
+        parts = list(_outputs(classifier, seen, places, chosen, advance))
     if not parts:
         raise UsageError("extract: there are no images in the data; give some")
-    arrays = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
     ids = dataset.ids if dataset else None
-    found = import_outputs(arrays, np.concatenate(labels), ids, known, store=settings.store)
+    columns = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    found = import_outputs(columns, columns.pop("labels"), ids, known, store=chosen.store)
     stages = Stages(tuple(places), tuple(POOLINGS)) if places else None
     data_name = name or (dataset.manifest.name if dataset else "data")
-    origin = Origin(classifier.spec.name, data_name, "test", classifier.identity(), stages, precision)
+    origin = Origin(classifier.spec.name, data_name, "test", classifier.identity(), stages, chosen.precision)
     return cache_in_memory(found, origin)
 
 
-def _kept(column: str, settings: ExtractSettings) -> bool:
-    return column != "features" or settings.features != "none"
+def _outputs(
+    classifier: Classifier,
+    seen: Iterator[_Seen],
+    places: Sequence[str],
+    settings: ExtractSettings,
+    advance: Callable[[int], None],
+) -> Iterator[dict[str, np.ndarray]]:
+    """Yield the outputs for each batch by the names of a cache's columns, and the labels."""
+    for batch in seen:
+        with computing(classifier.spec.name, batch.x, settings.precision), torch.inference_mode():
+            outputs = classifier.outputs(batch.x, places, mirrored=bool(places))
+        if settings.features == "none":
+            del outputs["features"]
+        yield {"labels": batch.labels, **{key: value.cpu().numpy() for key, value in outputs.items()}}
+        advance(len(batch.labels))
 
 
 def _dataset(data: Any, data_root: Path) -> Dataset | None:

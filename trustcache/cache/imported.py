@@ -54,6 +54,90 @@ class Origin:
 class ImportedOutputs:
     """Checked outputs for N samples; `import_outputs` makes one.
 
+    arrays: by the names of a cache's columns, logits (N, K) among them. labels: int64 (N,). ids: N texts. classes: K
+    names. store: the dtype they are kept in. precise: the logits before they are rounded to it.
+    """
+
+    arrays: dict[str, np.ndarray]
+    labels: np.ndarray
+    ids: Sequence[str]
+    classes: tuple[str, ...]
+    store: str
+    precise: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def columns(self, data: str, start: int = 0, stop: int | None = None) -> dict[str, np.ndarray]:
+        """Return the columns of a cache for some rows, by name. data: the name of the data set."""
+        rows = slice(start, stop)
+        arrays = {name: array[rows].astype(self.store, copy=False) for name, array in self.arrays.items()}
+        ids = [text.encode("utf-8", "surrogateescape") for text in self.ids[rows]]
+        # A sample without its image is known by its name and by all that the classifier said about it.
+        said = zip(ids, *arrays.values(), strict=True)
+        content = [content_of(b"\0".join([data.encode(), one, *(row.tobytes() for row in r)])) for one, *r in said]
+        return {
+            "sample_indices": np.arange(start, start + len(ids)),
+            "sample_ids": np.array(ids, dtype=bytes),
+            "content": np.array(content, dtype=np.uint64),
+            **outcome(self.precise[rows], self.labels[rows]),
+            **arrays,
+        }
+
+    def names(self, start: int = 0, stop: int | None = None) -> str:
+        """Return the SHA-256 over the ids, the labels and the class names of some samples."""
+        digest = hashlib.sha256(self.labels[start:stop].astype("<i8").tobytes())
+        digest.update("\0".join([*self.ids[start:stop], *self.classes]).encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
+
+    def index(self, folder: Path, origin: Origin, files: Mapping[str, str] = MappingProxyType({})) -> Index:
+        """Return the index of a cache of them, which is not written yet. files: SHA-256 by path of what was read."""
+        identity = origin.identity or Identity(origin.classifier, "", {}, "", None)
+        meaning = Meaning(
+            origin.classifier,
+            identity,
+            DataMeaning(origin.data, self.names(), len(self)),
+            origin.precision,
+            self.store,
+            SHARD_ROWS,
+            "stages" if "stages" in self.arrays else "last" if "features" in self.arrays else "none",
+            stages=origin.stages,
+        )
+        manifest = Manifest(origin.data, origin.role, (), title=origin.data, classes=self.classes)
+        made_from = MadeFrom(manifest, self.classes, "", None, None, {}, dict(files))
+        return Index(folder, meaning, made_from, software_versions("numpy", "h5py"))
+
+
+@dataclass(frozen=True)
+class IndexInMemory(Index):
+    """The index of a cache in memory; its fingerprint is that of the same cache on disk."""
+
+    content: np.ndarray = field(compare=False)
+
+    @cached_property
+    def rows(self) -> int:
+        return len(self.content)
+
+    def finished(self) -> bool:
+        return True
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        parts = (self.content[start:stop].tobytes() for start, stop in self.ranges())
+        return fingerprint([self.meaning, [hashlib.sha256(part).hexdigest() for part in parts]])
+
+
+def import_outputs(
+    arrays: Mapping[str, Any],
+    labels: Any,
+    ids: Sequence[str] | None = None,
+    classes: Sequence[str] | None = None,
+    kind: str = "logits",
+    where: Mapping[str, str] = MappingProxyType({}),
+    store: str | None = None,
+) -> ImportedOutputs:
+    """Check outputs of a classifier, and return them as a cache has them.
+
     arrays: by the names of a cache's columns, logits (N, K) among them, of any dtype of numbers. labels: numbers (N,)
     from 0 to K - 1, or names among `classes`. kind: one of `KINDS`, what the logits are. where: the files that things
     come from, by name, for messages. store: the dtype to keep them in, by default float16 where all are, else float32.

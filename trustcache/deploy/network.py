@@ -170,14 +170,14 @@ def pair_of(classifier: Classifier, method: Method) -> Pair:
             raise UsageError(f"{method.name}: takes many passes, and is only made by extraction; name another score")
         stages = classifier.stage_places() if "stages" in entry.columns else ()
         return Pair(classifier, PostHocScore(method.of_outputs()), stages, "mirrored_logits" in entry.columns)
-    config, head = (getattr(method.scorer, name, None) for name in ("config_", "head_"))
-    if config is None or head is None:
+    config = getattr(method.scorer, "config_", None)
+    if config is None:
         raise UsageError(f"{method.name}: is no oracle that has learnt; call fit(cache) first")
     weights = config.backbone.state_sha256
     if weights and weights != state_sha256(classifier.model):
         raise UsageError(f"{method.name}: judges {config.classifier}, and this model has other weights than that")
-    tensors = {name: torch.as_tensor(array) for name, array in vars(head).items() if name != "signed_distance"}
-    pair = Pair(classifier, HeadScore(config, tensors), config.stages, config.head.mirrored)
+    score = HeadScore(config, method.scorer.tensors())  # type: ignore[union-attr]
+    pair = Pair(classifier, score, config.stages, config.head.mirrored)
     try:
         with torch.no_grad():
             pair.eval()(classifier.black().byte())

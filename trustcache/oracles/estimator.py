@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import Field, fields, replace
-from typing import Any, get_type_hints
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from torch import Tensor
 
 from trustcache.cache import CacheView
 from trustcache.cache.index import judged_fingerprint
@@ -19,13 +19,13 @@ from trustcache.metrics.ranking import trust_metrics
 from trustcache.oracles.backbones import OracleModel
 from trustcache.oracles.head_training import Diverged
 from trustcache.oracles.heads import AnyHead, HeadSpec, score_cache
-from trustcache.oracles.plan import learn_heads, plan
+from trustcache.oracles.plan import head_tensors, learn_heads, plan
 from trustcache.oracles.presets.preset import Preset, preset_names, read_preset
 from trustcache.oracles.request import TrainRequest, settle
 from trustcache.oracles.runs import LogEntry, RunConfig
 from trustcache.progress import Progress, silent
 from trustcache.protocols import Optimiser
-from trustcache.registry import option_name
+from trustcache.registry import check_options, option_name
 
 _OWN = ("loss", "seed", "protocol", "signed_distance", "val_fraction", "device", "setting")
 
@@ -131,6 +131,10 @@ class Oracle(BaseEstimator):
         """Return the AUC: the chance that a right answer gets a higher score than a wrong one. y: ignored."""
         return trust_metrics(self.decision_function(cache), cache.correct)["auc"]
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Return its weights by the names that a run's file has."""
+        return head_tensors(self.head_)
+
     def _preset(self) -> tuple[Preset, tuple[str, ...]]:
         """Return the preset that it is named after, else an empty one, and the losses asked for beside it."""
         named = (self.loss,) if self.loss else ()
@@ -150,15 +154,5 @@ class Oracle(BaseEstimator):
     def _options(self, cls: type, names: Mapping[str, str]) -> dict[str, Any]:
         """Return those that are given of the fields of a dataclass of options, each in its range."""
         given = self._given(names)
-        kinds = get_type_hints(cls)
-        for field in fields(cls):
-            value, about = given.get(field.name), field.metadata
-            if value is None:
-                continue
-            whole = kinds[field.name] in (int, int | None) and value != int(value)
-            low, high = about.get("min", -math.inf), about.get("max", math.inf)
-            choices = about.get("choices", (value,))
-            if value not in choices or whole or (isinstance(value, int | float) and not low <= value <= high):
-                wanted = ", ".join(choices) if "choices" in about else f"a number from {low} to {high}"
-                raise UsageError(f"{self!r}: {_word(field, cls)} must be {wanted}, not {value!r}")
+        check_options(cls, given, repr(self))
         return given

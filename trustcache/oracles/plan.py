@@ -202,7 +202,7 @@ def _publish(runs: Sequence[Run], trained: Sequence[Trained | Diverged]) -> None
             diverged.append(f"{run.name} (epoch {one.epoch})")
         elif not run.finished:
             run.begin()
-            run.finish(_as_tensors(one.head), one.log)
+            run.finish(head_tensors(one.head), one.log)
     if diverged:
         others = len(runs) - len(diverged)
         kept = f"; the {others} others are trained, and trustcache evaluate scores them" if others else ""
@@ -225,5 +225,6 @@ def frozen_head(run: Run) -> AnyHead:
         raise run.misfit(error) from None
 
 
-def _as_tensors(head: AnyHead) -> dict[str, torch.Tensor]:
+def head_tensors(head: AnyHead) -> dict[str, torch.Tensor]:
+    """Return the arrays of a trained head as a run's file has them."""
     return {name: torch.as_tensor(array) for name, array in vars(head).items() if name != "signed_distance"}

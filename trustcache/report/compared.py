@@ -26,7 +26,7 @@ from trustcache.report.resampled import ResamplerInMemory
 from trustcache.report.samples import Samples
 from trustcache.report.table import Cell, Column, Table
 from trustcache.scores.methods import AnyMethod, Method, methods_of
-from trustcache.scores.stored import ScoreRecord, StoredScore
+from trustcache.scores.stored import StoredScore
 
 if TYPE_CHECKING:
     import altair
@@ -82,17 +82,8 @@ def _scored(
         negative = negative_threshold(run.config.loss.name, cache.classes)
         made = measurer.run(run, labels[run.name], z, rows, 0)
     else:
-        made = measurer.post_hoc(method.name, StoredScore(z, _about(method)), "equations")
+        made = measurer.post_hoc(method.name, StoredScore(z, method.about()), "equations")
     return made, Samples(z, cache.correct, rows, cache, negative)
-
-
-def _about(method: Method) -> ScoreRecord:
-    entry = method.entry
-    if entry is None:
-        meaning = (type(method.scorer).__doc__ or method.name).strip().partition("\n")[0]
-        return ScoreRecord(method.name, "", {}, False, meaning, True, "")
-    settings = method.learnt.chosen(method.name)
-    return ScoreRecord(method.name, "", settings, entry.fitted, entry.meaning, entry.natural_zero, entry.source)
 
 
 @dataclass(frozen=True)

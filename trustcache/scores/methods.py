@@ -14,6 +14,7 @@ from trustcache.errors import UsageError
 from trustcache.scores.entry import PostHoc, entry_of
 from trustcache.scores.fitting import Outputs, TooFew
 from trustcache.scores.registry import Learnt, learnt_from, scored_rows
+from trustcache.scores.stored import ScoreRecord
 
 
 @runtime_checkable
@@ -61,6 +62,15 @@ class Method:
             found = f"shape {z.shape}" if z.shape != (len(cache),) else "numbers that are not finite"
             raise UsageError(f"{self.name}: gave {found} for the {len(cache)} rows of {cache.index.data}")
         return z
+
+    def about(self) -> ScoreRecord:
+        """Return the record of its scores, as a post-hoc score's."""
+        entry = self.entry
+        if entry is None:
+            meaning = (type(self.scorer).__doc__ or self.name).strip().partition("\n")[0]
+            return ScoreRecord(self.name, "", {}, False, meaning, True, "")
+        settings = self.learnt.chosen(self.name)
+        return ScoreRecord(self.name, "", settings, entry.fitted, entry.meaning, entry.natural_zero, entry.source)
 
     def learnt_rows(self, cache: CacheView) -> int:
         """Return the number of a cache's rows that it has learnt from."""
