@@ -63,21 +63,22 @@ class CacheView:
         ids: Sequence[str] | None = None,
         classes: Sequence[str] | None = None,
         outputs: str = "logits",
-        origin: Origin = Origin(),  # noqa: B008 (frozen)
+        name: str = "data",
+        classifier: str = "classifier",
     ) -> CacheView:
         """Return a cache in memory of what a classifier said about N samples.
 
         logits (N, K), features (N, D): arrays or tensors; kept as float16 where all are, else as float32. labels: (N,)
         numbers from 0 to K - 1, or names among `classes`, the K names in the order of the columns. ids: N texts, by
         default the rows' numbers. outputs: "probabilities" where the logits are these; their logarithms are kept.
-        origin: names of classifier and data set, for tables. Raises UsageError as `import_outputs`.
+        name, classifier: of the data set and of the classifier, for tables. Raises UsageError as `import_outputs`.
 
         >>> cache = CacheView.from_arrays([[2.0, 0.5], [0.1, 0.3]], [0, 0])
         >>> cache.correct, cache
         (array([ True, False]), <cache classifier/data: 2 rows, 2 classes, accuracy 50.00 %>)
         """
         arrays = {"logits": logits} | ({} if features is None else {"features": features})
-        return cache_in_memory(import_outputs(arrays, labels, ids, classes, outputs), origin)
+        return cache_in_memory(import_outputs(arrays, labels, ids, classes, outputs), Origin(classifier, name))
 
     def __repr__(self) -> str:
         name, right = f"{self.index.classifier}/{self.index.data}", 100 * self.correct.mean() if len(self) else 0.0
