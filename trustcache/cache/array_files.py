@@ -103,7 +103,7 @@ def _npz(place: Place, what: str) -> np.ndarray:
 
 def _pickled(path: Path, error: ValueError) -> Exception:
     """Return the error of a file that NumPy does not read, most often because it holds Python objects."""
-    if "pickle" not in str(error):
+    if "pickle" not in str(error) and "Python objects" not in str(error):
         return error
     return UsageError(
         f"{path}: holds pickled Python objects, which can run code when they are read; save a plain array instead, as "
