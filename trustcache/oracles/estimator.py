@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import Field, fields, replace
 from typing import Any
@@ -65,10 +66,6 @@ class Oracle(BaseEstimator):
         self.method = method
         for name in SETTINGS[1:]:
             setattr(self, name, settings.get(name))
-
-    @classmethod
-    def _get_param_names(cls) -> list[str]:
-        return sorted(SETTINGS)
 
     def __repr__(self) -> str:
         given = {name: getattr(self, name) for name in SETTINGS[1:] if getattr(self, name) is not None}
@@ -156,3 +153,13 @@ class Oracle(BaseEstimator):
         given = self._given(names)
         check_options(cls, given, repr(self))
         return given
+
+
+def _signature() -> inspect.Signature:
+    """Return the signature that scikit-learn and notebooks see: every setting by its name."""
+    settings = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in SETTINGS[1:]]
+    own = list(inspect.signature(Oracle.__init__).parameters.values())[:2]
+    return inspect.Signature([*own, *settings])
+
+
+Oracle.__init__.__signature__ = _signature()  # type: ignore[attr-defined]
