@@ -14,23 +14,13 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils import estimator_checks
 from sklearn.utils.validation import check_is_fitted
 
+from tests.caches_in_memory import cache_of
 from tests.refusals import refusal_of, tells
 from trustcache.cache import CacheView, open_cache
 from trustcache.cache.workspace import Workspace
 from trustcache.metrics.ranking import trust_metrics
 from trustcache.oracles.estimator import SETTINGS, Oracle
 from trustcache.oracles.runs import finished_runs
-
-CENTRES = np.random.default_rng(0).normal(size=(3, 5))
-
-
-def cache_of(rows: int, seed: int, features: bool = True, **names: str) -> CacheView:
-    """Outputs that are right on about three quarters, with features that show where."""
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, 3, rows)
-    x = CENTRES[labels] + rng.normal(0, 0.6, (rows, 5))
-    logits = x @ CENTRES.T + rng.normal(0, 2, (rows, 3))
-    return CacheView.from_arrays(logits, labels, features=x if features else None, **names)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.oracles.test_estimator import cache_of
+from tests.caches_in_memory import cache_of
 from tests.refusals import refusal_of, tells
 from trustcache.cache import CacheView
 from trustcache.scores import post_hoc, post_hoc_score
