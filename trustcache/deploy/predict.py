@@ -13,7 +13,8 @@ from types import SimpleNamespace
 
 from trustcache.data.archives import open_tree, read_file, tree_exists
 from trustcache.data.layouts.folders import image_names
-from trustcache.deploy.trusted import Answer, Picture, file_picture
+from trustcache.data.pictures import Picture, file_picture
+from trustcache.deploy.trusted import Answer
 from trustcache.errors import UsageError, spreadsheet_text
 
 

@@ -102,7 +102,7 @@ class RunConfig:
         from trustcache.models.classifiers import ModelSpec
 
         backbone = self.backbone
-        return ModelSpec(backbone.name, None, backbone.arguments, asdict(backbone.preprocessing))
+        return ModelSpec(backbone.name, None, backbone.arguments, asdict(backbone.images))
 
 
 @dataclass(frozen=True)
