@@ -62,6 +62,17 @@ def test_a_loss_equals_its_closed_form_in_float64(name: str, right: float) -> No
         np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0, 20.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_focal_has_its_limits_at_infinity_and_is_cross_entropy_at_gamma_0(gamma: float, dtype: torch.dtype) -> None:
+    z = torch.tensor([math.inf, -math.inf, math.inf, -math.inf], dtype=dtype)
+    o = torch.tensor([1.0, 1.0, 0.0, 0.0])
+    for kind in (lambda x: x, lambda x: x.numpy()):
+        assert losses.focal(kind(z), kind(o), gamma).tolist() == [0, math.inf, math.inf, 0]
+    finite = torch.tensor(Z, dtype=dtype)
+    assert torch.equal(losses.focal(finite, (finite > 0).to(dtype), 0.0), losses.cross_entropy(finite, finite > 0))
+
+
 def test_tcp_is_the_squared_distance_to_the_true_class_probability() -> None:
     target = np.random.default_rng(0).random(len(Z))
     found = losses.true_class_probability(torch.tensor(Z), torch.tensor(target)).numpy()

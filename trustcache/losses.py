@@ -97,7 +97,8 @@ def focal(z: Values, correct: Values, gamma: Number = 2.0) -> Values:
 
 def _focal(z: Any, correct: Any, gamma: Number) -> Any:
     f, s = _functions(z), _against(z, correct)
-    return f.exp(-gamma * f.softplus(-s)) * f.softplus(s)
+    against = f.softplus(-s).clip(max=float(f.finfo(z.dtype).max) ** 0.5)  # 0 * inf would be nan
+    return f.exp(-gamma * against) * f.softplus(s)
 
 
 @_per_sample

@@ -20,6 +20,7 @@ from trustcache import Answer, TrustedClassifier
 from trustcache.cache import open_cache
 from trustcache.cache.index import read_index
 from trustcache.cache.workspace import Workspace
+from trustcache.deploy.network import load_pair
 from trustcache.deploy.scorers import find_scorer
 from trustcache.errors import UsageError
 from trustcache.oracles.runs import finished_runs
@@ -146,8 +147,23 @@ def test_batches_and_threads_change_nothing(runs_workspace: Workspace, digit_fil
     for size, workers, ahead in itertools.product((1, 4), (1, 5), (0, 2)):
         found = list(trusted(files, batch_size=size, workers=workers, ahead=ahead))
         assert [a.path for a in found] == [a.path for a in wanted]
-        np.testing.assert_allclose([a.score for a in found], [a.score for a in wanted], atol=1e-5)
+        assert found == wanted, "to the last bit"
     assert list(trusted([])) == []
+
+
+@pytest.mark.parametrize("name", [FROZEN, TUNED, "knn", "vim", "delta-knn+margin", "trust-score"])
+def test_a_file_has_the_same_score_to_the_last_bit_whatever_it_is_scored_with(
+    runs_workspace: Workspace, digit_files: Path, name: str
+) -> None:
+    scorer = find_scorer(runs_workspace, name)
+    pair = load_pair(scorer)
+    trusted = TrustedClassifier(pair.classifier, "mcp", device="cpu")
+    trusted.pair = pair
+    first, *others = sorted(digit_files.iterdir())[:30]
+    (alone,) = trusted([first])
+    for files in ([first] * 3, [*others, first], [first, *others[:7]], [*others[:11], first, first]):
+        scores = {a.score for a in trusted(files, batch_size=16) if a.path == str(first)}
+        assert scores == {alone.score}
 
 
 def test_weights_that_are_gone_or_others_are_refused(with_runs: Workspace, own_model: Callable[..., str]) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
-from trustcache.scores.blocks import over_blocks
+from trustcache.scores.blocks import PRODUCT_ROWS, over_blocks, row_products, squared_lengths
 
 
 def blas_threads() -> list[int]:
@@ -21,6 +21,21 @@ def test_every_row_is_worked_on_once(count: int) -> None:
         return np.arange(count)[rows]
 
     assert over_blocks(work, count, 10).tolist() == list(range(count))
+
+
+@pytest.mark.parametrize(("width", "columns"), [(13, 7), (64, 500), (600, 900)])
+def test_a_rows_products_have_the_same_bits_in_any_company(width: int, columns: int) -> None:
+    rng = np.random.default_rng(0)
+    x, matrix = rng.normal(size=(PRODUCT_ROWS + 37, width)), rng.normal(size=(width, columns))
+
+    def products(rows: np.ndarray) -> np.ndarray:
+        return over_blocks(lambda block: row_products(rows[block], matrix), len(rows), 2 * PRODUCT_ROWS)
+
+    whole = products(x)
+    np.testing.assert_allclose(whole, x @ matrix, rtol=1e-9, atol=1e-9)
+    for rows in (slice(0, 1), slice(5, 7), slice(30, 80), slice(len(x) - 1, None)):
+        np.testing.assert_array_equal(products(x[rows]), whole[rows])
+        np.testing.assert_array_equal(squared_lengths(x[rows].copy()), squared_lengths(x)[rows])
 
 
 def test_an_error_in_a_block_is_raised_and_blas_has_its_threads_back() -> None:

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.optimize import minimize_scalar
 from scipy.special import softmax
 
 from trustcache.metrics.ranking import trust_metrics
@@ -18,7 +19,7 @@ from trustcache.scores.fitted_logit_scores import (
     PNorm,
     RelU,
     Temperature,
-    cross_entropy,
+    colder_by,
     least_aurc,
     mean_outer_product,
     p_norm_max_logit,
@@ -85,11 +86,43 @@ def test_the_score_of_least_aurc_is_found_and_the_first_of_equals() -> None:
     assert least_aurc([bad, good, good], correct) == 1
 
 
-def test_cross_entropy_is_that_of_torch() -> None:
+def test_the_slope_of_the_cross_entropy_is_that_of_torch() -> None:
     rng = np.random.default_rng(0)
     logits, labels = rng.normal(size=(1300, 6)) * 4, rng.integers(6, size=1300)
-    expected = torch.nn.functional.cross_entropy(torch.from_numpy(logits / 2.5), torch.from_numpy(labels))
-    assert cross_entropy(logits, labels, 2.5) == pytest.approx(float(expected), rel=1e-12)
+    inverse = torch.tensor(1 / 2.5, dtype=torch.float64, requires_grad=True)
+    torch.nn.functional.cross_entropy(torch.from_numpy(logits) * inverse, torch.from_numpy(labels)).backward()
+    assert colder_by(logits, labels, 2.5) == pytest.approx(float(inverse.grad), rel=1e-10)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 100.0, 1e4])
+def test_the_temperature_has_the_least_cross_entropy_of_torch_whatever_the_scale_of_logits(
+    training: FittingData, scale: float
+) -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(2000, 5)) * 2
+    labels = (softmax(logits / 1.6, axis=1).cumsum(axis=1) > rng.random((2000, 1))).argmax(axis=1)
+    rows = replace(training.validation, logits=scale * logits, labels=labels)
+    fitted = Temperature.fit(replace(training, validation=rows))
+
+    def loss(log_t: float) -> float:
+        z = torch.from_numpy(scale * logits) / np.exp(log_t)
+        return float(torch.nn.functional.cross_entropy(z, torch.from_numpy(labels)))
+
+    least = minimize_scalar(loss, bracket=(np.log(scale), np.log(2 * scale)), tol=1e-12).x
+    assert np.log(fitted.temperature) == pytest.approx(least, abs=1e-6)
+    assert fitted.chosen["T"] == pytest.approx(fitted.temperature, rel=1e-3)
+
+
+@pytest.mark.parametrize(("label", "end"), [(0, "coldest"), (2, "hottest")])
+def test_where_no_temperature_has_the_least_cross_entropy_it_is_said(
+    training: FittingData, label: int, end: str
+) -> None:
+    logits = np.tile([3.0, 1.0, -2.0], (40, 1)) * np.linspace(1, 2, 40)[:, None]
+    rows = replace(training.validation, logits=logits, labels=np.full(40, label))
+    fitted = Temperature.fit(replace(training, validation=rows))
+    assert "last tried" in str(fitted.chosen["T"])
+    assert (fitted.temperature < 0.1) == (end == "coldest")
+    assert (fitted.temperature > 100) == (end == "hottest")
 
 
 def test_the_temperature_that_labels_were_drawn_at_is_found(training: FittingData) -> None:
@@ -113,8 +146,22 @@ def test_a_temperature_may_reorder_confidence_for_three_classes_but_not_for_two(
 def test_rel_u_is_the_quadratic_form_written_as_a_double_sum(training: FittingData) -> None:
     rows, fitted = training.validation, RelU.fit(training)
     p = softmax(rows.logits.astype(np.float64), axis=1)
-    expected = -np.array([sum(row[i] * fitted.matrix[i, j] * row[j] for i in range(5) for j in range(5)) for row in p])
-    np.testing.assert_allclose(fitted.score(rows), expected, rtol=1e-5)
+    form = np.array([sum(row[i] * fitted.matrix[i, j] * row[j] for i in range(5) for j in range(5)) for row in p])
+    np.testing.assert_allclose(fitted.score(rows), -np.log(form), rtol=1e-9, atol=1e-9)
+
+
+def test_rel_u_tells_apart_what_is_sure_beyond_the_smallest_float() -> None:
+    rng = np.random.default_rng(0)
+    matrix = rng.random((4, 4)) * (1 - np.eye(4))
+    matrix += matrix.T
+    logits = np.array([[margin, 0.0, -1.0, -2.0] for margin in (5, 80, 88, 110, 500, 800, 60_000)])
+    others = np.exp([0.0, -1.0, -2.0]) @ matrix[1:, 0]  # to first order in e^-margin, p D p^T = 2 e^-margin others
+    np.testing.assert_allclose(relative_uncertainty(logits, matrix)[1:], logits[1:, 0] - np.log(2 * others), rtol=1e-12)
+    never_confused = matrix.copy()
+    never_confused[0] = never_confused[:, 0] = 0
+    found = relative_uncertainty(logits, never_confused)
+    assert (np.diff(found) > 0).all()
+    assert np.isfinite(found).all()
 
 
 def test_rel_us_matrix_is_the_papers(training: FittingData) -> None:

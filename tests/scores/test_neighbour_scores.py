@@ -45,7 +45,22 @@ def test_nearest_squares_by_torch_are_those_by_numpy(monkeypatch: pytest.MonkeyP
     for name, value in {"WORTH_GPU": 0, "GPU_QUERY_ROWS": 32, "GPU_REFERENCE_ROWS": 7}.items():
         monkeypatch.setattr(neighbour_scores, name, value)
     monkeypatch.setattr(neighbour_scores, "_gpu", lambda: torch.device("cpu"))
-    np.testing.assert_allclose(nearest_squares(queries, references, 9), expected, rtol=1e-9, atol=1e-12)
+    np.testing.assert_array_equal(nearest_squares(queries, references, 9), expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_querys_squares_are_differences_to_the_last_bit_whatever_stands_beside_it(dtype: type) -> None:
+    rng = np.random.default_rng(0)
+    references = unit(rng.normal(size=(400, 40)) * (np.arange(400) % 4 > 0)[:, None]).astype(dtype)
+    # Beside them, far more references that are all but alike than candidates are kept.
+    references[100:300] = references[100] + (1e-7 * rng.normal(size=(200, 40))).astype(dtype)
+    queries = np.concatenate([references[:200], unit(rng.normal(size=(70, 40))).astype(dtype)])
+    differences = np.square(references[None] - queries[:, None]).sum(axis=2)
+    expected = np.sort(differences, axis=1)[:, :25]
+    np.testing.assert_array_equal(nearest_squares(queries, references, 25), expected)
+    assert (expected[:200, 0] == 0).all()
+    for some in (slice(0, 1), slice(90, 110), slice(137, 270)):
+        np.testing.assert_array_equal(nearest_squares(queries[some], references, 25), expected[some])
 
 
 def test_nearest_squares_are_scikit_learns_across_blocks_of_queries_and_references() -> None:
@@ -110,4 +125,4 @@ def test_a_gpu_finds_the_same_neighbours(monkeypatch: pytest.MonkeyPatch) -> Non
     queries, references = (unit(np.random.default_rng(i).normal(size=(300, 64))) for i in range(2))
     expected = nearest_squares(queries, references, 20)
     monkeypatch.setattr(neighbour_scores, "WORTH_GPU", 0)
-    np.testing.assert_allclose(nearest_squares(queries, references, 20), expected, atol=1e-5)
+    np.testing.assert_array_equal(nearest_squares(queries, references, 20), expected)

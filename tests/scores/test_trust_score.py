@@ -12,6 +12,7 @@ from sklearn.neighbors import KDTree
 
 from trustcache.metrics.ranking import trust_metrics
 from trustcache.scores.fitting import FittingData, TooFew
+from trustcache.scores.neighbour_scores import nearest_squares
 from trustcache.scores.trust_score import (
     ALPHAS,
     DENSITY_NEIGHBOURS,
@@ -57,6 +58,17 @@ def test_rounding_hides_no_neighbour_where_members_are_all_but_alike(seed: int) 
     queries = members[:30] + 1e-7 * rng.normal(size=(30, 3))
     found, expected = (score(queries, predictions, members, labels) for score in (trust_score, by_trees))
     np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_equal_points_are_no_distance_apart() -> None:
+    rng = np.random.default_rng(0)
+    members = np.repeat(rng.normal(size=(20, 50)), 2, axis=0) + 10  # each twice, so that the second nearest is equal
+    labels = np.repeat([0, 1], 20)
+    assert (nearest_squares(members, members, 2) == 0).all()
+    assert (density_radii(members[:2], labels[:2]) == 0).all()
+    found = trust_score(members[:20], labels[:20], members, labels)
+    np.testing.assert_allclose(found, by_trees(members[:20], labels[:20], members, labels), rtol=1e-12)
+    assert (found > 1e12).all()  # over the authors' least distance, 1e-12, and not over 1e-8
 
 
 def test_worked_by_hand() -> None:

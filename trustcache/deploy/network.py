@@ -132,9 +132,30 @@ class Pair(nn.Module):
 
         images: what they were before, which a tuned oracle sees; it raises ValueError without them.
         """
-        with arithmetic(self.precision, x.device) if self.precision else nullcontext():
-            outputs = self.classifier.outputs(x, self.stages, self.mirrored)
+        outputs = self._outputs(x)
         return outputs["logits"], self.score(images, outputs)
+
+    def _outputs(self, x: Tensor) -> dict[str, Tensor]:
+        with arithmetic(self.precision, x.device) if self.precision else nullcontext():
+            return self.classifier.outputs(x, self.stages, self.mirrored)
+
+    def in_equal_batches(self, pixels: Tensor, rows: int) -> tuple[Tensor, Tensor]:
+        """Return the same, each image's to the last bit in any company: the networks are always given `rows` images.
+
+        The order in which they sum depends on how many there are. pixels: uint8, or float as `of_prepared` takes them.
+        """
+        filled = torch.cat([pixels, pixels[:1].expand(-len(pixels) % rows, -1, -1, -1)])
+        batches = []
+        for batch in filled.split(rows):
+            images = None if batch.is_floating_point() else batch
+            outputs = self._outputs(
+                batch.float() if images is None else self.classifier.preprocessing.normalise(images)
+            )
+            if not isinstance(self.score, PostHocScore):  # those are NumPy's, and may search a training set
+                outputs["z"] = self.score(images, outputs)
+            batches.append(outputs)
+        joined = {name: torch.cat([batch[name] for batch in batches])[: len(pixels)] for name in batches[0]}
+        return joined["logits"], joined["z"] if "z" in joined else self.score(None, joined)
 
 
 def load_pair(scorer: Scorer) -> Pair:

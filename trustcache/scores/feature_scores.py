@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy
 
+from trustcache.scores.blocks import over_blocks, row_products, squared_lengths
 from trustcache.scores.fitting import FittingData, Outputs, TooFew
 from trustcache.scores.logit_scores import maximum_class_probability, negative_energy
 
@@ -68,12 +69,13 @@ class ClassGaussians:
         """Return the squared Mahalanobis distance to the nearest class mean, float64 (N,), from features (N, D)."""
         centre = self.means.mean(axis=0)  # about it, differences of large numbers stay small
         means = (self.means - centre) @ self.whitening
-        lengths = np.square(means).sum(axis=1)
-        found = []
-        for (part,) in _blocks(features):
-            x = (part - centre) @ self.whitening
-            found.append((lengths - 2 * x @ means.T).min(axis=1) + np.square(x).sum(axis=1))
-        return np.concatenate(found)
+        lengths = squared_lengths(means)
+
+        def one(rows: slice) -> np.ndarray:
+            x = row_products(features[rows].astype(np.float64) - centre, self.whitening)
+            return (lengths - 2 * row_products(x, means.T)).min(axis=1) + squared_lengths(x)
+
+        return over_blocks(one, len(features), BLOCK_ROWS)
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,8 @@ class VirtualLogit:
     @classmethod
     def fit(cls, data: FittingData) -> VirtualLogit:
         rows = data.everyone
+        if len(rows.features) <= rows.features.shape[1]:
+            raise TooFew(f"it needs more samples than features, {rows.features.shape[1]:,}, to find the last layer")
         weight, bias = last_layer(rows.features, rows.logits)
         origin = -np.linalg.pinv(weight.T) @ bias
         second = np.zeros((len(origin),) * 2)
@@ -140,12 +144,12 @@ class VirtualLogit:
 
 
 def principal_dimensions(features: int) -> int:
-    """Return the dimensions of ViM's principal space: 1000 of about 2048 features, 512 of about 1024, half of fewer.
+    """Return the dimensions of ViM's principal space, those of the authors' code: 1000, 512 below 2048, half below 768.
 
-    >>> principal_dimensions(2048), principal_dimensions(64)
-    (1000, 32)
+    >>> principal_dimensions(2048), principal_dimensions(768), principal_dimensions(64)
+    (1000, 512, 32)
     """
-    return 1000 if features > 1500 else 512 if features > 768 else features // 2
+    return 1000 if features >= 2048 else 512 if features >= 768 else features // 2
 
 
 def residual_length(features: np.ndarray, origin: np.ndarray, residual: np.ndarray) -> np.ndarray:
@@ -154,7 +158,11 @@ def residual_length(features: np.ndarray, origin: np.ndarray, residual: np.ndarr
     >>> residual_length(np.array([[3.0, 4.0]]), np.zeros(2), np.eye(2)[:, :1]).tolist()
     [3.0]
     """
-    return np.concatenate([np.linalg.norm((x - origin) @ residual, axis=1) for (x,) in _blocks(features)])
+
+    def one(rows: slice) -> np.ndarray:
+        return np.sqrt(squared_lengths(row_products(features[rows].astype(np.float64) - origin, residual)))
+
+    return over_blocks(one, len(features), BLOCK_ROWS)
 
 
 def last_layer(features: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -22,7 +22,7 @@ from trustcache.scores.fitting import TooFew, fitting_data
 from trustcache.scores.registry import POST_HOC, Learnt, Weight
 
 # Raised when scores change their meaning or the way they learn: what an older program made is then made anew.
-RECIPE = 3
+RECIPE = 4
 _CONFIDENCE = "mcp"  # what every score is compared with
 SCORES, FIT = ".safetensors", ".fit.safetensors"
 """Suffixes of a score's files."""

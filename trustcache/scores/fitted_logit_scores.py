@@ -13,12 +13,14 @@ import numpy as np
 import scipy
 
 from trustcache.metrics.tie_groups import rank
+from trustcache.scores.blocks import row_products
 from trustcache.scores.fitting import FittingData, Outputs
-from trustcache.scores.logit_scores import BLOCK_ROWS, by_blocks, maximum_class_probability
+from trustcache.scores.logit_scores import BLOCK_ROWS, by_blocks, maximum_class_probability, odds
 
 POWERS = tuple(range(10))
 RATIOS = tuple(round(0.1 * i, 1) for i in range(1, 10))
-TEMPERATURES = (0.05, 20.0)
+# Temperatures are sought between these multiples of the logits' spread.
+TEMPERATURES = (1e-3, 1e3)
 
 
 def least_aurc(scores: Sequence[np.ndarray], correct: np.ndarray) -> int:
@@ -89,52 +91,72 @@ class Temperature:
 
     arXiv:1706.04599. Above 0 the calibrated probability is above one half. With three classes or more it may rank
     samples otherwise than MCP does; beside mcp it shows what calibration does to the ranking.
+
+    least: False where no temperature has least cross-entropy: with every label the largest logit, colder is always
+    better, and with labels that have nothing to do with the logits, hotter. Then it is the last one tried.
     """
 
     temperature: float
+    least: bool = True
 
     @classmethod
     def fit(cls, data: FittingData) -> Temperature:
         logits, labels = data.validation.logits, data.validation.labels
-        bounds = tuple(np.log(TEMPERATURES))
-        found = scipy.optimize.minimize_scalar(
-            lambda t: cross_entropy(logits, labels, np.exp(t)), bounds=bounds, method="bounded"
-        )
-        return cls(float(np.exp(found.x)))
+        spread = float(logits.std(axis=1, dtype=np.float64).mean()) or 1.0
+        coldest, hottest = np.log(spread) + np.log(TEMPERATURES)
+        # The cross-entropy is convex in 1 / T, so that its slope has one root at most.
+        if colder_by(logits, labels, np.exp(coldest)) <= 0:
+            return cls(float(np.exp(coldest)), least=False)
+        if colder_by(logits, labels, np.exp(hottest)) >= 0:
+            return cls(float(np.exp(hottest)), least=False)
+        found = scipy.optimize.brentq(lambda t: colder_by(logits, labels, np.exp(t)), coldest, hottest)
+        return cls(float(np.exp(found)))
 
     def score(self, rows: Outputs) -> np.ndarray:
         return maximum_class_probability(rows.logits, self.temperature)
 
     @property
     def chosen(self) -> dict[str, float | str]:
-        return {"T": round(self.temperature, 4)}
+        temperature = float(f"{self.temperature:.4g}")
+        return {"T": temperature if self.least else f"{temperature:g} (the last tried)"}
 
 
-def cross_entropy(logits: np.ndarray, labels: np.ndarray, temperature: float) -> float:
-    """Return the mean of -log softmax(logits / temperature) at the labels, from logits (N, K) and int labels (N,).
+def colder_by(logits: np.ndarray, labels: np.ndarray, temperature: float) -> float:
+    """Return the slope of the mean of -log softmax(logits / T) at the labels over 1 / T: above 0, less 1 / T is better.
 
-    >>> round(cross_entropy(np.array([[0.0, 0.0]]), np.array([1]), temperature=1.0), 4)
-    0.6931
+    That is the mean logit under the softmax less the mean one of the labels. logits (N, K), labels (N,) int.
+
+    >>> round(colder_by(np.array([[2.0, 0.0]]), np.array([1]), temperature=1.0), 4)
+    1.7616
     """
     total = 0.0
     for start in range(0, len(logits), BLOCK_ROWS):
         rows = slice(start, start + BLOCK_ROWS)
-        log_p = scipy.special.log_softmax(logits[rows].astype(np.float64) / temperature, axis=1)
-        total -= float(np.take_along_axis(log_p, labels[rows, None], axis=1).sum())
+        z = logits[rows].astype(np.float64)
+        z -= z.max(axis=1, keepdims=True)
+        p = scipy.special.softmax(z / temperature, axis=1)
+        total += float((p * z).sum() - np.take_along_axis(z, labels[rows, None], axis=1).sum())
     return total / len(logits)
 
 
 @by_blocks
 def relative_uncertainty(z: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Return -p D p^T, float64 (N,) <= 0, with p the softmax of logits (N, K) and D a float32 matrix (K, K) >= 0.
+    """Return -log(p D p^T), float64 (N,), with p the softmax of logits (N, K) and D a symmetric matrix (K, K) >= 0.
 
-    Dadalto et al. 2023 (arXiv:2306.01710). The product is taken in float32: as no term is negative, nothing cancels.
+    Dadalto et al. 2023 (arXiv:2306.01710); the diagonal of D is 0. The logarithm of the paper's score, so that sure
+    answers, whose other probabilities underflow, are still told apart: with the prediction's p taken out, p D p^T is
+    p^2 e^-m (2 w D_t + e^-m w D w), m being the margin and w the others' odds over the largest.
 
-    >>> relative_uncertainty(np.zeros((1, 2)), np.ones((2, 2), np.float32)).tolist()
-    [-1.0]
+    >>> relative_uncertainty(np.array([[0.0, 0.0], [1000.0, 0.0]]), 1 - np.eye(2)).round(3).tolist()
+    [0.693, 999.307]
     """
-    p = scipy.special.softmax(z, axis=1)
-    return -np.einsum("nk,nk->n", p.astype(np.float32) @ matrix, p)
+    against, top = odds(z), z.argmax(axis=1)
+    across = row_products(against.weight, matrix.astype(np.float64))
+    of_top = np.take_along_axis(across, top[:, None], axis=1)[:, 0]
+    among_others = (across * against.weight).sum(axis=1) * np.exp(-against.margin)
+    # Where no pair of classes that it may confuse counts, it is as sure as can be.
+    uncertain = np.maximum(2 * of_top + among_others, np.finfo(np.float64).tiny)
+    return against.margin + 2 * np.logaddexp(0.0, against.log_sum) - np.log(uncertain)
 
 
 def uncertainty_matrix(wrong: np.ndarray, right: np.ndarray, ratio: float) -> np.ndarray:

@@ -1,7 +1,9 @@
 """Trust scores from the distances to the nearest training features: kNN distance and Delta-kNN.
 
 Features are brought to length 1, as in both papers, and compared in float32, whose rounding is far below that of
-features stored as float16. Distances come from matrix products over blocks of queries and of references.
+features stored as float16. Matrix products over blocks of queries and of references find the candidates, whose
+distances are then taken from differences, row by row. So those of equal points are 0, and a sample's score is the same
+to the last bit whatever else is scored, on a CPU or a GPU.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trustcache.scores.blocks import over_blocks
+from trustcache.scores.blocks import over_blocks, squared_lengths
 from trustcache.scores.fitted_logit_scores import least_aurc
 from trustcache.scores.fitting import FittingData, Outputs
 
@@ -19,10 +21,12 @@ if TYPE_CHECKING:
     import torch
 
 NEIGHBOURS = (5, 10, 25, 50, 100)
-QUERY_ROWS, REFERENCE_ROWS = 256, 8192
+QUERY_ROWS, REFERENCE_ROWS = 128, 8192
 GPU_QUERY_ROWS, GPU_REFERENCE_ROWS = 4096, 2**16
 # Products of numbers from which a GPU saves more than its start takes.
 WORTH_GPU = 10**10
+# Candidates beyond the k nearest by product, which is off by its rounding.
+SPARE = 32
 # Added to squared distances before their logarithm, as in the code of arXiv:2505.15008: duplicates are not infinite.
 LEAST_SQUARE = 1e-6
 
@@ -34,7 +38,7 @@ def unit(features: np.ndarray) -> np.ndarray:
     [[0.6, 0.8], [0.0, 0.0]]
     """
     x = features.astype(np.float32)
-    norm = np.sqrt(np.einsum("nd,nd->n", x, x))
+    norm = np.sqrt(squared_lengths(x))
     x /= np.where(norm > 0, norm, 1)[:, None]
     return x
 
@@ -47,10 +51,16 @@ def nearest_squares(queries: np.ndarray, references: np.ndarray, k: int) -> np.n
     >>> nearest_squares(np.array([[0.0]]), np.array([[3.0], [1.0], [2.0]]), k=2).tolist()
     [[1.0, 4.0]]
     """
-    if len(queries) * references.size >= WORTH_GPU and (device := _gpu()):
-        return _nearest_on_gpu(queries, references, k, device)
-    lengths = np.einsum("md,md->m", references, references)
-    return over_blocks(lambda rows: nearest_of_block(queries[rows], references, lengths, k), len(queries), QUERY_ROWS)
+    lengths, wanted = squared_lengths(references), min(k + SPARE, len(references))
+    device = _gpu() if len(queries) * references.size >= WORTH_GPU else None
+    found = _candidates_on_gpu(queries, references, wanted, device) if device else None
+
+    def one(rows: slice) -> np.ndarray:
+        x = queries[rows]
+        values, numbers = (part[rows] for part in found) if found else _candidates(x, references, lengths, wanted)
+        return _exact(x, references, lengths, k, values, numbers)
+
+    return over_blocks(one, len(queries), QUERY_ROWS)
 
 
 def _gpu() -> torch.device | None:
@@ -59,8 +69,10 @@ def _gpu() -> torch.device | None:
     return torch.device("cuda") if torch.cuda.is_available() else None
 
 
-def _nearest_on_gpu(queries: np.ndarray, references: np.ndarray, k: int, device: torch.device) -> np.ndarray:
-    """Return `nearest_squares` by the same products on a device, in the same precision."""
+def _candidates_on_gpu(
+    queries: np.ndarray, references: np.ndarray, count: int, device: torch.device
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return `_candidates` by the same products on a device, in the same precision."""
     import torch
 
     known = torch.from_numpy(references).to(device)
@@ -68,29 +80,64 @@ def _nearest_on_gpu(queries: np.ndarray, references: np.ndarray, k: int, device:
     found = []
     for x in torch.from_numpy(queries).split(GPU_QUERY_ROWS):
         x = x.to(device)
-        best = x.new_empty(len(x), 0)
+        values, numbers = x.new_empty(len(x), 0), torch.empty(len(x), 0, dtype=torch.int64, device=device)
         for first in range(0, len(known), GPU_REFERENCE_ROWS):
             block = slice(first, first + GPU_REFERENCE_ROWS)
-            both = torch.cat([best, torch.addmm(lengths[block], x, known[block].T, alpha=-2)], 1)
-            best = both.topk(min(k, both.shape[1]), dim=1, largest=False).values
-        found.append((best + x.square().sum(1, keepdim=True)).clamp(min=0).cpu())
-    return torch.cat(found).numpy()
+            both = torch.cat([values, torch.addmm(lengths[block], x, known[block].T, alpha=-2)], 1)
+            own = torch.arange(first, first + len(lengths[block]), device=device).expand(len(x), -1)
+            values, places = both.topk(min(count, both.shape[1]), dim=1, largest=False)
+            numbers = torch.cat([numbers, own], 1).gather(1, places)
+        found.append((values.cpu(), numbers.cpu()))
+    return torch.cat([some for some, _ in found]).numpy(), torch.cat([some for _, some in found]).numpy()
 
 
-def nearest_of_block(x: np.ndarray, references: np.ndarray, lengths: np.ndarray, k: int) -> np.ndarray:
-    """Return `nearest_squares` of few queries (n, D), given the squared lengths (M,) of the references.
-
-    >>> nearest_of_block(np.array([[0.0]]), np.array([[3.0], [1.0]]), np.array([9.0, 1.0]), k=1).tolist()
-    [[1.0]]
-    """
-    best = np.empty((len(x), 0), x.dtype)
+def _candidates(
+    x: np.ndarray, references: np.ndarray, lengths: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the least squares (n, count), less the query's own length, of few queries, and the references' numbers."""
+    values, numbers = np.empty((len(x), 0), x.dtype), np.empty((len(x), 0), np.int64)
     for first in range(0, len(references), REFERENCE_ROWS):
         block = slice(first, first + REFERENCE_ROWS)
         squares = x @ (-2 * references[block].T)
         squares += lengths[block]
-        both = np.concatenate([best, squares], axis=1)
-        best = np.partition(both, k - 1, axis=1)[:, :k] if both.shape[1] > k else both
-    return np.maximum(np.sort(best, axis=1) + np.einsum("nd,nd->n", x, x)[:, None], 0)
+        own = np.broadcast_to(np.arange(first, first + squares.shape[1]), squares.shape)
+        values, numbers = np.concatenate([values, squares], axis=1), np.concatenate([numbers, own], axis=1)
+        if values.shape[1] > count:
+            places = np.argpartition(values, count - 1, axis=1)[:, :count]
+            values, numbers = (np.take_along_axis(part, places, axis=1) for part in (values, numbers))
+    return values, numbers
+
+
+def _exact(
+    x: np.ndarray, references: np.ndarray, lengths: np.ndarray, k: int, values: np.ndarray, numbers: np.ndarray
+) -> np.ndarray:
+    """Return the k least squares (n, k), ascending, from differences to those candidates that rounding leaves possible.
+
+    Where these may be more than were kept, as many references are all but alike, all references are asked.
+    """
+    slack = 2 * product_error(x, lengths)
+    limits = np.partition(values, k - 1, axis=1)[:, k - 1] + slack
+    crowded = (values.max(axis=1) <= limits) & (values.shape[1] < len(references))
+    squares = np.empty((len(x), k), x.dtype)
+    for i, row in enumerate(x):
+        near = numbers[i][values[i] <= limits[i]]
+        if crowded[i]:
+            near = np.flatnonzero(lengths - 2 * (references @ row) <= limits[i] + slack[i])
+        squares[i] = np.sort(np.square(references[near] - row).sum(axis=1))[:k]
+    return squares
+
+
+def product_error(x: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Return how far off squared distances by product may be, of queries (n, D) to references of squared lengths (M,).
+
+    The errors of a product's terms add up like the steps of a random walk.
+
+    >>> product_error(np.ones((1, 4), np.float32), np.array([4.0], np.float32)).round(7).tolist()
+    [5.7e-06]
+    """
+    longest, own = lengths.max(), squared_lengths(x)
+    of_product = (np.sqrt(x.shape[1]) / 2 + 4) * 2 * np.sqrt(longest * own)
+    return np.asarray(np.finfo(x.dtype).eps * (of_product + 2 * longest))
 
 
 def _mean_log_distances(features: np.ndarray, references: np.ndarray, ks: tuple[int, ...]) -> list[np.ndarray]:

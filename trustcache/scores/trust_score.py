@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trustcache.scores.blocks import over_blocks
+from trustcache.scores.blocks import over_blocks, squared_lengths
 from trustcache.scores.fitted_logit_scores import least_aurc
 from trustcache.scores.fitting import FittingData, Outputs, TooFew
-from trustcache.scores.neighbour_scores import nearest_of_block, nearest_squares
+from trustcache.scores.neighbour_scores import nearest_squares, product_error
 
 DENSITY_NEIGHBOURS = 10
 # The paper's choice, "negative powers of 2", and no filter.
@@ -68,7 +68,7 @@ class _Classes:
         centre = double.mean(axis=0)
         double -= centre
         single = double.astype(np.float32)
-        lengths = np.einsum("md,md->m", single, single)
+        lengths = squared_lengths(single)
         return cls(centre, double, single, lengths, present, np.append(0, counts[present].cumsum()))
 
 
@@ -89,10 +89,7 @@ def _own_and_other(x: np.ndarray, predictions: np.ndarray, classes: _Classes) ->
     least = squares[rows, nearest]
     squares[rows, nearest] = np.inf
     gap = np.minimum(np.minimum(slack[rows, place], slack[rows, nearest]), squares.min(axis=1) - least)
-    reach = np.sqrt(np.square(x).sum(axis=1)) + np.sqrt(classes.lengths.max())
-    # The errors of a product's terms add up like the steps of a random walk.
-    rounding = (np.sqrt(x.shape[1]) + 8) * np.finfo(np.float32).eps * np.square(reach)
-    unsure = np.flatnonzero(gap < 2 * rounding)
+    unsure = np.flatnonzero(gap < 2 * product_error(x.astype(np.float32), classes.lengths))
     exact = _exact(x[unsure], classes)
     own[unsure] = exact[np.arange(len(unsure)), place[unsure]]
     exact[known[unsure], place[unsure][known[unsure]]] = np.inf
@@ -127,9 +124,7 @@ def _exact(x: np.ndarray, classes: _Classes) -> np.ndarray:
     exact = np.empty((len(x), len(classes.labels)))
     if len(x):
         for c, (first, last) in enumerate(itertools.pairwise(classes.bounds)):
-            members = classes.members[first:last]
-            lengths = np.einsum("md,md->m", members, members)
-            exact[:, c] = np.sqrt(nearest_of_block(x, members, lengths, 2)[:, 1])
+            exact[:, c] = np.sqrt(nearest_squares(x, classes.members[first:last], 2)[:, 1])
     return exact
 
 
@@ -150,6 +145,7 @@ def density_radii(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
     for label in np.unique(labels):
         own = np.flatnonzero(labels == label)
         x = features[own].astype(np.float64)
+        x -= x.mean(axis=0)  # about it, products round less
         k = min(DENSITY_NEIGHBOURS, len(own))
         radii[own] = np.sqrt(nearest_squares(x, x, k)[:, -1])
     return radii
