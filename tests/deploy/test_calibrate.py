@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import Result
+from scipy.stats import binomtest
 
 from tests.refusals import tells
 from tests.sealed import edit_record
@@ -18,7 +19,7 @@ from trustcache.cache.workspace import Workspace
 from trustcache.data.splits import validation_rows
 from trustcache.evaluate.scoring import Scoring
 from trustcache.metrics.ranking import trust_metrics
-from trustcache.metrics.selective import EVERYTHING, WorkingPoint, guaranteed
+from trustcache.metrics.selective import EVERYTHING, WorkingPoint, guaranteed, selected
 from trustcache.oracles.optim import Machine
 from trustcache.oracles.runs import Run, finished_runs
 from trustcache.scores import post_hoc_score
@@ -35,21 +36,22 @@ def kept(folder: Path) -> dict:
     return json.loads((folder / "threshold.json").read_text())
 
 
-@pytest.mark.parametrize("beginning", [FROZEN, TUNED])
-def test_a_guarantee_on_evaluation_data_is_sgr_on_the_runs_scores_there(
-    with_runs: Workspace, run_cli: RunCli, beginning: str
+@pytest.mark.parametrize(("beginning", "risk"), [(FROZEN, 0.08), (TUNED, 0.14)])
+def test_a_guarantee_on_evaluation_data_is_that_of_the_runs_scores_there(
+    with_runs: Workspace, run_cli: RunCli, beginning: str, risk: float
 ) -> None:
-    done = run_cli("calibrate", beginning, "--max-risk", 0.08, "--delta", 0.05, "--data", "digits-test")
+    done = run_cli("calibrate", beginning, "--max-risk", risk, "--delta", 0.05, "--data", "digits-test")
     assert done.exit_code == 0, done.stderr
     run = run_named(with_runs, beginning)
     cache = open_cache(with_runs.find_cache("test").folder)
     z = run.scores(cache.index)
-    point = guaranteed(z, cache.correct, 0.08, 0.05)
+    point = guaranteed(z, cache.correct, risk, 0.05)
     found = kept(run.folder)
     assert found["point"] == vars(point)
-    assert (found["goal"], found["target"], found["delta"]) == ("max-risk", 0.08, 0.05)
+    assert (found["goal"], found["target"], found["delta"]) == ("max-risk", risk, 0.05)
     assert (found["data"], found["part"], found["other_half"]) == ("digits-test", "all", None)
-    assert tells(found["guarantee"], "confidence 0.95", "at most 8 %")
+    assert point.trusted >= selected(z, cache.correct, risk, 0.05).trusted, "never less than SGR here"
+    assert tells(found["guarantee"], "confidence 0.95", f"at most {100 * risk:g} %")
     assert found["guarantee"] in done.stdout
     assert f"coverage {point.coverage:.2%}" in done.stdout
     assert f"(bound {point.bound:.2%})" in done.stdout
@@ -69,6 +71,9 @@ def test_without_data_the_part_that_the_run_set_aside_is_taken(
     assert tells(found["data"], "validation part", "digits-train")
     assert found["point"]["samples"] == rows.sum() == 210
     assert found["point"]["trusted"] / 210 == pytest.approx(0.7, abs=0.01)
+    assert found["point"]["bound"] == pytest.approx(binomtest(found["point"]["trusted"], 210).proportion_ci(0.9).low)
+    assert tells(found["guarantee"], "coverage", "confidence 0.95", f"{found['point']['bound']:.4f}")
+    assert f"{found['point']['bound']:.2%}" in done.stdout
     at_all = run_cli("calibrate", beginning, "--coverage", 1, "--workers", 0, "--device", "cpu")
     assert at_all.exit_code == 0
     assert kept(run.folder)["point"]["wrong"] == (~cache.correct[rows]).sum()
@@ -123,7 +128,7 @@ def test_where_no_threshold_keeps_the_promise_it_is_said_and_the_one_before_stay
     before = kept(folder)
     failed = run_cli("calibrate", FROZEN, "--data", "digits-test", "--max-risk", 0.001)
     assert failed.exit_code == 1
-    assert tells(failed.stderr, "--max-risk 0.001", "647 samples of digits-test", "--delta 0.001", "9,206 trusted")
+    assert tells(failed.stderr, "--max-risk 0.001", "647 samples of digits-test", "--delta 0.001", "6,905 trusted")
     assert len(failed.stderr.strip().splitlines()) == 1
     assert kept(folder) == before
 

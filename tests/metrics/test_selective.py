@@ -13,8 +13,11 @@ from trustcache.metrics.selective import (
     EVERYTHING,
     at_target,
     guaranteed,
-    least_samples,
+    least_trusted,
     risk_bound,
+    selected,
+    share_bound,
+    starts,
     working_point,
 )
 from trustcache.metrics.tie_groups import Ranking, rank
@@ -126,7 +129,7 @@ def test_the_bound_grows_with_errors_and_confidence_and_falls_with_samples(count
 
 
 @given(FINITE, SHARES, SHARES)
-def test_a_guaranteed_threshold_lies_between_tie_groups_and_its_bound_is_paid_for_every_step(example, risk, delta):
+def test_a_guaranteed_threshold_lies_between_tie_groups_and_its_bound_is_paid_for_every_sequence(example, risk, delta):
     z, correct = example
     point = guaranteed(z, correct, risk, delta)
     if point is None:
@@ -134,23 +137,36 @@ def test_a_guaranteed_threshold_lies_between_tie_groups_and_its_bound_is_paid_fo
     assert point.threshold == EVERYTHING or point.threshold in z
     trusted = z > point.threshold
     assert (point.samples, point.trusted, point.wrong) == (len(z), trusted.sum(), (trusted & ~correct).sum())
-    steps = math.ceil(math.log2(len(z)))
-    wrong_below_all = point.trusted - point.wrong
-    expected = beta.ppf(1 - delta / steps, point.wrong + 1, wrong_below_all) if wrong_below_all else 1
-    assert point.bound == pytest.approx(expected, rel=1e-6)
-    assert point.bound <= risk
+    begins = starts(len(z), risk, delta)
+    levels = [delta * (i + 1) / len(begins) for i in range(len(begins))]
+    assert any(point.bound == pytest.approx(risk_bound(point.wrong, point.trusted, level)) for level in levels)
+    assert point.bound <= risk * (1 + 1e-9)
     assert point.coverage == trusted.mean()
     assert point.risk == (~correct[trusted]).mean()
 
 
-@given(FINITE, SHARES, SHARES, SHARES)
-def test_asking_for_less_never_trusts_less(example, risk, other_risk, delta):
-    def trusted(max_risk, delta):
-        point = guaranteed(*example, max_risk, delta)
-        return point.trusted if point else 0
+def test_a_sequence_ends_at_its_first_failure_and_hands_its_level_on_where_it_reaches_the_next_start():
+    risk, delta, n = 0.05, 0.1, 400
+    first, *_ = begins = starts(n, risk, delta).tolist()
+    assert begins == [72, 111, 170, 261]
+    assert binom.cdf(0, first, risk) <= delta / 4 < binom.cdf(0, first - 1, risk)
 
-    assert trusted(min(risk, other_risk), delta) <= trusted(max(risk, other_risk), delta)
-    assert trusted(risk, delta / 2) <= trusted(risk, delta)
+    def found(*wrong):  # the ranks, from 1, of the wrong samples among the most trusted; below `n - 100` all are wrong
+        ranks = np.arange(1, n + 1)
+        point = guaranteed(-ranks, ~np.isin(ranks, wrong) & (ranks <= n - 100), risk, delta)
+        return point.trusted, point.bound
+
+    to_the_end, bound = found()
+    assert bound == pytest.approx(risk_bound(to_the_end - 300, to_the_end, delta))  # all four were handed on
+    trusted, bound = found(first)
+    assert bound == pytest.approx(risk_bound(1 + trusted - 300, trusted, 3 * delta / 4))  # the first one was not
+
+
+def test_what_needs_no_luck_is_not_refused():
+    assert guaranteed(np.arange(1000), np.ones(1000), 0.01, 0.01).trusted == 1000
+    assert selected(np.arange(1000), np.ones(1000), 0.01, 0.01).trusted == 1000
+    assert guaranteed(np.arange(459), np.ones(459), 0.01, 0.01).trusted == 459
+    assert guaranteed(np.arange(458), np.ones(458), 0.01, 0.01) is None
 
 
 def test_all_right_is_trusted_whole_and_all_wrong_not_at_all():
@@ -164,9 +180,12 @@ def test_all_right_is_trusted_whole_and_all_wrong_not_at_all():
 
 @pytest.mark.parametrize(("n", "risk", "delta"), [(1000, 0.02, 0.001), (64, 0.2, 0.1), (300, 0.05, 0.01)])
 def test_fewer_flawless_samples_than_the_least_promise_nothing(n, risk, delta):
-    fewest = least_samples(n, risk, delta)
-    assert risk_bound(0, fewest, delta / math.ceil(math.log2(n))) <= risk
-    assert risk_bound(0, fewest - 1, delta / math.ceil(math.log2(n))) > risk
+    fewest = least_trusted(n, risk, delta)
+    ranks = np.arange(n)
+    assert guaranteed(-ranks, ranks < fewest, risk, delta).trusted >= fewest
+    assert guaranteed(-ranks, ranks < fewest - 1, risk, delta) is None
+    share = delta / len(starts(n, risk, delta))
+    assert risk_bound(0, fewest, share) <= risk < risk_bound(0, fewest - 1, share)
 
 
 def test_one_score_for_all_leaves_all_or_nothing():
@@ -174,10 +193,29 @@ def test_one_score_for_all_leaves_all_or_nothing():
     assert guaranteed(np.zeros(1000), np.arange(1000) % 10 > 0, 0.05, 0.01) is None
 
 
-def exceeded(draw, true_risk, max_risk, delta):
+@pytest.mark.parametrize("kind", ["coverage", "tpr", "precision"])
+def test_the_bound_on_a_target_is_below_the_true_share_in_all_but_delta_of_the_draws(kind):
+    rng = np.random.default_rng(0)
+    failed = 0
+    for _ in range(1000):  # scores uniform in [0, 1], right with chance equal to the score
+        z = rng.random(200)
+        point = at_target(z, rng.random(200) < z, kind, 0.8, delta=0.1)
+        t = max(point.threshold, 0)
+        true = {"coverage": 1 - t, "tpr": 1 - t**2, "precision": (1 + t) / 2}[kind]
+        failed += true < point.bound
+    assert binomtest(failed, 1000, 0.1, alternative="greater").pvalue > 0.01
+    assert failed > 0 or kind == "precision"
+
+
+def test_the_lower_bound_is_clopper_and_pearsons():
+    for met, n in ((0, 10), (7, 10), (10, 10)):
+        assert share_bound(met, n, 0.05) == pytest.approx(binomtest(met, n).proportion_ci(0.9).low, abs=1e-12)
+
+
+def exceeded(draw, true_risk, max_risk, delta, find=guaranteed):
     """In how many of 1,000 draws the true error rate above the threshold is more than promised, and what was found."""
     rng = np.random.default_rng(0)
-    points = [guaranteed(*draw(rng), max_risk, delta) for _ in range(1000)]
+    points = [find(*draw(rng), max_risk, delta) for _ in range(1000)]
     found = [point for point in points if point is not None]
     return sum(true_risk(point.threshold) > max_risk for point in found), found
 
@@ -188,6 +226,9 @@ def test_over_many_draws_the_true_risk_exceeds_the_promise_in_at_most_delta_of_t
         return z, rng.random(600) >= 0.4 * (1 - z)
 
     failed, found = exceeded(draw, lambda threshold: 0.2 * (1 - max(threshold, 0)), 0.12, 0.05)
+    _, by_sgr = exceeded(draw, lambda threshold: 0.2 * (1 - max(threshold, 0)), 0.12, 0.05, selected)
+    assert np.mean([p.coverage for p in found]) > np.mean([p.coverage for p in by_sgr])
+    assert len(found) > len(by_sgr)
     assert binomtest(failed, 1000, 0.05, alternative="greater").pvalue > 0.01
     assert len(found) > 700
     assert np.median([point.coverage for point in found]) > 0.25  # of the 0.6 that knowing the population would give

@@ -13,12 +13,15 @@ from trustcache.deploy.goals import Calibration, Goal, Targets
 from trustcache.deploy.scorers import Scorer, Threshold
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.evaluate.scoring import Scoring
-from trustcache.metrics.selective import WorkingPoint, at_target, guaranteed, least_samples, working_point
+from trustcache.metrics.selective import WorkingPoint, at_target, guaranteed, least_trusted, working_point
 from trustcache.oracles.optim import Machine
 from trustcache.progress import Progress, silent
 from trustcache.scores import POST_HOC
 from trustcache.scores.fitting import outputs_of
 from trustcache.scores.methods import AnyMethod, methods_of
+
+# Of the bound on a share that is met without a guarantee: 95 % confidence, as the report's intervals.
+BOUND_DELTA = 0.05
 
 
 def calibrate(
@@ -100,7 +103,7 @@ def _threshold(
         goal.kind,
         goal.target,
         goal.delta,
-        _promise(goal),
+        _promise(goal, point),
         judged,
         learnt,
     )
@@ -146,27 +149,29 @@ def _samples(scorer: Scorer, calibration: Calibration, scoring: Scoring) -> tupl
 
 def _reach(name: str, goal: Goal, z: np.ndarray, correct: np.ndarray, data: str) -> WorkingPoint:
     """Return the working point of a goal. Raises TrustcacheError where there is none."""
-    least, found = "", "no threshold reaches"
+    least = ""
     if goal.delta is None:
-        point = at_target(z, correct, goal.kind, goal.target)
+        point = at_target(z, correct, goal.kind, goal.target, BOUND_DELTA)
     else:
         point = guaranteed(z, correct, goal.target, goal.delta)
-        fewest = least_samples(len(z), goal.target, goal.delta)
-        found = "the search by halving meets no threshold that keeps"  # others might, where risk falls with coverage
+        fewest = least_trusted(len(z), goal.target, goal.delta)
         least = (
             f" (at --delta {goal.delta:g} it takes {fewest:,} trusted samples, all right, and more where some are not)"
         )
     if point is None:
         raise TrustcacheError(
-            f"{name}: {found} --{goal.kind} {goal.target:g} on the {len(z):,} samples of {data}, "
+            f"{name}: no threshold reaches --{goal.kind} {goal.target:g} on the {len(z):,} samples of {data}, "
             f"{correct.mean():.2%} of which the classifier gets right{least}; ask for less, or calibrate on more data"
         )
     return point
 
 
-def _promise(goal: Goal) -> str:
+def _promise(goal: Goal, point: WorkingPoint) -> str:
     if goal.delta is None:
-        return f"none: {goal.kind} is at least {goal.target:g} on these samples, and may be less on others"
+        return (
+            f"none beforehand: {goal.kind} is at least {goal.target:g} on these samples; on data drawn as they were it "
+            f"is, with confidence {1 - BOUND_DELTA:g}, at least {point.bound:.4f}"
+        )
     return (
         f"with confidence {1 - goal.delta:g} at most {100 * goal.target:g} % of what is trusted is wrong, on data "
         "drawn as these samples were, if neither the classifier nor the oracle learnt from them or was chosen by them"

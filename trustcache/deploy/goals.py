@@ -25,7 +25,9 @@ class Goal:
 class Targets:
     """The options that set a goal: one target, and the chance that the guarantee of `max_risk` fails."""
 
-    max_risk: float | None = option(None, "Guarantee: at most this share of what is trusted is wrong (SGR).")
+    max_risk: float | None = option(
+        None, "Guarantee: at most this share of what is trusted is wrong (fixed-sequence testing)."
+    )
     delta: float | None = option(None, f"--max-risk: the chance that the guarantee fails ({DEFAULT_DELTA}).")
     coverage: float | None = option(None, "No guarantee: trust at least this share of the data.")
     tpr: float | None = option(None, "No guarantee: trust at least this share of the right answers.")

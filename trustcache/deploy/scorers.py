@@ -35,7 +35,7 @@ class Threshold:
     judged: the fingerprint of the classifier. learnt: that of what a post-hoc score had learnt from, "" for others.
     """
 
-    SCHEMA: ClassVar[int] = 2
+    SCHEMA: ClassVar[int] = 3
 
     point: WorkingPoint
     other_half: WorkingPoint | None

@@ -12,18 +12,19 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
-from trustcache.metrics.tie_groups import Ranking, rank
+from trustcache.metrics.tie_groups import Counts, Floats, Ranking, rank
 
 EVERYTHING = -sys.float_info.max
 """The threshold below which no score lies: finite, since JSON has no infinity."""
+STARTS = 4
 
 
 @dataclass(frozen=True)
 class WorkingPoint:
     """The effect of a threshold on `samples` samples: it trusts those above it, and `wrong` of these are wrong.
 
-    bound: upper bound, at the confidence asked for, on the error rate of all that would be trusted; None where a
-        threshold was chosen without a guarantee.
+    bound: at the confidence asked for, the upper bound on the error rate of all that would be trusted, or the lower
+        bound on the share that was a target; None where none was asked for.
     """
 
     threshold: float
@@ -58,26 +59,95 @@ def risk_bound(wrong: int, trusted: int, delta: float) -> float:
 
 
 def guaranteed(scores: npt.ArrayLike, correct: npt.ArrayLike, max_risk: float, delta: float) -> WorkingPoint | None:
-    """Select with guaranteed risk (SGR; Geifman & El-Yaniv 2017, arXiv:1705.08500): find a threshold of bounded risk.
+    """Find the threshold of bounded risk that trusts most, by fixed-sequence testing from a few starts.
 
-    A binary search for the most trusted samples whose bound is at most `max_risk`; each of its ceil(log2 N) steps may
-    fail with chance delta / ceil(log2 N). Over draws of the samples, the error rate of all that would be trusted
-    exceeds `max_risk` in at most a share delta of them, if neither classifier nor score learnt from these samples. (As
-    the paper's proof, this takes the ranks that are asked about for given; they are where risk grows with coverage.)
-    A rank within a tie group keeps the groups before it.
+    Learn then Test (Angelopoulos et al. 2021, arXiv:2110.01052): from the most trusted samples downwards, each
+    threshold is tested for an error rate above `max_risk` by its exact binomial tail, up to the first one that fails.
+    As an early error would end a single sequence, it begins anew at each of `starts`; each has an equal share of delta,
+    and that of a sequence which reaches the next start is added there (the fallback procedure of Wiens & Dmitrienko
+    2005).
+    Over draws of the samples, the error rate of all that would be trusted exceeds `max_risk` in at most a share delta
+    of them, if neither classifier nor score learnt from these samples. (The order of thresholds is taken for given;
+    that is strictly right where risk grows with coverage. `benchmarks/guarantee.py` simulates others.)
 
-    scores (N,), correct (N,) as `trust_metrics`; max_risk and delta in (0, 1). None where no step meets the bound.
+    scores (N,), correct (N,) as `trust_metrics`; max_risk and delta in (0, 1). None where no threshold passes. The
+    point's bound is at the level of its sequence. Tie groups are never divided.
 
     >>> point = guaranteed(np.arange(1000.0), np.arange(1000) >= 100, max_risk=0.05, delta=0.01)
     >>> point.coverage, round(point.bound, 3)
-    (0.926, 0.049)
+    (0.931, 0.05)
+    """
+    ranking = rank(scores, correct)
+    begins = starts(int(ranking.accepted[-1]), max_risk, delta)
+    # The sequence that each tie group belongs to, and the chance of so few errors where max_risk is true.
+    sequence = np.searchsorted(begins, ranking.accepted, side="right") - 1
+    tail = _binomial_tail(ranking.wrong, ranking.accepted, max_risk)
+    level, found = 0.0, None
+    for number in range(len(begins)):
+        level += delta / len(begins)
+        own = np.flatnonzero(sequence == number)
+        failed = np.flatnonzero(tail[own] > level)
+        passed = own[: failed[0]] if len(failed) else own
+        if len(passed):
+            point = _keeping(ranking, int(passed[-1]) + 1)
+            found = replace(point, bound=risk_bound(point.wrong, point.trusted, level))
+        if len(failed):
+            level = 0.0
+    return found
+
+
+def starts(samples: int, max_risk: float, delta: float) -> npt.NDArray[np.int64]:
+    """Return the numbers of trusted samples at which `guaranteed` begins to test: none where all right are too few.
+
+    The first is the least that could pass, and the others follow in equal ratios. Where few more than that least are
+    there, one sequence with all of delta trusts more than several.
+
+    >>> starts(5000, max_risk=0.02, delta=0.001).tolist(), starts(500, 0.02, 0.001).tolist()
+    ([411, 768, 1434, 2677], [342])
+    """
+    number = STARTS if samples >= 2 * _least(max_risk, delta) else 1
+    least = _least(max_risk, delta / number)
+    if least > samples:
+        return np.empty(0, np.int64)
+    return np.unique(np.geomspace(least, samples, number + 1)[:-1].round().astype(np.int64))
+
+
+def least_trusted(samples: int, max_risk: float, delta: float) -> int:
+    """Return how many trusted samples, none wrong, `guaranteed` takes out of `samples`, which may be fewer than that.
+
+    >>> least_trusted(1000, max_risk=0.02, delta=0.001), least_trusted(100, max_risk=0.02, delta=0.001)
+    (411, 342)
+    """
+    begins = starts(samples, max_risk, delta)
+    return int(begins[0]) if len(begins) else _least(max_risk, delta)
+
+
+def _least(max_risk: float, level: float) -> int:
+    """Return how many samples, all right, have a bound of at most `max_risk` at a level."""
+    return int(np.ceil(np.log(level) / np.log1p(-max_risk)))
+
+
+def _binomial_tail(wrong: Counts, trusted: Counts, rate: float) -> Floats:
+    """Return the chance of at most `wrong` errors among `trusted` samples at an error rate, float64 (G,)."""
+    right = trusted - wrong
+    return np.where(right > 0, scipy.special.betaincc(wrong + 1, np.maximum(right, 1), rate), 1.0)
+
+
+def selected(scores: npt.ArrayLike, correct: npt.ArrayLike, max_risk: float, delta: float) -> WorkingPoint | None:
+    """Select with guaranteed risk (SGR; Geifman & El-Yaniv 2017, arXiv:1705.08500), which `guaranteed` is measured by.
+
+    A binary search for the most trusted samples whose bound is at most `max_risk`, from the least number that could
+    have it; each of its at most ceil(log2 N) steps may fail with chance delta / ceil(log2 N). Arguments, result and
+    promise are those of `guaranteed`. A rank within a tie group keeps the groups before it.
+
+    >>> selected(np.arange(1000.0), np.ones(1000), max_risk=0.01, delta=0.01).coverage
+    1.0
     """
     ranking = rank(scores, correct)
     samples = int(ranking.accepted[-1])
-    steps = (samples - 1).bit_length()  # ceil(log2 samples), exactly
+    steps = max((samples - 1).bit_length(), 1)  # ceil(log2 samples), exactly
     found = None
-    # One sample alone is never asked about: it could not meet a bound worth having.
-    met, missed = 1, samples + 1
+    met, missed = _least(max_risk, delta / steps) - 1, samples + 1
     while missed - met > 1:
         middle = (met + missed) // 2
         point = _keeping(ranking, int(np.searchsorted(ranking.accepted, middle, side="right")))
@@ -85,27 +155,33 @@ def guaranteed(scores: npt.ArrayLike, correct: npt.ArrayLike, max_risk: float, d
         if not point.trusted:  # the rank is within the first tie group; trusting nothing breaks no promise
             met = middle
         elif bound <= max_risk:
-            met, found = middle, WorkingPoint(point.threshold, samples, point.trusted, point.wrong, bound)
+            met, found = middle, replace(point, bound=bound)
         else:
             missed = middle
     return found
 
 
-def least_samples(samples: int, max_risk: float, delta: float) -> int:
-    """Return the number of trusted samples, none wrong, at which `guaranteed` can promise `max_risk` out of `samples`.
+def share_bound(met: int, samples: int, delta: float) -> float:
+    """Return the share that `samples` independent samples, of which `met` have a property, exceed all but by chance.
 
-    >>> least_samples(1000, max_risk=0.02, delta=0.001)
-    456
+    It is the lower bound of Clopper & Pearson (1934): the true share is below it in at most a share delta of draws. So
+    it is for the coverage or TPR of a threshold that is a sample's own score (an order statistic).
+
+    >>> round(share_bound(met=100, samples=100, delta=0.05), 4)
+    0.9705
     """
-    steps = max((samples - 1).bit_length(), 1)
-    return int(np.ceil(np.log(delta / steps) / np.log1p(-max_risk)))
+    return 1 - risk_bound(samples - met, samples, delta)
 
 
-def at_target(scores: npt.ArrayLike, correct: npt.ArrayLike, kind: str, target: float) -> WorkingPoint | None:
+def at_target(
+    scores: npt.ArrayLike, correct: npt.ArrayLike, kind: str, target: float, delta: float | None = None
+) -> WorkingPoint | None:
     """Return the threshold that reaches a target share in (0, 1] of these samples, None where none does.
 
     kind: "coverage", the share that is kept, or "tpr", that of the right ones: the highest threshold that keeps so
-    much; "precision", the share of right ones among those kept: the lowest threshold with it. Nothing is guaranteed.
+    much; "precision", the share of right ones among those kept: the lowest threshold with it. With delta the point's
+    bound is the share that others, drawn as these were, have at least with confidence 1 - delta. As precision is looked
+    for among all thresholds, its bound holds for all at once (Bonferroni).
 
     >>> at_target([3.0, 2.0, 1.0, 0.0], [1, 1, 0, 1], "coverage", 0.5).threshold
     1.0
@@ -114,7 +190,18 @@ def at_target(scores: npt.ArrayLike, correct: npt.ArrayLike, kind: str, target: 
     right = ranking.correct / max(int(ranking.correct[-1]), 1)
     shares = {"coverage": ranking.coverage, "tpr": right, "precision": ranking.correct / ranking.accepted}
     reached = np.flatnonzero(shares[kind] >= target)
-    return _keeping(ranking, 1 + int(reached[-1 if kind == "precision" else 0])) if len(reached) else None
+    if not len(reached):
+        return None
+    point = _keeping(ranking, 1 + int(reached[-1 if kind == "precision" else 0]))
+    if delta is None:
+        return point
+    right_ones = point.trusted - point.wrong
+    met, among, level = {
+        "coverage": (point.trusted, point.samples, delta),
+        "tpr": (right_ones, int(ranking.correct[-1]), delta),
+        "precision": (right_ones, point.trusted, delta / len(ranking.scores)),
+    }[kind]
+    return replace(point, bound=share_bound(met, among, level))
 
 
 def working_point(scores: npt.ArrayLike, correct: npt.ArrayLike, threshold: float) -> WorkingPoint:
