@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -66,7 +67,7 @@ class Classifier:
             logits = self.model(x)
         # VOLO's second head sees every position; it does not count.
         pooled = [seen[n] for n, m in self._last.items() if n in seen and seen[n].shape[1] == m.weight.shape[1]]
-        if not pooled or not isinstance(logits, torch.Tensor) or logits[0].numel() != self.num_classes:
+        if not pooled or not isinstance(logits, torch.Tensor) or math.prod(logits.shape[1:]) != self.num_classes:
             raise UsageError(
                 f"{self.spec.name}: its output is not that of '{', '.join(self._last)}', taken for its last layer; "
                 "name the right one in the module's pretrained_cfg = {'classifier': NAME}, and return its output"
