@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trustcache.deploy.goals import Calibration, Targets
-from trustcache.progress import console
 
 from .options import ScoringMachine
-from .program import Place, command, print_line
+from .program import Output, Place, command, console, print_line
 
 if TYPE_CHECKING:
     from trustcache.deploy.scorers import Scorer, Threshold
@@ -28,7 +27,7 @@ def calibrate(
     targets: Targets,
     calibration: Calibration,
     classifier: Annotated[str | None, typer.Option(help="Whose run or score, where there are several.")] = None,
-) -> None:
+) -> Output:
     """Set the threshold above which predict trusts: by one of --max-risk, --coverage, --tpr and --precision.
 
     A guarantee holds for data like those it was calibrated on, which neither the classifier nor the run may have
@@ -41,7 +40,9 @@ def calibrate(
 
     goal = targets.goal()
     scorer = find_scorer(Workspace(place.workspace), run, classifier)
-    _show(scorer, find(scorer, goal, calibration, place.data_root, machine, console))
+    found = find(scorer, goal, calibration, place.data_root, machine, console)
+    about = {"scorer": scorer.name, "classifier": scorer.classifier, "path": scorer.threshold_path}
+    return Output({**about, "threshold": found}, lambda: _show(scorer, found))
 
 
 def _show(scorer: Scorer, found: Threshold) -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from trustcache.progress import console
-
-from .program import Place, command, say
-from .report import write_and_print
+from .program import Output, Place, command, console, say
+from .report import written
 
 
 @command("demo")
-def demo(place: Place) -> None:
+def demo(place: Place) -> Output:
     """Both stages on scikit-learn's digits, nothing to download: classifier, cache, every loss both ways, report."""
     say("Fits a small classifier on handwritten digits, caches what it says, and trains oracles that tell when it is")
     say("right: five losses x three seeds, as heads on cached features and as fine-tuned networks. Under a minute.")
@@ -17,4 +15,4 @@ def demo(place: Place) -> None:
     from trustcache.paper.demo import run_demo
 
     run_demo(Workspace(place.workspace), place.data_root, console)
-    write_and_print(place, [])
+    return written(place, [])

@@ -10,10 +10,9 @@ import typer
 from trustcache.errors import UsageError
 from trustcache.models.model_options import ModelOptions
 from trustcache.oracles.optim import FitSettings, Machine
-from trustcache.progress import console
 
 from .options import Subset
-from .program import Place, command, print_line
+from .program import Place, command, console, print_line
 
 if TYPE_CHECKING:
     from trustcache.oracles.fit_classifier import Fitted

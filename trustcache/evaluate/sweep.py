@@ -20,7 +20,7 @@ from trustcache.cache.records import fingerprint, read_record, write_record
 from trustcache.cache.workspace import Workspace
 from trustcache.data.splits import validation_rows
 from trustcache.errors import UsageError
-from trustcache.oracles.runs import Run, RunConfig
+from trustcache.oracles.runs import Run
 from trustcache.protocols import validation_entry
 from trustcache.scores import post_hoc_score
 
@@ -109,7 +109,7 @@ def choose(index: Index, runs: Sequence[Run]) -> Sweep:
         )
     seeds = tuple(sorted({run.config.seed for run in runs}))
     training = config.classifier, config.data, config.judged, config.oracle, config.training, config.protocol
-    return Sweep(*training, seeds, candidates, _reference(index, config, seeds))
+    return Sweep(*training, seeds, candidates, reference(index, runs))
 
 
 def _candidate(runs: Sequence[Run]) -> Candidate:
@@ -126,15 +126,19 @@ def mean_metrics(seeds: Sequence[Metrics]) -> Metrics:
     return {key: statistics.fmean(values) if len(values) == len(seeds) else None for key, values in known.items()}
 
 
-def _reference(index: Index, config: RunConfig, seeds: Sequence[int]) -> Metrics:
-    """Return the metrics of the classifier's own confidence on the rows that each seed held out, averaged."""
+def reference(index: Index, runs: Sequence[Run]) -> Metrics:
+    """Return the metrics of the classifier's own confidence on the rows that runs of a training held out, the mean.
+
+    `index` is the cache they learnt from. Where they held none out there are none.
+    """
     cache = open_cache(index.folder)
     z = post_hoc_score(REFERENCE, cache)
-    learnt = config.learnt_rows(cache)
     found = []
-    for seed in seeds:
-        rows = learnt[validation_rows(len(learnt), config.val_fraction, seed)]
-        found.append(validation_entry(z[rows], cache.correct[rows], config.protocol, None))
+    for config in {run.config.seed: run.config for run in runs}.values():
+        learnt = config.learnt_rows(cache)
+        rows = learnt[validation_rows(len(learnt), config.val_fraction, config.seed)]
+        if len(rows):
+            found.append(validation_entry(z[rows], cache.correct[rows], config.protocol, None))
     return mean_metrics(found)
 
 

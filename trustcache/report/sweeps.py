@@ -73,15 +73,21 @@ def _metrics(record: Record) -> Metrics:
     return {key: value if math.isfinite(value) else None for key, value in record.metrics.items()}
 
 
-def validation_table(runs: Sequence[Run]) -> Table:
-    """Return the loss and the metrics on the validation part with which each run's training ended."""
+def validation_table(runs: Sequence[Run], reference: Metrics) -> Table:
+    """Return the loss and the metrics on the validation part with which each run's training ended.
+
+    reference: mcp's metrics on the same part, the mean over the seeds; empty where nothing was set aside.
+    """
     logs = [run.log()[-1] for run in runs]
     rows = [
         Row((run.name,), (Cell(log.loss, scale=1, digits=4), *_cells(TRAINED, log.validation)))
         for run, log in zip(runs, logs, strict=True)
     ]
+    if reference:
+        rows.append(Row((REFERENCE,), (Cell(math.nan, text=""), *_cells(TRAINED, reference)), "reference"))
     columns = Column("Loss"), *(column(key, runs[0].config.protocol) for key in TRAINED)
-    return Table("On the validation part", "", ("Run",), columns, tuple(rows))
+    notes = (f"{REFERENCE}: the classifier's own confidence, which needs no training.",) if reference else ()
+    return Table("On the validation part", "", ("Run",), columns, tuple(rows), notes)
 
 
 def sweep_table(sweep: Sweep) -> Table:

@@ -1,0 +1,30 @@
+"""A report as plain data, for `trustcache report --json`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trustcache.report.build import Report
+from trustcache.report.records import plain
+from trustcache.report.table import Exhibit, Table
+
+
+def document(report: Report) -> dict[str, Any]:
+    """Return a report's figures: a record a method and data set, the exhibits asked for, notes, and its files."""
+    return {
+        "results": [*map(plain, report.contents.records)],
+        "exhibits": [*map(_exhibit, report.exhibits)],
+        "notes": report.contents.notes,
+        "paths": report.paths,
+    }
+
+
+def _exhibit(exhibit: Exhibit) -> dict[str, Any]:
+    return {"key": exhibit.key, "title": exhibit.title, "tables": [*map(_table, exhibit.tables)]}
+
+
+def _table(table: Table) -> dict[str, Any]:
+    """Return a table's rows as records by the names of its columns."""
+    names = [*table.labels, *table.heads]
+    rows = [[*row.labels, *(cell.mean if cell.text is None else cell.text for cell in row.cells)] for row in table.rows]
+    return {"title": table.title, "columns": names, "rows": rows, "notes": table.notes}
