@@ -96,7 +96,7 @@ def test_a_link_goes_and_what_it_leads_to_stays(with_runs: Workspace, run_cli: R
 
 
 def test_a_run_goes_by_the_beginning_of_its_name_and_its_sweep_is_named(with_runs: Workspace, run_cli: RunCli) -> None:
-    run_cli("train", "--frozen", "--loss", "ss", "--alpha-neg", "2,3", "--sweep", "--epochs", 5)
+    run_cli("train", "--frozen", "--loss", "ss", "--alpha-pos", 1, "--alpha-neg", "2,3", "--sweep", "--epochs", 5)
     (one, other) = (run for run in read_runs(with_runs) if run.config.loss.name == "ss")
     ambiguous = run_cli("runs", "rm", "digits-net-ss", "--yes")
     assert (ambiguous.exit_code, one.folder.exists()) == (2, True)
