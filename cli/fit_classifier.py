@@ -30,7 +30,8 @@ def fit_classifier(
     machine: Machine,
     subset: Subset = None,
     start: Annotated[
-        str | None, typer.Option(help="Weights to begin with, all but a last layer for other classes.")
+        str | None,
+        typer.Option(help="Weights to begin with: a file of this model's; a last layer of other classes is left out."),
     ] = None,
 ) -> None:
     """Fit a classifier to be judged, where you have none: a model's name and a data set become a file of weights.

@@ -217,6 +217,7 @@ def command(name: str, group: typer.Typer | None = None) -> Callable[[Function],
                     traceback.print_exc()
                 end(error)
 
+        run.__doc__ = "\n\n".join(" ".join(text.split()) for text in (function.__doc__ or "").split("\n\n"))
         parameters = [*parameters, *([_JSON] if signature.return_annotation is Output else []), *_FLAGS]
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in parameters}

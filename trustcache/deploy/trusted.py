@@ -6,7 +6,7 @@ import functools
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,15 @@ class Picture:
     decode: Callable[[], Image.Image]
 
 
+class _Here(Executor):
+    """Do the work at once, in the thread that asks for it."""
+
+    def submit(self, work: Callable[..., Any], /, *args: Any, **named: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        done.set_result(work(*args, **named))
+        return done
+
+
 class TrustedClassifier:
     """A frozen classifier together with a trust score and a threshold.
 
@@ -90,7 +99,7 @@ class TrustedClassifier:
     def __call__(
         self, images: Iterable[Any], *, batch_size: int = 64, workers: int = 2, ahead: int = 0
     ) -> Iterator[Answer]:
-        """Yield answers in order, a batch at a time; `workers` threads decode.
+        """Yield answers in order, a batch at a time; `workers` threads decode, with 0 the caller's own.
 
         `1 + ahead` batches are in memory. While the model works on one, `ahead` more are decoded: faster, but an answer
         then waits for the images of later batches. Raises ValueError for what is no image, and for a single image that
@@ -101,7 +110,7 @@ class TrustedClassifier:
             raise ValueError("takes several images: put a single one in a list, as in trusted([image])")
         stream = iter(images)
         waiting: deque[list[tuple[Picture, Future[torch.Tensor | str]]]] = deque()
-        with ThreadPoolExecutor(workers) as pool:
+        with ThreadPoolExecutor(workers) if workers else _Here() as pool:
             while True:
                 pictures = [_picture(image) for image in itertools.islice(stream, batch_size)]
                 if pictures:
