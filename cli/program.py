@@ -20,6 +20,7 @@ from trustcache.errors import UsageError
 from trustcache.models.memory import keep_freed_memory
 from trustcache.registry import CodePermission, code_permission, is_import_path, option, option_name
 
+from .config import CONFIGURABLE, config_options, config_text, from_file, typed
 from .from_dataclass import expanded
 from .output import Output, print_table, terminal
 from .process import EXPECTED, Process, begin, console, end, loudness, print_line, say, say_error
@@ -177,6 +178,7 @@ def _flag(name: str, help: str, *short: str) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind)
 
 
+_CONTEXT = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
 _JSON = _flag("json", "Print the result as one JSON document: docs/json.md.")
 _FLAGS = (
     _flag("quiet", "Print results and errors only: no progress, no notes.", "-q"),
@@ -200,13 +202,26 @@ def command(name: str, group: typer.Typer | None = None) -> Callable[[Function],
         parameters, arguments = expanded([*own, place])
 
         @functools.wraps(function)
-        def run(quiet: bool, verbose: bool, debug: bool, json: bool = False, **options: Any) -> None:
+        def run(
+            context: typer.Context,
+            quiet: bool,
+            verbose: bool,
+            debug: bool,
+            json: bool = False,
+            print_config: bool = False,
+            config: Path | None = None,
+            **options: Any,
+        ) -> None:
             begin()
             keep_freed_memory()
-            typed = _typed_code(options)
+            typed_code = _typed_code({name: value for name, value in options.items() if typed(context, name)})
             try:
+                options = from_file(context, options)
+                if print_config:
+                    print(config_text(context, options), end="", flush=True)
+                    return
                 given = arguments(options)
-                with code_permission(given[place.name].code_permission(typed)), loudness(quiet, verbose):
+                with code_permission(given[place.name].code_permission(typed_code)), loudness(quiet, verbose):
                     made = function(**given)
                     if made is not None:
                         made.print(path, json)
@@ -218,7 +233,11 @@ def command(name: str, group: typer.Typer | None = None) -> Callable[[Function],
                 end(error)
 
         run.__doc__ = "\n\n".join(" ".join(text.split()) for text in (function.__doc__ or "").split("\n\n"))
-        parameters = [*parameters, *([_JSON] if signature.return_annotation is Output else []), *_FLAGS]
+        if signature.return_annotation is Output:
+            parameters.append(_JSON)
+        if path in CONFIGURABLE:
+            parameters += config_options(_PANEL)
+        parameters = [_CONTEXT, *parameters, *_FLAGS]
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in parameters}
         del run.__wrapped__
