@@ -44,13 +44,15 @@ def train(
     from trustcache.cache.workspace import Workspace
     from trustcache.evaluate.scoring import evaluate, lacking
     from trustcache.evaluate.sweep import choose, reference, save
+    from trustcache.oracles.tracking import tracking
     from trustcache.report.run_list import summarise
 
     workspace = Workspace(place.workspace)
     training = resolve(workspace, request, settings, head, optimiser)
     if note := training.note():
         say(f"note: {note}")
-    runs = training.run(workspace, place.data_root, machine, console)
+    with tracking(workspace, request.log) as track:
+        runs = training.run(workspace, place.data_root, machine, console, track)
     sweep = save(workspace, choose(training.index, runs)) if request.sweep else None
     mcp = reference(training.index, runs)
     failures: list[TrustcacheError] = []

@@ -41,6 +41,11 @@ class Workspace:
     def report(self) -> Path:
         return self.root / "report"
 
+    @property
+    def tracking(self) -> Path:
+        """The folder of what TensorBoard and others draw."""
+        return self.root / "tracking"
+
     def cache_folder(self, classifier: str, data: str) -> Path:
         """Return the folder of the cache of a classifier and data set; `data` may be a family's member, a/b/5."""
         return self.root / "cache" / _of_cache(classifier, data)

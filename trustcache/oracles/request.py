@@ -85,6 +85,13 @@ class TrainRequest:
         None, f"Part set aside for validation ({VAL_FRACTION}).", min=0, max=0.9, panel=_TRAINING
     )
 
+    log: tuple[str, ...] = option(
+        (),
+        "Report each epoch to tensorboard or wandb too, or a list of both; into the workspace's folder tracking. wandb "
+        "sends nothing unless WANDB_MODE=online.",
+        panel=_TRAINING,
+    )
+
     def settings(self) -> dict[str, Sequence[Any]]:
         """Return the values of each `setting` by name. Raises UsageError for one that is not KEY=VALUES."""
         given = key_values("--setting", self.setting)

@@ -125,10 +125,10 @@ def verify(workspace: Workspace, progress: Progress = silent) -> Verification:
 
 
 def _files(workspace: Workspace) -> Iterator[Path]:
-    """Yield the files outside the report, but hidden ones, such as locks, and those that are being written."""
+    """Yield the files outside report and tracking, but hidden ones, such as locks, and those that are being written."""
     for folder, folders, names in os.walk(workspace.root):
-        if Path(folder) == workspace.root and workspace.report.name in folders:
-            folders.remove(workspace.report.name)
+        if Path(folder) == workspace.root:
+            folders[:] = [name for name in folders if name not in (workspace.report.name, workspace.tracking.name)]
         folders.sort()
         yield from (Path(folder, name) for name in sorted(names) if name[0] != "." and TEMPORARY not in name)
 
