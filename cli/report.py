@@ -20,23 +20,27 @@ def report(
         str | None,
         typer.Option(help="Print the whole of these of the paper's tables and figures, as in table1,table-a1."),
     ] = None,
+    images: Annotated[
+        bool, typer.Option("--images/--no-images", help="Show examples of failures as small images on the page.")
+    ] = True,
 ) -> Output:
     """Every table and figure: on the terminal, as Markdown, LaTeX, CSV and JSON, and as one offline HTML page.
 
     The terminal shows the tables by data set (of many only those of clean data) and an overview of the paper's; the
     files hold all of both.
     """
-    return written(place, listed("--only", only, str) if only else [])
+    return written(place, listed("--only", only, str) if only else [], images)
 
 
-def written(place: Place, only: list[str]) -> Output:
+def written(place: Place, only: list[str], images: bool = True) -> Output:
     """Write the report's files, and return its tables and where the files lie, or only some of the paper's."""
     from trustcache.cache.workspace import Workspace
     from trustcache.paper.artefacts import PAPER
     from trustcache.report.build import report
     from trustcache.report.document import document
 
-    made = report(Workspace(place.workspace), [PAPER], only, place.given(), console)
+    root = place.data_root if images else None
+    made = report(Workspace(place.workspace), [PAPER], only, place.given(), console, root)
     return Output(document(made), lambda: _show(made, only))
 
 
@@ -46,8 +50,8 @@ def _show(made: Report, only: list[str]) -> None:
     if only:
         print_exhibits(made.exhibits, terminal())
         return
-    print_report(made.contents, terminal())
     for note in made.contents.notes:
         say(f"note: {note}")
     for path in made.paths:
         print_line(path)
+    print_report(made.contents, terminal())

@@ -43,7 +43,7 @@ def train(
     """
     from trustcache.cache.workspace import Workspace
     from trustcache.evaluate.scoring import evaluate, lacking
-    from trustcache.evaluate.sweep import choose, reference, save
+    from trustcache.evaluate.sweep import choose, mean_reference, save
     from trustcache.oracles.tracking import tracking
     from trustcache.report.run_list import summarise
 
@@ -54,7 +54,7 @@ def train(
     with tracking(workspace, request.log) as track:
         runs = training.run(workspace, place.data_root, machine, console, track)
     sweep = save(workspace, choose(training.index, runs)) if request.sweep else None
-    mcp = reference(training.index, runs)
+    mcp = mean_reference(training.index, runs)
     failures: list[TrustcacheError] = []
     made = evaluate(workspace, runs, place.data_root, machine, console, failed=failures.append)
     document = {"runs": [*map(summarise, runs)], "mcp": mcp, "sweep": sweep}

@@ -230,7 +230,7 @@ class Setting:
 
     default: of the type that all its values have. symbol: its name in tables. sweep: the values that a sweep tries.
     lowest and highest are in the range of a number, unless one of them is `excluded`. names: returns the names to
-    choose from, None for a number.
+    choose from, None for a number. quiet: True if a method's name leaves it out at its default.
     """
 
     default: float | str
@@ -241,6 +241,7 @@ class Setting:
     excluded: float | None = None
     sweep: tuple[float, ...] = ()
     names: Callable[[], Iterable[str]] | None = None
+    quiet: bool = False
 
     def checked(self, where: str, value: Any) -> Any:
         """Return `value` in the default's type.

@@ -30,7 +30,7 @@ def test_a_cache_goes_with_what_was_made_from_it_and_nothing_else(with_runs: Wor
     done = run_cli("cache", "rm", CACHE, "--yes")
     assert done.exit_code == 0
     gone = before - files(with_runs)
-    assert {name.split("/")[0] for name in gone} == {"cache", "scores", "bootstrap", "runs"}
+    assert {name.split("/")[0] for name in gone} == {"cache", "scores", "bootstrap", "figures", "runs"}
     assert all("digits-test" in name for name in gone)
     assert not [name for name in files(with_runs) if "digits-test" in name and not name.startswith("report/")]
     assert run_cli("verify").exit_code == 0

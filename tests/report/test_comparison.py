@@ -98,16 +98,20 @@ def test_rows_of_one_oracle_stand_together(record):
 def test_settings_sort_as_numbers_and_alpha_pos_first(record):
     alphas = [(1.0, 10.0), (2.0, 1.0), (1.0, 3.0)]
     (table,) = compare_methods(record("ss", settings={"alpha_pos": p, "alpha_neg": n}) for p, n in alphas)
-    assert [method_label(row.record) for row in table.rows] == ["ss α⁺1 α⁻3", "ss α⁺1 α⁻10", "ss α⁺2 α⁻1"]
+    assert [method_label(row.record) for row in table.rows] == ["ss α⁻3", "ss α⁻10", "ss α⁺2 α⁻1"]
 
 
 @pytest.mark.parametrize(
     ("method", "settings", "label"),
     [
         ("ce", {}, "ce"),
-        ("ss", {"alpha_neg": 3.0, "alpha_pos": 1.0}, "ss α⁺1 α⁻3"),
+        ("ss", {"alpha_neg": 3.0, "alpha_pos": 1.0}, "ss α⁻3"),
         ("focal", {"gamma": 2.5}, "focal γ2.5"),
-        ("class-balanced", {"beta": 0.9999, "base": "ce"}, "class-balanced ce β0.9999"),
+        ("class-balanced", {"beta": 0.9999, "base": "ce"}, "class-balanced β0.9999"),
+        ("class-balanced", {"beta": 0.9999, "base": "focal", "gamma": 2.0}, "class-balanced focal γ2 β0.9999"),
+        ("ss", {"alpha_neg": 3.0, "alpha_pos": 2.0}, "ss α⁺2 α⁻3"),
+        ("ce", {"head": "strong, 5 members"}, "strong, 5 members"),
+        ("ss", {"head": "strong", "alpha_neg": 3.0, "alpha_pos": 1.0}, "ss α⁻3 strong"),
         ("ce", {"head": "mlp", "depth": 2}, "ce mlp depth=2"),
     ],
 )

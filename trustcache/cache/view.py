@@ -93,6 +93,11 @@ class CacheView:
     content = _Column("Hashes of the bytes that images were decoded from, before any variant, uint64 (N,).")
     sample_indices = _Column("Positions in the data set, int64 (N,).")
 
+    @property
+    def classes(self) -> int:
+        """Number of classes that the classifier tells apart."""
+        return self._records[0].widths["logits"]
+
     @cached_property
     def sample_ids(self) -> list[str]:
         """Ids of the samples: relative paths, or batch and row."""

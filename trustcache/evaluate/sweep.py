@@ -12,15 +12,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
+import numpy as np
 from msgspec import Meta
 
-from trustcache.cache import open_cache
+from trustcache.cache import CacheView, open_cache
 from trustcache.cache.index import Index
 from trustcache.cache.records import fingerprint, read_record, write_record
 from trustcache.cache.workspace import Workspace
 from trustcache.data.splits import validation_rows
 from trustcache.errors import UsageError
-from trustcache.oracles.runs import Run
+from trustcache.oracles.runs import Run, RunConfig
 from trustcache.protocols import validation_entry
 from trustcache.scores import post_hoc_score
 
@@ -109,7 +110,7 @@ def choose(index: Index, runs: Sequence[Run]) -> Sweep:
         )
     seeds = tuple(sorted({run.config.seed for run in runs}))
     training = config.classifier, config.data, config.judged, config.oracle, config.training, config.protocol
-    return Sweep(*training, seeds, candidates, reference(index, runs))
+    return Sweep(*training, seeds, candidates, mean_reference(index, runs))
 
 
 def _candidate(runs: Sequence[Run]) -> Candidate:
@@ -126,20 +127,27 @@ def mean_metrics(seeds: Sequence[Metrics]) -> Metrics:
     return {key: statistics.fmean(values) if len(values) == len(seeds) else None for key, values in known.items()}
 
 
-def reference(index: Index, runs: Sequence[Run]) -> Metrics:
-    """Return the metrics of the classifier's own confidence on the rows that runs of a training held out, the mean.
+def reference(cache: CacheView, z: np.ndarray, config: RunConfig) -> Metrics:
+    """Return the metrics of the classifier's own confidence z (N,) on the rows of a training cache that a run held out.
 
-    `index` is the cache they learnt from. Where they held none out there are none.
+    cache: the one that the run learnt from.
     """
+    learnt = config.learnt_rows(cache)
+    rows = learnt[validation_rows(len(learnt), config.val_fraction, config.seed)]
+    return validation_entry(z[rows], cache.correct[rows], config.protocol, None)
+
+
+def mean_reference(index: Index, runs: Sequence[Run]) -> Metrics:
+    """Return `reference` on the rows that each seed of a training held out, the mean; nothing where they held none out.
+
+    index: the cache that they learnt from.
+    """
+    configs = {run.config.seed: run.config for run in runs}
+    if not runs[0].config.val_fraction:
+        return {}
     cache = open_cache(index.folder)
     z = post_hoc_score(REFERENCE, cache)
-    found = []
-    for config in {run.config.seed: run.config for run in runs}.values():
-        learnt = config.learnt_rows(cache)
-        rows = learnt[validation_rows(len(learnt), config.val_fraction, config.seed)]
-        if len(rows):
-            found.append(validation_entry(z[rows], cache.correct[rows], config.protocol, None))
-    return mean_metrics(found)
+    return mean_metrics([reference(cache, z, config) for config in configs.values()])
 
 
 def save(workspace: Workspace, sweep: Sweep) -> Sweep:

@@ -14,8 +14,10 @@ from trustcache.cache.workspace import Workspace
 from trustcache.errors import UsageError
 from trustcache.evaluate.sweep import saved_sweeps
 from trustcache.progress import Progress, silent
+from trustcache.report.answer import Answer, answers, stated_on
 from trustcache.report.collect import collect
 from trustcache.report.contents import Contents
+from trustcache.report.failures import failures
 from trustcache.report.intervals import compare, interval_tables, intervals_json
 from trustcache.report.records import Record, Scored, plain
 from trustcache.report.render.csv import results_csv, tables_csv
@@ -23,6 +25,7 @@ from trustcache.report.render.html import page
 from trustcache.report.render.latex import tables_latex
 from trustcache.report.render.markdown import report_markdown
 from trustcache.report.resampled import Resampler
+from trustcache.report.samples import ScoreReader
 from trustcache.report.selection import select
 from trustcache.report.sweeps import outcome_table, outcomes
 from trustcache.report.table import Exhibit, Section
@@ -54,11 +57,13 @@ def report(
     only: Sequence[str] = (),
     place: Sequence[str] = (),
     progress: Progress = silent,
+    data_root: Path | None = None,
 ) -> Report:
     """Report on a workspace, and write the files to its report folder.
 
     sections: what follows the comparisons, such as `trustcache.paper.artefacts.PAPER`. only: keys of exhibits to return
-    as `Report.exhibits`. place: the options that make a command work in this workspace.
+    as `Report.exhibits`. place: the options that make a command work in this workspace. data_root: where images to show
+    may lie beside where they were; None shows none.
 
     Raises UsageError for a key that no section has, and where there is nothing to report on.
     """
@@ -68,14 +73,25 @@ def report(
     scored, notes = collect(workspace, progress)
     records, selected = [one.record for one in scored], select(scored).detailed
     detailed = [record for record in records if record.dataset in selected]
-    compared = compare(detailed, Resampler(workspace, progress))
+    reader = ScoreReader(workspace)
+    compared = compare(detailed, Resampler(workspace, reader, progress))
     swept, incomplete = outcomes(saved_sweeps(workspace), records)
     tables = [*map(outcome_table, swept), *interval_tables(compared)]
     made = [section.make(scored, workspace.caches(), place) for section in sections]
-    contents = Contents(scored, [*notes, *incomplete], tables, made)
+    first = answers(scored, compared, workspace, reader, place)
+    failing = failures(first, reader, data_root)
+    contents = Contents(scored, [*notes, *incomplete], tables, made, answers=first, failures=failing)
     paths = write_report(workspace.report, contents, {"intervals.json": intervals_json(compared)})
     exhibits = [one for section in contents.sections for one in section.exhibits if one.key in only]
     return Report(contents, exhibits, paths)
+
+
+def answer(workspace: Workspace, place: Sequence[str] = (), progress: Progress = silent) -> list[Answer]:
+    """Return the answer of each classifier of a workspace, without the rest of a report. Raises as `report`."""
+    scored, _ = collect(workspace, progress)
+    stated = stated_on(scored)
+    reader, detailed = ScoreReader(workspace), [one.record for one in scored if one.record.dataset in stated]
+    return answers(scored, compare(detailed, Resampler(workspace, reader, progress)), workspace, reader, place)
 
 
 def write_report(folder: Path, contents: Contents, files: Mapping[str, str] = MappingProxyType({})) -> list[Path]:

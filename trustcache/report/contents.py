@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from trustcache.cache.versions import software_versions
+from trustcache.report.answer import Answer
 from trustcache.report.comparison import Comparison, compare_methods, legend
+from trustcache.report.failures import Failures
 from trustcache.report.records import Record, Scored
 from trustcache.report.selection import Selection, select
 from trustcache.report.table import Figure, Section, Table
@@ -29,6 +31,7 @@ class Contents:
 
     scored: every method on every data set, of which the comparisons are made. notes: sentences on what is missing, with
     `code` in backticks. tables: those after the comparisons. made: how the report was made, as term and value.
+    answers: one a classifier; failures: one an answer.
     """
 
     scored: Sequence[Scored]
@@ -36,6 +39,8 @@ class Contents:
     tables: Sequence[Table] = ()
     sections: Sequence[Section] = ()
     made: Mapping[str, str] = field(default_factory=made_with)
+    answers: Sequence[Answer] = ()
+    failures: Sequence[Failures] = ()
 
     @property
     def records(self) -> list[Record]:

@@ -10,8 +10,9 @@ from trustcache.report.table import Exhibit, Table
 
 
 def document(report: Report) -> dict[str, Any]:
-    """Return a report's figures: a record a method and data set, the exhibits asked for, notes, and its files."""
+    """Return a report's answers, figures (a record a method and data set), exhibits asked for, notes, and files."""
     return {
+        "answers": [{**vars(one), "lines": one.lines()} for one in report.contents.answers],
         "results": [*map(plain, report.contents.records)],
         "exhibits": [*map(_exhibit, report.exhibits)],
         "notes": report.contents.notes,

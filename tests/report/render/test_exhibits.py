@@ -46,7 +46,7 @@ def shown():
     rows = (
         Row(("⟨a, b⟩", "birds", "ce"), (Cell(0.5, 0.01), Cell(math.nan)), seeds=3),
         Row(("⟨a, b⟩", "birds", "  published"), (Cell(0.25), Cell(0.125, 0.02)), "published"),
-        Row(("⟨b, b⟩", NASTY, "ss α⁺1 α⁻3, over ‖w‖"), (MISSING, MISSING)),
+        Row(("⟨b, b⟩", NASTY, "ss α⁻3, over ‖w‖"), (MISSING, MISSING)),
     )
     command = "trustcache train --loss ss --seed 0,1,2"
     table = grouped_table(

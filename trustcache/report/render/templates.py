@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trustcache.errors import visible
 from trustcache.report.comparison import READING
@@ -12,30 +13,39 @@ from trustcache.report.contents import TO_DRAW
 from trustcache.report.names import BASELINE
 from trustcache.report.table import LEGEND, UNDEFINED
 
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
 _FOLDER = Path(__file__).parent.parent / "templates"
 
 
 def render(template: str, filters: Mapping[str, Callable[..., Any]], **context: Any) -> str:
     """Return a template filled with `context`. The delimiters of statements are `<%` and `%>` in LaTeX."""
+    environment = _environment(template.rpartition(".")[2])
+    environment.filters |= filters
+    words = {"baseline": BASELINE, "reading": READING, "legend": LEGEND, "to_draw": TO_DRAW, "undefined": UNDEFINED}
+    return environment.get_template(template).render(words, **context)
+
+
+@functools.cache
+def _environment(suffix: str) -> Environment:
+    """Return the environment of templates with a suffix, one for all, since it keeps them compiled."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
     marks: dict[str, Any] = {}
-    if template.endswith(".tex"):
+    if suffix == "tex":
         marks = {"block_start_string": "<%", "block_end_string": "%>", "comment_start_string": "<#"}
         marks |= {"variable_start_string": "<<", "variable_end_string": ">>"}
-    environment = Environment(
+    return Environment(
         loader=FileSystemLoader(_FOLDER),
         autoescape=select_autoescape(["html", "svg"]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        finalize=_drawn if template.endswith(".svg") else _shown,
+        finalize=_drawn if suffix == "svg" else _shown,
         **marks,
     )
-    environment.filters |= filters
-    words = {"baseline": BASELINE, "reading": READING, "legend": LEGEND, "to_draw": TO_DRAW, "undefined": UNDEFINED}
-    return environment.get_template(template).render(words, **context)
 
 
 def _shown(value: Any) -> Any:

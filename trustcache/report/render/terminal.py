@@ -18,6 +18,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from trustcache.errors import visible
+from trustcache.report.answer import Answer
 from trustcache.report.comparison import READING, Comparison, legend
 from trustcache.report.contents import TO_DRAW, Contents
 from trustcache.report.table import LEGEND, Cell, Exhibit, Section, Table
@@ -28,22 +29,34 @@ _LONGEST_HEAD = 11
 
 
 def print_report(contents: Contents, console: Console) -> None:
-    """Print the tables of the selected data sets, one legend to them, and an overview of each section."""
-    selection = contents.selection
-    print_comparisons([one for one in contents.comparisons if one.dataset in selection.printed], console)
-    print_tables([table for table in contents.tables if table.data in selection.printed], console)
-    if selection.left_out:
-        console.print(_text(_elsewhere(selection.left_out, contents.sections)), end="\n\n")
+    """Print the tables that the answers are of, what else there is and where, and last the answers."""
+    stated = {(answer.dataset, answer.classifier) for answer in contents.answers}
+    printed = [one for one in contents.comparisons if not stated or (one.dataset, one.classifier) in stated]
+    printed = [one for one in printed if one.dataset in contents.selection.printed] or printed[:1]
+    print_tables([one.table() for one in printed], console)
+    if printed:
+        console.print(_text(_all_figures(_starred(console))))
+    if left_out := len(contents.comparisons) - len(printed):
+        console.print(_text(_elsewhere(left_out, contents.sections)))
     for section in contents.sections:
         _print_overview(section, console)
+    print_answers(contents.answers, console)
+
+
+def print_answers(answers: Iterable[Answer], console: Console) -> None:
+    """Print what to trust of each classifier, in five lines each, and the commands that go on from there."""
+    for answer in answers:
+        console.print()
+        for line in answer.lines():
+            _print_wrapped(console, "", line)
+        _print_commands(answer.commands, console, "  ")
 
 
 def print_comparisons(comparisons: Sequence[Comparison], console: Console) -> None:
     """Print comparisons, and one legend to them all."""
     print_tables([one.table() for one in comparisons], console)
     if comparisons:
-        best = "starred" if _starred(console) else "bold"
-        console.print(_text(f"{READING} The best of each ranking column is {best}."))
+        console.print(_text(_all_figures(_starred(console))))
         _print_legend(legend(comparisons), console)
 
 
@@ -160,30 +173,27 @@ def _print_legend(groups: Mapping[str, Sequence[tuple[str, str]]], console: Cons
     console.print()
 
 
+def _all_figures(starred: bool) -> str:
+    return f"{READING} The best of each ranking column is {'starred' if starred else 'bold'}."
+
+
 def _elsewhere(left_out: int, sections: Sequence[Section]) -> str:
-    told = f"{left_out:,} more tables, of variants, are in report.md and index.html, and all figures in results.csv"
+    several = "s" if left_out > 1 else ""
+    told = f"{left_out:,} more table{several} in report.md and index.html, and all figures in results.csv"
     keys = [one.key for section in sections for one in section.begun if one.key in section.variants]
     return f"{told}. In short: trustcache report --only {','.join(keys)}" if keys else f"{told}."
 
 
 def _print_overview(section: Section, console: Console) -> None:
-    """Print a line for each exhibit begun, and what those not begun take."""
-    console.print(_text(section.title, style="bold"))
-    for one in section.begun:
-        gaps = ", with gaps" if one.has_gaps else ""
-        _print_wrapped(console, f"  {one.key:<11}", f"{one.title.partition(': ')[2]} ({one.state()}{gaps})")
-    _print_wrapped(console, "  ", "One of them, with the commands that fill its gaps: trustcache report --only KEY")
-    if not section.not_begun:
-        return
-    console.print(_text("Not run yet", style="bold"))
-    by_requirement: dict[str, list[str]] = {}
-    for one in section.not_begun:
-        by_requirement.setdefault(one.requires, []).append(one.key)
-    for requirement, keys in by_requirement.items():
-        _print_wrapped(console, "  ", f"{', '.join(keys)}: takes {requirement}")
-    first = section.not_begun[0]
-    if first.recipe:
-        _print_commands([f"To make one: {first.recipe.replace(first.key, 'KEY', 1)}"], console, "  ")
+    """Name the exhibits begun and those not begun, with the commands that print one and make one."""
+    name = section.title[:1].upper() + section.title[1:]
+    if begun := [one.key + (" (with gaps)" if one.has_gaps else "") for one in section.begun]:
+        told = f"{name}: {', '.join(begun)}. One of them: trustcache report --only KEY"
+        _print_wrapped(console, "", told)
+    if section.not_begun:
+        first = section.not_begun[0]
+        made = f"; to make one: {first.recipe.replace(first.key, 'KEY', 1)}" if first.recipe else ""
+        _print_wrapped(console, "", f"Not run yet: {', '.join(one.key for one in section.not_begun)}{made}")
 
 
 def _text(text: str, style: str = "", kept: str = "", **options: Any) -> Text:
