@@ -60,7 +60,10 @@ def _plan(goal: Goal) -> Output:
     rows = plan(goal)
 
     def show() -> None:
-        heads = ["wrong among the trusted", *(f"images if {coverage} are trusted" for coverage in rows[0].images)]
+        heads = [
+            "wrong among the trusted",
+            *(f"images if at least {coverage} can be trusted" for coverage in rows[0].images),
+        ]
         print_table(heads, [(f"{row.risk:.2%}", *(f"{number:,}" for number in row.images.values())) for row in rows])
         promise = f"at most {goal.target:.2%} wrong, with confidence {1 - (goal.delta or 0):g}"
         say(f"to promise {promise}, from images that neither the classifier nor the oracle has learnt from")

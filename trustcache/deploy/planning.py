@@ -10,7 +10,7 @@ from trustcache.metrics.selective import samples_needed
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 0.9)
 """Of the risk that is promised, the risk that the plan reckons with."""
-COVERAGES = (1.0, 0.8, 0.5)
+COVERAGES = (0.5, 0.25)
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class PlanRow:
 def plan(goal: Goal) -> list[PlanRow]:
     """Return how many calibration images a goal takes. Raises UsageError for one without a guarantee.
 
-    >>> plan(Goal("max-risk", 0.02, 0.001))[0].images["80 %"]
-    570
+    >>> plan(Goal("max-risk", 0.02, 0.001))[0].images["50 %"]
+    912
     """
     if goal.kind != MAX_RISK or goal.delta is None:
         raise UsageError(f"--plan: --{goal.kind} guarantees nothing, whatever the number of images; plan a --max-risk")
