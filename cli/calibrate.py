@@ -62,7 +62,7 @@ def _plan(goal: Goal) -> Output:
     def show() -> None:
         heads = [
             "wrong among the trusted",
-            *(f"images if at least {coverage} can be trusted" for coverage in rows[0].images),
+            *(f"images, {coverage} trusted" for coverage in rows[0].images),
         ]
         print_table(heads, [(f"{row.risk:.2%}", *(f"{number:,}" for number in row.images.values())) for row in rows])
         promise = f"at most {goal.target:.2%} wrong, with confidence {1 - (goal.delta or 0):g}"

@@ -241,7 +241,7 @@ def test_scores_that_are_missing_are_made(with_runs: Workspace, run_cli: RunCli)
 def test_a_plan_looks_at_no_workspace(run_cli: Callable[..., Result]) -> None:
     rows = [line.split("\t") for line in run_cli("calibrate", "--plan", "--max-risk", 0.02).stdout.splitlines()]
     numbers = [[int(cell.replace(",", "")) for cell in row[1:]] for row in rows[1:]]
-    assert numbers[0][0] == samples_needed(0.02, 0.001, 0.0)
+    assert numbers[0][0] == samples_needed(0.02, 0.001, 0.0, 0.5)
     assert all(row == sorted(row) for row in numbers), "fewer trusted take more images"
     assert [row[0] for row in numbers] == sorted(row[0] for row in numbers), "more wrong take more images"
     assert not [*Path().iterdir()]
