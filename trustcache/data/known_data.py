@@ -19,7 +19,9 @@ MOST_MEMBERS = 10_000
 
 
 # Names of folders that do not tell data sets apart.
-_PARTS = re.compile(r"(train|test|val|valid|eval|dev)(ing|idation|uation)?|holdout|images|data", re.IGNORECASE)
+_PARTS = re.compile(
+    r"(train|test|val|valid|eval|dev)(ing|idation|uation)?|calib(ration)?|holdout|images|data", re.IGNORECASE
+)
 
 
 def folder_manifest(folder: Path, role: str = "test") -> Manifest:
