@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trustcache.data.default_selection import DataOptions
-from trustcache.errors import TrustcacheError
+from trustcache.errors import TrustcacheError, percent
 from trustcache.extract import ClassifierOptions, ExtractSettings, extract_each
 from trustcache.progress import console
 
@@ -54,8 +54,12 @@ def _outcome(cache: CacheView) -> str:
     skipped = samples - len(cache)
     within = cache.accuracy_within_subset()
     return (
-        f"{manifest.name}: {cache.index.classifier} is right on {cache.correct.mean():.2%} of {len(cache):,} images"
-        + (f", {within:.2%} among the {len(manifest.subset or ())} classes that occur" if within is not None else "")
+        f"{manifest.name}: {cache.index.classifier} is right on {percent(cache.correct.mean())} of {len(cache):,} images"
+        + (
+            f", {percent(within)} among the {len(manifest.subset or ())} classes that occur"
+            if within is not None
+            else ""
+        )
         + (f"; {skipped} unreadable ones skipped" if skipped else "")
         + (f" (of {manifest.count:,} in the whole data set)" if manifest.count not in (None, samples) else "")
         + f"  →  {cache.index.folder}"

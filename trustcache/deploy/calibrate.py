@@ -10,7 +10,7 @@ from trustcache.cache import open_cache
 from trustcache.data.splits import half_rows, other_half
 from trustcache.deploy.goals import Calibration, Goal
 from trustcache.deploy.scorers import Scorer, Threshold
-from trustcache.errors import TrustcacheError, UsageError
+from trustcache.errors import TrustcacheError, UsageError, percent
 from trustcache.evaluate.scoring import Scoring
 from trustcache.metrics.selective import WorkingPoint, at_target, guaranteed, least_samples, working_point
 from trustcache.oracles.optim import Machine
@@ -116,7 +116,7 @@ def _reach(scorer: Scorer, goal: Goal, z: np.ndarray, correct: np.ndarray, data:
     if point is None:
         raise TrustcacheError(
             f"{scorer.name}: {found} --{goal.kind} {goal.target:g} on the {len(z):,} samples of {data}, "
-            f"{correct.mean():.2%} of which the classifier gets right{least}; ask for less, or calibrate on more data"
+            f"{percent(correct.mean())} of which the classifier gets right{least}; ask for less, or calibrate on more data"
         )
     return point
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from safetensors import safe_open
 
 from trustcache.data.splits import validation_rows
+from trustcache.errors import percent
 from trustcache.losses import steep_slope_max
 from trustcache.metrics.bound import generalisation_bound, log_settings
 from trustcache.oracles.runs import check_weights
@@ -28,7 +29,7 @@ def bound_tables(paper: PaperIndex) -> tuple[Table, ...]:
         return ()
     rows, vacuous = zip(*(_row(labels, one) for labels, one in sorted(heads.items())), strict=True)
     notes = [
-        f"With probability {1 - DELTA:.0%} over the training samples, for all heads at once: |F| = 2^(32 (D + 1)), the "
+        f"With probability {percent(1 - DELTA, 0)} over the training samples, for all heads at once: |F| = 2^(32 (D + 1)), the "
         "settings of a linear head's float32 numbers; |D| the samples it learnt from, validation part left out."
     ]
     if any(vacuous):

@@ -57,11 +57,9 @@ class Cell:
     def __str__(self) -> str:
         return " ".join(self.lines)
 
-    def short(self) -> list[str]:
-        """Return `lines` with mean and deviation as narrow as they can be read."""
-        if self.std is None or self.mean is None or self.text is not None or self.undefined:
-            return self.lines
-        return [f"{self.scale * self.mean:.1f}±{self.scale * self.std:.1f}"]
+    def short(self, digits: int) -> list[str]:
+        """Return `lines` with so many digits, if there are more, and nothing around the sign of the deviation."""
+        return [line.replace(" ± ", "±") for line in replace(self, digits=min(digits, self.digits)).lines]
 
     def _number(self, value: float) -> str:
         return f"{self.scale * value:{'+' if self.signed else ''}.{self.digits}f}"
