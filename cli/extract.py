@@ -52,9 +52,9 @@ def extract(
 def _outcome(cache: CacheView) -> str:
     manifest, samples = cache.index.manifest, cache.index.samples
     skipped = samples - len(cache)
-    within = cache.accuracy_within_subset()
+    within, accuracy = cache.accuracy_within_subset(), percent(cache.correct.mean())
     return (
-        f"{manifest.name}: {cache.index.classifier} is right on {percent(cache.correct.mean())} of {len(cache):,} images"
+        f"{manifest.name}: {cache.index.classifier} is right on {accuracy} of {len(cache):,} images"
         + (
             f", {percent(within)} among the {len(manifest.subset or ())} classes that occur"
             if within is not None

@@ -116,7 +116,8 @@ def _reach(scorer: Scorer, goal: Goal, z: np.ndarray, correct: np.ndarray, data:
     if point is None:
         raise TrustcacheError(
             f"{scorer.name}: {found} --{goal.kind} {goal.target:g} on the {len(z):,} samples of {data}, "
-            f"{percent(correct.mean())} of which the classifier gets right{least}; ask for less, or calibrate on more data"
+            f"{percent(correct.mean())} of which the classifier gets right{least}; ask for less, or calibrate on "
+            "more data"
         )
     return point
 

@@ -29,8 +29,8 @@ def bound_tables(paper: PaperIndex) -> tuple[Table, ...]:
         return ()
     rows, vacuous = zip(*(_row(labels, one) for labels, one in sorted(heads.items())), strict=True)
     notes = [
-        f"With probability {percent(1 - DELTA, 0)} over the training samples, for all heads at once: |F| = 2^(32 (D + 1)), the "
-        "settings of a linear head's float32 numbers; |D| the samples it learnt from, validation part left out."
+        f"With probability {percent(1 - DELTA, 0)} over the training samples, for all heads at once: |F| = 2^(32 (D "
+        "+ 1)), the settings of a linear head's float32 numbers; |D| the samples it learnt from, validation part left out."
     ]
     if any(vacuous):
         notes.append(
