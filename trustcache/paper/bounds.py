@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from safetensors import safe_open
+from safetensors.numpy import load
 
 from trustcache.data.splits import validation_rows
 from trustcache.errors import percent
 from trustcache.losses import steep_slope_max
 from trustcache.metrics.bound import generalisation_bound, log_settings
-from trustcache.oracles.runs import check_weights
+from trustcache.oracles.runs import weights_bytes
 from trustcache.paper.paper_index import PaperIndex, pair_name, papers_head
 from trustcache.report.records import Scored
 from trustcache.report.table import Cell, Row, Table, grouped_table
@@ -30,7 +30,8 @@ def bound_tables(paper: PaperIndex) -> tuple[Table, ...]:
     rows, vacuous = zip(*(_row(labels, one) for labels, one in sorted(heads.items())), strict=True)
     notes = [
         f"With probability {percent(1 - DELTA, 0)} over the training samples, for all heads at once: |F| = 2^(32 (D "
-        "+ 1)), the settings of a linear head's float32 numbers; |D| the samples it learnt from, validation part left out."
+        "+ 1)), the settings of a linear head's float32 numbers; |D| the samples it learnt from, validation part left "
+        "out."
     ]
     if any(vacuous):
         notes.append(
@@ -45,9 +46,7 @@ def _row(labels: tuple[str, ...], one: Scored) -> tuple[Row, bool]:
     run, rows = one.run, one.learnt_from
     assert run is not None
     config = run.config
-    check_weights(run.folder)
-    with safe_open(run.weights_path, framework="numpy") as file:  # without loading torch
-        numbers = int(file.get_slice("weight").get_shape()[-1]) + 1
+    numbers = load(weights_bytes(run.folder))["weight"].shape[-1] + 1
     size = log_settings(numbers)
     samples = rows - int(validation_rows(rows, config.val_fraction, config.seed).sum())
     alphas = float(config.loss.settings["alpha_pos"]), float(config.loss.settings["alpha_neg"])

@@ -79,7 +79,7 @@ def print_exhibits(exhibits: Iterable[Exhibit], console: Console) -> None:
             _print_commands([one.recipe] if one.recipe else [], console)
         print_tables(one.tables, console)
         for title, count in Counter(figure.title for figure in one.figures).items():
-            _print_wrapped(console, "  ", f"{count} figure{'s' if count > 1 else ''} in index.html: {title}")
+            _print_wrapped(console, "  ", f"{count} figure{'s' if count > 1 else ''} in paper.html: {title}")
         if one.begun and one.to_draw:
             _print_wrapped(console, "  ", f"{TO_DRAW}:")
             _print_commands(one.to_draw, console)
@@ -193,7 +193,7 @@ def _all_figures(starred: bool) -> str:
 
 def _elsewhere(left_out: int, sections: Sequence[Section]) -> str:
     several = "s" if left_out > 1 else ""
-    told = f"{left_out:,} more table{several} in report.md and index.html, and all figures in results.csv"
+    told = f"{left_out:,} more table{several} in report.md and paper.html, and all figures in results.csv"
     keys = [one.key for section in sections for one in section.begun if one.key in section.variants]
     return f"{told}. In short: trustcache report --only {','.join(keys)}" if keys else f"{told}."
 
