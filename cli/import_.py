@@ -19,7 +19,8 @@ def import_(place: Place, request: ImportRequest) -> None:
     from trustcache.cache.workspace import Workspace
 
     cache = import_cache(Workspace(place.workspace), request, console)
+    accuracy = percent(cache.correct.mean())
     print_line(
-        f"{cache.index.data}: {cache.index.classifier} is right on {percent(cache.correct.mean())} of {len(cache):,} samples"
+        f"{cache.index.data}: {cache.index.classifier} is right on {accuracy} of {len(cache):,} samples"
         f"  →  {cache.index.folder}"
     )

@@ -20,7 +20,7 @@ _HEADS = ("numbers D + 1", "log |F|", "|D|", "largest loss", "training loss", "b
 def bound_tables(paper: PaperIndex) -> tuple[Table, ...]:
     """Return a table of the ss heads on cached features; fine-tuned oracles have far more numbers."""
     heads: dict[tuple[str, ...], Scored] = {}
-    for one in paper.trained():
+    for one in paper.trained:
         config = one.config
         if (config.loss.name, config.training) == ("ss", "frozen") and papers_head(config) and one.learnt_from:
             alphas = f"α⁺{config.loss.settings['alpha_pos']:g} α⁻{config.loss.settings['alpha_neg']:g}"
