@@ -18,7 +18,7 @@ from trustcache.errors import TrustcacheError, UsageError
 
 from .process import begin, end
 
-CONFIGURABLE = ("fit-classifier", "extract", "train", "evaluate", "calibrate", "reproduce")
+CONFIGURABLE = ("fit-classifier", "extract", "import", "train", "evaluate", "calibrate", "reproduce")
 """The commands that take their options from a file."""
 # Options that are of one call, or must be typed.
 _NOT_IN_FILES = ("config", "print-config", "quiet", "verbose", "debug", "json", "help", "allow-code")

@@ -10,7 +10,7 @@ import typer
 from trustcache.errors import TrustcacheError, UsageError
 
 from .options import ScoringMachine
-from .program import Output, Place, command, console, print_line, say, say_error
+from .program import Output, Place, command, console, print_line, say, say_error, terminal
 
 
 @command("evaluate")
@@ -27,6 +27,9 @@ def evaluate(
     from trustcache.evaluate.scoring import evaluate as run
     from trustcache.evaluate.scoring import evaluation_caches, lacking, own_scores_lacking
     from trustcache.oracles.runs import finished_runs
+    from trustcache.report.build import answer
+    from trustcache.report.document import plain_answers
+    from trustcache.report.render.terminal import print_answers
 
     workspace = Workspace(place.workspace)
     runs = finished_runs(workspace)
@@ -45,7 +48,14 @@ def evaluate(
     )
     lacks = [*lacking(workspace, runs), *own_scores_lacking(workspace, own)]
     told = f"{made} scores made" if made or lacks else "everything is scored on every evaluation cache already"
-    return scored(lambda: print_line(told) if made or not failures else None, made, lacks, failures)
+    answers = answer(workspace, place.given(), console) if usable else []
+
+    def show() -> None:
+        if made or not failures:
+            print_line(told)
+        print_answers(answers, terminal())
+
+    return scored(show, made, lacks, failures, answers=plain_answers(answers))
 
 
 def scored(

@@ -11,6 +11,7 @@ import re
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from keyword import iskeyword
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,7 +43,7 @@ __all__ = [
 # In the order of use, by the headings of the help; the module of a command is named as it is.
 PANELS = {
     "Start": ("demo", "data"),
-    "Stage one: run the classifier once": ("fit-classifier", "extract"),
+    "Stage one: run the classifier once": ("fit-classifier", "extract", "import"),
     "Stage two: learn and compare": ("train", "presets", "evaluate", "report"),
     "Use": ("calibrate", "predict", "export"),
     "Look after": ("cache", "runs", "verify"),
@@ -77,13 +78,19 @@ class Program(Process):
 
 def loaded(name: str) -> Any:
     """Import a command, and return it as typer makes it."""
-    importlib.import_module("." + name.replace("-", "_"), __package__)
+    importlib.import_module(f".{_module(name)}", __package__)
     return typer.main.get_command(_PARTS[name])
+
+
+def _module(name: str) -> str:
+    """Return the name of a command's module, with an underscore where Python keeps the word to itself."""
+    word = name.replace("-", "_")
+    return f"{word}_" if iskeyword(word) else word
 
 
 def _summary(name: str) -> str:
     """Return the first paragraph about a command, from the function's docstring or its module's; imports neither."""
-    path = Path(__file__).with_name(f"{name.replace('-', '_')}.py")
+    path = Path(__file__).with_name(f"{_module(name)}.py")
     module = ast.parse(path.read_text(encoding="utf-8"))
     own = [node for node in module.body if isinstance(node, ast.FunctionDef) and node.name == path.stem]
     return (ast.get_docstring(own[0] if own else module) or "").partition("\n\n")[0]

@@ -150,5 +150,5 @@ def test_every_command_and_option_is_explained(path: tuple[str, ...], found: obj
 def test_the_test_command_of_the_readme_is_what_ci_runs() -> None:
     readme, ci = (ROOT / "README.md").read_text(encoding="utf-8"), (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert "pip install '.[dev]' && .venv/bin/python -m pytest\n" in readme
-    assert "'.[dev]'" in ci
+    assert "'.[dev" in ci
     assert ci.rstrip().endswith("-m pytest")

@@ -91,6 +91,7 @@ def describe(index: Index) -> dict[str, Any]:
         "features": cache[:1].features.shape[1] if index.holds("features") else 0,
         "stages": cache[:1].stages.shape[1] if index.holds("stages") else 0,
         "skipped": {sample: reason for record in index.records() for sample, reason in record.skipped.items()},
+        **({"imported": index.made_from.imported} if index.imported else {}),
         "meaning": index.meaning,
         "made_with": index.made_with,
     }

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 CONFIG, LOG, WEIGHTS = "config.json", "log.jsonl", "weights.safetensors"
 """Files of a run."""
+CARD = "README.md"
+"""Its model card, which a report writes."""
 _HASH = 8  # letters of the config's hash at the end of a run's name
 
 
@@ -102,7 +104,7 @@ class RunConfig:
         from trustcache.models.classifiers import ModelSpec
 
         backbone = self.backbone
-        return ModelSpec(backbone.name, None, backbone.arguments, asdict(backbone.preprocessing))
+        return ModelSpec(backbone.name, None, backbone.arguments, asdict(backbone.images))
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from trustcache.cache.workspace import Workspace
 from trustcache.command_lines import command_line
 from trustcache.deploy.goals import DEFAULT_DELTA
 from trustcache.deploy.scorers import Threshold, find_scorer
-from trustcache.errors import TrustcacheError
+from trustcache.errors import TrustcacheError, percent
 from trustcache.metrics.selective import at_target, guaranteed, working_point
-from trustcache.report.choice import choose, families
+from trustcache.report.choice import candidates, choose
 from trustcache.report.comparison import Average
 from trustcache.report.intervals import Compared, Estimate
 from trustcache.report.names import BASELINE, entry_name, method_label
@@ -95,11 +95,12 @@ def answers(
     compared: Sequence[Compared],
     workspace: Workspace,
     reader: ScoreReader,
-    place: Sequence[str] = (),
+    place: Sequence[str] | None = (),
 ) -> list[Answer]:
     """Return the answer of each classifier that mcp is scored on. compared: the rows of the data sets with intervals.
 
-    place: the options that make a command work in the workspace. Raises what reading scores raises.
+    place: the options that make a command work in the workspace, None where no command does. Raises what reading
+    scores raises.
     """
     found = []
     for classifier in dict.fromkeys(one.record.classifier for one in scored):
@@ -141,12 +142,13 @@ def _answer(
     rows: Sequence[Compared],
     workspace: Workspace,
     reader: ScoreReader,
-    place: Sequence[str],
+    place: Sequence[str] | None,
 ) -> Answer:
     runs = {one.run.name: one.run for one in scored if one.run}
-    chosen = choose(families([one.row for one in rows], runs, workspace))
     baseline = next(one.row for one in rows if one.row.record.method == BASELINE)
-    row = chosen.family.row if chosen.family else baseline
+    found = candidates([one.row for one in rows], runs, workspace, reader.index(baseline.record))
+    chosen = choose(found)
+    row = chosen.row or baseline
     record, calibrated = _calibrated(row, workspace)
     samples = reader.read(record)
     mcp = reader.confidence(samples)
@@ -198,7 +200,8 @@ def _worse(rows: Sequence[Compared]) -> list[str]:
 
 
 def _name(record: Record) -> str:
-    return entry_name(record, with_oracle=False)
+    """Name an oracle as tables do, and a post-hoc score without the settings that it chose."""
+    return entry_name(record, with_oracle=False) if record.training else record.method
 
 
 def _calibrated(row: Average, workspace: Workspace) -> tuple[Record, Threshold | None]:
@@ -264,7 +267,9 @@ def _weakest(record: Record, threshold: float, scored: Sequence[Scored], reader:
     return max(found, key=lambda one: one.risk)
 
 
-def _commands(record: Record, samples: Samples, max_risk: float, place: Sequence[str]) -> list[str]:
+def _commands(record: Record, samples: Samples, max_risk: float, place: Sequence[str] | None) -> list[str]:
+    if place is None:
+        return []
     name = record.run or record.method
     which = [] if record.run else ["--classifier", record.classifier]
     # On one half, so that the other shows what the threshold is worth; a run of a half takes the half it did not learn.
@@ -311,4 +316,4 @@ def _sentences(answer: Answer) -> Iterator[str]:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+    return percent(share, 1)

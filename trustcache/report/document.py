@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from trustcache.report.answer import Answer
 from trustcache.report.build import Report
 from trustcache.report.records import plain
 from trustcache.report.table import Exhibit, Table
@@ -12,12 +14,17 @@ from trustcache.report.table import Exhibit, Table
 def document(report: Report) -> dict[str, Any]:
     """Return a report's answers, figures (a record a method and data set), exhibits asked for, notes, and files."""
     return {
-        "answers": [{**vars(one), "lines": one.lines()} for one in report.contents.answers],
+        "answers": plain_answers(report.contents.answers),
         "results": [*map(plain, report.contents.records)],
         "exhibits": [*map(_exhibit, report.exhibits)],
         "notes": report.contents.notes,
         "paths": report.paths,
     }
+
+
+def plain_answers(answers: Sequence[Answer]) -> list[dict[str, Any]]:
+    """Return the answers with their lines."""
+    return [{**vars(one), "lines": one.lines()} for one in answers]
 
 
 def _exhibit(exhibit: Exhibit) -> dict[str, Any]:
