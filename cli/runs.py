@@ -17,14 +17,14 @@ NAME = "A run's name, or its unambiguous beginning"
 
 @command("list", group)
 def list_runs(place: Place) -> Output:
-    """List the runs: what each judges, its loss, the AUC on its validation part, and its threshold."""
+    """List the runs: what each is and judges, the AUC on its validation part, and its threshold."""
     from trustcache.cache.workspace import Workspace
     from trustcache.report.run_list import list_runs as listed
 
     found = listed(Workspace(place.workspace))
-    heads = ("run", "classifier", "learnt from", "training", "seed", "validation AUC", "threshold")
+    heads = ("oracle", "seed", "classifier", "learnt from", "validation AUC", "threshold", "run")
     rows = [
-        (one.run, one.classifier, one.data, one.training, one.seed, one.auc_in_words, one.threshold_in_words)
+        (one.name, one.seed, one.classifier, one.data, one.auc_in_words, one.threshold_in_words, one.run)
         for one in found
     ]
     return Output({"runs": found}, lambda: print_table(heads, rows))

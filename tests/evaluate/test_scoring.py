@@ -54,7 +54,7 @@ def test_all_losses_and_seeds_become_runs_with_scores_on_the_test_set(workspace:
         files = {path.name for path in run.folder.iterdir()}
         assert files == {"config.json", "weights.safetensors", "log.jsonl", "scores"}
         assert run.log()[-1].validation["auc"] == pytest.approx(0.5, abs=0.5)
-        assert run.name in done.stdout
+        assert re.search(rf"{run.config.loss.name}.* {run.config.seed} ", done.stdout)
 
 
 def test_the_report_holds_every_run_and_mcp_with_the_metrics_of_its_scores(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,17 +14,19 @@ from trustcache.errors import UsageError
 from trustcache.evaluate.removal import run_named
 from trustcache.evaluate.sweep import Metrics
 from trustcache.oracles.runs import Run, read_runs
+from trustcache.report.names import run_names
 
 
 @dataclass(frozen=True)
 class RunSummary:
     """A line of `trustcache runs list`.
 
-    classifier: the one it judges. oracle: the model it is built on. data: of the training cache. validation: metrics on
-    the part that it set aside, None for undefined ones. threshold: None without a calibrated one.
+    name: for people. classifier: the one it judges. oracle: the model it is built on. data: of the training cache.
+    validation: metrics on the part that it set aside, None if undefined. threshold: None without a calibrated one.
     """
 
     run: str
+    name: str
     classifier: str
     oracle: str
     data: str
@@ -55,14 +58,20 @@ def list_runs(workspace: Workspace) -> list[RunSummary]:
     runs = read_runs(workspace)
     if not runs:
         raise UsageError(f"no runs in {workspace.runs}; train one with trustcache train --loss ss --frozen")
-    return [*map(summarise, runs)]
+    return summarise(runs)
 
 
-def summarise(run: Run) -> RunSummary:
-    """Return a run at a glance."""
+def summarise(runs: Sequence[Run]) -> list[RunSummary]:
+    """Return each run at a glance, with a name that tells it from the others."""
+    names = run_names(runs)
+    return [_summarise(run, names[run.name]) for run in runs]
+
+
+def _summarise(run: Run, name: str) -> RunSummary:
     config, found = run.config, _threshold(run)
     return RunSummary(
         run.name,
+        name,
         config.classifier,
         config.oracle,
         config.data,
