@@ -13,7 +13,8 @@ from trustcache.cache.content import compare_images, refuse_gaps, require_same_i
 from trustcache.cache.index import OTHER_IMAGES, Index, OtherImages, create_or_continue, read_index
 from trustcache.cache.known_classes import require_classes, require_known_classes
 from trustcache.cache.meaning import MOST_SHARDS, DataMeaning, MadeFrom, Meaning, Stages
-from trustcache.cache.provenance import precision_of
+from trustcache.cache.outcome import outcome
+from trustcache.cache.provenance import check_fitted, precision_of
 from trustcache.cache.publish import file_sha256, sole_writer
 from trustcache.cache.versions import software_versions
 from trustcache.cache.view import CacheView, open_cache
@@ -244,15 +245,11 @@ class _Extraction:
     def _columns(self, batch: Batch, outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return a shard's columns for the rows of one batch; predictions come from the logits before rounding."""
         ids = [self.dataset.ids[i] for i in batch.indices]
-        prediction = outputs["logits"].argmax(axis=1).astype(np.int64)
         return {
             "sample_indices": batch.indices,
             "sample_ids": np.array([name.encode("utf-8", "surrogateescape") for name in ids], dtype=bytes),
             "content": batch.content,
-            "labels": batch.labels,
-            "predictions": prediction,
-            "correct": prediction == batch.labels,
-            "true_class_prob": _softmax_at(outputs["logits"], batch.labels),
+            **outcome(outputs["logits"], batch.labels),
             **{name: self._stored(name, values, ids) for name, values in outputs.items()},
         }
 
@@ -326,6 +323,8 @@ class _Extraction:
         )
         spec = self.classifier.spec
         weights = Path(spec.weights).resolve() if spec.weights else None
+        if weights:
+            check_fitted(weights)
         made_from = MadeFrom(
             manifest,
             tuple(self.dataset.classes),
@@ -335,9 +334,3 @@ class _Extraction:
             spec.preprocessing,
         )
         return Index(self.folder, meaning, made_from, software_versions("torch", "numpy", "pillow", "h5py"))
-
-
-def _softmax_at(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    chosen = np.exp(shifted[np.arange(len(labels)), labels])
-    return (chosen / np.exp(shifted).sum(axis=1)).astype(np.float32)

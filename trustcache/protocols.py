@@ -144,4 +144,5 @@ def validation_entry(
 
 def shows_as_released(model: Identity) -> bool:
     """Return True if a model's images are prepared as the released code does it."""
-    return RELEASED_PREPROCESSING.items() <= vars(model.preprocessing).items()
+    seen = model.preprocessing
+    return seen is not None and RELEASED_PREPROCESSING.items() <= vars(seen).items()

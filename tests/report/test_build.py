@@ -11,6 +11,7 @@ import os
 import numpy as np
 import pytest
 
+from trustcache.cache.versions import trustcache_version
 from trustcache.cache.workspace import Workspace
 from trustcache.errors import UsageError
 from trustcache.metrics.ranking import METRICS
@@ -55,6 +56,7 @@ def test_json_holds_every_field_of_a_record_and_nothing_else(record):
         "settings": {"alpha_pos": 1.0, "base": "ce"},
         "run": "run-ss-7",
         "metrics": given.metrics,
+        "trustcache": trustcache_version(),
     }
 
 
@@ -95,7 +97,7 @@ def test_a_line_of_csv_says_what_the_record_of_json_says(record):
 
 def test_csv_has_a_column_for_each_metric_of_the_registry_and_for_others_that_records_have(record):
     header = results_csv([record(brier=0.1)]).splitlines()[0].split(",")
-    assert header[11:] == [*METRICS, "brier"]
+    assert header[11:] == [*METRICS, "brier", "trustcache"]
 
 
 def test_nothing_scored_is_an_empty_list_and_a_csv_of_its_header():

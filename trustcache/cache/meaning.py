@@ -70,7 +70,8 @@ class Meaning:
 class MadeFrom:
     """Paths of a cache's images and weights when it was extracted last, and the options given; it only informs.
 
-    classes: their names in label order. preprocessing: the entries that replace the model's own.
+    classes: their names in label order. preprocessing: the entries that replace the model's own. imported: SHA-256 of
+    the files that outputs and labels were read from, by path; {} for arrays in memory; None for an extracted cache.
     """
 
     manifest: Manifest
@@ -79,6 +80,7 @@ class MadeFrom:
     weights: str | None
     weights_sha256: str | None
     preprocessing: dict[str, Entry]
+    imported: dict[str, str] | None = None
 
 
 @dataclass(frozen=True)

@@ -95,11 +95,12 @@ def answers(
     compared: Sequence[Compared],
     workspace: Workspace,
     reader: ScoreReader,
-    place: Sequence[str] = (),
+    place: Sequence[str] | None = (),
 ) -> list[Answer]:
     """Return the answer of each classifier that mcp is scored on. compared: the rows of the data sets with intervals.
 
-    place: the options that make a command work in the workspace. Raises what reading scores raises.
+    place: the options that make a command work in the workspace, None where no command does. Raises what reading
+    scores raises.
     """
     found = []
     for classifier in dict.fromkeys(one.record.classifier for one in scored):
@@ -141,7 +142,7 @@ def _answer(
     rows: Sequence[Compared],
     workspace: Workspace,
     reader: ScoreReader,
-    place: Sequence[str],
+    place: Sequence[str] | None,
 ) -> Answer:
     runs = {one.run.name: one.run for one in scored if one.run}
     baseline = next(one.row for one in rows if one.row.record.method == BASELINE)
@@ -266,7 +267,9 @@ def _weakest(record: Record, threshold: float, scored: Sequence[Scored], reader:
     return max(found, key=lambda one: one.risk)
 
 
-def _commands(record: Record, samples: Samples, max_risk: float, place: Sequence[str]) -> list[str]:
+def _commands(record: Record, samples: Samples, max_risk: float, place: Sequence[str] | None) -> list[str]:
+    if place is None:
+        return []
     name = record.run or record.method
     which = [] if record.run else ["--classifier", record.classifier]
     # On one half, so that the other shows what the threshold is worth; a run of a half takes the half it did not learn.

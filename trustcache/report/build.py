@@ -59,15 +59,15 @@ def report(
     workspace: Workspace,
     sections: Sequence[SectionMaker] = (),
     only: Sequence[str] = (),
-    place: Sequence[str] = (),
+    place: Sequence[str] | None = (),
     progress: Progress = silent,
     data_root: Path | None = None,
 ) -> Report:
     """Report on a workspace, and write the files to its report folder.
 
     sections: what follows the comparisons, such as `trustcache.paper.artefacts.PAPER`. only: keys of exhibits to return
-    as `Report.exhibits`. place: the options that make a command work in this workspace. data_root: where images to show
-    may lie beside where they were; None shows none.
+    as `Report.exhibits`. place: the options that make a command work in this workspace, None for no commands.
+    data_root: where images to show may lie beside where they were; None shows none.
 
     Raises UsageError for a key that no section has, and where there is nothing to report on.
     """
@@ -81,7 +81,7 @@ def report(
     compared = compare(detailed, Resampler(workspace, reader, progress))
     swept, incomplete = outcomes(saved_sweeps(workspace), records)
     tables = [*map(outcome_table, swept), *interval_tables(compared)]
-    made = [section.make(scored, workspace.caches(), place) for section in sections]
+    made = [section.make(scored, workspace.caches(), place or ()) for section in sections]
     first = answers(scored, compared, workspace, reader, place)
     calibrated, comparisons = calibrated_thresholds(workspace, records), compare_methods(records)
     contents = Contents(

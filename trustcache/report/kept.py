@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable
@@ -25,14 +26,14 @@ class KeptFigures:
 
 
 class Kept:
-    """The float64 arrays of one file by their keys. A damaged file counts as none."""
+    """The float64 arrays of one file by their keys, None for none. A damaged file counts as none."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
         self._path = path
-        try:
-            _, self._known = read_arrays(path, KeptFigures, REMADE)
-        except (FileNotFoundError, DamagedError):
-            self._known = {}
+        self._known: dict[str, np.ndarray] = {}
+        with contextlib.suppress(FileNotFoundError, DamagedError):
+            if path:
+                _, self._known = read_arrays(path, KeptFigures, REMADE)
         self._asked: dict[str, np.ndarray] = {}
 
     def get(self, key: str, fits: Callable[[tuple[int, ...]], bool]) -> np.ndarray | None:
@@ -49,7 +50,7 @@ class Kept:
 
     def save(self) -> None:
         """Write what was asked for and put, where that is not what the file holds already; the rest is out of date."""
-        if self._asked.keys() - self._known.keys():
+        if self._path and self._asked.keys() - self._known.keys():
             write_arrays(self._path, {key: self._asked[key] for key in sorted(self._asked)}, KeptFigures())
 
 

@@ -31,6 +31,8 @@ _OF_RUNS = {
     "rows": ("on its ", "scored on this half of the data only, since an oracle learnt from the other one"),
     "also": ("with ", "what the oracle learnt from beside its training data: the same images, changed"),
 }
+# Inputs that a strong oracle does without where logits, and perhaps features, are all that there is.
+_OF_IMAGES = {"features", "stages", "mirrored"}
 _HEAD_SETTINGS = ("hidden", "dropout", "input_dropout", "weight_decay", "patience")
 # Readers would take these for the usual, so a label has them wherever they are not, whatever else is there.
 _USUAL = {"head": LINEAR.label, "rows": "", "also": ""}
@@ -107,9 +109,13 @@ def run_labels(runs: list[Run]) -> dict[str, Settings]:
 def _head_name(head: HeadSpec) -> str:
     """Return "strong" for a head of that preset, with the number of its members; another head's label."""
     strong = read_preset(STRONG).head
-    if strong and head == replace(strong, members=head.members):
-        return f"{STRONG}, {head.members} members" if head.members > 1 else STRONG
-    return head.label
+    if not strong or head != replace(strong, members=head.members, inputs=head.inputs):
+        return head.label
+    lacking = [name for name in strong.inputs if name not in head.inputs]
+    if not set(lacking) <= _OF_IMAGES:
+        return head.label
+    members = f", {head.members} members" if head.members > 1 else ""
+    return STRONG + (f" without {', '.join(lacking)}" if lacking else "") + members
 
 
 def _training_settings(config: RunConfig) -> Settings:

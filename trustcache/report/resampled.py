@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -17,13 +17,14 @@ from trustcache.progress import Progress, silent
 from trustcache.protocols import PROTOCOLS
 from trustcache.report.kept import Kept, key_of
 from trustcache.report.records import Record
-from trustcache.report.samples import ScoreReader
+from trustcache.report.samples import Samples, ScoreReader
 
 # Raise it when `resampled_metrics` changes its results, so that resamples kept before are made again.
 _RECIPE = 1
 # Counts to sum from which torch's import costs less than a GPU saves.
 _WORTH_TORCH = 2 * 10**9
 _SHAPE = RESAMPLES, len(METRICS)
+K = TypeVar("K", bound=Hashable)
 
 
 class Resampler:
@@ -42,25 +43,42 @@ class Resampler:
         keys = [task.key() for task in tasks]
         kept = Kept(self._workspace.bootstrap_file(index.classifier, index.data))
         new = {key: task for key, task in zip(keys, tasks, strict=True) if kept.get(key, _SHAPE.__eq__) is None}
-        for key, array in self._compute(new, f"bootstrap of {index.classifier}/{index.data}").items() if new else ():
+        for key, array in resample(new, f"bootstrap of {index.classifier}/{index.data}", self._progress).items():
             kept.put(key, array)
         kept.save()
         found = (kept.get(key, _SHAPE.__eq__) for key in keys)
         return [dict(zip(METRICS, array.T, strict=True)) for array in found if array is not None]
 
-    def _compute(self, tasks: dict[str, _Task], title: str) -> dict[str, np.ndarray]:
-        # Records of the same rows get the same resamples.
-        sizes = [len(task.z) for task in tasks.values()]
-        counts: dict[int, Any] = {size: draw_counts(size) for size in set(sizes)}
-        if sum(sizes) * RESAMPLES > _WORTH_TORCH:
-            counts = {size: _on_gpu(drawn) for size, drawn in counts.items()}
-        found = {}
-        with self._progress(title, len(tasks)) as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
-            waiting = {pool.submit(task.run, counts[len(task.z)]): key for key, task in tasks.items()}
-            for done in as_completed(waiting):
-                found[waiting[done]] = done.result()
-                advance(1)
-        return found
+
+class ResamplerInMemory:
+    """The resamples of records whose samples are at hand; nothing is kept."""
+
+    def __init__(self, samples: Mapping[Record, Samples]) -> None:
+        self._samples = samples
+
+    def metrics(self, records: Sequence[Record]) -> list[dict[str, np.ndarray]]:
+        """Return each record's metrics on every resample, float64 (R,)."""
+        read = [(record, self._samples[record]) for record in records]
+        found = resample({r: _Task(s.z, s.correct, r.protocol, s.negative) for r, s in read}, "bootstrap")
+        return [dict(zip(METRICS, found[record].T, strict=True)) for record in records]
+
+
+def resample(tasks: Mapping[K, _Task], title: str, progress: Progress = silent) -> dict[K, np.ndarray]:
+    """Return the metrics of each task on every resample, float64 (R, metrics), computed on all cores."""
+    if not tasks:
+        return {}
+    # Records of the same rows get the same resamples.
+    sizes = [len(task.z) for task in tasks.values()]
+    counts: dict[int, Any] = {size: draw_counts(size) for size in set(sizes)}
+    if sum(sizes) * RESAMPLES > _WORTH_TORCH:
+        counts = {size: _on_gpu(drawn) for size, drawn in counts.items()}
+    found = {}
+    with progress(title, len(tasks)) as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
+        waiting = {pool.submit(task.run, counts[len(task.z)]): key for key, task in tasks.items()}
+        for done in as_completed(waiting):
+            found[waiting[done]] = done.result()
+            advance(1)
+    return found
 
 
 def _on_gpu(counts: np.ndarray) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -215,6 +215,11 @@ class ScoreStore:
             path = score_file(self._folder(index), name, SCORES)
             write_arrays(path, {"z": scores[name]}, self._record(index, name))
         return [f"{name} of {where}" for name in names if name not in finite]
+
+    def keep(self, index: Index, about: ScoreRecord, z: np.ndarray) -> None:
+        """Write the scores of a cache's rows, float64 (N,), by a method that only Python code has."""
+        path = score_file(self._folder(index), about.name, SCORES)
+        write_arrays(path, {"z": z}, replace(about, key=self._key(index, about.name, about.fitted)))
 
     def _record(self, index: Index, name: str) -> ScoreRecord:
         entry, settings = POST_HOC[name], self._learnt(index).chosen(name)

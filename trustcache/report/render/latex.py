@@ -42,6 +42,12 @@ def tables_latex(contents: Contents) -> str:
     return render("tables.tex", {}, tables=tables)
 
 
+def table_latex(table: Table) -> str:
+    """Return one table, without the document around it."""
+    document = render("tables.tex", {}, tables=[_part("table", "", table)])
+    return document.partition("\\begin{document}\n")[2].partition("\\clearpage")[0].strip() + "\n"
+
+
 def escaped(text: str) -> str:
     """Return text as LaTeX sets it: special characters escaped, the signs of the tables as mathematics."""
     marks = "|".join(re.escape(mark) for mark in sorted(_SPECIAL, key=len, reverse=True))
