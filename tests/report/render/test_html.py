@@ -73,7 +73,7 @@ def test_every_row_of_the_table_shows_what_the_records_say(scored):
     rows = document([scored("mcp", auc=0.8596, tpr=math.nan), *several]).rows()
     assert rows[0][:5] == ["mcp", "none", "none", "1", "85.96"]
     assert rows[0][4 + COLUMNS.index("tpr")] == "–"
-    assert rows[1][:5] == ["ss α⁻3", "mlp", "frozen", "2", "73.5 ± 0.7"]
+    assert rows[1][:5] == ["ss α⁻3", "mlp", "frozen", "2", "73.50 ± 0.71"]
 
 
 def test_the_best_value_is_marked_and_only_it(scored):
