@@ -826,4 +826,4 @@ def test_too_few_files_for_decoding_processes_is_an_error_of_one_line(
         text=True,
     )
     assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
-    assert tells(done.stderr, "error: ", "Too many open files", "--workers")
+    assert tells(done.stderr, "error: ", "open files", "--workers")

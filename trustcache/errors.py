@@ -55,6 +55,19 @@ _UNSEEN = re.compile(
 """Control characters, invisible ones, marks of direction, and what is left of names that are not UTF-8."""
 
 
+def spreadsheet_text(text: str) -> str:
+    """Return text for a CSV cell: a spreadsheet would run one that begins as a formula does, so it gets an apostrophe.
+
+    >>> spreadsheet_text("=HYPERLINK(1)"), spreadsheet_text("-0.5"), spreadsheet_text("a=b")
+    ("'=HYPERLINK(1)", '-0.5', 'a=b')
+    """
+    return f"'{text}" if text[:1] in _FORMULA and not _NUMBER.fullmatch(text) else text
+
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_NUMBER = re.compile(r"[+-]?[\d.]+(e[+-]?\d+)?|[+-]?inf")
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's text, or its kind."""
     return (str(error) or type(error).__name__).splitlines()[0]

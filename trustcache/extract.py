@@ -14,7 +14,7 @@ from trustcache.cache.index import OTHER_IMAGES, Index, OtherImages, create_or_c
 from trustcache.cache.known_classes import require_classes, require_known_classes
 from trustcache.cache.meaning import MOST_SHARDS, DataMeaning, MadeFrom, Meaning, Stages
 from trustcache.cache.outcome import outcome
-from trustcache.cache.provenance import precision_of
+from trustcache.cache.provenance import check_fitted, precision_of
 from trustcache.cache.publish import file_sha256, sole_writer
 from trustcache.cache.versions import software_versions
 from trustcache.cache.view import CacheView, open_cache
@@ -323,6 +323,8 @@ class _Extraction:
         )
         spec = self.classifier.spec
         weights = Path(spec.weights).resolve() if spec.weights else None
+        if weights:
+            check_fitted(weights)
         made_from = MadeFrom(
             manifest,
             tuple(self.dataset.classes),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import sys
@@ -78,6 +79,7 @@ def test_what_belongs_to_the_file_lies_beside_it(with_runs: Workspace, run_cli: 
     assert "8 x 8 pixels are just covered" in first["resize"]["rule"]
     assert first["checked"]["images"] == "16 of digits-train"
     assert first["checked"]["largest_difference"] <= 1e-4
+    assert first["graph_sha256"] == hashlib.sha256((tmp_path / "out" / "x.pt2").read_bytes()).hexdigest()
     run_cli("calibrate", FROZEN, "--data", "digits-test", "--max-risk", 0.2, "--delta", 0.1)
     run_cli("export", FROZEN, "--format", "torch", "--output", tmp_path / "out" / "x.pt2")
     second = json.loads((tmp_path / "out" / "x.pt2.json").read_text())

@@ -80,7 +80,7 @@ def judge(case: list[str | int]) -> tuple[str, str]:
 
 def _tells(heard: Said, name: str) -> bool:
     """Return True if a command that went on says what it could not read."""
-    marks = {"predict": (" 1 without an answer",), "report": (" left out: ",)}
+    marks = {"predict": (" 1 without an answer",), "report": (" left out: ", "cannot be read")}
     return any(
         mark in heard.text for mark in marks.get(name.partition(" ")[0], ("damaged", "cannot be read", "error:"))
     )

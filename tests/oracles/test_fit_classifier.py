@@ -16,6 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from typer.testing import Result
 
+from tests.damage import damaged
 from tests.refusals import tells
 from trustcache.cache import open_cache
 from trustcache.data import in_memory as decoded
@@ -279,7 +280,10 @@ def test_a_finished_fitting_is_only_reported_and_other_settings_are_refused(
     assert first.exit_code == 0, first.output
     written = Path("w.safetensors").stat()  # its time of access changes by reading
     monkeypatch.setattr(module, "_Fitting", lambda *_: pytest.fail("it was fitted again"))
+    left = Path("w.safetensors.12345678.checkpoint")  # as a disk leaves it that fails at the last moment
+    left.touch()
     assert run_cli(*command).stdout == first.stdout
+    assert not left.exists()
     said = fails(run_cli(*command, "--seed", 1, "--augment", "flip-crop"), 2)
     assert all(fact in said for fact in ("--out w.safetensors", "--augment, --seed"))
     now = Path("w.safetensors").stat()
@@ -294,6 +298,17 @@ def test_a_file_of_something_else_is_not_overwritten(run_cli: Cli, classifier_fi
         said = fails(run_cli(*DIGITS, *SMALL, "--out", name), 2)
         assert f"--out {name}: there already" in said
     assert (tmp_path / "text").read_text() == "mine"
+
+
+def test_a_damaged_file_is_no_classifier_to_extract_with(run_cli: Cli, classifier_file: Path, tmp_path: Path) -> None:
+    """Of its tensors alone no flipped bit could be told."""
+    for number, data in enumerate(damaged(classifier_file.read_bytes(), 8, 0)):
+        (tmp_path / "net.safetensors").write_bytes(data)
+        words = ("--weights", "net.safetensors", "--data", "digits-test", "--as", f"net{number}", "--subset", 2)
+        done = run_cli("extract", *SMALL, *words, "--workers", 0)
+        assert done.exit_code, number
+        assert "net.safetensors" in done.stderr
+        assert not (tmp_path / "trustcache-workspace" / "cache" / f"net{number}" / "digits-test" / "00000.h5").exists()
 
 
 # --- weights to begin with -------------------------------------------------------------------------------------

@@ -36,7 +36,8 @@ def every_kind(runs_workspace: Workspace, classifier_file: Path, tmp_path_factor
     workspace = Workspace(root)
     runs = finished_runs(workspace)
     save(workspace, choose(workspace.find_cache("train"), runs[1:]))
-    for words in (["evaluate"], ["calibrate", "mcp", "--data", "digits-test", "--coverage", "0.5"], ["report"]):
+    graph = ["export", runs[0].name, "--format", "torch"]
+    for words in (["evaluate"], ["calibrate", "mcp", "--data", "digits-test", "--coverage", "0.5"], ["report"], graph):
         done = CliRunner().invoke(app, [*words, "--workspace", str(root)])
         assert done.exit_code == 0, done.output
     StepLog(workspace).note(Step(("trustcache", "evaluate")))

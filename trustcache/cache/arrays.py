@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import io
+import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
 from trustcache.cache.records import R, Record, parse_record, record_text
-from trustcache.cache.seal import check_seal, publish_sealed
-from trustcache.errors import DamagedError
+from trustcache.cache.seal import publish_sealed, read_sealed
+from trustcache.errors import DamagedError, naming
 
 MADE_ANEW = "trustcache evaluate makes it anew"
 """Remedy for a damaged score."""
 _RECORD = "record"
+# safetensors allows a header no more.
+_MOST_HEADER_BYTES = 100_000_000
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], record: Record) -> None:
@@ -46,13 +51,24 @@ def read_arrays(path: Path, kind: type[R], remedy: str) -> tuple[R, dict[str, np
     (RunScores(cache='cache'), {'z': array([0., 0., 0.])})
     """
     from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    from safetensors.numpy import load
 
-    check_seal(path, remedy)
+    about, data = read_whole(path, kind, remedy)
     try:
-        return read_about(path, kind, remedy), load_file(path)
+        return about, load(data)
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise DamagedError(f"{path}: damaged ({error}); {remedy}") from None
+
+
+def read_whole(path: Path, kind: type[R], remedy: str) -> tuple[R, bytes]:
+    """Return the record and the bytes of a file, which hold the arrays. Raises as `read_record`.
+
+    >>> from trustcache.oracles.runs import RunScores
+    >>> write_arrays(tmp / "scores", {"z": np.zeros(3)}, RunScores("cache"))
+    >>> about, data = read_whole(tmp / "scores", RunScores, MADE_ANEW)
+    """
+    data = read_sealed(path, remedy)
+    return _record(io.BytesIO(data), path, kind, remedy), data
 
 
 def scores_in(path: Path, arrays: Mapping[str, np.ndarray], rows: int) -> np.ndarray:
@@ -75,11 +91,33 @@ def read_about(path: Path, kind: type[R], remedy: str) -> R:
     >>> read_about(tmp / "scores", RunScores, MADE_ANEW)
     RunScores(cache='cache')
     """
-    from safetensors import SafetensorError, safe_open
+    with naming(path), path.open("rb") as file:
+        return _record(file, path, kind, remedy)
 
+
+def _record(file: IO[bytes], path: Path, kind: type[R], remedy: str) -> R:
     try:
-        with safe_open(path, "numpy") as file:
-            text = (file.metadata() or {}).get(_RECORD, "")
-    except SafetensorError as error:
+        text = metadata_text(file, _RECORD)
+    except ValueError as error:
         raise DamagedError(f"{path}: damaged ({error}); {remedy}") from None
     return parse_record(text, kind, str(path), remedy)
+
+
+def metadata_text(file: IO[bytes], key: str) -> str:
+    """Return an entry of the metadata of an open safetensors file, "" for none. Raises ValueError where it is no such.
+
+    safetensors' own reading of a file says that there is none where a disk fails.
+
+    >>> from safetensors.numpy import save
+    >>> metadata_text(io.BytesIO(save({}, {"made by": "me"})), "made by")
+    'me'
+    """
+    size = int.from_bytes(file.read(8), "little")
+    try:
+        header = json.loads(file.read(size)) if size <= _MOST_HEADER_BYTES else None
+    except RecursionError:
+        header = None
+    about = header.get("__metadata__", {}) if isinstance(header, dict) else None
+    if not isinstance(about, dict) or not isinstance(text := about.get(key, ""), str):
+        raise ValueError("its header is not that of a safetensors file")
+    return text

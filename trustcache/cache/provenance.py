@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trustcache.cache.arrays import metadata_text
 from trustcache.cache.content import Differences, compare_images
 from trustcache.cache.index import INDEX, Index, read_index
 from trustcache.cache.publish import file_sha256
+from trustcache.cache.seal import check_seal
 from trustcache.cache.workspace import file_name
 from trustcache.data.dataset import Dataset, open_dataset
 from trustcache.data.manifest import Manifest
-from trustcache.errors import TrustcacheError, UsageError
+from trustcache.errors import TrustcacheError, UsageError, naming
 from trustcache.progress import Progress, silent
 
 if TYPE_CHECKING:
     from trustcache.models.classifiers import ModelSpec
+
+FITTED = "trustcache"
+"""The entry of the metadata of weights that fit-classifier made."""
 
 
 def require_extracted(index: Index) -> None:
@@ -91,6 +97,19 @@ def original_model(index: Index) -> ModelSpec:
             "or run the same trustcache extract with --weights where they are now"
         )
     return ModelSpec(identity.name, weights, identity.arguments, asdict(identity.images))
+
+
+def check_fitted(weights: Path) -> None:
+    """Raise DamagedError where weights that fit-classifier made are not as it wrote them; others have no checksum.
+
+    >>> (tmp / "plain.pt").touch()
+    >>> check_fitted(tmp / "plain.pt")
+    """
+    text = ""
+    with naming(weights), weights.open("rb") as file, contextlib.suppress(ValueError):
+        text = metadata_text(file, FITTED)
+    if text:
+        check_seal(weights, "put a whole copy in its place, or fit the classifier again")
 
 
 def precision_of(folder: Path, label: str) -> str | None:

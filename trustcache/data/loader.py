@@ -240,8 +240,8 @@ def machine_at_its_limits(remedy: str = "use a smaller --batch-size, or another 
         if not str(error).startswith((WORKER_DIED, _NO_FILES)):
             raise
         raise TrustcacheError(
-            f"a decoding process died ({first_line(error)}); often memory or shared memory ran out: run the same "
-            "command again with fewer --workers (0 decodes in the main process)"
+            f"a decoding process died ({first_line(error)}); often memory, shared memory or open files (ulimit -n) "
+            "ran out: run the same command again with fewer --workers (0 decodes in the main process)"
         ) from error
 
 

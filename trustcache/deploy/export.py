@@ -6,6 +6,7 @@ range can be mistaken. It returns float32 logits (N, K) and score (N,). A JSON f
 
 from __future__ import annotations
 
+import hashlib
 import io
 import logging
 import math
@@ -21,13 +22,13 @@ import numpy as np
 import torch
 
 from trustcache.cache.provenance import original_dataset
-from trustcache.cache.publish import publish
-from trustcache.cache.records import write_record
+from trustcache.cache.publish import file_sha256, publish
+from trustcache.cache.records import read_record, write_record
 from trustcache.cache.versions import software_versions
 from trustcache.data.samples import BadImage
 from trustcache.deploy.network import Pair, load_pair
 from trustcache.deploy.scorers import Scorer, Threshold
-from trustcache.errors import TrustcacheError, UsageError, kind_and_line
+from trustcache.errors import DamagedError, TrustcacheError, UsageError, kind_and_line
 from trustcache.models.preprocessing import Preprocessing
 from trustcache.scores import POST_HOC
 
@@ -83,9 +84,12 @@ class Checked:
 
 @dataclass(frozen=True)
 class Description:
-    """`<graph>.json`: all that another program needs beside the graph. outputs: their shapes by name."""
+    """`<graph>.json`: all that another program needs beside the graph. outputs: their shapes by name.
 
-    SCHEMA: ClassVar[int] = 1
+    graph_sha256: of the graph's file.
+    """
+
+    SCHEMA: ClassVar[int] = 2
 
     run: str
     classifier: str
@@ -98,6 +102,7 @@ class Description:
     classes: tuple[str, ...]
     checked: Checked
     made_with: dict[str, str]
+    graph_sha256: str
     trusted: str = "score > threshold"
 
 
@@ -130,7 +135,7 @@ def export(scorer: Scorer, format: str, path: Path | None, data_root: Path) -> t
         ) from error
     images, which = _images_to_check(scorer, pair.classifier.preprocessing, data_root)
     checked = Checked(which, _check(pair, graph, images, f"{scorer.name} as {format}"))
-    description = _described(scorer, pair, format, checked)
+    description = _described(scorer, pair, format, checked, hashlib.sha256(data).hexdigest())
     beside = target.with_name(f"{target.name}.json")
     publish(target, data)
     write_record(beside, description)
@@ -234,7 +239,21 @@ def _check(pair: Pair, graph: Graph, images: torch.Tensor, what: str) -> float:
     return largest
 
 
-def _described(scorer: Scorer, pair: Pair, format: str, checked: Checked) -> Description:
+def check_graph(path: Path) -> None:
+    """Raise DamagedError where an exported graph, or the description beside it, is not as it was written.
+
+    >>> publish(tmp / "net.onnx.json", b"not mine")
+    >>> check_graph(tmp / "net.onnx")
+    Traceback (most recent call last):
+    trustcache.errors.DamagedError: .../net.onnx.json: damaged (it has no checksum)...
+    """
+    remedy = "run the same trustcache export again"
+    described = read_record(path.with_name(f"{path.name}.json"), Description, remedy)
+    if file_sha256(path) != described.graph_sha256:
+        raise DamagedError(f"{path}: damaged (its checksum differs from the one in {path.name}.json); {remedy}")
+
+
+def _described(scorer: Scorer, pair: Pair, format: str, checked: Checked, graph_sha256: str) -> Description:
     p = pair.classifier.preprocessing
     classes = scorer.classes(pair.classifier.num_classes)
     return Description(
@@ -249,6 +268,7 @@ def _described(scorer: Scorer, pair: Pair, format: str, checked: Checked) -> Des
         classes,
         checked,
         software_versions("torch"),
+        graph_sha256,
     )
 
 

@@ -15,7 +15,7 @@ from trustcache.data.archives import open_tree, read_file, tree_exists
 from trustcache.data.layouts.folders import image_names
 from trustcache.data.pictures import Picture, file_picture
 from trustcache.deploy.trusted import Answer
-from trustcache.errors import UsageError
+from trustcache.errors import UsageError, spreadsheet_text
 
 
 def pictures(paths: Sequence[Path]) -> Iterator[Picture]:
@@ -80,7 +80,8 @@ def csv_lines(answers: Iterable[Answer]) -> Iterator[str]:
     writer = csv.DictWriter(returned, names, lineterminator="")
     yield writer.writeheader()
     for answer in answers:
-        yield writer.writerow(asdict(answer) | {"trusted": str(answer.trusted).lower()})
+        cells = asdict(answer) | {"trusted": str(answer.trusted).lower()}
+        yield writer.writerow({k: spreadsheet_text(v) if isinstance(v, str) else v for k, v in cells.items()})
 
 
 FORMATS: dict[str, Callable[[Iterable[Answer]], Iterator[str]]] = {"json": json_lines, "csv": csv_lines}

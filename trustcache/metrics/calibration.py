@@ -72,11 +72,9 @@ def reliability(scores: npt.ArrayLike, correct: npt.ArrayLike, bins: int = BINS)
     ends = np.unique(np.searchsorted(ranking.accepted, np.arange(1, bins + 1) * samples / bins))
     confidence = scipy.special.expit(ranking.scores) * ranking.group_size
     starts = np.append(0, ends[:-1] + 1)
-    totals = (np.add.reduceat(column, starts) for column in (ranking.group_size, ranking.group_correct, confidence))
-    return [
-        Bin(int(n), int(right), float(total / n), *map(float, wilson(right, n)))
-        for n, right, total in reversed([*zip(*totals, strict=True)])
-    ]
+    columns = ranking.group_size, ranking.group_correct, confidence
+    n, right, total = (np.add.reduceat(column, starts)[::-1] for column in columns)
+    return [Bin(*one) for one in zip(*(c.tolist() for c in (n, right, total / n, *wilson(right, n))), strict=True)]
 
 
 def calibration_error(bins: list[Bin]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -10,11 +11,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch.nn import functional as F
 
+from trustcache.cache.arrays import metadata_text
 from trustcache.cache.meaning import Entry
+from trustcache.cache.provenance import FITTED
 from trustcache.cache.publish import file_sha256
 from trustcache.cache.records import as_read, fingerprint, parse_record, record_text
 from trustcache.cache.seal import check_seal, publish_sealed
@@ -23,7 +25,7 @@ from trustcache.data.dataset import Dataset
 from trustcache.data.in_memory import DECODED_AT_ONCE, Images
 from trustcache.data.loader import Viewer, choose_device, machine_at_its_limits, model_at_work
 from trustcache.data.splits import validation_rows
-from trustcache.errors import UsageError
+from trustcache.errors import UsageError, naming
 from trustcache.models.classifiers import ModelSpec, new_model
 from trustcache.models.precision import arithmetic
 from trustcache.models.preprocessing import preprocessing_of
@@ -33,7 +35,6 @@ from trustcache.progress import Progress, silent
 
 # Training images that the accuracy on them is measured on, at most.
 MEASURED = 5000
-_METADATA = "trustcache"
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,9 @@ def fit_classifier(
     settings = settings.filled()
     origin = _origin(spec, dataset, settings)
     if out.exists():
-        return _finished(out, origin)
+        finished = _finished(out, origin)
+        _remove_checkpoints(out)  # a disk that failed may have left them
+        return finished
     if dataset.manifest.role != "train":
         raise UsageError(
             f"{dataset.manifest.name}: its role is '{dataset.manifest.role}', and a classifier would be tested on what "
@@ -108,10 +111,15 @@ def fit_classifier(
             fitting.run(progress)
             fitted = fitting.measured(progress)
     weights = {name: tensor.cpu().contiguous() for name, tensor in fitting.model.state_dict().items()}
-    publish_sealed(out, save(weights, {_METADATA: record_text(FitRecord(origin, fitted))}))
-    for left in out.parent.glob(f"{glob.escape(out.name)}.*.checkpoint"):  # of other settings too: `out` is taken now
-        left.unlink(missing_ok=True)
+    publish_sealed(out, save(weights, {FITTED: record_text(FitRecord(origin, fitted))}))
+    _remove_checkpoints(out)
     return fitted
+
+
+def _remove_checkpoints(out: Path) -> None:
+    """Remove the checkpoints beside a finished classifier, of other settings too: its name is taken now."""
+    for left in out.parent.glob(f"{glob.escape(out.name)}.*.checkpoint"):
+        left.unlink(missing_ok=True)
 
 
 class _Fitting:
@@ -202,13 +210,14 @@ def _origin(spec: ModelSpec, dataset: Dataset, settings: FitSettings) -> FitOrig
 
 def _finished(out: Path, origin: FitOrigin) -> Fitted:
     """Return what the classifier in `out` became. Raises UsageError where it is not the one of this origin."""
-    try:
-        with safe_open(out, "pt") as file:
-            text = file.metadata()[_METADATA]
-    except (SafetensorError, OSError, KeyError, TypeError):
+    text = ""
+    if out.is_file():
+        with naming(out), out.open("rb") as file, contextlib.suppress(ValueError):
+            text = metadata_text(file, FITTED)
+    if not text:
         raise UsageError(
             f"--out {out}: there already, and not a classifier that fit-classifier made; name another file"
-        ) from None
+        )
     remedy = "remove it, or name another file"
     check_seal(out, remedy)
     kept = parse_record(text, FitRecord, f"--out {out}", remedy)

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from trustcache.cache import CacheView
-from trustcache.cache.arrays import MADE_ANEW, metadata, read_about, read_arrays, scores_in, write_arrays
+from trustcache.cache.arrays import MADE_ANEW, metadata, read_arrays, read_whole, scores_in, write_arrays
 from trustcache.cache.index import Index, judged_fingerprint
 from trustcache.cache.provenance import original_name
 from trustcache.cache.records import fingerprint, read_lines, read_record, write_lines, write_record
-from trustcache.cache.seal import check_seal, publish_sealed
+from trustcache.cache.seal import publish_sealed
 from trustcache.cache.workspace import Workspace, data_path
 from trustcache.data.splits import half_rows, other_half
-from trustcache.errors import DamagedError, TrustcacheError, first_line, naming
+from trustcache.errors import DamagedError, TrustcacheError, first_line
 from trustcache.losses import LossChoice
 from trustcache.models.identity import Identity
 from trustcache.oracles.heads import LINEAR, HeadSpec
@@ -169,13 +169,11 @@ class Run:
         publish_sealed(self.weights_path, save(whole, metadata(RunWeights(fingerprint(self.config)))))
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """Return the trained weights. Raises DamagedError as `check_weights`."""
+        """Return the trained weights. Raises DamagedError as `weights_bytes`."""
         from safetensors import SafetensorError
         from safetensors.torch import load
 
-        check_weights(self.folder)
-        with naming(self.weights_path):  # safetensors' own reading ends in a RuntimeError where a disk fails
-            data = self.weights_path.read_bytes()
+        data = weights_bytes(self.folder)
         try:
             return load(data)
         except SafetensorError as error:
@@ -267,13 +265,16 @@ def read_log(folder: Path) -> list[LogEntry]:
     return read_lines(folder / LOG, LogEntry, _remedy(folder))
 
 
-def check_weights(folder: Path) -> None:
-    """Raise DamagedError where the weights in a run's folder are not as they were written, or are another run's."""
+def weights_bytes(folder: Path) -> bytes:
+    """Return the weights in a run's folder, as safetensors.
+
+    Raises DamagedError where they are not as they were written, or are another run's.
+    """
     path = folder / WEIGHTS
-    check_seal(path, _remedy(folder))
-    trained = read_about(path, RunWeights, _remedy(folder)).config
-    if not folder.name.endswith(trained[:_HASH]):
+    about, data = read_whole(path, RunWeights, _remedy(folder))
+    if not folder.name.endswith(about.config[:_HASH]):
         raise DamagedError(f"{path}: the weights of another run; {_remedy(folder)}")
+    return data
 
 
 def _remedy(folder: Path) -> str:

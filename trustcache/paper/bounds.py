@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from safetensors import safe_open
+from safetensors.numpy import load
 
 from trustcache.data.splits import validation_rows
 from trustcache.losses import steep_slope_max
 from trustcache.metrics.bound import generalisation_bound, log_settings
-from trustcache.oracles.runs import check_weights
+from trustcache.oracles.runs import weights_bytes
 from trustcache.paper.paper_index import PaperIndex, pair_name, papers_head
 from trustcache.report.records import Scored
 from trustcache.report.table import Cell, Row, Table, grouped_table
@@ -44,9 +44,7 @@ def _row(labels: tuple[str, ...], one: Scored) -> tuple[Row, bool]:
     run, rows = one.run, one.learnt_from
     assert run is not None
     config = run.config
-    check_weights(run.folder)
-    with safe_open(run.weights_path, framework="numpy") as file:  # without loading torch
-        numbers = int(file.get_slice("weight").get_shape()[-1]) + 1
+    numbers = load(weights_bytes(run.folder))["weight"].shape[-1] + 1
     size = log_settings(numbers)
     samples = rows - int(validation_rows(rows, config.val_fraction, config.seed).sum())
     alphas = float(config.loss.settings["alpha_pos"]), float(config.loss.settings["alpha_neg"])

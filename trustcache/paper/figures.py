@@ -12,7 +12,8 @@ from trustcache.command_lines import merged
 from trustcache.paper.comparisons import LABELS, MCP, Pair, row_label
 from trustcache.paper.gaps import fill
 from trustcache.paper.paper_index import SEEDS, Found, Method, PaperIndex, Setup, pair_name
-from trustcache.report.figures import GROUPS, confidence_histogram, risk_coverage_chart
+from trustcache.report.charts import GROUPS
+from trustcache.report.figures import confidence_histogram, risk_coverage_chart
 from trustcache.report.records import Scored
 from trustcache.report.table import Cell, Figure, Row, Table, grouped_table
 

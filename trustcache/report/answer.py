@@ -17,7 +17,7 @@ from trustcache.deploy.goals import DEFAULT_DELTA
 from trustcache.deploy.scorers import Threshold, find_scorer
 from trustcache.errors import TrustcacheError
 from trustcache.metrics.selective import at_target, guaranteed, working_point
-from trustcache.report.choice import choose, families
+from trustcache.report.choice import candidates, choose
 from trustcache.report.comparison import Average
 from trustcache.report.intervals import Compared, Estimate
 from trustcache.report.names import BASELINE, entry_name, method_label
@@ -145,9 +145,10 @@ def _answer(
     place: Sequence[str] | None,
 ) -> Answer:
     runs = {one.run.name: one.run for one in scored if one.run}
-    chosen = choose(families([one.row for one in rows], runs, workspace))
     baseline = next(one.row for one in rows if one.row.record.method == BASELINE)
-    row = chosen.family.row if chosen.family else baseline
+    found = candidates([one.row for one in rows], runs, workspace, reader.index(baseline.record))
+    chosen = choose(found)
+    row = chosen.row or baseline
     record, calibrated = _calibrated(row, workspace)
     samples = reader.read(record)
     mcp = reader.confidence(samples)
@@ -199,7 +200,8 @@ def _worse(rows: Sequence[Compared]) -> list[str]:
 
 
 def _name(record: Record) -> str:
-    return entry_name(record, with_oracle=False)
+    """Name an oracle as tables do, and a post-hoc score without the settings that it chose."""
+    return entry_name(record, with_oracle=False) if record.training else record.method
 
 
 def _calibrated(row: Average, workspace: Workspace) -> tuple[Record, Threshold | None]:

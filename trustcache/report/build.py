@@ -16,12 +16,15 @@ from trustcache.evaluate.sweep import saved_sweeps
 from trustcache.progress import Progress, silent
 from trustcache.report.answer import Answer, answers, stated_on
 from trustcache.report.collect import collect
+from trustcache.report.comparison import compare_methods
 from trustcache.report.contents import Contents
+from trustcache.report.explorer import calibrated_thresholds, explore
 from trustcache.report.failures import failures
 from trustcache.report.intervals import compare, interval_tables, intervals_json
 from trustcache.report.records import Record, Scored, plain
 from trustcache.report.render.csv import results_csv, tables_csv
-from trustcache.report.render.html import page
+from trustcache.report.render.drawing import draw_figures
+from trustcache.report.render.html import page, tables_page
 from trustcache.report.render.latex import tables_latex
 from trustcache.report.render.markdown import report_markdown
 from trustcache.report.resampled import Resampler
@@ -29,6 +32,7 @@ from trustcache.report.samples import ScoreReader
 from trustcache.report.selection import select
 from trustcache.report.sweeps import outcome_table, outcomes
 from trustcache.report.table import Exhibit, Section
+from trustcache.report.units import make_unit
 
 
 @dataclass(frozen=True)
@@ -79,8 +83,18 @@ def report(
     tables = [*map(outcome_table, swept), *interval_tables(compared)]
     made = [section.make(scored, workspace.caches(), place or ()) for section in sections]
     first = answers(scored, compared, workspace, reader, place)
-    failing = failures(first, reader, data_root)
-    contents = Contents(scored, [*notes, *incomplete], tables, made, answers=first, failures=failing)
+    calibrated, comparisons = calibrated_thresholds(workspace, records), compare_methods(records)
+    contents = Contents(
+        scored,
+        [*notes, *incomplete],
+        tables,
+        made,
+        answers=first,
+        units=[
+            make_unit(one, explore(scored, one, calibrated, reader), scored, comparisons, compared) for one in first
+        ],
+        failures=failures(first, reader, data_root),
+    )
     paths = write_report(workspace.report, contents, {"intervals.json": intervals_json(compared)})
     exhibits = [one for section in contents.sections for one in section.exhibits if one.key in only]
     return Report(contents, exhibits, paths)
@@ -100,6 +114,7 @@ def write_report(folder: Path, contents: Contents, files: Mapping[str, str] = Ma
     Everything is rendered before anything is written. Raises OSError where a file cannot be written, and ValueError on
     a histogram that lacks a group.
     """
+    charts = contents.figure_files
     texts = {
         "report.md": report_markdown(contents),
         "tables.tex": tables_latex(contents),
@@ -107,14 +122,12 @@ def write_report(folder: Path, contents: Contents, files: Mapping[str, str] = Ma
         "results.csv": results_csv(contents.records),
         "results.json": results_json(contents.records),
         "index.html": page(contents),
+        "paper.html": tables_page(contents),
         **files,
     }
-    figures = {name: figure.svg for name, figure in contents.figure_files.items()}
-    for name, text in (texts | figures).items():
+    for name, text in texts.items():
         publish(folder / name, text.encode())
-    for stale in folder.glob("figures/*.svg"):
-        if f"figures/{stale.name}" not in figures:
-            stale.unlink()
+    draw_figures(folder / "figures", charts)
     return [folder / name for name in texts]
 
 

@@ -12,10 +12,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from trustcache.cache.versions import trustcache_version
 from trustcache.metrics.bootstrap import LEVEL, RESAMPLES, interval
 from trustcache.report.comparison import Average, Comparison, column, compare_methods, higher_is_better
 from trustcache.report.names import BASELINE, entry_name
-from trustcache.report.records import Record, finite
+from trustcache.report.records import VERSION, Record, finite
 from trustcache.report.table import Cell, Row, Table
 
 DIFFERENCES = ("auc", "aupr_error", "fpr_at_95_tpr", "aurc")
@@ -186,4 +187,5 @@ def _plain(one: Compared) -> dict[str, object]:
         "intervals": {key: [finite(e.low), finite(e.high)] for key, e in one.figures.items()},
         "difference_to_mcp": {k: [finite(e.value), finite(e.low), finite(e.high)] for k, e in one.differences.items()},
         "verdict": {key: one.verdict(key) for key in one.differences},
+        VERSION: trustcache_version(),
     }

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from trustcache.cache.index import Index
+from trustcache.cache.versions import trustcache_version
 from trustcache.data.manifest import Manifest
 from trustcache.oracles.runs import Run, RunConfig
 
@@ -77,11 +78,16 @@ ID_FIELDS = (
 """The fields of a record that say what its metrics are of, in the order of the files."""
 
 
+VERSION = "trustcache"
+"""The field that says which version of trustcache computed a record."""
+
+
 def plain(record: Record) -> dict[str, Any]:
     """Return a record for JSON: null stands where a value is not finite."""
     ids = {name: getattr(record, name) for name in ID_FIELDS}
     settings = {name: finite(value) for name, value in sorted(record.settings.items())}
-    return {**ids, "settings": settings, "metrics": {key: finite(value) for key, value in record.metrics.items()}}
+    metrics = {key: finite(value) for key, value in record.metrics.items()}
+    return {**ids, "settings": settings, "metrics": metrics, VERSION: trustcache_version()}
 
 
 def finite(value: float | str) -> float | str | None:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
+from trustcache.report.charts import Chart
+
 GAP = "□"
 UNDEFINED = "–"
 LEGEND = f"{GAP} is not run yet; {UNDEFINED} is a value that at least one seed leaves undefined"
@@ -207,10 +209,10 @@ def grouped_table(
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure: SVG text, the title it stands under, and a caption."""
+    """One figure: the title it stands under, its chart, and a caption."""
 
     title: str
-    svg: str
+    chart: Chart
     caption: str = ""
 
 

@@ -17,7 +17,7 @@ from trustcache.cache.workspace import Workspace
 from trustcache.deploy.scorers import THRESHOLD, Threshold
 from trustcache.errors import TrustcacheError, kind_and_line
 from trustcache.evaluate.sweep import Sweep
-from trustcache.oracles.runs import CONFIG, LOG, WEIGHTS, RunScores, check_weights, read_log, read_run
+from trustcache.oracles.runs import CONFIG, LOG, WEIGHTS, RunScores, read_log, read_run, weights_bytes
 from trustcache.progress import Progress, silent
 from trustcache.report.kept import REMADE, KeptFigures
 from trustcache.scores.fits import FIT, SCORES, FitRecord
@@ -42,9 +42,15 @@ def _sealed(remedy: str) -> Callable[[Path], object]:
     return lambda path: check_seal(path, remedy)
 
 
+def _exported(path: Path) -> None:
+    from trustcache.deploy.export import check_graph
+
+    check_graph(path.with_name(path.name.removesuffix(".json")))
+
+
 KINDS = [
     Kind("configs of runs", rf"runs/[^/]+/{CONFIG}", lambda path: read_run(path.parent)),
-    Kind("weights of runs", rf"runs/[^/]+/{WEIGHTS}", lambda path: check_weights(path.parent)),
+    Kind("weights of runs", rf"runs/[^/]+/{WEIGHTS}", lambda path: weights_bytes(path.parent)),
     Kind("logs of runs", rf"runs/[^/]+/{LOG}", lambda path: read_log(path.parent)),
     Kind("checkpoints", r"runs/[^/]+/checkpoint\.pt|.*\.checkpoint", _sealed("remove it to begin that training anew")),
     Kind("scores of runs", r"runs/[^/]+/scores/.*", lambda path: read_arrays(path, RunScores, MADE_ANEW)),
@@ -53,6 +59,7 @@ KINDS = [
         rf"runs/[^/]+/{THRESHOLD}",
         lambda path: read_record(path, Threshold, "run the same trustcache calibrate again, or remove it"),
     ),
+    Kind("exported graphs", r"runs/[^/]+/[^/]+\.(onnx|pt2)(\.json)?", _exported),
     Kind("fits of scores", rf"scores/.*{FIT}", lambda path: read_arrays(path, FitRecord, MADE_ANEW)),
     Kind("post-hoc scores", rf"scores/.*{SCORES}", lambda path: read_arrays(path, ScoreRecord, MADE_ANEW)),
     Kind("sweeps", r"sweeps/.*\.json", lambda path: read_record(path, Sweep, _SWEPT_AGAIN)),
@@ -85,7 +92,8 @@ class Verification:
         try:
             check(path)
         except TrustcacheError as error:
-            self.faults.append(str(error))
+            if str(error) not in self.faults:  # two files that are checked together
+                self.faults.append(str(error))
         except OSError as error:
             self.faults.append(
                 f"{path}: cannot be read ({kind_and_line(error)}); mend that, or put a copy in its place"

@@ -138,6 +138,11 @@ class ScoreStore:
         training = self._training(index) if POST_HOC[name].fitted else None
         return (training.fingerprint() if training else "") + POST_HOC[name].source
 
+    def held_out(self, index: Index, name: str) -> tuple[float, float] | None:
+        """Return the AURC of a fitted score and that of mcp on training rows its fit held out, None if not known."""
+        known = name in POST_HOC and POST_HOC[name].fitted
+        return self._learnt(index).held_out(name) if known else None
+
     def missing(self, index: Index, unfitted_only: bool = False) -> list[str]:
         """Return the scores that could be made of a cache and are not there, or those of them that need no fitting."""
         names = [name for name in self.applicable(index) if not (unfitted_only and POST_HOC[name].fitted)]

@@ -7,20 +7,37 @@ import io
 import json
 from collections.abc import Iterable, Sequence
 
+from trustcache.cache.versions import trustcache_version
+from trustcache.errors import spreadsheet_text
 from trustcache.metrics.ranking import METRICS
 from trustcache.report.contents import Contents
-from trustcache.report.records import ID_FIELDS, Record, plain
+from trustcache.report.records import ID_FIELDS, VERSION, Record, plain
 from trustcache.report.table import Cell
 
-_HEAD = ("artefact", "subject", "row", "column", "kind", "state", "mean", "std", "low", "high", "seeds", "unit")
+_HEAD = (
+    "artefact",
+    "subject",
+    "row",
+    "column",
+    "kind",
+    "state",
+    "mean",
+    "std",
+    "low",
+    "high",
+    "seeds",
+    "unit",
+    VERSION,
+)
 
 
 def tables_csv(contents: Contents) -> str:
     """Return a line a cell of every table: numbers in the unit given, empty where the state is not "measured"."""
+    version = trustcache_version()
     return _csv(
         _HEAD,
         (
-            [key, table.title, _joined(row.labels), head, row.kind, *_numbers(cell, row.seeds)]
+            [key, table.title, _joined(row.labels), head, row.kind, *_numbers(cell, row.seeds), version]
             for key, _, table in contents.every_table()
             for row in table.rows
             for head, cell in zip(table.heads, row.cells, strict=True)
@@ -54,13 +71,13 @@ def results_csv(records: Sequence[Record]) -> str:
     for record in map(plain, records):
         settings = json.dumps(record["settings"], ensure_ascii=False, allow_nan=False)
         ids = [settings if name == "settings" else record[name] for name in ID_FIELDS]
-        lines.append([*ids, *(record["metrics"].get(key) for key in keys)])
-    return _csv([*ID_FIELDS, *keys], lines)
+        lines.append([*ids, *(record["metrics"].get(key) for key in keys), record[VERSION]])
+    return _csv([*ID_FIELDS, *keys, VERSION], lines)
 
 
 def _csv(head: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(head)
-    writer.writerows(lines)
+    writer.writerows([spreadsheet_text(c) if isinstance(c, str) else c for c in line] for line in lines)
     return file.getvalue()

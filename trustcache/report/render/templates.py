@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,14 +39,31 @@ def _environment(suffix: str) -> Environment:
         marks |= {"variable_start_string": "<<", "variable_end_string": ">>"}
     return Environment(
         loader=FileSystemLoader(_FOLDER),
-        autoescape=select_autoescape(["html", "svg"]),
+        autoescape=select_autoescape(["html"]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        finalize=_drawn if suffix == "svg" else _shown,
+        finalize=_on_page if suffix == "html" else _shown,
         **marks,
     )
+
+
+def without_folders(text: str) -> str:
+    """Return text with absolute paths as the names at their ends: a page is for people on other machines.
+
+    >>> without_folders("trustcache report --workspace '/home/ann/my work/ws' --weights=/data/net.pth, see a/b/3")
+    "trustcache report --workspace 'ws' --weights=net.pth, see a/b/3"
+    """
+    return _FOLDERS.sub("", text)
+
+
+_FOLDERS = re.compile(r"""(?<=')/(?:[^/'\n]+/)+(?=[^/'])|(?<![^\s"=(\[`])(?:/|[A-Za-z]:\\)(?:[^\s/\\'"`]+[/\\])+""")
+
+
+def _on_page(value: Any) -> Any:
+    shown = _shown(value)
+    return without_folders(shown) if isinstance(shown, str) and not hasattr(shown, "__html__") else shown
 
 
 def _shown(value: Any) -> Any:
@@ -54,7 +72,3 @@ def _shown(value: Any) -> Any:
         return value
     text = visible(value, "\n\t")
     return type(value)(text) if hasattr(value, "__html__") else text
-
-
-def _drawn(value: Any) -> Any:
-    return f"{value:.2f}" if isinstance(value, float) else _shown(value)

@@ -26,6 +26,7 @@ from trustcache.report.table import LEGEND, Cell, Exhibit, Section, Table
 _PIPED_WIDTH = 120
 _NARROWEST_LABEL = 10
 _LONGEST_HEAD = 11
+_MOST_COMMANDS = 3
 
 
 def print_report(contents: Contents, console: Console) -> None:
@@ -43,13 +44,21 @@ def print_report(contents: Contents, console: Console) -> None:
     print_answers(contents.answers, console)
 
 
-def print_answers(answers: Iterable[Answer], console: Console) -> None:
-    """Print what to trust of each classifier, in five lines each, and the commands that go on from there."""
+def print_answers(answers: Iterable[Answer], console: Console, page: str = "", more: Sequence[str] = ()) -> None:
+    """Print what to trust of each classifier, in five lines each, and at most three commands that go on from there.
+
+    page: the page's place, to stand between them. more: commands where an answer has fewer.
+    """
     for answer in answers:
         console.print()
         for line in answer.lines():
-            _print_wrapped(console, "", line)
-        _print_commands(answer.commands, console, "  ")
+            if console.is_terminal:
+                _print_wrapped(console, "", line)
+            else:
+                console.print(_text(line), crop=False, soft_wrap=True)
+        if page:
+            console.print(_text(f"The page: {page}"), crop=False, soft_wrap=True)
+        _print_commands([*answer.commands, *more][:_MOST_COMMANDS], console, "  ")
 
 
 def print_comparisons(comparisons: Sequence[Comparison], console: Console) -> None:
@@ -69,7 +78,7 @@ def print_exhibits(exhibits: Iterable[Exhibit], console: Console) -> None:
             _print_commands([one.recipe] if one.recipe else [], console)
         print_tables(one.tables, console)
         for title, count in Counter(figure.title for figure in one.figures).items():
-            _print_wrapped(console, "  ", f"{count} figure{'s' if count > 1 else ''} in index.html: {title}")
+            _print_wrapped(console, "  ", f"{count} figure{'s' if count > 1 else ''} in paper.html: {title}")
         if one.begun and one.to_draw:
             _print_wrapped(console, "  ", f"{TO_DRAW}:")
             _print_commands(one.to_draw, console)
@@ -179,7 +188,7 @@ def _all_figures(starred: bool) -> str:
 
 def _elsewhere(left_out: int, sections: Sequence[Section]) -> str:
     several = "s" if left_out > 1 else ""
-    told = f"{left_out:,} more table{several} in report.md and index.html, and all figures in results.csv"
+    told = f"{left_out:,} more table{several} in report.md and paper.html, and all figures in results.csv"
     keys = [one.key for section in sections for one in section.begun if one.key in section.variants]
     return f"{told}. In short: trustcache report --only {','.join(keys)}" if keys else f"{told}."
 
