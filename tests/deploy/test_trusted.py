@@ -25,7 +25,7 @@ from trustcache.cache.workspace import Workspace
 from trustcache.deploy.calibrate import calibrate_on
 from trustcache.deploy.scorers import find_scorer
 from trustcache.errors import UsageError
-from trustcache.extract_in_memory import extract_in_memory
+from trustcache.extract.in_memory import extract_in_memory
 from trustcache.models.classifiers import Classifier
 from trustcache.oracles.estimator import Oracle
 from trustcache.oracles.runs import finished_runs

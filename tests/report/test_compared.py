@@ -118,7 +118,7 @@ def test_the_chart_has_a_curve_for_each_method(table: MethodTable) -> None:
     chart = table.plot()
     assert isinstance(chart, altair.TopLevelMixin)
     spec = json.dumps(chart.to_dict())
-    for name in ("mcp", "delta-knn", "gap", "seed 0", "seed 1"):
+    for name in ("mcp", "delta-knn", "gap", "ss", "tcp", "ideal"):
         assert name in spec
 
 
