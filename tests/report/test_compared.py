@@ -122,6 +122,15 @@ def test_the_chart_has_a_curve_for_each_method(table: MethodTable) -> None:
         assert name in spec
 
 
+def test_rows_that_a_method_has_learnt_from_are_a_note(oracles: list[Oracle]) -> None:
+    both = compare([oracles[0], "knn", "mcp"], TRAINING[:200], intervals=False)
+    assert len(both.notes) == 2
+    assert tells(both.notes[0], "Oracle('ss'", "200")
+    assert both.notes[1] in " ".join(str(both).split())
+    assert "knn" in both._repr_html_().partition("<tfoot>")[2]
+    assert not compare([oracles[0], "knn"], TEST, intervals=False).notes
+
+
 def test_without_intervals_there_are_none(table: MethodTable) -> None:
     fast = compare(["mcp", gap], TEST, intervals=False)
     assert not {"auc_low", "auc_gain"} & set(fast.to_dataframe().columns)

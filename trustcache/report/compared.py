@@ -68,7 +68,12 @@ def compare(
         raise UsageError(
             "compare: the oracles are of several protocols, whose figures share no table; compare each alone"
         )
-    return MethodTable(comparisons[0], [one for one, _ in scored], samples if intervals else {})
+    learnt = [
+        f"{method.name} has learnt from {rows:,} of these {len(test):,} rows, so its figures say nothing of other data."
+        for method in found
+        if (rows := method.learnt_rows(test))
+    ]
+    return MethodTable(comparisons[0], [one for one, _ in scored], samples if intervals else {}, learnt)
 
 
 def _names(runs: Mapping[str, Run]) -> list[str]:
@@ -93,12 +98,14 @@ def _scored(
 class MethodTable:
     """Methods on one cache: shown by a notebook, `print` and rich; the numbers are `trust_metrics`'.
 
-    comparison: the rows, each the mean over seeds. scored: the methods, each with its risk-coverage curve.
+    comparison: the rows, each the mean over seeds. scored: the methods, each with its risk-coverage curve. samples:
+    those behind the intervals, {} for none. notes: sentences on what the figures cannot tell.
     """
 
     comparison: Comparison
     scored: Sequence[Scored]
     samples: dict[Record, Samples]
+    notes: Sequence[str] = ()
 
     @cached_property
     def compared(self) -> list[Compared]:
@@ -118,7 +125,7 @@ class MethodTable:
             ]
             rows = [replace(row, cells=(*row.cells, end)) for row, end in zip(rows, ends, strict=True)]
             columns = (*columns, Column(f"Δ AUC to {BASELINE}", "Difference in AUC with its 95 % interval."))
-        return replace(shown, labels=("Method",), rows=tuple(rows), columns=columns)
+        return replace(shown, labels=("Method",), rows=tuple(rows), columns=columns, notes=tuple(self.notes))
 
     def to_dataframe(self) -> pandas.DataFrame:
         """Return a pandas data frame: a row a method, metrics as fractions, seeds' means.
