@@ -64,8 +64,8 @@ def _plan(goal: Goal) -> Output:
             "wrong among the trusted",
             *(f"images, {coverage} trusted" for coverage in rows[0].images),
         ]
-        print_table(heads, [(f"{row.risk:.2%}", *(f"{number:,}" for number in row.images.values())) for row in rows])
-        promise = f"at most {goal.target:.2%} wrong, with confidence {1 - (goal.delta or 0):g}"
+        print_table(heads, [(percent(row.risk), *(f"{number:,}" for number in row.images.values())) for row in rows])
+        promise = f"at most {percent(goal.target)} wrong, with confidence {1 - (goal.delta or 0):g}"
         say(f"to promise {promise}, from images that neither the classifier nor the oracle has learnt from")
 
     return Output({"goal": goal, "plan": rows}, show)
