@@ -16,6 +16,7 @@ from tests.sealed import edit_record
 from trustcache.cache import open_cache
 from trustcache.cache.workspace import Workspace
 from trustcache.data.splits import validation_rows
+from trustcache.errors import percent
 from trustcache.evaluate.scoring import Scoring
 from trustcache.metrics.ranking import trust_metrics
 from trustcache.metrics.selective import EVERYTHING, WorkingPoint, guaranteed, samples_needed
@@ -51,8 +52,8 @@ def test_a_guarantee_on_evaluation_data_is_sgr_on_the_runs_scores_there(
     assert (found["data"], found["part"], found["other_half"]) == ("digits-test", "all", None)
     assert tells(found["guarantee"], "confidence 0.95", "at most 8 %")
     assert found["guarantee"] in done.stdout
-    assert f"coverage {point.coverage:.2%}" in done.stdout
-    assert f"(bound {point.bound:.2%})" in done.stdout
+    assert f"coverage {percent(point.coverage)}" in done.stdout
+    assert f"(bound {percent(point.bound)})" in done.stdout
     assert str(with_runs.root.name) in done.stdout.splitlines()[-1]
 
 
@@ -105,7 +106,7 @@ def test_a_half_is_calibrated_on_and_the_other_checked(with_runs: Workspace, run
         assert point.wrong + other.wrong == (trusted & ~cache.correct).sum()
         assert point.risk is not None
         assert point.risk <= 0.01
-        assert tells(done.stdout, "other half", f"coverage {other.coverage:.2%}")
+        assert tells(done.stdout, "other half", f"coverage {percent(other.coverage)}")
     order = np.random.default_rng(3).permutation(len(z))
     first = order[: len(z) // 2]
     point = WorkingPoint(**halves["first-half"]["point"])
