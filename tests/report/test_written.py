@@ -58,7 +58,7 @@ def test_the_page_shows_the_thresholds_that_calibrate_found(tmp_path: Path) -> N
     with_them = write_page([oracle], TEST, tmp_path / "with.html", thresholds=thresholds)
     without = write_page([oracle], TEST, tmp_path / "without.html")
     assert "calibrated on held-out" in with_them.read_text(encoding="utf-8")
-    assert "held-out" not in without.read_text(encoding="utf-8")
+    assert "calibrated on held-out" not in without.read_text(encoding="utf-8")
     other = Oracle("ss", epochs=1).fit(TRAINING)
     for stranger in (other, gap):
         message = refusal_of(lambda one=stranger: write_page([oracle], TEST, tmp_path / "r", thresholds={one: found}))  # type: ignore[misc]
