@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trustcache.cache.importing import ImportRequest
+from trustcache.errors import percent
 from trustcache.progress import console
 
 from .program import Place, command, print_line
@@ -18,7 +19,8 @@ def import_(place: Place, request: ImportRequest) -> None:
     from trustcache.cache.workspace import Workspace
 
     cache = import_cache(Workspace(place.workspace), request, console)
+    accuracy = percent(cache.correct.mean())
     print_line(
-        f"{cache.index.data}: {cache.index.classifier} is right on {cache.correct.mean():.2%} of {len(cache):,} samples"
+        f"{cache.index.data}: {cache.index.classifier} is right on {accuracy} of {len(cache):,} samples"
         f"  →  {cache.index.folder}"
     )

@@ -15,7 +15,7 @@ from trustcache.cache.workspace import Workspace
 from trustcache.command_lines import command_line
 from trustcache.deploy.goals import DEFAULT_DELTA
 from trustcache.deploy.scorers import Threshold, find_scorer
-from trustcache.errors import TrustcacheError
+from trustcache.errors import TrustcacheError, percent
 from trustcache.metrics.selective import at_target, guaranteed, working_point
 from trustcache.report.choice import candidates, choose
 from trustcache.report.comparison import Average
@@ -316,4 +316,4 @@ def _sentences(answer: Answer) -> Iterator[str]:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+    return percent(share, 1)

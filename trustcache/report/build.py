@@ -94,6 +94,7 @@ def report(
             make_unit(one, explore(scored, one, calibrated, reader), scored, comparisons, compared) for one in first
         ],
         failures=failures(first, reader, data_root),
+        alone=place is None,
     )
     paths = write_report(workspace.report, contents, {"intervals.json": intervals_json(compared)})
     exhibits = [one for section in contents.sections for one in section.exhibits if one.key in only]
