@@ -96,6 +96,7 @@ def report(
             make_unit(one, explore(scored, one, calibrated, reader), scored, comparisons, compared) for one in first
         ],
         failures=failures(first, reader, data_root),
+        alone=place is None,
     )
     write_cards(workspace, scored, resampler)
     paths = write_report(workspace.report, contents, {"intervals.json": intervals_json(compared)})

@@ -244,7 +244,7 @@ def test_the_page_says_how_the_oracle_was_chosen_and_what_it_is_worth(scored):
     assert "ce" in lead["text"]
     assert "validation AURC" in lead["text"]
     tiles = [e["text"] for e in shown.all("dt")][:4]
-    assert [tile.split()[0] for tile in tiles] == ["Coverage", "Risk", "Ranks", "Threshold"]
+    assert [tile.split()[0] for tile in tiles] == ["Coverage", "Risk", "Against", "Threshold"]
     (commands,) = [e["text"] for e in shown.all("pre")]
     assert "trustcache calibrate x\ntrustcache predict x PATH" in commands
 
