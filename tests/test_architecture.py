@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "trustcache"
 ORDER = (
     "errors", "progress", "registry", "models", "data", "cache", "losses", "metrics", "protocols", "extract",
-    "extract_in_memory", "command_lines", "oracles", "scores", "evaluate", "deploy", "report", "paper",
+    "command_lines", "oracles", "scores", "evaluate", "deploy", "report", "paper",
 )  # fmt: skip
 """The folders and modules of trustcache from the ground up; each imports only what stands before it."""
 

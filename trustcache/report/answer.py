@@ -278,10 +278,10 @@ def _commands(record: Record, samples: Samples, max_risk: float, place: Sequence
     goal = ["--coverage", f"{COVERAGE:g}"]
     if guaranteed(samples.z[rows], samples.correct[rows], max_risk, DEFAULT_DELTA):
         goal = ["--max-risk", f"{max_risk:g}"]
-    lines = [
-        command_line("calibrate", name, *which, "--data", record.dataset, *half, *goal, *place),
-        command_line("predict", name, *which, "PATH", *place),
-    ]
+    lines = [command_line("calibrate", name, *which, "--data", record.dataset, *half, *goal, *place)]
+    if samples.cache.index.imported:  # there is no model that could see an image
+        return lines
+    lines.append(command_line("predict", name, *which, "PATH", *place))
     return [*lines, *([command_line("export", name, *place)] if record.run else [])]
 
 

@@ -14,7 +14,7 @@ from trustcache.cache import CacheView, open_cache
 from trustcache.cache.workspace import Workspace
 from trustcache.data.dataset import Dataset, open_dataset
 from trustcache.data.known_data import find_manifests
-from trustcache.extract_in_memory import extract_in_memory
+from trustcache.extract.in_memory import extract_in_memory
 from trustcache.models.classifiers import Classifier
 from trustcache.oracles.estimator import Oracle
 

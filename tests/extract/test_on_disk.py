@@ -804,7 +804,7 @@ def test_so_many_shards_are_refused_that_no_list_could_hold_them(
     image_folder: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("trustcache.extract.MOST_SHARDS", 2)
+    monkeypatch.setattr("trustcache.extract.on_disk.MOST_SHARDS", 2)
     root = image_folder({"cat": 3, "dog": 3})
     model = ("--classifier", own_model(), "--model-arg", "classes=2", "--as", "m")
     said = fails(run_cli("extract", *model, "--data", root, "--shard-rows", 2), 2)
@@ -821,7 +821,7 @@ def test_too_few_files_for_decoding_processes_is_an_error_of_one_line(
     work = ("--data", image_folder({"cat": 30, "dog": 30}), "--workers", 4, "--batch-size", 4, "--device", "cpu")
     done = subprocess.run(
         [sys.executable, "-c", f"{code}from cli import app\napp()", "extract", *map(str, (*model, *work))],
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)},
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
         text=True,
     )

@@ -31,7 +31,7 @@ from trustcache.data.loader import (
 )
 from trustcache.data.pictures import parts_of, picture_of
 from trustcache.errors import UsageError
-from trustcache.extract import ExtractSettings
+from trustcache.extract.on_disk import ExtractSettings
 from trustcache.models.classifiers import Classifier, as_classifier
 from trustcache.models.precision import resolved
 from trustcache.models.stage_features import POOLINGS
