@@ -664,7 +664,7 @@ def test_among_few_classes_both_accuracies_are_told(run_cli: Cli, own_model: Own
     done = run_cli("extract", "--classifier", model, "--model-arg", "classes=1000", "--as", "m", "--workers", 0,
                    "--data", "imagenet-a", "--preprocess", "input_size=32")  # fmt: skip
     assert done.exit_code == 0, done.stderr
-    assert tells(done.stdout, "0.00% of 3 images", "33.33%", "200 classes")
+    assert tells(done.stdout, "0.00 % of 3 images", "33.33 %", "200 classes")
     shown = json.loads(run_cli("cache", "show", "m/imagenet-a").stdout)
     assert shown["accuracy"] == 0
     assert shown["accuracy_within_subset"] == pytest.approx(1 / 3)

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 CONFIG, LOG, WEIGHTS = "config.json", "log.jsonl", "weights.safetensors"
 """Files of a run."""
+CARD = "README.md"
+"""Its model card, which a report writes."""
 _HASH = 8  # letters of the config's hash at the end of a run's name
 
 

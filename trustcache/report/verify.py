@@ -17,8 +17,9 @@ from trustcache.cache.workspace import Workspace
 from trustcache.deploy.scorers import THRESHOLD, Threshold
 from trustcache.errors import TrustcacheError, kind_and_line
 from trustcache.evaluate.sweep import Sweep
-from trustcache.oracles.runs import CONFIG, LOG, WEIGHTS, RunScores, read_log, read_run, weights_bytes
+from trustcache.oracles.runs import CARD, CONFIG, LOG, WEIGHTS, RunScores, read_log, read_run, weights_bytes
 from trustcache.progress import Progress, silent
+from trustcache.report.cards import REMADE as CARD_REMADE
 from trustcache.report.kept import REMADE, KeptFigures
 from trustcache.scores.fits import FIT, SCORES, FitRecord
 from trustcache.scores.stored import ScoreRecord
@@ -60,6 +61,7 @@ KINDS = [
         lambda path: read_record(path, Threshold, "run the same trustcache calibrate again, or remove it"),
     ),
     Kind("exported graphs", r"runs/[^/]+/[^/]+\.(onnx|pt2)(\.json)?", _exported),
+    Kind("model cards", rf"runs/[^/]+/{CARD}", _sealed(CARD_REMADE)),
     Kind("fits of scores", rf"scores/.*{FIT}", lambda path: read_arrays(path, FitRecord, MADE_ANEW)),
     Kind("post-hoc scores", rf"scores/.*{SCORES}", lambda path: read_arrays(path, ScoreRecord, MADE_ANEW)),
     Kind("sweeps", r"sweeps/.*\.json", lambda path: read_record(path, Sweep, _SWEPT_AGAIN)),
