@@ -40,11 +40,15 @@ class Dataset:
 
     def read(self, index: int) -> Image.Image:
         """Return sample `index` as an RGB image, transformed if its variant works on single images. Raises BadImage."""
-        return self.decode(index, self.samples.raw(index))
+        return self.varied(index, self.prepared(index, self.samples.raw(index)))
 
-    def decode(self, index: int, raw: bytes) -> Image.Image:
-        """Return sample `index` as `read` does, from the bytes of its image."""
+    def prepared(self, index: int, raw: bytes) -> Image.Image:
+        """Decode sample `index` from its bytes to the RGB image that its variant starts from. Raises BadImage."""
         image = self.samples.decode(index, raw)
+        return self.variation.cropped(image) if self.variation else image
+
+    def varied(self, index: int, image: Image.Image) -> Image.Image:
+        """Transform sample `index`, an image that `prepared` returned, if its variant works on single images."""
         return self.variation.image(image, index, self.samples) if self.variation else image
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -100,14 +100,16 @@ class Mover:
         self.device = device
         self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
-    def __call__(self, batch: Batch) -> Batch:
-        """Return the batch with its tensors on the device."""
+    def __call__(self, pieces: Sequence[Batch]) -> Batch:
+        """Return the batch of some pieces with its tensors on the device."""
         import torch
 
+        from trustcache.data.variants.variation import joined
+
         if self.stream is None:
-            return batch.each(lambda tensor: tensor.to(self.device))
+            return joined(pieces).each(lambda tensor: tensor.to(self.device))
         with torch.cuda.stream(self.stream):
-            moved = batch.each(lambda tensor: tensor.to(self.device, non_blocking=True))
+            moved = joined([piece.each(lambda t: t.to(self.device, non_blocking=True)) for piece in pieces])
         working = torch.cuda.current_stream(self.device)
         working.wait_stream(self.stream)
         for tensor in moved.tensors():  # their memory is free for another copy only after the work on them

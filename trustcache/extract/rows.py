@@ -1,0 +1,89 @@
+"""The rows of a shard: a classifier's outputs for a batch of images, and the columns that are kept of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trustcache.data.dataset import Dataset
+from trustcache.data.pipeline import Waits
+from trustcache.errors import TrustcacheError
+from trustcache.extract.settings import ExtractSettings
+
+if TYPE_CHECKING:  # torch takes seconds to import, and the command line reads the settings
+    import torch
+
+    from trustcache.data.variants.variation import Batch
+    from trustcache.models.classifiers import Classifier
+
+
+def outputs_of(
+    classifier: Classifier, batch: Batch, places: Sequence[str], settings: ExtractSettings, waits: Waits
+) -> dict[str, torch.Tensor]:
+    """Return a classifier's outputs by the names of a cache's columns, float32 (N, D), and `mc_dropout` (N,).
+
+    places: modules whose outputs are kept as stages.
+    """
+    import torch
+
+    from trustcache.data.loader import computing
+    from trustcache.models.mc_dropout import negative_predictive_entropy
+
+    rows = len(batch.indices)
+    # A column of no rows has a width too: that of a black image.
+    pixels = batch.pixels if rows else classifier.black().byte()
+    with waits("model"), computing(classifier.spec.name, pixels, settings.precision), torch.inference_mode():
+        outputs = classifier.outputs(classifier.preprocessing.normalise(pixels), places, mirrored=bool(places))
+        if settings.features == "none":
+            del outputs["features"]
+        if dropout := settings.dropout:
+            outputs["mc_dropout"] = negative_predictive_entropy(classifier, pixels, batch.indices, dropout)
+        return {name: output[:rows] for name, output in outputs.items()}
+
+
+def columns_of(
+    dataset: Dataset, batch: Batch, outputs: dict[str, np.ndarray], settings: ExtractSettings
+) -> dict[str, np.ndarray]:
+    """Return a shard's columns for the rows of one batch; predictions come from the logits before rounding.
+
+    Raises TrustcacheError for outputs that are not finite before or after that.
+    """
+    ids = [dataset.ids[i] for i in batch.indices]
+    prediction = outputs["logits"].argmax(axis=1).astype(np.int64)
+    return {
+        "sample_indices": batch.indices,
+        "sample_ids": np.array([name.encode("utf-8", "surrogateescape") for name in ids], dtype=bytes),
+        "content": batch.content,
+        "labels": batch.labels,
+        "predictions": prediction,
+        "correct": prediction == batch.labels,
+        "true_class_prob": _softmax_at(outputs["logits"], batch.labels),
+        **{
+            name: values if name == "mc_dropout" else _rounded(name, values, settings.store, dataset, ids)
+            for name, values in outputs.items()
+        },
+    }
+
+
+def _rounded(what: str, values: np.ndarray, store: str, dataset: Dataset, ids: Sequence[str]) -> np.ndarray:
+    """Round to the stored dtype. Raises TrustcacheError for values that are not finite before or after it."""
+    with np.errstate(over="ignore"):
+        rounded = values.astype(store)
+    finite = np.isfinite(rounded).all(axis=1)
+    if finite.all():
+        return rounded
+    row = int(finite.argmin())
+    where = f"{dataset.manifest.name}: {ids[row]}"
+    if np.isfinite(values[row]).all():
+        raise TrustcacheError(f"{where}: {what} too large for {store}; use --store float32")
+    raise TrustcacheError(
+        f"{where}: the classifier's {what} are not finite; check its weights, or use --precision float32"
+    )
+
+
+def _softmax_at(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    chosen = np.exp(shifted[np.arange(len(labels)), labels])
+    return (chosen / np.exp(shifted).sum(axis=1)).astype(np.float32)
