@@ -118,9 +118,9 @@ class Mover:
 
 
 def fetched(
-    results: Iterable[tuple[T, dict[str, torch.Tensor]]], device: torch.device, waits: Waits
+    results: Iterable[tuple[T, dict[str, torch.Tensor]]], device: torch.device, waits: Waits, late: int = 1
 ) -> Iterator[tuple[T, dict[str, np.ndarray]]]:
-    """Yield each item with its tensors as arrays; from a GPU one item late, while it works on the next."""
+    """Yield each item with its tensors as arrays; from a GPU `late` items late, while it works on the next."""
     import torch
 
     waiting: list[tuple[T, dict[str, torch.Tensor], torch.cuda.Event]] = []
@@ -137,7 +137,7 @@ def fetched(
             copied = torch.cuda.Event()
             copied.record(torch.cuda.current_stream(device))
             waiting.append((item, here, copied))
-            if len(waiting) > 1:
+            if len(waiting) > late:
                 yield first()
         else:
             with waits("model"):

@@ -18,6 +18,7 @@ from PIL import Image
 from trustcache.cache.workspace import Workspace
 from trustcache.data.archives import read_file
 from trustcache.data.loader import choose_device, machine_at_its_limits
+from trustcache.data.pipeline import Waits, fetched
 from trustcache.data.samples import BadImage, decode_rgb, to_rgb
 from trustcache.deploy.network import Pair, load_pair
 from trustcache.deploy.scorers import Scorer, find_scorer
@@ -49,6 +50,10 @@ class Picture:
 
     path: str | None
     decode: Callable[[], Image.Image]
+
+
+# The images of a batch, each decoded to pixels uint8 (3, H, W), or with the reason why it cannot be read.
+_Decoded = list[tuple[Picture, torch.Tensor | str]]
 
 
 class TrustedClassifier:
@@ -99,17 +104,22 @@ class TrustedClassifier:
         alone = isinstance(images, np.ndarray) and (images.ndim < 3 or images.shape[2:] == (3,))
         if alone or isinstance(images, str | Path | Image.Image | Picture):
             raise ValueError("takes several images: put a single one in a list, as in trusted([image])")
-        stream = iter(images)
+        late = int(self.device.type == "cuda" and ahead > 0)
+        decoded = self._decoded(iter(images), batch_size, workers, ahead - late)
+        scored = ((batch, self._outputs(batch, batch_size)) for batch in decoded)
+        with machine_at_its_limits():
+            for batch, outputs in fetched(scored, self.device, Waits(), late):
+                yield from self._answers(batch, outputs)
+
+    def _decoded(self, stream: Iterator[Any], batch_size: int, workers: int, ahead: int) -> Iterator[_Decoded]:
         waiting: deque[list[tuple[Picture, Future[torch.Tensor | str]]]] = deque()
         with ThreadPoolExecutor(workers) as pool:
-            while True:
-                pictures = [_picture(image) for image in itertools.islice(stream, batch_size)]
-                if pictures:
-                    waiting.append([(picture, pool.submit(self._decode, picture)) for picture in pictures])
-                if not waiting:
-                    return
-                if len(waiting) > ahead or not pictures:
-                    yield from self._answers(waiting.popleft(), batch_size)
+            while pictures := [_picture(image) for image in itertools.islice(stream, batch_size)]:
+                waiting.append([(picture, pool.submit(self._decode, picture)) for picture in pictures])
+                if len(waiting) > ahead:
+                    yield [(picture, future.result()) for picture, future in waiting.popleft()]
+            while waiting:
+                yield [(picture, future.result()) for picture, future in waiting.popleft()]
 
     def _decode(self, picture: Picture) -> torch.Tensor | str:
         """Return the pixels of an image, or why it cannot be read."""
@@ -118,30 +128,32 @@ class TrustedClassifier:
         except BadImage as error:
             return error.reason
 
-    def _answers(self, batch: list[tuple[Picture, Future[torch.Tensor | str]]], batch_size: int) -> list[Answer]:
-        decoded = [(picture, future.result()) for picture, future in batch]
-        pixels = [found for _, found in decoded if isinstance(found, torch.Tensor)]
-        scored = self._scored(torch.stack(pixels), batch_size) if pixels else iter(())
-        return [
-            Answer(picture.path, error=found) if isinstance(found, str) else self._answer(picture, *next(scored))
-            for picture, found in decoded
-        ]
-
-    def _scored(self, pixels: torch.Tensor, batch_size: int) -> Iterator[tuple[np.ndarray, float]]:
-        rows = len(pixels)
+    def _outputs(self, batch: _Decoded, batch_size: int) -> dict[str, torch.Tensor]:
+        """Return logits (N, K) and z (N,) of the N images that could be read."""
+        readable = [found for _, found in batch if isinstance(found, torch.Tensor)]
+        if not readable:
+            return {}
+        rows, pixels = len(readable), torch.stack(readable)
         if self.device.type != "cpu":
             # A GPU sums in an order that depends on the batch's size, and with it an image's last digits.
             pixels = torch.cat([pixels, pixels[:1].expand(batch_size - rows, -1, -1, -1)])
-        with machine_at_its_limits(), torch.inference_mode(), arithmetic("float32", self.device):
-            logits, z = (outputs[:rows].cpu().double() for outputs in self.pair(pixels.to(self.device)))
-        return iter(zip(logits.numpy(), z.tolist(), strict=True))
+        if self.device.type == "cuda":
+            pixels = pixels.pin_memory()
+        with torch.inference_mode(), arithmetic("float32", self.device):
+            logits, z = self.pair(pixels.to(self.device, non_blocking=True))
+        return {"logits": logits[:rows], "z": z[:rows]}
 
-    def _answer(self, picture: Picture, logits: np.ndarray, z: float) -> Answer:
+    def _answers(self, batch: _Decoded, outputs: dict[str, np.ndarray]) -> Iterator[Answer]:
+        scored = iter(zip(*(values.astype(np.float64) for values in outputs.values()), strict=True))
+        for picture, found in batch:
+            yield Answer(picture.path, error=found) if isinstance(found, str) else self._answer(picture, *next(scored))
+
+    def _answer(self, picture: Picture, logits: np.ndarray, z: np.float64) -> Answer:
         if not np.isfinite(z) or not np.isfinite(logits).all():
             return Answer(picture.path, error="the classifier's or the oracle's output is not finite")
         number = int(logits.argmax())
         probability = float(1 / np.exp(logits - logits[number]).sum())
-        return Answer(picture.path, self.classes[number], number, probability, z, z > self._cut)
+        return Answer(picture.path, self.classes[number], number, probability, float(z), bool(z > self._cut))
 
 
 def file_picture(path: str, read: Callable[[], bytes]) -> Picture:
