@@ -52,7 +52,9 @@ class HeadScore(nn.Module):
 
 
 class OracleScore(nn.Module):
-    """A fine-tuned oracle, which sees the images."""
+    """A fine-tuned oracle, which sees the images. precision: of its forward pass, as `Pair` has the classifier's."""
+
+    precision: str | None = None
 
     def __init__(self, oracle: Oracle) -> None:
         super().__init__()
@@ -60,7 +62,9 @@ class OracleScore(nn.Module):
 
     def forward(self, images: Tensor, outputs: dict[str, Tensor]) -> Tensor:
         preprocessing = self.oracle.preprocessing
-        return self.oracle(preprocessing.normalise(preprocessing.resized(images)))
+        x = preprocessing.normalise(preprocessing.resized(images))
+        with arithmetic(self.precision, images.device) if self.precision else nullcontext():
+            return self.oracle(x)
 
 
 class PostHocScore(nn.Module):

@@ -20,7 +20,7 @@ from trustcache.data.archives import read_file
 from trustcache.data.loader import choose_device, machine_at_its_limits
 from trustcache.data.pipeline import Waits, fetched
 from trustcache.data.samples import BadImage, decode_rgb, to_rgb
-from trustcache.deploy.network import Pair, load_pair
+from trustcache.deploy.network import OracleScore, Pair, load_pair
 from trustcache.deploy.scorers import Scorer, find_scorer
 from trustcache.errors import UsageError, first_line
 from trustcache.models.precision import arithmetic
@@ -90,6 +90,8 @@ class TrustedClassifier:
         scorer.working_threshold()  # raises before the networks are loaded
         pair = load_pair(scorer)
         pair.precision = scorer.caches[0].meaning.precision
+        if isinstance(pair.score, OracleScore) and scorer.run:
+            pair.score.precision = scorer.run.config.precision
         return cls(pair, scorer.classes(pair.classifier.num_classes), scorer, choose_device(device))
 
     def __call__(
