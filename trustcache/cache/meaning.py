@@ -70,7 +70,8 @@ class Meaning:
 class MadeFrom:
     """Paths of a cache's images and weights when it was extracted last, and the options given; it only informs.
 
-    classes: their names in label order. preprocessing: the entries that replace the model's own.
+    classes: their names in label order. preprocessing: the entries that replace the model's own. batch_size: images a
+    forward pass, which decides a GPU's last digits.
     """
 
     manifest: Manifest
@@ -79,6 +80,7 @@ class MadeFrom:
     weights: str | None
     weights_sha256: str | None
     preprocessing: dict[str, Entry]
+    batch_size: AtLeastOne = 64
 
 
 @dataclass(frozen=True)

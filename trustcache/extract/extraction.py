@@ -20,7 +20,8 @@ from trustcache.data.dataset import Dataset, open_dataset, require_files
 from trustcache.data.manifest import Manifest
 from trustcache.data.pipeline import WorkLog, Writer, fetched, unheard
 from trustcache.errors import TrustcacheError, UsageError
-from trustcache.extract.rows import columns_of, outputs_of
+from trustcache.extract.batch_size import USUAL
+from trustcache.extract.rows import Forward, columns_of
 from trustcache.extract.settings import ClassifierOptions, ExtractSettings
 from trustcache.extract.subject import Subject
 from trustcache.models.precision import resolved
@@ -105,6 +106,8 @@ class _Extraction:
     decoders: Decoders
 
     def run(self, progress: Progress) -> CacheView:
+        from trustcache.data.loader import machine_at_its_limits
+
         label, manifest = self.subject.label, self.dataset.manifest
         require_classes(self.subject.classifier.num_classes, label, manifest.name, self.dataset.classes)
         device = self.decoders.device
@@ -113,7 +116,9 @@ class _Extraction:
             # The features that an oracle learns from and those that it is asked about must not differ in it.
             chosen = precision_of(self.folder, label) or chosen
         settings = replace(self.settings, precision=resolved(chosen, device))
-        return replace(self, settings=settings)._run(device, progress)
+        with machine_at_its_limits():
+            size = self.subject.batch_size(self.dataset, self.folder, settings, device)
+        return replace(self, settings=replace(settings, batch_size=size))._run(device, progress)
 
     def _run(self, device: torch.device, progress: Progress) -> CacheView:
         with sole_writer(self.folder):
@@ -145,7 +150,7 @@ class _Extraction:
         ranges = [index.ranges()[number] for number in missing]
         # Taken before the images are read: one that changes meanwhile is compared again.
         stamps = [dataset.stamp(start, stop) for start, stop in ranges]
-        asked = shard_batches(ranges, settings.batch_size)
+        asked = shard_batches(ranges, settings.batch_size or USUAL)
         waits, decoders = self.log.waits, self.decoders
         viewer = Viewer(classifier.preprocessing, device, None, classifier, waits=waits, decoders=decoders)
         total = sum(stop - start for start, stop in ranges)
@@ -159,9 +164,8 @@ class _Extraction:
         ):
             classifier.model.to(device)
             seen = viewed_batches(dataset, viewer, asked)
-            outputs = fetched(
-                ((batch, outputs_of(classifier, batch, index.stages, settings, waits)) for batch in seen), device, waits
-            )
+            forward = Forward(classifier, index.stages, settings, waits, self.log.note)
+            outputs = fetched(((batch, forward(batch)) for batch in seen), device, waits)
             batches = zip(asked, outputs, strict=True)
             for number, (start, stop), stamp in zip(missing, ranges, stamps, strict=True):
                 parts: list[dict[str, np.ndarray]] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,28 +19,59 @@ if TYPE_CHECKING:  # torch takes seconds to import, and the command line reads t
     from trustcache.models.classifiers import Classifier
 
 
-def outputs_of(
-    classifier: Classifier, batch: Batch, places: Sequence[str], settings: ExtractSettings, waits: Waits
-) -> dict[str, torch.Tensor]:
-    """Return a classifier's outputs by the names of a cache's columns, float32 (N, D), and `mc_dropout` (N,).
+class Forward:
+    """A classifier's forward pass over batches, in parts where memory runs out.
 
-    places: modules whose outputs are kept as stages.
+    places: modules whose outputs are kept as stages. note: told of a smaller size.
     """
-    import torch
 
-    from trustcache.data.loader import computing
-    from trustcache.models.mc_dropout import negative_predictive_entropy
+    def __init__(
+        self,
+        classifier: Classifier,
+        places: Sequence[str],
+        settings: ExtractSettings,
+        waits: Waits,
+        note: Callable[[str], None],
+    ) -> None:
+        self.classifier, self.places, self.settings = classifier, places, settings
+        self.waits, self.note = waits, note
+        self._most: int | None = None
 
-    rows = len(batch.indices)
-    # A column of no rows has a width too: that of a black image.
-    pixels = batch.pixels if rows else classifier.black().byte()
-    with waits("model"), computing(classifier.spec.name, pixels, settings.precision), torch.inference_mode():
-        outputs = classifier.outputs(classifier.preprocessing.normalise(pixels), places, mirrored=bool(places))
-        if settings.features == "none":
-            del outputs["features"]
-        if dropout := settings.dropout:
-            outputs["mc_dropout"] = negative_predictive_entropy(classifier, pixels, batch.indices, dropout)
-        return {name: output[:rows] for name, output in outputs.items()}
+    def __call__(self, batch: Batch) -> dict[str, torch.Tensor]:
+        """Return outputs by the names of a cache's columns, float32 (N, D), and `mc_dropout` (N,)."""
+        import torch
+
+        rows = len(batch.indices)
+        # A column of no rows has a width too: that of a black image.
+        pixels = batch.pixels if rows else self.classifier.black().byte()
+        size = self._most or len(pixels)
+        while True:
+            try:
+                starts = range(0, len(pixels), size)
+                parts = [self.outputs(pixels[i : i + size], batch.indices[i : i + size]) for i in starts]
+                return {name: torch.cat([part[name] for part in parts])[:rows] for name in parts[0]}
+            except torch.OutOfMemoryError:
+                if size == 1:
+                    raise
+            size = self._most = (size + 1) // 2  # outside of the handler, which holds the memory of the failed pass
+            self.note(f"memory ran out: batches go through the model in parts of {size}")
+
+    def outputs(self, pixels: torch.Tensor, indices: np.ndarray) -> dict[str, torch.Tensor]:
+        """Return the outputs for images (N, 3, H, W) of so many sample numbers (N,), on the device."""
+        import torch
+
+        from trustcache.data.loader import computing
+        from trustcache.models.mc_dropout import negative_predictive_entropy
+
+        classifier, settings = self.classifier, self.settings
+        with self.waits("model"), computing(classifier.spec.name, pixels, settings.precision), torch.inference_mode():
+            x = classifier.preprocessing.normalise(pixels)
+            outputs = classifier.outputs(x, self.places, mirrored=bool(self.places))
+            if settings.features == "none":
+                del outputs["features"]
+            if dropout := settings.dropout:
+                outputs["mc_dropout"] = negative_predictive_entropy(classifier, pixels, indices, dropout)
+            return outputs
 
 
 def columns_of(

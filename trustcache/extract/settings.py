@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and the command line reads t
 class ExtractSettings:
     """Settings of an extraction."""
 
-    batch_size: int = option(64, "Images a forward pass.", min=1)
+    batch_size: int | None = option(None, "Images a forward pass (found on a GPU for long work, else 64).", min=1)
     workers: int | None = workers_option()
     device: str = device_option()
     precision: str = option(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from trustcache.cache.index import Index
 from trustcache.cache.meaning import MOST_SHARDS, DataMeaning, MadeFrom, Meaning, Stages
@@ -13,11 +15,16 @@ from trustcache.cache.provenance import check_fitted
 from trustcache.cache.publish import file_sha256
 from trustcache.cache.versions import software_versions
 from trustcache.data.dataset import Dataset
+from trustcache.data.pipeline import Waits, unheard
 from trustcache.errors import UsageError
+from trustcache.extract.batch_size import USUAL, found_batch_size, kept_batch_size
+from trustcache.extract.rows import Forward
 from trustcache.extract.settings import ExtractSettings
 from trustcache.models.identity import Identity
 
 if TYPE_CHECKING:  # torch takes seconds to import, and the command line reads the settings
+    import torch
+
     from trustcache.models.classifiers import Classifier
 
 
@@ -27,6 +34,7 @@ class Subject:
 
     classifier: Classifier
     label: str
+    _batch_sizes: list[int] = field(default_factory=list)  # the one that was found, once it is
 
     @cached_property
     def identity(self) -> Identity:
@@ -46,6 +54,31 @@ class Subject:
         path = Path(self.classifier.spec.weights).resolve()
         check_fitted(path)
         return str(path), file_sha256(path)
+
+    def batch_size(self, dataset: Dataset, folder: Path, settings: ExtractSettings, device: torch.device) -> int:
+        """Return the images a forward pass: as asked, else as the cache in `folder` was made with, else as found.
+
+        An attack's images depend on it, so theirs is the same on every machine.
+        """
+        if settings.batch_size:
+            return settings.batch_size
+        if dataset.variation and dataset.variation.needs_classifier:
+            return USUAL
+        if kept := kept_batch_size(folder):
+            return kept
+        if not self._batch_sizes:
+            forward = Forward(self.classifier, self._stages(settings), settings, Waits(), unheard)
+            self.classifier.model.to(device)
+            black = self.classifier.black().byte()
+
+            def of(size: int) -> object:
+                return forward.outputs(black.expand(size, -1, -1, -1), np.zeros(size, np.int64))
+
+            self._batch_sizes.append(found_batch_size(of, len(dataset), device))
+        return self._batch_sizes[0]
+
+    def _stages(self, settings: ExtractSettings) -> tuple[str, ...]:
+        return self.places if settings.features == "stages" else ()
 
     def index(self, dataset: Dataset, data_root: Path, folder: Path, settings: ExtractSettings) -> Index:
         """Return the index of a cache of a data set, in `folder`. Raises UsageError for too many shards."""
@@ -72,9 +105,16 @@ class Subject:
             settings.shard_rows,
             settings.features,
             settings.dropout,
-            Stages(self.places, tuple(POOLINGS)) if settings.features == "stages" else None,
+            Stages(self._stages(settings), tuple(POOLINGS)) if settings.features == "stages" else None,
         )
         weights, sha256 = self.weights
-        root, preprocessing = str(data_root.resolve()), self.classifier.spec.preprocessing
-        made_from = MadeFrom(manifest, tuple(dataset.classes), root, weights, sha256, preprocessing)
+        made_from = MadeFrom(
+            manifest,
+            tuple(dataset.classes),
+            str(data_root.resolve()),
+            weights,
+            sha256,
+            self.classifier.spec.preprocessing,
+            settings.batch_size or USUAL,
+        )
         return Index(folder, meaning, made_from, software_versions("torch", "numpy", "pillow", "h5py"))
