@@ -13,13 +13,13 @@ import pytest
 import torch
 from PIL import Image
 from torch.utils.data import get_worker_info
-from torchvision.transforms.functional import pil_to_tensor
 
 from trustcache.data.dataset import Dataset, open_dataset
 from trustcache.data.decoders import Decoders, Source
 from trustcache.data.known_data import folder_manifest
 from trustcache.data.samples import BadImage, FileSamples
 from trustcache.data.variants.variation import Batch, Variant, joined
+from trustcache.models.preprocessing import Preprocessing
 
 Folder = Callable[..., Path]
 CPU = torch.device("cpu")
@@ -34,7 +34,11 @@ def photos(image_folder: Folder) -> Path:
 def source(photos: Path, name: str = "fog", crop: int | None = 20, severity: int = 3) -> Source:
     variant = Variant("corruption", name, severity, crop=crop)
     dataset = open_dataset(replace(folder_manifest(photos), variant=variant), photos.parent)
-    return Source(dataset, pil_to_tensor, (crop or 24, crop or 24))
+    return Source(dataset, preprocessing(crop or 24))
+
+
+def preprocessing(side: int, crop_pct: float = 1.0, crop_mode: str = "center") -> Preprocessing:
+    return Preprocessing((side, side), crop_pct, crop_mode, "bilinear", (0.5,) * 3, (0.5,) * 3)
 
 
 def pixels(batches: Iterator[list[Batch]]) -> torch.Tensor:
@@ -140,13 +144,13 @@ def test_after_a_process_died_the_next_data_set_begins_with_others(
 def test_large_images_are_shared_out_in_small_pieces(photos: Path) -> None:
     plain = source(photos)
     assert [len(piece) for piece in plain.pieces(np.arange(300))] == [300]
-    assert [len(piece) for piece in replace(plain, size=(384, 384)).pieces(np.arange(20))] == [8, 8, 4]
+    assert [len(piece) for piece in replace(plain, preprocessing=preprocessing(384)).pieces(np.arange(20))] == [8, 8, 4]
     assert [len(piece) for piece in plain.pieces(np.arange(0))] == [0]
 
 
 def test_a_batch_is_joined_of_its_pieces_with_the_bad_ones_named(photos: Path) -> None:
     (photos / source(photos).dataset.ids[7]).write_bytes(b"broken")
-    small = replace(source(photos), size=(600, 600))
+    small = replace(source(photos), preprocessing=preprocessing(600))
     with Decoders(0, CPU) as decoders:
         (pieces,) = decoders.decoded(small, [np.arange(12)])
     whole = joined(pieces)

@@ -23,7 +23,7 @@ class DataMeaning:
 
     fingerprint: over the samples' names, labels and sizes. crops: they are centre crops, seen whole. batch_size: of an
     attack's images, whose last digits depend on which of them are made together; None for others. subset: the part of
-    the data set, as in `500 of 5000`; None for all of it.
+    the data set, as in `500 of 5000`; None for all of it. decode: one of `DECODERS`.
     """
 
     name: str
@@ -33,6 +33,7 @@ class DataMeaning:
     crops: bool = False
     batch_size: int | None = None
     subset: str | None = None
+    decode: str = "pil"
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class MadeFrom:
 class CacheRecord:
     """`index.json`. made_with: versions of the software."""
 
-    SCHEMA: ClassVar[int] = 2
+    SCHEMA: ClassVar[int] = 3
 
     meaning: Meaning
     made_from: MadeFrom

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import mmap
 import multiprocessing
 import os
@@ -14,6 +15,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from multiprocessing.queues import Queue
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ from trustcache.data.machine import decoding_workers
 from trustcache.data.samples import BadImage
 from trustcache.data.variants.variation import Batch
 from trustcache.errors import TrustcacheError
+from trustcache.models.preprocessing import Preprocessing
 
 # A machine may have more cores than torch thinks; the option is the user's.
 warnings.filterwarnings("ignore", message="This DataLoader will create")
@@ -49,33 +52,51 @@ WORKER_DIED = "DataLoader worker (pid"
 
 @dataclass(frozen=True)
 class Source:
-    """The images of a data set as `transform` makes them: PIL image to a uint8 tensor (3, H, W), of `size` H, W."""
+    """The images of a data set as a model takes them, decoded in one of the ways in `DECODERS`."""
 
     dataset: Dataset
-    transform: Callable[[Any], torch.Tensor]
-    size: tuple[int, int]
+    preprocessing: Preprocessing
+    decode: str = "pil"
+
+    @cached_property
+    def _transform(self) -> Callable[[Any], torch.Tensor]:
+        """PIL image to a uint8 tensor (3, H, W)."""
+        transform: Callable[[Any], torch.Tensor] = self.preprocessing.transform()
+        return transform
 
     def pieces(self, batch: np.ndarray) -> list[np.ndarray]:
         """Cut the numbers (B,) of a batch into those that are decoded by one process."""
-        step = max(_PIECE_BYTES // (3 * self.size[0] * self.size[1]), _FEWEST)
+        step = max(_PIECE_BYTES // (3 * math.prod(self.preprocessing.input_size)), _FEWEST)
         return [batch[first : first + step] for first in range(0, max(len(batch), 1), step)]
 
     def batch(self, numbers: Sequence[int], kept: Kept | None = None) -> Batch:
-        """Return some samples, decoded."""
+        """Return some samples, decoded; for a GPU to decode, packed."""
         good, bad = [], {}
         for number in numbers:
             try:
-                good.append((number, *self._decoded(number, kept)))
+                good.append((number, *(self._packed(number) if self.decode == "gpu" else self._decoded(number, kept))))
             except BadImage as error:
                 bad[number] = str(error)
         indices = np.array([sample[0] for sample in good], dtype=np.int64)
         content = np.array([sample[1] for sample in good], dtype=np.uint64)
-        pixels = torch.stack([sample[2] for sample in good]) if good else torch.empty(0, 3, 1, 1, dtype=torch.uint8)
-        seconds = [sample[3] for sample in good if sample[3] is not None]
-        companions = torch.stack(seconds) if seconds else None
-        return Batch(indices, self.dataset.labels[indices], pixels, companions, bad, content)
+        about = indices, self.dataset.labels[indices]
+        images: list[torch.Tensor] = [sample[2] for sample in good]
+        others = [sample[3] for sample in good if sample[3] is not None]
+        if not good:
+            return Batch(*about, torch.empty(0, 3, 1, 1, dtype=torch.uint8), None, bad, content)
+        if self.decode == "gpu":
+            sizes = [(len(image), *size) for image, size in zip(images, others, strict=True)]
+            return Batch(*about, torch.cat(images), None, bad, content, np.array(sizes, dtype=np.int64))
+        return Batch(*about, torch.stack(images), torch.stack(others) if others else None, bad, content)
 
-    def _decoded(self, number: int, kept: Kept | None) -> tuple[int, torch.Tensor, torch.Tensor | None]:
+    def _packed(self, number: int) -> tuple[int, torch.Tensor, Any]:
+        """Return an image's content, its bytes, and its height and width as `packed` does. Raises BadImage."""
+        from trustcache.data.gpu_decoding import packed
+
+        raw = self.dataset.samples.raw(number)
+        return content_of(raw), *packed(raw, self.dataset.ids[number])
+
+    def _decoded(self, number: int, kept: Kept | None) -> tuple[int, torch.Tensor, Any]:
         """Return an image's content, its pixels, and those of its companion. Raises BadImage."""
         dataset = self.dataset
         raw = dataset.samples.raw(number)
@@ -83,10 +104,18 @@ class Source:
         if kept and side:
             image = kept.image(number, content, side, lambda: dataset.prepared(number, raw))
         else:
-            image = dataset.prepared(number, raw)
-        pixels = self.transform(dataset.varied(number, image))
+            image = dataset.prepared(number, raw, self._least)
+        pixels = self._transform(dataset.varied(number, image))
         companion = dataset.variation.companion(number) if dataset.variation else None
-        return content, pixels, self.transform(companion) if companion else None
+        return content, pixels, self._transform(companion) if companion else None
+
+    @property
+    def _least(self) -> tuple[int, int] | None:
+        """Height and width before the crop, which a draft must have."""
+        if self.decode != "draft":
+            return None
+        height, width = (math.ceil(side / self.preprocessing.crop_pct) for side in self.preprocessing.input_size)
+        return height, width
 
 
 class Kept:

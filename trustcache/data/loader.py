@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from trustcache.data.dataset import Dataset
 from trustcache.data.decoders import WORKER_DIED, Decoders, Source
 from trustcache.data.pipeline import Mover, Waits
-from trustcache.data.variants.variation import Batch
+from trustcache.data.variants.variation import Batch, joined
 from trustcache.errors import TrustcacheError, UsageError, first_line, kind_and_line
 from trustcache.models.classifiers import Classifier
 from trustcache.models.precision import Repeatable, arithmetic
@@ -43,6 +43,7 @@ class Viewer:
     on_batch: called with each batch that a variant has transformed, before it is resized.
     via: size to which images are decoded before they are resized.
     workers: None for as many as `decoding_workers` says. decoders: those of several data sets, in place of `workers`.
+    decode: one of `DECODERS`; but "pil" only for images that are `plain_files`.
     """
 
     preprocessing: Preprocessing
@@ -53,6 +54,7 @@ class Viewer:
     via: tuple[int, int] | None = None
     waits: Waits = field(default_factory=Waits)
     decoders: Decoders | None = None
+    decode: str = "pil"
 
     def resized(self, pixels: torch.Tensor) -> torch.Tensor:
         """Resize a batch (N, 3, H, W) of pixels 0 to 255 to the model's input size."""
@@ -69,7 +71,7 @@ def viewed_batches(dataset: Dataset, viewer: Viewer, batches: Sequence[np.ndarra
     turns the errors of a full GPU into messages.
     """
     preprocessing = _decoding(dataset, viewer)
-    source = Source(dataset, preprocessing.transform(), preprocessing.input_size)
+    source = Source(dataset, preprocessing, viewer.decode)
     moved = Mover(viewer.device)
     repeatable = Repeatable(viewer.device)  # of all batches: what it finds impossible is not tried again
     with nullcontext(viewer.decoders) if viewer.decoders else Decoders(viewer.workers, viewer.device) as decoders:
@@ -79,7 +81,12 @@ def viewed_batches(dataset: Dataset, viewer: Viewer, batches: Sequence[np.ndarra
                 pieces = next(decoded, None)
             if pieces is None:
                 return
-            batch = moved(pieces)
+            if viewer.decode == "gpu":
+                from trustcache.data.gpu_decoding import unpacked
+
+                batch = unpacked(joined(pieces), dataset.ids, preprocessing, viewer.device)
+            else:
+                batch = moved(pieces)
             if len(batch.indices):
                 batch = replace(batch, pixels=_finished(dataset, batch, viewer, repeatable))
             yield batch

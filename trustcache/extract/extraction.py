@@ -112,6 +112,10 @@ class _Extraction:
         require_classes(self.subject.classifier.num_classes, label, manifest.name, self.dataset.classes)
         device = self.decoders.device
         chosen = self.settings.precision
+        if self.settings.decode == "gpu":
+            from trustcache.data.gpu_decoding import require_gpu_decoding
+
+            require_gpu_decoding(device, self.subject.classifier.preprocessing)
         if chosen == "auto":
             # The features that an oracle learns from and those that it is asked about must not differ in it.
             chosen = precision_of(self.folder, label) or chosen
@@ -152,7 +156,15 @@ class _Extraction:
         stamps = [dataset.stamp(start, stop) for start, stop in ranges]
         asked = shard_batches(ranges, settings.batch_size or USUAL)
         waits, decoders = self.log.waits, self.decoders
-        viewer = Viewer(classifier.preprocessing, device, None, classifier, waits=waits, decoders=decoders)
+        viewer = Viewer(
+            classifier.preprocessing,
+            device,
+            None,
+            classifier,
+            waits=waits,
+            decoders=decoders,
+            decode=index.meaning.data.decode,
+        )
         total = sum(stop - start for start, stop in ranges)
         workers = decoders.begin(total)
         self.log.begin(device, f"{settings.precision}, batches of {settings.batch_size}, {workers} decoding processes")

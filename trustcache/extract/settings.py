@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trustcache.data.machine import device_option, workers_option
+from trustcache.data.machine import DECODERS, device_option, workers_option
 from trustcache.errors import UsageError
 from trustcache.models.identity import McDropout
 from trustcache.models.model_options import ModelOptions
@@ -30,6 +30,12 @@ class ExtractSettings:
         "Of the forward pass; auto: as the classifier's other caches, else bf16 on a GPU that has it, else float32.",
         choices=("auto", *PRECISIONS),
         envvar="TRUSTCACHE_PRECISION",
+    )
+    decode: str = option(
+        "pil",
+        "draft: large JPEGs halved by libjpeg as far as the model's size allows; gpu: baseline JPEGs by nvJPEG; both "
+        "change pixels a little, and leave images alone that a variant makes.",
+        choices=DECODERS,
     )
     store: str = option("float16", "Dtype of the stored logits and features.", choices=("float16", "float32"))
     shard_rows: int = option(2048, "Samples a shard.", min=1, max=1 << 24)

@@ -95,6 +95,7 @@ class Subject:
             manifest.shows_crops,
             settings.batch_size if dataset.variation and dataset.variation.needs_classifier else None,
             dataset.part,
+            settings.decode if dataset.plain_files else "pil",
         )
         meaning = Meaning(
             self.label,

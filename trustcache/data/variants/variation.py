@@ -66,7 +66,8 @@ class Batch:
 
     companions: second images that some variants need, uint8 (N, 3, H, W). bad: reasons by number for the samples that
     could not be read; these have no row in the other fields. content: hashes of the bytes that the samples, before any
-    variant, were decoded from, uint64 (N,).
+    variant, were decoded from, uint64 (N,). packed: of images that are not decoded yet, as `gpu_decoding.packed` makes
+    them: `pixels` are all their bytes (L,), and packed int64 (N, 3) has each one's number of bytes, height and width.
     """
 
     indices: np.ndarray
@@ -75,6 +76,7 @@ class Batch:
     companions: torch.Tensor | None
     bad: dict[int, str]
     content: np.ndarray
+    packed: np.ndarray | None = None
 
     def tensors(self) -> list[torch.Tensor]:
         """Return the tensors that it has."""
@@ -102,7 +104,9 @@ def joined(pieces: Sequence[Batch]) -> Batch:
         np.concatenate([getattr(piece, name) for piece in whole]) for name in ("indices", "labels", "content")
     )
     first, *others = (torch.cat(tensors) for tensors in zip(*(piece.tensors() for piece in whole), strict=True))
-    return Batch(indices, labels, first, others[0] if others else None, bad, content)
+    packed = [piece.packed for piece in whole if piece.packed is not None]
+    companions = others[0] if others else None
+    return Batch(indices, labels, first, companions, bad, content, np.concatenate(packed) if packed else None)
 
 
 class Variation:
