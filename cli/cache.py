@@ -49,6 +49,7 @@ def show(place: Place, name: Annotated[str, typer.Argument(help=f"{NAME}.")]) ->
         "features": cache[:1].features.shape[1] if index.holds("features") else 0,
         "stages": cache[:1].stages.shape[1] if index.holds("stages") else 0,
         "skipped": skipped,
+        **({"imported": index.made_from.imported} if index.imported else {}),
         "meaning": msgspec.to_builtins(index.meaning),
         "made_with": index.made_with,
     }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trustcache.deploy.goals import Calibration, Targets
+from trustcache.errors import percent
 from trustcache.progress import console
 
 from .options import ScoringMachine
@@ -51,12 +52,12 @@ def _show(scorer: Scorer, found: Threshold) -> None:
     print_line(f"calibrated on {found.data}{part}: {_effect(point)}")
     if other:
         print_line(f"on the other half: {_effect(other)}")
-    bound = f" (bound {point.bound:.2%})" if point.bound is not None else ""
+    bound = f" (bound {percent(point.bound)})" if point.bound is not None else ""
     print_line(f"guarantee: {found.guarantee}{bound}")
     print_line(scorer.threshold_path)
 
 
 def _effect(point: WorkingPoint) -> str:
-    risk = "undefined" if point.risk is None else f"{point.risk:.2%}"
+    risk = "undefined" if point.risk is None else percent(point.risk)
     trusted = f"{point.trusted:,} of {point.samples:,}"
-    return f"coverage {point.coverage:.2%} ({trusted}), risk {risk} ({point.wrong:,} of those are wrong)"
+    return f"coverage {percent(point.coverage)} ({trusted}), risk {risk} ({point.wrong:,} of those are wrong)"

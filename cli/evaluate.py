@@ -27,10 +27,14 @@ def evaluate(
     ] = None,
 ) -> None:
     """Make the scores that are missing: every run's and every post-hoc score's, on every evaluation cache."""
+    from rich.console import Console
+
     from trustcache.cache.workspace import Workspace
     from trustcache.evaluate.scoring import evaluate as run
     from trustcache.evaluate.scoring import evaluation_caches, own_scores_lacking
     from trustcache.oracles.runs import finished_runs
+    from trustcache.report.build import answer
+    from trustcache.report.render.terminal import print_answers
 
     workspace = Workspace(place.workspace)
     runs = finished_runs(workspace)
@@ -54,6 +58,8 @@ def evaluate(
         print_line(
             f"{made} scores made" if made or waiting else "everything is scored on every evaluation cache already"
         )
+    if usable:
+        print_answers(answer(workspace, place.given(), console), Console())
     raise_failures(failures)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trustcache.errors import UsageError
+from trustcache.errors import UsageError, percent
 from trustcache.models.model_options import ModelOptions
 from trustcache.oracles.optim import FitSettings, Machine
 from trustcache.progress import console
@@ -57,8 +57,10 @@ def fit_classifier(
 
 def _outcome(out: Path, fitted: Fitted) -> str:
     some = f"{fitted.measured:,} of the " if fitted.measured < fitted.learnt_from else "the "
-    learnt = f"right on {fitted.accuracy:.2%} of {some}{fitted.learnt_from:,} images it learnt from"
-    held_out = "" if fitted.val_accuracy is None else f", {fitted.val_accuracy:.2%} of {fitted.held_out:,} held out"
+    learnt = f"right on {percent(fitted.accuracy)} of {some}{fitted.learnt_from:,} images it learnt from"
+    held_out = (
+        "" if fitted.val_accuracy is None else f", {percent(fitted.val_accuracy)} of {fitted.held_out:,} held out"
+    )
     return f"{out}: {learnt}{held_out}"
 
 

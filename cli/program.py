@@ -11,6 +11,7 @@ import re
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from keyword import iskeyword
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,8 +33,8 @@ __all__ = ["Place", "app", "command", "command_group", "loaded", "print_line", "
 
 # In the order of work; the module of a command is named as it is.
 COMMANDS = (
-    "fit-classifier", "extract", "train", "presets", "evaluate", "report", "reproduce", "calibrate", "predict",
-    "export", "demo", "data", "cache", "verify", "bound",
+    "fit-classifier", "extract", "import", "train", "presets", "evaluate", "report", "reproduce", "calibrate",
+    "predict", "export", "demo", "data", "cache", "verify", "bound",
 )  # fmt: skip
 
 
@@ -59,13 +60,19 @@ class Program(Process):
 
 def loaded(name: str) -> Any:
     """Import a command, and return it as typer makes it."""
-    importlib.import_module("." + name.replace("-", "_"), __package__)
+    importlib.import_module(f".{_module(name)}", __package__)
     return typer.main.get_command(_PARTS[name])
+
+
+def _module(name: str) -> str:
+    """Return the name of a command's module, with an underscore where Python keeps the word to itself."""
+    word = name.replace("-", "_")
+    return f"{word}_" if iskeyword(word) else word
 
 
 def _summary(name: str) -> str:
     """Return the first paragraph about a command, from the function's docstring or its module's; imports neither."""
-    path = Path(__file__).with_name(f"{name.replace('-', '_')}.py")
+    path = Path(__file__).with_name(f"{_module(name)}.py")
     module = ast.parse(path.read_text(encoding="utf-8"))
     own = [node for node in module.body if isinstance(node, ast.FunctionDef) and node.name == path.stem]
     return (ast.get_docstring(own[0] if own else module) or "").partition("\n\n")[0]

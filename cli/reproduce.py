@@ -94,7 +94,7 @@ def reproduce(
         return
     if stopped := carry_out(steps, Workspace(place.workspace), _run, say):
         raise typer.Exit(stopped)
-    say(f"{', '.join(names)}: in {place.workspace / 'report' / 'index.html'}")
+    say(f"{', '.join(names)}: in {place.workspace / 'report' / 'paper.html'}")
 
 
 def _run(words: Sequence[str]) -> int:

@@ -11,7 +11,7 @@ import pytest
 FOLDERS = ("trustcache.metrics", "trustcache.scores", "trustcache.cache", "trustcache.deploy")
 TAKES_A_CACHE = {
     *("fitting_data", "recipe_fingerprint", "require_same_images", "compare_images", "unchanged"),
-    *("create_or_continue", "original_dataset", "original_model", "compare_data", "export", "load_pair"),
+    *("create_or_continue", "original_dataset", "original_model", "compare_data", "export", "load_pair", "pair_of"),
 }
 """An example would first have to extract one, by a classifier with weights."""
 MODULES = [

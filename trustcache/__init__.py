@@ -1,23 +1,89 @@
-"""trustcache: run a frozen image classifier once; then learn, compare and ship predictors of when to trust it."""
+"""trustcache: run a frozen image classifier once; then learn, compare and ship predictors of when to trust it.
 
+In Python, `import trustcache as tc` has all that docs/library.md shows. It imports nothing else until a name is used.
+"""
+
+import sys
+from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from trustcache.cache.view import CacheView as Cache
+    from trustcache.cache.view import open_cache
+    from trustcache.deploy.calibrate import calibrate_on as calibrate
     from trustcache.deploy.trusted import Answer, TrustedClassifier
+    from trustcache.extract.in_memory import extract_in_memory as extract
+    from trustcache.metrics.ranking import trust_metrics
+    from trustcache.oracles.estimator import Oracle
+    from trustcache.report.compared import compare
+    from trustcache.report.written import write_page as report
 
     __version__: str
 
-__all__ = ["Answer", "TrustedClassifier", "__version__"]
+__all__ = [
+    "Answer",
+    "Cache",
+    "Oracle",
+    "TrustedClassifier",
+    "__version__",
+    "calibrate",
+    "compare",
+    "extract",
+    "open_cache",
+    "report",
+    "trust_metrics",
+]
+
+_PLACES = {
+    "Answer": "deploy.trusted:Answer",
+    "Cache": "cache.view:CacheView",
+    "Oracle": "oracles.estimator:Oracle",
+    "TrustedClassifier": "deploy.trusted:TrustedClassifier",
+    "calibrate": "deploy.calibrate:calibrate_on",
+    "compare": "report.compared:compare",
+    "open_cache": "cache.view:open_cache",
+    "trust_metrics": "metrics.ranking:trust_metrics",
+}
+# Modules of these names are functions too, since importing one binds its name here.
+_CALLED = {"extract": "extract.in_memory:extract_in_memory", "report": "report.written:write_page"}
+
+
+def _find(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(import_module(f"trustcache.{module}"), name)
 
 
 def __getattr__(name: str) -> Any:
-    # Imported when they are asked for: the first two need torch, which takes seconds.
-    if name in ("Answer", "TrustedClassifier"):
-        from trustcache.deploy import trusted
-
-        return getattr(trusted, name)
+    if name in _PLACES:
+        return _find(_PLACES[name])
+    if name in _CALLED:
+        return import_module(f"trustcache.{name}")
     if name == "__version__":
         from trustcache.cache.versions import trustcache_version
 
         return trustcache_version()
     raise AttributeError(f"module 'trustcache' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+class _Called(ModuleType):
+    """A module that can be called as the function that `_CALLED` names."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return _find(_CALLED[self.__name__.rpartition(".")[2]])(*args, **kwargs)
+
+
+class _Package(ModuleType):
+    """The package, which makes modules callable as the import of one binds its name."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _CALLED and type(value) is ModuleType:
+            value.__class__ = _Called
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -55,6 +55,15 @@ _UNSEEN = re.compile(
 """Control characters, invisible ones, marks of direction, and what is left of names that are not UTF-8."""
 
 
+def percent(share: float, digits: int = 2) -> str:
+    """Return a share as every text writes it.
+
+    >>> percent(0.1839)
+    '18.39 %'
+    """
+    return f"{100 * share:.{digits}f} %"
+
+
 def spreadsheet_text(text: str) -> str:
     """Return text for a CSV cell: a spreadsheet would run one that begins as a formula does, so it gets an apostrophe.
 

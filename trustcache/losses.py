@@ -273,7 +273,7 @@ def _loss_from_outside(name: str, found: Any) -> Loss:
 _STEEP: dict[str, Any] = {"highest": 30.0, "excluded": 0.0}
 _PULL = "how steeply ss pulls the scores of right answers above zero"
 _PUSH = "how steeply ss pushes the scores of wrong answers below zero"
-_ALPHA_POS = Setting(1.0, _PULL, "α⁺", sweep=(1.0, 2.0, 3.0), **_STEEP)
+_ALPHA_POS = Setting(1.0, _PULL, "α⁺", sweep=(1.0, 2.0, 3.0), quiet=True, **_STEEP)
 _ALPHA_NEG = Setting(3.0, _PUSH, "α⁻", sweep=(1.0, 3.0, 5.0), **_STEEP)
 _GAMMA = Setting(
     2.0, "how fast focal forgets samples that it already tells well", "γ", highest=20.0, sweep=(1.0, 2.0, 4.0)
@@ -283,7 +283,7 @@ _BETA = Setting(
     highest=1.0, excluded=1.0, sweep=(0.999, 0.9999, 0.99999),
 )
 _WEIGHTED = "weighting by class: the loss weighted"
-_BASE = Setting("ce", _WEIGHTED, names=lambda: (k for k, v in LOSSES.items() if v.weightable))
+_BASE = Setting("ce", _WEIGHTED, names=lambda: (k for k, v in LOSSES.items() if v.weightable), quiet=True)
 
 LOSSES: Registry[Loss] = Registry("trustcache.losses", "--loss", {
     "ce": Loss(unwrap(cross_entropy), "cross entropy"),

@@ -11,6 +11,7 @@ import numpy as np
 
 from trustcache.losses import LOSSES, RELEASED_LOSSES, Loss
 from trustcache.metrics.bootstrap import Definitions, metrics_of
+from trustcache.metrics.calibration import fitted_temperature
 from trustcache.metrics.ranking import trust_metrics
 from trustcache.metrics.released import released_metrics_of, released_trust_metrics
 from trustcache.models.identity import Identity
@@ -132,14 +133,16 @@ def validation_entry(
 ) -> dict[str, float | None]:
     """Return the metrics of a log entry by a protocol's definitions, None for those that are undefined.
 
-    negative: the loss's `negative_threshold`.
+    Beside them stands the temperature that would calibrate such scores. negative: the loss's `negative_threshold`.
     """
     if correct.all() or not correct.any():
         return {}
     metrics = PROTOCOLS[protocol].metrics(z, correct, negative_threshold=negative)
+    metrics["temperature"] = fitted_temperature(z, correct)
     return {key: value if np.isfinite(value) else None for key, value in metrics.items()}
 
 
 def shows_as_released(model: Identity) -> bool:
     """Return True if a model's images are prepared as the released code does it."""
-    return RELEASED_PREPROCESSING.items() <= vars(model.preprocessing).items()
+    seen = model.preprocessing
+    return seen is not None and RELEASED_PREPROCESSING.items() <= vars(seen).items()

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from trustcache.errors import UsageError, kind_and_line
 
@@ -230,7 +230,7 @@ class Setting:
 
     default: of the type that all its values have. symbol: its name in tables. sweep: the values that a sweep tries.
     lowest and highest are in the range of a number, unless one of them is `excluded`. names: returns the names to
-    choose from, None for a number.
+    choose from, None for a number. quiet: True if a method's name leaves it out at its default.
     """
 
     default: float | str
@@ -241,6 +241,7 @@ class Setting:
     excluded: float | None = None
     sweep: tuple[float, ...] = ()
     names: Callable[[], Iterable[str]] | None = None
+    quiet: bool = False
 
     def checked(self, where: str, value: Any) -> Any:
         """Return `value` in the default's type.
@@ -310,6 +311,28 @@ def option_name(name: str, cls: type | None = None) -> str:
     """Return the option of a setting, or of a dataclass's field: "--alpha-pos" for "alpha_pos"."""
     own = {field.name: field.metadata.get("name") for field in dataclasses.fields(cls)} if cls else {}
     return own.get(name) or f"--{name.replace('_', '-')}"
+
+
+def check_options(cls: type, given: Mapping[str, Any], where: str) -> None:
+    """Check values that Python code gives for fields of a dataclass of options; None is not checked.
+
+    Raises UsageError, which begins with `where`, for one that is out of range or of another type.
+    """
+    kinds = get_type_hints(cls)
+    for one in dataclasses.fields(cls):
+        value, about = given.get(one.name), one.metadata
+        kind = next((kind for kind in (int, float) if kinds[one.name] in (kind, kind | None)), None)
+        low, high, choices = about.get("min", -math.inf), about.get("max", math.inf), about.get("choices", (value,))
+        fits = (
+            isinstance(value, int if kind is int else int | float) and low <= value <= high
+            if kind
+            else value in choices
+        )
+        if value is not None and not fits:
+            wanted = f"a{' whole' if kind is int else ''} number from {low} to {high}" if kind else ", ".join(choices)
+            raise UsageError(
+                f"{where}: {option_name(one.name, cls)[2:].replace('-', '_')} must be {wanted}, not {value!r}"
+            )
 
 
 REQUIRED = dataclasses.MISSING

@@ -16,6 +16,8 @@ from tests.refusals import refusal_of, tells
 from trustcache.cache.records import as_read
 from trustcache.data.known_data import find_manifests, folder_manifest, load_manifests, packaged_manifests
 from trustcache.data.manifest import CLASS_LISTS, ROLES, Files, Manifest, Variant
+from trustcache.data.toml_tables import parse_table
+from trustcache.errors import UsageError
 
 Write = Callable[[str], Path]
 
@@ -123,7 +125,7 @@ def test_finding_a_data_set_takes_a_moment() -> None:
 PLAIN = 'name = "x"\nrole = "test"\n[[files]]\nlayout = "folders"\npath = "x"\n'
 HOSTILE = {
     "arrays in arrays": (f"classes = {'[' * 5000}", "TOML"),
-    "a key of thousands of parts": (f"{'a.' * 5000}b = 1\n{PLAIN}", "deep"),
+    "a key of 50 parts": (f"{'a.' * 50}b = 1\n{PLAIN}", "deep"),
     "tables in tables": (f"title = {'{a=' * 50}1{'}' * 50}\n{PLAIN}", "deep"),
     "a number of thousands of digits": (f"count = {'9' * 5000}\n{PLAIN}", "TOML"),
     "a text of a million letters for a number": (f"count = '{'x' * 10**6}'\n{PLAIN}", "count"),
@@ -411,3 +413,23 @@ def test_where_files_lie_is_said_as_a_path_to_look_at(tmp_path: Path) -> None:
 def test_a_manifest_says_of_which_data_it_is_a_variant_and_what_its_images_went_through(name, clean, condition):
     (manifest,) = [m for m in packaged_manifests() if m.name == name]
     assert (manifest.variant_of, manifest.condition) == (clean, condition)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a" + ".a" * 10**6 + " = 1",
+        '"a".' * 200 + "b = 1",
+        '"\\"".' + "a." * 10**5 + 'b = "x"',
+        'a = {x = """\n""", ' + "b." * 10**5 + "c = 1}",
+    ],
+    ids=["bare", "quoted", "after a quoted quote", "after a text of several lines"],
+)
+def test_a_key_without_end_is_refused_at_once(text: str) -> None:
+    with pytest.raises(UsageError, match=r"own: not valid: .* dots"):
+        parse_table(text, "own")
+
+
+def test_texts_on_one_line_may_have_any_number_of_dots() -> None:
+    names = [f"dog.n.{number}" for number in range(1000)]
+    assert parse_table(f"classes = {names}", "own") == {"classes": names}

@@ -166,7 +166,7 @@ def test_the_report_shows_validation_beside_test_and_says_where_runs_are_gone(
     winner = next(line for line in table.splitlines() if "chosen" in line and line.startswith("| **1**"))
     assert f"{100 * sweep.winner.validation['aurc']:.2f}" in winner
     assert f"{100 * test[sweep.winner.runs[0]]:.2f}" in winner
-    assert "what a sweep chose" in (workspace.report / "index.html").read_text(encoding="utf-8")
+    assert "what a sweep chose" in (workspace.report / "paper.html").read_text(encoding="utf-8")
 
     (workspace.runs / sweep.winner.runs[0] / "weights.safetensors").unlink()
     again = " ".join(run_cli("report").output.split())

@@ -60,7 +60,7 @@ def mutated_table(table: Any, draw: random.Random) -> Any:
         elif how == 2 and isinstance(parent, list):
             parent.insert(key, copy.deepcopy(parent[key]))
         elif how == 3 and isinstance(parent[key], int | float) and not isinstance(parent[key], bool):
-            parent[key] = draw.choice((parent[key] + 1, -parent[key], parent[key] * 10**6, parent[key] / 3))
+            parent[key] = draw.choice((parent[key] + 1, -parent[key], parent[key] * 10**6, parent[key] // 3))
         elif how == 4 and isinstance(parent[key], str):
             parent[key] = mutated_bytes(parent[key].encode(), draw).decode(errors="replace")
         else:

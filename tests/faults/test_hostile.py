@@ -45,7 +45,7 @@ def test_a_hostile_file_runs_nothing_and_reaches_nothing_outside(
         # Names that keep a secret file's place in the workspace are links, which no command follows to write.
         if any(SECRET.encode() in path.read_bytes() for path in files(bench / WORKSPACE) if not path.is_symlink()):
             verdicts.append((SILENT, "it read outside", ()))
-        if any("<script>alert" in path.read_text(encoding="utf-8") for path in bench.rglob("index.html")):
+        if any("<script>alert" in path.read_text(encoding="utf-8") for path in bench.rglob("*.html")):
             verdicts.append((SILENT, "its markup is in the page", ()))
         verdict, detail, words = min(verdicts, key=lambda one: not one[0].isupper())
         counts.add(verdict, f"{name}: {' '.join(words)}", detail)

@@ -47,7 +47,7 @@ def test_table1_is_made_whole_and_then_passed_over(reproduce: RunCli) -> None:
     done = reproduce("table1")
     assert done.exit_code == 0, done.stderr
     assert steps(done) == (0, 7)
-    assert "table1: in trustcache-workspace/report/index.html" in done.stderr
+    assert "table1: in trustcache-workspace/report/paper.html" in done.stderr
     records = json.loads((WORKSPACE.report / "results.json").read_text())
     assert {(r["oracle"], r["classifier"], r["method"]) for r in records if r["oracle"]} == {
         (f"{oracle}-released", f"{judged}-released", loss)

@@ -11,6 +11,7 @@ import os
 import numpy as np
 import pytest
 
+from trustcache.cache.versions import trustcache_version
 from trustcache.cache.workspace import Workspace
 from trustcache.errors import UsageError
 from trustcache.metrics.ranking import METRICS
@@ -20,7 +21,7 @@ from trustcache.report.contents import Contents
 from trustcache.report.render.csv import results_csv
 
 MADE = {"date": "2025-01-02", "torch": "2.9.1"}
-FILES = ["report.md", "tables.tex", "tables.csv", "results.csv", "results.json", "index.html"]
+FILES = ["report.md", "tables.tex", "tables.csv", "results.csv", "results.json", "index.html", "paper.html"]
 
 
 def strictly(text):
@@ -55,6 +56,7 @@ def test_json_holds_every_field_of_a_record_and_nothing_else(record):
         "settings": {"alpha_pos": 1.0, "base": "ce"},
         "run": "run-ss-7",
         "metrics": given.metrics,
+        "trustcache": trustcache_version(),
     }
 
 
@@ -95,7 +97,7 @@ def test_a_line_of_csv_says_what_the_record_of_json_says(record):
 
 def test_csv_has_a_column_for_each_metric_of_the_registry_and_for_others_that_records_have(record):
     header = results_csv([record(brier=0.1)]).splitlines()[0].split(",")
-    assert header[11:] == [*METRICS, "brier"]
+    assert header[11:] == [*METRICS, "brier", "trustcache"]
 
 
 def test_nothing_scored_is_an_empty_list_and_a_csv_of_its_header():
@@ -131,10 +133,11 @@ def test_the_same_records_give_the_same_bytes(tmp_path, scored):
     assert [path.read_bytes() for path in one] == [path.read_bytes() for path in two]
 
 
-def test_a_report_that_cannot_be_drawn_leaves_the_old_one_as_it_was(tmp_path, scored):
+def test_a_report_that_cannot_be_made_leaves_the_old_one_as_it_was(tmp_path, scored, monkeypatch):
     before = {path: path.read_bytes() for path in write_report(tmp_path, Contents([scored("ce")], [], made=MADE))}
-    with pytest.raises(ValueError, match="histogram"):
-        write_report(tmp_path, Contents([scored("ss", histogram={})], [], made=MADE))
+    monkeypatch.setattr("trustcache.report.build.tables_page", lambda contents: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        write_report(tmp_path, Contents([scored("ss")], [], made=MADE))
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
@@ -170,7 +173,7 @@ def test_a_report_without_sections_has_none_of_the_paper(with_runs: Workspace) -
 
 def test_scores_alone_have_their_comparison_in_every_format(workspace: Workspace) -> None:
     report(workspace, [PAPER])
-    for name in ("report.md", "tables.tex", "tables.csv", "index.html"):
+    for name in ("report.md", "tables.tex", "tables.csv", "index.html", "paper.html"):
         text = (workspace.report / name).read_text(encoding="utf-8")
         assert "margin" in text
         assert "digits-test" in text

@@ -142,7 +142,7 @@ def test_the_report_has_intervals_of_what_the_workspace_holds(
     assert result.exit_code == 0
     assert "against the classifier's own confidence" in result.stdout
     assert "against the classifier's own confidence" in (with_runs.report / "report.md").read_text(encoding="utf-8")
-    assert "against the classifier&#39;s own" in (with_runs.report / "index.html").read_text(encoding="utf-8")
+    assert "against the classifier&#39;s own" in (with_runs.report / "paper.html").read_text(encoding="utf-8")
     from trustcache.cache import open_cache
     from trustcache.scores import post_hoc_score
 

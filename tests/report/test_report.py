@@ -27,7 +27,7 @@ def test_only_prints_the_tables_asked_for_with_their_commands(with_runs, run_cli
     assert "trustcache train --classifier digits-net --data digits-train --epochs 1" in out
     assert "trustcache reproduce table2" in out
     assert "Table G" not in out
-    assert "index.html" not in out
+    assert ".html" not in out
 
 
 def test_a_table_that_the_paper_does_not_have_is_refused_with_those_it_has(with_runs, run_cli):
@@ -42,7 +42,7 @@ def test_every_file_holds_the_papers_part(with_runs, run_cli):
     folder = with_runs.report
     assert r"\caption{Table 1" in (folder / "tables.tex").read_text(encoding="utf-8")
     assert "## Table 1: losses compared" in (folder / "report.md").read_text(encoding="utf-8")
-    assert 'id="paper-table1"' in (folder / "index.html").read_text(encoding="utf-8")
+    assert 'id="paper-table1"' in (folder / "paper.html").read_text(encoding="utf-8")
     lines = list(csv.DictReader((folder / "tables.csv").read_text(encoding="utf-8").splitlines()))
     assert {line["artefact"] for line in lines} == {
         "comparison",

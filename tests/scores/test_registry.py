@@ -12,6 +12,7 @@ import pytest
 
 from trustcache.cache import open_cache
 from trustcache.cache.workspace import Workspace
+from trustcache.errors import UsageError
 from trustcache.metrics.ranking import trust_metrics
 from trustcache.scores import POST_HOC, post_hoc_score
 from trustcache.scores.fitting import FittingData
@@ -123,5 +124,5 @@ def test_scores_of_a_cache_are_those_of_its_arrays(prepared_workspace: Workspace
 
 def test_a_score_that_is_fitted_asks_for_a_training_cache(prepared_workspace: Workspace) -> None:
     cache = open_cache(prepared_workspace.find_cache("test").folder)
-    with pytest.raises(ValueError, match="training cache"):
+    with pytest.raises(UsageError, match="training cache"):
         post_hoc_score("knn", cache)

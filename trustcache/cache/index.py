@@ -130,9 +130,26 @@ class Index:
         """Modules whose outputs are its stage features, () without these."""
         return self.meaning.stages.places if self.meaning.stages else ()
 
+    @property
+    def imported(self) -> bool:
+        """True if its outputs were computed elsewhere, so that it leads to no images and to no classifier."""
+        return self.made_from.imported is not None
+
     def holds(self, column: str) -> bool:
         """Return True if its shards have a column."""
         return COLUMNS[column].kept(self.meaning)
+
+    def lacks(self, column: str) -> str:
+        """Return the sentence that a column is missing, and what makes a cache that has it."""
+        option = COLUMNS[column].option
+        if not self.imported:
+            return (
+                f"{self.folder}: was extracted without {column}; remove that folder and extract again with {option}, "
+                "or keep both by giving the new one another name with --as NAME"
+            )
+        imported = "import them too: --features FILE, or features=ARRAY in Python"
+        remedy = imported if column == "features" else f"they take images: trustcache extract {option}"
+        return f"{self.folder}: was imported without {column}; {remedy}"
 
     def fingerprint(self) -> str:
         """Return SHA-256 over the meaning and the images: scores made from one cache are refused beside another."""

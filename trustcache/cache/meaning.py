@@ -72,7 +72,8 @@ class MadeFrom:
     """Paths of a cache's images and weights when it was extracted last, and the options given; it only informs.
 
     classes: their names in label order. preprocessing: the entries that replace the model's own. batch_size: images a
-    forward pass, which decides a GPU's last digits.
+    forward pass, which decides a GPU's last digits. imported: SHA-256 of the files that outputs and labels were read
+    from, by path; {} for arrays in memory; None for an extracted cache.
     """
 
     manifest: Manifest
@@ -82,6 +83,7 @@ class MadeFrom:
     weights_sha256: str | None
     preprocessing: dict[str, Entry]
     batch_size: AtLeastOne = 64
+    imported: dict[str, str] | None = None
 
 
 @dataclass(frozen=True)

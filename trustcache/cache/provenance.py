@@ -26,11 +26,24 @@ FITTED = "trustcache"
 """The entry of the metadata of weights that fit-classifier made."""
 
 
+def require_extracted(index: Index) -> None:
+    """Raise UsageError for an imported cache, where images or the classifier are needed.
+
+    >>> require_extracted(demo_workspace.find_cache("test"))
+    """
+    if index.imported:
+        raise UsageError(
+            f"{index.folder}: was imported, so it leads to no images and to no classifier, and this takes both; run "
+            "trustcache extract on the images, or stay with train --frozen, evaluate, report and calibrate"
+        )
+
+
 def original_dataset(index: Index, data_root: Path) -> Dataset:
     """Return the data set that a cache was extracted from: below `data_root`, else where it lay then.
 
-    Raises UsageError where it is in neither place, or has changed.
+    Raises UsageError where it is in neither place, or has changed, and for an imported cache.
     """
+    require_extracted(index)
     manifest = index.manifest
     reasons = []
     for root in dict.fromkeys((data_root.resolve(), Path(index.made_from.data_root))):
@@ -52,8 +65,10 @@ def original_dataset(index: Index, data_root: Path) -> Dataset:
 def compare_data(index: Index, manifest: Manifest, data_root: Path, progress: Progress = silent) -> Differences:
     """Compare the images of a manifest with those that a cache was extracted from, every one by its bytes.
 
-    Of a cache of a part of its data set, the same part is compared. Raises UsageError where the files are missing.
+    Of a cache of a part of its data set, the same part is compared. Raises UsageError where the files are missing, and
+    for an imported cache.
     """
+    require_extracted(index)
     thinned_to = manifest.thinned_to or index.manifest.thinned_to
     return compare_images(index, open_dataset(replace(manifest, thinned_to=thinned_to), data_root), progress)
 
@@ -72,6 +87,7 @@ def original_name(data: str, caches: Iterable[Index]) -> str:
 
 def original_model(index: Index) -> ModelSpec:
     """Return the classifier of a cache, to be built again. Raises UsageError where its weights are gone or changed."""
+    require_extracted(index)
     from trustcache.models.classifiers import ModelSpec
 
     identity, weights = index.identity, index.made_from.weights
@@ -80,7 +96,7 @@ def original_model(index: Index) -> ModelSpec:
             f"{weights}: the weights that {index.folder} was extracted with are gone or changed; put them back there, "
             "or run the same trustcache extract with --weights where they are now"
         )
-    return ModelSpec(identity.name, weights, identity.arguments, asdict(identity.preprocessing))
+    return ModelSpec(identity.name, weights, identity.arguments, asdict(identity.images))
 
 
 def check_fitted(weights: Path) -> None:

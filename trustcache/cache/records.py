@@ -143,7 +143,7 @@ def _refused(where: str, remedy: str) -> Iterator[None]:
         yield
     except RecursionError:
         raise DamagedError(f"{where}: damaged (it is nested too deep); {remedy}") from None
-    except (ValueError, OverflowError) as error:
+    except (ValueError, OverflowError, msgspec.ValidationError) as error:
         what, _, field = str(error).partition(" - at `$.")
         named = f"field {field.rstrip('`')}: {what}" if field else what
         raise DamagedError(f"{where}: damaged ({named}); {remedy}") from None

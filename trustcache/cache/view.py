@@ -1,15 +1,18 @@
-"""Read a cache, the whole of it or a slice, as NumPy arrays."""
+"""Read a cache, the whole of it or a slice, as NumPy arrays; or make one of arrays, in memory."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from trustcache.cache.columns import COLUMNS, open_shard
+from trustcache.cache.columns import open_shard
+from trustcache.cache.imported import ImportedOutputs, Origin, import_outputs, in_memory
 from trustcache.cache.index import Index, ShardRecord, read_index
+from trustcache.cache.records import fingerprint
 from trustcache.errors import DamagedError, TrustcacheError, UsageError
 
 # Columns of numbers that others are looked up by.
@@ -51,6 +54,36 @@ class CacheView:
         self._records = records
         self._start, self._stop = start, stop
 
+    @staticmethod
+    def from_arrays(
+        logits: Any,
+        labels: Any,
+        *,
+        features: Any = None,
+        ids: Sequence[str] | None = None,
+        classes: Sequence[str] | None = None,
+        outputs: str = "logits",
+        name: str = "data",
+        classifier: str = "classifier",
+    ) -> CacheView:
+        """Return a cache in memory of what a classifier said about N samples.
+
+        logits (N, K), features (N, D): arrays or tensors; kept as float16 where all are, else as float32. labels: (N,)
+        numbers from 0 to K - 1, or names among `classes`, the K names in the order of the columns. ids: N texts, by
+        default the rows' numbers. outputs: "probabilities" where the logits are these; their logarithms are kept.
+        name, classifier: of the data set and of the classifier, for tables. Raises UsageError as `import_outputs`.
+
+        >>> cache = CacheView.from_arrays([[2.0, 0.5], [0.1, 0.3]], [0, 0])
+        >>> cache.correct, cache
+        (array([ True, False]), <cache classifier/data: 2 rows, 2 classes, accuracy 50.00 %>)
+        """
+        arrays = {"logits": logits} | ({} if features is None else {"features": features})
+        return cache_in_memory(import_outputs(arrays, labels, ids, classes, outputs), Origin(classifier, name))
+
+    def __repr__(self) -> str:
+        name, right = f"{self.index.classifier}/{self.index.data}", 100 * self.correct.mean() if len(self) else 0.0
+        return f"<cache {name}: {len(self):,} rows, {self.classes} classes, accuracy {right:.2f} %>"
+
     def __len__(self) -> int:
         return self._stop - self._start
 
@@ -60,7 +93,15 @@ class CacheView:
         start, stop, step = rows.indices(len(self))
         if step != 1:
             raise ValueError("a cache view is sliced in steps of 1; index the arrays themselves for other rows")
-        return CacheView(self.index, self._records, self._start + start, self._start + max(start, stop))
+        return self._rows(self._start + start, self._start + max(start, stop))
+
+    def _rows(self, start: int, stop: int) -> CacheView:
+        return CacheView(self.index, self._records, start, stop)
+
+    def fingerprint(self) -> str:
+        """Return SHA-256 over what its numbers mean and which rows these are; of a whole cache that of its index."""
+        whole = (self._start, self._stop) == (0, self.index.rows)
+        return self.index.fingerprint() if whole else fingerprint([self.index.fingerprint(), self._start, self._stop])
 
     def chunks(self, rows: int = 8192) -> Iterator[CacheView]:
         """Return views of at most `rows` rows each, in order."""
@@ -75,10 +116,7 @@ class CacheView:
         (5, 3)
         """
         if not self.index.holds(name):
-            raise UsageError(
-                f"{self.index.folder}: was extracted without {name}; remove that folder and extract again with "
-                f"{COLUMNS[name].option}, or keep both by giving the new one another name with --as NAME"
-            )
+            raise UsageError(self.index.lacks(name))
         return self._column(name)
 
     logits = _Column("Logits (N, K), in the dtype they were stored in (float16 unless asked otherwise).")
@@ -92,6 +130,11 @@ class CacheView:
     mc_dropout = _Column("Negative predictive entropy with dropout on, float32 (N,).")
     content = _Column("Hashes of the bytes that images were decoded from, before any variant, uint64 (N,).")
     sample_indices = _Column("Positions in the data set, int64 (N,).")
+
+    @property
+    def classes(self) -> int:
+        """Number of classes that the classifier tells apart."""
+        return self._records[0].widths["logits"]
 
     @cached_property
     def sample_ids(self) -> list[str]:
@@ -151,6 +194,37 @@ class CacheView:
                 f"{path}: cannot be read ({error}); run trustcache cache verify, then extract again"
             ) from None
         return part
+
+
+class _InMemory(CacheView):
+    """Rows of a cache whose columns are arrays."""
+
+    def __init__(self, index: Index, columns: Mapping[str, np.ndarray], start: int, stop: int) -> None:
+        super().__init__(index, [], start, stop)
+        self._columns = columns
+
+    def _rows(self, start: int, stop: int) -> CacheView:
+        return _InMemory(self.index, self._columns, start, stop)
+
+    @property
+    def classes(self) -> int:
+        return len(self.index.made_from.classes)
+
+    @cached_property
+    def sample_ids(self) -> list[str]:
+        return [raw.decode("utf-8", "surrogateescape") for raw in self._column("sample_ids").tolist()]
+
+    def _column(self, name: str) -> np.ndarray:
+        return self._columns[name][self._start : self._stop]
+
+
+def cache_in_memory(outputs: ImportedOutputs, origin: Origin) -> CacheView:
+    """Return a cache in memory of checked outputs.
+
+    >>> cache_in_memory(import_outputs({"logits": [[2.0, 0.5]]}, [0]), Origin(data="birds")).index.data
+    'birds'
+    """
+    return _InMemory(*in_memory(outputs, origin), 0, len(outputs))
 
 
 def open_cache(path: str | Path) -> CacheView:

@@ -16,7 +16,7 @@ from trustcache.errors import UsageError
 class Workspace:
     """A folder with `cache/` and `scores/`, each of `<classifier>/<data set>/`, `runs/<run>/`, `sweeps/`, `report/`.
 
-    `bootstrap/` holds what the report can make again. The folder is made when first written to.
+    `bootstrap/` and `figures/` hold what the report can make again. The folder is made when first written to.
 
     >>> [f"{index.classifier}/{index.data}" for index in demo_workspace.caches()]
     ['net/birds']
@@ -50,6 +50,11 @@ class Workspace:
         """Return the file of a cache's metrics on the bootstrap's resamples."""
         path = self.root / "bootstrap" / _of_cache(classifier, data)
         return path.with_name(f"{path.name}.safetensors")  # a data set's name may have a dot
+
+    def figures_file(self, classifier: str, data: str) -> Path:
+        """Return the file of the figures that a report makes of a cache's scores."""
+        path = self.root / "figures" / _of_cache(classifier, data)
+        return path.with_name(f"{path.name}.safetensors")
 
     @property
     def step_log(self) -> Path:

@@ -61,8 +61,8 @@ class Dataset:
 
     @property
     def part(self) -> str | None:
-        """The part of the samples that is kept, as in `500 of 5000`; None if all are."""
-        return f"{len(self)} of {self.thinned_from}" if len(self) < self.thinned_from else None
+        """The part of the samples that is kept, as in `500 of 5,000`; None if all are."""
+        return f"{len(self):,} of {self.thinned_from:,}" if len(self) < self.thinned_from else None
 
     def fingerprint(self, start: int = 0, stop: int | None = None) -> str:
         """Return the SHA-256 that identifies the images and labels of samples `start` to `stop`.

@@ -9,6 +9,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from trustcache.errors import percent
+
 if TYPE_CHECKING:  # extraction is declared without torch, which takes seconds to import
     import numpy as np
     import torch
@@ -61,7 +63,9 @@ class Waits:
         """
         parts = {name: self.seconds[name] for name in REMEDIES if self.seconds[name]}
         other = max(self.total - sum(parts.values()), 0.0)
-        shares = ", ".join(f"{part / self.total:.0%} {name}" for name, part in {**parts, "other": other}.items())
+        shares = ", ".join(
+            f"{percent(part / self.total, 0)} {name}" for name, part in {**parts, "other": other}.items()
+        )
         longest = max(parts, key=parts.__getitem__, default=None)
         return f"{self.total:.1f} s: {shares}" + (f"; to be faster: {REMEDIES[longest]}" if longest else "")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import reprlib
 import tomllib
 from typing import Any, get_type_hints
@@ -35,6 +36,9 @@ _WORDS: dict[Any, str] = {
 
 _LONGEST = 1 << 26
 _DEEPEST = 16
+_MOST_DOTS = 100
+# To the end of the line where a quote is not closed, so that no line takes quadratic time.
+_QUOTED = re.compile(r""" "(?:[^"\\]|\\.)*"? | '[^']*'? """, re.VERBOSE)
 
 
 def read_table(path: str, where: str) -> dict[str, Any]:
@@ -48,6 +52,9 @@ def read_table(path: str, where: str) -> dict[str, Any]:
 
 def parse_table(text: str, where: str) -> dict[str, Any]:
     """Return the table of a TOML text. Raises UsageError where it is none, or nests tables too deep to be meant."""
+    # tomllib takes hours, and all memory, for a key of 10^5 parts.
+    if any(_dots(line) > _MOST_DOTS for line in text.splitlines()):
+        raise UsageError(f"{where}: not valid: a line with more than {_MOST_DOTS} dots outside of texts in quotes")
     try:
         table = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # also for a number of thousands of digits
@@ -59,6 +66,13 @@ def parse_table(text: str, where: str) -> dict[str, Any]:
     if level:
         raise UsageError(f"{where}: not valid: nested more than {_DEEPEST} deep")
     return table
+
+
+def _dots(line: str) -> int:
+    """Count the dots of a line that may be those of a key."""
+    if line.count(".") <= _MOST_DOTS or '"""' in line or "'''" in line:
+        return line.count(".")
+    return _QUOTED.sub("", line).count(".")
 
 
 class TableReader:

@@ -6,17 +6,19 @@ from pathlib import Path
 
 import numpy as np
 
-from trustcache.cache import open_cache
+from trustcache.cache import CacheView, open_cache
+from trustcache.cache.index import judged_fingerprint
 from trustcache.data.splits import half_rows, other_half
-from trustcache.deploy.goals import Calibration, Goal
+from trustcache.deploy.goals import Calibration, Goal, Targets
 from trustcache.deploy.scorers import Scorer, Threshold
-from trustcache.errors import TrustcacheError, UsageError
+from trustcache.errors import TrustcacheError, UsageError, percent
 from trustcache.evaluate.scoring import Scoring
 from trustcache.metrics.selective import WorkingPoint, at_target, guaranteed, least_samples, working_point
 from trustcache.oracles.optim import Machine
 from trustcache.progress import Progress, silent
 from trustcache.scores import POST_HOC
 from trustcache.scores.fitting import outputs_of
+from trustcache.scores.methods import AnyMethod, methods_of
 
 
 def calibrate(
@@ -38,16 +40,59 @@ def calibrate(
     >>> found.point.trusted, found.point.samples
     (8, 15)
     """
-    data, z, correct = _samples(scorer, calibration, Scoring(scorer.workspace_caches, data_root, machine, progress))
+    scoring = Scoring(scorer.workspace_caches, data_root, machine, progress)
+    about = scorer.name, scorer.judged, scorer.learnt
+    threshold = _threshold(about, *_samples(scorer, calibration, scoring), goal, calibration)
+    scorer.save_threshold(threshold)
+    return threshold
+
+
+def calibrate_on(
+    method: AnyMethod,
+    cache: CacheView,
+    *,
+    part: str | None = None,
+    seed: int | None = None,
+    training: CacheView | None = None,
+    **targets: float,
+) -> Threshold:
+    """Return the threshold of an oracle or a score that reaches a target on a cache that nothing has learnt from.
+
+    targets: one of max_risk (with delta, by default 0.001), coverage, tpr and precision, as `Targets` has them. part,
+    seed: calibrate on one half of the rows, and look at the other. training: what a post-hoc score learns from.
+    Raises UsageError where the method has learnt from some of the rows, or no target is given; TrustcacheError where no
+    threshold reaches it.
+
+    >>> cache = CacheView.from_arrays([[2.0, 0.5], [0.1, 0.3], [3.0, 0.0]], [0, 0, 0])
+    >>> calibrate_on("mcp", cache, coverage=0.6).point.trusted
+    2
+    """
+    if unknown := targets.keys() - vars(Targets()).keys():
+        raise TypeError(f"calibrate has no target {min(unknown)!r}; it has {', '.join(vars(Targets()))}")
+    goal = Targets(**targets).goal()
+    (found,) = methods_of([method], training)
+    if learnt := found.learnt_rows(cache):
+        raise UsageError(
+            f"{found.name}: has learnt from {learnt:,} of the {len(cache):,} rows of {cache.index.data}, so scores "
+            "there promise nothing; calibrate on others"
+        )
+    about = found.name, judged_fingerprint(cache.index), ""
+    return _threshold(about, cache.index.data, found.scores(cache), cache.correct, goal, Calibration(None, part, seed))
+
+
+def _threshold(
+    about: tuple[str, str, str], data: str, z: np.ndarray, correct: np.ndarray, goal: Goal, calibration: Calibration
+) -> Threshold:
+    """Return the threshold that reaches a goal. about: the score's name, and the fingerprints that pin it."""
     rows = everything = np.arange(len(z))
-    seed = calibration.seed or 0
+    (name, judged, learnt), seed = about, calibration.seed or 0
     if calibration.part:
         rows = half_rows(len(z), calibration.part, seed)
     rest = np.setdiff1d(everything, rows)
     if not len(rows):
         raise UsageError(f"{data}: {len(z)} samples are too few to calibrate on; name a larger --data")
-    point = _reach(scorer, goal, z[rows], correct[rows], data)
-    threshold = Threshold(
+    point = _reach(name, goal, z[rows], correct[rows], data)
+    return Threshold(
         point,
         working_point(z[rest], correct[rest], point.threshold) if len(rest) else None,
         data,
@@ -56,11 +101,9 @@ def calibrate(
         goal.target,
         goal.delta,
         _promise(goal),
-        scorer.judged,
-        scorer.learnt,
+        judged,
+        learnt,
     )
-    scorer.save_threshold(threshold)
-    return threshold
 
 
 def _samples(scorer: Scorer, calibration: Calibration, scoring: Scoring) -> tuple[str, np.ndarray, np.ndarray]:
@@ -101,7 +144,7 @@ def _samples(scorer: Scorer, calibration: Calibration, scoring: Scoring) -> tupl
     return named, z[unseen], cache.correct[unseen]
 
 
-def _reach(scorer: Scorer, goal: Goal, z: np.ndarray, correct: np.ndarray, data: str) -> WorkingPoint:
+def _reach(name: str, goal: Goal, z: np.ndarray, correct: np.ndarray, data: str) -> WorkingPoint:
     """Return the working point of a goal. Raises TrustcacheError where there is none."""
     least, found = "", "no threshold reaches"
     if goal.delta is None:
@@ -115,8 +158,9 @@ def _reach(scorer: Scorer, goal: Goal, z: np.ndarray, correct: np.ndarray, data:
         )
     if point is None:
         raise TrustcacheError(
-            f"{scorer.name}: {found} --{goal.kind} {goal.target:g} on the {len(z):,} samples of {data}, "
-            f"{correct.mean():.2%} of which the classifier gets right{least}; ask for less, or calibrate on more data"
+            f"{name}: {found} --{goal.kind} {goal.target:g} on the {len(z):,} samples of {data}, "
+            f"{percent(correct.mean())} of which the classifier gets right{least}; ask for less, or calibrate on "
+            "more data"
         )
     return point
 

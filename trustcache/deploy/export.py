@@ -240,7 +240,13 @@ def _check(pair: Pair, graph: Graph, images: torch.Tensor, what: str) -> float:
 
 
 def check_graph(path: Path) -> None:
-    """Raise DamagedError where an exported graph, or the description beside it, is not as it was written."""
+    """Raise DamagedError where an exported graph, or the description beside it, is not as it was written.
+
+    >>> publish(tmp / "net.onnx.json", b"not mine")
+    >>> check_graph(tmp / "net.onnx")
+    Traceback (most recent call last):
+    trustcache.errors.DamagedError: .../net.onnx.json: damaged (it has no checksum)...
+    """
     remedy = "run the same trustcache export again"
     described = read_record(path.with_name(f"{path.name}.json"), Description, remedy)
     if file_sha256(path) != described.graph_sha256:

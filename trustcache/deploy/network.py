@@ -5,7 +5,7 @@ This is the one place that turns a classifier's outputs for an image into a run'
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from trustcache.cache.index import Index
 from trustcache.cache.provenance import original_model
 from trustcache.deploy.scorers import Scorer
-from trustcache.errors import UsageError
+from trustcache.errors import UsageError, first_line
+from trustcache.models.checkpoints import state_sha256
 from trustcache.models.classifiers import Classifier, load_classifier
 from trustcache.models.precision import arithmetic
 from trustcache.models.preprocessing import Preprocessing
@@ -24,24 +25,25 @@ from trustcache.oracles.finetune import load_oracle
 from trustcache.oracles.head_inputs import head_inputs
 from trustcache.oracles.mlp_heads import mlp_scores
 from trustcache.oracles.network import Oracle
-from trustcache.oracles.runs import Run
+from trustcache.oracles.runs import Run, RunConfig
 from trustcache.scores import POST_HOC
 from trustcache.scores.fitting import Outputs
+from trustcache.scores.methods import Method
 
 # Each score is a network of the images uint8 (N, 3, H, W) and the classifier's outputs for them, giving z (N,).
 
 
 class HeadScore(nn.Module):
-    """A run's head on the classifier's own outputs: last features, stage features, logits."""
+    """A trained head on the classifier's own outputs: last features, stage features, logits."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, config: RunConfig, weights: Mapping[str, Tensor]) -> None:
         super().__init__()
-        self.head, self.signed_distance = run.config.head, run.config.signed_distance
-        for name, tensor in run.weights().items():
+        self.head, self.signed_distance = config.head, config.signed_distance
+        for name, tensor in weights.items():
             self.register_buffer(name, tensor)
         self.norm = float(self.get_buffer("weight").norm()) if self.signed_distance else 1.0
 
-    def forward(self, images: Tensor, outputs: dict[str, Tensor]) -> Tensor:
+    def forward(self, images: Tensor | None, outputs: dict[str, Tensor]) -> Tensor:
         buffer = self.get_buffer
         # Scaled before the product, not folded into it as for many heads at once: float32 keeps its digits so.
         x = (head_inputs(self.head.inputs, outputs) - buffer("mean")) / buffer("std")
@@ -60,7 +62,11 @@ class OracleScore(nn.Module):
         super().__init__()
         self.oracle = oracle
 
-    def forward(self, images: Tensor, outputs: dict[str, Tensor]) -> Tensor:
+    def forward(self, images: Tensor | None, outputs: dict[str, Tensor]) -> Tensor:
+        if images is None:
+            raise ValueError(
+                "an oracle that was tuned on images takes images, not tensors that are prepared for a model"
+            )
         preprocessing = self.oracle.preprocessing
         x = preprocessing.normalise(preprocessing.resized(images))
         with arithmetic(self.precision, images.device) if self.precision else nullcontext():
@@ -74,7 +80,7 @@ class PostHocScore(nn.Module):
         super().__init__()
         self.score = score
 
-    def forward(self, images: Tensor, outputs: dict[str, Tensor]) -> Tensor:
+    def forward(self, images: Tensor | None, outputs: dict[str, Tensor]) -> Tensor:
         columns = {name: tensor.cpu().numpy() for name, tensor in outputs.items()}
         columns["predictions"] = columns["logits"].argmax(1)
         return torch.from_numpy(self.score(Outputs(columns.__getitem__))).to(outputs["logits"].device)
@@ -85,7 +91,7 @@ def _run_score(run: Run, judged: Index, classifier: Classifier) -> nn.Module:
     if run.config.training == "frozen":
         if run.config.backbone != judged.identity:
             raise UsageError(f"{run.name}: a head on the features of {run.config.oracle}; {_OWN_VIEW}")
-        return HeadScore(run)
+        return HeadScore(run.config, run.weights())
     oracle = load_oracle(run)
     if _geometry(oracle.preprocessing) != _geometry(classifier.preprocessing):
         raise UsageError(f"{run.name}: its oracle sees images at another size or crop than the classifier; {_OWN_VIEW}")
@@ -123,9 +129,15 @@ class Pair(nn.Module):
         self.requires_grad_(False).eval()
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        normalised = self.classifier.preprocessing.normalise(images)
-        with arithmetic(self.precision, images.device) if self.precision else nullcontext():
-            outputs = self.classifier.outputs(normalised, self.stages, self.mirrored)
+        return self.of_prepared(self.classifier.preprocessing.normalise(images), images)
+
+    def of_prepared(self, x: Tensor, images: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return the same for images as the classifier takes them, float32 (N, 3, H, W).
+
+        images: what they were before, which a tuned oracle sees; it raises ValueError without them.
+        """
+        with arithmetic(self.precision, x.device) if self.precision else nullcontext():
+            outputs = self.classifier.outputs(x, self.stages, self.mirrored)
         return outputs["logits"], self.score(images, outputs)
 
 
@@ -148,3 +160,34 @@ def load_pair(scorer: Scorer) -> Pair:
         return Pair(classifier, PostHocScore(scorer.post_hoc()), stages, "mirrored_logits" in columns)
     config = scorer.run.config
     return Pair(classifier, _run_score(scorer.run, index, classifier), config.stages, config.head.mirrored)
+
+
+def pair_of(classifier: Classifier, method: Method) -> Pair:
+    """Return a classifier and a method, a fitted oracle or a post-hoc score, as one network, on the CPU.
+
+    Raises UsageError where the oracle has not learnt yet, judges a classifier of other weights, or reads other outputs
+    than this one has; and for a score of one's own that has no function of outputs.
+    """
+    entry = method.entry
+    if entry:
+        if "mc_dropout" in entry.columns:
+            raise UsageError(f"{method.name}: takes many passes, and is only made by extraction; name another score")
+        stages = classifier.stage_places() if "stages" in entry.columns else ()
+        return Pair(classifier, PostHocScore(method.of_outputs()), stages, "mirrored_logits" in entry.columns)
+    config = getattr(method.scorer, "config_", None)
+    if config is None:
+        raise UsageError(f"{method.name}: is no oracle that has learnt; call fit(cache) first")
+    weights = config.backbone.state_sha256
+    if weights and weights != state_sha256(classifier.model):
+        raise UsageError(f"{method.name}: judges {config.classifier}, and this model has other weights than that")
+    score = HeadScore(config, method.scorer.tensors())  # type: ignore[union-attr]
+    pair = Pair(classifier, score, config.stages, config.head.mirrored)
+    try:
+        with torch.no_grad():
+            pair.eval()(classifier.black().byte())
+    except (RuntimeError, AttributeError, KeyError) as error:
+        raise UsageError(
+            f"{method.name}: reads {', '.join(config.head.inputs)} of another width than {classifier.spec.name} gives "
+            f"({first_line(error)}); fit it on outputs of this model"
+        ) from None
+    return pair

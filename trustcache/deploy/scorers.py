@@ -48,6 +48,9 @@ class Threshold:
     judged: str
     learnt: str
 
+    def __float__(self) -> float:
+        return self.point.threshold
+
 
 @dataclass(frozen=True)
 class Scorer:

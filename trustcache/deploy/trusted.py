@@ -1,11 +1,10 @@
-"""A classifier with a reject option: from a run in a workspace to a stream of answers for any images."""
+"""A classifier with a reject option: model, trust score and threshold, giving a stream of answers for any images."""
 
 from __future__ import annotations
 
-import functools
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,18 +12,25 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from torch import nn
 
+from trustcache.cache import CacheView
 from trustcache.cache.workspace import Workspace
-from trustcache.data.archives import read_file
 from trustcache.data.loader import choose_device, machine_at_its_limits
-from trustcache.data.pipeline import Waits, fetched
-from trustcache.data.samples import BadImage, decode_rgb, to_rgb
-from trustcache.deploy.network import OracleScore, Pair, load_pair
-from trustcache.deploy.scorers import Scorer, find_scorer
-from trustcache.errors import UsageError, first_line
+from trustcache.data.pictures import Picture, Prepared, pictures_of
+from trustcache.data.pipeline import Waits, fetched, to_device
+from trustcache.data.samples import BadImage
+from trustcache.deploy.network import OracleScore, Pair, load_pair, pair_of
+from trustcache.deploy.scorers import Threshold, find_scorer
+from trustcache.errors import UsageError
+from trustcache.models.classifiers import Classifier, as_classifier
 from trustcache.models.precision import arithmetic
 from trustcache.scores import POST_HOC
+from trustcache.scores.methods import AnyMethod, methods_of
+
+_Given = Picture | Prepared
+# The images of a batch, each with its pixels as a tensor, or the reason why it cannot be read.
+_Decoded = list[tuple[_Given, torch.Tensor | str]]
 
 
 @dataclass(frozen=True)
@@ -44,33 +50,50 @@ class Answer:
     error: str | None = None
 
 
-@dataclass(frozen=True)
-class Picture:
-    """An image to be decoded when its turn comes. path: its file, if any. decode: returns RGB or raises BadImage."""
-
-    path: str | None
-    decode: Callable[[], Image.Image]
-
-
-# The images of a batch, each decoded to pixels uint8 (3, H, W), or with the reason why it cannot be read.
-_Decoded = list[tuple[Picture, torch.Tensor | str]]
-
-
 class TrustedClassifier:
     """A frozen classifier together with a trust score and a threshold.
 
-    Call it with images; it yields one `Answer` for each path, PIL image, or uint8 array (H, W) or (H, W, 3), in order.
+    Call it with images; it yields one `Answer` for each path, PIL image, array or tensor, in order, or for each image
+    in the batches of a DataLoader. An array holds pixels as uint8, (H, W) or (H, W, 3); a tensor as uint8 (3, H, W), or
+    as floats that are resized and normalised as the model takes them.
     An image that cannot be read gets an answer with an `error`, which is never trusted.
+
+    model: a torch module, which is copied, or a `Classifier`. oracle: a fitted `Oracle`, a post-hoc score by name, or a
+    function of one's own. threshold: above it is trusted, as `calibrate` returns it; without one 0, for what has a
+    natural zero. classes: names in the order of the logits. preprocess: entries that replace the model's own
+    preprocessing, such as `input_size`. training: the cache that a post-hoc score learns from.
+    Raises UsageError where the oracle reads other outputs than the model has, and for a score without a threshold.
 
     >>> trusted = TrustedClassifier.load(demo_workspace.root, "mcp", device="cpu")  # doctest: +SKIP
     >>> [answer.trusted for answer in trusted(["a.jpg", "b.jpg"])]  # doctest: +SKIP
     [True, False]
     """
 
-    def __init__(self, pair: Pair, classes: tuple[str, ...], scorer: Scorer, device: torch.device) -> None:
+    def __init__(
+        self,
+        model: Classifier | nn.Module,
+        oracle: AnyMethod,
+        threshold: Threshold | float | None = None,
+        *,
+        classes: Sequence[str] | None = None,
+        preprocess: Mapping[str, Any] | None = None,
+        training: CacheView | None = None,
+        device: str = "auto",
+    ) -> None:
+        classifier = as_classifier(model, preprocess)
+        (method,) = methods_of([oracle], training)
+        entry = method.entry
+        if threshold is None and entry and not entry.natural_zero:
+            raise UsageError(f"{method.name}: only orders samples and has no threshold of its own; give one")
+        names = tuple(classes or map(str, range(classifier.num_classes)))
+        self._ready(pair_of(classifier, method), names, threshold, choose_device(device))
+
+    def _ready(
+        self, pair: Pair, classes: tuple[str, ...], threshold: Threshold | float | None, device: torch.device
+    ) -> None:
         self.pair = pair.to(device)
         self.classes, self.device = classes, device
-        self.threshold, self._cut = scorer.threshold(), scorer.working_threshold()
+        self.threshold, self._cut = threshold, float(threshold or 0.0)
         self._transform = pair.classifier.preprocessing.transform()
 
     @classmethod
@@ -92,7 +115,10 @@ class TrustedClassifier:
         pair.precision = scorer.caches[0].meaning.precision
         if isinstance(pair.score, OracleScore) and scorer.run:
             pair.score.precision = scorer.run.config.precision
-        return cls(pair, scorer.classes(pair.classifier.num_classes), scorer, choose_device(device))
+        trusted = cls.__new__(cls)
+        classes = scorer.classes(pair.classifier.num_classes)
+        trusted._ready(pair, classes, scorer.threshold(), choose_device(device))
+        return trusted
 
     def __call__(
         self, images: Iterable[Any], *, batch_size: int = 64, workers: int = 2, ahead: int = 0
@@ -103,104 +129,63 @@ class TrustedClassifier:
         then waits for the images of later batches. Raises ValueError for what is no image, and for a single image that
         is not in a list.
         """
-        alone = isinstance(images, np.ndarray) and (images.ndim < 3 or images.shape[2:] == (3,))
-        if alone or isinstance(images, str | Path | Image.Image | Picture):
-            raise ValueError("takes several images: put a single one in a list, as in trusted([image])")
         late = int(self.device.type == "cuda" and ahead > 0)
-        decoded = self._decoded(iter(images), batch_size, workers, ahead - late)
+        decoded = self._decoded(pictures_of(images), batch_size, workers, ahead - late)
         scored = ((batch, self._outputs(batch, batch_size)) for batch in decoded)
         with machine_at_its_limits():
             for batch, outputs in fetched(scored, self.device, Waits(), late):
                 yield from self._answers(batch, outputs)
 
-    def _decoded(self, stream: Iterator[Any], batch_size: int, workers: int, ahead: int) -> Iterator[_Decoded]:
-        waiting: deque[list[tuple[Picture, Future[torch.Tensor | str]]]] = deque()
+    def _decoded(self, stream: Iterator[_Given], batch_size: int, workers: int, ahead: int) -> Iterator[_Decoded]:
+        waiting: deque[list[tuple[_Given, Future[torch.Tensor | str]]]] = deque()
         with ThreadPoolExecutor(workers) as pool:
-            while pictures := [_picture(image) for image in itertools.islice(stream, batch_size)]:
+            while pictures := list(itertools.islice(stream, batch_size)):
                 waiting.append([(picture, pool.submit(self._decode, picture)) for picture in pictures])
                 if len(waiting) > ahead:
                     yield [(picture, future.result()) for picture, future in waiting.popleft()]
             while waiting:
                 yield [(picture, future.result()) for picture, future in waiting.popleft()]
 
-    def _decode(self, picture: Picture) -> torch.Tensor | str:
+    def _decode(self, picture: _Given) -> torch.Tensor | str:
         """Return the pixels of an image, or why it cannot be read."""
         try:
-            return self._transform(picture.decode())
+            return picture.pixels(self._transform)
         except BadImage as error:
             return error.reason
 
     def _outputs(self, batch: _Decoded, batch_size: int) -> dict[str, torch.Tensor]:
-        """Return logits (N, K) and z (N,) of the N images that could be read."""
-        readable = [found for _, found in batch if isinstance(found, torch.Tensor)]
-        if not readable:
-            return {}
-        rows, pixels = len(readable), torch.stack(readable)
+        """Return logits (N, K) and z (N,) of the images that could be read, after the name of their kind."""
+        outputs: dict[str, torch.Tensor] = {}
+        for kind in (Picture, Prepared):  # what is prepared already is a batch of its own
+            some = [found for given, found in batch if isinstance(given, kind) and isinstance(found, torch.Tensor)]
+            if some:
+                logits, z = self._scored(torch.stack(some), batch_size)
+                outputs |= {f"{kind.__name__} logits": logits[: len(some)], f"{kind.__name__} z": z[: len(some)]}
+        return outputs
+
+    def _scored(self, pixels: torch.Tensor, batch_size: int) -> tuple[torch.Tensor, torch.Tensor]:
         if self.device.type != "cpu":
             # A GPU sums in an order that depends on the batch's size, and with it an image's last digits.
-            pixels = torch.cat([pixels, pixels[:1].expand(batch_size - rows, -1, -1, -1)])
-        if self.device.type == "cuda":
-            pixels = pixels.pin_memory()
+            pixels = torch.cat([pixels, pixels[:1].expand(batch_size - len(pixels), -1, -1, -1)])
         with torch.inference_mode(), arithmetic("float32", self.device):
-            logits, z = self.pair(pixels.to(self.device, non_blocking=True))
-        return {"logits": logits[:rows], "z": z[:rows]}
+            on_device = to_device(pixels, self.device)
+            return self.pair.of_prepared(on_device.float()) if pixels.is_floating_point() else self.pair(on_device)
 
     def _answers(self, batch: _Decoded, outputs: dict[str, np.ndarray]) -> Iterator[Answer]:
-        scored = iter(zip(*(values.astype(np.float64) for values in outputs.values()), strict=True))
-        for picture, found in batch:
-            yield Answer(picture.path, error=found) if isinstance(found, str) else self._answer(picture, *next(scored))
+        exact = {name: values.astype(np.float64) for name, values in outputs.items()}
+        scored = {
+            kind: zip(exact.get(f"{kind.__name__} logits", ()), exact.get(f"{kind.__name__} z", ()), strict=True)
+            for kind in (Picture, Prepared)
+        }
+        for given, found in batch:
+            if isinstance(found, str):
+                yield Answer(given.path, error=found)
+            else:
+                yield self._answer(given, *next(scored[type(given)]))
 
-    def _answer(self, picture: Picture, logits: np.ndarray, z: np.float64) -> Answer:
+    def _answer(self, picture: _Given, logits: np.ndarray, z: np.float64) -> Answer:
         if not np.isfinite(z) or not np.isfinite(logits).all():
             return Answer(picture.path, error="the classifier's or the oracle's output is not finite")
         number = int(logits.argmax())
         probability = float(1 / np.exp(logits - logits[number]).sum())
         return Answer(picture.path, self.classes[number], number, probability, float(z), bool(z > self._cut))
-
-
-def file_picture(path: str, read: Callable[[], bytes]) -> Picture:
-    """Return the picture of an image file. read: returns its bytes or raises OSError.
-
-    >>> file_picture("a.png", lambda: b"").path
-    'a.png'
-    """
-
-    def decode() -> Image.Image:
-        try:
-            data = read()
-        except OSError as error:
-            raise BadImage(path, error.strerror or error) from None
-        return decode_rgb(data, path)
-
-    return Picture(path, decode)
-
-
-def _picture(image: Any) -> Picture:
-    if isinstance(image, Picture):
-        return image
-    if isinstance(image, str | Path):
-        return file_picture(str(image), functools.partial(read_file, str(image)))
-    if isinstance(image, np.ndarray):
-        if image.dtype != np.uint8 or image.shape[2:] not in ((), (3,)) or image.ndim < 2:
-            raise ValueError(
-                f"an array must hold an image as uint8 of shape (H, W) or (H, W, 3), not {image.dtype} of {image.shape}"
-            )
-        return _held(Image.fromarray(image))
-    if isinstance(image, Image.Image):
-        return _held(image)
-    raise ValueError(f"an image must be a path, a PIL image or a NumPy array, not {type(image).__name__}")
-
-
-def _held(image: Image.Image) -> Picture:
-    """Return the picture of a PIL image, in memory or opened and to be decoded."""
-    path = getattr(image, "filename", None) or None
-
-    def decode() -> Image.Image:
-        try:
-            if not all(image.size):
-                raise ValueError("has no pixels")
-            return to_rgb(image)
-        except Exception as error:  # Pillow's plugins may raise anything
-            raise BadImage(str(path or "an image"), first_line(error)) from None
-
-    return Picture(None if path is None else str(path), decode)

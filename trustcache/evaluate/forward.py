@@ -31,8 +31,8 @@ from trustcache.errors import TrustcacheError
 from trustcache.models.classifiers import Classifier, load_classifier
 from trustcache.oracles.backbones import attacked, features_of, made_anew, require_same_rows
 from trustcache.oracles.finetune import in_batches, load_oracle, oracle_viewer, z_of
-from trustcache.oracles.head_inputs import head_inputs, read_columns
-from trustcache.oracles.heads import score_heads
+from trustcache.oracles.head_inputs import head_inputs
+from trustcache.oracles.heads import score_cache, score_heads
 from trustcache.oracles.optim import Machine
 from trustcache.oracles.plan import frozen_head
 from trustcache.oracles.runs import Run
@@ -96,9 +96,7 @@ class Forward:
     def _cached(self, runs: Sequence[Run], features: CacheView) -> np.ndarray:
         """Return z (N, runs) from the oracle's features."""
         require_same_rows(self.cache, features)
-        heads, parts = [frozen_head(run) for run in runs], runs[0].config.head.inputs
-        inputs = (head_inputs(parts, read_columns(parts, rows)).numpy() for rows in features.chunks())
-        return np.concatenate([score_heads(heads, x) for x in inputs])
+        return score_cache([frozen_head(run) for run in runs], runs[0].config.head.inputs, features)
 
     def _in_passes(
         self, sharing: Sequence[Sequence[Run]], at_once: int, rows: np.ndarray | None

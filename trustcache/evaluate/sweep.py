@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
+import numpy as np
 from msgspec import Meta
 
-from trustcache.cache import open_cache
+from trustcache.cache import CacheView, open_cache
 from trustcache.cache.index import Index
 from trustcache.cache.records import fingerprint, read_record, write_record
 from trustcache.cache.workspace import Workspace
@@ -109,7 +110,10 @@ def choose(index: Index, runs: Sequence[Run]) -> Sweep:
         )
     seeds = tuple(sorted({run.config.seed for run in runs}))
     training = config.classifier, config.data, config.judged, config.oracle, config.training, config.protocol
-    return Sweep(*training, seeds, candidates, _reference(index, config, seeds))
+    cache = open_cache(index.folder)
+    z = post_hoc_score(REFERENCE, cache)
+    mcp = mean_metrics([reference(cache, z, replace(config, seed=seed)) for seed in seeds])
+    return Sweep(*training, seeds, candidates, mcp)
 
 
 def _candidate(runs: Sequence[Run]) -> Candidate:
@@ -126,16 +130,14 @@ def mean_metrics(seeds: Sequence[Metrics]) -> Metrics:
     return {key: statistics.fmean(values) if len(values) == len(seeds) else None for key, values in known.items()}
 
 
-def _reference(index: Index, config: RunConfig, seeds: Sequence[int]) -> Metrics:
-    """Return the metrics of the classifier's own confidence on the rows that each seed held out, averaged."""
-    cache = open_cache(index.folder)
-    z = post_hoc_score(REFERENCE, cache)
+def reference(cache: CacheView, z: np.ndarray, config: RunConfig) -> Metrics:
+    """Return the metrics of the classifier's own confidence z (N,) on the rows of a training cache that a run held out.
+
+    cache: the one that the run learnt from.
+    """
     learnt = config.learnt_rows(cache)
-    found = []
-    for seed in seeds:
-        rows = learnt[validation_rows(len(learnt), config.val_fraction, seed)]
-        found.append(validation_entry(z[rows], cache.correct[rows], config.protocol, None))
-    return mean_metrics(found)
+    rows = learnt[validation_rows(len(learnt), config.val_fraction, config.seed)]
+    return validation_entry(z[rows], cache.correct[rows], config.protocol, None)
 
 
 def save(workspace: Workspace, sweep: Sweep) -> Sweep:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trustcache.cache.outcome import outcome
 from trustcache.data.dataset import Dataset
 from trustcache.data.pipeline import Waits
 from trustcache.errors import TrustcacheError
@@ -82,15 +83,11 @@ def columns_of(
     Raises TrustcacheError for outputs that are not finite before or after that.
     """
     ids = [dataset.ids[i] for i in batch.indices]
-    prediction = outputs["logits"].argmax(axis=1).astype(np.int64)
     return {
         "sample_indices": batch.indices,
         "sample_ids": np.array([name.encode("utf-8", "surrogateescape") for name in ids], dtype=bytes),
         "content": batch.content,
-        "labels": batch.labels,
-        "predictions": prediction,
-        "correct": prediction == batch.labels,
-        "true_class_prob": _softmax_at(outputs["logits"], batch.labels),
+        **outcome(outputs["logits"], batch.labels),
         **{
             name: values if name == "mc_dropout" else _rounded(name, values, settings.store, dataset, ids)
             for name, values in outputs.items()
@@ -112,9 +109,3 @@ def _rounded(what: str, values: np.ndarray, store: str, dataset: Dataset, ids: S
     raise TrustcacheError(
         f"{where}: the classifier's {what} are not finite; check its weights, or use --precision float32"
     )
-
-
-def _softmax_at(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    chosen = np.exp(shifted[np.arange(len(labels)), labels])
-    return (chosen / np.exp(shifted).sum(axis=1)).astype(np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -114,6 +115,20 @@ class Classifier:
         """Return the identity (name, architecture, weight hash, preprocessing) that a cache's index holds."""
         spec, weights = self.spec, state_sha256(self.model)
         return Identity(spec.name, architecture(spec.name), spec.arguments, weights, self.preprocessing)
+
+
+def as_classifier(model: Classifier | nn.Module, preprocess: Mapping[str, Any] | None = None) -> Classifier:
+    """Return a frozen copy of a torch module as a classifier, in evaluation mode; a classifier is returned as it is.
+
+    preprocess: values that replace entries of the preprocessing that the module declares in `pretrained_cfg`, as timm's
+    do; without one that is timm's usual for ImageNet. Raises UsageError where the module has no linear layer whose
+    input could be its features.
+    """
+    if isinstance(model, Classifier):
+        return model
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"a model must be a torch.nn.Module, not {type(model).__name__}")
+    return Classifier(ModelSpec(type(model).__name__, preprocessing=dict(preprocess or {})), copy.deepcopy(model).cpu())
 
 
 def load_classifier(spec: ModelSpec) -> Classifier:

@@ -13,14 +13,21 @@ class Identity:
     """Everything that decides a classifier's numbers; its name in a workspace does not.
 
     name: what `--classifier` names. architecture: the full name behind `vit` and `resnet`. arguments: of its builder.
-    state_sha256: SHA-256 of its weights.
+    state_sha256: SHA-256 of its weights. A classifier whose outputs were imported is known by its name alone: its
+    architecture and weights are "", its preprocessing None.
     """
 
     name: str
     architecture: str
     arguments: dict[str, Any]
     state_sha256: str
-    preprocessing: Preprocessing
+    preprocessing: Preprocessing | None
+
+    @property
+    def images(self) -> Preprocessing:
+        """The preprocessing of a classifier that is here to see images."""
+        assert self.preprocessing is not None
+        return self.preprocessing
 
 
 @dataclass(frozen=True)

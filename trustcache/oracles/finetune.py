@@ -43,7 +43,7 @@ def oracle_viewer(oracle: Oracle, config: RunConfig, judged: Index, machine: Mac
     """Return the viewer through which a run's oracle sees the images of a cache of the classifier it judges."""
     via = None
     if PROTOCOLS[config.protocol].through_judged_size:
-        via = judged.identity.preprocessing.input_size
+        via = judged.identity.images.input_size
     return Viewer(oracle.preprocessing, choose_device(machine.device), machine.workers, via=via)
 
 

@@ -81,6 +81,13 @@ def parse_inputs(words: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in INPUTS if name in asked)
 
 
+def held_inputs(names: Sequence[str], holds: Callable[[str], bool]) -> tuple[str, ...]:
+    """Return the inputs of a head on one cache: of "all" those whose columns it holds; other lists stay as they are."""
+    if tuple(names) != NAMED["all"]:
+        return tuple(names)
+    return tuple(name for name in names if all(map(holds, INPUTS[name].columns)))
+
+
 def inputs_label(names: Sequence[str]) -> str:
     """Return a short name of some inputs: "all", "last", or their names joined."""
     return next((name for name, named in NAMED.items() if named == tuple(names)), "+".join(names))

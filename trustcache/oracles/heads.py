@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trustcache.oracles.head_inputs import INPUTS, columns_of, inputs_label
+from trustcache.cache import CacheView
+from trustcache.oracles.head_inputs import INPUTS, columns_of, head_inputs, inputs_label, read_columns
 from trustcache.oracles.mlp_heads import MlpHead
 from trustcache.registry import option
 
@@ -85,6 +86,15 @@ class LinearHead:
 
 
 AnyHead = LinearHead | MlpHead
+
+
+def score_cache(heads: Sequence[AnyHead], inputs: Sequence[str], cache: CacheView) -> np.ndarray:
+    """Return z of heads that read the same inputs on every row of a cache, float64 (N, H), in slices of bounded memory.
+
+    Raises UsageError where the cache lacks a column that they read.
+    """
+    made = (head_inputs(inputs, read_columns(inputs, rows)).numpy() for rows in cache.chunks())
+    return np.concatenate([score_heads(heads, x) for x in made])
 
 
 _ROWS = 1024  # stay in the processor's cache while heads are scored one after the other

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from trustcache.errors import TrustcacheError, UsageError
 from trustcache.losses import LossChoice
 from trustcache.oracles.backbones import OracleModel, require_same_rows
 from trustcache.oracles.finetune import finetune
-from trustcache.oracles.head_inputs import read_columns
+from trustcache.oracles.head_inputs import held_inputs, read_columns
 from trustcache.oracles.head_training import Diverged, HeadTask, Trained, train_heads
 from trustcache.oracles.heads import LINEAR, AnyHead, HeadSpec, LinearHead
 from trustcache.oracles.mlp_heads import MlpHead
@@ -67,22 +67,17 @@ class Training:
         TrustcacheError where a loss is no longer finite.
         """
         index, cache = self.index, open_cache(self.index.folder)
-        correct = cache.correct[self.configs[0].learnt_rows(cache)]
-        wrong = len(correct) - int(correct.sum())
-        if not 0 < wrong < len(correct):
-            raise UsageError(
-                f"{index.data}: {index.classifier} is {'never' if wrong else 'always'} right on its {len(correct)} "
-                "samples, so there is nothing to tell apart; train on data where it is sometimes wrong"
-            )
+        _require_both_outcomes(self.configs[0], cache)
         runs = [open_run(workspace, config) for config in self.configs]
         new = [run for run in runs if not run.finished]
         if new and new[0].config.training == "frozen":
             features = open_cache(self.oracle.features().folder)
             require_same_rows(cache, features)
+            also = [open_cache(other.folder) for other in self.also]
             # Finished ones beside the others, as what a head is trained with decides its last digits.
-            _train_frozen(runs, cache, features, [open_cache(other.folder) for other in self.also], machine, progress)
+            _publish(runs, learn_heads(self.configs, cache, features, also, machine.device, progress))
         elif new:
-            _require_both_kinds(new, cache.correct)
+            _require_both_kinds([run.config for run in new], cache.correct)
             dataset, spec = original_dataset(index, data_root), self.oracle.spec()
             require_same_images(index, dataset, range(len(index.ranges())), progress)
             for run in new:
@@ -92,7 +87,7 @@ class Training:
     def note(self) -> str:
         """Return how the cache's classifier saw images otherwise than the protocol shows them, "" where it did not."""
         protocol, model = self.configs[0].protocol, self.index.identity
-        if PROTOCOLS[protocol].preprocessing.items() <= vars(model.preprocessing).items():
+        if self.index.imported or PROTOCOLS[protocol].preprocessing.items() <= vars(model.images).items():
             return ""
         return (
             f"{self.index.classifier} saw {self.index.data} with its own preprocessing, not with that of protocol "
@@ -102,6 +97,9 @@ class Training:
 
 def plan(index: Index, oracle: OracleModel, losses: Sequence[LossChoice], settings: TrainSettings) -> Training:
     """Plan a run for each loss and seed, of an oracle that learns from one cache of the judged classifier."""
+    head = settings.head
+    if settings.frozen and oracle.features().imported:  # nothing would add what it lacks
+        head = replace(head, inputs=held_inputs(head.inputs, oracle.features().holds))
     configs = [
         RunConfig(
             classifier=index.classifier,
@@ -118,8 +116,8 @@ def plan(index: Index, oracle: OracleModel, losses: Sequence[LossChoice], settin
             optimiser=settings.optimiser,
             val_fraction=settings.val_fraction,
             protocol=settings.protocol,
-            head=settings.head,
-            stages=oracle.features().stages if "stages" in settings.head.inputs else (),
+            head=head,
+            stages=oracle.features().stages if "stages" in head.inputs else (),
             part=settings.part,
             samples=index.samples if settings.part else 0,
             also={other.data: other.fingerprint() for other in settings.also},
@@ -130,9 +128,20 @@ def plan(index: Index, oracle: OracleModel, losses: Sequence[LossChoice], settin
     return Training(index, oracle, configs, settings.also)
 
 
-def _require_both_kinds(runs: Sequence[Run], correct: np.ndarray, shown_again: np.ndarray = _NONE) -> None:
+def _require_both_outcomes(config: RunConfig, cache: CacheView) -> None:
+    """Raise UsageError where the classifier is always or never right on what an oracle is to learn from."""
+    correct = cache.correct[config.learnt_rows(cache)]
+    wrong = len(correct) - int(correct.sum())
+    if not 0 < wrong < len(correct):
+        raise UsageError(
+            f"{config.data}: {config.classifier} is {'never' if wrong else 'always'} right on its {len(correct)} "
+            "samples, so there is nothing to tell apart; train on data where it is sometimes wrong"
+        )
+
+
+def _require_both_kinds(configs: Sequence[RunConfig], correct: np.ndarray, shown_again: np.ndarray = _NONE) -> None:
     """Raise UsageError where a run's validation part takes all right or all wrong answers from what it learns."""
-    for config in {run.config.seed: run.config for run in runs}.values():
+    for config in {config.seed: config for config in configs}.values():
         held_out = validation_rows(len(correct) - len(shown_again), config.val_fraction, config.seed)
         learnt = correct[training_rows(held_out, shown_again)]
         if learnt.all() or not learnt.any():
@@ -142,17 +151,21 @@ def _require_both_kinds(runs: Sequence[Run], correct: np.ndarray, shown_again: n
             )
 
 
-def _train_frozen(
-    runs: list[Run],
+def learn_heads(
+    configs: Sequence[RunConfig],
     cache: CacheView,
     features: CacheView,
-    also: Sequence[CacheView],
-    machine: Machine,
-    progress: Progress,
-) -> None:
-    """Train heads of one kind that learn from the same rows in the same way."""
-    device = choose_device(machine.device)
-    config = runs[0].config
+    also: Sequence[CacheView] = (),
+    device_name: str = "auto",
+    progress: Progress = silent,
+) -> list[Trained | Diverged]:
+    """Train heads of one kind that learn from the same rows in the same way, differing in loss and seed.
+
+    features: of the oracle's model for the images of `cache`. also: further training caches of the judged classifier.
+    Raises UsageError where there is nothing to learn from, or a seed leaves nothing of it.
+    """
+    config, device = configs[0], choose_device(device_name)
+    _require_both_outcomes(config, cache)
     columns = _columns(config, cache, features)
     if config.part:
         rows = torch.from_numpy(config.learnt_rows(cache))
@@ -162,18 +175,17 @@ def _train_frozen(
     for other in also:
         more = _columns(config, other, other)
         columns = {name: torch.cat([column, more[name]]) for name, column in columns.items()}
-    _require_both_kinds(runs, columns["correct"].numpy(), shown_again)
+    _require_both_kinds(configs, columns["correct"].numpy(), shown_again)
     classes = cache[:1].logits.shape[1]
     tasks = [
         HeadTask(c.loss, c.signed_distance, c.seed, c.protocol, negative_threshold(c.loss.name, classes))
-        for c in (run.config for run in runs)
+        for c in configs
     ]
     outputs = {name: column.to(device) for name, column in columns.items()}
     targets = outputs.pop("correct"), outputs.pop("true_class_prob")
-    trained = train_heads(
+    return train_heads(
         outputs, *targets, tasks, config.optimiser, config.val_fraction, config.head, progress, shown_again
     )
-    _publish(runs, trained)
 
 
 def _columns(config: RunConfig, cache: CacheView, features: CacheView) -> dict[str, torch.Tensor]:
@@ -190,7 +202,7 @@ def _publish(runs: Sequence[Run], trained: Sequence[Trained | Diverged]) -> None
             diverged.append(f"{run.name} (epoch {one.epoch})")
         elif not run.finished:
             run.begin()
-            run.finish(_as_tensors(one.head), one.log)
+            run.finish(head_tensors(one.head), one.log)
     if diverged:
         others = len(runs) - len(diverged)
         kept = f"; the {others} others are trained, and trustcache evaluate scores them" if others else ""
@@ -213,5 +225,6 @@ def frozen_head(run: Run) -> AnyHead:
         raise run.misfit(error) from None
 
 
-def _as_tensors(head: AnyHead) -> dict[str, torch.Tensor]:
+def head_tensors(head: AnyHead) -> dict[str, torch.Tensor]:
+    """Return the arrays of a trained head as a run's file has them."""
     return {name: torch.as_tensor(array) for name, array in vars(head).items() if name != "signed_distance"}

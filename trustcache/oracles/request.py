@@ -20,8 +20,9 @@ from trustcache.protocols import MLP_OPTIMISER, PROTOCOLS, Optimiser, default_op
 from trustcache.registry import key_values, option, option_name
 
 if TYPE_CHECKING:
+    from trustcache.losses import LossChoice
     from trustcache.models.classifiers import ModelSpec
-    from trustcache.oracles.plan import Training
+    from trustcache.oracles.plan import Training, TrainSettings
     from trustcache.oracles.runs import RunConfig
 
 _LOSSES, _ORACLE, _TRAINING = "Losses", "Oracle", "Training"
@@ -108,13 +109,42 @@ def resolve(
     UsageError for what is missing, unknown, or would do nothing.
     """
     from trustcache.oracles.backbones import cached_oracle, tuned_oracle
-    from trustcache.oracles.loss_grid import loss_grid
-    from trustcache.oracles.plan import TrainSettings, plan
+    from trustcache.oracles.plan import plan
 
     if request.part and request.data is None:
         raise UsageError(f"--part {request.part}: is one half of which data? name them with --data")
     index = workspace.find_cache(None if request.part else "train", request.classifier, request.data)
     preset = read_preset(request.preset) if request.preset else Preset()
+    losses, chosen = settle(request, preset, settings, head, optimiser, index.samples)
+    if chosen.frozen:
+        chosen = replace(chosen, also=_also_asked(workspace, index, request.also))
+        model = cached_oracle(workspace, index, request.oracle)
+    else:
+        model = tuned_oracle(workspace, index, _spec(request), request.protocol)
+    training = plan(index, model, losses, chosen)
+    if not chosen.frozen:
+        precision = _precision(request, index)
+        training = replace(training, configs=[replace(config, precision=precision) for config in training.configs])
+    if (start := request.start or preset.start) and not chosen.frozen:
+        return replace(training, configs=_starting_from(workspace, start, training.configs))
+    return training
+
+
+def settle(
+    request: TrainRequest,
+    preset: Preset,
+    settings: Mapping[str, Sequence[Any]],
+    head: Mapping[str, Any],
+    optimiser: Mapping[str, Any],
+    samples: int,
+) -> tuple[list[LossChoice], TrainSettings]:
+    """Return the losses and the settings of a training on so many samples; other arguments as `resolve` takes them.
+
+    Raises UsageError for what is missing, unknown, or would do nothing.
+    """
+    from trustcache.oracles.loss_grid import loss_grid
+    from trustcache.oracles.plan import TrainSettings
+
     frozen = request.frozen or preset.head is not None
     spec = head_asked(preset, head)
     _refuse_idle(request, frozen, spec, optimiser)
@@ -123,32 +153,20 @@ def resolve(
     fractions = request.val_fraction, preset.val_fraction, VAL_FRACTION
     chosen = TrainSettings(
         frozen,
-        optimiser_asked(preset, spec, frozen, request.protocol, index.samples, optimiser),
+        optimiser_asked(preset, spec, frozen, request.protocol, samples, optimiser),
         seed_list(request.seed) or preset.seeds or (0,),
         next(fraction for fraction in fractions if fraction is not None),
         request.signed_distance,
         request.protocol,
         spec,
         request.part or "",
-        _also_asked(workspace, index, request.also),
     )
     if request.sweep and not chosen.val_fraction:
         raise UsageError("--val-fraction 0: sets no rows aside, and --sweep chooses by those; give a part, as in 0.1")
     by_name = request.settings()
     if twice := sorted(settings.keys() & by_name.keys()):
         raise UsageError(f"--setting {twice[0]}: is given by {option_name(twice[0])} too; leave one of them out")
-    losses = loss_grid(names, {**settings, **by_name}, request.protocol, preset.settings, request.sweep)
-    if frozen:
-        model = cached_oracle(workspace, index, request.oracle)
-    else:
-        model = tuned_oracle(workspace, index, _spec(request), request.protocol)
-    training = plan(index, model, losses, chosen)
-    if not frozen:
-        precision = _precision(request, index)
-        training = replace(training, configs=[replace(config, precision=precision) for config in training.configs])
-    if (start := request.start or preset.start) and not frozen:
-        return replace(training, configs=_starting_from(workspace, start, training.configs))
-    return training
+    return loss_grid(names, {**settings, **by_name}, request.protocol, preset.settings, request.sweep), chosen
 
 
 def head_asked(preset: Preset, given: Mapping[str, Any]) -> HeadSpec:

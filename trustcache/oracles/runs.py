@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -103,7 +104,7 @@ class RunConfig:
         from trustcache.models.classifiers import ModelSpec
 
         backbone = self.backbone
-        return ModelSpec(backbone.name, None, backbone.arguments, asdict(backbone.preprocessing))
+        return ModelSpec(backbone.name, None, backbone.arguments, asdict(backbone.images))
 
 
 @dataclass(frozen=True)
@@ -188,6 +189,12 @@ class Run:
     def log(self) -> list[LogEntry]:
         """Return what training reported, epoch by epoch; the last entry is of the epoch whose weights were kept."""
         return read_log(self.folder)
+
+    @cached_property
+    def held_out(self) -> dict[str, float | None]:
+        """The metrics on what it held out for validation, of the epoch whose weights were kept; {} without any."""
+        log = self.log()
+        return log[-1].validation if log else {}
 
     def save_scores(self, index: Index, z: np.ndarray, counts: np.ndarray) -> None:
         """Write z (N,) for the rows of a cache where `counts`, bool (N,), is True, and nan for the others.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from trustcache.command_lines import merged
 from trustcache.losses import LOSSES
 from trustcache.paper.comparisons import Quantity, metric
-from trustcache.paper.curves import Panel, panels
+from trustcache.paper.curves import Panel
 from trustcache.paper.gaps import training
 from trustcache.paper.paper_index import SEEDS, Found, Method, PaperIndex, Setup, pair_name
 from trustcache.report.names import method_label
@@ -69,7 +70,7 @@ class AlphaSweep:
 def alpha_sweeps(paper: PaperIndex) -> list[AlphaSweep]:
     """Return every sweep of alpha- in a workspace."""
     groups: dict[str, dict[float, list[Scored]]] = {}
-    for one in paper.trained():
+    for one in paper.trained:
         config = one.config
         if config.loss.name == "ss" and not config.start and not paper.manifests[one.record.dataset].condition:
             settings = dict(config.loss.settings)
@@ -111,22 +112,20 @@ def _table(paper: PaperIndex, sweep: AlphaSweep) -> Table:
 
 
 def sweep_figures(paper: PaperIndex) -> tuple[Figure, ...]:
-    """Return each sweep as panels of loss, TPR and TNR."""
-    return tuple(_figure(sweep) for sweep in alpha_sweeps(paper))
+    """Return each sweep as figures of loss, TPR and TNR."""
+    return tuple(figure for sweep in alpha_sweeps(paper) for figure in _figures(sweep))
 
 
-def _figure(sweep: AlphaSweep) -> Figure:
-    x, drawn = np.array([*sweep.by_alpha]), []
-    for column in COLUMNS:
-        cells = sweep.cells(column)
-        mean = np.array([column.scale * (cell.mean if cell.mean is not None else math.nan) for cell in cells])
-        std = np.array([column.scale * (cell.std or 0.0) for cell in cells])
-        label, limit = (f"{column.label} (%)", 100.0) if column.scale == 100 else (column.label, np.nanmax(mean + std))
-        drawn.append(Panel(label, x, mean, std, float(limit)))
+def _figures(sweep: AlphaSweep) -> Iterator[Figure]:
     seeds = [len(ones) for ones in sweep.by_alpha.values()]
     over = f"{min(seeds)}" if min(seeds) == max(seeds) else f"{min(seeds)} to {max(seeds)}"
     caption = (
         f"Means over {over} seeds with one standard deviation either way. The loss is the last epoch's mean on the "
         f"training part; its range grows with α⁻. TPR and TNR are of {sweep.setup.data}."
     )
-    return Figure(sweep.title, panels(f"Over α⁻, {sweep.title}", drawn), caption)
+    for column in COLUMNS:
+        cells = sweep.cells(column)
+        mean = np.array([column.scale * (cell.mean if cell.mean is not None else math.nan) for cell in cells])
+        std = np.array([column.scale * (cell.std or 0.0) for cell in cells])
+        label = f"{column.label} (%)" if column.scale == 100 else column.label
+        yield Figure(sweep.title, Panel(label, np.array([*sweep.by_alpha]), mean, std).chart(), caption)

@@ -1,16 +1,14 @@
-"""Curves that the general report does not have: the losses over z (Fig. 2b), and panels over alpha- (Fig. 4b-c)."""
+"""Curves that the general report does not have: the losses over z (Fig. 2b), and quantities over alpha- (Fig. 4b-c)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from trustcache.losses import cross_entropy, focal, steep_slope, true_class_probability
 from trustcache.paper.paper_index import PaperIndex
-from trustcache.report.svg import PALETTE, Box, Numbers, drawing, even_ticks
+from trustcache.report.charts import Chart, Numbers, curve_rows, lines
 from trustcache.report.table import Cell, Figure, Row, Table, grouped_table
 
 _REACH = 10.0  # z from -10 to 10
@@ -48,21 +46,13 @@ def loss_tables(paper: PaperIndex) -> tuple[Table, ...]:
 
 def loss_figures(paper: PaperIndex) -> tuple[Figure, ...]:
     """Return Fig. 2b: each loss over z, for a right answer (o = 1) and for a wrong one (o = 0)."""
-    halves = [_half(side, right) for side, right in enumerate((True, False))]
-    about = "The loss over the oracle's output z, for right answers on the left and wrong ones on the right."
-    return (Figure("equations", drawing("losses.svg", (880, 350), "Losses over z", about, halves=halves), _CAPTION),)
-
-
-def _half(side: int, right: bool) -> dict[str, Any]:
-    z = np.linspace(-_REACH, _REACH, 401)
-    limit = 8.0 if right else _CEILING
-    box = Box(left=52 + 430 * side, top=34, width=360, height=230, y_limit=limit, x_range=(-_REACH, _REACH))
-    key, x = [], box.left
-    for colour, (name, curve) in zip(PALETTE, losses_over(z, right).items(), strict=False):
-        points = box.points(z, np.minimum(curve, 10 * limit))
-        key.append({"name": name, "colour": colour, "points": points, "x": x})
-        x += 32 + 6.4 * len(name)
-    return {"box": box, "title": _half_title(right), "ticks": even_ticks(limit), "key": key}
+    z, figures = np.linspace(-_REACH, _REACH, 201), []
+    for right in (True, False):
+        curves, limit = losses_over(z, right), 8.0 if right else _CEILING
+        rows = [row for name, curve in curves.items() for row in curve_rows(name, x=z, y=np.minimum(curve, 10 * limit))]
+        chart = Chart(lines([*curves], "z, the oracle's output", "loss", limit), rows)
+        figures.append(Figure(_half_title(right), chart, _CAPTION))
+    return tuple(figures)
 
 
 def _half_title(right: bool) -> str:
@@ -77,38 +67,9 @@ class Panel:
     x: Numbers
     mean: Numbers
     std: Numbers
-    limit: float
 
-
-def panels(title: str, drawn: Sequence[Panel]) -> str:
-    """Return panels side by side, each a mean over alpha- with a bar of one standard deviation either way."""
-    parts = [_panel(46 + 292 * i, panel, colour) for i, (panel, colour) in enumerate(zip(drawn, PALETTE, strict=False))]
-    about = "; ".join(f"{p.label} from {p.mean[0]:.3g} to {p.mean[-1]:.3g}" for p in drawn)
-    return drawing("panels.svg", (46 + 292 * len(drawn), 270), title, about, panels=parts)
-
-
-def _panel(left: float, panel: Panel, colour: str) -> dict[str, Any]:
-    ticks, low, high = even_ticks(panel.limit), float(panel.x.min()), float(panel.x.max())
-    margin = ((high - low) or 1.0) / 23
-    span = low - margin, (high if high > low else low + 1) + margin
-    box = Box(left=left, top=52, width=230, height=170, y_limit=ticks[-1], x_range=span)
-    at, low_ends, high_ends = box.x(panel.x), np.maximum(panel.mean - panel.std, 0), panel.mean + panel.std
-    return {
-        "box": box,
-        "label": panel.label,
-        "colour": colour,
-        "ticks": ticks,
-        "labelled": panel.x[_spread_out(at)],
-        "bars": list(zip(at, box.y(low_ends), box.y(high_ends), strict=True)),
-        "points": box.points(panel.x, panel.mean),
-        "dots": list(zip(at, box.y(panel.mean), strict=True)),
-    }
-
-
-def _spread_out(at: Numbers) -> list[int]:
-    """Return the labels there is room for: the first, and each that stands 26 pixels after the last one taken."""
-    taken: list[int] = []
-    for i, x in enumerate(at):
-        if not taken or x - at[taken[-1]] >= 26:
-            taken.append(i)
-    return taken
+    def chart(self) -> Chart:
+        """Return the mean over alpha- with a bar of one standard deviation either way."""
+        low, high = np.maximum(self.mean - self.std, 0), self.mean + self.std
+        rows = curve_rows(self.label, dots=len(self.x), x=self.x, y=self.mean, low=low, high=high)
+        return Chart(lines([self.label], "α⁻", self.label, bars=True), rows)

@@ -17,6 +17,7 @@ from trustcache.oracles.fit_classifier import fit_classifier
 from trustcache.oracles.loss_grid import loss_grid
 from trustcache.oracles.optim import FitSettings, Machine
 from trustcache.oracles.plan import TrainSettings, plan
+from trustcache.oracles.request import TrainRequest, resolve
 from trustcache.progress import Progress, silent
 from trustcache.protocols import default_optimiser
 
@@ -31,7 +32,7 @@ MACHINE = Machine(device="cpu", workers=0)
 
 
 def run_demo(workspace: Workspace, data_root: Path, progress: Progress = silent) -> None:
-    """Fit a classifier on one part of the digits, extract the others, train every loss with three seeds both ways.
+    """Fit a classifier on one part of the digits, extract the others, train every loss both ways and strong oracles.
 
     Everything lands in the workspace as the ordinary commands would leave it; what is there already is kept.
     """
@@ -42,7 +43,7 @@ def run_demo(workspace: Workspace, data_root: Path, progress: Progress = silent)
     for name in DATA:
         (manifest,) = find_manifests(name)
         folder = workspace.cache_folder(LABEL, name)
-        settings = ExtractSettings(workers=0, device="cpu", batch_size=256)
+        settings = ExtractSettings(features="stages", workers=0, device="cpu", batch_size=256)
         extract(classifier, LABEL, open_dataset(manifest, data_root), data_root, folder, settings, progress)
     index = workspace.find_cache("train", LABEL, DATA[0])
     losses = loss_grid(list(LOSSES), {})
@@ -51,6 +52,8 @@ def run_demo(workspace: Workspace, data_root: Path, progress: Progress = silent)
     for frozen in (True, False):
         shared = TrainSettings(frozen, default_optimiser(frozen, index.samples), SEEDS)
         runs += plan(index, oracle, losses, shared).run(workspace, data_root, MACHINE, progress)
+    strong = resolve(workspace, TrainRequest(preset="strong", data=DATA[0], seed=SEEDS), {}, {}, {})
+    runs += strong.run(workspace, data_root, MACHINE, progress)
     evaluate(workspace, runs, data_root, MACHINE, progress)
 
 

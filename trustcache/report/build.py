@@ -14,18 +14,25 @@ from trustcache.cache.workspace import Workspace
 from trustcache.errors import UsageError
 from trustcache.evaluate.sweep import saved_sweeps
 from trustcache.progress import Progress, silent
+from trustcache.report.answer import Answer, answers, stated_on
 from trustcache.report.collect import collect
+from trustcache.report.comparison import compare_methods
 from trustcache.report.contents import Contents
+from trustcache.report.explorer import calibrated_thresholds, explore
+from trustcache.report.failures import failures
 from trustcache.report.intervals import compare, interval_tables, intervals_json
 from trustcache.report.records import Record, Scored, plain
 from trustcache.report.render.csv import results_csv, tables_csv
-from trustcache.report.render.html import page
+from trustcache.report.render.drawing import draw_figures
+from trustcache.report.render.html import page, tables_page
 from trustcache.report.render.latex import tables_latex
 from trustcache.report.render.markdown import report_markdown
 from trustcache.report.resampled import Resampler
+from trustcache.report.samples import ScoreReader
 from trustcache.report.selection import select
 from trustcache.report.sweeps import outcome_table, outcomes
 from trustcache.report.table import Exhibit, Section
+from trustcache.report.units import make_unit
 
 
 @dataclass(frozen=True)
@@ -52,13 +59,15 @@ def report(
     workspace: Workspace,
     sections: Sequence[SectionMaker] = (),
     only: Sequence[str] = (),
-    place: Sequence[str] = (),
+    place: Sequence[str] | None = (),
     progress: Progress = silent,
+    data_root: Path | None = None,
 ) -> Report:
     """Report on a workspace, and write the files to its report folder.
 
     sections: what follows the comparisons, such as `trustcache.paper.artefacts.PAPER`. only: keys of exhibits to return
-    as `Report.exhibits`. place: the options that make a command work in this workspace.
+    as `Report.exhibits`. place: the options that make a command work in this workspace, None for no commands.
+    data_root: where images to show may lie beside where they were; None shows none.
 
     Raises UsageError for a key that no section has, and where there is nothing to report on.
     """
@@ -68,14 +77,36 @@ def report(
     scored, notes = collect(workspace, progress)
     records, selected = [one.record for one in scored], select(scored).detailed
     detailed = [record for record in records if record.dataset in selected]
-    compared = compare(detailed, Resampler(workspace, progress))
+    reader = ScoreReader(workspace)
+    compared = compare(detailed, Resampler(workspace, reader, progress))
     swept, incomplete = outcomes(saved_sweeps(workspace), records)
     tables = [*map(outcome_table, swept), *interval_tables(compared)]
-    made = [section.make(scored, workspace.caches(), place) for section in sections]
-    contents = Contents(scored, [*notes, *incomplete], tables, made)
+    made = [section.make(scored, workspace.caches(), place or ()) for section in sections]
+    first = answers(scored, compared, workspace, reader, place)
+    calibrated, comparisons = calibrated_thresholds(workspace, records), compare_methods(records)
+    contents = Contents(
+        scored,
+        [*notes, *incomplete],
+        tables,
+        made,
+        answers=first,
+        units=[
+            make_unit(one, explore(scored, one, calibrated, reader), scored, comparisons, compared) for one in first
+        ],
+        failures=failures(first, reader, data_root),
+        alone=place is None,
+    )
     paths = write_report(workspace.report, contents, {"intervals.json": intervals_json(compared)})
     exhibits = [one for section in contents.sections for one in section.exhibits if one.key in only]
     return Report(contents, exhibits, paths)
+
+
+def answer(workspace: Workspace, place: Sequence[str] = (), progress: Progress = silent) -> list[Answer]:
+    """Return the answer of each classifier of a workspace, without the rest of a report. Raises as `report`."""
+    scored, _ = collect(workspace, progress)
+    stated = stated_on(scored)
+    reader, detailed = ScoreReader(workspace), [one.record for one in scored if one.record.dataset in stated]
+    return answers(scored, compare(detailed, Resampler(workspace, reader, progress)), workspace, reader, place)
 
 
 def write_report(folder: Path, contents: Contents, files: Mapping[str, str] = MappingProxyType({})) -> list[Path]:
@@ -84,6 +115,7 @@ def write_report(folder: Path, contents: Contents, files: Mapping[str, str] = Ma
     Everything is rendered before anything is written. Raises OSError where a file cannot be written, and ValueError on
     a histogram that lacks a group.
     """
+    charts = contents.figure_files
     texts = {
         "report.md": report_markdown(contents),
         "tables.tex": tables_latex(contents),
@@ -91,14 +123,12 @@ def write_report(folder: Path, contents: Contents, files: Mapping[str, str] = Ma
         "results.csv": results_csv(contents.records),
         "results.json": results_json(contents.records),
         "index.html": page(contents),
+        "paper.html": tables_page(contents),
         **files,
     }
-    figures = {name: figure.svg for name, figure in contents.figure_files.items()}
-    for name, text in (texts | figures).items():
+    for name, text in texts.items():
         publish(folder / name, text.encode())
-    for stale in folder.glob("figures/*.svg"):
-        if f"figures/{stale.name}" not in figures:
-            stale.unlink()
+    draw_figures(folder / "figures", charts)
     return [folder / name for name in texts]
 
 

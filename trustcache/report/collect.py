@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -16,8 +17,9 @@ from trustcache.errors import TrustcacheError, UsageError
 from trustcache.oracles.backbones import why_not
 from trustcache.oracles.runs import Run, finished_runs
 from trustcache.progress import Progress, silent
-from trustcache.report.measured import scored_post_hoc, scored_run
-from trustcache.report.names import run_labels
+from trustcache.report.kept import Kept
+from trustcache.report.measured import Measurer
+from trustcache.report.names import BASELINE, run_labels
 from trustcache.report.records import Scored
 from trustcache.scores import POST_HOC
 from trustcache.scores.fits import SCORES, score_file
@@ -25,6 +27,7 @@ from trustcache.scores.stored import ScoreStore, StoredScore
 
 _DATA = "\0"  # where a data set's name goes, as no name can read
 _MOST_NAMED = 3
+_SCALED = "temperature"  # mcp after temperature scaling
 
 
 def collect(workspace: Workspace, progress: Progress = silent) -> tuple[list[Scored], list[str]]:
@@ -71,6 +74,7 @@ class _Collector:
             where = " and ".join(str(index.folder) for index in twice[:2])
             raise TrustcacheError(f"{where}: both are the cache of {twice[0].classifier}/{twice[0].data}; remove one")
         self.labels = run_labels(self.runs)
+        self.temperatures = {run.name: run.held_out.get("temperature") for run in self.runs}
         self.scored: list[Scored] = []
         self.notes: list[str] = []
         self.gaps: dict[str, list[str]] = {}
@@ -87,13 +91,16 @@ class _Collector:
             count = f"{self.duplicates.sum():,} of {len(cache):,} images of {_DATA}"
             self._gap(f"{count} are byte for byte images of {', '.join(self.learnt_data)}", cache.index)
         judging = self._judging(cache.index)
+        kept = Kept(self.workspace.figures_file(cache.index.classifier, cache.index.data))
+        self.measurer = Measurer(cache, kept)
         post_hoc = self._gather_post_hoc(cache, judging)
         unseen = self._gather_runs(cache, judging)
-        if "mcp" in post_hoc:
+        if BASELINE in post_hoc:
             # Runs that learnt from one half are compared with mcp on the other.
             parts = {(run.config.protocol, run.config.part): rows for run, rows in unseen.items() if not rows.all()}
             for (protocol, part), rows in parts.items():
-                self._add(scored_post_hoc("mcp", post_hoc["mcp"], cache, protocol, other_half(part), rows), rows)
+                self._add(self._post_hoc(BASELINE, post_hoc, protocol, other_half(part), rows), rows)
+        kept.save()
 
     def _add(self, one: Scored, rows: np.ndarray | slice = slice(None)) -> None:
         """Add what is scored on rows of a cache, bool (N,), or on all of them."""
@@ -136,9 +143,14 @@ class _Collector:
             self.notes.append(_without_numbers(name, index.data, f"{file} and run `trustcache evaluate`"))
         protocols = sorted({"equations", *(run.config.protocol for run in judging)})
         for protocol in protocols:
-            for name, score in stored.items():
-                self._add(scored_post_hoc(name, score, cache, protocol))
+            for name in stored:
+                self._add(self._post_hoc(name, stored, protocol))
         return stored
+
+    def _post_hoc(self, name: str, stored: Mapping[str, StoredScore], protocol: str, *half: Any) -> Scored:
+        """Return the record of one of a cache's scores; `half` are its name and its rows."""
+        scaled = stored[_SCALED].z if name == BASELINE and _SCALED in stored else None
+        return self.measurer.post_hoc(name, stored[name], protocol, scaled, *half)
 
     def _gather_runs(self, cache: CacheView, judging: list[Run]) -> dict[Run, np.ndarray]:
         """Add the runs that have scored a cache; return for each the rows that its scores count on, bool (N,)."""
@@ -154,7 +166,8 @@ class _Collector:
                 self.notes.append(_without_numbers(run.name, index.data, f"{run.folder} and train it again"))
             else:
                 learnt_from = self.rows.get(run.config.cache, 0)
-                self._add(scored_run(run, self.labels[run.name], z, cache, unseen[run], learnt_from), unseen[run])
+                label, temperature = self.labels[run.name], self.temperatures[run.name]
+                self._add(self.measurer.run(run, label, z, unseen[run], learnt_from, temperature), unseen[run])
         reasons = [why_not(run.config, index, self.caches) for run in unscored]
         self.notes += dict.fromkeys(filter(None, reasons))
         if able := reasons.count(None):
@@ -195,8 +208,9 @@ def _parts(indices: list[Index]) -> Iterator[str]:
     """Name the data sets of which only a part was extracted, a sentence for each size."""
     sizes: dict[str, list[Index]] = {}
     for index in indices:
-        if index.meaning.data.subset:
-            sizes.setdefault(index.meaning.data.subset, []).append(index)
+        if part := index.meaning.data.subset:
+            whole = index.manifest.count  # its files may hold a part only, as extract says
+            sizes.setdefault(f"{index.samples:,} of {whole:,}" if whole else part, []).append(index)
     for part, those in sizes.items():
         data, classifiers = sorted({i.manifest.family for i in those}), sorted({i.classifier for i in those})
         yield f"only {part} images were extracted of {', '.join(data)} for {', '.join(classifiers)}"

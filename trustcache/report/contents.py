@@ -9,10 +9,16 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from trustcache.cache.versions import software_versions
+from trustcache.cache.workspace import file_name
+from trustcache.report.answer import Answer
+from trustcache.report.charts import Chart
 from trustcache.report.comparison import Comparison, compare_methods, legend
+from trustcache.report.failures import Failures
 from trustcache.report.records import Record, Scored
 from trustcache.report.selection import Selection, select
-from trustcache.report.table import Figure, Section, Table
+from trustcache.report.table import Section, Table
+from trustcache.report.unit_charts import unit_charts
+from trustcache.report.units import Unit
 
 TO_DRAW = "Not everything is drawn yet; what is missing takes"
 
@@ -29,6 +35,7 @@ class Contents:
 
     scored: every method on every data set, of which the comparisons are made. notes: sentences on what is missing, with
     `code` in backticks. tables: those after the comparisons. made: how the report was made, as term and value.
+    answers: one a classifier; units, failures: one an answer. alone: the page of the answer is all that is kept.
     """
 
     scored: Sequence[Scored]
@@ -36,6 +43,10 @@ class Contents:
     tables: Sequence[Table] = ()
     sections: Sequence[Section] = ()
     made: Mapping[str, str] = field(default_factory=made_with)
+    answers: Sequence[Answer] = ()
+    units: Sequence[Unit] = ()
+    failures: Sequence[Failures] = ()
+    alone: bool = False
 
     @property
     def records(self) -> list[Record]:
@@ -65,7 +76,11 @@ class Contents:
             yield from ((one.key, one.title, table) for one in section.exhibits for table in one.tables)
 
     @cached_property
-    def figure_files(self) -> dict[str, Figure]:
-        """The figures of all exhibits, by the path of their file below the report's folder."""
+    def figure_files(self) -> dict[str, Chart]:
+        """The charts that are kept as files, by the name of their files."""
         exhibits = [one for section in self.sections for one in section.exhibits]
-        return {f"figures/{one.key}-{i}.svg": figure for one in exhibits for i, figure in enumerate(one.figures, 1)}
+        drawn = {f"{one.key}-{i}": figure.chart for one in exhibits for i, figure in enumerate(one.figures, 1)}
+        for unit in self.units:
+            prefix = f"{file_name(unit.classifier)}-" if len(self.units) > 1 else ""
+            drawn |= {f"{prefix}{name}": chart for name, chart in unit_charts(unit).items()}
+        return drawn

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -17,7 +17,6 @@ from trustcache.metrics.bootstrap import LEVEL, RESAMPLES, interval
 from trustcache.report.comparison import Average, Comparison, column, compare_methods, higher_is_better
 from trustcache.report.names import BASELINE, entry_name
 from trustcache.report.records import VERSION, Record, finite
-from trustcache.report.resampled import Resampler
 from trustcache.report.table import Cell, Row, Table
 
 DIFFERENCES = ("auc", "aupr_error", "fpr_at_95_tpr", "aurc")
@@ -62,7 +61,15 @@ class Compared:
         return found.verdict(higher_is_better(key, self.table.protocol)) if found else None
 
 
-def compare(records: Sequence[Record], resampler: Resampler) -> list[Compared]:
+class Resampling(Protocol):
+    """What resamples records, as `Resampler` does those of a workspace."""
+
+    def metrics(self, records: Sequence[Record]) -> list[dict[str, np.ndarray]]:
+        """Return each record's metrics on every resample, float64 (R,); the records are of one cache."""
+        ...
+
+
+def compare(records: Sequence[Record], resampler: Resampling) -> list[Compared]:
     """Return every row of every comparison with its intervals. Raises what reading scores raises."""
     by_cache: dict[tuple[str, str], list[Record]] = {}
     for record in records:
@@ -118,7 +125,7 @@ def _table(group: list[Compared]) -> Table:
     rows = [
         Row(
             (entry_name(one.row.record, with_oracle=table.several_oracles),),
-            (_cell(one.figures.get("auc")), *(_difference(one, key) for key in DIFFERENCES)),
+            (_cell(one.figures.get("auc")), *(difference_cell(one, key) for key in DIFFERENCES)),
             "marked" if one.row.record.method == BASELINE else "ours",
             one.row.seeds,
         )
@@ -130,7 +137,8 @@ def _table(group: list[Compared]) -> Table:
     return Table(title, table.facts, ("Method",), columns, tuple(rows), notes, data=table.dataset)
 
 
-def _difference(one: Compared, key: str) -> Cell:
+def difference_cell(one: Compared, key: str) -> Cell:
+    """Return the difference of a row to mcp in one metric, with its interval and the sign of the verdict."""
     return _cell(one.differences.get(key), signed=True, mark=MARKS.get(one.verdict(key) or "", ""))
 
 

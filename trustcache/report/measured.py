@@ -4,65 +4,132 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from trustcache.cache import CacheView
+from trustcache.metrics.calibration import calibration_metrics
 from trustcache.metrics.ranking import METRICS
 from trustcache.metrics.tie_groups import rank
 from trustcache.oracles.runs import Run
 from trustcache.protocols import PROTOCOLS, negative_threshold
+from trustcache.report.kept import Kept, key_of
 from trustcache.report.records import Record, Scored
 from trustcache.scores.stored import StoredScore
 
 BINS = 40
 CURVE_POINTS = 300
+CALIBRATION = ("ece", "brier", "nll")
+"""Metrics of trust confidences; with "_scaled" behind, after temperature scaling fitted on held-out training data."""
+_NAMES = (*METRICS, *CALIBRATION, *(f"{name}_scaled" for name in CALIBRATION))
+_GROUPS = ("TP", "FP", "TN", "FN")
+_HEAD = len(_NAMES) + len(_GROUPS) * BINS
+# Raise it when any figure changes its meaning, so that those kept before are made again.
+_RECIPE = 1
 
 
-def scored_run(
-    run: Run, settings: dict[str, float | str], z: np.ndarray, cache: CacheView, rows: np.ndarray, learnt_from: int
-) -> Scored:
-    """Return a run's record by its scores z (N,), on the rows of a cache, bool (N,), that they count on.
+@dataclass(frozen=True)
+class Measurer:
+    """Makes the records of a cache's scores; figures made before of the same scores are not made again."""
 
-    settings: those that the record is named by. learnt_from: as in `Scored`.
-    """
-    c = run.config
-    negative = negative_threshold(c.loss.name, cache[:1].logits.shape[1])
-    about = {"oracle": c.oracle, "method": c.loss.name, "training": c.training, "seed": c.seed, "run": run.name}
-    made = _measured(cache, z, rows, c.protocol, negative, settings=settings, **about)
-    return replace(made, run=run, learnt_from=learnt_from)
+    cache: CacheView
+    kept: Kept
+
+    def run(
+        self,
+        run: Run,
+        settings: dict[str, float | str],
+        z: np.ndarray,
+        rows: np.ndarray,
+        learnt_from: int,
+        temperature: float | None = None,
+    ) -> Scored:
+        """Return a run's record by its scores z (N,), on the rows, bool (N,), that they count on.
+
+        settings: those that the record is named by. learnt_from: as in `Scored`. temperature: of what it held out.
+        """
+        c = run.config
+        negative = negative_threshold(c.loss.name, self.cache.classes)
+        about = {"oracle": c.oracle, "method": c.loss.name, "training": c.training, "seed": c.seed, "run": run.name}
+        # What regresses the true class's probability says nothing of the chance of being right.
+        probable, z = negative is None, z[rows]
+        scaled = z / temperature if probable and temperature else None
+        made = self._scored(z, rows, c.protocol, negative, probable, scaled, settings=settings, **about)
+        return replace(made, run=run, learnt_from=learnt_from)
+
+    def post_hoc(
+        self,
+        name: str,
+        stored: StoredScore,
+        protocol: str,
+        scaled: np.ndarray | None = None,
+        half: str = "",
+        rows: np.ndarray | None = None,
+    ) -> Scored:
+        """Return a post-hoc score's record by a protocol's definitions, on all rows, or on one named half.
+
+        scaled: the score after temperature scaling (N,), where there is one.
+        """
+        rows = np.ones(len(self.cache), dtype=bool) if rows is None else rows
+        settings = {"rows": half} if half else stored.about.settings
+        about = {"method": name, "settings": settings, "meaning": stored.about.meaning}
+        probable = stored.about.natural_zero
+        own = scaled[rows] if probable and scaled is not None else None
+        made = self._scored(stored.z[rows], rows, protocol, None, probable, own, **about)
+        if probable:
+            return made
+        # Nothing happens at 0 in such a score: what lies above it would be a made-up number.
+        made.record.metrics.update({name: math.nan for name, metric in METRICS.items() if metric.at_threshold})
+        return replace(made, histogram=None)
+
+    def _scored(
+        self,
+        z: np.ndarray,
+        rows: np.ndarray,
+        protocol: str,
+        negative: float | None,
+        probable: bool,
+        scaled: np.ndarray | None,
+        **about: Any,
+    ) -> Scored:
+        """Return the figures of scores z (n,) of some rows; `about` are the record's other fields."""
+        correct, index = self.cache.correct[rows], self.cache.index
+        settings = [_RECIPE, BINS, CURVE_POINTS, protocol, negative, probable, *_NAMES]
+        key = key_of(settings, z, correct, *([] if scaled is None else [scaled]))
+        figures = self.kept.get(key, lambda shape: len(shape) == 1 and shape[0] > _HEAD)
+        if figures is None:
+            figures = _figures(z, correct, protocol, negative, probable, scaled)
+            self.kept.put(key, figures)
+        metrics = dict(zip(_NAMES, figures.tolist(), strict=False))
+        counts = figures[len(_NAMES) : _HEAD].astype(np.int64).reshape(len(_GROUPS), BINS)
+        coverage, risk = np.split(figures[_HEAD:], 2)
+        record = Record(index.data, index.classifier, protocol=protocol, n=len(z), metrics=metrics, **about)
+        return Scored(record, dict(zip(_GROUPS, counts, strict=True)), coverage, risk, index)
 
 
-def scored_post_hoc(
-    name: str, stored: StoredScore, cache: CacheView, protocol: str, half: str = "", rows: np.ndarray | None = None
-) -> Scored:
-    """Return a post-hoc score's record by a protocol's definitions, on all rows of a cache, or on one named half."""
-    rows = np.ones(len(cache), dtype=bool) if rows is None else rows
-    settings = {"rows": half} if half else stored.about.settings
-    about = {"method": name, "settings": settings, "meaning": stored.about.meaning}
-    made = _measured(cache, stored.z, rows, protocol, None, **about)
-    if stored.about.natural_zero:
-        return made
-    # Nothing happens at 0 in such a score: what lies above it would be a made-up number.
-    made.record.metrics.update({name: math.nan for name, metric in METRICS.items() if metric.at_threshold})
-    return replace(made, histogram=None)
-
-
-def _measured(
-    cache: CacheView, z: np.ndarray, rows: np.ndarray, protocol: str, negative: float | None, **about: Any
-) -> Scored:
-    """Return a score's figures on some rows of a cache; `about` are the record's other fields."""
-    z, correct = z[rows], cache.correct[rows]
+def _figures(
+    z: np.ndarray,
+    correct: np.ndarray,
+    protocol: str,
+    negative: float | None,
+    probable: bool,
+    scaled: np.ndarray | None,
+) -> np.ndarray:
+    """Return the metrics in the order of `_NAMES`, the histogram's counts and the curve, one after the other."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # undefined metrics stand as gaps in the tables
-        metrics = PROTOCOLS[protocol].metrics(z, correct, negative_threshold=negative)
-    index = cache.index
-    record = Record(index.data, index.classifier, protocol=protocol, n=len(z), metrics=metrics, **about)
+        found = PROTOCOLS[protocol].metrics(z, correct, negative_threshold=negative)
+    if probable:
+        found |= calibration_metrics(z, correct)
+        if scaled is not None:
+            found |= {f"{name}_scaled": value for name, value in calibration_metrics(scaled, correct).items()}
+    counts = _confidence_counts(z, correct)
     curve = rank(z, correct)
     kept = np.unique(np.linspace(0, len(curve.coverage) - 1, CURVE_POINTS).round().astype(int))
-    return Scored(record, _confidence_counts(z, correct), curve.coverage[kept], curve.risk[kept], index)
+    metrics = np.array([found.get(name, math.nan) for name in _NAMES])
+    return np.concatenate([metrics, *(counts[name] for name in _GROUPS), curve.coverage[kept], curve.risk[kept]])
 
 
 def _confidence_counts(z: np.ndarray, correct: np.ndarray) -> dict[str, np.ndarray]:

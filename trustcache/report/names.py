@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import functools
+from dataclasses import replace
+
 from trustcache.cache.records import fingerprint
 from trustcache.data.splits import other_half
 from trustcache.errors import TrustcacheError
 from trustcache.evaluate.sweep import Candidate
 from trustcache.losses import LOSSES, loss_settings
-from trustcache.oracles.heads import LINEAR
+from trustcache.oracles.heads import LINEAR, HeadSpec
+from trustcache.oracles.presets.preset import read_preset
 from trustcache.oracles.runs import Run, RunConfig
 from trustcache.report.records import Record
 from trustcache.scores import POST_HOC
 
 BASELINE = "mcp"
 """The classifier's own confidence, which every other method is compared with."""
+STRONG = "strong"
+"""The preset whose oracles are called by its name."""
+_STRONG_LOSS = "ce"
 TRAININGS = {
     None: "computed from the classifier's outputs; there is no oracle to train",
     "frozen": "only a head is trained, on cached features; the backbone stays as it was",
@@ -24,6 +31,8 @@ _OF_RUNS = {
     "rows": ("on its ", "scored on this half of the data only, since an oracle learnt from the other one"),
     "also": ("with ", "what the oracle learnt from beside its training data: the same images, changed"),
 }
+# Inputs that a strong oracle does without where logits, and perhaps features, are all that there is.
+_OF_IMAGES = {"features", "stages", "mirrored"}
 _HEAD_SETTINGS = ("hidden", "dropout", "input_dropout", "weight_decay", "patience")
 # Readers would take these for the usual, so a label has them wherever they are not, whatever else is there.
 _USUAL = {"head": LINEAR.label, "rows": "", "also": ""}
@@ -54,28 +63,38 @@ def method_meaning(method: str) -> str:
 
 
 def method_label(entry: Record | Candidate) -> str:
-    """Return a method with its settings as papers write them: "ss α⁺1 α⁻3", "focal γ2", "ce depth=2"."""
-    texts = {name: v if isinstance(v, str) else f"{v:g}" for name, v in sorted(entry.settings.items())}
-    base = [texts.pop("base")] if "base" in texts else []
-    known = [prefix + texts.pop(name) for name, (prefix, _) in settings().items() if name in texts]
-    return " ".join([entry.method, *base, *known, *(f"{name}={text}" for name, text in texts.items())])
+    """Return a method with its settings as papers write them: "ss α⁻3", "focal γ2", "ce depth=2", "strong"."""
+    known = loss_settings()
+    quiet = {name for name, one in known.items() if one.quiet and entry.settings.get(name) == one.default}
+    shown = {name: value for name, value in entry.settings.items() if name not in quiet}
+    texts = {name: v if isinstance(v, str) else f"{v:g}" for name, v in sorted(shown.items())}
+    words = [entry.method, *([texts.pop("base")] if "base" in texts else [])]
+    if entry.method == _STRONG_LOSS and texts.get("head", "").startswith(STRONG):
+        words = [texts.pop("head")]
+    symbols = [prefix + texts.pop(name) for name, (prefix, _) in settings().items() if name in texts]
+    return " ".join([*words, *symbols, *(f"{name}={text}" for name, text in texts.items())])
 
 
 def entry_name(record: Record, *, with_oracle: bool) -> str:
-    """Return a method's label with its training, and where asked its oracle: "ss α⁺1 α⁻3, frozen, vit"."""
-    words = [method_label(record), record.training, record.oracle if with_oracle else None]
+    """Return a method's label with its training, and where asked its oracle: "ss α⁻3, frozen, vit".
+
+    A strong oracle is a head on cached features, which goes without saying.
+    """
+    label = method_label(record)
+    training = None if label.startswith(STRONG) else record.training
+    words = [label, training, record.oracle if with_oracle else None]
     return ", ".join(word for word in words if word)
 
 
 def run_labels(runs: list[Run]) -> dict[str, Settings]:
-    """Label each run by its loss settings, plus the training settings that vary among runs with the same loss.
+    """Label each run by its loss settings, plus the training settings that vary among runs with its loss and head.
 
     Without these, runs trained for 20 and for 40 epochs would be averaged as if they were seeds of one.
     """
     alike: dict[tuple[str, ...], list[tuple[Run, Settings]]] = {}
     for run in runs:
         c = run.config
-        key = (c.judged, c.oracle, c.protocol, c.training, c.loss.name)
+        key = (c.judged, c.oracle, c.protocol, c.training, c.loss.name, _head_name(c.head))
         alike.setdefault(key, []).append((run, _training_settings(c)))
     labels = {}
     for group in alike.values():
@@ -86,12 +105,25 @@ def run_labels(runs: list[Run]) -> dict[str, Settings]:
     return labels
 
 
+@functools.cache
+def _head_name(head: HeadSpec) -> str:
+    """Return "strong" for a head of that preset, with the number of its members; another head's label."""
+    strong = read_preset(STRONG).head
+    if not strong or head != replace(strong, members=head.members, inputs=head.inputs):
+        return head.label
+    lacking = [name for name in strong.inputs if name not in head.inputs]
+    if not set(lacking) <= _OF_IMAGES:
+        return head.label
+    members = f", {head.members} members" if head.members > 1 else ""
+    return STRONG + (f" without {', '.join(lacking)}" if lacking else "") + members
+
+
 def _training_settings(config: RunConfig) -> Settings:
     c, optimiser = config, config.optimiser
     return {
         "data": c.data,
         "cache": c.cache[:8],  # the same data, extracted anew
-        "head": c.head.label,
+        "head": _head_name(c.head),
         "rows": other_half(c.part) if c.part else "",
         "also": ",".join(c.also),
         **{key: getattr(c.head, key) for key in _HEAD_SETTINGS},

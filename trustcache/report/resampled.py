@@ -2,99 +2,83 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, TypeVar
 
 import numpy as np
 
-from trustcache.cache import CacheView, open_cache
-from trustcache.cache.arrays import read_arrays, write_arrays
 from trustcache.cache.workspace import Workspace
-from trustcache.errors import DamagedError, TrustcacheError
 from trustcache.metrics.bootstrap import RESAMPLES, SEED, draw_counts, resampled_metrics
 from trustcache.metrics.ranking import METRICS
-from trustcache.oracles.runs import finished_runs, in_half
 from trustcache.progress import Progress, silent
-from trustcache.protocols import PROTOCOLS, negative_threshold
+from trustcache.protocols import PROTOCOLS
+from trustcache.report.kept import Kept, key_of
 from trustcache.report.records import Record
-from trustcache.scores.stored import ScoreStore
+from trustcache.report.samples import Samples, ScoreReader
 
 # Raise it when `resampled_metrics` changes its results, so that resamples kept before are made again.
 _RECIPE = 1
 # Counts to sum from which torch's import costs less than a GPU saves.
 _WORTH_TORCH = 2 * 10**9
-
-
-@dataclass(frozen=True)
-class Resamples:
-    """The record of a file of resamples, whose names pin everything that they depend on."""
-
-    SCHEMA: ClassVar[int] = 1
+_SHAPE = RESAMPLES, len(METRICS)
+K = TypeVar("K", bound=Hashable)
 
 
 class Resampler:
     """The resamples of a workspace's records; those of one cache are the same for all its scores."""
 
-    def __init__(self, workspace: Workspace, progress: Progress = silent) -> None:
-        self._workspace, self._progress = workspace, progress
-        self._runs = {run.name: run for run in finished_runs(workspace)}
-        self._store = ScoreStore(workspace)
-        self._indices = {(index.classifier, index.data): index for index in workspace.caches()}
+    def __init__(self, workspace: Workspace, reader: ScoreReader, progress: Progress = silent) -> None:
+        self._workspace, self._reader, self._progress = workspace, reader, progress
 
     def metrics(self, records: Sequence[Record]) -> list[dict[str, np.ndarray]]:
         """Return each record's metrics on every resample, float64 (R,); the records are of one cache.
 
         What has not been computed from these very scores before is computed on all cores, and kept.
         """
-        index = self._indices[records[0].classifier, records[0].dataset]
-        cache = open_cache(index.folder)
-        classes = cache[:1].logits.shape[1]
-        tasks = [self._task(record, cache, classes) for record in records]
+        index, read = self._reader.index(records[0]), map(self._reader.read, records)
+        tasks = [_Task(s.z, s.correct, r.protocol, s.negative) for r, s in zip(records, read, strict=True)]
         keys = [task.key() for task in tasks]
-        path = self._workspace.bootstrap_file(index.classifier, index.data)
-        known = _read(path)
-        new = {key: task for key, task in zip(keys, tasks, strict=True) if key not in known}
-        if new:
-            known |= self._compute(new, f"bootstrap of {index.classifier}/{index.data}")
-            write_arrays(path, {key: known[key] for key in sorted(set(keys))}, Resamples())
-        return [dict(zip(METRICS, known[key].T, strict=True)) for key in keys]
+        kept = Kept(self._workspace.bootstrap_file(index.classifier, index.data))
+        new = {key: task for key, task in zip(keys, tasks, strict=True) if kept.get(key, _SHAPE.__eq__) is None}
+        for key, array in resample(new, f"bootstrap of {index.classifier}/{index.data}", self._progress).items():
+            kept.put(key, array)
+        kept.save()
+        found = (kept.get(key, _SHAPE.__eq__) for key in keys)
+        return [dict(zip(METRICS, array.T, strict=True)) for array in found if array is not None]
 
-    def _task(self, record: Record, cache: CacheView, classes: int) -> _Task:
-        z: np.ndarray | None
-        if record.run:
-            run = self._runs[record.run]
-            z, rows = run.scores(cache.index), run.unseen(cache, [*self._indices.values()])
-        else:
-            stored, half = self._store.read(cache.index, record.method), record.settings.get("rows")
-            z = stored.z if stored else None
-            rows = in_half(cache, str(half)) if half else np.ones(len(cache), dtype=bool)
-        if z is None:  # gone, or out of reach, since the records were gathered
-            raise TrustcacheError(
-                f"{cache.index.folder}: its scores by {record.run or record.method} cannot be read any more; run "
-                "trustcache evaluate, then trustcache report again"
-            )
-        negative = negative_threshold(record.method if record.run else None, classes)
-        return _Task(z[rows], cache.correct[rows], record.protocol, negative)
 
-    def _compute(self, tasks: dict[str, _Task], title: str) -> dict[str, np.ndarray]:
-        # Records of the same rows get the same resamples.
-        sizes = [len(task.z) for task in tasks.values()]
-        counts: dict[int, Any] = {size: draw_counts(size) for size in set(sizes)}
-        if sum(sizes) * RESAMPLES > _WORTH_TORCH:
-            counts = {size: _on_gpu(drawn) for size, drawn in counts.items()}
-        found = {}
-        with self._progress(title, len(tasks)) as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
-            waiting = {pool.submit(task.run, counts[len(task.z)]): key for key, task in tasks.items()}
-            for done in as_completed(waiting):
-                found[waiting[done]] = done.result()
-                advance(1)
-        return found
+class ResamplerInMemory:
+    """The resamples of records whose samples are at hand; nothing is kept."""
+
+    def __init__(self, samples: Mapping[Record, Samples]) -> None:
+        self._samples = samples
+
+    def metrics(self, records: Sequence[Record]) -> list[dict[str, np.ndarray]]:
+        """Return each record's metrics on every resample, float64 (R,)."""
+        read = [(record, self._samples[record]) for record in records]
+        found = resample({r: _Task(s.z, s.correct, r.protocol, s.negative) for r, s in read}, "bootstrap")
+        return [dict(zip(METRICS, found[record].T, strict=True)) for record in records]
+
+
+def resample(tasks: Mapping[K, _Task], title: str, progress: Progress = silent) -> dict[K, np.ndarray]:
+    """Return the metrics of each task on every resample, float64 (R, metrics), computed on all cores."""
+    if not tasks:
+        return {}
+    # Records of the same rows get the same resamples.
+    sizes = [len(task.z) for task in tasks.values()]
+    counts: dict[int, Any] = {size: draw_counts(size) for size in set(sizes)}
+    if sum(sizes) * RESAMPLES > _WORTH_TORCH:
+        counts = {size: _on_gpu(drawn) for size, drawn in counts.items()}
+    found = {}
+    with progress(title, len(tasks)) as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
+        waiting = {pool.submit(task.run, counts[len(task.z)]): key for key, task in tasks.items()}
+        for done in as_completed(waiting):
+            found[waiting[done]] = done.result()
+            advance(1)
+    return found
 
 
 def _on_gpu(counts: np.ndarray) -> Any:
@@ -115,11 +99,8 @@ class _Task:
 
     def key(self) -> str:
         """Return the SHA-256 of everything that the metrics depend on."""
-        settings = _RECIPE, RESAMPLES, SEED, self.protocol, self.negative, list(METRICS)
-        digest = hashlib.sha256(json.dumps(settings).encode())
-        digest.update(self.z.astype(np.float64).tobytes())
-        digest.update(self.correct.astype(np.bool_).tobytes())
-        return digest.hexdigest()
+        settings = [_RECIPE, RESAMPLES, SEED, self.protocol, self.negative, *METRICS]
+        return key_of(settings, self.z.astype(np.float64), self.correct.astype(np.bool_))
 
     def run(self, counts: Any) -> np.ndarray:
         """Return the metrics on each resample, float64 (R, metrics), in the order of METRICS."""
@@ -128,13 +109,3 @@ class _Task:
             self.z, self.correct, counts, negative_threshold=self.negative, definitions=definitions
         )
         return np.stack([values[name] for name in METRICS], axis=1)
-
-
-def _read(path: Path) -> dict[str, np.ndarray]:
-    """Return the resamples kept in a file; none where it is damaged, since they can be made again."""
-    try:
-        _, kept = read_arrays(path, Resamples, "the next trustcache report makes it anew")
-    except (FileNotFoundError, DamagedError):
-        return {}
-    made = np.empty((RESAMPLES, len(METRICS)))
-    return {key: array for key, array in kept.items() if (array.dtype, array.shape) == (made.dtype, made.shape)}

@@ -19,7 +19,7 @@ from trustcache.errors import TrustcacheError, kind_and_line
 from trustcache.evaluate.sweep import Sweep
 from trustcache.oracles.runs import CONFIG, LOG, WEIGHTS, RunScores, read_log, read_run, weights_bytes
 from trustcache.progress import Progress, silent
-from trustcache.report.resampled import Resamples
+from trustcache.report.kept import REMADE, KeptFigures
 from trustcache.scores.fits import FIT, SCORES, FitRecord
 from trustcache.scores.stored import ScoreRecord
 
@@ -63,11 +63,8 @@ KINDS = [
     Kind("fits of scores", rf"scores/.*{FIT}", lambda path: read_arrays(path, FitRecord, MADE_ANEW)),
     Kind("post-hoc scores", rf"scores/.*{SCORES}", lambda path: read_arrays(path, ScoreRecord, MADE_ANEW)),
     Kind("sweeps", r"sweeps/.*\.json", lambda path: read_record(path, Sweep, _SWEPT_AGAIN)),
-    Kind(
-        "resamples",
-        r"bootstrap/.*",
-        lambda path: read_arrays(path, Resamples, "the next trustcache report makes it anew"),
-    ),
+    Kind("resamples", r"bootstrap/.*", lambda path: read_arrays(path, KeptFigures, REMADE)),
+    Kind("figures", r"figures/.*", lambda path: read_arrays(path, KeptFigures, REMADE)),
     Kind("step logs", r"reproduced\.json", _sealed("remove it; trustcache reproduce then looks at every step anew")),
     Kind(
         "fitted classifiers",

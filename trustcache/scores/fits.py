@@ -16,12 +16,14 @@ from trustcache.cache.records import fingerprint
 from trustcache.cache.seal import check_seal
 from trustcache.cache.workspace import file_name
 from trustcache.errors import DamagedError
+from trustcache.metrics.tie_groups import rank
 from trustcache.scores.entry import Fitted, arrays_of, restored
 from trustcache.scores.fitting import TooFew, fitting_data
 from trustcache.scores.registry import POST_HOC, Learnt, Weight
 
 # Raised when scores change their meaning or the way they learn: what an older program made is then made anew.
 RECIPE = 3
+_CONFIDENCE = "mcp"  # what every score is compared with
 SCORES, FIT = ".safetensors", ".fit.safetensors"
 """Suffixes of a score's files."""
 
@@ -42,12 +44,18 @@ def score_file(folder: Path, name: str, suffix: str) -> Path:
 
 @dataclass(frozen=True)
 class FitRecord:
-    """The metadata of a fitted score's file. key: pins its training cache. lacks: why it was not fitted, or ""."""
+    """The metadata of a fitted score's file. key: pins its training cache. lacks: why it was not fitted, or "".
 
-    SCHEMA: ClassVar[int] = 1
+    aurc: on the rows that the fit held out, in which its settings were chosen; mcp_aurc: that of mcp there. None where
+    it was not fitted, or its scores are no numbers.
+    """
+
+    SCHEMA: ClassVar[int] = 2
 
     key: str
     lacks: str = ""
+    aurc: float | None = None
+    mcp_aurc: float | None = None
 
 
 class KeptFits(Learnt):
@@ -79,13 +87,25 @@ class KeptFits(Learnt):
         try:
             learnt = super()._learn(name)
         except TooFew as few:
-            self._keep(name, {}, str(few))
+            write_arrays(self._path(name), {}, FitRecord(self._key(name), str(few)))
             raise
-        self._keep(name, arrays_of(learnt))
+        self._known[name] = learnt
+        record = FitRecord(self._key(name), "", *self._held_out_aurc(name))
+        write_arrays(self._path(name), arrays_of(learnt), record)
         return learnt
 
-    def _keep(self, name: str, arrays: dict[str, np.ndarray], lacks: str = "") -> None:
-        write_arrays(self._path(name), arrays, FitRecord(self._key(name), lacks))
+    def held_out(self, name: str) -> tuple[float, float] | None:
+        """Return the AURC of a score and that of mcp on the rows that its fit held out; None where it is not known."""
+        about = self._about(name)
+        return (about.aurc, about.mcp_aurc) if about and about.aurc is not None and about.mcp_aurc is not None else None
+
+    def _held_out_aurc(self, name: str) -> tuple[float, float] | tuple[()]:
+        rows = self.data.validation
+        both = self.scores([name, _CONFIDENCE], rows)
+        if not all(np.isfinite(z).all() for z in both.values()):
+            return ()
+        own, mcp = (rank(both[score], rows.correct).aurc for score in (name, _CONFIDENCE))
+        return own, mcp
 
     def _about(self, name: str) -> FitRecord | None:
         """Return the notes beside what is kept for a score, or None where nothing is kept for this training cache."""

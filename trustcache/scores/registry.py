@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -128,11 +129,18 @@ POST_HOC: Registry[PostHoc] = Registry("trustcache.scores", "--score", _BUILT_IN
 
 
 class Learnt:
-    """State of the scores that learn from one training cache, each fitted when first asked for, once."""
+    """State of the scores that learn from one training cache, each fitted when first asked for, once.
 
-    def __init__(self, data: Callable[[], FittingData]) -> None:
-        self._read = data
+    own: scores beside those of the registry, by name.
+    """
+
+    def __init__(self, data: Callable[[], FittingData], own: Mapping[str, PostHoc] = MappingProxyType({})) -> None:
+        self._read, self._own = data, own
         self._known: dict[str, Fitted | Weight] = {}
+
+    def entry(self, name: str) -> PostHoc:
+        """Return the entry of a score. Raises UsageError for an unknown one."""
+        return self._own[name] if name in self._own else POST_HOC.find(name)
 
     @cached_property
     def data(self) -> FittingData:
@@ -146,10 +154,10 @@ class Learnt:
 
     def chosen(self, name: str) -> dict[str, float | str]:
         """Return the settings that a score chose, {} if it learns nothing or chooses nothing."""
-        return getattr(self[name], "chosen", {}) if POST_HOC[name].fitted else {}
+        return getattr(self[name], "chosen", {}) if self.entry(name).fitted else {}
 
     def _learn(self, name: str) -> Fitted | Weight:
-        entry = POST_HOC[name]
+        entry = self.entry(name)
         if entry.sum_of:
             first, second = self.scores(entry.sum_of, self.data.validation).values()
             return Weight.fit(first, second, self.data.validation.correct)
@@ -164,7 +172,7 @@ class Learnt:
         """
         found: dict[str, np.ndarray] = {}
         for name in names:
-            entry = POST_HOC[name]
+            entry = self.entry(name)
             if entry.sum_of:
                 missing = self.scores([part for part in entry.sum_of if part not in found], rows)
                 first, second = ({**found, **missing}[part] for part in entry.sum_of)
@@ -195,23 +203,42 @@ def _own_code(name: str, entry: PostHoc) -> Iterator[None]:
         raise UsageError(f"--score {name}: {kind_and_line(error)}") from error
 
 
-def post_hoc_score(name: str, cache: CacheView, training: CacheView | None = None) -> np.ndarray:
+def learnt_from(training: CacheView | None, own: Mapping[str, PostHoc] = MappingProxyType({})) -> Learnt:
+    """Return the state of scores that learn from a training cache; without one, those that learn raise UsageError.
+
+    >>> learnt_from(None).entry("margin").fitted
+    False
+    """
+
+    def data() -> FittingData:
+        if training is None:
+            raise UsageError(
+                "scores that learn need a training cache of the same classifier; give it as training=, or fit an oracle"
+            )
+        return fitting_data(training)
+
+    return Learnt(data, own)
+
+
+def scored_rows(name: str, cache: CacheView, learnt: Learnt) -> np.ndarray:
     """Return a post-hoc score of every row of a cache, float64 (N,), in slices of bounded memory.
 
+    >>> from trustcache.cache import open_cache
+    >>> scored_rows("margin", open_cache(demo_workspace.cache_folder("net", "birds")), learnt_from(None)).dtype
+    dtype('float64')
+    """
+    return np.concatenate([learnt.scores([name], outputs_of(part))[name] for part in cache.chunks()])
+
+
+def post_hoc_score(name: str, cache: CacheView, training: CacheView | None = None) -> np.ndarray:
+    """Return a post-hoc score of every row of a cache, float64 (N,).
+
     training: a training cache of the same classifier, which fitted scores learn from.
-    Raises ValueError where a fitted score is given none, UsageError for an unknown name or where the cache lacks a
-    column that the score reads, and TooFew where the training cache lacks what the score learns from.
+    Raises UsageError for an unknown name, where a fitted score is given no training cache, and where the cache lacks a
+    column that the score reads; and TooFew where the training cache lacks what the score learns from.
 
     >>> from trustcache.cache import open_cache
     >>> post_hoc_score("margin", open_cache(demo_workspace.cache_folder("net", "birds"))).shape
     (30,)
     """
-    POST_HOC.find(name)
-
-    def data() -> FittingData:
-        if training is None:
-            raise ValueError(f"{name} is fitted first: it needs a training cache of the same classifier")
-        return fitting_data(training)
-
-    learnt = Learnt(data)
-    return np.concatenate([learnt.scores([name], outputs_of(part))[name] for part in cache.chunks()])
+    return scored_rows(name, cache, learnt_from(training))

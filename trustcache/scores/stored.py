@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -110,7 +110,8 @@ class ScoreStore:
             return None
         training = self._training(index)
         if training is None:
-            command = extract_line(index, "TRAINING-DATA")
+            role = ["--role", "train"] if index.imported else []
+            command = extract_line(index, "TRAINING-DATA", *role)
             return f"there is no training cache of {index.classifier} to learn from: run `{command}`"
         if absent := self._absent(training, name):
             return _without(training, absent)
@@ -137,6 +138,11 @@ class ScoreStore:
         """Return what pins a score of a cache beside it: its training cache, and a user's own code; "" for neither."""
         training = self._training(index) if POST_HOC[name].fitted else None
         return (training.fingerprint() if training else "") + POST_HOC[name].source
+
+    def held_out(self, index: Index, name: str) -> tuple[float, float] | None:
+        """Return the AURC of a fitted score and that of mcp on training rows its fit held out, None if not known."""
+        known = name in POST_HOC and POST_HOC[name].fitted
+        return self._learnt(index).held_out(name) if known else None
 
     def missing(self, index: Index, unfitted_only: bool = False) -> list[str]:
         """Return the scores that could be made of a cache and are not there, or those of them that need no fitting."""
@@ -211,6 +217,11 @@ class ScoreStore:
             write_arrays(path, {"z": scores[name]}, self._record(index, name))
         return [f"{name} of {where}" for name in names if name not in finite]
 
+    def keep(self, index: Index, about: ScoreRecord, z: np.ndarray) -> None:
+        """Write the scores of a cache's rows, float64 (N,), by a method that only Python code has."""
+        path = score_file(self._folder(index), about.name, SCORES)
+        write_arrays(path, {"z": z}, replace(about, key=self._key(index, about.name, about.fitted)))
+
     def _record(self, index: Index, name: str) -> ScoreRecord:
         entry, settings = POST_HOC[name], self._learnt(index).chosen(name)
         key = self._key(index, name, entry.fitted)
@@ -243,6 +254,8 @@ class ScoreStore:
 
 def _without(index: Index, columns: Sequence[str]) -> str:
     where = f"{index.classifier}/{index.data}"
+    if index.imported:
+        return index.lacks(columns[0])
     if "features" in columns:
         return f"{where} was extracted with --features none"
     return f"{where} was extracted without {OUTPUTS[columns[0]].option}; extract it so under another --as"

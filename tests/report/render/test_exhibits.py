@@ -14,9 +14,10 @@ import pytest
 from rich.console import Console
 
 from trustcache.report.build import write_report
+from trustcache.report.charts import Chart, curve_rows, lines
 from trustcache.report.contents import Contents
 from trustcache.report.render.csv import tables_csv
-from trustcache.report.render.html import page
+from trustcache.report.render.html import tables_page
 from trustcache.report.render.latex import escaped, tables_latex
 from trustcache.report.render.markdown import grid, report_markdown
 from trustcache.report.render.terminal import print_exhibits, print_report, print_tables
@@ -38,6 +39,7 @@ FRUIT = Table(
     ("Pears are *light*.",),
 )
 LONG = grouped_table("x", ("m",), ("c",), [Row((str(i),), (Cell(0.5),)) for i in range(40)])
+CURVES = Figure("curves", Chart(lines(["ce"], "z", "loss"), curve_rows("ce", x=[0.0, 1.0], y=[1.0, 2.0])), "See.")
 
 
 @pytest.fixture
@@ -46,7 +48,7 @@ def shown():
     rows = (
         Row(("⟨a, b⟩", "birds", "ce"), (Cell(0.5, 0.01), Cell(math.nan)), seeds=3),
         Row(("⟨a, b⟩", "birds", "  published"), (Cell(0.25), Cell(0.125, 0.02)), "published"),
-        Row(("⟨b, b⟩", NASTY, "ss α⁺1 α⁻3, over ‖w‖"), (MISSING, MISSING)),
+        Row(("⟨b, b⟩", NASTY, "ss α⁻3, over ‖w‖"), (MISSING, MISSING)),
     )
     command = "trustcache train --loss ss --seed 0,1,2"
     table = grouped_table(
@@ -54,7 +56,18 @@ def shown():
     )
     return (
         Exhibit("table1", "Table 1: losses", "runs", (table,)),
-        Exhibit("figure2b", "Figure 2b: curves", "nothing", (), (Figure("curves", "<svg></svg>", "See."),), (DRAW,)),
+        Exhibit(
+            "figure2b",
+            "Figure 2b: curves",
+            "nothing",
+            (),
+            (
+                Figure(
+                    "curves", Chart(lines(["ce"], "z", "loss"), curve_rows("ce", x=[0.0, 1.0], y=[1.0, 2.0])), "See."
+                ),
+            ),
+            (DRAW,),
+        ),
         Exhibit("table2", "Table 2: small", "dropout", recipe="trustcache reproduce table2 --frozen"),
         Exhibit("table3", "Table 3: more", "dropout"),
     )
@@ -73,12 +86,13 @@ def printed(function, *shown, width=100):
 # --- a terminal ------------------------------------------------------------------------------------------------
 
 
-def test_the_overview_has_a_line_for_each_begun_and_names_what_the_others_take(shown):
-    text = printed(print_report, contents(*shown))
-    assert re.search(r"table1 +losses \(1 of 2 rows, with gaps\)", text)
-    assert "table2, table3: takes dropout" in text
-    assert "To make one: trustcache reproduce KEY --frozen" in text
-    assert re.search(r"figure2b +curves \(1 figure, with gaps\)", text)
+def test_the_overview_names_those_begun_and_those_not_with_the_commands_that_print_and_make_one(shown):
+    text = printed(print_report, contents(*shown), width=200)
+    begun, not_begun = (line for line in text.splitlines() if "table" in line)
+    assert "table1 (with gaps), figure2b (with gaps)" in begun
+    assert begun.endswith("trustcache report --only KEY")
+    assert "table2, table3" in not_begun
+    assert not_begun.endswith("trustcache reproduce KEY --frozen")
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -93,7 +107,9 @@ def test_a_table_on_a_terminal_fits_its_width_and_commands_stay_whole(shown, wid
 def test_a_wide_table_is_shortened_rather_than_cut():
     heads = [f"column-{i} of seven" for i in range(7)]
     wide = grouped_table("x", ("m",), heads, [Row(("ss",), (Cell(0.5, 0.01),) * 7)])
-    assert printed(print_tables, [wide], width=80).count("50.0±1.0") == 7
+    assert printed(print_tables, [wide], width=80).count("50.00±1.00") == 7
+    wide = grouped_table("x", ("m",), [f"c{i}" for i in range(7)], [Row(("ss",), (Cell(0.5, 0.01),) * 7)])
+    assert printed(print_tables, [wide], width=70).count("50.0±1.0") == 7
 
 
 def test_a_terminal_shows_an_interval_below_its_figure():
@@ -123,7 +139,7 @@ def test_markdown_has_tables_figures_commands_and_what_is_not_run(shown):
     assert "| ⟨a, b⟩ | birds | ce | 50.00 ± 1.00 | – |" in text
     assert "|  |  | published | 25.00 | 12.50 ± 2.00 |" in text
     assert "```sh\ntrustcache train --loss ss --seed 0,1,2\n```" in text
-    assert "![curves](figures/figure2b-1.svg)" in text
+    assert "![curves](figures/figure2b-1-wide.svg)" in text
     assert "- `table2`: takes dropout; `trustcache reproduce table2 --frozen`\n- `table3`: takes dropout" in text
     assert f"```sh\n{DRAW}\n```" in text
     rows = [line for line in text.splitlines() if line.startswith("|")]
@@ -176,6 +192,15 @@ def test_the_comparison_is_in_latex_with_the_best_in_bold_where_nothing_of_the_p
     assert "n 1,000" in text
 
 
+def test_a_caption_has_no_number_of_its_own_and_says_nothing_twice():
+    table = replace(FRUIT, title="Table 1: fruit")
+    (caption,) = re.findall(
+        r"\\caption\{(.*)\}", tables_latex(contents(Exhibit("table1", "Table 1: fruit", "", (table,))))
+    )
+    assert caption.startswith("fruit")
+    assert caption.count("fruit") == 1
+
+
 def test_a_long_table_goes_over_several_pages():
     text = tables_latex(contents(Exhibit("table-a1", "T", "", (LONG,))))
     assert r"\begin{longtable}{lr}" in text
@@ -183,13 +208,18 @@ def test_a_long_table_goes_over_several_pages():
 
 
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="no LaTeX here")
-def test_the_document_compiles_with_every_table_inside_the_page(shown, scored, tmp_path):
+def test_a_paper_that_reads_the_tables_compiles_with_every_one_inside_its_text(shown, scored, tmp_path):
     settings = {"head": "mlp on all", "dropout": 0.5, "epochs": 30, "hidden": 256, "patience": 6, "weight_decay": 0.01}
     methods = [scored("mcp"), *(scored("ss", s, settings=settings, oracle="vit_base_patch16_224") for s in (0, 1))]
     wide = contents(*shown, Exhibit("table-a1", "T", "", (LONG,)), scored=methods)
-    path = tmp_path / "tables.tex"
-    path.write_text(tables_latex(replace(wide, tables=[FRUIT])), encoding="utf-8")
-    words = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", path.name]
+    text = tables_latex(replace(wide, tables=[FRUIT]))
+    (tmp_path / "tables.tex").write_text(text, encoding="utf-8")
+    preamble = "\n".join(re.findall(r"^% (\\usepackage.*)", text, re.M))
+    paper = (
+        f"\\documentclass{{article}}\n{preamble}\n\\begin{{document}}\nText.\n\\input{{tables}}\n\\end{{document}}\n"
+    )
+    (tmp_path / "paper.tex").write_text(paper, encoding="utf-8")
+    words = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, errors="replace")
     assert done.returncode == 0, done.stdout[-1500:]
     assert "Overfull" not in done.stdout
@@ -219,34 +249,34 @@ def test_csv_has_the_ends_of_an_interval_in_the_unit_of_its_figure():
 
 
 def test_the_page_marks_gaps_and_published_rows_and_escapes_names(shown):
-    text = page(contents(*shown))
+    text = tables_page(contents(*shown))
     assert text.count('class="gap"') == 2
     assert '<tr class="published">' in text
     assert "&lt;l&gt;" in text
     assert "<l>" not in text
-    assert "<pre>trustcache train --loss ss --seed 0,1,2</pre>" in text
+    assert ">trustcache train --loss ss --seed 0,1,2</pre>" in text
     assert "takes dropout; <code>trustcache reproduce table2 --frozen</code></li>" in text
-    assert f"<pre>{DRAW}</pre>" in text
+    assert f">{DRAW}</pre>" in text
 
 
 def test_the_page_has_every_cell_of_a_table_and_no_markup_from_data():
-    html = page(Contents([], tables=[FRUIT], made={}))
+    html = tables_page(Contents([], tables=[FRUIT], made={}))
     assert "Fruit &lt;1&gt;" in html
     assert "<1>" not in html
     assert html.count("<tr") == 3
-    assert '<tr class="marked"><th scope="row" class="name">pear</th>' in html
+    assert '<tr class="marked"><th scope="row" class="name"><bdi>pear</bdi></th>' in html
     assert '<td class="number">–</td>' in html
     assert "Pears are *light*." in html
 
 
 def test_without_a_section_the_page_has_none():
-    assert 'id="paper"' not in page(Contents([]))
+    assert 'id="paper"' not in tables_page(Contents([]))
 
 
 def test_the_files_hold_the_exhibits_and_figures_of_an_older_report_go(scored, shown, tmp_path):
     write_report(tmp_path, contents(*shown, scored=[scored()]))
     assert {p.name for p in tmp_path.iterdir()} >= {"tables.tex", "tables.csv", "figures"}
-    assert (tmp_path / "figures" / "figure2b-1.svg").read_text() == "<svg></svg>"
+    assert "<svg" in (tmp_path / "figures" / "figure2b-1.svg").read_text()
     assert "Table 1: losses" in (tmp_path / "report.md").read_text()
     write_report(tmp_path, contents(shown[0], scored=[scored()]))
     assert not list((tmp_path / "figures").iterdir())

@@ -1,9 +1,12 @@
-"""The report as one HTML page that needs no network: inline style, inline figures, a script only to sort tables."""
+"""The report as a page that needs no network: style, script and numbers inline; and a second page of all tables."""
 
 from __future__ import annotations
 
+import base64
+import json
+import math
 import re
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,67 +14,95 @@ from markupsafe import Markup, escape
 
 from trustcache.report.comparison import Comparison
 from trustcache.report.contents import Contents
-from trustcache.report.figures import confidence_histogram, risk_coverage_chart
-from trustcache.report.render.templates import render
-from trustcache.report.table import Cell
+from trustcache.report.intervals import MARKS
+from trustcache.report.render.defaults import drawings, point
+from trustcache.report.render.library import charts_script
+from trustcache.report.render.page_data import packed, page_data
+from trustcache.report.render.templates import render, without_folders
+from trustcache.report.table import MISSING, UNDEFINED, Cell
 
-# With more sections than this the histograms start folded, so that the page stays short.
-_MOST_UNFOLDED = 4
+
+def page(contents: Contents) -> str:
+    """Return the report as one HTML document. All text from data is escaped. With nothing scored it says so."""
+    units = contents.units
+    return render(
+        "index.html",
+        _FILTERS,
+        contents=contents,
+        units=units,
+        point=point(units[0]) if units else None,
+        drawings=drawings(units[0]) if units else {},
+        pictured=any(one.examples.trusted_wrong or one.examples.doubted_right for one in contents.failures),
+        marks={**MARKS, None: "", "": ""},
+        missing=MISSING,
+        numbers=Markup(page_data(units)),
+        library=Markup(charts_script() if units else ""),
+    )
+
+
+def tables_page(contents: Contents) -> str:
+    """Return all tables of the report as one HTML document, with the figures of its sections."""
+    selection = contents.selection
+    parts = list(_parts(contents, selection.drawn))
+    protocols = ", ".join(sorted({part.comparison.protocol for part in parts}))
+    made = [*contents.made.items(), *([("protocol", protocols)] if protocols else [])]
+    exhibits = [one for section in contents.sections for one in section.exhibits]
+    figures = [figure for one in exhibits for figure in one.figures]
+    places = {id(figure): i for i, figure in enumerate(figures)}
+    specs = json.dumps([figure.chart.sized("container", 260) for figure in figures], allow_nan=False)
+    return render(
+        "paper.html",
+        _FILTERS,
+        contents=contents,
+        place=lambda figure: places[id(figure)],
+        parts=parts,
+        made=made,
+        figures=Markup(packed(specs)) if figures else "",
+        library=Markup(charts_script()) if figures else "",
+    )
 
 
 @dataclass(frozen=True)
 class _Part:
-    """A comparison on the page, with its figures where its data set is drawn."""
+    """A comparison on the page; one of many variants starts closed."""
 
     anchor: str
     comparison: Comparison
-    chart: str = ""
-    histograms: Sequence[str] = ()
-
-
-def page(contents: Contents) -> str:
-    """Return the whole report as one HTML document.
-
-    All text from data is escaped. With nothing scored the page says so. Raises ValueError on a histogram that lacks a
-    group.
-    """
-    drawn = contents.selection.drawn
-    parts = list(_parts(contents, drawn))
-    protocols = ", ".join(sorted({part.comparison.protocol for part in parts}))
-    filters: dict[str, Callable[..., Any]] = {
-        "exact": _exact,
-        "inline": _inline,
-        "unbroken": _unbroken,
-        "width": _width,
-        "with_code": _with_code,
-    }
-    return render(
-        "page.html",
-        filters,
-        contents=contents,
-        parts=parts,
-        folded=len(parts) > _MOST_UNFOLDED,
-        left_out=len({part.comparison.dataset for part in parts} - drawn),
-        made=[*contents.made.items(), *([("protocol", protocols)] if protocols else [])],
-    )
+    open: bool
 
 
 def _parts(contents: Contents, drawn: Set[str]) -> Iterator[_Part]:
-    by_record = {one.record: one for one in contents.scored}
     for i, comparison in enumerate(contents.comparisons, 1):
         # Unique by its number, readable by the name after it.
         anchor = f"{i}-" + re.sub(r"[^a-z0-9]+", "-", comparison.dataset.lower()).strip("-")
-        if comparison.dataset not in drawn:
-            yield _Part(anchor, comparison)
-            continue
-        entries = [by_record[row.record] for row in comparison.rows]
-        histograms = [confidence_histogram(one) for one in entries if one.histogram is not None]
-        yield _Part(anchor, comparison, risk_coverage_chart(entries), histograms)
+        yield _Part(anchor, comparison, comparison.dataset in drawn)
 
 
-def _exact(cell: Cell) -> str:
+def _exact(value: Cell | float) -> str:
     """Return the number to sort by, "" for none."""
-    return "" if cell.mean is None or cell.undefined else repr(float(cell.mean))
+    if isinstance(value, Cell):
+        return "" if value.mean is None or value.undefined else repr(float(value.mean))
+    return repr(float(value)) if math.isfinite(value) else ""
+
+
+def _data(image: bytes) -> Markup:
+    return Markup(f"data:image/webp;base64,{base64.b64encode(image).decode()}")
+
+
+def _mean(cell: Cell, scale: float) -> str:
+    return UNDEFINED if cell.mean is None or cell.undefined else f"{scale * cell.mean:.{2 if scale > 1 else 3}f}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f}" if math.isfinite(share) else UNDEFINED
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:+.2f}".replace("-", "−") if math.isfinite(share) else UNDEFINED
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}".replace("-", "−") if value > -1e300 else "everything"
 
 
 def _unbroken(text: str) -> Markup:
@@ -79,14 +110,16 @@ def _unbroken(text: str) -> Markup:
 
 
 def _with_code(note: str) -> Markup:
-    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(note))))
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(without_folders(note)))))
 
 
-def _inline(svg: str) -> Markup:
-    """Return a figure as part of a page, where its namespace is implied and would read as an address."""
-    return Markup(svg.replace(' xmlns="http://www.w3.org/2000/svg"', "", 1))
-
-
-def _width(svg: str) -> str:
-    """Return a figure's own width in pixels, beyond which it is not enlarged."""
-    return svg.partition('viewBox="0 0 ')[2].partition(" ")[0]
+_FILTERS: dict[str, Callable[..., Any]] = {
+    "data": _data,
+    "exact": _exact,
+    "mean": _mean,
+    "number": _number,
+    "percent": _percent,
+    "points": _points,
+    "unbroken": _unbroken,
+    "with_code": _with_code,
+}

@@ -18,6 +18,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from trustcache.errors import visible
+from trustcache.report.answer import Answer
 from trustcache.report.comparison import READING, Comparison, legend
 from trustcache.report.contents import TO_DRAW, Contents
 from trustcache.report.table import LEGEND, Cell, Exhibit, Section, Table
@@ -25,25 +26,47 @@ from trustcache.report.table import LEGEND, Cell, Exhibit, Section, Table
 _PIPED_WIDTH = 120
 _NARROWEST_LABEL = 10
 _LONGEST_HEAD = 11
+_FEWER_DIGITS = (2, 1)
+_MOST_COMMANDS = 3
 
 
 def print_report(contents: Contents, console: Console) -> None:
-    """Print the tables of the selected data sets, one legend to them, and an overview of each section."""
-    selection = contents.selection
-    print_comparisons([one for one in contents.comparisons if one.dataset in selection.printed], console)
-    print_tables([table for table in contents.tables if table.data in selection.printed], console)
-    if selection.left_out:
-        console.print(_text(_elsewhere(selection.left_out, contents.sections)), end="\n\n")
+    """Print the tables that the answers are of, what else there is and where, and last the answers."""
+    stated = {(answer.dataset, answer.classifier) for answer in contents.answers}
+    printed = [one for one in contents.comparisons if not stated or (one.dataset, one.classifier) in stated]
+    printed = [one for one in printed if one.dataset in contents.selection.printed] or printed[:1]
+    print_tables([one.table() for one in printed], console)
+    if printed:
+        console.print(_text(_all_figures(_starred(console))))
+    if left_out := len(contents.comparisons) - len(printed):
+        console.print(_text(_elsewhere(left_out, contents.sections)))
     for section in contents.sections:
         _print_overview(section, console)
+    print_answers(contents.answers, console)
+
+
+def print_answers(answers: Iterable[Answer], console: Console, page: str = "", more: Sequence[str] = ()) -> None:
+    """Print what to trust of each classifier, in five lines each, and at most three commands that go on from there.
+
+    page: the page's place, to stand between them. more: commands where an answer has fewer.
+    """
+    for answer in answers:
+        console.print()
+        for line in answer.lines():
+            if console.is_terminal:
+                _print_wrapped(console, "", line)
+            else:
+                console.print(_text(line), crop=False, soft_wrap=True)
+        if page:
+            console.print(_text(f"The page: {page}"), crop=False, soft_wrap=True)
+        _print_commands([*answer.commands, *more][:_MOST_COMMANDS], console, "  ")
 
 
 def print_comparisons(comparisons: Sequence[Comparison], console: Console) -> None:
     """Print comparisons, and one legend to them all."""
     print_tables([one.table() for one in comparisons], console)
     if comparisons:
-        best = "starred" if _starred(console) else "bold"
-        console.print(_text(f"{READING} The best of each ranking column is {best}."))
+        console.print(_text(_all_figures(_starred(console))))
         _print_legend(legend(comparisons), console)
 
 
@@ -56,7 +79,7 @@ def print_exhibits(exhibits: Iterable[Exhibit], console: Console) -> None:
             _print_commands([one.recipe] if one.recipe else [], console)
         print_tables(one.tables, console)
         for title, count in Counter(figure.title for figure in one.figures).items():
-            _print_wrapped(console, "  ", f"{count} figure{'s' if count > 1 else ''} in index.html: {title}")
+            _print_wrapped(console, "  ", f"{count} figure{'s' if count > 1 else ''} in paper.html: {title}")
         if one.begun and one.to_draw:
             _print_wrapped(console, "  ", f"{TO_DRAW}:")
             _print_commands(one.to_draw, console)
@@ -85,9 +108,10 @@ def _print_grid(table: Table, console: Console) -> None:
     blocks = [table.block(row) for row in table.rows]
     room = console.width if console.is_terminal else max(console.width, _PIPED_WIDTH)
     unbounded, bounded = (console.options.update(max_width=width) for width in (sys.maxsize, room))
-    grid = _grid(table, blocks, _starred(console), short=False)
-    if console.measure(grid, options=unbounded).maximum > room:
-        grid = _grid(table, blocks, _starred(console), short=True)
+    grid = _grid(table, blocks, _starred(console), None)
+    for digits in _FEWER_DIGITS:
+        if console.measure(grid, options=unbounded).maximum > room:
+            grid = _grid(table, blocks, _starred(console), digits)
     names = (name for name, _ in groupby(blocks) if name)
     for line in console.render_lines(grid, bounded, pad=False, new_lines=True):
         empty = not "".join(segment.text for segment in line).strip()
@@ -95,8 +119,11 @@ def _print_grid(table: Table, console: Console) -> None:
         console.print(shown, end="", crop=False, soft_wrap=True)
 
 
-def _grid(table: Table, blocks: Sequence[str], starred: bool, *, short: bool) -> RichTable:
-    """Return heads and rows; in a table of blocks an empty row begins each, and a row has one label."""
+def _grid(table: Table, blocks: Sequence[str], starred: bool, digits: int | None) -> RichTable:
+    """Return heads and rows; in a table of blocks an empty row begins each, and a row has one label.
+
+    digits: shorten the values to so many.
+    """
     grid = RichTable(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0, header_style="")
     labels = slice(None)
     if any(blocks):
@@ -115,7 +142,7 @@ def _grid(table: Table, blocks: Sequence[str], starred: bool, *, short: bool) ->
         grid.add_column(
             _text(head, kept="\n", justify="right"), justify="right" if worded else "left", no_wrap=not worded
         )
-        columns.append(_aligned(head, cells, starred, short))
+        columns.append(_aligned(head, cells, starred, digits))
     for i, row in enumerate(table.rows):
         if blocks[i] and (i == 0 or blocks[i] != blocks[i - 1]):
             grid.add_row()
@@ -138,9 +165,9 @@ def _two_lines(head: str) -> str:
     return f"{first}{dash}\n{second}" if first else head
 
 
-def _aligned(head: str, cells: Sequence[Cell], starred: bool, short: bool) -> list[str]:
+def _aligned(head: str, cells: Sequence[Cell], starred: bool, digits: int | None) -> list[str]:
     """Return a column as wide as its heading, with its decimal points below one another."""
-    lines = [cell.short() if short else cell.lines for cell in cells]
+    lines = [cell.lines if digits is None else cell.short(digits) for cell in cells]
     if starred and any(cell.best for cell in cells):
         lines = [[first + "* "[not cell.best], *more] for cell, (first, *more) in zip(cells, lines, strict=True)]
     if all(len(cell) == 1 for cell in lines):
@@ -160,30 +187,27 @@ def _print_legend(groups: Mapping[str, Sequence[tuple[str, str]]], console: Cons
     console.print()
 
 
+def _all_figures(starred: bool) -> str:
+    return f"{READING} The best of each ranking column is {'starred' if starred else 'bold'}."
+
+
 def _elsewhere(left_out: int, sections: Sequence[Section]) -> str:
-    told = f"{left_out:,} more tables, of variants, are in report.md and index.html, and all figures in results.csv"
+    several = "s" if left_out > 1 else ""
+    told = f"{left_out:,} more table{several} in report.md and paper.html, and all figures in results.csv"
     keys = [one.key for section in sections for one in section.begun if one.key in section.variants]
     return f"{told}. In short: trustcache report --only {','.join(keys)}" if keys else f"{told}."
 
 
 def _print_overview(section: Section, console: Console) -> None:
-    """Print a line for each exhibit begun, and what those not begun take."""
-    console.print(_text(section.title, style="bold"))
-    for one in section.begun:
-        gaps = ", with gaps" if one.has_gaps else ""
-        _print_wrapped(console, f"  {one.key:<11}", f"{one.title.partition(': ')[2]} ({one.state()}{gaps})")
-    _print_wrapped(console, "  ", "One of them, with the commands that fill its gaps: trustcache report --only KEY")
-    if not section.not_begun:
-        return
-    console.print(_text("Not run yet", style="bold"))
-    by_requirement: dict[str, list[str]] = {}
-    for one in section.not_begun:
-        by_requirement.setdefault(one.requires, []).append(one.key)
-    for requirement, keys in by_requirement.items():
-        _print_wrapped(console, "  ", f"{', '.join(keys)}: takes {requirement}")
-    first = section.not_begun[0]
-    if first.recipe:
-        _print_commands([f"To make one: {first.recipe.replace(first.key, 'KEY', 1)}"], console, "  ")
+    """Name the exhibits begun and those not begun, with the commands that print one and make one."""
+    name = section.title[:1].upper() + section.title[1:]
+    if begun := [one.key + (" (with gaps)" if one.has_gaps else "") for one in section.begun]:
+        told = f"{name}: {', '.join(begun)}. One of them: trustcache report --only KEY"
+        _print_wrapped(console, "", told)
+    if section.not_begun:
+        first = section.not_begun[0]
+        made = f"; to make one: {first.recipe.replace(first.key, 'KEY', 1)}" if first.recipe else ""
+        _print_wrapped(console, "", f"Not run yet: {', '.join(one.key for one in section.not_begun)}{made}")
 
 
 def _text(text: str, style: str = "", kept: str = "", **options: Any) -> Text:

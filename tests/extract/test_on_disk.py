@@ -821,7 +821,7 @@ def test_too_few_files_for_decoding_processes_is_an_error_of_one_line(
     work = ("--data", image_folder({"cat": 30, "dog": 30}), "--workers", 4, "--batch-size", 4, "--device", "cpu")
     done = subprocess.run(
         [sys.executable, "-c", f"{code}from cli import app\napp()", "extract", *map(str, (*model, *work))],
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)},
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
         text=True,
     )

@@ -1,0 +1,99 @@
+"""`extract` for programs in Python: the numbers of the command line's caches, from any source of images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.refusals import refusal_of, tells
+from trustcache.cache import CacheView, open_cache
+from trustcache.cache.workspace import Workspace
+from trustcache.data.dataset import Dataset, open_dataset
+from trustcache.data.known_data import find_manifests
+from trustcache.extract.in_memory import extract_in_memory
+from trustcache.models.classifiers import Classifier
+from trustcache.oracles.estimator import Oracle
+
+SMALL = {"input_size": (8, 8)}
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return open_dataset(find_manifests("digits-test")[0], Path())
+
+
+def extracted(classifier: Classifier, data: Any, **settings: Any) -> CacheView:
+    usual = {"device": "cpu", "workers": 0, "batch_size": 100, "features": "last"}
+    return extract_in_memory(classifier, data, **{**usual, **settings})
+
+
+def test_the_numbers_are_those_of_the_cache_on_disk(
+    prepared_workspace: Workspace, digits_classifier: Classifier
+) -> None:
+    kept = open_cache(prepared_workspace.find_cache("test").folder)
+    cache = extracted(digits_classifier, "digits-test")
+    for name in ("logits", "features", "labels", "predictions", "correct", "true_class_prob"):
+        np.testing.assert_array_equal(cache.column(name), kept.column(name))
+        assert cache.column(name).dtype == kept.column(name).dtype
+    assert cache.sample_ids == kept.sample_ids
+    assert cache.index.made_from.classes == kept.index.made_from.classes
+    assert cache.index.identity == kept.index.identity
+
+
+def test_pairs_datasets_and_loaders_are_the_same_images(digits_classifier: Classifier, digits: Dataset) -> None:
+    wanted = extracted(digits_classifier, "digits-test")[:30]
+    pairs = [(digits.read(i), int(digits.labels[i])) for i in range(30)]
+    transform, normalise = digits_classifier.preprocessing.transform(), digits_classifier.preprocessing.normalise
+    x = normalise(torch.stack([transform(image) for image, _ in pairs]))
+    tensors = torch.utils.data.TensorDataset(x, torch.tensor([label for _, label in pairs]))
+    loader = torch.utils.data.DataLoader(tensors, batch_size=7)
+    arrays = [{"image": np.asarray(image), "label": label} for image, label in pairs]
+    for data in (pairs, iter(pairs), arrays, tensors, loader):
+        cache = extracted(digits_classifier, data)
+        np.testing.assert_array_equal(cache.labels, wanted.labels)
+        np.testing.assert_allclose(cache.logits, wanted.logits, atol=2e-2)
+
+
+def test_a_module_is_copied_and_left_as_it_is(digits_classifier: Classifier, digits: Dataset) -> None:
+    import copy
+
+    model = copy.deepcopy(digits_classifier.model).requires_grad_(True).train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    cache = extract_in_memory(model, digits, preprocess=SMALL, device="cpu", workers=0, name="digits")
+    np.testing.assert_allclose(cache.logits, extracted(digits_classifier, digits).logits, atol=2e-2)
+    assert model.training
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert all(tensor.equal(before[name]) for name, tensor in model.state_dict().items())
+    assert cache.index.data == "digits"
+    assert cache.stages.shape == (len(cache), 336)  # unless told otherwise, all that a strong oracle reads
+    oracle = Oracle("strong", epochs=1, device="cpu").fit(cache[:400])
+    assert {"stages", "mirrored"} <= set(oracle.config_.head.inputs)
+    other = extracted(digits_classifier, digits, features="stages")
+    assert tells(refusal_of(lambda: oracle.decision_function(other)), "judges")  # a classifier of another name
+
+
+@pytest.mark.parametrize(
+    ("data", "settings", "facts"),
+    [
+        ([], {}, ("no images",)),
+        ("digits-c", {}, ("digits-c", "data sets")),
+        ("unheard", {}, ("unheard",)),
+        ([], {"features": "all"}, ("extract", "features", "last, stages, none", "'all'")),
+        ([], {"batch_size": 0}, ("batch_size", "0")),
+        ([], {"classes": ["a", "b"]}, ("2 classes", "10")),
+    ],
+)
+def test_a_wrong_request_is_refused(
+    digits_classifier: Classifier, data: Any, settings: dict[str, Any], facts: tuple[str, ...]
+) -> None:
+    assert tells(refusal_of(lambda: extracted(digits_classifier, data, **settings)), *facts)
+
+
+def test_what_is_no_model_and_images_without_labels_are_refused(digits_classifier: Classifier, digits: Dataset) -> None:
+    assert tells(refusal_of(lambda: extract_in_memory("resnet18", digits)), "torch.nn.Module", "str")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="labels"):
+        extracted(digits_classifier, [digits.read(0)])

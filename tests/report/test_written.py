@@ -1,0 +1,54 @@
+"""`report`: one page of methods that Python code has, with nothing left behind."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.caches_in_memory import cache_of
+from tests.refusals import refusal_of, tells
+from trustcache.oracles.estimator import Oracle
+from trustcache.report.compared import compare
+from trustcache.report.written import write_page
+
+TRAINING, TEST = cache_of(400, 1), cache_of(200, 2)  # of one name, as arrays are unless told otherwise
+
+
+def gap(logits: np.ndarray) -> np.ndarray:
+    return np.ptp(logits, axis=1)
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that temporary files go to."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    return tmp_path / "temporary"
+
+
+def test_the_page_shows_the_methods_with_the_numbers_of_compare(tmp_path: Path, temporary: Path) -> None:
+    oracles = [Oracle("ss", seed=seed, epochs=3).fit(TRAINING) for seed in (0, 1)]
+    page = write_page([*oracles, gap], TEST, tmp_path / "pages" / "report.html")
+    text = page.read_text(encoding="utf-8")
+    for name in ("data", "gap", "delta-knn", "temperature"):
+        assert name in text
+    table = compare([*oracles, gap, "mcp", "delta-knn"], TEST, intervals=False)
+    for row in table.comparison.rows:
+        assert f"{100 * row.value('auc'):.1f}" in text
+    assert not list(temporary.iterdir())
+    assert str(temporary) not in text
+    assert "trustcache calibrate" not in text  # there is no workspace that a command could work in
+
+
+def test_rows_of_a_cache_are_reported_as_a_cache(tmp_path: Path, temporary: Path) -> None:
+    more = cache_of(150, 3, name="more")
+    page = write_page([gap], [TEST[50:120], more], tmp_path / "report.html", training=TRAINING[:200])
+    assert "more" in page.read_text(encoding="utf-8")
+
+
+def test_caches_of_one_name_are_refused(tmp_path: Path) -> None:
+    assert tells(refusal_of(lambda: write_page([gap], [TEST, TEST], tmp_path / "report.html")), "name")
+    assert not (tmp_path / "report.html").exists()

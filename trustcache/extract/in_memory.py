@@ -1,0 +1,165 @@
+"""Stage one for programs in Python: a classifier's outputs for images of any source, as a cache in memory."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from trustcache.cache import CacheView
+from trustcache.cache.imported import Origin, import_outputs
+from trustcache.cache.known_classes import require_classes
+from trustcache.cache.meaning import Stages
+from trustcache.cache.view import cache_in_memory
+from trustcache.data.dataset import Dataset, open_dataset
+from trustcache.data.known_data import find_manifests
+from trustcache.data.loader import (
+    Viewer,
+    choose_device,
+    computing,
+    machine_at_its_limits,
+    readable,
+    shard_batches,
+    viewed_batches,
+)
+from trustcache.data.pictures import parts_of, picture_of
+from trustcache.errors import UsageError
+from trustcache.extract.batch_size import USUAL
+from trustcache.extract.settings import ExtractSettings
+from trustcache.models.classifiers import Classifier, as_classifier
+from trustcache.models.precision import resolved
+from trustcache.models.stage_features import POOLINGS
+from trustcache.progress import Progress, silent
+from trustcache.registry import check_options
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A batch as a classifier takes it, (N, 3, H, W) on its device, with labels (N,)."""
+
+    x: torch.Tensor
+    labels: np.ndarray
+
+
+def extract_in_memory(
+    model: Classifier | nn.Module,
+    data: Any,
+    *,
+    name: str | None = None,
+    classes: Sequence[str] | None = None,
+    preprocess: Mapping[str, Any] | None = None,
+    data_root: str | Path = "data",
+    progress: Progress = silent,
+    **settings: Any,
+) -> CacheView:
+    """Return what a frozen classifier says about images, as a cache in memory.
+
+    model: a torch module, which is copied, or a `Classifier`. data: a folder of class folders, a tar file, a manifest
+    or a known data set by name (`data_root` holds its files); a torch Dataset of images with labels; or a DataLoader of
+    batches. Images are paths, PIL images, uint8 arrays or tensors; tensors of floats are what the model takes.
+    name: of the data set, for tables. classes: names in label order, by default the data set's. preprocess: entries
+    that replace the model's own preprocessing. settings: fields of `ExtractSettings`, such as batch_size and device;
+    unless told otherwise it keeps what every stage and the mirror image give, which a strong oracle reads, and
+    `features="last"` takes half the time.
+    Raises UsageError for images of other classes than the model's, TrustcacheError for one that cannot be read.
+    """
+    check_options(ExtractSettings, settings, "extract")
+    chosen = ExtractSettings(**{"features": "stages", **settings})
+    if chosen.decode != "pil":
+        raise UsageError(f"decode={chosen.decode!r}: is of trustcache extract, whose caches record it; leave it out")
+    classifier, device = as_classifier(model, preprocess), choose_device(chosen.device)
+    chosen = replace(chosen, precision=resolved(chosen.precision, device))
+    classifier.model.to(device)
+    dataset = _dataset(data, Path(data_root))
+    known = classes or (dataset.classes if dataset else getattr(getattr(data, "dataset", data), "classes", None))
+    if known:
+        require_classes(classifier.num_classes, classifier.spec.name, name or "the data set", known)
+    places = classifier.stage_places() if chosen.features == "stages" else ()
+    seen = (_of_dataset if dataset else _of_given)(dataset or data, classifier, device, chosen)
+    with machine_at_its_limits(), progress(classifier.spec.name, _length(dataset or data)) as advance:
+        parts = list(_outputs(classifier, seen, places, chosen, advance))
+    if not parts:
+        raise UsageError("extract: there are no images in the data; give some")
+    ids = dataset.ids if dataset else None
+    columns = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    found = import_outputs(columns, columns.pop("labels"), ids, known, store=chosen.store)
+    stages = Stages(tuple(places), tuple(POOLINGS)) if places else None
+    data_name = name or (dataset.manifest.name if dataset else "data")
+    origin = Origin(classifier.spec.name, data_name, "test", classifier.identity(), stages, chosen.precision)
+    return cache_in_memory(found, origin)
+
+
+def _outputs(
+    classifier: Classifier,
+    seen: Iterator[_Seen],
+    places: Sequence[str],
+    settings: ExtractSettings,
+    advance: Callable[[int], None],
+) -> Iterator[dict[str, np.ndarray]]:
+    """Yield the outputs for each batch by the names of a cache's columns, and the labels."""
+    for batch in seen:
+        with computing(classifier.spec.name, batch.x, settings.precision), torch.inference_mode():
+            outputs = classifier.outputs(batch.x, places, mirrored=bool(places))
+        if settings.features == "none":
+            del outputs["features"]
+        yield {"labels": batch.labels, **{key: value.cpu().numpy() for key, value in outputs.items()}}
+        advance(len(batch.labels))
+
+
+def _dataset(data: Any, data_root: Path) -> Dataset | None:
+    """Return the data set that a name or a path leads to, None for images that are given themselves."""
+    if isinstance(data, Dataset):
+        return data
+    if not isinstance(data, str | Path):
+        return None
+    manifests = find_manifests(str(data))
+    if len(manifests) > 1:
+        raise UsageError(f"{data}: names {len(manifests)} data sets; name one, such as {manifests[0].name}")
+    return open_dataset(manifests[0], data_root)
+
+
+def _of_dataset(
+    dataset: Dataset, classifier: Classifier, device: torch.device, settings: ExtractSettings
+) -> Iterator[_Seen]:
+    viewer = Viewer(classifier.preprocessing, device, settings.workers, judged=classifier)
+    batches = shard_batches([(0, len(dataset))], settings.batch_size or USUAL)
+    for batch in readable(viewed_batches(dataset, viewer, batches)):
+        yield _Seen(classifier.preprocessing.normalise(batch.pixels), batch.labels)
+
+
+def _of_given(data: Any, classifier: Classifier, device: torch.device, settings: ExtractSettings) -> Iterator[_Seen]:
+    transform = classifier.preprocessing.transform()
+    pairs = iter(_pairs(data))
+    while some := list(itertools.islice(pairs, settings.batch_size or USUAL)):
+        pixels = torch.stack([picture_of(image).pixels(transform) for image, _ in some]).to(device)
+        x = pixels.float() if pixels.is_floating_point() else classifier.preprocessing.normalise(pixels)
+        yield _Seen(x, np.array([int(label) for _, label in some], dtype=np.int64))
+
+
+def _pairs(data: Any) -> Iterable[tuple[Any, Any]]:
+    """Yield images with their labels, of a DataLoader each of every batch."""
+    if isinstance(data, DataLoader):
+        for batch in data:
+            yield from zip(*parts_of(batch), strict=True)
+    else:
+        try:
+            rows = (data[i] for i in range(len(data)))
+        except TypeError:  # no length: an iterable
+            rows = iter(data)
+        for row in rows:
+            image, label = parts_of(row)
+            yield image, label
+
+
+def _length(data: Any) -> int:
+    try:
+        return len(getattr(data, "dataset", data))
+    except TypeError:
+        return 0

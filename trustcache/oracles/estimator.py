@@ -1,0 +1,165 @@
+"""`Oracle`: a trust predictor with scikit-learn's manners, which learns from a cache in memory or on disk."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import Field, fields, replace
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from torch import Tensor
+
+from trustcache.cache import CacheView
+from trustcache.cache.index import judged_fingerprint
+from trustcache.data.splits import seed_list
+from trustcache.errors import TrustcacheError, UsageError
+from trustcache.losses import LOSSES, loss_settings
+from trustcache.metrics.ranking import trust_metrics
+from trustcache.oracles.backbones import OracleModel
+from trustcache.oracles.head_training import Diverged
+from trustcache.oracles.heads import AnyHead, HeadSpec, score_cache
+from trustcache.oracles.plan import head_tensors, learn_heads, plan
+from trustcache.oracles.presets.preset import Preset, preset_names, read_preset
+from trustcache.oracles.request import TrainRequest, settle
+from trustcache.oracles.runs import LogEntry, RunConfig
+from trustcache.progress import Progress, silent
+from trustcache.protocols import Optimiser
+from trustcache.registry import check_options, option_name
+
+_OWN = ("loss", "seed", "protocol", "signed_distance", "val_fraction", "device", "setting")
+
+
+def _word(field: Field[Any], cls: type) -> str:
+    """Return the name of a field's option: "ensemble" for the field "members"."""
+    return option_name(field.name, cls).removeprefix("--").replace("-", "_")
+
+
+_HEAD = {_word(field, HeadSpec): field.name for field in fields(HeadSpec)}
+_OPTIMISER = {name: name for name in ("epochs", "batch_size", "lr")}
+SETTINGS = ("method", *_OWN, *loss_settings(LOSSES.built_in), *_HEAD, *_OPTIMISER)
+"""Names of an oracle's settings: those of `trustcache train --frozen`, with underscores."""
+
+
+class Oracle(BaseEstimator):
+    """Learns from a cache to tell the right answers of its classifier from the wrong ones.
+
+    method: the preset "strong", or a loss: "ss", "ce", "focal", "tcp", "class-balanced", "package.module:function".
+    settings: as `trustcache train --frozen` has them, with underscores; None, the default, leaves a setting to the
+    preset or the loss. setting: a dictionary of the settings of a loss of your own.
+
+    After `fit`: `config_`, all that decided what it became; `head_`, its weights; `log_`, an entry an epoch;
+    `training_`, the cache, which pickling leaves out.
+
+    >>> rng = np.random.default_rng(0)
+    >>> logits, features = rng.normal(size=(200, 3)), rng.normal(size=(200, 5))
+    >>> cache = CacheView.from_arrays(logits, rng.integers(0, 3, 200), features=features)
+    >>> oracle = Oracle("ss", alpha_neg=2, epochs=3).fit(cache)
+    >>> oracle, oracle.decision_function(cache[:4]).shape
+    (Oracle('ss', alpha_neg=2, epochs=3), (4,))
+    """
+
+    def __init__(self, method: str = "strong", **settings: Any) -> None:
+        if unknown := settings.keys() - set(SETTINGS):
+            raise TypeError(f"Oracle has no setting {min(unknown)!r}; it has {', '.join(SETTINGS[1:])}")
+        self.method = method
+        for name in SETTINGS[1:]:
+            setattr(self, name, settings.get(name))
+
+    def __repr__(self) -> str:
+        given = {name: getattr(self, name) for name in SETTINGS[1:] if getattr(self, name) is not None}
+        return f"Oracle({', '.join([repr(self.method), *(f'{name}={value!r}' for name, value in given.items())])})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in super().__getstate__().items() if name != "training_"}
+
+    def fit(self, cache: CacheView, y: None = None, *, progress: Progress = silent) -> Oracle:
+        """Learn from a cache, whose labels say where its classifier is right. y: ignored.
+
+        Raises UsageError for a setting that is unknown or out of range, and where there is nothing to learn from or the
+        cache lacks a column; TrustcacheError where the loss is no longer finite.
+        """
+        preset, losses = self._preset()
+        given = self._options(TrainRequest, {name: name for name in ("protocol", "signed_distance", "val_fraction")})
+        request = TrainRequest(loss=losses, frozen=True, seed=seed_list([self.seed or 0]), **given)
+        names = [*loss_settings(LOSSES.built_in)]
+        values = {**self._given(dict(zip(names, names, strict=True))), **(self.setting or {})}
+        settings = {name: [value] for name, value in values.items()}
+        head, optimiser = self._options(HeadSpec, _HEAD), self._options(Optimiser, _OPTIMISER)
+        chosen, shared = settle(request, preset, settings, head, optimiser, len(cache))
+        model = OracleModel(cache.index.classifier, cache.index.identity, cache.index)
+        (config,) = plan(cache.index, model, chosen, shared).configs
+        config = replace(config, cache=cache.fingerprint(), features=cache.fingerprint())
+        (trained,) = learn_heads([config], cache, cache, device_name=self.device or "auto", progress=progress)
+        if isinstance(trained, Diverged):
+            raise TrustcacheError(
+                f"{self!r}: the loss is no longer finite in epoch {trained.epoch}; use a smaller lr, or milder settings"
+            )
+        self.config_: RunConfig = config
+        self.head_: AnyHead = trained.head
+        self.log_ = [LogEntry(**entry) for entry in trained.log]
+        self.content_ = np.unique(cache.content)
+        self.training_: CacheView = cache
+        return self
+
+    def decision_function(self, cache: CacheView) -> np.ndarray:
+        """Return the trust score z of every row, float64 (N,): above 0 it trusts the classifier's answer.
+
+        Raises UsageError for a cache of another classifier than it learnt from, or one that lacks a column it reads.
+        """
+        if not hasattr(self, "head_"):
+            raise UsageError(f"{self!r}: has not learnt yet; call fit(cache) first")
+        index, config = cache.index, self.config_
+        if judged_fingerprint(index) != config.judged:
+            raise UsageError(
+                f"{self!r}: judges {config.classifier}, and the cache is of another classifier, {index.classifier}; "
+                "fit it on a cache of that"
+            )
+        if "stages" in config.head.inputs and index.stages != config.stages:
+            raise UsageError(f"{self!r}: reads the stages {', '.join(config.stages)}; {index.lacks('stages')}")
+        return score_cache([self.head_], config.head.inputs, cache)[:, 0]
+
+    def predict(self, cache: CacheView) -> np.ndarray:
+        """Return True for every row whose answer it trusts, z > 0: bool (N,)."""
+        return self.decision_function(cache) > 0
+
+    def score(self, cache: CacheView, y: None = None) -> float:
+        """Return the AUC: the chance that a right answer gets a higher score than a wrong one. y: ignored."""
+        return trust_metrics(self.decision_function(cache), cache.correct)["auc"]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return its weights by the names that a run's file has."""
+        return head_tensors(self.head_)
+
+    def _preset(self) -> tuple[Preset, tuple[str, ...]]:
+        """Return the preset that it is named after, else an empty one, and the losses asked for beside it."""
+        named = (self.loss,) if self.loss else ()
+        if self.method not in preset_names():
+            if self.loss:
+                raise UsageError(f"{self!r}: names two losses; leave one of them out")
+            return Preset(), (self.method,)
+        preset = read_preset(self.method)
+        if preset.head is None:
+            raise UsageError(f"{self!r}: tunes a network on images; run trustcache train --preset {self.method}")
+        return preset, named
+
+    def _given(self, names: Mapping[str, str]) -> dict[str, Any]:
+        """Return those of its settings that are given, by the names that `names` turns theirs into."""
+        return {own: value for name, own in names.items() if (value := getattr(self, name)) is not None}
+
+    def _options(self, cls: type, names: Mapping[str, str]) -> dict[str, Any]:
+        """Return those that are given of the fields of a dataclass of options, each in its range."""
+        given = self._given(names)
+        check_options(cls, given, repr(self))
+        return given
+
+
+def _signature() -> inspect.Signature:
+    """Return the signature that scikit-learn and notebooks see: every setting by its name."""
+    settings = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in SETTINGS[1:]]
+    own = list(inspect.signature(Oracle.__init__).parameters.values())[:2]
+    return inspect.Signature([*own, *settings])
+
+
+Oracle.__init__.__signature__ = _signature()  # type: ignore[attr-defined]

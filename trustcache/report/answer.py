@@ -1,0 +1,319 @@
+"""The answer that a report begins with: the score to trust of each classifier, its threshold, and what both are worth.
+
+The oracle is chosen by the rows that training held out, never by evaluation data, which only say what the choice is
+worth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from trustcache.cache.workspace import Workspace
+from trustcache.command_lines import command_line
+from trustcache.deploy.goals import DEFAULT_DELTA
+from trustcache.deploy.scorers import Threshold, find_scorer
+from trustcache.errors import TrustcacheError, percent
+from trustcache.metrics.selective import at_target, guaranteed, working_point
+from trustcache.report.choice import candidates, choose
+from trustcache.report.comparison import Average
+from trustcache.report.intervals import Compared, Estimate
+from trustcache.report.names import BASELINE, entry_name, method_label
+from trustcache.report.records import Record, Scored, manifests_of
+from trustcache.report.samples import Samples, ScoreReader
+
+COVERAGE = 0.8
+"""Share of the images that the answer accepts where no threshold is calibrated."""
+_RISKS = (0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
+
+
+@dataclass(frozen=True)
+class Trade:
+    """One operating point: coverage and risk of the chosen score, and mcp's at the same coverage, or the same risk.
+
+    Fractions; risk is 0 where nothing is accepted.
+    """
+
+    coverage: float
+    risk: float
+    mcp_coverage: float
+    mcp_risk: float
+
+
+@dataclass(frozen=True)
+class Weakest:
+    """The evaluation data set on which most of what the threshold accepts is wrong, or None if there is only one."""
+
+    dataset: str
+    accuracy: float
+    coverage: float
+    risk: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer for one classifier, on one evaluation data set.
+
+    record: of the chosen oracle (one seed, that which `commands` name) or post-hoc score; name: its name for people.
+    seeds: number of runs of its family. chosen_by: a phrase that says how. threshold: z above it is accepted;
+    threshold_of: where it comes from; guarantee: a sentence, "" for none. error_rate: accepting everything.
+    at_threshold, at_coverage: with the same coverage for mcp. at_risk: the largest coverage whose risk is at most
+    max_risk, each score's own; None where no threshold reaches it. gain: AUC less that of mcp on the same rows, with
+    its 95 % interval. worse: methods that rank worse than mcp by AUC, the whole interval below it, of `compared` ones.
+    commands: the lines of calibrate, predict and export.
+    """
+
+    classifier: str
+    dataset: str
+    record: Record
+    name: str
+    seeds: int
+    chosen_by: str
+    threshold: float
+    threshold_of: str
+    guarantee: str
+    error_rate: float
+    at_threshold: Trade
+    at_coverage: Trade
+    max_risk: float
+    at_risk: Trade | None
+    gain: Estimate | None
+    weakest: Weakest | None
+    worse: Sequence[str]
+    compared: int
+    commands: Sequence[str]
+
+    def lines(self) -> list[str]:
+        """Return the answer in five lines."""
+        return [*_sentences(self)]
+
+
+def answers(
+    scored: Sequence[Scored],
+    compared: Sequence[Compared],
+    workspace: Workspace,
+    reader: ScoreReader,
+    place: Sequence[str] | None = (),
+) -> list[Answer]:
+    """Return the answer of each classifier that mcp is scored on. compared: the rows of the data sets with intervals.
+
+    place: the options that make a command work in the workspace, None where no command does. Raises what reading
+    scores raises.
+    """
+    found = []
+    for classifier in dict.fromkeys(one.record.classifier for one in scored):
+        here = [one for one in scored if one.record.classifier == classifier]
+        dataset = _dataset(here)
+        protocols = {one.record.protocol for one in here if one.record.training}
+        protocol = "equations" if "equations" in protocols or not protocols else min(protocols)
+        rows = [
+            one
+            for one in compared
+            if (one.table.classifier, one.table.dataset, one.table.protocol) == (classifier, dataset, protocol)
+        ]
+        if any(one.row.record.method == BASELINE for one in rows):
+            of_protocol = [one for one in here if one.record.protocol == protocol]
+            found.append(_answer(of_protocol, rows, workspace, reader, place))
+    return found
+
+
+def stated_on(scored: Sequence[Scored]) -> set[str]:
+    """Return the data sets that the answers are stated on, one a classifier."""
+    classifiers = {one.record.classifier for one in scored}
+    return {_dataset([one for one in scored if one.record.classifier == name]) for name in classifiers}
+
+
+def _dataset(scored: Sequence[Scored]) -> str:
+    """Return the evaluation data that the answer is stated on: clean, and of those with most methods the largest."""
+    manifests = manifests_of(scored)
+
+    def order(name: str) -> tuple[object, ...]:
+        changed = bool(manifests[name].variant_of or manifests[name].condition)
+        mine = [one.record for one in scored if one.record.dataset == name]
+        return changed, -len(mine), -max(record.n for record in mine), name
+
+    return min(manifests, key=order)
+
+
+def _answer(
+    scored: Sequence[Scored],
+    rows: Sequence[Compared],
+    workspace: Workspace,
+    reader: ScoreReader,
+    place: Sequence[str] | None,
+) -> Answer:
+    runs = {one.run.name: one.run for one in scored if one.run}
+    baseline = next(one.row for one in rows if one.row.record.method == BASELINE)
+    found = candidates([one.row for one in rows], runs, workspace, reader.index(baseline.record))
+    chosen = choose(found)
+    row = chosen.row or baseline
+    record, calibrated = _calibrated(row, workspace)
+    samples = reader.read(record)
+    mcp = reader.confidence(samples)
+    at_coverage = _at_coverage(samples, mcp, COVERAGE)
+    if calibrated:
+        threshold, told, guarantee = calibrated.point.threshold, _told(calibrated), _promised(calibrated)
+    else:
+        point = at_target(samples.z, samples.correct, "coverage", COVERAGE)
+        assert point is not None  # every coverage up to 1 is reached
+        threshold, told, guarantee = point.threshold, f"{100 * COVERAGE:g} % coverage of {record.dataset}", ""
+    error = 1 - float(samples.correct.mean())
+    max_risk = next((risk for risk in _RISKS if risk < error), _RISKS[-1])
+    others = [one for one in rows if one.row.record.method != BASELINE]
+    return Answer(
+        classifier=record.classifier,
+        dataset=record.dataset,
+        record=record,
+        name=_name(row.record),
+        seeds=row.seeds,
+        chosen_by=chosen.by,
+        threshold=threshold,
+        threshold_of=told,
+        guarantee=guarantee,
+        error_rate=error,
+        at_threshold=_at_threshold(samples, mcp, threshold),
+        at_coverage=at_coverage,
+        max_risk=max_risk,
+        at_risk=_at_risk(samples, mcp, max_risk),
+        gain=next((one.differences.get("auc") for one in rows if one.row is row), None),
+        weakest=_weakest(record, threshold, scored, reader),
+        worse=_worse(others),
+        compared=sum(one.verdict("auc") is not None for one in others),
+        commands=_commands(record, samples, max_risk, place),
+    )
+
+
+def _worse(rows: Sequence[Compared]) -> list[str]:
+    """Name the methods that rank worse than mcp: without their training where each way of training does."""
+    names: dict[str, list[Compared]] = {}
+    for one in rows:
+        record = one.row.record
+        label = method_label(record) if record.training else record.method
+        names.setdefault(label, []).append(one)
+    found = []
+    for label, ones in names.items():
+        worse = [one for one in ones if one.verdict("auc") == "worse"]
+        found += [label] if len(worse) == len(ones) else [_name(one.row.record) for one in worse]
+    return found
+
+
+def _name(record: Record) -> str:
+    """Name an oracle as tables do, and a post-hoc score without the settings that it chose."""
+    return entry_name(record, with_oracle=False) if record.training else record.method
+
+
+def _calibrated(row: Average, workspace: Workspace) -> tuple[Record, Threshold | None]:
+    """Return the first record of a row with a calibrated threshold, else that of the first seed."""
+    for record in sorted(row.records, key=lambda record: record.seed or 0):
+        try:
+            found = find_scorer(workspace, record.run or record.method, record.classifier).threshold()
+        except TrustcacheError:  # out of date, or its caches are; calibrate says so
+            continue
+        if found:
+            return record, found
+    return row.record, None
+
+
+def _told(threshold: Threshold) -> str:
+    part = "" if threshold.part == "all" else f", {threshold.part}"
+    aim = f"{threshold.goal.replace('-', ' ')} {100 * threshold.target:g} %"
+    sure = f", delta {threshold.delta:g}" if threshold.delta is not None else ""
+    return f"calibrated on {threshold.data}{part}: {aim}{sure}"
+
+
+def _promised(threshold: Threshold) -> str:
+    return threshold.guarantee if threshold.delta is not None else ""
+
+
+def _at_threshold(samples: Samples, mcp: np.ndarray, threshold: float) -> Trade:
+    point = working_point(samples.z, samples.correct, threshold)
+    if not point.trusted:
+        return Trade(0.0, 0.0, 0.0, 0.0)
+    same = at_target(mcp, samples.correct, "coverage", point.coverage)
+    assert same is not None
+    return Trade(point.coverage, point.risk or 0.0, same.coverage, same.risk or 0.0)
+
+
+def _at_coverage(samples: Samples, mcp: np.ndarray, coverage: float) -> Trade:
+    point = at_target(samples.z, samples.correct, "coverage", coverage)
+    assert point is not None
+    return _at_threshold(samples, mcp, point.threshold)
+
+
+def _at_risk(samples: Samples, mcp: np.ndarray, max_risk: float) -> Trade | None:
+    own, other = (at_target(z, samples.correct, "precision", 1 - max_risk) for z in (samples.z, mcp))
+    if own is None:
+        return None
+    mcp_coverage, mcp_risk = (other.coverage, other.risk or 0.0) if other else (0.0, 0.0)
+    return Trade(own.coverage, own.risk or 0.0, mcp_coverage, mcp_risk)
+
+
+def _weakest(record: Record, threshold: float, scored: Sequence[Scored], reader: ScoreReader) -> Weakest | None:
+    """Return the data set with the largest risk at a threshold; of equal ones the first."""
+    same = [
+        one.record
+        for one in scored
+        if (one.record.run, one.record.method, one.record.settings) == (record.run, record.method, record.settings)
+    ]
+    if len(same) < 2:
+        return None
+    found = []
+    for other in same:
+        samples = reader.read(other)
+        point = working_point(samples.z, samples.correct, threshold)
+        found.append(Weakest(other.dataset, float(samples.correct.mean()), point.coverage, point.risk or 0.0))
+    return max(found, key=lambda one: one.risk)
+
+
+def _commands(record: Record, samples: Samples, max_risk: float, place: Sequence[str] | None) -> list[str]:
+    if place is None:
+        return []
+    name = record.run or record.method
+    which = [] if record.run else ["--classifier", record.classifier]
+    # On one half, so that the other shows what the threshold is worth; a run of a half takes the half it did not learn.
+    half = ["--part", "first-half"] if samples.rows.all() else []
+    rows = slice(None, None, 2 if half else 1)
+    goal = ["--coverage", f"{COVERAGE:g}"]
+    if guaranteed(samples.z[rows], samples.correct[rows], max_risk, DEFAULT_DELTA):
+        goal = ["--max-risk", f"{max_risk:g}"]
+    lines = [command_line("calibrate", name, *which, "--data", record.dataset, *half, *goal, *place)]
+    if samples.cache.index.imported:  # there is no model that could see an image
+        return lines
+    lines.append(command_line("predict", name, *which, "PATH", *place))
+    return [*lines, *([command_line("export", name, *place)] if record.run else [])]
+
+
+def _sentences(answer: Answer) -> Iterator[str]:
+    a, trade = answer, answer.at_coverage
+    mine = a.record.method == BASELINE
+    seed = f" (seed {a.record.seed} of {a.seeds})" if a.seeds > 1 else ""
+    yield f"Trust {a.name}{seed} of {a.classifier} above {a.threshold:.4g} ({a.threshold_of}); chosen by {a.chosen_by}."
+    beside = "" if mine else f" (maximum class probability: {_percent(trade.mcp_risk)})"
+    yield (
+        f"Accept {_percent(trade.coverage)} of the images of {a.dataset}: errors fall from {_percent(a.error_rate)} to "
+        f"{_percent(trade.risk)}{beside}."
+    )
+    if a.at_risk:
+        beside = "" if mine else f" ({_percent(a.at_risk.mcp_coverage)})"
+        yield f"To stay under {100 * a.max_risk:g} %: accept {_percent(a.at_risk.coverage)}{beside}."
+    else:
+        yield f"No threshold stays under {100 * a.max_risk:g} %."
+    if a.weakest:
+        yield (
+            f"Weakest on {a.weakest.dataset}: of the {_percent(a.weakest.coverage)} accepted there "
+            f"{_percent(a.weakest.risk)} are wrong."
+        )
+    else:
+        yield f"Only {a.dataset} is scored; changed images, on which it may be weaker, are not."
+    if not a.compared:
+        yield f"Nothing is compared with {BASELINE}, the classifier's own confidence."
+    elif a.worse:
+        yield f"Worse than doing nothing ({BASELINE}): {', '.join(a.worse)}."
+    else:
+        yield f"None of {a.compared} methods ranks worse than doing nothing ({BASELINE})."
+
+
+def _percent(share: float) -> str:
+    return percent(share, 1)

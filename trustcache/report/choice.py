@@ -1,0 +1,137 @@
+"""Choose a classifier's score by rows that training held out, beside the classifier's own confidence on the same rows.
+
+Evaluation data take no part. Candidates that held out rows of different data are comparable by how far they are from
+mcp on their own rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from trustcache.cache import open_cache
+from trustcache.cache.index import Index
+from trustcache.cache.workspace import Workspace
+from trustcache.errors import TrustcacheError
+from trustcache.evaluate.sweep import CRITERION, mean_metrics, reference, standing
+from trustcache.metrics.ranking import METRICS
+from trustcache.oracles.runs import Run, RunConfig
+from trustcache.registry import is_import_path
+from trustcache.report.comparison import Average
+from trustcache.report.kept import Kept, key_of
+from trustcache.report.names import BASELINE, entry_name
+from trustcache.scores import post_hoc_score
+from trustcache.scores.stored import ScoreStore
+
+_SHAPE = (1,)
+_LABEL = METRICS[CRITERION].label
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A trained oracle, its seeds together, or a fitted score, with its AURC and mcp's on rows that it held out.
+
+    Either is infinite where it is not known.
+    """
+
+    row: Average
+    aurc: float
+    mcp: float
+
+    @property
+    def lead(self) -> float:
+        """How much lower its AURC is than mcp's on the same rows, as a negative number."""
+        return self.aurc - self.mcp if math.isfinite(self.mcp) else math.inf
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The row that was chosen, None for mcp, and a phrase that says by what."""
+
+    row: Average | None
+    by: str
+
+
+def candidates(rows: Sequence[Average], runs: Mapping[str, Run], workspace: Workspace, index: Index) -> list[Candidate]:
+    """Return the trained oracles and the fitted scores among the rows of a comparison on the cache `index`."""
+    references, store = _References(workspace), ScoreStore(workspace)
+    found = []
+    for row in rows:
+        seeds = [runs[record.run] for record in row.records if record.run]
+        if seeds:
+            own = standing(mean_metrics([run.held_out for run in seeds]))
+            found.append(Candidate(row, own, float(np.mean([references.of(run.config) for run in seeds]))))
+        elif both := None if is_import_path(row.record.method) else store.held_out(index, row.record.method):
+            found.append(Candidate(row, *both))  # those of a user's own code would import it
+    references.save()
+    return found
+
+
+def choose(found: Sequence[Candidate]) -> Choice:
+    """Choose the candidate that is furthest below mcp on the rows held out, or mcp where none is below it."""
+    known = [one for one in found if math.isfinite(one.aurc)]
+    trained = [one for one in found if one.row.record.run]
+    if not known:
+        if len(trained) == 1:
+            return Choice(trained[0].row, "being the only oracle: it held nothing out to choose by")
+        what = "no oracle held anything out to choose by" if trained else "no oracle is trained"
+        return Choice(None, f"default, as {what}")
+    compared = [one for one in known if math.isfinite(one.mcp)]
+    best = min(compared or known, key=lambda one: one.lead if compared else one.aurc)
+    among = f"the best of {len(known)}" if len(known) > 1 else "the only one"
+    value, mcp = f"{_LABEL} {100 * best.aurc:.2f} %", f"{BASELINE} on the same rows {100 * best.mcp:.2f} %"
+    if not compared:
+        return Choice(best.row, f"validation {value}, {among}")
+    if best.lead < 0:
+        return Choice(best.row, f"validation {value}, {among}; {mcp}")
+    name = entry_name(best.row.record, with_oracle=False)
+    return Choice(
+        None, f"validation: none of {len(known)} is better; {name} has {_LABEL} {100 * best.aurc:.2f} %, {mcp}"
+    )
+
+
+class _References:
+    """The AURC of mcp on the rows that runs held out, kept for the next report."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace, self._caches = workspace, workspace.caches()
+        self._kept: dict[Path, Kept] = {}
+        self._scores: dict[Path, np.ndarray] = {}
+        self._found: dict[str, float] = {}
+
+    def of(self, config: RunConfig) -> float:
+        """Return mcp's AURC on what a run held out, infinity where its training cache is gone or cannot be read."""
+        key = key_of([config.cache, config.part, config.samples, config.val_fraction, config.seed, config.protocol])
+        if key not in self._found:
+            try:
+                self._found[key] = self._read(config, key)
+            except TrustcacheError:  # extract and verify name it
+                self._found[key] = math.inf
+        return self._found[key]
+
+    def _read(self, config: RunConfig, key: str) -> float:
+        here = (i for i in self._caches if (i.classifier, i.data) == (config.classifier, config.data))
+        index = next((index for index in here if index.fingerprint() == config.cache), None)
+        if index is None or not config.val_fraction:
+            return math.inf
+        place = self._workspace.figures_file(index.classifier, index.data)
+        kept = self._kept.setdefault(place, Kept(place))
+        value = kept.get(key, _SHAPE.__eq__)
+        if value is None:
+            value = np.array([standing(reference(open_cache(index.folder), self._z(index), config))])
+            kept.put(key, value)
+        return float(value[0])
+
+    def _z(self, index: Index) -> np.ndarray:
+        if index.folder not in self._scores:
+            self._scores[index.folder] = post_hoc_score(BASELINE, open_cache(index.folder))
+        return self._scores[index.folder]
+
+    def save(self) -> None:
+        """Write what is new."""
+        for kept in self._kept.values():
+            kept.save()

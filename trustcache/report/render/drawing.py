@@ -1,0 +1,99 @@
+"""Charts drawn by vl-convert, without browser or network: inline, and as files at the widths of a paper's columns."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import re
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from trustcache.cache.publish import publish
+from trustcache.report.charts import CONFIG, Chart, Spec
+
+_SIZES = {"": (240, 170), "-wide": (500, 240)}
+"""Width and height in points of a figure of one column and of two."""
+_DRAWN = "drawn.json"
+_PRINTED = {
+    "axis": {**CONFIG["axis"], "labelFontSize": 7, "titleFontSize": 8, "titlePadding": 3},
+    "legend": {**CONFIG["legend"], "labelFontSize": 7, "titleFontSize": 8, "symbolSize": 30, "symbolStrokeWidth": 1.2},
+    "line": {"strokeWidth": 1.1},
+    "point": {"strokeWidth": 1},
+}
+
+
+def inline(name: str, spec: Spec) -> Markup:
+    """Return a chart as part of a page, its text in the colour of what surrounds it; name: makes its ids its own.
+
+    The namespaces are implied there, and would read as addresses.
+    """
+    text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", _svg(spec))
+    return Markup(re.sub(r'( id="|url\(#)', rf"\1{name}-", text))
+
+
+def draw_figures(folder: Path, charts: Mapping[str, Chart]) -> None:
+    """Write each chart as SVG and PDF at both widths and its numbers as CSV, and remove the files of others.
+
+    One that is there already and would be drawn again as it is stays. Raises OSError where a file cannot be written.
+    """
+    before = _drawn_before(folder)
+    files: dict[str, str] = {}
+    for name, chart in charts.items():
+        publish(folder / f"{name}.csv", rows_csv(chart).encode())
+        for suffix, size in _SIZES.items():
+            spec = chart.sized(*size)
+            spec["config"] = {**CONFIG, **_PRINTED}
+            files |= _draw(folder, f"{name}{suffix}", spec, before)
+    if charts:
+        publish(folder / _DRAWN, json.dumps(files, indent=0).encode())
+    kept = {*files, *(f"{name}.csv" for name in charts), *([_DRAWN] if charts else [])}
+    for stale in folder.glob("*.*"):
+        if stale.name not in kept:
+            stale.unlink()
+
+
+def _draw(folder: Path, name: str, spec: Spec, before: Mapping[str, str]) -> dict[str, str]:
+    """Draw a chart unless it is there; return the hashes of what its files show."""
+    import vl_convert
+
+    made_of = json.dumps([version("vl-convert-python"), spec], sort_keys=True, allow_nan=False)
+    shown = hashlib.sha256(made_of.encode()).hexdigest()
+    svg, pdf = f"{name}.svg", f"{name}.pdf"
+    if not all(before.get(file) == shown and (folder / file).is_file() for file in (svg, pdf)):
+        # Files for print: in a program that shows them on a dark page, text in its colour could not be read.
+        text = _svg(spec).replace("currentColor", "#000")
+        publish(folder / pdf, vl_convert.svg_to_pdf(text))
+        publish(folder / svg, text.encode())
+    return dict.fromkeys((svg, pdf), shown)
+
+
+def _drawn_before(folder: Path) -> dict[str, str]:
+    """Return the hashes of what the files in a folder show; none where they cannot be read."""
+    try:
+        found: Any = json.loads((folder / _DRAWN).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def rows_csv(chart: Chart) -> str:
+    """Return the numbers that a chart draws."""
+    rows = chart.shown_rows()
+    keys = list(dict.fromkeys(key for row in rows for key in row if key not in ("i", "dot")))
+    file = io.StringIO()
+    writer = csv.DictWriter(file, keys, restval="", extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()
+
+
+def _svg(spec: Spec) -> str:
+    import vl_convert
+
+    return vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])

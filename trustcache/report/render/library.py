@@ -1,0 +1,32 @@
+"""Vega-Lite's script as one piece, from vl-convert, which needs no network and no browser."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from importlib.metadata import version
+from pathlib import Path
+
+from trustcache.cache.publish import publish
+from trustcache.report.render.page_data import packed
+
+_SNIPPET = "window.vegaEmbed = vegaEmbed;"
+
+
+def charts_script(folder: Path | None = None) -> str:
+    """Return the script that defines `vegaEmbed`, `packed`.
+
+    Bundling it takes two seconds, so it is kept in the user's cache folder, never in a workspace, which another person
+    may have sent.
+    """
+    folder = folder or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trustcache"
+    kept = folder / f"charts-{version('vl-convert-python')}.txt"
+    with contextlib.suppress(OSError):
+        return kept.read_text(encoding="utf-8")
+    import vl_convert
+
+    # The names at its top level would be the page's, too.
+    script = packed(f"(() => {{\n{vl_convert.javascript_bundle(_SNIPPET)}\n}})();")
+    with contextlib.suppress(OSError):
+        publish(kept, script.encode())
+    return script

@@ -1,0 +1,100 @@
+"""`report`: the page of methods that Python code compares, as the report of a workspace that is made for it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+
+from trustcache.cache import CacheView
+from trustcache.cache.columns import COLUMNS
+from trustcache.cache.index import Index, create_or_continue
+from trustcache.cache.workspace import Workspace
+from trustcache.errors import UsageError
+from trustcache.oracles.runs import open_run
+from trustcache.progress import Progress, silent
+from trustcache.report.build import report
+from trustcache.scores import POST_HOC
+from trustcache.scores.methods import AnyMethod, Method, methods_of
+from trustcache.scores.stored import ScoreStore
+
+
+def write_page(
+    methods: Sequence[AnyMethod],
+    test: CacheView | Sequence[CacheView],
+    path: str | Path,
+    *,
+    training: CacheView | None = None,
+    progress: Progress = silent,
+) -> Path:
+    """Write the report of methods on one or several caches as one HTML page, and return its path.
+
+    methods: as `compare` takes them; the post-hoc scores that `trustcache report` shows stand beside them. test: caches
+    of one classifier, whose data sets have names of their own. training: what scores that learn do so from; without it,
+    the cache that the first oracle has learnt from.
+    Raises UsageError as `compare`, and OSError where the page cannot be written.
+    """
+    caches = [test] if isinstance(test, CacheView) else list(test)
+    names = [cache.index.data for cache in caches]
+    if not caches or len(set(names)) < len(names):
+        raise UsageError("report: give at least one cache, each of a data set with another name, as in data='photos'")
+    found = methods_of(methods, training)
+    with tempfile.TemporaryDirectory() as folder:
+        workspace = Workspace(Path(folder))
+        known = found[0].training if found else training
+        learnt = _write_cache(workspace, known, "train", _other_name(known, names)) if known is not None else None
+        written = [(cache, _write_cache(workspace, cache, "test", cache.index.data)) for cache in caches]
+        ScoreStore(workspace).fill([index for _, index in written], progress=progress)
+        for cache, index in written:
+            for method in found:
+                _write_scores(workspace, method, cache, index, learnt)
+        report(workspace, place=None, progress=progress)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(workspace.report / "index.html", path)
+    return Path(path)
+
+
+def _other_name(training: CacheView, names: Sequence[str]) -> str:
+    """Return the name of a training cache's data, another one than those of the test caches."""
+    return training.index.data if training.index.data not in names else f"{training.index.data}-training"
+
+
+def _write_cache(workspace: Workspace, cache: CacheView, role: str, name: str) -> Index:
+    """Write a cache, or some rows of one, as a cache of its own."""
+    index, meaning = cache.index, cache.index.meaning
+    data = replace(meaning.data, name=name, samples=len(cache), fingerprint=cache.fingerprint(), subset=None)
+    manifest = replace(index.manifest, name=name, role=role, thinned_to=None)
+    own = Index(
+        workspace.cache_folder(index.classifier, name),
+        replace(meaning, data=data),
+        replace(index.made_from, manifest=manifest),
+        index.made_with,
+    )
+    own = create_or_continue(own, lambda start, stop: "")
+    for number, (start, stop) in enumerate(own.ranges()):
+        rows = cache[start:stop]
+        kept = [key for key in COLUMNS if own.holds(key) and key not in ("sample_ids", "sample_indices")]
+        ids = np.array([text.encode("utf-8", "surrogateescape") for text in rows.sample_ids], dtype=bytes)
+        numbers = {"sample_indices": np.arange(start, stop), "sample_ids": ids}
+        own.add(number, numbers | {key: rows.column(key) for key in kept}, {}, "")
+    return own
+
+
+def _write_scores(workspace: Workspace, method: Method, cache: CacheView, index: Index, learnt: Index | None) -> None:
+    """Write a method's scores of a cache: an oracle as a run, a score of one's own beside the others."""
+    config = getattr(method.scorer, "config_", None)
+    if config is None:
+        if method.name not in POST_HOC:
+            ScoreStore(workspace).keep(index, method.about(), method.scores(cache))
+        return
+    if learnt and getattr(method.scorer, "training_", None) is method.training:
+        config = replace(config, data=learnt.data, cache=learnt.fingerprint(), features=learnt.fingerprint())
+    run = open_run(workspace, config)
+    if not run.finished:
+        run.begin()
+        run.finish(method.scorer.tensors(), [asdict(entry) for entry in method.scorer.log_])  # type: ignore[union-attr]
+    run.save_scores(index, method.scores(cache), np.ones(len(cache), dtype=bool))
