@@ -35,12 +35,15 @@ def report(
 def written(place: Place, only: list[str], images: bool = True) -> Output:
     """Write the report's files, and return its tables and where the files lie, or only some of the paper's."""
     from trustcache.cache.workspace import Workspace
+
+    workspace = Workspace(place.workspace)
+    workspace.evaluation_caches()  # where there are none, that is said before all that makes a report is imported
     from trustcache.paper.artefacts import PAPER
     from trustcache.report.build import report
     from trustcache.report.document import document
 
     root = place.data_root if images else None
-    made = report(Workspace(place.workspace), [PAPER], only, place.given(), console, root)
+    made = report(workspace, [PAPER], only, place.given(), console, root)
     return Output(document(made), lambda: _show(made, only))
 
 

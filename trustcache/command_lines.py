@@ -38,6 +38,8 @@ def extraction_options(index: Index) -> list[str]:
     for key in ("precision", "store", "features"):
         if (chosen := getattr(index.meaning, key)) != getattr(usual, key):
             words += [f"--{key}", chosen]
+    if (decode := index.meaning.data.decode) != usual.decode:
+        words += ["--decode", decode]
     return words
 
 

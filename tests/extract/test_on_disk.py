@@ -804,7 +804,7 @@ def test_so_many_shards_are_refused_that_no_list_could_hold_them(
     image_folder: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("trustcache.extract.on_disk.MOST_SHARDS", 2)
+    monkeypatch.setattr("trustcache.extract.subject.MOST_SHARDS", 2)
     root = image_folder({"cat": 3, "dog": 3})
     model = ("--classifier", own_model(), "--model-arg", "classes=2", "--as", "m")
     said = fails(run_cli("extract", *model, "--data", root, "--shard-rows", 2), 2)

@@ -104,7 +104,7 @@ class ImportedOutputs:
             stages=origin.stages,
         )
         manifest = Manifest(origin.data, origin.role, (), title=origin.data, classes=self.classes)
-        made_from = MadeFrom(manifest, self.classes, "", None, None, {}, dict(files))
+        made_from = MadeFrom(manifest, self.classes, "", None, None, {}, imported=dict(files))
         return Index(folder, meaning, made_from, software_versions("numpy", "h5py"))
 
 

@@ -99,6 +99,19 @@ class Workspace:
         found = [read_index(folder) for folder in self.cache_folders() if (folder / INDEX).is_file()]
         return sorted(found, key=lambda index: (index.classifier, index.data))
 
+    def evaluation_caches(self) -> list[Index]:
+        """Return the caches of evaluation data. Raises UsageError where there are none.
+
+        >>> [index.data for index in demo_workspace.evaluation_caches()]
+        ['birds']
+        """
+        if found := [index for index in self.caches() if index.role == "test"]:
+            return found
+        raise UsageError(
+            f"nothing to report: {self.root / 'cache'} holds no evaluation data; "
+            "begin with trustcache extract --classifier vit, or trustcache demo"
+        )
+
     def cache_named(self, name: str) -> Index:
         """Return the cache of a name CLASSIFIER/DATA. Raises UsageError where there is none, or there are several.
 

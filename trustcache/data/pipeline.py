@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -104,14 +104,16 @@ class Mover:
         self.device = device
         self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
-    def __call__(self, batch: Batch) -> Batch:
-        """Return the batch with its tensors on the device."""
+    def __call__(self, pieces: Sequence[Batch]) -> Batch:
+        """Return the batch of some pieces with its tensors on the device."""
         import torch
 
+        from trustcache.data.variants.variation import joined
+
         if self.stream is None:
-            return batch.each(lambda tensor: tensor.to(self.device))
+            return joined(pieces).each(lambda tensor: tensor.to(self.device))
         with torch.cuda.stream(self.stream):
-            moved = batch.each(lambda tensor: tensor.to(self.device, non_blocking=True))
+            moved = joined([piece.each(lambda t: t.to(self.device, non_blocking=True)) for piece in pieces])
         working = torch.cuda.current_stream(self.device)
         working.wait_stream(self.stream)
         for tensor in moved.tensors():  # their memory is free for another copy only after the work on them
@@ -119,10 +121,15 @@ class Mover:
         return moved
 
 
+def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Return a small tensor of the CPU on a device; a GPU takes it when its turn comes, and nobody waits."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
 def fetched(
-    results: Iterable[tuple[T, dict[str, torch.Tensor]]], device: torch.device, waits: Waits
+    results: Iterable[tuple[T, dict[str, torch.Tensor]]], device: torch.device, waits: Waits, late: int = 1
 ) -> Iterator[tuple[T, dict[str, np.ndarray]]]:
-    """Yield each item with its tensors as arrays; from a GPU one item late, while it works on the next."""
+    """Yield each item with its tensors as arrays; from a GPU `late` items late, while it works on the next."""
     import torch
 
     waiting: list[tuple[T, dict[str, torch.Tensor], torch.cuda.Event]] = []
@@ -139,7 +146,7 @@ def fetched(
             copied = torch.cuda.Event()
             copied.record(torch.cuda.current_stream(device))
             waiting.append((item, here, copied))
-            if len(waiting) > 1:
+            if len(waiting) > late:
                 yield first()
         else:
             with waits("model"):

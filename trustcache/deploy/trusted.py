@@ -18,8 +18,9 @@ from trustcache.cache import CacheView
 from trustcache.cache.workspace import Workspace
 from trustcache.data.loader import choose_device, machine_at_its_limits
 from trustcache.data.pictures import Picture, Prepared, pictures_of
+from trustcache.data.pipeline import Waits, fetched, to_device
 from trustcache.data.samples import BadImage
-from trustcache.deploy.network import Pair, load_pair, pair_of
+from trustcache.deploy.network import OracleScore, Pair, load_pair, pair_of
 from trustcache.deploy.scorers import Threshold, find_scorer
 from trustcache.errors import UsageError
 from trustcache.models.classifiers import Classifier, as_classifier
@@ -28,6 +29,8 @@ from trustcache.scores import POST_HOC
 from trustcache.scores.methods import AnyMethod, methods_of
 
 _Given = Picture | Prepared
+# The images of a batch, each with its pixels as a tensor, or the reason why it cannot be read.
+_Decoded = list[tuple[_Given, torch.Tensor | str]]
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,8 @@ class TrustedClassifier:
         scorer.working_threshold()  # raises before the networks are loaded
         pair = load_pair(scorer)
         pair.precision = scorer.caches[0].meaning.precision
+        if isinstance(pair.score, OracleScore) and scorer.run:
+            pair.score.precision = scorer.run.config.precision
         trusted = cls.__new__(cls)
         classes = scorer.classes(pair.classifier.num_classes)
         trusted._ready(pair, classes, scorer.threshold(), choose_device(device))
@@ -133,17 +138,22 @@ class TrustedClassifier:
         then waits for the images of later batches. Raises ValueError for what is no image, and for a single image that
         is not in a list.
         """
-        stream = pictures_of(images)
+        late = int(self.device.type == "cuda" and ahead > 0)
+        decoded = self._decoded(pictures_of(images), batch_size, workers, ahead - late)
+        scored = ((batch, self._outputs(batch, batch_size)) for batch in decoded)
+        with machine_at_its_limits():
+            for batch, outputs in fetched(scored, self.device, Waits(), late):
+                yield from self._answers(batch, outputs)
+
+    def _decoded(self, stream: Iterator[_Given], batch_size: int, workers: int, ahead: int) -> Iterator[_Decoded]:
         waiting: deque[list[tuple[_Given, Future[torch.Tensor | str]]]] = deque()
         with ThreadPoolExecutor(workers) if workers else _Here() as pool:
-            while True:
-                pictures = list(itertools.islice(stream, batch_size))
-                if pictures:
-                    waiting.append([(picture, pool.submit(self._decode, picture)) for picture in pictures])
-                if not waiting:
-                    return
-                if len(waiting) > ahead or not pictures:
-                    yield from self._answers(waiting.popleft(), batch_size)
+            while pictures := list(itertools.islice(stream, batch_size)):
+                waiting.append([(picture, pool.submit(self._decode, picture)) for picture in pictures])
+                if len(waiting) > ahead:
+                    yield [(picture, future.result()) for picture, future in waiting.popleft()]
+            while waiting:
+                yield [(picture, future.result()) for picture, future in waiting.popleft()]
 
     def _decode(self, picture: _Given) -> torch.Tensor | str:
         """Return the pixels of an image, or why it cannot be read."""
@@ -152,35 +162,39 @@ class TrustedClassifier:
         except BadImage as error:
             return error.reason
 
-    def _answers(self, batch: list[tuple[_Given, Future[torch.Tensor | str]]], batch_size: int) -> list[Answer]:
-        decoded = [(picture, future.result()) for picture, future in batch]
-        # Images and what is prepared already are two batches.
-        kinds: dict[type, list[torch.Tensor]] = {Picture: [], Prepared: []}
-        for picture, found in decoded:
-            if isinstance(found, torch.Tensor):
-                kinds[type(picture)].append(found)
-        scored = {k: self._scored(torch.stack(some), batch_size) for k, some in kinds.items() if some}
-        return [
-            Answer(picture.path, error=found)
-            if isinstance(found, str)
-            else self._answer(picture, *next(scored[type(picture)]))
-            for picture, found in decoded
-        ]
+    def _outputs(self, batch: _Decoded, batch_size: int) -> dict[str, torch.Tensor]:
+        """Return logits (N, K) and z (N,) of the images that could be read, after the name of their kind."""
+        outputs: dict[str, torch.Tensor] = {}
+        for kind in (Picture, Prepared):  # what is prepared already is a batch of its own
+            some = [found for given, found in batch if isinstance(given, kind) and isinstance(found, torch.Tensor)]
+            if some:
+                logits, z = self._scored(torch.stack(some), batch_size)
+                outputs |= {f"{kind.__name__} logits": logits[: len(some)], f"{kind.__name__} z": z[: len(some)]}
+        return outputs
 
-    def _scored(self, pixels: torch.Tensor, batch_size: int) -> Iterator[tuple[np.ndarray, float]]:
-        rows = len(pixels)
+    def _scored(self, pixels: torch.Tensor, batch_size: int) -> tuple[torch.Tensor, torch.Tensor]:
         if self.device.type != "cpu":
             # A GPU sums in an order that depends on the batch's size, and with it an image's last digits.
-            pixels = torch.cat([pixels, pixels[:1].expand(batch_size - rows, -1, -1, -1)])
-        with machine_at_its_limits(), torch.inference_mode(), arithmetic("float32", self.device):
-            on_device = pixels.to(self.device)
-            found = self.pair.of_prepared(on_device.float()) if pixels.is_floating_point() else self.pair(on_device)
-            logits, z = (outputs[:rows].cpu().double() for outputs in found)
-        return iter(zip(logits.numpy(), z.tolist(), strict=True))
+            pixels = torch.cat([pixels, pixels[:1].expand(batch_size - len(pixels), -1, -1, -1)])
+        with torch.inference_mode(), arithmetic("float32", self.device):
+            on_device = to_device(pixels, self.device)
+            return self.pair.of_prepared(on_device.float()) if pixels.is_floating_point() else self.pair(on_device)
 
-    def _answer(self, picture: _Given, logits: np.ndarray, z: float) -> Answer:
+    def _answers(self, batch: _Decoded, outputs: dict[str, np.ndarray]) -> Iterator[Answer]:
+        exact = {name: values.astype(np.float64) for name, values in outputs.items()}
+        scored = {
+            kind: zip(exact.get(f"{kind.__name__} logits", ()), exact.get(f"{kind.__name__} z", ()), strict=True)
+            for kind in (Picture, Prepared)
+        }
+        for given, found in batch:
+            if isinstance(found, str):
+                yield Answer(given.path, error=found)
+            else:
+                yield self._answer(given, *next(scored[type(given)]))
+
+    def _answer(self, picture: _Given, logits: np.ndarray, z: np.float64) -> Answer:
         if not np.isfinite(z) or not np.isfinite(logits).all():
             return Answer(picture.path, error="the classifier's or the oracle's output is not finite")
         number = int(logits.argmax())
         probability = float(1 / np.exp(logits - logits[number]).sum())
-        return Answer(picture.path, self.classes[number], number, probability, z, z > self._cut)
+        return Answer(picture.path, self.classes[number], number, probability, float(z), bool(z > self._cut))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,101 +12,26 @@ import numpy as np
 from trustcache.cache.content import compare_images, refuse_gaps, require_same_images
 from trustcache.cache.index import OTHER_IMAGES, Index, OtherImages, create_or_continue, read_index
 from trustcache.cache.known_classes import require_classes, require_known_classes
-from trustcache.cache.meaning import MOST_SHARDS, DataMeaning, MadeFrom, Meaning, Stages
-from trustcache.cache.outcome import outcome
-from trustcache.cache.provenance import check_fitted, precision_of
-from trustcache.cache.publish import file_sha256, sole_writer
-from trustcache.cache.versions import software_versions
+from trustcache.cache.provenance import precision_of
+from trustcache.cache.publish import sole_writer
 from trustcache.cache.view import CacheView, open_cache
 from trustcache.cache.workspace import Workspace
 from trustcache.data.dataset import Dataset, open_dataset, require_files
-from trustcache.data.machine import decoding_workers, device_option, workers_option
 from trustcache.data.manifest import Manifest
 from trustcache.data.pipeline import WorkLog, Writer, fetched, unheard
 from trustcache.errors import TrustcacheError, UsageError
-from trustcache.models.identity import McDropout
-from trustcache.models.model_options import ModelOptions
-from trustcache.models.precision import PRECISIONS, resolved
+from trustcache.extract.batch_size import USUAL
+from trustcache.extract.rows import Forward, columns_of
+from trustcache.extract.settings import ClassifierOptions, ExtractSettings
+from trustcache.extract.subject import Subject
+from trustcache.models.precision import resolved
 from trustcache.progress import Progress, silent
-from trustcache.protocols import PROTOCOLS
-from trustcache.registry import option
 
 if TYPE_CHECKING:  # torch takes seconds to import, and the command line reads the settings
     import torch
 
-    from trustcache.data.variants.variation import Batch
+    from trustcache.data.decoders import Decoders
     from trustcache.models.classifiers import Classifier
-
-
-@dataclass(frozen=True)
-class ExtractSettings:
-    """Settings of an extraction."""
-
-    batch_size: int = option(64, "Images a forward pass.", min=1)
-    workers: int | None = workers_option()
-    device: str = device_option()
-    precision: str = option(
-        "auto",
-        "Of the forward pass; auto: as the classifier's other caches, else bf16 on a GPU that has it, else float32.",
-        choices=("auto", *PRECISIONS),
-        envvar="TRUSTCACHE_PRECISION",
-    )
-    store: str = option(
-        "float16",
-        "Logits and features on disk: float16 halves the cache and rounds to three digits; float32 for values above "
-        "65,504, or to lose nothing.",
-        choices=("float16", "float32"),
-    )
-    shard_rows: int = option(2048, "Samples a shard.", min=1, max=1 << 24)
-    on_bad_image: str = option(
-        "error", "Stop at an unreadable image, or record and skip it.", choices=("error", "skip")
-    )
-    mc_dropout: int = option(0, "Ask this often more, with dropout on, for the score mc-dropout; 0: do not.", min=0)
-    mc_seed: int | None = option(None, "Draws what --mc-dropout drops (0).", min=0)
-    features: str = option(
-        "last",
-        "What the last layer sees; for strong oracles every stage's output, pooled, and the mirror image's "
-        "logits too, which takes twice the time; or none.",
-        choices=("last", "stages", "none"),
-    )
-
-    def __post_init__(self) -> None:
-        if self.mc_seed is not None and not self.mc_dropout:
-            raise UsageError("--mc-seed: means nothing without --mc-dropout")
-
-    def require_dropout(self, classifier: Classifier) -> None:
-        """Raise UsageError for MC dropout of a classifier without dropout."""
-        from trustcache.models.mc_dropout import require_dropout
-
-        if self.mc_dropout:
-            require_dropout(classifier)
-
-    @property
-    def dropout(self) -> McDropout | None:
-        """The forward passes with dropout on, whose negative predictive entropy is stored."""
-        return McDropout(self.mc_dropout, self.mc_seed or 0) if self.mc_dropout else None
-
-
-@dataclass(frozen=True)
-class ClassifierOptions(ModelOptions):
-    """The classifier of an extraction as the command line names it."""
-
-    weights: str | None = option(None, "Your own weights: a safetensors or torch file.")
-    name: str | None = option(None, "The classifier's name in the workspace, where not its own.", name="--as")
-    protocol: str = option(
-        "equations",
-        "How the model sees images: equations, by its own preprocessing; released, squashed and normalised as in the "
-        "paper's released code, to compare with its tables (its name gets -released).",
-        choices=tuple(PROTOCOLS),
-    )
-
-    def load(self) -> tuple[Classifier, str]:
-        """Return the classifier, as the protocol shows images to it, and its name in the workspace."""
-        from trustcache.models.classifiers import load_classifier
-
-        suffix = "" if self.protocol == "equations" else f"-{self.protocol}"
-        classifier = load_classifier(self.spec(self.weights, PROTOCOLS[self.protocol].preprocessing))
-        return classifier, self.name or self.classifier + suffix
 
 
 def extract(
@@ -126,7 +51,9 @@ def extract(
     continues from there.
     """
     settings.require_dropout(classifier)
-    return _Extraction(classifier, label, dataset, data_root, folder, settings).run(progress)
+    with settings.decoders() as decoders:
+        subject = Subject(classifier, label)
+        return _Extraction(subject, dataset, data_root, folder, settings, WorkLog(), decoders).run(progress)
 
 
 def extract_each(
@@ -146,21 +73,23 @@ def extract_each(
     cannot be loaded, and for MC dropout of one without dropout.
     """
     classifier, label = model.load()
-    identity, log = classifier.identity(), WorkLog(note)
+    subject, log = Subject(classifier, label), WorkLog(note)
     for manifest in manifests if check_first else ():
         require_files(manifest, data_root)
         classes = manifest.classes or open_dataset(manifest, data_root).classes
         require_classes(classifier.num_classes, label, manifest.name, classes)
-        require_known_classes(identity, label, manifest, classes, workspace)
+        require_known_classes(subject.identity, label, manifest, classes, workspace)
     settings.require_dropout(classifier)
-    for manifest in manifests:
-        try:
-            dataset = open_dataset(manifest, data_root)
-            require_known_classes(identity, label, manifest, dataset.classes, workspace)
-            folder = workspace.cache_folder(label, manifest.name)
-            yield manifest, _Extraction(classifier, label, dataset, data_root, folder, settings, log).run(progress)
-        except TrustcacheError as error:
-            yield manifest, error
+    with settings.decoders(len(manifests)) as decoders:
+        for manifest in manifests:
+            try:
+                dataset = open_dataset(manifest, data_root)
+                require_known_classes(subject.identity, label, manifest, dataset.classes, workspace)
+                folder = workspace.cache_folder(label, manifest.name)
+                one = _Extraction(subject, dataset, data_root, folder, settings, log, decoders)
+                yield manifest, one.run(progress)
+            except TrustcacheError as error:
+                yield manifest, error
     log.end()
 
 
@@ -168,25 +97,32 @@ def extract_each(
 class _Extraction:
     """One data set on its way into a cache, by a classifier that has what the settings need."""
 
-    classifier: Classifier
-    label: str
+    subject: Subject
     dataset: Dataset
     data_root: Path
     folder: Path
     settings: ExtractSettings
-    log: WorkLog = field(default_factory=WorkLog)
+    log: WorkLog
+    decoders: Decoders
 
     def run(self, progress: Progress) -> CacheView:
-        from trustcache.data.loader import choose_device
+        from trustcache.data.loader import machine_at_its_limits
 
-        require_classes(self.classifier.num_classes, self.label, self.dataset.manifest.name, self.dataset.classes)
-        device = choose_device(self.settings.device)
+        label, manifest = self.subject.label, self.dataset.manifest
+        require_classes(self.subject.classifier.num_classes, label, manifest.name, self.dataset.classes)
+        device = self.decoders.device
         chosen = self.settings.precision
+        if self.settings.decode == "gpu":
+            from trustcache.data.gpu_decoding import require_gpu_decoding
+
+            require_gpu_decoding(device, self.subject.classifier.preprocessing)
         if chosen == "auto":
             # The features that an oracle learns from and those that it is asked about must not differ in it.
-            chosen = precision_of(self.folder, self.label) or chosen
+            chosen = precision_of(self.folder, label) or chosen
         settings = replace(self.settings, precision=resolved(chosen, device))
-        return replace(self, settings=settings)._run(device, progress)
+        with machine_at_its_limits():
+            size = self.subject.batch_size(self.dataset, self.folder, settings, device)
+        return replace(self, settings=replace(settings, batch_size=size))._run(device, progress)
 
     def _run(self, device: torch.device, progress: Progress) -> CacheView:
         with sole_writer(self.folder):
@@ -202,7 +138,8 @@ class _Extraction:
     def _create_or_continue(self, progress: Progress) -> Index:
         """Write the index, or continue the one that lies there. Raises UsageError where that is of another meaning."""
         try:
-            return create_or_continue(self._index(), self.dataset.fingerprint)
+            index = self.subject.index(self.dataset, self.data_root, self.folder, self.settings)
+            return create_or_continue(index, self.dataset.fingerprint)
         except OtherImages as error:
             differences = compare_images(read_index(self.folder), self.dataset, progress, contents=False)
             raise UsageError(f"{error}: {differences}; {OTHER_IMAGES}") from None
@@ -213,25 +150,34 @@ class _Extraction:
             return
         from trustcache.data.loader import Viewer, machine_at_its_limits, shard_batches, viewed_batches
 
-        classifier, dataset, settings = self.classifier, self.dataset, self.settings
+        classifier, dataset, settings = self.subject.classifier, self.dataset, self.settings
         ranges = [index.ranges()[number] for number in missing]
         # Taken before the images are read: one that changes meanwhile is compared again.
         stamps = [dataset.stamp(start, stop) for start, stop in ranges]
-        asked = shard_batches(ranges, settings.batch_size)
-        waits = self.log.waits
-        viewer = Viewer(classifier.preprocessing, device, settings.workers, judged=classifier, waits=waits)
+        asked = shard_batches(ranges, settings.batch_size or USUAL)
+        waits, decoders = self.log.waits, self.decoders
+        viewer = Viewer(
+            classifier.preprocessing,
+            device,
+            None,
+            classifier,
+            waits=waits,
+            decoders=decoders,
+            decode=index.meaning.data.decode,
+        )
         total = sum(stop - start for start, stop in ranges)
-        workers = decoding_workers(settings.workers, total, device.type)
+        workers = decoders.begin(total)
         self.log.begin(device, f"{settings.precision}, batches of {settings.batch_size}, {workers} decoding processes")
         with (
             waits.within(),
             machine_at_its_limits(),
-            progress(f"{self.label} on {index.data}", total) as advance,
+            progress(f"{self.subject.label} on {index.data}", total) as advance,
             Writer(waits) as write,
         ):
             classifier.model.to(device)
             seen = viewed_batches(dataset, viewer, asked)
-            outputs = fetched(((batch, self._outputs(batch, index.stages)) for batch in seen), device, waits)
+            forward = Forward(classifier, index.stages, settings, waits, self.log.note)
+            outputs = fetched(((batch, forward(batch)) for batch in seen), device, waits)
             batches = zip(asked, outputs, strict=True)
             for number, (start, stop), stamp in zip(missing, ranges, stamps, strict=True):
                 parts: list[dict[str, np.ndarray]] = []
@@ -241,102 +187,9 @@ class _Extraction:
                     numbers, (batch, arrays) = next(batches)
                     if batch.bad and settings.on_bad_image == "error":
                         raise TrustcacheError(next(iter(batch.bad.values())))
-                    parts.append(self._columns(batch, arrays))
+                    parts.append(columns_of(dataset, batch, arrays, settings))
                     skipped |= {dataset.ids[i]: reason for i, reason in batch.bad.items()}
                     advance(len(numbers))
                     done += len(numbers)
                 columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
                 write(index.add, number, columns, skipped, dataset.fingerprint(start, stop), stamp)
-
-    def _columns(self, batch: Batch, outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Return a shard's columns for the rows of one batch; predictions come from the logits before rounding."""
-        ids = [self.dataset.ids[i] for i in batch.indices]
-        return {
-            "sample_indices": batch.indices,
-            "sample_ids": np.array([name.encode("utf-8", "surrogateescape") for name in ids], dtype=bytes),
-            "content": batch.content,
-            **outcome(outputs["logits"], batch.labels),
-            **{name: self._stored(name, values, ids) for name, values in outputs.items()},
-        }
-
-    def _outputs(self, batch: Batch, places: Sequence[str]) -> dict[str, torch.Tensor]:
-        """Return the classifier's outputs by the names of a cache's columns, float32 (N, D), and `mc_dropout` (N,)."""
-        import torch
-
-        from trustcache.data.loader import computing
-        from trustcache.models.mc_dropout import negative_predictive_entropy
-
-        classifier, settings, rows = self.classifier, self.settings, len(batch.indices)
-        # A column of no rows has a width too: that of a black image.
-        pixels = batch.pixels if rows else classifier.black().byte()
-        with (
-            self.log.waits("model"),
-            computing(classifier.spec.name, pixels, settings.precision),
-            torch.inference_mode(),
-        ):
-            outputs = classifier.outputs(classifier.preprocessing.normalise(pixels), places, mirrored=bool(places))
-            if settings.features == "none":
-                del outputs["features"]
-            if dropout := settings.dropout:
-                outputs["mc_dropout"] = negative_predictive_entropy(classifier, pixels, batch.indices, dropout)
-            return {name: output[:rows] for name, output in outputs.items()}
-
-    def _stored(self, what: str, values: np.ndarray, ids: list[str]) -> np.ndarray:
-        """Round to the stored dtype. Raises TrustcacheError for values that are not finite before or after it."""
-        if what == "mc_dropout":
-            return values
-        with np.errstate(over="ignore"):
-            rounded = values.astype(self.settings.store)
-        finite = np.isfinite(rounded).all(axis=1)
-        if finite.all():
-            return rounded
-        row = int(finite.argmin())
-        where = f"{self.dataset.manifest.name}: {ids[row]}"
-        if np.isfinite(values[row]).all():
-            raise TrustcacheError(f"{where}: {what} too large for {self.settings.store}; use --store float32")
-        raise TrustcacheError(
-            f"{where}: the classifier's {what} are not finite; check its weights, or use --precision float32"
-        )
-
-    def _index(self) -> Index:
-        from trustcache.models.stage_features import POOLINGS
-
-        places = self.classifier.stage_places() if self.settings.features == "stages" else ()
-        manifest = self.dataset.manifest
-        if len(self.dataset) > MOST_SHARDS * self.settings.shard_rows:
-            raise UsageError(
-                f"--shard-rows {self.settings.shard_rows}: makes more than {MOST_SHARDS:,} shards; take more"
-            )
-        data = DataMeaning(
-            manifest.name,
-            self.dataset.fingerprint(),
-            len(self.dataset),
-            manifest.variant,
-            manifest.shows_crops,
-            self.settings.batch_size if self.dataset.variation and self.dataset.variation.needs_classifier else None,
-            self.dataset.part,
-        )
-        meaning = Meaning(
-            self.label,
-            self.classifier.identity(),
-            data,
-            self.settings.precision,
-            self.settings.store,
-            self.settings.shard_rows,
-            self.settings.features,
-            self.settings.dropout,
-            Stages(tuple(places), tuple(POOLINGS)) if places else None,
-        )
-        spec = self.classifier.spec
-        weights = Path(spec.weights).resolve() if spec.weights else None
-        if weights:
-            check_fitted(weights)
-        made_from = MadeFrom(
-            manifest,
-            tuple(self.dataset.classes),
-            str(self.data_root.resolve()),
-            str(weights) if weights else None,
-            file_sha256(weights) if weights else None,
-            spec.preprocessing,
-        )
-        return Index(self.folder, meaning, made_from, software_versions("torch", "numpy", "pillow", "h5py"))

@@ -12,6 +12,7 @@ from trustcache.command_lines import command_line
 from trustcache.data.splits import HALVES, VAL_FRACTION, seed_list
 from trustcache.errors import UsageError
 from trustcache.losses import LOSSES
+from trustcache.models.precision import TUNING
 from trustcache.models.preprocessing import PREPROCESS_HELP
 from trustcache.oracles.head_inputs import parse_inputs
 from trustcache.oracles.heads import HEADS, LINEAR, HeadSpec
@@ -85,6 +86,12 @@ class TrainRequest:
     val_fraction: float | None = option(
         None, f"Part set aside for validation ({VAL_FRACTION}).", min=0, max=0.9, panel=_TRAINING
     )
+    precision: str = option(
+        "auto",
+        "Of a fine-tuned oracle's network; auto: as of the cache it learns from, where one can train in it.",
+        choices=("auto", *TUNING),
+        panel=_TRAINING,
+    )
 
     log: tuple[str, ...] = option(
         (),
@@ -128,6 +135,9 @@ def resolve(
     else:
         model = tuned_oracle(workspace, index, _spec(request), request.protocol)
     training = plan(index, model, losses, chosen)
+    if not chosen.frozen:
+        precision = _precision(request, index)
+        training = replace(training, configs=[replace(config, precision=precision) for config in training.configs])
     if (start := request.start or preset.start) and not chosen.frozen:
         return replace(training, configs=_starting_from(workspace, start, training.configs))
     return training
@@ -220,6 +230,7 @@ def _refuse_idle(request: TrainRequest, frozen: bool, head: HeadSpec, optimiser:
         ),
         (frozen and optimiser.get("momentum") and "--momentum", "means nothing to --frozen, which uses Adam"),
         (frozen and request.start and "--start", "means nothing to --frozen, which tunes nothing"),
+        (frozen and request.precision != "auto" and "--precision", "means nothing to --frozen, which tunes nothing"),
         (request.oracle is None and of_model, "says something of an oracle's model; name that with --oracle"),
         (not frozen and head != LINEAR and "--head and --inputs", f"are {of_heads}"),
         (not frozen and _first(request, "part", "also"), f"is {of_heads}"),
@@ -244,6 +255,12 @@ def _spec(request: TrainRequest) -> ModelSpec | None:
     replaced = parse_preprocessing(request.oracle_preprocess, "--oracle-preprocess")
     arguments = key_values("--oracle-arg", request.oracle_arg)
     return ModelSpec(request.oracle, request.oracle_weights, arguments, replaced)
+
+
+def _precision(request: TrainRequest, index: Index) -> str:
+    """Return the precision of a fine-tuning: the cache's where none is asked for, as far as one can train in it."""
+    cached = index.meaning.precision
+    return (cached if cached in TUNING else "float32") if request.precision == "auto" else request.precision
 
 
 def _also_asked(workspace: Workspace, index: Index, names: Sequence[str]) -> tuple[Index, ...]:

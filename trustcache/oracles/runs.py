@@ -48,9 +48,10 @@ class RunConfig:
     head: the head, and for a frozen one its inputs. stages: the modules whose outputs are its input `stages`.
     part: a key of `HALVES` if it learns from half of the cache, else "". samples: the cache's size if so.
     also: fingerprints of further training caches, by the names of their data.
+    precision: of a fine-tuned oracle's network, in training and scoring, one of `TUNING`.
     """
 
-    SCHEMA: ClassVar[int] = 2
+    SCHEMA: ClassVar[int] = 3
 
     classifier: str
     data: str
@@ -72,6 +73,7 @@ class RunConfig:
     part: str = ""
     samples: int = 0
     also: dict[str, str] = field(default_factory=dict)
+    precision: str = "float32"
 
     @property
     def name(self) -> str:

@@ -214,7 +214,7 @@ def _thumbnail(dataset: Dataset, view: CacheView, limit: int) -> bytes:
         raw = dataset.samples.raw(number)
         if content_of(raw) != int(view.content[0]):
             return b""
-        image = dataset.decode(number, raw)
+        image = dataset.varied(number, dataset.prepared(number, raw))
     except BadImage:
         return b""
     data = _webp(image)

@@ -45,8 +45,9 @@ def tables_latex(contents: Contents) -> str:
 
 
 def table_latex(table: Table) -> str:
-    """Return one table."""
-    return render("tables.tex", {}, tables=[_part("table", "", table)])
+    """Return one table, without the lines about what it needs."""
+    whole = render("tables.tex", {}, tables=[_part("table", "", table)])
+    return whole.partition("% table\n")[2].strip() + "\n"
 
 
 def escaped(text: str) -> str:
