@@ -74,7 +74,7 @@ def test_all_that_needs_no_image_works(import_both: Callable[..., Result], run_c
 
 def test_the_index_says_what_it_was_imported_from(import_both: Callable[..., Result], run_cli: RunCli) -> None:
     import_both("--classes", "owl,wren,jay")
-    shown = json.loads(run_cli("cache", "show", "net/photos-test").stdout)
+    shown = json.loads(run_cli("cache", "show", "net/photos-test", "--json").stdout)
     assert shown["imported"] == {
         str(Path(f"{key}-test.npy").resolve()): file_sha256(Path(f"{key}-test.npy"))
         for key in ("logits", "labels", "features")
