@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 from trustcache.data.default_selection import DataOptions
 from trustcache.errors import TrustcacheError, percent
 from trustcache.extract import ClassifierOptions, ExtractSettings, extract_each
-from trustcache.progress import console
 
-from .program import Place, command, print_line, say
+from .program import Place, command, console, print_line, say, say_error
 
 if TYPE_CHECKING:
     from trustcache.cache import CacheView
@@ -41,7 +40,7 @@ def extract(
         if isinstance(outcome, TrustcacheError):
             if len(manifests) == 1:
                 raise outcome
-            say(f"error: {outcome}")
+            say_error(outcome)
             failed.append(manifest.name)
         else:
             print_line(_outcome(outcome))

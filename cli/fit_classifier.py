@@ -10,10 +10,9 @@ import typer
 from trustcache.errors import UsageError, percent
 from trustcache.models.model_options import ModelOptions
 from trustcache.oracles.optim import FitSettings, Machine
-from trustcache.progress import console
 
 from .options import Subset
-from .program import Place, command, print_line
+from .program import Place, command, console, print_line
 
 if TYPE_CHECKING:
     from trustcache.oracles.fit_classifier import Fitted
@@ -31,7 +30,8 @@ def fit_classifier(
     machine: Machine,
     subset: Subset = None,
     start: Annotated[
-        str | None, typer.Option(help="Weights to begin with, all but a last layer for other classes.")
+        str | None,
+        typer.Option(help="Weights to begin with: a file of this model's; a last layer of other classes is left out."),
     ] = None,
 ) -> None:
     """Fit a classifier to be judged, where you have none: a model's name and a data set become a file of weights.

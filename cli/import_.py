@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from trustcache.cache.importing import ImportRequest
 from trustcache.errors import percent
-from trustcache.progress import console
 
-from .program import Place, command, print_line
+from .program import Place, command, console, print_line
 
 
 @command("import")

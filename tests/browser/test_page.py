@@ -200,7 +200,9 @@ def test_a_link_leads_to_oracle_data_and_threshold(tab, files, two):
     shown = step(opened)
     assert abs(shown["threshold"] - 0.5) < 0.1
     agree(shown, record_of(two, "ce", "digits-c/fog/1"), two)
+    first = opened.evaluate("location.hash")
     opened.locator("#slider").press("ArrowLeft")
+    until(opened, f"location.hash !== {first!r}")
     link = opened.evaluate("location.hash")
     again = tab(files[0], link)
     assert step(again) == step(opened)
@@ -216,7 +218,7 @@ def test_the_picker_changes_the_classifier_everywhere(tab, files, two):
     agree(step(opened), record_of(two, classifier="other"), two)
     for part in ("answer", "methods"):
         assert opened.locator(f"#{part} .unit:visible").count() == 1
-    assert opened.evaluate("new URLSearchParams(location.hash.slice(1)).get('classifier')") == "other"
+    until(opened, "new URLSearchParams(location.hash.slice(1)).get('classifier') === 'other'")
 
 
 def test_a_heading_sorts_from_its_good_end_and_back(tab, files):

@@ -50,7 +50,7 @@ def test_all_that_needs_no_image_works(import_both: Callable[..., Result], run_c
     assert done.exit_code == 0, done.stderr
     arrays = write_arrays(tmp_path, "test", 300)
     right = (arrays["logits"].argmax(1) == arrays["labels"]).mean()
-    assert tells(done.stdout, "photos-test", "net", f"{right:.2%}", "300", "photos-test")
+    assert tells(done.stdout, "photos-test", "net", f"{100 * right:.2f}", "300", "photos-test")
     for line in (
         "train --preset strong --batch-size 64 --epochs 3 --device cpu --seed 0",
         "train --frozen --loss ss --epochs 3 --device cpu",

@@ -18,7 +18,7 @@ from trustcache.cache.workspace import Workspace
 from trustcache.data.splits import validation_rows
 from trustcache.evaluate.scoring import Scoring
 from trustcache.metrics.ranking import trust_metrics
-from trustcache.metrics.selective import EVERYTHING, WorkingPoint, guaranteed
+from trustcache.metrics.selective import EVERYTHING, WorkingPoint, guaranteed, samples_needed
 from trustcache.oracles.optim import Machine
 from trustcache.oracles.runs import Run, finished_runs
 from trustcache.scores import post_hoc_score
@@ -236,3 +236,20 @@ def test_scores_that_are_missing_are_made(with_runs: Workspace, run_cli: RunCli)
     (run.folder / "scores" / "digits-test.safetensors").unlink()
     assert run_cli("calibrate", FROZEN, "--data", "digits-test", "--coverage", 0.5).exit_code == 0
     np.testing.assert_array_equal(run.scores(index), before)
+
+
+def test_a_plan_looks_at_no_workspace(run_cli: Callable[..., Result]) -> None:
+    rows = [line.split("\t") for line in run_cli("calibrate", "--plan", "--max-risk", 0.02).stdout.splitlines()]
+    numbers = [[int(cell.replace(",", "")) for cell in row[1:]] for row in rows[1:]]
+    assert numbers[0][0] == samples_needed(0.02, 0.001, 0.0, 0.5)
+    assert all(row == sorted(row) for row in numbers), "fewer trusted take more images"
+    assert [row[0] for row in numbers] == sorted(row[0] for row in numbers), "more wrong take more images"
+    assert not [*Path().iterdir()]
+
+
+@pytest.mark.parametrize(
+    ("words", "fact"), [(("--plan", "--coverage", 0.5), "--max-risk"), (("--coverage", 0.5), "RUN")]
+)
+def test_what_a_plan_or_a_calibration_lacks_is_named(run_cli: Callable[..., Result], words: tuple, fact: str) -> None:
+    done = run_cli("calibrate", *words)
+    assert (done.exit_code, fact in done.stderr) == (2, True)

@@ -22,6 +22,8 @@ READ_BY = {
     "post-hoc score": ("evaluate", "report"),
     "fitted score": ("evaluate again",),
     "bootstrap store": ("report",),
+    "store of figures": ("report",),
+    "model card": ("report",),
     "sweep": ("predict the winner", "report"),
     "checkpoint.pt": ("unfinished",),
     "classifier": ("predict", "extract"),

@@ -137,10 +137,16 @@ def kind_of(path: Path) -> str:
     if place == "runs" and name == "weights.safetensors":
         return f"weights, {'frozen' if 'frozen' in path.parts[1] else 'fine-tuned'}"
     if place == "runs":
-        return {"config.json": "run config", "log.jsonl": "log", "threshold.json": "threshold"}.get(name, name)
+        return {
+            "config.json": "run config",
+            "log.jsonl": "log",
+            "threshold.json": "threshold",
+            "README.md": "model card",
+        }.get(name, name)
     if place == "scores":
         return "fitted score" if name.endswith(".fit.safetensors") else "post-hoc score"
-    return {"bootstrap": "bootstrap store", "sweeps": "sweep", "report": "report"}.get(place, name)
+    stores = {"bootstrap": "bootstrap store", "figures": "store of figures"}
+    return (stores | {"sweeps": "sweep", "report": "report"}).get(place, name)
 
 
 def files(folder: Path) -> Iterator[Path]:

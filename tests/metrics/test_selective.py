@@ -15,6 +15,7 @@ from trustcache.metrics.selective import (
     guaranteed,
     least_samples,
     risk_bound,
+    samples_needed,
     working_point,
 )
 from trustcache.metrics.tie_groups import Ranking, rank
@@ -227,3 +228,28 @@ def test_every_target_of_everything_is_reached_with_all_right():
 def test_a_threshold_above_all_trusts_nothing_and_has_no_risk():
     point = working_point([1.0, 2.0], [1, 0], 2.0)
     assert (point.trusted, point.coverage, point.risk) == (0, 0, None)
+
+
+@given(st.floats(0.005, 0.3), st.floats(1e-4, 0.2), st.sampled_from([0.0, 0.3, 0.6]), st.sampled_from([1.0, 0.5, 0.25]))
+def test_the_samples_that_are_planned_suffice_for_the_bound_and_fewer_do_not(
+    max_risk: float, delta: float, share: float, coverage: float
+) -> None:
+    def bound(samples: int) -> float:
+        trusted = max(int(samples * min(coverage, 0.5)), 1)
+        steps = max((samples - 1).bit_length(), 1)
+        return risk_bound(math.ceil(trusted * share * max_risk), trusted, delta / steps)
+
+    planned = samples_needed(max_risk, delta, share * max_risk, coverage)
+    assert bound(planned) <= max_risk < bound(planned - 1)
+
+
+def test_a_plan_comes_true() -> None:
+    samples = samples_needed(0.05, 0.01, 0.0, 0.8)
+    scores = np.arange(samples)[::-1]
+    correct = np.arange(samples) < 0.9 * samples  # the most trusted nine tenths are right
+    found = guaranteed(scores, correct, 0.05, 0.01)
+    assert found is not None
+    assert found.coverage >= 0.5
+    assert guaranteed(scores[: samples // 2], correct[: samples // 2], 0.05, 0.01) is None
+    with pytest.raises(ValueError, match=r"0\.05"):
+        samples_needed(0.05, 0.01, 0.05)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,15 @@ class Answer:
     score: float | None = None
     trusted: bool = False
     error: str | None = None
+
+
+class _Here(Executor):
+    """Do the work at once, in the thread that asks for it."""
+
+    def submit(self, work: Callable[..., Any], /, *args: Any, **named: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        done.set_result(work(*args, **named))
+        return done
 
 
 class TrustedClassifier:
@@ -123,7 +132,7 @@ class TrustedClassifier:
     def __call__(
         self, images: Iterable[Any], *, batch_size: int = 64, workers: int = 2, ahead: int = 0
     ) -> Iterator[Answer]:
-        """Yield answers in order, a batch at a time; `workers` threads decode.
+        """Yield answers in order, a batch at a time; `workers` threads decode, with 0 the caller's own.
 
         `1 + ahead` batches are in memory. While the model works on one, `ahead` more are decoded: faster, but an answer
         then waits for the images of later batches. Raises ValueError for what is no image, and for a single image that
@@ -138,7 +147,7 @@ class TrustedClassifier:
 
     def _decoded(self, stream: Iterator[_Given], batch_size: int, workers: int, ahead: int) -> Iterator[_Decoded]:
         waiting: deque[list[tuple[_Given, Future[torch.Tensor | str]]]] = deque()
-        with ThreadPoolExecutor(workers) as pool:
+        with ThreadPoolExecutor(workers) if workers else _Here() as pool:
             while pictures := list(itertools.islice(stream, batch_size)):
                 waiting.append([(picture, pool.submit(self._decode, picture)) for picture in pictures])
                 if len(waiting) > ahead:

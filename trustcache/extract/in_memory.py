@@ -39,6 +39,8 @@ from trustcache.models.stage_features import POOLINGS
 from trustcache.progress import Progress, silent
 from trustcache.registry import check_options
 
+_SETTINGS = ("batch_size", "workers", "device", "precision", "store", "features")
+
 
 @dataclass(frozen=True)
 class _Seen:
@@ -65,11 +67,13 @@ def extract_in_memory(
     or a known data set by name (`data_root` holds its files); a torch Dataset of images with labels; or a DataLoader of
     batches. Images are paths, PIL images, uint8 arrays or tensors; tensors of floats are what the model takes.
     name: of the data set, for tables. classes: names in label order, by default the data set's. preprocess: entries
-    that replace the model's own preprocessing. settings: fields of `ExtractSettings`, such as batch_size and device;
-    unless told otherwise it keeps what every stage and the mirror image give, which a strong oracle reads, and
-    `features="last"` takes half the time.
+    that replace the model's own preprocessing. settings: batch_size, workers, device, precision, store and features, as
+    `trustcache extract` has them; unless told otherwise it keeps what every stage and the mirror image give, which a
+    strong oracle reads, and `features="last"` takes half the time.
     Raises UsageError for images of other classes than the model's, TrustcacheError for one that cannot be read.
     """
+    if unknown := settings.keys() - _SETTINGS:
+        raise TypeError(f"extract has no setting {min(unknown)!r}; it has {', '.join(_SETTINGS)}")
     check_options(ExtractSettings, settings, "extract")
     chosen = ExtractSettings(**{"features": "stages", **settings})
     if chosen.decode != "pil":

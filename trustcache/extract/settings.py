@@ -37,7 +37,12 @@ class ExtractSettings:
         "change pixels a little, and leave images alone that a variant makes.",
         choices=DECODERS,
     )
-    store: str = option("float16", "Dtype of the stored logits and features.", choices=("float16", "float32"))
+    store: str = option(
+        "float16",
+        "Logits and features on disk: float16 halves the cache and rounds to three digits; float32 for values above "
+        "65,504, or to lose nothing.",
+        choices=("float16", "float32"),
+    )
     shard_rows: int = option(2048, "Samples a shard.", min=1, max=1 << 24)
     on_bad_image: str = option(
         "error", "Stop at an unreadable image, or record and skip it.", choices=("error", "skip")
@@ -83,7 +88,8 @@ class ClassifierOptions(ModelOptions):
     name: str | None = option(None, "The classifier's name in the workspace, where not its own.", name="--as")
     protocol: str = option(
         "equations",
-        "released: images as the paper's released code shows them; the name gets -released.",
+        "How the model sees images: equations, by its own preprocessing; released, squashed and normalised as in the "
+        "paper's released code, to compare with its tables (its name gets -released).",
         choices=tuple(PROTOCOLS),
     )
 

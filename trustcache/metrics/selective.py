@@ -101,6 +101,34 @@ def least_samples(samples: int, max_risk: float, delta: float) -> int:
     return int(np.ceil(np.log(delta / steps) / np.log1p(-max_risk)))
 
 
+def samples_needed(max_risk: float, delta: float, risk: float, coverage: float = 1.0) -> int:
+    """Return how many samples `guaranteed` needs, where it could trust a share of them of which `risk` are wrong.
+
+    The search by halving asks about half of the samples first, then about a quarter: the most that is within the
+    coverage must meet the bound. Beyond that number a few others may fall short again by a rounding, as errors come
+    whole. Raises ValueError unless risk is below max_risk.
+
+    >>> samples_needed(max_risk=0.02, delta=0.001, risk=0.0), samples_needed(0.02, 0.001, risk=0.01)
+    (912, 4962)
+    """
+    asked = 0.5 ** max(np.ceil(-np.log2(coverage)), 1)
+    if not 0 <= risk < max_risk:
+        raise ValueError(f"a bound of {max_risk} is out of reach where {risk} are wrong")
+
+    def reached(samples: int) -> bool:
+        trusted = max(int(samples * asked), 1)
+        steps = max((samples - 1).bit_length(), 1)
+        return risk_bound(int(np.ceil(trusted * risk)), trusted, delta / steps) <= max_risk
+
+    missed, met = 1, 2
+    while not reached(met):
+        missed, met = met, 2 * met
+    while met - missed > 1:
+        middle = (met + missed) // 2
+        missed, met = (missed, middle) if reached(middle) else (middle, met)
+    return met
+
+
 def at_target(scores: npt.ArrayLike, correct: npt.ArrayLike, kind: str, target: float) -> WorkingPoint | None:
     """Return the threshold that reaches a target share in (0, 1] of these samples, None where none does.
 

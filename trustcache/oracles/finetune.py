@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ from trustcache.models.precision import arithmetic, resolved
 from trustcache.oracles.network import Oracle
 from trustcache.oracles.optim import Machine, build_optimiser
 from trustcache.oracles.runs import Run, RunConfig
+from trustcache.oracles.tracking import Track, untracked
 from trustcache.oracles.training_loop import TrainingLoop, epoch_batches
 from trustcache.progress import Advance, Progress, silent
 from trustcache.protocols import PROTOCOLS, negative_threshold, validation_entry
@@ -76,7 +78,13 @@ def z_of(oracle: Oracle, pixels: torch.Tensor, viewer: Viewer, precision: str) -
 
 
 def finetune(
-    run: Run, spec: ModelSpec, dataset: Dataset, cache: CacheView, machine: Machine, progress: Progress = silent
+    run: Run,
+    spec: ModelSpec,
+    dataset: Dataset,
+    cache: CacheView,
+    machine: Machine,
+    progress: Progress = silent,
+    track: Track = untracked,
 ) -> None:
     """Train a run's oracle, built on the model of `spec`, on the images of the cache it learns from; finish the run.
 
@@ -88,7 +96,7 @@ def finetune(
     """
     run.begin()
     with machine_at_its_limits():
-        training = _Training(run, spec, dataset, cache, machine)
+        training = _Training(run, spec, dataset, cache, machine, track)
         with progress(run.name, training.loop.steps) as advance:
             advance(training.loop.step)
             training.run(advance)
@@ -99,8 +107,11 @@ def finetune(
 class _Training:
     """One fine-tuning: its loop, and all that is rebuilt from the run's config."""
 
-    def __init__(self, run: Run, spec: ModelSpec, dataset: Dataset, cache: CacheView, machine: Machine) -> None:
+    def __init__(
+        self, run: Run, spec: ModelSpec, dataset: Dataset, cache: CacheView, machine: Machine, track: Track
+    ) -> None:
         config = run.config
+        self.track = functools.partial(track, run)
         self.config, self.dataset, self.cache = config, dataset, cache
         self.device = choose_device(machine.device)
         torch.manual_seed(config.seed)  # dropout
@@ -168,6 +179,7 @@ class _Training:
             entry["validation"] = validation_entry(z, correct, self.config.protocol, self.negative)
             self.oracle.train()
         history["log"].append(entry)
+        self.track(entry)
         history["losses"] = []
 
 

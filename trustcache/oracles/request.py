@@ -13,6 +13,7 @@ from trustcache.data.splits import HALVES, VAL_FRACTION, seed_list
 from trustcache.errors import UsageError
 from trustcache.losses import LOSSES
 from trustcache.models.precision import TUNING
+from trustcache.models.preprocessing import PREPROCESS_HELP
 from trustcache.oracles.head_inputs import parse_inputs
 from trustcache.oracles.heads import HEADS, LINEAR, HeadSpec
 from trustcache.oracles.presets.preset import Preset, read_preset
@@ -40,7 +41,8 @@ class TrainRequest:
     )
     protocol: str = option(
         "equations",
-        "The paper's equations, or what its authors' released code does.",
+        "Definitions of losses, metrics and thresholds: equations, as the paper writes them, for work of your own; "
+        "released, as its authors' code computes them, to compare with its tables.",
         choices=tuple(PROTOCOLS),
         panel=_LOSSES,
     )
@@ -49,13 +51,14 @@ class TrainRequest:
     data: str | None = option(None, "Which cache to learn from, where there are several.")
     part: str | None = option(
         None,
-        "--frozen: learn from one half of --data, of any role, and be scored on the other only.",
+        "--frozen: learn from one half of --data and be scored on the other only. For a classifier that is nearly "
+        "always right on its training images: take images that it has not learnt from.",
         choices=HALVES,
     )
     also: tuple[str, ...] = option(
         (),
-        "--frozen: learn from these training caches too, as of the same images changed; what is set aside for "
-        "validation is so in them as well.",
+        "--frozen: a list of further training caches of the classifier to learn from, as of the same images blurred; "
+        "an image set aside for validation is set aside in them too.",
     )
     frozen: bool = option(False, "Fast: only heads, all at once, on cached outputs.")
     seed: tuple[int, ...] = option((), "Seed, or a list of them (0).")
@@ -67,15 +70,18 @@ class TrainRequest:
         panel=_ORACLE,
     )
     oracle_weights: str | None = option(None, "Its weights: a safetensors or torch file.", panel=_ORACLE)
-    oracle_arg: list[str] = option([], "KEY=VALUE for its builder; may be repeated.", panel=_ORACLE)
-    oracle_preprocess: list[str] = option(
-        [], "Replace part of its preprocessing, as in input_size=224; may be repeated.", panel=_ORACLE
+    oracle_arg: list[str] = option(
+        [], "KEY=VALUE: a keyword argument of the function that builds it; may be repeated.", panel=_ORACLE
     )
+    oracle_preprocess: list[str] = option([], PREPROCESS_HELP, panel=_ORACLE)
     signed_distance: bool | None = option(
         None, "Head gives (w·x + b)/|w| rather than w·x + b (by default for ss only).", panel=_ORACLE
     )
     start: str | None = option(
-        None, "Tune on from the finished oracles of this loss with the same seeds, as in tcp.", panel=_ORACLE
+        None,
+        "Begin fine-tuning with the weights of the finished oracles of this loss and the same seeds instead of the "
+        "classifier's, as in --start tcp.",
+        panel=_ORACLE,
     )
     val_fraction: float | None = option(
         None, f"Part set aside for validation ({VAL_FRACTION}).", min=0, max=0.9, panel=_TRAINING
@@ -84,6 +90,13 @@ class TrainRequest:
         "auto",
         "Of a fine-tuned oracle's network; auto: as of the cache it learns from, where one can train in it.",
         choices=("auto", *TUNING),
+        panel=_TRAINING,
+    )
+
+    log: tuple[str, ...] = option(
+        (),
+        "Report each epoch to tensorboard or wandb too, or a list of both; into the workspace's folder tracking. wandb "
+        "sends nothing unless WANDB_MODE=online.",
         panel=_TRAINING,
     )
 

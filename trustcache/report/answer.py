@@ -61,7 +61,8 @@ class Answer:
     threshold_of: where it comes from; guarantee: a sentence, "" for none. error_rate: accepting everything.
     at_threshold, at_coverage: with the same coverage for mcp. at_risk: the largest coverage whose risk is at most
     max_risk, each score's own; None where no threshold reaches it. gain: AUC less that of mcp on the same rows, with
-    its 95 % interval. worse: methods that rank worse than mcp by AUC, the whole interval below it, of `compared` ones.
+    its 95 % interval, the mean over seeds. worse: methods that rank worse than mcp by AUC, the whole interval below it,
+    of `compared` ones.
     commands: the lines of calibrate, predict and export.
     """
 

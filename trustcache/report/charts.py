@@ -292,7 +292,7 @@ class Chart:
 
     def shown_rows(self) -> list[Spec]:
         """Return the rows with names as they may be shown."""
-        return [{key: _shown(value) for key, value in row.items()} for row in self.rows]
+        return [{k: visible(v) if isinstance(v, str) else v for k, v in row.items()} for row in self.rows]
 
     def sized(self, width: float | str, height: float) -> Spec:
         """Return the whole specification, ready to draw, in points."""

@@ -37,13 +37,7 @@ def collect(workspace: Workspace, progress: Progress = silent) -> tuple[list[Sco
 
     Raises UsageError where there is nothing to report on.
     """
-    found = _Collector(workspace, progress)
-    indices = [index for index in found.caches if index.role == "test"]
-    if not indices:
-        raise UsageError(
-            f"nothing to report: {workspace.root / 'cache'} holds no evaluation data; "
-            "begin with trustcache extract --classifier vit, or trustcache demo"
-        )
+    indices, found = workspace.evaluation_caches(), _Collector(workspace, progress)
     found.notes += _parts(indices)
     for index in indices:
         try:

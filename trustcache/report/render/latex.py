@@ -45,9 +45,9 @@ def tables_latex(contents: Contents) -> str:
 
 
 def table_latex(table: Table) -> str:
-    """Return one table, without the document around it."""
-    document = render("tables.tex", {}, tables=[_part("table", "", table)])
-    return document.partition("\\begin{document}\n")[2].partition("\\clearpage")[0].strip() + "\n"
+    """Return one table, without the lines about what it needs."""
+    whole = render("tables.tex", {}, tables=[_part("table", "", table)])
+    return whole.partition("% table\n")[2].strip() + "\n"
 
 
 def escaped(text: str) -> str:

@@ -2,7 +2,7 @@
 const measures = {
   accuracy: { name: "accuracy (%)", of: (m, d) => 1 - on(m, d).bad / on(m, d).n },
   coverage: { name: "coverage at this threshold (%)", of: (m, d) => on(m, d).c[state.step] / on(m, d).n },
-  risk: { name: "risk at this threshold (%)", low: true, of: (m, d) => on(m, d).c[state.step] ? on(m, d).w[state.step] / on(m, d).c[state.step] : null },
+  risk: { name: "risk at this threshold (%)", of: (m, d) => on(m, d).c[state.step] ? on(m, d).w[state.step] / on(m, d).c[state.step] : null },
   auc: { name: "AUC (%)", of: (m, d) => on(m, d).auc },
   difference: {
     name: "AUC less mcp's (points)", diverging: true,
