@@ -14,6 +14,7 @@ from trustcache.data.dataset import open_dataset
 from trustcache.data.decoders import Decoders, Source
 from trustcache.data.gpu_decoding import is_baseline, require_gpu_decoding, unpacked
 from trustcache.data.known_data import folder_manifest
+from trustcache.data.loader import Viewer, viewed_batches
 from trustcache.data.variants.variation import joined
 from trustcache.errors import UsageError
 from trustcache.models.preprocessing import Preprocessing
@@ -76,6 +77,16 @@ def test_a_gpus_images_are_pillows_but_for_rounding(photos: Path, crop_mode: str
     apart = (batch.pixels.int() - expected.pixels.int()).abs().float()
     assert apart.mean() < 1
     assert apart.max() < 12
+
+
+def test_a_batch_without_a_readable_image_has_no_rows(tmp_path: Path) -> None:
+    (tmp_path / "photos" / "a").mkdir(parents=True)
+    (tmp_path / "photos" / "a" / "0.png").write_bytes(b"broken")
+    dataset = open_dataset(folder_manifest(tmp_path / "photos"), tmp_path)
+    viewer = Viewer(preprocessing("center"), CPU, 0, decode="gpu")
+    (batch,) = viewed_batches(dataset, viewer, [np.arange(1)])
+    assert batch.bad.keys() == {0}
+    assert len(batch.pixels) == len(batch.indices) == 0
 
 
 def test_a_draft_is_of_large_jpegs_alone_and_close(photos: Path) -> None:

@@ -161,9 +161,7 @@ class Decoders:
         self._tasks = _Tasks()
         self._loader: DataLoader[Batch] | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
-        shared = multiprocessing.get_start_method() == "fork"
-        size = int(_memory_bytes() * _KEPT_SHARE) if sets > 1 and shared else 0
-        self._kept = Kept(size) if size else None
+        self._kept = _shared_memory() if sets > 1 else None
         self.workers: int | None = None
 
     def begin(self, images: int) -> int:
@@ -271,6 +269,16 @@ def _source(file: str) -> Source:
 
 def _as_it_is(batch: Any) -> Any:
     return batch
+
+
+def _shared_memory() -> Kept | None:
+    """Return memory for images, None where processes would not share it, or the machine gives none."""
+    method = multiprocessing.get_start_method(allow_none=True) or multiprocessing.get_all_start_methods()[0]
+    size = int(_memory_bytes() * _KEPT_SHARE)
+    try:
+        return Kept(size) if method == "fork" and size else None
+    except OSError:
+        return None
 
 
 def _memory_bytes() -> int:

@@ -81,7 +81,7 @@ def viewed_batches(dataset: Dataset, viewer: Viewer, batches: Sequence[np.ndarra
                 pieces = next(decoded, None)
             if pieces is None:
                 return
-            if viewer.decode == "gpu":
+            if any(piece.packed is not None for piece in pieces):
                 from trustcache.data.gpu_decoding import unpacked
 
                 batch = unpacked(joined(pieces), dataset.ids, preprocessing, viewer.device)
