@@ -90,7 +90,7 @@ def _sound() -> tuple[dict[str, bytes], dict[str, Said]]:
 
 def _say(command: str) -> Said:
     if command == "evaluate again":  # fits are read where a score is missing
-        for score in Path(WORKSPACE, "scores").glob("*/test/*"):
+        for score in Path(WORKSPACE, "scores").glob("*/photos-test/*"):
             score.unlink()
     return said(*WORDS[command])
 

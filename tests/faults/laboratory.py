@@ -42,8 +42,8 @@ STEPS: dict[str, tuple[str, ...]] = {
     ),
     "evaluate": ("evaluate", *_HERE),
     "report": ("report",),
-    "calibrate": ("calibrate", RUN, "--data", "test", "--coverage", "0.7", *_HERE),
-    "calibrate a score": ("calibrate", "energy", "--data", "test", "--coverage", "0.7", *_HERE),
+    "calibrate": ("calibrate", RUN, "--data", "photos-test", "--coverage", "0.7", *_HERE),
+    "calibrate a score": ("calibrate", "energy", "--data", "photos-test", "--coverage", "0.7", *_HERE),
 }
 """The commands that make the workspace, by what they do, in order."""
 UNFINISHED = tuple("1" if before == "--seed" else word for before, word in pairwise(("", *STEPS["fine-tune"])))
@@ -55,7 +55,7 @@ READERS: dict[str, tuple[str, ...]] = {
     "predict a score": ("predict", "energy", "photos/test", "--device", "cpu", "--workers", "1"),
     "verify": ("verify",),
     "list": ("cache", "list"),
-    "show": ("cache", "show", "net/test"),
+    "show": ("cache", "show", "net/photos-test"),
     "data check": ("data", "check", "photos/test"),
 }
 """Commands that only read, by name."""
