@@ -1,26 +1,27 @@
-"""Extraction and fine-tuning against what the machine can do, on a GPU or the CPU, in one run.
+"""Each stage against what the machine can do, on a GPU or the CPU, in one run.
 
-    python benchmarks/gpu.py [--device auto] [--seconds 3] [--images 8192] [--json gpu.json] [--tiny]
+    python benchmarks/gpu.py [--all] [--device auto] [--seconds 1.5] [--images 4096] [--json gpu.json] [--tiny]
 
-Random weights; JPEGs of 400 to 500 pixels are generated. Each row is a rate, its limit measured in the same run, and
-their ratio. Limits: a bare loop of forward passes over one batch that lies on the device, or of training steps; bare
-processes that decode. Extraction writes its cache; its rate leaves out the loading of the model, not the start of the
-decoding processes.
+Random weights; JPEGs of 400 to 500 pixels are generated. Each row is a rate or a time, its limit measured in the same
+run, and the share of the limit that is reached (1.00 is the limit itself). Extraction writes its cache; its rate leaves
+out the loading of the model, not the start of the decoding processes. `--all` adds heads, bootstrap, predictions,
+corruptions and start-up. A row that the machine cannot give is skipped with the reason.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import itertools
 import json
 import os
 import platform
-import shutil
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,209 +29,236 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, installed or not
 
-import numpy as np
+import bootstrap
+import heads
 import torch
-from PIL import Image
-from torch import nn
-from torch.nn import functional as F
+from measuring import bare_forward, decoding, extraction, model_of, photos, rate, synchronise, training
+from safetensors.torch import save_file
 
-from trustcache.cache import open_cache
+from trustcache import TrustedClassifier
 from trustcache.data.dataset import Dataset, open_dataset
-from trustcache.data.known_data import find_manifests
-from trustcache.data.loader import Viewer, choose_device, viewed_batches
+from trustcache.data.loader import choose_device
 from trustcache.data.machine import decoding_workers
-from trustcache.extract import ExtractSettings, extract
-from trustcache.models.classifiers import Classifier, ModelSpec, load_classifier
-from trustcache.models.precision import arithmetic, resolved
-from trustcache.oracles.network import Oracle
-from trustcache.oracles.training_loop import TrainingLoop
-from trustcache.registry import allow_code
+from trustcache.data.variants.variation import Variant
+from trustcache.errors import TrustcacheError
+from trustcache.extract import ExtractSettings
+from trustcache.models.classifiers import Classifier
+from trustcache.models.precision import resolved
 
-CLASSES = 100
-Rows = list[dict[str, Any]]
+ROOT = Path(__file__).resolve().parents[1]
 
 
-def synchronise(device: torch.device) -> None:
-    if device.type != "cpu":
-        torch.accelerator.synchronize()
+class Bench:
+    """One run: what was asked for, the rows so far, and what several sections share."""
+
+    def __init__(self, options: argparse.Namespace, root: Path) -> None:
+        self.options, self.root, self.tiny = options, root, options.tiny
+        self.rows: list[dict[str, Any]] = []
+        self.device, self.seconds = choose_device(options.device), options.seconds
+        self.best = resolved("auto", self.device)
+        self.cores = decoding_workers(None, 10**6, self.device.type)
+        self.large = 64 if self.tiny else 256
+
+    def add(self, what: str, ours: float, limit: float, of: str, unit: str = "images/s") -> None:
+        """Add a row, and print it; of times, the lesser is the better one."""
+        share = limit / ours if unit == "s" else ours / limit
+        row = {"what": what, "found": ours, "limit": limit, "unit": unit, "limit is": of, "share": share}
+        self.rows.append(row)
+        print(f"{what:60s} {ours:10.4g} of {limit:10.4g} {unit:9s} {share:6.2f}   {of}", flush=True)
+
+    @cached_property
+    def main(self) -> Classifier:
+        return model_of("small" if self.tiny else "vit")
+
+    @cached_property
+    def forward(self) -> float:
+        """Images a second of the bare forward pass at its best."""
+        return bare_forward(self.main, self.best, self.large, self.device, self.seconds)
+
+    @cached_property
+    def jpegs(self) -> Dataset:
+        return photos(self.root / "jpg", self.options.images, "jpg")
+
+    @cached_property
+    def decoded(self) -> float:
+        """Images a second that bare processes decode."""
+        return decoding(self.main, self.jpegs, self.cores, self.large)
+
+    @property
+    def settings(self) -> ExtractSettings:
+        return ExtractSettings(self.large, self.cores, str(self.device), self.best)
+
+    def extracted(self, dataset: Dataset, settings: ExtractSettings, model: Classifier | None = None) -> float:
+        return extraction(model or self.main, dataset, self.root / f"cache-{len(self.rows)}", settings, self.device)
 
 
-def rate(step: Callable[[], object], images: int, device: torch.device, seconds: float) -> float:
-    """Images a second of a step that takes `images`, over about `seconds`, after warming up."""
-    for _ in range(3):
-        step()
-    synchronise(device)
-    began, steps = time.perf_counter(), 0
-    while time.perf_counter() - began < seconds:
-        for _ in range(5 if device.type != "cpu" else 1):
-            step()
-            steps += 1
-        synchronise(device)
-    return steps * images / (time.perf_counter() - began)
+def forward(bench: Bench) -> None:
+    found = {
+        (precision, batch): bare_forward(bench.main, precision, batch, bench.device, bench.seconds)
+        for precision, batch in dict.fromkeys([("float32", 64), (bench.best, 64)])
+    } | {(bench.best, bench.large): bench.forward}
+    for (precision, batch), images in found.items():
+        bench.add(f"bare forward, {precision}, batches of {batch}", images, max(found.values()), "the fastest of these")
 
 
-def bare_forward(model: Classifier, precision: str, batch: int, device: torch.device, seconds: float) -> float:
-    """Images a second of the network alone, on one normalised batch on the device."""
-    model.model.to(device)
-    pixels = torch.randint(0, 256, (batch, 3, *model.preprocessing.input_size), dtype=torch.uint8, device=device)
-    x = model.preprocessing.normalise(pixels)
-    with torch.inference_mode(), arithmetic(precision, device):
-        return rate(lambda: model.model(x), batch, device, seconds)
+def from_memory(bench: Bench) -> None:
+    plain = photos(bench.root / "bmp", bench.options.images, "bmp", bench.main.preprocessing.input_size)
+    bench.add(
+        f"extract uncompressed, {bench.best}", bench.extracted(plain, bench.settings), bench.forward, "bare forward"
+    )
 
 
-def extraction(
-    model: Classifier, dataset: Dataset, folder: Path, settings: ExtractSettings, device: torch.device
-) -> float:
-    """Images a second of a whole extraction into a fresh cache."""
-    shutil.rmtree(folder, ignore_errors=True)
-    model.model.to(device)
-    synchronise(device)
+def from_jpegs(bench: Bench) -> None:
+    limit, of = min(bench.decoded, bench.forward), f"min(decode {bench.decoded:.0f}, forward)"
+    defaults = bench.extracted(bench.jpegs, ExtractSettings(device=str(bench.device)))
+    bench.add("extract JPEGs, all defaults", defaults, limit, of)
+    chosen = bench.extracted(bench.jpegs, bench.settings)
+    bench.add(f"extract JPEGs, {bench.cores} workers, batches of {bench.large}", chosen, limit, of)
+    bench.add("defaults against the better of both settings", defaults, max(defaults, chosen), "extraction")
+
+
+def gpu_decoding(bench: Bench) -> None:
+    from torchvision.io import ImageReadMode, decode_jpeg
+
+    raws = [torch.frombuffer(bytearray(bench.jpegs.samples.raw(i)), dtype=torch.uint8) for i in range(bench.large)]
+    nvjpeg = rate(
+        lambda: decode_jpeg(raws, ImageReadMode.RGB, device=bench.device), len(raws), bench.device, bench.seconds
+    )
+    found = bench.extracted(bench.jpegs, dataclasses.replace(bench.settings, decode="gpu"))
+    bench.add("extract JPEGs, --decode gpu", found, min(nvjpeg, bench.forward), f"min(nvJPEG {nvjpeg:.0f}, forward)")
+
+
+def resnet(bench: Bench) -> None:
+    model, batch = model_of("small" if bench.tiny else "resnet50"), 2 * bench.large
+    last = bare_forward(model, bench.best, batch, bench.device, bench.seconds)
+    model.model.to(memory_format=torch.contiguous_format)
+    first = bare_forward(model, bench.best, batch, bench.device, bench.seconds)
+    model.model.to(memory_format=torch.channels_last)
+    bench.add(f"ResNet forward, {bench.best}, channels last", last, first, "channels first")
+    plain = photos(bench.root / "bmp224", bench.options.images, "bmp", model.preprocessing.input_size)
+    many = dataclasses.replace(bench.settings, batch_size=batch)
+    bench.add("ResNet, extract uncompressed", bench.extracted(plain, many, model), last, "bare forward")
+    model.model.cpu()
+
+
+def fine_tuning(bench: Bench) -> None:
+    bench.main.model.cpu()
+    name, batch = ("small", 8) if bench.tiny else ("vit", 40)
+    limits = []
+    for precision in dict.fromkeys(["float32", bench.best]):
+        found, bare = training(name, precision, batch, bench.jpegs, bench.device, bench.seconds, None)
+        limits.append(bare)
+        bench.add(f"fine-tuning from JPEGs, {precision}, batches of {batch}", found, bare, "bare loop")
+    bench.add(f"bare fine-tuning loop, float32 against {bench.best}", limits[0], limits[-1], f"{bench.best} loop")
+
+
+def predictions(bench: Bench) -> None:
+    trusted = TrustedClassifier(bench.main, "mcp", 0.0, device=str(bench.device))
+    trusted.pair.precision = bench.best
+    image = bench.jpegs.read(0).resize(bench.main.preprocessing.input_size[::-1])
+    alone = bare_forward(bench.main, bench.best, 1, bench.device, bench.seconds)
+    one = rate(lambda: list(trusted([image], batch_size=1)), 1, bench.device, bench.seconds)
+    bench.add("predict, one image at a time", one, alone, "bare forward of one")
+    files = [f"{bench.root}/jpg/photos/{name}" for name in bench.jpegs.ids[: bench.options.images // 2]]
     began = time.perf_counter()
-    extract(model, "bench", dataset, folder.parent, folder, settings)
-    seconds = time.perf_counter() - began
-    assert len(open_cache(folder)) == len(dataset)
-    return len(dataset) / seconds
+    count = sum(1 for _ in trusted(files, batch_size=bench.large, workers=bench.cores, ahead=2))
+    limit, of = min(bench.decoded, bench.forward), f"min(decode {bench.decoded:.0f}, forward)"
+    bench.add(f"predict JPEGs, {bench.cores} threads", count / (time.perf_counter() - began), limit, of)
 
 
-def decoding(model: Classifier, dataset: Dataset, workers: int, batch: int) -> float:
-    """Images a second that so many processes decode and hand over, with no model, after the first batch."""
-    viewer = Viewer(model.preprocessing, torch.device("cpu"), workers)
-    parts = [np.arange(i, min(i + batch, len(dataset))) for i in range(0, len(dataset), batch)]
-    batches = viewed_batches(dataset, viewer, parts)
-    next(batches)
-    began = time.perf_counter()
-    return sum(len(seen.indices) for seen in batches) / (time.perf_counter() - began)
+def frozen_heads(bench: Bench) -> None:
+    on_gpu = bench.device.type == "cuda"
+    samples = 2_000 if bench.tiny else 1_281_167 if on_gpu else 50_000
+    x = torch.randn(samples, 768, device=bench.device, dtype=torch.half if on_gpu else torch.float)
+    correct = torch.rand(samples, device=bench.device) < 0.8
 
-
-def photos(root: Path, count: int, kind: str, size: tuple[int, int] | None = None) -> Dataset:
-    """A data set of `count` files, links to 64 noisy pictures of one size, or of 400 to 500 pixels a side."""
-    rng, originals = np.random.default_rng(0), []
-    for number in range(64):
-        shape = size or tuple(rng.integers(400, 501, 2))
-        smooth = Image.fromarray(rng.integers(0, 256, (25, 25, 3), dtype=np.uint8)).resize(shape[::-1])
-        noisy = np.asarray(smooth).astype(np.int16) + rng.integers(-12, 13, (*shape, 3), dtype=np.int16)
-        file = root / f"original-{number:02d}.{kind}"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(file, quality=90)
-        originals.append(file)
-    for number in range(count):
-        folder = root / "photos" / f"{number % CLASSES:04d}"
-        folder.mkdir(parents=True, exist_ok=True)
-        os.link(originals[number % 64], folder / f"{number:06d}.{kind}")
-    return open_dataset(find_manifests(str(root / "photos"))[0], root)
-
-
-def training(
-    name: str, precision: str, batch: int, dataset: Dataset, device: torch.device, seconds: float, workers: int | None
-) -> tuple[float, float]:
-    """Images a second of the training loop from files, and of a bare loop over one batch on the device."""
-    oracle = Oracle(ModelSpec(f"{__name__}:{name}"), False, 0).to(device)
-    adam = torch.optim.Adam(oracle.parameters(), lr=1e-5)
-    pixels = torch.rand(batch, 3, *oracle.preprocessing.input_size, device=device)
-    targets = torch.rand(batch, device=device)
-
-    def loss_of(x: torch.Tensor) -> torch.Tensor:
-        return F.binary_cross_entropy_with_logits(oracle(x).float(), targets)
-
-    def bare() -> None:
-        adam.zero_grad()
-        loss_of(pixels).backward()
-        adam.step()
-
-    oracle.train()
-    with arithmetic(precision, device):
-        limit = rate(bare, batch, device, seconds)
-        steps = max(int(limit * seconds * 2 / batch), 3)
-        place = Path(tempfile.mkdtemp()) / "checkpoint"
-        loop = TrainingLoop(name, oracle, adam, None, steps + 2, place, 1e9)
-        parts = [np.arange(batch) + i * batch % (len(dataset) - batch) for i in range(steps + 2)]
-        seen = viewed_batches(dataset, Viewer(oracle.preprocessing, device, workers), parts)
-        batches = (oracle.preprocessing.normalise(batch.pixels) for batch in seen)
-        loop.run(itertools.islice(batches, 2), loss_of, lambda: None)
-        synchronise(device)
+    def seconds(work: Callable[[], object]) -> float:
+        synchronise(bench.device)
         began = time.perf_counter()
-        loop.run(batches, loss_of, lambda: None)
-        synchronise(device)
-        return steps * batch / (time.perf_counter() - began), limit
+        work()
+        synchronise(bench.device)
+        return time.perf_counter() - began
+
+    def trained(count: int, batch: int, epochs: int) -> float:
+        return seconds(lambda: heads.at_once(x, correct, count, epochs, batch))
+
+    trained(1, 512, 1)  # makes what is made once in a process
+    x.sum()
+    read = seconds(x.sum)
+    seconds(lambda: heads.index_loop(x[:5000], correct[:5000]))
+    plain = seconds(lambda: heads.index_loop(x, correct))
+    bench.add(f"a plain loop over {samples:,} x 768, one head, an epoch", plain, read, "one read", "s")
+    for count, batch in ((1, 512), (96, 512), (96, 8192)):
+        once, thrice = (trained(count, batch, epochs) for epochs in (1, 3))
+        epoch = (thrice - once) / 2
+        bench.add(
+            f"train --frozen, {count} heads, batches of {batch}, an epoch", epoch, plain, "plain loop, one head", "s"
+        )
+        bench.add(f"the same, done once beside its epochs ({once - epoch:.2f} s)", once, epoch, "an epoch", "s")
 
 
-def vit() -> nn.Module:
-    import timm
-
-    return timm.create_model("vit_base_patch16_384", num_classes=CLASSES)
-
-
-def resnet50() -> nn.Module:
-    import timm
-
-    return timm.create_model("resnet50", num_classes=CLASSES)
+def resampling(bench: Bench) -> None:
+    row = bootstrap.measure(5_000 if bench.tiny else 50_000, bench.device.type)
+    bench.add(f"bootstrap of {row['samples']:,} samples", row["seconds"], row["limit_s"], "reading the counts", "s")
+    bench.add("the same by sorting each resample", row["sorting_s"], row["seconds"], "trustcache", "s")
 
 
-def small() -> nn.Module:
-    import timm
+def corruptions(bench: Bench) -> None:
+    some = dataclasses.replace(bench.jpegs.manifest, thinned_to=min(1024, bench.options.images))
+    for name in ("brightness", "gaussian_noise", "glass_blur"):
+        variant = Variant("corruption", name, 3, crop=224)
+        dataset = open_dataset(dataclasses.replace(some, variant=variant), bench.root)
+        made = decoding(bench.main, dataset, bench.cores, bench.large)
+        found = bench.extracted(dataset, bench.settings)
+        bench.add(
+            f"extract, {name} made on the fly", found, min(made, bench.forward), f"min(making {made:.0f}, forward)"
+        )
 
-    return timm.create_model("resnet18", num_classes=CLASSES)
+
+def start_up(bench: Bench) -> None:
+    """Seconds of the command line for 16 images against those of importing torch and timm and waking the device."""
+    small = model_of("small")
+    weights = bench.root / "small.safetensors"
+    save_file({name: tensor.contiguous() for name, tensor in small.model.state_dict().items()}, weights)
+    photos(bench.root / "few", 100, "jpg")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+    def seconds(*command: str) -> float:
+        began = time.perf_counter()
+        subprocess.run([sys.executable, *command], check=True, capture_output=True, env=environment, cwd=bench.root)
+        return time.perf_counter() - began
+
+    bare = f"import torch, timm; print(torch.zeros(1, device='{bench.device}') + 1)"
+    options = [
+        "--classifier",
+        "resnet18",
+        "--weights",
+        str(weights),
+        "--data",
+        "few/photos",
+        "--device",
+        str(bench.device),
+    ]
+    words = ["extract", *options, "--workspace", "started", "--model-arg", "num_classes=100"]
+    line = f"from cli import app; app({words!r})"
+    seconds("-c", bare)
+    bench.add(
+        "extract of 100 images, from the command line", seconds("-c", line), seconds("-c", bare), "imports, device", "s"
+    )
 
 
-def measure(options: argparse.Namespace, root: Path, rows: Rows) -> None:
-    """Add each row, and print it."""
-    device, seconds = choose_device(options.device), options.seconds
-    best, cores = resolved("auto", device), decoding_workers(None, 10**6, device.type)
-    large, fast = (64, 64) if options.tiny else (256, 512)
-
-    def add(what: str, ours: float, limit: float, of: str) -> None:
-        rows.append({"what": what, "rate": ours, "limit": limit, "limit is": of, "ratio": ours / limit})
-        print(f"{what:58s} {ours:9.1f} of {limit:9.1f} images/s {ours / limit:6.2f}   {of}", flush=True)
-
-    def model_of(name: str) -> Classifier:
-        allow_code(f"{__name__}:{name}")
-        return load_classifier(ModelSpec(f"{__name__}:{name}", preprocessing={"crop_pct": 1.0}))
-
-    main = model_of("small" if options.tiny else "vit")
-    forward = {key: bare_forward(main, *key, device, seconds) for key in dict.fromkeys(
-        [("float32", 64), (best, 64), (best, large)])}  # fmt: skip
-    fastest = max(forward.values())
-    for (precision, batch), found in forward.items():
-        add(f"bare forward, {precision}, batches of {batch}", found, fastest, "the fastest of these")
-    limit = forward[best, large]
-
-    plain = photos(root / "bmp", options.images, "bmp", main.preprocessing.input_size)
-    settings = ExtractSettings(batch_size=large, device=str(device), precision=best, workers=cores)
-    add(f"extract from memory, {best}", extraction(main, plain, root / "a", settings, device), limit, "bare forward")
-    jpegs = photos(root / "jpg", options.images, "jpg")
-    decoded = decoding(main, jpegs, cores, large)
-    of = f"min(decode {decoded:.0f}, forward)"
-    usual = ExtractSettings(device=str(device))
-    defaults = extraction(main, jpegs, root / "b", usual, device)
-    chosen = extraction(main, jpegs, root / "c", settings, device)
-    add("extract JPEGs, all defaults", defaults, min(decoded, limit), of)
-    add(f"extract JPEGs, {best}, {cores} workers, batches of {large}", chosen, min(decoded, limit), of)
-    add("defaults against the better of both settings", defaults, max(defaults, chosen), "extraction")
-
-    main.model.cpu()
-    if not options.tiny:
-        resnet = model_of("resnet50")
-        last = bare_forward(resnet, best, fast, device, seconds)
-        resnet.model.to(memory_format=torch.contiguous_format)
-        first = bare_forward(resnet, best, fast, device, seconds)
-        resnet.model.to(memory_format=torch.channels_last)
-        add(f"ResNet-50 forward, {best}, channels last", last, first, "channels first")
-        plain = photos(root / "bmp224", options.images, "bmp", resnet.preprocessing.input_size)
-        many = dataclasses.replace(settings, batch_size=fast)
-        add("ResNet-50, extract from memory", extraction(resnet, plain, root / "d", many, device), last, "bare forward")
-        resnet.model.cpu()
-    for precision in dict.fromkeys(["float32", best]):
-        name, batch = ("small", 8) if options.tiny else ("vit", 40)
-        found, bare = training(name, precision, batch, jpegs, device, seconds, None)
-        add(f"fine-tuning loop, {precision}, batches of {batch}, from JPEG", found, bare, "bare loop")
+ALWAYS: Sequence[Callable[[Bench], None]] = (forward, from_memory, from_jpegs, gpu_decoding, resnet, fine_tuning)
+MORE: Sequence[Callable[[Bench], None]] = (predictions, frozen_heads, resampling, corruptions, start_up)
 
 
 def main() -> None:
-    """Measure all rows; JSON is written after each run."""
+    """Measure all rows; JSON is written whatever happens."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--all", action="store_true")
+    parser.add_argument("--only", nargs="*", help="names of sections")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each bare loop")
-    parser.add_argument("--images", type=int, default=8192)
+    parser.add_argument("--seconds", type=float, default=1.5, help="of each bare loop")
+    parser.add_argument("--images", type=int, default=4096)
     parser.add_argument("--json", type=Path, default=Path("gpu.json"))
     parser.add_argument("--tiny", action="store_true", help="a ResNet-18 alone, to try this on a CPU")
     options = parser.parse_args()
@@ -239,12 +267,24 @@ def main() -> None:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
     machine = {"device": f"{device} {name}", "cores": os.cpu_count(), "torch": torch.__version__}
     print(machine)
-    rows: Rows = []
-    try:
-        with tempfile.TemporaryDirectory() as root:
-            measure(options, Path(root), rows)
-    finally:
-        options.json.write_text(json.dumps({**machine, "date": time.strftime("%Y-%m-%d"), "rows": rows}, indent=2))
+    with tempfile.TemporaryDirectory() as root:
+        bench = Bench(options, Path(root))
+        try:
+            for section in (*ALWAYS, *(MORE if options.all or options.only else ())):
+                if options.only and section.__name__ not in options.only:
+                    continue
+                began = time.perf_counter()
+                try:
+                    section(bench)
+                except Exception as error:
+                    if not isinstance(error, RuntimeError | TrustcacheError):
+                        traceback.print_exc()
+                    bench.rows.append({"what": section.__name__, "skipped": f"{type(error).__name__}: {error}"})
+                    print(f"{section.__name__}: skipped, {type(error).__name__}: {str(error)[:200]}", flush=True)
+                bench.rows.append({"what": section.__name__, "seconds": time.perf_counter() - began})
+        finally:
+            record = {**machine, "date": time.strftime("%Y-%m-%d"), "rows": bench.rows}
+            options.json.write_text(json.dumps(record, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ HEAVY = "import torch, timm"
 COMMANDS = {
     LIGHT: (
         ["--help"], ["train", "--help"], ["extract", "--help"], ["data", "list"], ["cache", "list"], ["presets"],
-        ["calibrate", "mcp", "--max-risk", "0.1", "--data", "digits-test"], ["report"], ["bound"],
+        ["calibrate", "mcp", "--max-risk", "0.1", "--data", "digits-test"], ["report"], ["bound"], ["runs", "list"],
+        ["calibrate", "--plan", "--max-risk", "0.1"], ["train", "--loss", "ss", "--print-config"],
     ),
     HEAVY: (
         ["extract", "--classifier", "cifar-resnet8", "--data", "digits-test"], ["train", "--loss", "ss"], ["evaluate"],

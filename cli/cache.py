@@ -1,4 +1,4 @@
-"""Caches that have been extracted: list, show, verify."""
+"""Caches that have been extracted: list, show, verify, remove."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import typer
 
 from trustcache.errors import TrustcacheError, UsageError
 
-from .program import Place, command, command_group, print_line
+from .options import Yes
+from .output import confirm, print_facts
+from .program import Output, Place, command, command_group, console, print_line, print_table
 
 group = command_group("cache", __doc__)
 
@@ -16,64 +18,55 @@ NAME = "CLASSIFIER/DATA, as cache list prints it"
 
 
 @command("list", group)
-def list_caches(place: Place) -> None:
-    """Print one line a cache: classifier/data, role, samples, finished shards of all."""
-    for index in _chosen(place, None):
-        try:
-            state = f"{len(index.records())}/{len(index.ranges())} shards"
-        except TrustcacheError:
-            state = "damaged: run trustcache cache verify"
-        samples = index.meaning.data.subset or f"{index.samples:,}"
-        print_line(f"{index.classifier}/{index.data}\t{index.role}\t{samples} samples\t{state}")
+def list_caches(place: Place) -> Output:
+    """List the caches: classifier/data, role, samples, finished shards of all."""
+    from trustcache.cache.listing import summarise
+
+    found = [summarise(index) for index in _chosen(place, None)]
+    rows = [(one.cache, one.role, one.subset or f"{one.samples:,}", one.state) for one in found]
+    return Output({"caches": found}, lambda: print_table(("cache", "role", "samples", "state"), rows))
 
 
 @command("show", group)
-def show(place: Place, name: Annotated[str, typer.Argument(help=f"{NAME}.")]) -> None:
-    """Print what a cache's numbers mean, and the classifier's accuracy."""
-    import json
-
-    import msgspec
-
-    from trustcache.cache import open_cache
+def show(place: Place, name: Annotated[str, typer.Argument(help=f"{NAME}.")]) -> Output:
+    """Show what a cache's numbers mean, and the classifier's accuracy."""
+    from trustcache.cache.listing import describe
     from trustcache.cache.workspace import Workspace
 
-    index = Workspace(place.workspace).cache_named(name)
-    cache = open_cache(index.folder)
-    skipped = {sample: reason for record in index.records() for sample, reason in record.skipped.items()}
-    facts = {
-        "folder": str(index.folder),
-        "rows": len(cache),
-        "accuracy": round(float(cache.correct.mean()), 6),
-        "accuracy_within_subset": cache.accuracy_within_subset(),
-        "classes": cache[:1].logits.shape[1],
-        "features": cache[:1].features.shape[1] if index.holds("features") else 0,
-        "stages": cache[:1].stages.shape[1] if index.holds("stages") else 0,
-        "skipped": skipped,
-        **({"imported": index.made_from.imported} if index.imported else {}),
-        "meaning": msgspec.to_builtins(index.meaning),
-        "made_with": index.made_with,
-    }
-    print_line(json.dumps(facts, indent=2, ensure_ascii=False), kept="\n")
+    facts = describe(Workspace(place.workspace).cache_named(name))
+    return Output(facts, lambda: print_facts(facts))
 
 
 @command("verify", group)
-def verify(place: Place, name: Annotated[str | None, typer.Argument(help=f"{NAME}; all without it.")] = None) -> None:
+def verify(place: Place, name: Annotated[str | None, typer.Argument(help=f"{NAME}; all without it.")] = None) -> Output:
     """Re-read every shard and name each that is missing or damaged; extract then rebuilds just those."""
-    from trustcache.progress import console
+    from trustcache.cache.listing import verified
 
-    faulty = 0
-    for index in _chosen(place, name):
-        faults = index.faults(console)
-        state = f"{len(faults)} of {len(index.ranges())} shards at fault" if faults else "sound"
-        print_line(f"{index.classifier}/{index.data}: {state}")
-        for number, fault in faults.items():
-            print_line(f"  shard {number:05d}: {fault}")
-        faulty += bool(faults)
-    if faulty:
-        raise TrustcacheError(
-            f"{faulty} {'caches' if faulty > 1 else 'cache'} at fault; the same trustcache extract as before "
-            "rebuilds just those shards"
-        )
+    checked = [verified(index, console) for index in _chosen(place, name)]
+    faulty = sum(bool(one.faults) for one in checked)
+    failure = TrustcacheError(
+        f"{faulty} {'caches' if faulty > 1 else 'cache'} at fault; the same trustcache extract as before "
+        "rebuilds just those shards"
+    )
+
+    def print_checked() -> None:
+        for one in checked:
+            print_line(f"{one.cache}: {one.state}")
+            for shard, fault in one.faults.items():
+                print_line(f"  shard {shard}: {fault}")
+
+    return Output({"caches": checked}, print_checked, failure if faulty else None)
+
+
+@command("rm", group)
+def remove(
+    place: Place, names: Annotated[list[str], typer.Argument(help=f"{NAME}; one or several.")], yes: Yes = False
+) -> Output:
+    """Remove caches with the scores made on them, after saying what depends on them; runs stay."""
+    from trustcache.cache.workspace import Workspace
+    from trustcache.evaluate.removal import cache_removal
+
+    return confirm(cache_removal(Workspace(place.workspace), names), yes)
 
 
 def _chosen(place: Place, name: str | None) -> list[Any]:

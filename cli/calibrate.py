@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trustcache.deploy.goals import Calibration, Targets
-from trustcache.progress import console
+from trustcache.deploy.goals import Calibration, Goal, Targets
+from trustcache.errors import UsageError, percent
 
 from .options import ScoringMachine
-from .program import Place, command, print_line
+from .program import Output, Place, command, console, print_line, print_table, say
 
 if TYPE_CHECKING:
     from trustcache.deploy.scorers import Scorer, Threshold
@@ -23,12 +23,16 @@ RUN = "A run's name or its beginning; winner, what a sweep chose; or a post-hoc 
 @command("calibrate")
 def calibrate(
     place: Place,
-    run: Annotated[str, typer.Argument(help=f"{RUN}.")],
+    run: Annotated[str | None, typer.Argument(help=f"{RUN}.")] = None,
+    *,
     machine: ScoringMachine,
     targets: Targets,
     calibration: Calibration,
     classifier: Annotated[str | None, typer.Option(help="Whose run or score, where there are several.")] = None,
-) -> None:
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Say how many images --max-risk needs, looking at none; RUN is not needed.")
+    ] = False,
+) -> Output:
     """Set the threshold above which predict trusts: by one of --max-risk, --coverage, --tpr and --precision.
 
     A guarantee holds for data like those it was calibrated on, which neither the classifier nor the run may have
@@ -40,8 +44,31 @@ def calibrate(
     from trustcache.deploy.scorers import find_scorer
 
     goal = targets.goal()
+    if plan:
+        return _plan(goal)
+    if run is None:
+        raise UsageError("RUN is missing: name one of trustcache runs list, winner, or a score such as mcp")
     scorer = find_scorer(Workspace(place.workspace), run, classifier)
-    _show(scorer, find(scorer, goal, calibration, place.data_root, machine, console))
+    found = find(scorer, goal, calibration, place.data_root, machine, console)
+    about = {"scorer": scorer.name, "classifier": scorer.classifier, "path": scorer.threshold_path}
+    return Output({**about, "threshold": found}, lambda: _show(scorer, found))
+
+
+def _plan(goal: Goal) -> Output:
+    from trustcache.deploy.planning import plan
+
+    rows = plan(goal)
+
+    def show() -> None:
+        heads = [
+            "wrong among the trusted",
+            *(f"images, {coverage} trusted" for coverage in rows[0].images),
+        ]
+        print_table(heads, [(percent(row.risk), *(f"{number:,}" for number in row.images.values())) for row in rows])
+        promise = f"at most {percent(goal.target)} wrong, with confidence {1 - (goal.delta or 0):g}"
+        say(f"to promise {promise}, from images that neither the classifier nor the oracle has learnt from")
+
+    return Output({"goal": goal, "plan": rows}, show)
 
 
 def _show(scorer: Scorer, found: Threshold) -> None:
@@ -51,12 +78,12 @@ def _show(scorer: Scorer, found: Threshold) -> None:
     print_line(f"calibrated on {found.data}{part}: {_effect(point)}")
     if other:
         print_line(f"on the other half: {_effect(other)}")
-    bound = f" (bound {point.bound:.2%})" if point.bound is not None else ""
+    bound = f" (bound {percent(point.bound)})" if point.bound is not None else ""
     print_line(f"guarantee: {found.guarantee}{bound}")
     print_line(scorer.threshold_path)
 
 
 def _effect(point: WorkingPoint) -> str:
-    risk = "undefined" if point.risk is None else f"{point.risk:.2%}"
+    risk = "undefined" if point.risk is None else percent(point.risk)
     trusted = f"{point.trusted:,} of {point.samples:,}"
-    return f"coverage {point.coverage:.2%} ({trusted}), risk {risk} ({point.wrong:,} of those are wrong)"
+    return f"coverage {percent(point.coverage)} ({trusted}), risk {risk} ({point.wrong:,} of those are wrong)"

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
 from trustcache.errors import TrustcacheError, UsageError
-from trustcache.progress import console
 
 from .options import ScoringMachine
-from .program import Place, command, print_line, say
-
-if TYPE_CHECKING:
-    from trustcache.cache.workspace import Workspace
-    from trustcache.oracles.runs import Run
+from .program import Output, Place, command, console, print_line, say, say_error, terminal
 
 
 @command("evaluate")
@@ -25,15 +21,14 @@ def evaluate(
         list[str] | None,
         typer.Option(help="A post-hoc score of your own too, package.module:function; may be repeated."),
     ] = None,
-) -> None:
+) -> Output:
     """Make the scores that are missing: every run's and every post-hoc score's, on every evaluation cache."""
-    from rich.console import Console
-
     from trustcache.cache.workspace import Workspace
     from trustcache.evaluate.scoring import evaluate as run
-    from trustcache.evaluate.scoring import evaluation_caches, own_scores_lacking
+    from trustcache.evaluate.scoring import evaluation_caches, lacking, own_scores_lacking
     from trustcache.oracles.runs import finished_runs
     from trustcache.report.build import answer
+    from trustcache.report.document import plain_answers
     from trustcache.report.render.terminal import print_answers
 
     workspace = Workspace(place.workspace)
@@ -51,35 +46,28 @@ def evaluate(
     made = run(
         workspace, runs, place.data_root, machine, console, own, lambda damage: say(f"note: {damage}"), failures.append
     )
-    waiting = say_what_is_lacking(workspace, runs)
-    for line in own_scores_lacking(workspace, own):
+    lacks = [*lacking(workspace, runs), *own_scores_lacking(workspace, own)]
+    told = f"{made} scores made" if made or lacks else "everything is scored on every evaluation cache already"
+    answers = answer(workspace, place.given(), console) if usable else []
+
+    def show() -> None:
+        if made or not failures:
+            print_line(told)
+        print_answers(answers, terminal())
+
+    return scored(show, made, lacks, failures, answers=plain_answers(answers))
+
+
+def scored(
+    show: Callable[[], None], made: int, lacks: list[str], failures: list[TrustcacheError], **more: Any
+) -> Output:
+    """Return the result of a scoring: how many scores were made, what lacks, and which data sets failed.
+
+    show: prints it for people. more: further fields of its document.
+    """
+    for line in lacks:
         say(f"note: {line}")
-    if made or not failures:
-        print_line(
-            f"{made} scores made" if made or waiting else "everything is scored on every evaluation cache already"
-        )
-    if usable:
-        print_answers(answer(workspace, place.given(), console), Console())
-    raise_failures(failures)
-
-
-def raise_failures(failures: list[TrustcacheError]) -> None:
-    """Raise TrustcacheError for data sets whose images runs could not be scored on, if any: the others are scored."""
     for failure in failures[1:]:
-        say(f"error: {failure}")
-    if failures:
-        raise TrustcacheError(str(failures[0])) from failures[0]
-
-
-def say_what_is_lacking(workspace: Workspace, runs: list[Run]) -> bool:
-    """Print what keeps runs from being scored and which caches were passed over, each once; return True if any."""
-    from trustcache.evaluate.scoring import evaluation_caches, unscored
-    from trustcache.oracles.backbones import why_not
-
-    caches, (usable, left_out) = workspace.caches(), evaluation_caches(workspace)
-    reasons = (why_not(run.config, index, caches) for index, left in unscored(usable, runs) for run in left)
-    passed_over = [f"passed over: {reason}" for reason in left_out]
-    lines = dict.fromkeys([*filter(None, reasons), *passed_over])
-    for line in lines:
-        say(f"note: {line}")
-    return bool(lines)
+        say_error(failure)
+    document = {**more, "scores_made": made, "notes": lacks, "failed": [*map(str, failures)]}
+    return Output(document, show, TrustcacheError(str(failures[0])) if failures else None)  # the others are scored

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trustcache.data.default_selection import DataOptions
-from trustcache.errors import TrustcacheError
+from trustcache.errors import TrustcacheError, percent
 from trustcache.extract import ClassifierOptions, ExtractSettings, extract_each
-from trustcache.progress import console
 
-from .program import Place, command, print_line, say
+from .program import Place, command, console, print_line, say, say_error
 
 if TYPE_CHECKING:
     from trustcache.cache import CacheView
@@ -41,7 +40,7 @@ def extract(
         if isinstance(outcome, TrustcacheError):
             if len(manifests) == 1:
                 raise outcome
-            say(f"error: {outcome}")
+            say_error(outcome)
             failed.append(manifest.name)
         else:
             print_line(_outcome(outcome))
@@ -52,10 +51,14 @@ def extract(
 def _outcome(cache: CacheView) -> str:
     manifest, samples = cache.index.manifest, cache.index.samples
     skipped = samples - len(cache)
-    within = cache.accuracy_within_subset()
+    within, accuracy = cache.accuracy_within_subset(), percent(cache.correct.mean())
     return (
-        f"{manifest.name}: {cache.index.classifier} is right on {cache.correct.mean():.2%} of {len(cache):,} images"
-        + (f", {within:.2%} among the {len(manifest.subset or ())} classes that occur" if within is not None else "")
+        f"{manifest.name}: {cache.index.classifier} is right on {accuracy} of {len(cache):,} images"
+        + (
+            f", {percent(within)} among the {len(manifest.subset or ())} classes that occur"
+            if within is not None
+            else ""
+        )
         + (f"; {skipped} unreadable ones skipped" if skipped else "")
         + (f" (of {manifest.count:,} in the whole data set)" if manifest.count not in (None, samples) else "")
         + f"  →  {cache.index.folder}"

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trustcache.errors import UsageError
+from trustcache.errors import UsageError, percent
 from trustcache.models.model_options import ModelOptions
 from trustcache.oracles.optim import FitSettings, Machine
-from trustcache.progress import console
 
 from .options import Subset
-from .program import Place, command, print_line
+from .program import Place, command, console, print_line
 
 if TYPE_CHECKING:
     from trustcache.oracles.fit_classifier import Fitted
@@ -31,7 +30,8 @@ def fit_classifier(
     machine: Machine,
     subset: Subset = None,
     start: Annotated[
-        str | None, typer.Option(help="Weights to begin with, all but a last layer for other classes.")
+        str | None,
+        typer.Option(help="Weights to begin with: a file of this model's; a last layer of other classes is left out."),
     ] = None,
 ) -> None:
     """Fit a classifier to be judged, where you have none: a model's name and a data set become a file of weights.
@@ -57,8 +57,10 @@ def fit_classifier(
 
 def _outcome(out: Path, fitted: Fitted) -> str:
     some = f"{fitted.measured:,} of the " if fitted.measured < fitted.learnt_from else "the "
-    learnt = f"right on {fitted.accuracy:.2%} of {some}{fitted.learnt_from:,} images it learnt from"
-    held_out = "" if fitted.val_accuracy is None else f", {fitted.val_accuracy:.2%} of {fitted.held_out:,} held out"
+    learnt = f"right on {percent(fitted.accuracy)} of {some}{fitted.learnt_from:,} images it learnt from"
+    held_out = (
+        "" if fitted.val_accuracy is None else f", {percent(fitted.val_accuracy)} of {fitted.held_out:,} held out"
+    )
     return f"{out}: {learnt}{held_out}"
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from trustcache.cache.importing import ImportRequest
-from trustcache.progress import console
+from trustcache.errors import percent
 
-from .program import Place, command, print_line
+from .program import Place, command, console, print_line
 
 
 @command("import")
@@ -18,7 +18,8 @@ def import_(place: Place, request: ImportRequest) -> None:
     from trustcache.cache.workspace import Workspace
 
     cache = import_cache(Workspace(place.workspace), request, console)
+    accuracy = percent(cache.correct.mean())
     print_line(
-        f"{cache.index.data}: {cache.index.classifier} is right on {cache.correct.mean():.2%} of {len(cache):,} samples"
+        f"{cache.index.data}: {cache.index.classifier} is right on {accuracy} of {len(cache):,} samples"
         f"  →  {cache.index.folder}"
     )

@@ -13,3 +13,4 @@ from .from_dataclass import Without
 
 Subset = Annotated[int | None, typer.Option(min=1, help=SUBSET_HELP)]
 ScoringMachine = Annotated[Machine, Without("checkpoint_every_s")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]

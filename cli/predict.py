@@ -27,7 +27,7 @@ def predict(
     strict: Annotated[bool, typer.Option("--strict", help="Exit code 1 where an image cannot be read.")] = False,
     classifier: Annotated[str | None, typer.Option(help="Whose run or score, where there are several.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images a forward pass.")] = 64,
-    workers: Annotated[int, typer.Option(min=1, help="Decoding threads.")] = 2,
+    workers: Annotated[int, typer.Option(min=0, help="Decoding threads; 0: no other than the main one.")] = 2,
 ) -> None:
     """A line an image: path, class, probability, trust score, and whether to trust it by the run's threshold.
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .program import Place, command, print_line
+from .program import Place, command, print_line, print_table
 
 
 @command("presets")
@@ -19,5 +19,4 @@ def presets(
     if name:
         print_line(preset_text(name).rstrip("\n"), kept="\n\t")
         return
-    for known in preset_names():
-        print_line(f"{known}\t{read_preset(known).title}")
+    print_table(("preset", "what for"), [(known, read_preset(known).title) for known in preset_names()])

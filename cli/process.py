@@ -7,16 +7,24 @@ import io
 import os
 import signal
 import sys
+import time
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import typer.core
 
+from trustcache import progress
 from trustcache.errors import TrustcacheError, visible
+from trustcache.progress import Advance, silent
 
 from .signals import RESUMED, received, take_signals
 
 EXPECTED = (TrustcacheError, OSError, MemoryError, KeyboardInterrupt)
 """What ends a command in one sentence; anything else is a mistake of ours, with its traceback."""
+
+
+_QUIET, _VERBOSE = -1, 1
+_loudness = 0
 
 
 def begin() -> None:
@@ -27,8 +35,42 @@ def begin() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+@contextlib.contextmanager
+def loudness(quiet: bool, verbose: bool) -> Iterator[None]:
+    """Say as much as the options ask within the context; one command that another runs says as much as that."""
+    global _loudness
+    before, began = _loudness, time.monotonic()
+    _loudness = _VERBOSE * verbose or _QUIET * quiet or before
+    try:
+        yield
+        if _loudness == _VERBOSE:
+            say(f"took {time.monotonic() - began:.1f} s")
+    finally:
+        _loudness = before
+
+
+@contextlib.contextmanager
+def console(label: str, total: int) -> Iterator[Advance]:
+    """Report progress on standard error: nothing for --quiet, and for --verbose a line more at the end."""
+    began = time.monotonic()
+    with (silent if _loudness == _QUIET else progress.console)(label, total) as advance:
+        yield advance
+    if _loudness == _VERBOSE:
+        say(f"{label}: {total:,} in {time.monotonic() - began:.1f} s")
+
+
 def say(text: str) -> None:
-    """Tell the user something that is no result: on standard error, without control characters."""
+    """Tell the user something that is no result, unless --quiet: on standard error, without control characters."""
+    if _loudness != _QUIET:
+        _write_error(text)
+
+
+def say_error(error: object) -> None:
+    """Tell the user of an error, on standard error."""
+    _write_error(f"error: {error}")
+
+
+def _write_error(text: str) -> None:
     if sys.stderr is not None:  # print would take standard output then
         try:
             print(visible(text), file=sys.stderr)
@@ -44,19 +86,19 @@ def print_line(text: object, kept: str = "\t") -> None:
 def end(error: BaseException) -> NoReturn:
     """Say in one sentence what ended a command, and exit."""
     if isinstance(error, KeyboardInterrupt) or received():
-        say(RESUMED)
+        _write_error(RESUMED)
         code = 128 + (received() or signal.SIGINT)
     elif isinstance(error, BrokenPipeError):  # `| head` has read enough
         code = 0
     elif isinstance(error, OSError):
         where = error.filename or "a file, or standard output"
-        say(f"error: {where}: {error.strerror or error}; mend that and run the same command again")
+        say_error(f"{where}: {error.strerror or error}; mend that and run the same command again")
         code = 1
     elif isinstance(error, MemoryError):
-        say("error: memory ran out; run the same command again with a smaller --batch-size or fewer --workers")
+        say_error("memory ran out; run the same command again with a smaller --batch-size or fewer --workers")
         code = 1
     else:
-        say(f"error: {error}")
+        say_error(error)
         code = error.exit_code if isinstance(error, TrustcacheError) else 1
     if not _flushed():
         _into_nothing(sys.stdout)

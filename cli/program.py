@@ -21,21 +21,35 @@ from trustcache.errors import UsageError
 from trustcache.models.memory import keep_freed_memory
 from trustcache.registry import CodePermission, code_permission, is_import_path, option, option_name
 
+from .config import CONFIGURABLE, config_options, config_text, from_file, typed
 from .from_dataclass import expanded
-from .process import EXPECTED, Process, begin, end, print_line, say
+from .output import Output, print_table, terminal
+from .process import EXPECTED, Process, begin, console, end, loudness, print_line, say, say_error
 from .signals import received
+
+# typer's help has no escape codes at all then, as our tables have none.
+if os.environ.get("NO_COLOR"):
+    os.environ.setdefault("_TYPER_FORCE_DISABLE_TERMINAL", "1")
 
 # Torch's threads otherwise spin while they wait for each other, which makes decoding processes (or anything else on
 # the same cores) slow them down several times. Read when torch is first imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-__all__ = ["Place", "app", "command", "command_group", "loaded", "print_line", "say"]
+__all__ = [
+    "Output", "Place", "app", "command", "command_group", "console", "loaded", "print_line", "print_table", "say",
+    "say_error", "terminal",
+]  # fmt: skip
 
-# In the order of work; the module of a command is named as it is.
-COMMANDS = (
-    "fit-classifier", "extract", "import", "train", "presets", "evaluate", "report", "reproduce", "calibrate",
-    "predict", "export", "demo", "data", "cache", "verify", "bound",
-)  # fmt: skip
+# In the order of use, by the headings of the help; the module of a command is named as it is.
+PANELS = {
+    "Start": ("demo", "data"),
+    "Stage one: run the classifier once": ("fit-classifier", "extract", "import"),
+    "Stage two: learn and compare": ("train", "presets", "evaluate", "report"),
+    "Use": ("calibrate", "predict", "export"),
+    "Look after": ("cache", "runs", "verify"),
+    "The paper": ("reproduce", "bound"),
+}
+COMMANDS = tuple(name for names in PANELS.values() for name in names)
 
 
 class Program(Process):
@@ -43,7 +57,11 @@ class Program(Process):
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
-        self.commands = {name: typer.core.TyperCommand(name) for name in COMMANDS}
+        self.commands = {
+            name: typer.core.TyperCommand(name, rich_help_panel=panel)
+            for panel, names in PANELS.items()
+            for name in names
+        }
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command that the first word names, as typer does, and import it."""
@@ -78,7 +96,10 @@ def _summary(name: str) -> str:
     return (ast.get_docstring(own[0] if own else module) or "").partition("\n\n")[0]
 
 
-app = typer.Typer(cls=Program, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+_BOTH_NAMES = {"help_option_names": ["-h", "--help"]}
+app = typer.Typer(
+    cls=Program, invoke_without_command=True, pretty_exceptions_enable=False, context_settings=_BOTH_NAMES
+)
 _PARTS: dict[str, typer.Typer] = {}
 
 
@@ -92,11 +113,23 @@ def _print_version(asked: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Run a frozen image classifier once; then learn, compare and ship predictors of when to trust it."""
+    """Run a frozen image classifier once; then learn, compare and ship predictors of when to trust it.
+
+    New here? Start with: trustcache demo
+    """
+    if context.invoked_subcommand is None:
+        context.command.format_help(context, context.make_formatter())
+
+
+_PANEL = "Every command"
+
+
+Function = Callable[..., Output | None]
 
 
 @dataclass(frozen=True)
@@ -104,11 +137,18 @@ class Place:
     """The folders a command works in: options that every command takes."""
 
     workspace: Path = option(
-        Path("trustcache-workspace"), "The folder for cache, runs and report.", envvar="TRUSTCACHE_WORKSPACE"
+        Path("trustcache-workspace"),
+        "The folder for cache, runs and report.",
+        envvar="TRUSTCACHE_WORKSPACE",
+        panel=_PANEL,
     )
-    data_root: Path = option(Path("data"), "The folder with the image data sets.", envvar="TRUSTCACHE_DATA")
+    data_root: Path = option(
+        Path("data"), "The folder with the image data sets.", envvar="TRUSTCACHE_DATA", panel=_PANEL
+    )
     allow_code: list[str] = option(
-        [], "Let code run that a file names, package.module:function; kept for this workspace. May be repeated."
+        [],
+        "Let code run that a file names, package.module:function; kept for this workspace. May be repeated.",
+        panel=_PANEL,
     )
 
     def given(self) -> list[str]:
@@ -140,34 +180,58 @@ def _typed_code(options: Mapping[str, Any]) -> set[str]:
     return {word for text in texts for word in re.split(r"[,\s]+", text) if is_import_path(word)}
 
 
-_DEBUG = inspect.Parameter(
-    "debug",
-    inspect.Parameter.KEYWORD_ONLY,
-    default=False,
-    annotation=Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")],
+def _flag(name: str, help: str, *short: str) -> inspect.Parameter:
+    kind = Annotated[bool, typer.Option(f"--{name}", *short, help=help, rich_help_panel=_PANEL)]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind)
+
+
+_CONTEXT = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+_JSON = _flag("json", "Print the result as one JSON document: docs/json.md.")
+_FLAGS = (
+    _flag("quiet", "Print results and errors only: no progress, no notes.", "-q"),
+    _flag("verbose", "Print how long each part took.", "-v"),
+    _flag("debug", "Show the traceback of an error."),
 )
 
 
-def command(name: str, group: typer.Typer | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def command(name: str, group: typer.Typer | None = None) -> Callable[[Function], Function]:
     """Register a command, whose parameters may be dataclasses of options, the first one a `Place`.
 
-    group: what it is part of, for `trustcache data list`. Errors become a sentence and an exit code.
+    group: what it is part of, for `trustcache data list`. A command that returns an `Output` has a `--json`. Errors
+    become a sentence and an exit code.
     """
-    home = _PARTS.setdefault(name, typer.Typer(add_completion=False)) if group is None else group
+    home = _PARTS.setdefault(name, _part()) if group is None else group
+    path = " ".join([*(key for key, part in _PARTS.items() if part is group), name])
 
-    def register(function: Callable[..., None]) -> Callable[..., None]:
-        place, *own = inspect.signature(function, eval_str=True).parameters.values()
+    def register(function: Function) -> Function:
+        signature = inspect.signature(function, eval_str=True)
+        place, *own = signature.parameters.values()
         parameters, arguments = expanded([*own, place])
 
         @functools.wraps(function)
-        def run(debug: bool, **options: Any) -> None:
+        def run(
+            context: typer.Context,
+            quiet: bool,
+            verbose: bool,
+            debug: bool,
+            json: bool = False,
+            print_config: bool = False,
+            config: Path | None = None,
+            **options: Any,
+        ) -> None:
             begin()
             keep_freed_memory()
-            typed = _typed_code(options)
+            typed_code = _typed_code({name: value for name, value in options.items() if typed(context, name)})
             try:
+                options = from_file(context, options)
+                if print_config:
+                    print(config_text(context, options), end="", flush=True)
+                    return
                 given = arguments(options)
-                with code_permission(given[place.name].code_permission(typed)):
-                    function(**given)
+                with code_permission(given[place.name].code_permission(typed_code)), loudness(quiet, verbose):
+                    made = function(**given)
+                    if made is not None:
+                        made.print(path, json)
             except (Exception, KeyboardInterrupt) as error:
                 if isinstance(error, typer.Exit) or not (isinstance(error, EXPECTED) or received()):
                     raise
@@ -175,7 +239,12 @@ def command(name: str, group: typer.Typer | None = None) -> Callable[[Callable[.
                     traceback.print_exc()
                 end(error)
 
-        parameters = [*parameters, _DEBUG]
+        run.__doc__ = "\n\n".join(" ".join(text.split()) for text in (function.__doc__ or "").split("\n\n"))
+        if signature.return_annotation is Output:
+            parameters.append(_JSON)
+        if path in CONFIGURABLE:
+            parameters += config_options(_PANEL)
+        parameters = [_CONTEXT, *parameters, *_FLAGS]
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in parameters}
         del run.__wrapped__
@@ -187,4 +256,8 @@ def command(name: str, group: typer.Typer | None = None) -> Callable[[Callable[.
 
 def command_group(name: str, help: str | None) -> typer.Typer:
     """Register commands of one subject, as `trustcache data`."""
-    return _PARTS.setdefault(name, typer.Typer(no_args_is_help=True, add_completion=False, help=help))
+    return _PARTS.setdefault(name, _part(no_args_is_help=True, help=help))
+
+
+def _part(**settings: Any) -> typer.Typer:
+    return typer.Typer(add_completion=False, context_settings=_BOTH_NAMES, **settings)

@@ -15,7 +15,7 @@ from trustcache.registry import option_name
 
 from .from_dataclass import listed
 from .options import ScoringMachine, Subset
-from .program import Place, app, command, loaded, print_line, say
+from .program import Place, app, command, loaded, print_line, print_table, say
 
 if TYPE_CHECKING:
     from trustcache.paper.recipes import Model
@@ -72,8 +72,7 @@ def reproduce(
     from trustcache.paper.step_log import carry_out
 
     if not names:
-        for name, artefact in ARTEFACTS.items():
-            print_line(f"{name}\t{artefact.title}")
+        print_table(("name", "what it shows"), [(name, artefact.title) for name, artefact in ARTEFACTS.items()])
         return
     request = Request(
         place.workspace,

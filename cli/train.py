@@ -10,13 +10,12 @@ from trustcache.losses import LOSSES, loss_settings
 from trustcache.oracles.heads import HeadSpec
 from trustcache.oracles.optim import Machine
 from trustcache.oracles.request import TrainRequest, resolve
-from trustcache.progress import console
 from trustcache.protocols import Optimiser
 from trustcache.registry import option
 
-from .evaluate import raise_failures, say_what_is_lacking
+from .evaluate import scored
 from .from_dataclass import Given
-from .program import Place, command, say
+from .program import Output, Place, command, console, say, terminal
 
 LossSettings = make_dataclass(
     "LossSettings",
@@ -35,30 +34,36 @@ def train(
     head: Annotated[dict[str, Any], Given(HeadSpec)],
     optimiser: Annotated[dict[str, Any], Given(Optimiser)],
     machine: Machine,
-) -> None:
+) -> Output:
     """Stage two: train oracles that tell when the classifier is right, then score them on every evaluation cache.
 
     Without --frozen the backbone is tuned together with the head, on the images. Settings of losses take lists
     (--alpha-neg 1,2,3) and every combination becomes a run. Options given here go before a preset's. What is finished
     already is not trained again.
     """
-    from rich.console import Console
-
     from trustcache.cache.workspace import Workspace
-    from trustcache.evaluate.scoring import evaluate
-    from trustcache.evaluate.sweep import choose, save
-    from trustcache.report.render.terminal import print_tables
-    from trustcache.report.sweeps import sweep_table, validation_table
+    from trustcache.evaluate.scoring import evaluate, lacking
+    from trustcache.evaluate.sweep import choose, mean_reference, save
+    from trustcache.oracles.tracking import tracking
+    from trustcache.report.run_list import summarise
 
     workspace = Workspace(place.workspace)
     training = resolve(workspace, request, settings, head, optimiser)
     if note := training.note():
         say(f"note: {note}")
-    runs = training.run(workspace, place.data_root, machine, console)
-    table = sweep_table(save(workspace, choose(training.index, runs))) if request.sweep else validation_table(runs)
-    print_tables([table], Console())
+    with tracking(workspace, request.log) as track:
+        runs = training.run(workspace, place.data_root, machine, console, track)
+    sweep = save(workspace, choose(training.index, runs)) if request.sweep else None
+    mcp = mean_reference(training.index, runs)
     failures: list[TrustcacheError] = []
     made = evaluate(workspace, runs, place.data_root, machine, console, failed=failures.append)
-    say_what_is_lacking(workspace, runs)
-    say(f"{made} scores made; see them with trustcache report" if made else "nothing new to score")
-    raise_failures(failures)
+    document = {"runs": summarise(runs), "mcp": mcp, "sweep": sweep}
+
+    def show() -> None:
+        from trustcache.report.render.terminal import print_tables
+        from trustcache.report.sweeps import sweep_table, validation_table
+
+        print_tables([sweep_table(sweep) if sweep else validation_table(runs, mcp)], terminal())
+        say(f"{made} scores made; see them with trustcache report" if made else "nothing new to score")
+
+    return scored(show, made, lacking(workspace, runs), failures, **document)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from trustcache.errors import TrustcacheError, UsageError
-from trustcache.progress import console
 
-from .program import Place, command, print_line, say
+from .program import Place, command, console, print_line, say
 
 
 @command("verify")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,18 +13,24 @@ from PIL import Image
 from typer.testing import Result
 
 from tests.conftest import LABEL, ROOT
+from tests.data.test_gpu_decoding import encoded, smooth
 from trustcache.cache import open_cache
 from trustcache.cache.index import read_index
 from trustcache.cache.provenance import original_dataset, original_model
 from trustcache.cache.workspace import Workspace
+from trustcache.data.dataset import open_dataset
+from trustcache.data.gpu_decoding import require_gpu_decoding
+from trustcache.data.known_data import folder_manifest
 from trustcache.data.loader import Viewer, viewed_batches
 from trustcache.data.pipeline import Waits, fetched
 from trustcache.data.variants import recolor
 from trustcache.data.variants.attacks import ATTACKS, attack
 from trustcache.deploy.trusted import TrustedClassifier
+from trustcache.extract.batch_size import USUAL, found_batch_size
 from trustcache.losses import LOSSES, LossChoice
 from trustcache.models.classifiers import Classifier
 from trustcache.models.precision import Repeatable, arithmetic
+from trustcache.models.preprocessing import Preprocessing
 from trustcache.oracles.backbones import tuned_oracle
 from trustcache.oracles.finetune import CHECKPOINT, finetune
 from trustcache.oracles.network import Oracle
@@ -79,9 +86,9 @@ def test_the_default_precision_is_recorded(extract_digits: Cli, monkeypatch: pyt
 
 
 def test_batches_come_from_pinned_memory(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    pinned = []
+    pinned: list[bool] = []
     move = "trustcache.data.loader.Mover.__call__"
-    monkeypatch.setattr(move, lambda self, batch: pinned.append(batch.pixels.is_pinned()) or batch)
+    monkeypatch.setattr(move, lambda self, pieces: pinned.extend(p.pixels.is_pinned() for p in pieces) or pieces[0])
     index = workspace.find_cache("test")
     viewer = Viewer(index.identity.preprocessing, torch.device(DEVICE), 1)
     list(viewed_batches(original_dataset(index, Path()), viewer, [np.arange(10), np.arange(10, 20)]))
@@ -144,20 +151,21 @@ def test_a_tuned_oracle_scores_images_attacked_on_the_same_gpu(
     assert np.isfinite(run.scores(index)).all()
 
 
-def tuned(workspace: Workspace, every_s: float = 60.0) -> Run:
+def tuned(workspace: Workspace, every_s: float = 60.0, precision: str = "float32") -> Run:
     index = workspace.find_cache("train")
     oracle = tuned_oracle(workspace, index, None, "equations")
     settings = TrainSettings(False, Optimiser("sgd", epochs=2, batch_size=64, lr=0.02, momentum=0.9), (0,))
     (config,) = plan(index, oracle, [LossChoice("ss", dict(LOSSES["ss"].defaults))], settings).configs
-    run, machine = open_run(workspace, config), Machine(DEVICE, 0, every_s)
+    run, machine = open_run(workspace, replace(config, precision=precision)), Machine(DEVICE, 0, every_s)
     finetune(run, original_model(index), original_dataset(index, Path()), open_cache(index.folder), machine)
     return run
 
 
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_a_resumed_fine_tuning_ends_where_the_uninterrupted_one_ends(
-    workspace: Workspace, in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
 ) -> None:
-    whole = tuned(workspace)
+    whole = tuned(workspace, precision=precision)
     expected, log = whole.weights(), whole.log()
     (whole.folder / "weights.safetensors").unlink()
     original, left = Oracle.forward, iter(range(7))
@@ -170,9 +178,9 @@ def test_a_resumed_fine_tuning_ends_where_the_uninterrupted_one_ends(
     with monkeypatch.context() as stopped:
         stopped.setattr(Oracle, "forward", forward)
         with pytest.raises(KeyboardInterrupt):
-            tuned(workspace, 0)
+            tuned(workspace, 0, precision)
     assert (whole.folder / CHECKPOINT).is_file()
-    resumed = tuned(workspace)
+    resumed = tuned(workspace, precision=precision)
     assert resumed.log() == log
     for name, tensor in resumed.weights().items():
         assert torch.equal(tensor, expected[name]), name
@@ -185,6 +193,9 @@ def test_an_images_score_does_not_depend_on_the_images_beside_it(runs_workspace:
     together = [answer.score for answer in trusted(images)]
     assert [answer.score for answer in trusted(images[::-1])][::-1] == together
     assert [answer.score for image in images for answer in trusted([image])] == together
+    assert [answer.score for answer in trusted(iter(images), ahead=2)] == together
+    small = [answer.score for answer in trusted(images, batch_size=3, ahead=1)]
+    np.testing.assert_allclose(small, together, rtol=1e-4, atol=1e-4)
 
 
 def test_a_run_of_a_gpu_is_exported(workspace: Workspace, run_cli: Cli, extract_digits: Cli) -> None:
@@ -194,3 +205,42 @@ def test_a_run_of_a_gpu_is_exported(workspace: Workspace, run_cli: Cli, extract_
     (run,) = finished_runs(workspace)
     done = run_cli("export", run.name, "--format", "torch", "--output", "net.pt2")
     assert done.exit_code == 0, done.stderr
+
+
+def test_jpegs_decoded_on_the_gpu_are_pillows_but_for_rounding(tmp_path: Path) -> None:
+    for number, options in enumerate([{}, {"progressive": True}, {"quality": 95}]):
+        (tmp_path / "photos" / "a").mkdir(parents=True, exist_ok=True)
+        smooth(300, 400, number).save(tmp_path / "photos" / "a" / f"{number}.jpg", **options)
+    (tmp_path / "photos" / "a" / "3.jpg").write_bytes(encoded(smooth(300, 300))[:900])
+    dataset = open_dataset(folder_manifest(tmp_path / "photos"), tmp_path)
+    view = Preprocessing((96, 96), 0.9, "center", "bicubic", (0.5,) * 3, (0.5,) * 3)
+    require_gpu_decoding(torch.device(DEVICE), view)
+    found = {
+        decode: next(viewed_batches(dataset, Viewer(view, torch.device(DEVICE), 0, decode=decode), [np.arange(4)]))
+        for decode in ("pil", "gpu", "gpu")
+    }
+    assert found["gpu"].bad.keys() == found["pil"].bad.keys() == {3}
+    assert found["gpu"].pixels.device.type == DEVICE
+    apart = (found["gpu"].pixels.int() - found["pil"].pixels.int()).abs().float()
+    assert apart.mean() < 2
+
+
+def test_a_cache_of_images_decoded_on_the_gpu_is_the_same_when_made_again(
+    run_cli: Cli, own_model: Callable[..., str], tmp_path: Path
+) -> None:
+    for label in range(10):
+        (tmp_path / "large" / str(label)).mkdir(parents=True)
+        smooth(300, 300, label).save(tmp_path / "large" / str(label) / "0.jpg")
+    args = ("extract", "--classifier", own_model(), "--data", tmp_path / "large", "--as", "m", "--device", DEVICE)
+    for place in ("first", "second"):
+        done = run_cli(*args, "--decode", "gpu", "--workspace", place)
+        assert done.exit_code == 0, done.stderr
+    first, second = (Path(place, "cache", "m", "large", "00000.h5").read_bytes() for place in ("first", "second"))
+    assert first == second
+
+
+def test_a_batch_size_is_found_and_kept(digits_classifier: Classifier) -> None:
+    def forward(size: int) -> None:
+        torch.zeros(size, 1 << 20, device=DEVICE).sum()
+
+    assert found_batch_size(forward, 10**6, torch.device(DEVICE)) >= USUAL

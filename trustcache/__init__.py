@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from trustcache.cache.view import open_cache
     from trustcache.deploy.calibrate import calibrate_on as calibrate
     from trustcache.deploy.trusted import Answer, TrustedClassifier
-    from trustcache.extract_in_memory import extract_in_memory as extract
+    from trustcache.extract.in_memory import extract_in_memory as extract
     from trustcache.metrics.ranking import trust_metrics
     from trustcache.oracles.estimator import Oracle
     from trustcache.report.compared import compare
@@ -46,7 +46,7 @@ _PLACES = {
     "trust_metrics": "metrics.ranking:trust_metrics",
 }
 # Modules of these names are functions too, since importing one binds its name here.
-_CALLED = {"extract": "extract_in_memory:extract_in_memory", "report": "report.written:write_page"}
+_CALLED = {"extract": "extract.in_memory:extract_in_memory", "report": "report.written:write_page"}
 
 
 def _find(place: str) -> Any:

@@ -38,6 +38,8 @@ def extraction_options(index: Index) -> list[str]:
     for key in ("precision", "store", "features"):
         if (chosen := getattr(index.meaning, key)) != getattr(usual, key):
             words += [f"--{key}", chosen]
+    if (decode := index.meaning.data.decode) != usual.decode:
+        words += ["--decode", decode]
     return words
 
 
@@ -53,7 +55,11 @@ def setting_words(key: str, values: Sequence[float | str]) -> list[str]:
 
 
 def extract_line(index: Index, data: str, *more: str) -> str:
-    """Return the extraction of other data as a cache was made."""
+    """Return the extraction, or the import, of other data as a cache was made."""
+    if index.imported:
+        arrays = ("logits", "labels", *(["features"] if index.holds("features") else []))
+        files = (word for name in arrays for word in (f"--{name}", "FILE"))
+        return command_line("import", *files, "--as", index.classifier, "--data", data, *more)
     return command_line("extract", *extraction_options(index), "--data", data, *more)
 
 

@@ -7,7 +7,7 @@ TrustcacheError     what went wrong while working          exit code 1
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 
@@ -45,7 +45,12 @@ def visible(text: str, kept: str = "") -> str:
     >>> print(visible("\x1b[2J\u202egpj.exe"))
     \x1b[2J\u202egpj.exe
     """
-    return _UNSEEN.sub(lambda m: m[0] if m[0] in kept else m[0].encode("unicode_escape").decode(), text)
+    return escape_unseen(text, lambda character: character.encode("unicode_escape").decode(), kept)
+
+
+def escape_unseen(text: str, escape: Callable[[str], str], kept: str = "") -> str:
+    """Return text with those of its characters escaped that `visible` writes out."""
+    return _UNSEEN.sub(lambda m: m[0] if m[0] in kept else escape(m[0]), text)
 
 
 _UNSEEN = re.compile(
@@ -53,6 +58,15 @@ _UNSEEN = re.compile(
     "\ud800-\udfff\U000e0000-\U000e007f]"
 )
 """Control characters, invisible ones, marks of direction, and what is left of names that are not UTF-8."""
+
+
+def percent(share: float, digits: int = 2) -> str:
+    """Return a share as every text writes it.
+
+    >>> percent(0.1839)
+    '18.39 %'
+    """
+    return f"{100 * share:.{digits}f} %"
 
 
 def spreadsheet_text(text: str) -> str:

@@ -65,6 +65,7 @@ def _bar(label: str, total: int) -> Iterator[Advance]:
             progress.update(task, advance=done, rate=f"{rate.add(done):,.0f}/s")
 
         yield advance
+        progress.update(task, completed=total)  # what was there already is done, too
 
 
 @contextmanager

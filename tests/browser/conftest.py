@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from tests.page_contents import make_contents
+from trustcache.report.charts import Chart, curve_rows, lines
 from trustcache.report.records import Scored
 from trustcache.report.render.html import page, tables_page
+from trustcache.report.table import Cell, Exhibit, Figure, Row, Section, grouped_table
 
 METHODS = ("mcp", 0, None), ("ss", 0, "frozen"), ("ss", 1, "frozen"), ("ce", 0, "frozen")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -78,7 +80,12 @@ def two(scored: Callable[..., Scored]) -> list[Scored]:
 @pytest.fixture
 def files(two: list[Scored], tmp_path: Path) -> tuple[Path, Path]:
     """The page and the page of all tables."""
-    contents = make_contents(two, notes=["run `trustcache evaluate`"], made={"date": "2025-01-02"})
+    curve = Chart(lines(["ce"], "z", "loss", bars=True), curve_rows("ce", x=[0, 1], y=[1, 2], low=[0, 1], high=[2, 3]))
+    rows = [Row(("a", name), (Cell(value),)) for name, value in (("ce", 0.5), ("ss", 0.6))]
+    table = grouped_table("blocks", ("data", "method"), ("AUC ↑",), rows, ["A note."], ["trustcache report"])
+    exhibit = Exhibit("figure2b", "Figure 2b", "nothing", (table,), (Figure("curves", curve, "See."),))
+    paper = Section("paper", "The paper's tables and figures", "About.", (exhibit,))
+    contents = make_contents(two, notes=["run `trustcache evaluate`"], sections=[paper], made={"date": "2025-01-02"})
     first, tables = tmp_path / "index.html", tmp_path / "paper.html"
     first.write_text(page(contents), encoding="utf-8")
     tables.write_text(tables_page(contents), encoding="utf-8")

@@ -200,7 +200,9 @@ def test_a_link_leads_to_oracle_data_and_threshold(tab, files, two):
     shown = step(opened)
     assert abs(shown["threshold"] - 0.5) < 0.1
     agree(shown, record_of(two, "ce", "digits-c/fog/1"), two)
+    first = opened.evaluate("location.hash")
     opened.locator("#slider").press("ArrowLeft")
+    until(opened, f"location.hash !== {first!r}")
     link = opened.evaluate("location.hash")
     again = tab(files[0], link)
     assert step(again) == step(opened)
@@ -216,7 +218,7 @@ def test_the_picker_changes_the_classifier_everywhere(tab, files, two):
     agree(step(opened), record_of(two, classifier="other"), two)
     for part in ("answer", "methods"):
         assert opened.locator(f"#{part} .unit:visible").count() == 1
-    assert opened.evaluate("new URLSearchParams(location.hash.slice(1)).get('classifier')") == "other"
+    until(opened, "new URLSearchParams(location.hash.slice(1)).get('classifier') === 'other'")
 
 
 def test_a_heading_sorts_from_its_good_end_and_back(tab, files):
@@ -283,11 +285,25 @@ def test_axe_finds_no_barrier_and_nothing_scrolls_sideways(tab, files, scheme, s
     opened = tab(files[which], color_scheme=scheme, **screen)
     for details in opened.locator("details").all():
         details.evaluate("one => { one.open = true; }")
-    if which == 0:
-        scroll_to_charts(opened)
+    scroll_to_charts(opened) if which == 0 else opened.wait_for_selector("#paper .chart svg.marks")
     found = axe.Axe().run(opened)
     assert found.violations_count == 0, found.generate_report()
     assert opened.evaluate("document.documentElement.scrollWidth") <= opened.viewport_size["width"]
+
+
+def test_a_table_of_the_second_page_sorts_and_its_figures_are_drawn_when_opened(tab, files):
+    opened = tab(files[1])
+    table = opened.locator("section table.sortable, section .wide table").first
+    head = table.get_by_role("button", name="AUC ↑")
+    values = "table => [...table.tBodies[0].rows].map(row => +row.cells[4].dataset.value)"
+    head.click()
+    found = table.evaluate(values)
+    assert found == sorted(found, reverse=True)
+    head.click()
+    assert table.evaluate(values) == found[::-1]
+    assert opened.locator("#paper .chart svg.marks").count() == 0
+    opened.locator("#paper summary").click()
+    opened.wait_for_selector("#paper .chart svg.marks")
 
 
 def test_hostile_names_stay_text(tab, scored, tmp_path):

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import io
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.refusals import refusal_of, tells
 from trustcache.cache.array_files import FORMATS, USUAL, Place, read_array
+from trustcache.errors import UsageError
 
 Z = np.array([[2.5, -1.0, 0.0], [0.25, 3.0, 1.0]])
 Y = np.array([0, 2])
@@ -72,6 +78,40 @@ def test_usual_names_are_found_among_others(tmp_path: Path, what: str) -> None:
 def test_a_file_whose_name_has_a_colon_is_that_file(tmp_path: Path) -> None:
     np.save(tmp_path / "a:b.npy", Z)
     assert Place.parse(str(tmp_path / "a:b.npy")).member == ""
+
+
+@pytest.mark.parametrize("suffix", ["npy", "npz", "safetensors", "csv", "parquet", "txt"])
+@given(data=st.data())
+@settings(max_examples=60)
+def test_a_damaged_file_is_refused_or_read(
+    tmp_path_factory: pytest.TempPathFactory, suffix: str, data: st.DataObject
+) -> None:
+    path = tmp_path_factory.mktemp("damaged") / f"z.{suffix}"
+    raw = bytearray(whole_file(suffix))
+    for _ in range(data.draw(st.integers(1, 4))):
+        raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(raw[: data.draw(st.integers(len(raw) // 2, len(raw)))])
+    with contextlib.suppress(UsageError):
+        assert isinstance(read_array(Place(path), "logits"), np.ndarray)
+
+
+@functools.cache
+def whole_file(suffix: str) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from safetensors.numpy import save
+
+    stream, z = io.BytesIO(), np.random.default_rng(0).normal(size=(20, 3))
+    writers: dict[str, Callable[[], object]] = {
+        "npy": lambda: np.save(stream, z),
+        "npz": lambda: np.savez_compressed(stream, logits=z),
+        "safetensors": lambda: stream.write(save({"logits": z})),
+        "csv": lambda: np.savetxt(stream, z, delimiter=",", header="logit_a,logit_b,logit_c", comments=""),
+        "parquet": lambda: pq.write_table(pa.table({"logits": list(z)}), stream),
+        "txt": lambda: np.savetxt(stream, z),
+    }
+    writers[suffix]()
+    return stream.getvalue()
 
 
 def refused_pickle(path: Path) -> None:

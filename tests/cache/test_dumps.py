@@ -92,6 +92,8 @@ def test_a_dump_that_lacks_something_says_what(tmp_path: Path) -> None:
     np.savez(tmp_path / "scores.npz", pred=LABELS, conf=np.ones(6), label=LABELS)
     message = refusal_of(lambda: imported(tmp_path, dump=str(tmp_path / "scores.npz")), str(tmp_path / "scores.npz"))
     assert tells(message, "no logits", "feature.npz", "--last-layer")
+    (tmp_path / "damaged.npz").write_bytes(b"PK rest")
+    assert tells(refusal_of(lambda: imported(tmp_path, dump=str(tmp_path / "damaged.npz"))), "damaged.npz", "npz")
     (tmp_path / "empty").mkdir()
     assert tells(refusal_of(lambda: imported(tmp_path, dump=str(tmp_path / "empty"))), "raw_logits.npz")
     assert tells(refusal_of(lambda: imported(tmp_path, **options, labels="y.npy")), "--labels", "--dump")

@@ -99,6 +99,8 @@ def test_tensors_names_ids_and_probabilities_are_taken() -> None:
     assert cache.sample_ids == list("abcd")
     assert cache.index.made_from.classes == ("owl", "wren", "jay")
     np.testing.assert_allclose(np.exp(cache.logits), shares.numpy(), rtol=1e-5)
+    half = CacheView.from_arrays(torch.tensor(LOGITS).bfloat16().requires_grad_(), torch.tensor(LABELS))
+    np.testing.assert_allclose(half.logits, LOGITS, rtol=1e-2)
     certain = CacheView.from_arrays([[1.0, 0.0], [0.25, 0.75]], [0, 1], outputs="probabilities")
     assert np.isfinite(certain.logits).all()
 

@@ -50,7 +50,7 @@ def test_all_that_needs_no_image_works(import_both: Callable[..., Result], run_c
     assert done.exit_code == 0, done.stderr
     arrays = write_arrays(tmp_path, "test", 300)
     right = (arrays["logits"].argmax(1) == arrays["labels"]).mean()
-    assert tells(done.stdout, "photos-test", "net", f"{right:.2%}", "300", "photos-test")
+    assert tells(done.stdout, "photos-test", "net", f"{100 * right:.2f}", "300", "photos-test")
     for line in (
         "train --preset strong --batch-size 64 --epochs 3 --device cpu --seed 0",
         "train --frozen --loss ss --epochs 3 --device cpu",
@@ -68,11 +68,13 @@ def test_all_that_needs_no_image_works(import_both: Callable[..., Result], run_c
     assert {"ce", "ss", "mcp", "knn", "delta-knn+margin", "vim", "trust-score"} <= methods
     page = Path("trustcache-workspace/report/index.html").read_text(encoding="utf-8")
     assert str(tmp_path) not in page
+    assert "trustcache calibrate" in page
+    assert "trustcache predict" not in page  # there is no model that could see an image
 
 
 def test_the_index_says_what_it_was_imported_from(import_both: Callable[..., Result], run_cli: RunCli) -> None:
     import_both("--classes", "owl,wren,jay")
-    shown = json.loads(run_cli("cache", "show", "net/photos-test").stdout)
+    shown = json.loads(run_cli("cache", "show", "net/photos-test", "--json").stdout)
     assert shown["imported"] == {
         str(Path(f"{key}-test.npy").resolve()): file_sha256(Path(f"{key}-test.npy"))
         for key in ("logits", "labels", "features")
@@ -114,6 +116,13 @@ def test_without_features_scores_of_logits_and_oracles_on_logits_work(run_cli: R
     refused = run_cli("train", "--frozen", "--loss", "ss")
     assert refused.exit_code == 2
     assert tells(refused.stderr, "without features", "--features")
+
+
+def test_scores_that_lack_training_data_say_how_to_import_some(run_cli: RunCli, tmp_path: Path) -> None:
+    write_arrays(tmp_path, "test", 100)
+    run_cli("import", "--logits", "logits-test.npy", "--labels", "labels-test.npy", "--as", "net", "--data", "photos")
+    line = "trustcache import --logits FILE --labels FILE --as net --data TRAINING-DATA --role train"
+    assert tells(run_cli("report").stderr, "temperature", line)
 
 
 def test_the_same_import_is_checked_and_a_damaged_shard_is_made_again(

@@ -100,9 +100,9 @@ def test_a_cache_with_a_damaged_record_is_listed_as_such(folder: Path, run_cli: 
     cut_short(folder / "00002.json")
     listed = run_cli("cache", "list")
     assert listed.exit_code == 0
-    first, second = listed.stdout.splitlines()
+    _, first, second = listed.stdout.splitlines()
     assert tells(first, "damaged", "trustcache cache verify")
-    assert second.split("\t") == ["digits-net/digits-train", "train", "700 samples", "4/4 shards"]
+    assert second.split("\t") == ["digits-net/digits-train", "train", "700", "4/4 shards"]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"schema": 2}', '{"schema": 2, "meaning": 1}', "{}", "\xff"])
@@ -160,11 +160,11 @@ def test_a_cache_of_a_newer_schema_is_refused_with_both_numbers(folder: Path, ru
     edit_record(folder / "index.json", {"schema": 7})
     failed = run_cli("cache", "list")
     assert failed.exit_code == 1
-    assert tells(failed.stderr, "index.json: made by a newer trustcache", "schema 7", "2", "install that")
+    assert tells(failed.stderr, "index.json: made by a newer trustcache", "schema 7", "3", "install that")
 
 
 def test_showing_a_cache_tells_what_its_numbers_mean(workspace: Workspace, run_cli: Cli) -> None:
-    shown = json.loads(run_cli("cache", "show", NAME).stdout)
+    shown = json.loads(run_cli("cache", "show", NAME, "--json").stdout)
     cache = open_cache(workspace.cache_folder(*NAME.split("/")))
     assert shown["rows"] == 647
     assert shown["accuracy"] == pytest.approx(cache.correct.mean(), abs=1e-6)

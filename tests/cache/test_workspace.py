@@ -210,6 +210,22 @@ def test_a_classifier_of_any_name_goes_through_both_stages_beside_another(
         done("predict", scorer, digit_files / "1150.png", "--classifier", name)
 
 
+def test_a_data_set_of_a_long_name_stands_beside_the_others(
+    with_runs: Workspace, extract_digits: Callable[..., Result], run_cli: Callable[..., Result],
+    image_folder: Callable[..., Path],
+) -> None:  # fmt: skip
+    photos = image_folder({f"{digit}": 3 for digit in range(10)})
+    name = "n" * 250
+    manifest = Path("long.toml")
+    manifest.write_text(f'name = "{name}"\nrole = "test"\n[[files]]\nlayout = "folders"\npath = "{photos}"\n')
+    assert extract_digits("--data", manifest).exit_code == 0
+    for words in (("evaluate",), ("report",), ("verify",), ("calibrate", "mcp", "--data", name, "--coverage", 0.5)):
+        assert run_cli(*words).exit_code == 0, words
+    records = json.loads(Path("trustcache-workspace/report/results.json").read_text())
+    scored = {record["dataset"] for record in records if record["run"]}
+    assert scored == {name, "digits-test"}
+
+
 def test_links_that_lead_round_end(tmp_path: Path) -> None:
     folder = Workspace(tmp_path).cache_folder("net", "birds")
     folder.mkdir(parents=True)

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from trustcache.data.default_selection import everything
-from trustcache.data.known_data import find_manifests
+from trustcache.data.default_selection import DataOptions, everything
+from trustcache.data.known_data import find_manifests, folder_manifest
+from trustcache.errors import UsageError
 
 
 def put(path: Path) -> None:
@@ -91,3 +92,45 @@ def test_what_is_passed_over_is_told_a_sentence_a_family_with_what_is_made_inste
 def test_where_there_is_no_imagenet_there_is_nothing_to_take(tmp_path: Path) -> None:
     assert taken(tmp_path) == []
     assert everything(tmp_path).told()[0].startswith("imagenet-train: passed over")
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("photos", "photos"), ("photos/test", "photos-test"), ("photos/Validation", "photos-Validation"),
+        ("photos/test/images", "photos-test-images"), ("photos/birds", "birds"), ("photos/test.tar", "photos-test"),
+    ],
+)  # fmt: skip
+def test_a_folder_of_a_part_is_named_after_the_folder_above_too(in_tmp_path: Path, path: str, name: str) -> None:
+    for form in (path, in_tmp_path / path, f"../{in_tmp_path.name}/{path}"):
+        assert folder_manifest(Path(form)).name == name
+
+
+def test_each_folder_can_say_what_it_is_for(in_tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        Path("photos", part).mkdir(parents=True)
+    manifests, _ = DataOptions(["photos/train:train", "photos/test"]).manifests(Path())
+    assert [(one.name, one.role) for one in manifests] == [("photos-train", "train"), ("photos-test", "test")]
+    assert DataOptions(["photos/train", "photos/test:test"], role="train").manifests(Path())[0][1].role == "test"
+
+
+@pytest.mark.parametrize("request_", ["digits-test:train", "nowhere:train"])
+def test_a_role_is_refused_where_no_folder_is_named(in_tmp_path: Path, request_: str) -> None:
+    with pytest.raises(UsageError, match=request_):
+        DataOptions([request_]).manifests(Path())
+
+
+def test_a_folder_whose_name_ends_as_a_role_does_is_itself(in_tmp_path: Path) -> None:
+    Path("odd:train").mkdir()
+    (manifest,) = DataOptions(["odd:train"]).manifests(Path())[0]
+    assert (manifest.name, manifest.role) == ("odd:train", "test")
+
+
+def test_two_folders_of_one_name_are_refused_and_one_named_twice_is_taken_once(in_tmp_path: Path) -> None:
+    for path in ("a/birds", "b/birds"):
+        Path(path).mkdir(parents=True)
+    with pytest.raises(UsageError) as refused:
+        DataOptions(["a/birds", "b/birds"]).manifests(Path())
+    assert all(fact in str(refused.value) for fact in ("a/birds", "b/birds", "named birds"))
+    assert len(DataOptions(["a/birds", "./a/birds", "digits-test", "digits-*"]).manifests(Path())[0]) > 1
+    assert [one.name for one in DataOptions(["a/birds", "./a/birds"]).manifests(Path())[0]] == ["birds"]

@@ -17,9 +17,10 @@ from tests.sealed import edit_record
 from trustcache.cache import open_cache
 from trustcache.cache.workspace import Workspace
 from trustcache.data.splits import validation_rows
+from trustcache.errors import percent
 from trustcache.evaluate.scoring import Scoring
 from trustcache.metrics.ranking import trust_metrics
-from trustcache.metrics.selective import EVERYTHING, WorkingPoint, guaranteed, selected
+from trustcache.metrics.selective import EVERYTHING, WorkingPoint, guaranteed, samples_needed, selected
 from trustcache.oracles.optim import Machine
 from trustcache.oracles.runs import Run, finished_runs
 from trustcache.scores import post_hoc_score
@@ -53,8 +54,8 @@ def test_a_guarantee_on_evaluation_data_is_that_of_the_runs_scores_there(
     assert point.trusted >= selected(z, cache.correct, risk, 0.05).trusted, "never less than SGR here"
     assert tells(found["guarantee"], "confidence 0.95", f"at most {100 * risk:g} %")
     assert found["guarantee"] in done.stdout
-    assert f"coverage {point.coverage:.2%}" in done.stdout
-    assert f"(bound {point.bound:.2%})" in done.stdout
+    assert f"coverage {percent(point.coverage)}" in done.stdout
+    assert f"(bound {percent(point.bound)})" in done.stdout
     assert str(with_runs.root.name) in done.stdout.splitlines()[-1]
 
 
@@ -73,7 +74,7 @@ def test_without_data_the_part_that_the_run_set_aside_is_taken(
     assert found["point"]["trusted"] / 210 == pytest.approx(0.7, abs=0.01)
     assert found["point"]["bound"] == pytest.approx(binomtest(found["point"]["trusted"], 210).proportion_ci(0.9).low)
     assert tells(found["guarantee"], "coverage", "confidence 0.95", f"{found['point']['bound']:.4f}")
-    assert f"{found['point']['bound']:.2%}" in done.stdout
+    assert percent(found["point"]["bound"]) in done.stdout
     at_all = run_cli("calibrate", beginning, "--coverage", 1, "--workers", 0, "--device", "cpu")
     assert at_all.exit_code == 0
     assert kept(run.folder)["point"]["wrong"] == (~cache.correct[rows]).sum()
@@ -110,7 +111,7 @@ def test_a_half_is_calibrated_on_and_the_other_checked(with_runs: Workspace, run
         assert point.wrong + other.wrong == (trusted & ~cache.correct).sum()
         assert point.risk is not None
         assert point.risk <= 0.01
-        assert tells(done.stdout, "other half", f"coverage {other.coverage:.2%}")
+        assert tells(done.stdout, "other half", f"coverage {percent(other.coverage)}")
     order = np.random.default_rng(3).permutation(len(z))
     first = order[: len(z) // 2]
     point = WorkingPoint(**halves["first-half"]["point"])
@@ -241,3 +242,20 @@ def test_scores_that_are_missing_are_made(with_runs: Workspace, run_cli: RunCli)
     (run.folder / "scores" / "digits-test.safetensors").unlink()
     assert run_cli("calibrate", FROZEN, "--data", "digits-test", "--coverage", 0.5).exit_code == 0
     np.testing.assert_array_equal(run.scores(index), before)
+
+
+def test_a_plan_looks_at_no_workspace(run_cli: Callable[..., Result]) -> None:
+    rows = [line.split("\t") for line in run_cli("calibrate", "--plan", "--max-risk", 0.02).stdout.splitlines()]
+    numbers = [[int(cell.replace(",", "")) for cell in row[1:]] for row in rows[1:]]
+    assert numbers[0][0] == samples_needed(0.02, 0.001, 0.0, 0.5)
+    assert all(row == sorted(row) for row in numbers), "fewer trusted take more images"
+    assert [row[0] for row in numbers] == sorted(row[0] for row in numbers), "more wrong take more images"
+    assert not [*Path().iterdir()]
+
+
+@pytest.mark.parametrize(
+    ("words", "fact"), [(("--plan", "--coverage", 0.5), "--max-risk"), (("--coverage", 0.5), "RUN")]
+)
+def test_what_a_plan_or_a_calibration_lacks_is_named(run_cli: Callable[..., Result], words: tuple, fact: str) -> None:
+    done = run_cli("calibrate", *words)
+    assert (done.exit_code, fact in done.stderr) == (2, True)

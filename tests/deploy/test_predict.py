@@ -61,6 +61,12 @@ def test_a_folder_with_broken_files_among_200_images(with_runs: Workspace, run_c
     assert "a score above 0 is trusted" in done.stderr
 
 
+def test_it_decodes_in_its_own_thread_where_no_others_are_wanted(
+    with_runs: Workspace, run_cli: RunCli, photos: Path
+) -> None:
+    assert run_cli("predict", FROZEN, photos, "--workers", 0).stdout == run_cli("predict", FROZEN, photos).stdout
+
+
 def test_strict_makes_it_a_failure_after_all_lines(with_runs: Workspace, run_cli: RunCli, photos: Path) -> None:
     done = run_cli("predict", FROZEN, photos, "--strict")
     assert done.exit_code == 1

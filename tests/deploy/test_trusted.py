@@ -13,16 +13,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import Result
 from PIL import Image
 
+from tests.refusals import refusal_of, tells
 from trustcache import Answer, TrustedClassifier
-from trustcache.cache import open_cache
+from trustcache.cache import CacheView, open_cache
 from trustcache.cache.index import read_index
 from trustcache.cache.workspace import Workspace
+from trustcache.deploy.calibrate import calibrate_on
 from trustcache.deploy.network import load_pair
 from trustcache.deploy.scorers import find_scorer
 from trustcache.errors import UsageError
+from trustcache.extract.in_memory import extract_in_memory
+from trustcache.models.classifiers import Classifier
+from trustcache.oracles.estimator import Oracle
 from trustcache.oracles.runs import finished_runs
 from trustcache.scores import post_hoc_score
 from trustcache.scores.logit_scores import maximum_class_probability
@@ -216,3 +222,65 @@ def test_the_classifier_is_asked_in_the_precision_of_its_cache(
     found = [answer.score for answer in trusted(sorted(digit_files.iterdir())[:100], batch_size=100)]
     stored = run.scores(read_index(workspace.cache_folder("half", "digits-test")))
     np.testing.assert_allclose(found, stored[:100], rtol=1e-4, atol=1e-4)
+
+
+# --- a model and an oracle of one's own ---------------------------------------------------------------------------
+
+SMALL = {"input_size": (8, 8)}
+
+
+def test_a_model_with_an_oracle_has_the_scores_of_its_cache(digits_classifier: Classifier, digit_files: Path) -> None:
+    training, test = (extracted(digits_classifier, name) for name in ("digits-train", "digits-test"))
+    own = TrustedClassifier(digits_classifier.model, Oracle("strong", epochs=2).fit(training), 0.5, preprocess=SMALL)
+    files = [digit_files / f"{name}.png" for name in test.sample_ids[:40]]
+    answers = list(own(files))
+    z = Oracle("strong", epochs=2).fit(training).decision_function(test)[:40]
+    np.testing.assert_allclose([answer.score for answer in answers], z, rtol=1e-2, atol=2e-2)
+    assert [answer.trusted for answer in answers] == [answer.score > 0.5 for answer in answers]
+    assert [answer.class_name for answer in answers] == [str(number) for number in test.predictions[:40]]
+
+
+def test_tensors_and_loaders_are_the_same_images(digits_classifier: Classifier, digit_files: Path) -> None:
+    trusted = TrustedClassifier(digits_classifier, "mcp", classes=list("abcdefghij"), device="cpu")
+    images = [Image.open(path).convert("RGB") for path in sorted(digit_files.iterdir())[:10]]
+    wanted = [answer.score for answer in trusted(images)]
+    raw = [torch.from_numpy(np.array(image)).permute(2, 0, 1) for image in images]
+    transform = digits_classifier.preprocessing.transform()
+    x = digits_classifier.preprocessing.normalise(torch.stack([transform(image) for image in images]))
+    data = torch.utils.data.TensorDataset(x, torch.arange(10))
+    loader = torch.utils.data.DataLoader(data, batch_size=4)
+    mixed = [x[0], images[1], raw[2], x[3]]
+    for given, scores in ((raw, wanted), (list(x), wanted), (loader, wanted), (mixed, wanted[:4])):
+        answers = list(trusted(given, batch_size=3))
+        np.testing.assert_allclose([answer.score for answer in answers], scores, rtol=1e-4, atol=1e-4)
+    assert {answer.class_name for answer in answers} <= set("abcdefghij")
+
+
+def test_a_threshold_as_calibrate_gives_it_decides(digits_classifier: Classifier, digit_files: Path) -> None:
+    training, test = (extracted(digits_classifier, name) for name in ("digits-train", "digits-test"))
+    threshold = calibrate_on("temperature", test, coverage=0.4, training=training)
+    trusted = TrustedClassifier(digits_classifier, "temperature", threshold, training=training, device="cpu")
+    assert trusted.threshold is threshold
+    answers = list(trusted(sorted(digit_files.iterdir())[:50]))
+    assert {answer.trusted for answer in answers} == {True, False}
+    assert [answer.trusted for answer in answers] == [answer.score > float(threshold) for answer in answers]
+
+
+def test_what_does_not_fit_is_refused(digits_classifier: Classifier) -> None:
+    training = extracted(digits_classifier, "digits-train")
+    oracle = Oracle("ce", epochs=1).fit(training)
+    other = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 10))
+    message = refusal_of(lambda: TrustedClassifier(other, oracle, preprocess=SMALL))
+    assert tells(message, "Oracle('ce'", "weights")
+    arrays = CacheView.from_arrays(training.logits, training.labels, features=training.features)
+    by_arrays = Oracle("ce", epochs=1).fit(arrays)  # nothing tells whose outputs these are
+    assert TrustedClassifier(digits_classifier, by_arrays, device="cpu").threshold is None
+    assert tells(refusal_of(lambda: TrustedClassifier(other, by_arrays, preprocess=SMALL)), "features", "width")
+    assert tells(refusal_of(lambda: TrustedClassifier(digits_classifier, "margin")), "margin", "threshold")
+    assert tells(refusal_of(lambda: TrustedClassifier(digits_classifier, "knn", 0.0)), "training")
+    assert tells(refusal_of(lambda: TrustedClassifier(digits_classifier, Oracle("ce"))), "fit(cache)")
+    assert tells(refusal_of(lambda: TrustedClassifier(digits_classifier, "mc-dropout", 0.0)), "mc-dropout")
+
+
+def extracted(classifier: Classifier, name: str) -> CacheView:
+    return extract_in_memory(classifier, name, device="cpu", workers=0, batch_size=100)

@@ -22,6 +22,8 @@ READ_BY = {
     "post-hoc score": ("evaluate", "report"),
     "fitted score": ("evaluate again",),
     "bootstrap store": ("report",),
+    "store of figures": ("report",),
+    "model card": ("report",),
     "sweep": ("predict the winner", "report"),
     "checkpoint.pt": ("unfinished",),
     "classifier": ("predict", "extract"),
@@ -88,7 +90,7 @@ def _sound() -> tuple[dict[str, bytes], dict[str, Said]]:
 
 def _say(command: str) -> Said:
     if command == "evaluate again":  # fits are read where a score is missing
-        for score in Path(WORKSPACE, "scores").glob("*/test/*"):
+        for score in Path(WORKSPACE, "scores").glob("*/photos-test/*"):
             score.unlink()
     return said(*WORDS[command])
 

@@ -30,11 +30,11 @@ def _at(bench: Path, pattern: str) -> Path:
 
 
 def _index(bench: Path) -> Path:
-    return _at(bench, "cache/net/test/index.json")
+    return _at(bench, "cache/net/photos-test/index.json")
 
 
 def _shard(bench: Path) -> Path:
-    return _at(bench, "cache/net/test/00000.h5")
+    return _at(bench, "cache/net/photos-test/00000.h5")
 
 
 def _edit_shard(bench: Path, change: Callable[[h5py.File], object]) -> None:
@@ -141,11 +141,15 @@ _named_code(
     "list",
     "verify",
 )
-_named_code("record: another file", "cache/net/test/*0.json", lambda t: t.update(file="../" * 4 + OUTSIDE), "report")
-_named_code("record: rows without end", "cache/net/test/*0.json", lambda t: t.update(rows=2**60), "report", "show")
+_named_code(
+    "record: another file", "cache/net/photos-test/*0.json", lambda t: t.update(file="../" * 4 + OUTSIDE), "report"
+)
+_named_code(
+    "record: rows without end", "cache/net/photos-test/*0.json", lambda t: t.update(rows=2**60), "report", "show"
+)
 _named_code(
     "record: escapes in what is skipped",
-    "cache/net/test/00000.json",
+    "cache/net/photos-test/00000.json",
     lambda t: t.update(skipped={"\x1b[2J": "\x1b]0;x\x07"}, rows=15),
     "show",
     "verify",
@@ -215,7 +219,7 @@ def _(bench: Path) -> None:
 
 @hostile("scores are a pipe", "report", "evaluate")
 def _(bench: Path) -> None:
-    for path in [*(bench / WORKSPACE / "scores").glob("*/test/m*")]:
+    for path in [*(bench / WORKSPACE / "scores").glob("*/photos-test/m*")]:
         _replace(path, os.mkfifo)
 
 

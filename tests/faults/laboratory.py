@@ -42,8 +42,8 @@ STEPS: dict[str, tuple[str, ...]] = {
     ),
     "evaluate": ("evaluate", *_HERE),
     "report": ("report",),
-    "calibrate": ("calibrate", RUN, "--data", "test", "--coverage", "0.7", *_HERE),
-    "calibrate a score": ("calibrate", "energy", "--data", "test", "--coverage", "0.7", *_HERE),
+    "calibrate": ("calibrate", RUN, "--data", "photos-test", "--coverage", "0.7", *_HERE),
+    "calibrate a score": ("calibrate", "energy", "--data", "photos-test", "--coverage", "0.7", *_HERE),
 }
 """The commands that make the workspace, by what they do, in order."""
 UNFINISHED = tuple("1" if before == "--seed" else word for before, word in pairwise(("", *STEPS["fine-tune"])))
@@ -55,7 +55,7 @@ READERS: dict[str, tuple[str, ...]] = {
     "predict a score": ("predict", "energy", "photos/test", "--device", "cpu", "--workers", "1"),
     "verify": ("verify",),
     "list": ("cache", "list"),
-    "show": ("cache", "show", "net/test"),
+    "show": ("cache", "show", "net/photos-test"),
     "data check": ("data", "check", "photos/test"),
 }
 """Commands that only read, by name."""
@@ -137,10 +137,16 @@ def kind_of(path: Path) -> str:
     if place == "runs" and name == "weights.safetensors":
         return f"weights, {'frozen' if 'frozen' in path.parts[1] else 'fine-tuned'}"
     if place == "runs":
-        return {"config.json": "run config", "log.jsonl": "log", "threshold.json": "threshold"}.get(name, name)
+        return {
+            "config.json": "run config",
+            "log.jsonl": "log",
+            "threshold.json": "threshold",
+            "README.md": "model card",
+        }.get(name, name)
     if place == "scores":
         return "fitted score" if name.endswith(".fit.safetensors") else "post-hoc score"
-    return {"bootstrap": "bootstrap store", "sweeps": "sweep", "report": "report"}.get(place, name)
+    stores = {"bootstrap": "bootstrap store", "figures": "store of figures"}
+    return (stores | {"sweeps": "sweep", "report": "report"}).get(place, name)
 
 
 def files(folder: Path) -> Iterator[Path]:

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.faults
 
 EVERY = 3  # of a short run
 TEST, TRAIN = Path("photos/test"), Path("photos/train")
-AGAINST = ("data", "check", str(TEST), "--against", "net/test")
+AGAINST = ("data", "check", str(TEST), "--against", "net/photos-test")
 TAR_EXTRACT = (*COMMANDS["extract"][:-1], "photos.tar")
 TAR_AGAINST = ("data", "check", "photos.tar", "--against", "net/photos")
 
@@ -188,7 +188,7 @@ def test_an_extraction_does_not_go_on_with_other_images(
 ) -> None:
     counts = tally("images changed under the cache", "half way through the extraction")
     made = bench()
-    shutil.rmtree(made / WORKSPACE / "cache" / "net" / "test")
+    shutil.rmtree(made / WORKSPACE / "cache" / "net" / "photos-test")
     fault = Fault(str(made), "rename", 6, KILLED)  # after the index and two shards
     killed = laboratory.forks.command(made, *_EXTRACT, fault=fault)
     assert killed.code == -signal.SIGKILL, killed.text

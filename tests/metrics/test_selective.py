@@ -4,17 +4,19 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.stats import beta, binom, binomtest
 
 from trustcache.metrics.ranking import trust_metrics
 from trustcache.metrics.selective import (
     EVERYTHING,
+    WorkingPoint,
     at_target,
     guaranteed,
     least_trusted,
     risk_bound,
+    samples_needed,
     selected,
     share_bound,
     starts,
@@ -268,3 +270,44 @@ def test_every_target_of_everything_is_reached_with_all_right():
 def test_a_threshold_above_all_trusts_nothing_and_has_no_risk():
     point = working_point([1.0, 2.0], [1, 0], 2.0)
     assert (point.trusted, point.coverage, point.risk) == (0, 0, None)
+
+
+def found_for(samples: int, max_risk: float, delta: float, risk: float, coverage: float) -> WorkingPoint | None:
+    """Calibrate where risk grows in proportion with coverage up to `risk`, and all beyond that coverage are wrong."""
+    trusted = int(samples * coverage)
+    ranks = np.arange(1, samples + 1)
+    errors = np.floor(risk * ranks**2 / max(trusted, 1))
+    wrong = (np.diff(errors, prepend=0) > 0) | (ranks > trusted)
+    point = guaranteed(-ranks, ~wrong, max_risk, delta)
+    return point if point and point.trusted >= trusted else None
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.floats(0.05, 0.3), st.floats(1e-3, 0.2), st.sampled_from([1.0, 0.55, 0.5, 0.25]))
+@example(0.02, 0.001, 0.55)  # 622 to 683 suffice, and 684, which begin at four places, do not
+def test_the_flawless_samples_that_are_planned_suffice_and_so_do_more_but_not_one_less(
+    max_risk: float, delta: float, coverage: float
+) -> None:
+    planned = samples_needed(max_risk, delta, 0.0, coverage)
+    enough = [found_for(n, max_risk, delta, 0.0, coverage) is not None for n in range(1, planned + 300)]
+    assert planned == len(enough) - enough[::-1].index(False) + 1
+
+
+@pytest.mark.parametrize("coverage", [1.0, 0.5, 0.25])
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.75])
+@pytest.mark.parametrize(("max_risk", "delta"), [(0.02, 0.001), (0.1, 0.05)])
+def test_a_plan_with_errors_comes_true_where_risk_grows_with_coverage(
+    max_risk: float, delta: float, share: float, coverage: float
+) -> None:
+    risk = share * max_risk
+    planned = samples_needed(max_risk, delta, risk, coverage)
+    for factor in (1, 1.2, 2, 5):
+        assert found_for(math.ceil(factor * planned), max_risk, delta, risk, coverage), factor
+    trusted = int((planned - 1) * coverage)
+    level = delta / len(starts(planned - 1, max_risk, delta))
+    assert risk_bound(math.ceil(trusted * risk), trusted, level) > max_risk
+
+
+def test_a_risk_as_high_as_the_promise_cannot_be_planned() -> None:
+    with pytest.raises(ValueError, match=r"0\.05"):
+        samples_needed(0.05, 0.01, 0.05, 1.0)

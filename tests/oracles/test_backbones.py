@@ -291,7 +291,7 @@ def test_fine_tuning_begins_with_the_oracles_own_weights_at_its_own_size(
     # It is scored from the run alone: the weights it began with may go.
     other_weights.unlink()
     (run.folder / "scores" / "digits-test.safetensors").unlink()
-    assert run_cli("evaluate", *QUIET).stdout.strip() == "1 scores made"
+    assert run_cli("evaluate", *QUIET).stdout.splitlines()[0] == "1 scores made"
     index = cache_of(workspace, JUDGED, "digits-test")
     oracle = load_oracle(run).eval()
     viewer = Viewer(oracle.preprocessing, torch.device("cpu"), 0)

@@ -174,6 +174,12 @@ def test_a_classifier_that_is_never_wrong_teaches_nothing() -> None:
     assert tells(refusal_of(lambda: Oracle("ss").fit(perfect)), "always", "40")
 
 
+def test_arrays_in_place_of_a_cache_are_told_how_to_become_one(fitted: Oracle) -> None:
+    for action in (Oracle("ss").fit, fitted.predict):
+        with pytest.raises(TypeError, match=r"ndarray.*Cache\.from_arrays"):
+            action(np.ones((3, 2)))  # type: ignore[arg-type]
+
+
 def test_caches_of_another_classifier_and_other_columns_are_refused(fitted: Oracle) -> None:
     other = cache_of(20, 3, classifier="another")
     assert tells(refusal_of(lambda: fitted.decision_function(other)), "Oracle('ss'", "another")

@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from typer.testing import Result
 
 from trustcache.cache import CacheView, open_cache
 from trustcache.cache.provenance import original_dataset, original_model
 from trustcache.cache.workspace import Workspace
 from trustcache.data.dataset import Dataset
 from trustcache.data.loader import Viewer
+from trustcache.deploy.trusted import TrustedClassifier
 from trustcache.errors import TrustcacheError
 from trustcache.losses import LOSSES, LossChoice
 from trustcache.metrics.ranking import trust_metrics
@@ -41,7 +43,7 @@ def new_run(workspace: Workspace, loss: str = "ss", optimiser: Optimiser = SHORT
 
 def scored(oracle: Oracle, dataset: Dataset, cache: CacheView, batches: list[np.ndarray]) -> np.ndarray:
     viewer = Viewer(oracle.preprocessing, torch.device("cpu"), workers=0)
-    return score_images(oracle, dataset, batches, viewer, cache)
+    return score_images(oracle, dataset, batches, viewer, cache, "float32")
 
 
 def tune(workspace: Workspace, run: Run, machine: Machine = MACHINE) -> Run:
@@ -190,3 +192,51 @@ def test_validation_images_are_not_trained_on(workspace: Workspace, monkeypatch:
     held_out = np.flatnonzero(validation_rows(len(cache), run.config.val_fraction, 3))
     assert not set(np.concatenate(seen)) & set(held_out)
     assert set(np.concatenate(seen)) <= set(range(len(cache)))
+
+
+def trained(run_cli: Callable[..., Result], workspace: Workspace, *options: object) -> Run:
+    done = run_cli(
+        "train", "--loss", "ce", "--epochs", 1, "--batch-size", 64, "--workers", 0, "--device", "cpu", *options
+    )
+    assert done.exit_code == 0, done.stderr
+    return max(finished_runs(workspace), key=lambda run: run.folder.stat().st_mtime_ns)
+
+
+def test_an_oracle_learns_and_scores_in_the_precision_that_its_run_records(
+    workspace: Workspace, run_cli: Callable[..., Result], digit_files: Path
+) -> None:
+    plain, half = trained(run_cli, workspace), trained(run_cli, workspace, "--precision", "bf16")
+    assert (plain.config.precision, half.config.precision) == ("float32", "bf16")
+    assert plain.name != half.name
+    weights, others = plain.weights()["head.weight"], half.weights()["head.weight"]
+    assert weights.dtype == others.dtype == torch.float32
+    assert not torch.equal(weights, others)
+    assert run_cli("evaluate").exit_code == 0
+    index = workspace.find_cache("test", data="digits-test")
+    z = half.scores(index)
+    assert len(np.unique(z)) > len(z) * 0.9  # a head in bf16 would give many images the same score
+    oracle, cache = load_oracle(half), open_cache(index.folder)
+    exact = scored(oracle, original_dataset(index, Path()), cache, in_batches(cache.sample_indices))
+    assert 0 < np.abs(z - exact).max() < 0.1 * np.ptp(exact)
+    files = [digit_files / f"{sample}.png" for sample in cache.sample_ids[:128]]
+    answers = TrustedClassifier.load(workspace.root, half.name, device="cpu")(files, batch_size=128)
+    np.testing.assert_allclose([answer.score for answer in answers], z[:128], rtol=1e-4, atol=1e-4)
+
+
+def test_an_oracle_learns_in_the_precision_of_the_cache_unless_told_otherwise(
+    workspace: Workspace, run_cli: Callable[..., Result], extract_digits: Callable[..., Result]
+) -> None:
+    assert extract_digits("--data", "digits-train", "--precision", "bf16", name="half").exit_code == 0
+    assert trained(run_cli, workspace, "--classifier", "half").config.precision == "bf16"
+    asked = trained(run_cli, workspace, "--classifier", "half", "--precision", "float32")
+    assert asked.config.precision == "float32"
+
+
+@pytest.mark.parametrize(("option", "facts"), [("--frozen", "--frozen"), ("--workers=0", "tf32")])
+def test_a_precision_that_does_nothing_or_is_not_here_is_refused(
+    workspace: Workspace, run_cli: Callable[..., Result], option: str, facts: str
+) -> None:
+    refused = run_cli("train", "--loss", "ce", "--precision", "tf32", "--device", "cpu", option)
+    assert refused.exit_code == 2
+    assert "--precision" in refused.stderr
+    assert facts in refused.stderr

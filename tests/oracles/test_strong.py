@@ -129,7 +129,7 @@ def test_what_was_not_kept_is_refused_with_the_remedy(
     assert again.exit_code == 2
     assert all(fact in again.stderr for fact in ("features", "'last'", "'stages'", "remove that folder"))
     assert extract_digits("--features", "none", name="bare").exit_code == 0
-    shown = json.loads(run_cli("cache", "show", "bare/digits-test").stdout)
+    shown = json.loads(run_cli("cache", "show", "bare/digits-test", "--json").stdout)
     assert (shown["features"], shown["stages"]) == (0, 0)
     bare = open_cache(workspace.cache_folder("bare", "digits-test"))
     assert bare.logits.shape[1] == 10

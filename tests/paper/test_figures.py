@@ -30,7 +30,7 @@ def test_the_risks_table_reads_the_curve_where_it_first_covers_as_much(scored):
     curve = {"coverage": np.array([0.5, 0.6, 0.9, 1.0]), "risk": np.array([0.1, 0.15, 0.2, 0.3])}
     (grid,) = grids("figure4a", scored("ce", **curve), scored("mcp"))
     reference, line = grid.rows
-    assert grid.heads == ("20%", "40%", "60%", "80%", "90%", "100%")
+    assert grid.heads == ("20 %", "40 %", "60 %", "80 %", "90 %", "100 %")
     assert [str(cell) for cell in line.cells] == ["10.00", "10.00", "15.00", "20.00", "20.00", "30.00"]
     assert (reference.kind, reference.labels[2]) == ("reference", "mcp, not in the paper's")
 

@@ -118,8 +118,17 @@ def test_the_chart_has_a_curve_for_each_method(table: MethodTable) -> None:
     chart = table.plot()
     assert isinstance(chart, altair.TopLevelMixin)
     spec = json.dumps(chart.to_dict())
-    for name in ("mcp", "delta-knn", "gap", "seed 0", "seed 1"):
+    for name in ("mcp", "delta-knn", "gap", "ss", "tcp", "ideal"):
         assert name in spec
+
+
+def test_rows_that_a_method_has_learnt_from_are_a_note(oracles: list[Oracle]) -> None:
+    both = compare([oracles[0], "knn", "mcp"], TRAINING[:200], intervals=False)
+    assert len(both.notes) == 2
+    assert tells(both.notes[0], "Oracle('ss'", "200")
+    assert both.notes[1] in " ".join(str(both).split())
+    assert "knn" in both._repr_html_().partition("<tfoot>")[2]
+    assert not compare([oracles[0], "knn"], TEST, intervals=False).notes
 
 
 def test_without_intervals_there_are_none(table: MethodTable) -> None:

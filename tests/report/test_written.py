@@ -10,9 +10,11 @@ import pytest
 
 from tests.caches_in_memory import cache_of
 from tests.refusals import refusal_of, tells
+from trustcache.deploy.calibrate import calibrate_on
 from trustcache.oracles.estimator import Oracle
 from trustcache.report.compared import compare
 from trustcache.report.written import write_page
+from trustcache.scores import POST_HOC
 
 TRAINING, TEST = cache_of(400, 1), cache_of(200, 2)  # of one name, as arrays are unless told otherwise
 
@@ -31,21 +33,36 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_page_shows_the_methods_with_the_numbers_of_compare(tmp_path: Path, temporary: Path) -> None:
     oracles = [Oracle("ss", seed=seed, epochs=3).fit(TRAINING) for seed in (0, 1)]
-    page = write_page([*oracles, gap], [TEST, cache_of(150, 3, name="more")], tmp_path / "pages" / "report.html")
+    page = write_page([*oracles, gap], TEST, tmp_path / "pages" / "report.html")
     text = page.read_text(encoding="utf-8")
-    for name in ("data", "more", "gap", "delta-knn", "temperature"):
+    for name in ("data", "gap", "delta-knn", "temperature"):
         assert name in text
     table = compare([*oracles, gap, "mcp", "delta-knn"], TEST, intervals=False)
     for row in table.comparison.rows:
-        assert str(row.cell("auc")) in text
-    assert not list(temporary.iterdir())
+        assert f"{100 * row.value('auc'):.1f}" in text
+    assert not [path for path in temporary.iterdir() if (path / "cache").exists()]  # torch leaves a folder of its own
     assert str(temporary) not in text
     assert "trustcache calibrate" not in text  # there is no workspace that a command could work in
 
 
 def test_rows_of_a_cache_are_reported_as_a_cache(tmp_path: Path, temporary: Path) -> None:
-    page = write_page([gap], TEST[50:120], tmp_path / "report.html", training=TRAINING[:200])
-    assert "70" in page.read_text(encoding="utf-8")
+    more = cache_of(150, 3, name="more")
+    page = write_page([gap], [TEST[50:120], more], tmp_path / "report.html", training=TRAINING[:200])
+    assert "more" in page.read_text(encoding="utf-8")
+
+
+def test_the_page_shows_the_thresholds_that_calibrate_found(tmp_path: Path) -> None:
+    oracle = Oracle("ce", epochs=3).fit(TRAINING)
+    found = calibrate_on(oracle, cache_of(300, 4, name="held-out"), coverage=0.6)
+    thresholds = dict.fromkeys([oracle, *POST_HOC], found)  # one of them is the answer
+    with_them = write_page([oracle], TEST, tmp_path / "with.html", thresholds=thresholds)
+    without = write_page([oracle], TEST, tmp_path / "without.html")
+    assert "calibrated on held-out" in with_them.read_text(encoding="utf-8")
+    assert "calibrated on held-out" not in without.read_text(encoding="utf-8")
+    other = Oracle("ss", epochs=1).fit(TRAINING)
+    for stranger in (other, gap):
+        message = refusal_of(lambda one=stranger: write_page([oracle], TEST, tmp_path / "r", thresholds={one: found}))  # type: ignore[misc]
+        assert tells(message, "thresholds")
 
 
 def test_caches_of_one_name_are_refused(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ A file may hold several arrays; one is named after a colon (`dump.npz:logits`), 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from trustcache.cache.text_columns import read_csv, typed
-from trustcache.errors import UsageError, first_line
+from trustcache.errors import TrustcacheError, UsageError, first_line
 
 USUAL: dict[str, tuple[str, ...]] = {
     "logits": ("logits", "logit", "outputs", "output", "probabilities", "probs", "prob", "softmax"),
@@ -60,10 +61,30 @@ def read_array(place: Place, what: str) -> np.ndarray:
         raise UsageError(f"{place.file}: is none of {', '.join(FORMATS)}; save the array as one of these")
     if not place.file.is_file():
         raise UsageError(f"{place.file}: there is no such file; correct the path of the {what}")
-    try:
+    with _named(place.file):
         return read(place, what)
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise UsageError(f"{place.file}: cannot be read as {place.file.suffix[1:]} ({first_line(error)})") from error
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Name a file in the error that reading it raises: each format says in a way of its own that it is damaged."""
+    try:
+        yield
+    except TrustcacheError:
+        raise
+    except Exception as error:
+        raise UsageError(f"{path}: cannot be read as {path.suffix[1:]} ({first_line(error)})") from error
+
+
+def names_in(path: Path) -> list[str]:
+    """Return the names of the arrays in an npz file. Raises UsageError where it is none.
+
+    >>> np.savez(tmp / "dump.npz", logits=np.zeros((3, 2)))
+    >>> names_in(tmp / "dump.npz")
+    ['logits']
+    """
+    with _named(path), np.load(path, allow_pickle=False) as file:
+        return list(file.files)
 
 
 def chosen_member(place: Place, names: Sequence[str], what: str) -> str:
@@ -90,13 +111,9 @@ def _npy(place: Place, what: str) -> np.ndarray:
 
 
 def _npz(place: Place, what: str) -> np.ndarray:
-    import zipfile
-
     try:
         with np.load(place.file, allow_pickle=False) as file:
             return np.asarray(file[chosen_member(place, file.files, what)])
-    except zipfile.BadZipFile as error:
-        raise ValueError(str(error)) from None
     except ValueError as error:
         raise _pickled(place.file, error) from None
 
@@ -112,14 +129,10 @@ def _pickled(path: Path, error: ValueError) -> Exception:
 
 
 def _safetensors(place: Place, what: str) -> np.ndarray:
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
-    try:
-        with safe_open(place.file, "numpy") as file:
-            name = chosen_member(place, list(file.keys()), what)
-            return np.asarray(file.get_tensor(name))
-    except (SafetensorError, TypeError) as error:  # TypeError: bfloat16, which NumPy has not
-        raise ValueError(first_line(error)) from None
+    with safe_open(place.file, "numpy") as file:
+        return np.asarray(file.get_tensor(chosen_member(place, list(file.keys()), what)))
 
 
 def _csv(place: Place, what: str) -> np.ndarray:
@@ -150,11 +163,8 @@ def _parquet(place: Place, what: str) -> np.ndarray:
         raise UsageError(
             f"{place.file}: reading Parquet needs pyarrow; install it with pip install 'trustcache[parquet]'"
         ) from None
-    try:
-        names = pq.read_schema(place.file).names
-        table = pq.read_table(place.file, columns=_columns_meant(place, names, what))
-    except pa.ArrowException as error:
-        raise ValueError(first_line(error)) from None
+    names = pq.read_schema(place.file).names
+    table = pq.read_table(place.file, columns=_columns_meant(place, names, what))
     arrays = []
     for column in table.columns:
         if pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type):
@@ -183,4 +193,4 @@ FORMATS: dict[str, Callable[[Place, str], Any]] = {
     ".parquet": _parquet,
     ".txt": _text,
 }
-"""Readers by a file's suffix; each raises UsageError, or ValueError that says what is wrong with the file."""
+"""Readers by a file's suffix."""

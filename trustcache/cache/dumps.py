@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trustcache.cache.array_files import Place, read_array
+from trustcache.cache.array_files import Place, names_in, read_array
 from trustcache.errors import UsageError
 
 _LOGITS, _SOFTMAX, _FEATURES = "raw_logits.npz", "raw_output.npz", "encoded_output.npz"
@@ -47,9 +47,7 @@ def read_dump(place: Place) -> Dump:
         raise UsageError(
             f"{place.file}: is no dump; give the folder that fd-shifts writes {_LOGITS} to, or OpenOOD's feature.npz"
         )
-    with np.load(place.file, allow_pickle=False) as file:
-        names = set(file.files)
-    if {"conf", "pred"} <= names:
+    if {"conf", "pred"} <= set(names_in(place.file)):
         raise UsageError(
             f"{place.file}: OpenOOD's scores, which hold a confidence and no logits; have its pipeline feat_extract "
             "write feature.npz, and give that with --last-layer CHECKPOINT"

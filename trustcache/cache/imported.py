@@ -104,7 +104,7 @@ class ImportedOutputs:
             stages=origin.stages,
         )
         manifest = Manifest(origin.data, origin.role, (), title=origin.data, classes=self.classes)
-        made_from = MadeFrom(manifest, self.classes, "", None, None, {}, dict(files))
+        made_from = MadeFrom(manifest, self.classes, "", None, None, {}, imported=dict(files))
         return Index(folder, meaning, made_from, software_versions("numpy", "h5py"))
 
 
@@ -171,7 +171,7 @@ def import_outputs(
 
 def _matrix(array: Any, where: str) -> np.ndarray:
     """Return numbers as (N, width). Raises UsageError where they are none."""
-    found = np.asarray(array.detach().cpu() if hasattr(array, "detach") else array)
+    found = _array(array)
     if found.dtype.kind not in "fiu":
         raise UsageError(f"{where}: holds {found.dtype}, not numbers; give an array of floats")
     if found.ndim != 2 or not found.size:
@@ -179,6 +179,14 @@ def _matrix(array: Any, where: str) -> np.ndarray:
             f"{where}: has shape {found.shape}; give a matrix, a row a sample and a column a class or feature"
         )
     return found if found.dtype in (np.float16, np.float32, np.float64) else found.astype(np.float64)
+
+
+def _array(given: Any) -> np.ndarray:
+    """Return an array, or a tensor of any device and dtype, as NumPy's."""
+    if hasattr(given, "detach"):
+        given = given.detach().cpu()
+        given = given.float() if str(given.dtype) == "torch.bfloat16" else given  # which NumPy has not
+    return np.asarray(given)
 
 
 def _require_rows(here: int, rows: int, where: str, logits: str) -> None:
@@ -238,7 +246,7 @@ def _class_names(classes: Sequence[str] | None, number: int, where: str, logits:
 
 def _labels(labels: Any, classes: tuple[str, ...], named: bool, where: str, logits: str) -> np.ndarray:
     """Return the numbers of the classes, int64 (N,)."""
-    found = np.asarray(labels.detach().cpu() if hasattr(labels, "detach") else labels)
+    found = _array(labels)
     if found.ndim == 2 and found.shape[1] == 1:
         found = found[:, 0]
     if found.ndim != 1:

@@ -317,7 +317,10 @@ def create_or_continue(index: Index, images: Images) -> Index:
             f"{index.folder}: made with other settings: {named}; remove that folder to extract anew, or keep both by "
             "giving this classifier another name with --as NAME"
         )
-    now = replace(here, made_with=there.made_with)
+    made_from = here.made_from
+    if there.finished():  # what it was made in is no longer asked
+        made_from = replace(made_from, batch_size=there.made_from.batch_size)
+    now = replace(here, made_from=made_from, made_with=there.made_with)
     if now != there:
         _write(now)
     return now

@@ -23,7 +23,7 @@ class DataMeaning:
 
     fingerprint: over the samples' names, labels and sizes. crops: they are centre crops, seen whole. batch_size: of an
     attack's images, whose last digits depend on which of them are made together; None for others. subset: the part of
-    the data set, as in `500 of 5000`; None for all of it.
+    the data set, as in `500 of 5000`; None for all of it. decode: one of `DECODERS`.
     """
 
     name: str
@@ -33,6 +33,7 @@ class DataMeaning:
     crops: bool = False
     batch_size: int | None = None
     subset: str | None = None
+    decode: str = "pil"
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,9 @@ class Meaning:
 class MadeFrom:
     """Paths of a cache's images and weights when it was extracted last, and the options given; it only informs.
 
-    classes: their names in label order. preprocessing: the entries that replace the model's own. imported: SHA-256 of
-    the files that outputs and labels were read from, by path; {} for arrays in memory; None for an extracted cache.
+    classes: their names in label order. preprocessing: the entries that replace the model's own. batch_size: images a
+    forward pass, which decides a GPU's last digits. imported: SHA-256 of the files that outputs and labels were read
+    from, by path; {} for arrays in memory; None for an extracted cache.
     """
 
     manifest: Manifest
@@ -80,6 +82,7 @@ class MadeFrom:
     weights: str | None
     weights_sha256: str | None
     preprocessing: dict[str, Entry]
+    batch_size: AtLeastOne = 64
     imported: dict[str, str] | None = None
 
 
@@ -87,7 +90,7 @@ class MadeFrom:
 class CacheRecord:
     """`index.json`. made_with: versions of the software."""
 
-    SCHEMA: ClassVar[int] = 2
+    SCHEMA: ClassVar[int] = 3
 
     meaning: Meaning
     made_from: MadeFrom

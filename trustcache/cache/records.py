@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -17,7 +18,10 @@ import msgspec
 
 from trustcache.cache.seal import UNSEALED, publish_sealed, read_sealed
 from trustcache.cache.versions import trustcache_version
-from trustcache.errors import DamagedError, TrustcacheError
+from trustcache.errors import DamagedError, TrustcacheError, escape_unseen
+
+RESULT_SCHEMA = 1
+"""Version of the documents that commands print for `--json`."""
 
 
 class Record(Protocol):
@@ -120,6 +124,50 @@ def as_read(value: T) -> T:
     {'size': [8, 8]}
     """
     return msgspec.convert(json.loads(json.dumps(msgspec.to_builtins(value))), type(value))
+
+
+def result_json(command: str, fields: Mapping[str, Any]) -> str:
+    """Return the JSON document that a command prints for `--json`: dataclasses as tables, null where not finite.
+
+    Characters that a terminal would act on are escaped, and so is what is not Unicode in a file's name.
+
+    >>> print(result_json("data list", {"name": "a\u202eb", "risk": float("nan")}))
+    {
+      "schema": 1,
+      "command": "data list",
+      "name": "a\\u202eb",
+      "risk": null
+    }
+    """
+    plain = msgspec.to_builtins({"schema": RESULT_SCHEMA, "command": command, **fields}, enc_hook=_as_plain)
+    text = json.dumps(_finite(plain), indent=2, ensure_ascii=False, allow_nan=False)
+    return escape_unseen(text, lambda character: json.dumps(character)[1:-1], kept="\n")
+
+
+def flat_facts(value: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    """Yield what a table says as names and texts, those of a table within it as `above.name`; empty ones are left out.
+
+    >>> list(flat_facts({"rows": 3, "meaning": {"store": "float16", "stages": None}}))
+    [('rows', '3'), ('meaning.store', 'float16')]
+    """
+    for name, one in msgspec.to_builtins(value, enc_hook=_as_plain).items():
+        if isinstance(one, dict):
+            yield from flat_facts(one, f"{above}{name}.")
+        elif one not in (None, "", [], ()):
+            yield f"{above}{name}", ", ".join(map(str, one)) if isinstance(one, list | tuple) else str(one)
+
+
+def _as_plain(value: Any) -> Any:
+    """Return what msgspec does not know as plain data: paths, and numbers and arrays of numpy."""
+    return str(value) if isinstance(value, Path) else value.tolist()
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def fingerprint(value: Any) -> str:

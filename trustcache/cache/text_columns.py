@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +23,11 @@ class TextTable:
     def numbers(self, columns: Sequence[int]) -> np.ndarray:
         """Return columns of numbers, float64 (N, columns). Raises ValueError naming row and column of another text."""
         skipped = int(self.header)
-        return np.loadtxt(
-            self.path, delimiter=",", usecols=list(columns), skiprows=skipped, ndmin=2, quotechar='"', comments=None
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # a table without rows is refused where it is used
+            return np.loadtxt(
+                self.path, delimiter=",", usecols=list(columns), skiprows=skipped, ndmin=2, quotechar='"', comments=None
+            )
 
     def texts(self, column: int) -> list[str]:
         """Return a column as it is written, (N,)."""

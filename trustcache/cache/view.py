@@ -227,6 +227,17 @@ def cache_in_memory(outputs: ImportedOutputs, origin: Origin) -> CacheView:
     return _InMemory(*in_memory(outputs, origin), 0, len(outputs))
 
 
+def require_cache(given: Any) -> None:
+    """Raise TypeError for what is no cache, such as arrays.
+
+    >>> require_cache(CacheView.from_arrays([[2.0, 0.5]], [0]))
+    """
+    if not isinstance(given, CacheView):
+        raise TypeError(
+            f"takes a cache, not {type(given).__name__}; make one with Cache.from_arrays(logits, labels) or open_cache"
+        )
+
+
 def open_cache(path: str | Path) -> CacheView:
     """Open a whole cache for reading.
 

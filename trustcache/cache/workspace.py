@@ -11,6 +11,9 @@ from pathlib import Path
 from trustcache.cache.index import INDEX, Index, read_index
 from trustcache.errors import UsageError
 
+REMOVED = ".removed-"
+"""Beginning of the names of folders that hold what is being removed."""
+
 
 @dataclass(frozen=True)
 class Workspace:
@@ -37,6 +40,11 @@ class Workspace:
     @property
     def report(self) -> Path:
         return self.root / "report"
+
+    @property
+    def tracking(self) -> Path:
+        """The folder of what TensorBoard and others draw."""
+        return self.root / "tracking"
 
     def cache_folder(self, classifier: str, data: str) -> Path:
         """Return the folder of the cache of a classifier and data set; `data` may be a family's member, a/b/5."""
@@ -66,6 +74,7 @@ class Workspace:
         found, seen = [], set()
         # Links are followed: large caches are often kept on another disk.
         for folder, inside, files in os.walk(self.root / "cache", followlinks=True):
+            inside[:] = [name for name in inside if not name.startswith(REMOVED)]
             if (place := os.path.realpath(folder)) in seen:  # a link to a folder that it lies in leads round for ever
                 inside.clear()
             elif INDEX in files or any(name.endswith(".h5") for name in files):
@@ -89,6 +98,19 @@ class Workspace:
         """Return all caches, sorted by classifier and data set. Raises TrustcacheError for a damaged index."""
         found = [read_index(folder) for folder in self.cache_folders() if (folder / INDEX).is_file()]
         return sorted(found, key=lambda index: (index.classifier, index.data))
+
+    def evaluation_caches(self) -> list[Index]:
+        """Return the caches of evaluation data. Raises UsageError where there are none.
+
+        >>> [index.data for index in demo_workspace.evaluation_caches()]
+        ['birds']
+        """
+        if found := [index for index in self.caches() if index.role == "test"]:
+            return found
+        raise UsageError(
+            f"nothing to report: {self.root / 'cache'} holds no evaluation data; "
+            "begin with trustcache extract --classifier vit, or trustcache demo"
+        )
 
     def cache_named(self, name: str) -> Index:
         """Return the cache of a name CLASSIFIER/DATA. Raises UsageError where there is none, or there are several.

@@ -12,7 +12,7 @@ import numpy as np
 
 from trustcache.data.content import content_of, digest_of
 from trustcache.data.manifest import Files, Manifest
-from trustcache.data.samples import BadImage, Samples, spread_evenly
+from trustcache.data.samples import BadImage, FileSamples, Samples, spread_evenly
 from trustcache.data.variants.variation import Variation, make_variation, missing_material
 from trustcache.errors import UsageError
 
@@ -40,17 +40,29 @@ class Dataset:
 
     def read(self, index: int) -> Image.Image:
         """Return sample `index` as an RGB image, transformed if its variant works on single images. Raises BadImage."""
-        return self.decode(index, self.samples.raw(index))
+        return self.varied(index, self.prepared(index, self.samples.raw(index)))
 
-    def decode(self, index: int, raw: bytes) -> Image.Image:
-        """Return sample `index` as `read` does, from the bytes of its image."""
-        image = self.samples.decode(index, raw)
+    def prepared(self, index: int, raw: bytes, least: tuple[int, int] | None = None) -> Image.Image:
+        """Decode sample `index` from its bytes to the RGB image that its variant starts from. Raises BadImage.
+
+        least: as `decode_rgb` takes it.
+        """
+        image = self.samples.decode(index, raw, least)
+        return self.variation.cropped(image) if self.variation else image
+
+    def varied(self, index: int, image: Image.Image) -> Image.Image:
+        """Transform sample `index`, an image that `prepared` returned, if its variant works on single images."""
         return self.variation.image(image, index, self.samples) if self.variation else image
 
     @property
+    def plain_files(self) -> bool:
+        """True if its images are files that no variant changes, which may be decoded in faster ways."""
+        return self.variation is None and isinstance(self.samples, FileSamples)
+
+    @property
     def part(self) -> str | None:
-        """The part of the samples that is kept, as in `500 of 5000`; None if all are."""
-        return f"{len(self)} of {self.thinned_from}" if len(self) < self.thinned_from else None
+        """The part of the samples that is kept, as in `500 of 5,000`; None if all are."""
+        return f"{len(self):,} of {self.thinned_from:,}" if len(self) < self.thinned_from else None
 
     def fingerprint(self, start: int = 0, stop: int | None = None) -> str:
         """Return the SHA-256 that identifies the images and labels of samples `start` to `stop`.

@@ -59,15 +59,22 @@ class DataOptions:
     """The data sets that an extraction is asked for, by default all of ImageNet that is here or can be made."""
 
     data: list[str] = option(
-        [], "A known data set, a family, a manifest.toml, or a folder or .tar of class folders; may be repeated."
+        [],
+        "A known data set, a family, a manifest.toml, or a folder or .tar of class folders, photos/test, which is then "
+        "called photos-test; with :train behind it oracles learn from it. May be repeated.",
     )
     subset: int | None = option(None, SUBSET_HELP, min=1)
-    role: str = option("test", "What a bare folder or .tar given as --data is for.", choices=("train", "test"))
+    role: str = option(
+        "test",
+        "What folders and .tars given as --data are for, where they do not say so behind a colon.",
+        choices=("train", "test"),
+    )
 
     def manifests(self, data_root: Path) -> tuple[list[Manifest], list[str]]:
         """Return the data sets, and notes on those passed over. Raises UsageError where there is none."""
         if self.data:
-            return thinned([m for request in self.data for m in find_manifests(request, self.role)], self.subset), []
+            named = [(request, m) for request in self.data for m in find_manifests(request, self.role)]
+            return thinned(_each_once(named), self.subset), []
         selection = everything(data_root)
         notes = selection.told()
         if not selection.taken:
@@ -76,6 +83,19 @@ class DataOptions:
                 "--data, or see trustcache data list"
             )
         return thinned(selection.taken, self.subset), notes
+
+
+def _each_once(named: Sequence[tuple[str, Manifest]]) -> list[Manifest]:
+    """Return the data sets, repeated ones once. Raises UsageError where different ones have the same name."""
+    found: dict[str, tuple[str, Manifest]] = {}
+    for request, manifest in named:
+        other, known = found.setdefault(manifest.name, (request, manifest))
+        if known != manifest:
+            raise UsageError(
+                f"--data {request}: would be named {manifest.name}, as --data {other} is; rename a folder, or give one "
+                "a manifest.toml with a name of its own"
+            )
+    return [manifest for _, manifest in found.values()]
 
 
 def thinned(manifests: Sequence[Manifest], subset: int | None) -> list[Manifest]:

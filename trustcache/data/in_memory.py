@@ -10,6 +10,7 @@ import torch
 
 from trustcache.data.dataset import Dataset
 from trustcache.data.loader import Viewer, readable, viewed_batches
+from trustcache.data.pipeline import to_device
 from trustcache.data.variants.variation import Batch
 from trustcache.progress import Progress
 
@@ -35,10 +36,10 @@ class Images:
         device = self.viewer.device
         if self.decoded is None:
             for rows, batch in zip(parts, self._stream(self.viewer, parts), strict=True):
-                yield batch.pixels, self.labels[rows].to(device)
+                yield batch.pixels, to_device(self.labels[rows], device)
         else:
             for rows in parts:
-                yield self.decoded[rows].to(device), self.labels[rows].to(device)
+                yield to_device(self.decoded[rows], device), to_device(self.labels[rows], device)
 
     def _decode(self, shape: tuple[int, ...], progress: Progress) -> torch.Tensor:
         pixels = torch.empty(shape, dtype=torch.uint8)

@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from trustcache.data.manifest import Files, Manifest, parse_manifest
+from trustcache.data.manifest import ROLES, Files, Manifest, parse_manifest
 from trustcache.data.toml_tables import read_table
 from trustcache.errors import UsageError
 
@@ -18,12 +18,25 @@ MOST_MEMBERS = 10_000
 """Data sets of one family."""
 
 
+# Names of folders that do not tell data sets apart.
+_PARTS = re.compile(
+    r"(train|test|val|valid|eval|dev)(ing|idation|uation)?|calib(ration)?|holdout|images|data", re.IGNORECASE
+)
+
+
 def folder_manifest(folder: Path, role: str = "test") -> Manifest:
-    """Describe a folder or tar file of class folders that has no manifest; it is named after the folder or file."""
+    """Describe a folder or tar file of class folders that has no manifest.
+
+    It is named after the folder or file, and where that is a part of a data set, after the folder above too:
+    photos/test is photos-test.
+    """
     full = folder.resolve()
-    return Manifest(
-        full.name.removesuffix(".tar"), role, (Files("folders", {"path": str(full)}),), title=f"images in {full}"
-    )
+    above = full.parent
+    name = first = full.name.removesuffix(".tar")
+    while _PARTS.fullmatch(first) and above.name:
+        first, above = above.name, above.parent
+        name = f"{first}-{name}"
+    return Manifest(name, role, (Files("folders", {"path": str(full)}),), title=f"images in {full}")
 
 
 def load_manifests(path: Path, variants: tuple[Path, ...] = ()) -> list[Manifest]:
@@ -62,8 +75,16 @@ def find_manifests(request: str, role: str = "test") -> list[Manifest]:
     """Resolve what a user typed: a manifest's file, a folder or tar file, a known name, family or pattern.
 
     `digits-test` is one data set, `cifar10-c` all of a family, `cifar10-c/*/5` some of it. `role` is that of a bare
-    folder. Raises UsageError with the known names if nothing matches.
+    folder or tar file without a role of its own, as in `photos/train:train`. Raises UsageError with the known names if
+    nothing matches.
     """
+    asked, _, own_role = request.rpartition(":")
+    if own_role in ROLES and not Path(request).exists():
+        if not _is_bare(Path(asked)):
+            raise UsageError(
+                f"--data {request}: no folder and no .tar file; other data say themselves what they are for"
+            )
+        return [folder_manifest(Path(asked), own_role)]
     path = Path(request)
     if path.suffix == ".toml":
         return load_manifests(path)
@@ -72,12 +93,16 @@ def find_manifests(request: str, role: str = "test") -> list[Manifest]:
     found = found or [m for m in known if m.name.startswith(request + "/")]
     if found:
         return found
-    if path.is_dir() or (path.suffix == ".tar" and path.is_file()):
+    if _is_bare(path):
         return [folder_manifest(path, role)]
     names = sorted({m.family for m in known})
     raise UsageError(
         f"--data {request}: not a known data set, a folder, a .tar file or a .toml file; known: {', '.join(names)}"
     )
+
+
+def _is_bare(path: Path) -> bool:
+    return path.is_dir() or (path.suffix == ".tar" and path.is_file())
 
 
 def _manifest_folder() -> Path:

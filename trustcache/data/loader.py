@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import sys
-import time
-import traceback
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from functools import partial
-from multiprocessing.queues import Queue
-from typing import Any
 
 import numpy as np
 import torch
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
-from torch.utils.data import Dataset as TorchDataset
 
-from trustcache.data.content import content_of
 from trustcache.data.dataset import Dataset
-from trustcache.data.machine import decoding_workers
+from trustcache.data.decoders import WORKER_DIED, Decoders, Source
 from trustcache.data.pipeline import Mover, Waits
-from trustcache.data.samples import BadImage
-from trustcache.data.variants.variation import Batch
+from trustcache.data.variants.variation import Batch, joined
 from trustcache.errors import TrustcacheError, UsageError, first_line, kind_and_line
 from trustcache.models.classifiers import Classifier
 from trustcache.models.precision import Repeatable, arithmetic
 from trustcache.models.preprocessing import Preprocessing
-
-# A machine may have more cores than torch thinks; the option is the user's.
-warnings.filterwarnings("ignore", message="This DataLoader will create")
 
 
 def choose_device(name: str) -> torch.device:
@@ -57,7 +42,8 @@ class Viewer:
     own size; a model with another input size gets them resized.
     on_batch: called with each batch that a variant has transformed, before it is resized.
     via: size to which images are decoded before they are resized.
-    workers: None for as many as `decoding_workers` says.
+    workers: None for as many as `decoding_workers` says. decoders: those of several data sets, in place of `workers`.
+    decode: one of `DECODERS`; but "pil" only for images that are `plain_files`.
     """
 
     preprocessing: Preprocessing
@@ -67,6 +53,8 @@ class Viewer:
     on_batch: Callable[[Batch], None] | None = None
     via: tuple[int, int] | None = None
     waits: Waits = field(default_factory=Waits)
+    decoders: Decoders | None = None
+    decode: str = "pil"
 
     def resized(self, pixels: torch.Tensor) -> torch.Tensor:
         """Resize a batch (N, 3, H, W) of pixels 0 to 255 to the model's input size."""
@@ -82,20 +70,26 @@ def viewed_batches(dataset: Dataset, viewer: Viewer, batches: Sequence[np.ndarra
     Raises TrustcacheError if a decoding process dies. Callers run their models within `machine_at_its_limits`, which
     turns the errors of a full GPU into messages.
     """
-    transform = _decoding(dataset, viewer).transform()
-    decoded, moved = _decoded_batches(dataset, transform, batches, viewer), Mover(viewer.device)
+    preprocessing = _decoding(dataset, viewer)
+    source = Source(dataset, preprocessing, viewer.decode)
+    moved = Mover(viewer.device)
     repeatable = Repeatable(viewer.device)  # of all batches: what it finds impossible is not tried again
-    while True:
-        with viewer.waits("images"):
-            batch = next(decoded, None)
-        if batch is None:
-            return
-        on_device = moved(batch)
-        yield (
-            replace(on_device, pixels=_finished(dataset, on_device, viewer, repeatable))
-            if len(batch.indices)
-            else on_device
-        )
+    with nullcontext(viewer.decoders) if viewer.decoders else Decoders(viewer.workers, viewer.device) as decoders:
+        decoded = decoders.decoded(source, batches)
+        while True:
+            with viewer.waits("images"), machine_at_its_limits():
+                pieces = next(decoded, None)
+            if pieces is None:
+                return
+            if any(piece.packed is not None for piece in pieces):
+                from trustcache.data.gpu_decoding import unpacked
+
+                batch = unpacked(joined(pieces), dataset.ids, preprocessing, viewer.device)
+            else:
+                batch = moved(pieces)
+            if len(batch.indices):
+                batch = replace(batch, pixels=_finished(dataset, batch, viewer, repeatable))
+            yield batch
 
 
 def readable(batches: Iterator[Batch]) -> Iterator[Batch]:
@@ -143,81 +137,6 @@ def _finished(dataset: Dataset, batch: Batch, viewer: Viewer, repeatable: Repeat
     return viewer.resized(varied)
 
 
-def _decoded_batches(
-    dataset: Dataset, transform: Any, batches: Sequence[np.ndarray], viewer: Viewer
-) -> Iterator[Batch]:
-    workers = decoding_workers(viewer.workers, sum(map(len, batches)), viewer.device.type)
-    loader = DataLoader(
-        _Decoded(dataset, transform),
-        batch_sampler=(batch.tolist() for batch in batches),  # not all of a long training's at once
-        num_workers=min(workers, len(batches)),
-        collate_fn=partial(_collated, dataset.labels),
-        worker_init_fn=_silence_worker,
-        generator=torch.Generator(),  # drawing its seed from the global one would shift a training's dropout
-        pin_memory=viewer.device.type == "cuda",
-    )
-    with machine_at_its_limits():
-        try:
-            yield from loader
-        except (ConnectionError, EOFError) as error:
-            # The last message of a decoding process dies with it, sometimes a moment before torch notices its death.
-            time.sleep(1)
-            raise RuntimeError(f"{WORKER_DIED} unknown): {error}") from error
-        except OSError as error:
-            _drop_quietly(error)
-            raise TrustcacheError(
-                f"the decoding processes cannot be started ({error.strerror or error}); run the same command again "
-                "with fewer --workers (0 decodes in the main process), or with a higher limit of open files (ulimit -n)"
-            ) from None
-
-
-def _drop_quietly(error: BaseException) -> None:
-    """Free what an error's frames hold: a loader of torch's that is only half made prints a traceback as it goes."""
-    hook, sys.unraisablehook = sys.unraisablehook, lambda unraisable: None
-    traceback.clear_frames(error.__traceback__)
-    sys.unraisablehook = hook
-
-
-def _silence_worker(worker: int) -> None:
-    """Keep a decoding process from printing tracebacks: its errors reach the main process without them.
-
-    The only one left is that of a thread that passes memory on while the main process is being stopped.
-    """
-    sys.excepthook = lambda *error: None
-    # A batch that cannot be passed on would be waited for; the end of its process is noticed.
-    Queue._on_queue_feeder_error = staticmethod(lambda error, batch: os._exit(1))  # type: ignore[attr-defined]
-
-
-# A decoded sample: number, content, pixels, pixels of its companion; or its number and the reason why it is unreadable.
-_Sample = tuple[int, int, torch.Tensor, torch.Tensor | None] | tuple[int, str]
-
-
-class _Decoded(TorchDataset):
-    def __init__(self, dataset: Dataset, transform: Callable[[Any], torch.Tensor]) -> None:
-        self.dataset, self.transform = dataset, transform
-
-    def __getitem__(self, index: int) -> _Sample:
-        try:
-            raw = self.dataset.samples.raw(index)
-            pixels = self.transform(self.dataset.decode(index, raw))
-            companion = self.dataset.variation.companion(index) if self.dataset.variation else None
-            return index, content_of(raw), pixels, self.transform(companion) if companion else None
-        except BadImage as error:
-            return index, str(error)
-
-
-def _collated(labels: np.ndarray, samples: list[_Sample]) -> Batch:
-    good = [sample for sample in samples if len(sample) == 4]
-    indices = np.array([sample[0] for sample in good], dtype=np.int64)
-    content = np.array([sample[1] for sample in good], dtype=np.uint64)
-    pixels = torch.stack([sample[2] for sample in good]) if good else torch.empty(0, 3, 1, 1, dtype=torch.uint8)
-    seconds = [sample[3] for sample in good if sample[3] is not None]
-    bad = {sample[0]: sample[1] for sample in samples if len(sample) == 2}
-    return Batch(indices, labels[indices], pixels, torch.stack(seconds) if seconds else None, bad, content)
-
-
-WORKER_DIED = "DataLoader worker (pid"
-"""Beginning of torch's message about a dead decoding process."""
 _NO_FILES = "Too many open files"
 _NO_GPU = "CUDA error"
 

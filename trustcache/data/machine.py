@@ -9,6 +9,8 @@ from typing import Any
 from trustcache.registry import option
 
 PANEL = "Machine"
+DECODERS = ("pil", "draft", "gpu")
+"""Ways of decoding images: Pillow at full size; JPEGs halved by libjpeg as far as the model's size allows; on a GPU."""
 
 # A GPU takes what so many cores decode; more processes only take memory.
 _MOST_WORKERS = 32

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from trustcache.errors import percent
 
 if TYPE_CHECKING:  # extraction is declared without torch, which takes seconds to import
     import numpy as np
@@ -61,7 +63,9 @@ class Waits:
         """
         parts = {name: self.seconds[name] for name in REMEDIES if self.seconds[name]}
         other = max(self.total - sum(parts.values()), 0.0)
-        shares = ", ".join(f"{part / self.total:.0%} {name}" for name, part in {**parts, "other": other}.items())
+        shares = ", ".join(
+            f"{percent(part / self.total, 0)} {name}" for name, part in {**parts, "other": other}.items()
+        )
         longest = max(parts, key=parts.__getitem__, default=None)
         return f"{self.total:.1f} s: {shares}" + (f"; to be faster: {REMEDIES[longest]}" if longest else "")
 
@@ -100,14 +104,16 @@ class Mover:
         self.device = device
         self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
-    def __call__(self, batch: Batch) -> Batch:
-        """Return the batch with its tensors on the device."""
+    def __call__(self, pieces: Sequence[Batch]) -> Batch:
+        """Return the batch of some pieces with its tensors on the device."""
         import torch
 
+        from trustcache.data.variants.variation import joined
+
         if self.stream is None:
-            return batch.each(lambda tensor: tensor.to(self.device))
+            return joined(pieces).each(lambda tensor: tensor.to(self.device))
         with torch.cuda.stream(self.stream):
-            moved = batch.each(lambda tensor: tensor.to(self.device, non_blocking=True))
+            moved = joined([piece.each(lambda t: t.to(self.device, non_blocking=True)) for piece in pieces])
         working = torch.cuda.current_stream(self.device)
         working.wait_stream(self.stream)
         for tensor in moved.tensors():  # their memory is free for another copy only after the work on them
@@ -115,10 +121,15 @@ class Mover:
         return moved
 
 
+def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Return a small tensor of the CPU on a device; a GPU takes it when its turn comes, and nobody waits."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
 def fetched(
-    results: Iterable[tuple[T, dict[str, torch.Tensor]]], device: torch.device, waits: Waits
+    results: Iterable[tuple[T, dict[str, torch.Tensor]]], device: torch.device, waits: Waits, late: int = 1
 ) -> Iterator[tuple[T, dict[str, np.ndarray]]]:
-    """Yield each item with its tensors as arrays; from a GPU one item late, while it works on the next."""
+    """Yield each item with its tensors as arrays; from a GPU `late` items late, while it works on the next."""
     import torch
 
     waiting: list[tuple[T, dict[str, torch.Tensor], torch.cuda.Event]] = []
@@ -135,7 +146,7 @@ def fetched(
             copied = torch.cuda.Event()
             copied.record(torch.cuda.current_stream(device))
             waiting.append((item, here, copied))
-            if len(waiting) > 1:
+            if len(waiting) > late:
                 yield first()
         else:
             with waits("model"):

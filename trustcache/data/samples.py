@@ -56,8 +56,8 @@ class Samples(ABC):
         """Return the bytes that one image is decoded from. Raises BadImage."""
 
     @abstractmethod
-    def decode(self, index: int, raw: bytes) -> Image.Image:
-        """Decode one image's bytes to RGB. Raises BadImage."""
+    def decode(self, index: int, raw: bytes, least: tuple[int, int] | None = None) -> Image.Image:
+        """Decode one image's bytes to RGB; `least` as `decode_rgb` takes it. Raises BadImage."""
 
     def read(self, index: int) -> Image.Image:
         """Return one image as RGB. Raises BadImage."""
@@ -90,8 +90,8 @@ class FileSamples(Samples):
         except OSError as error:
             raise BadImage(f"{self.tree.root}/{name}", error.strerror or error) from None
 
-    def decode(self, index: int, raw: bytes) -> Image.Image:
-        return decode_rgb(raw, f"{self.tree.root}/{self.ids[index]}")
+    def decode(self, index: int, raw: bytes, least: tuple[int, int] | None = None) -> Image.Image:
+        return decode_rgb(raw, f"{self.tree.root}/{self.ids[index]}", least)
 
     def take(self, numbers: np.ndarray) -> FileSamples:
         return FileSamples(self.tree, [self.ids[i] for i in numbers], self.labels[numbers].tolist(), self.classes)
@@ -114,7 +114,7 @@ class ArraySamples(Samples):
     def raw(self, index: int) -> bytes:
         return self.pixels[index].tobytes()
 
-    def decode(self, index: int, raw: bytes) -> Image.Image:
+    def decode(self, index: int, raw: bytes, least: tuple[int, int] | None = None) -> Image.Image:
         from PIL import Image
 
         return Image.fromarray(np.frombuffer(raw, np.uint8).reshape(self.pixels.shape[1:])).convert("RGB")
@@ -139,16 +139,19 @@ def spread_evenly(labels: np.ndarray, count: int) -> np.ndarray:
     return np.sort(by_class[middles])
 
 
-def decode_rgb(data: bytes, name: str) -> Image.Image:
+def decode_rgb(data: bytes, name: str, least: tuple[int, int] | None = None) -> Image.Image:
     """Decode the bytes of an image file of any mode to RGB, as the field does: EXIF orientation is left alone.
 
-    16-bit images are scaled to 8 bits (a plain conversion would clip them), unless no value needs more than 8.
+    16-bit images are scaled to 8 bits (a plain conversion would clip them), unless no value needs more than 8. least:
+    height and width that a JPEG may be halved down to by libjpeg, which decodes a large one several times as fast.
     Raises BadImage, also for floating-point images, whose range is unknown.
     """
     from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(BytesIO(data), formats=list(IMAGE_FORMATS)) as image:
+            if least:
+                image.draft(None, least[::-1])
             return to_rgb(image)
     except UnidentifiedImageError:  # its own text names an object in memory
         raise BadImage(name, f"it is none of {', '.join(IMAGE_FORMATS)}") from None

@@ -11,7 +11,7 @@ from typing import Any, get_type_hints
 import msgspec
 
 from trustcache.data.archives import read_file
-from trustcache.errors import UsageError, first_line
+from trustcache.errors import UsageError, escape_unseen, first_line
 
 # Kept, since evaluating the annotations takes most of the time in which a manifest is read.
 field_types = functools.cache(get_type_hints)
@@ -66,6 +66,22 @@ def parse_table(text: str, where: str) -> dict[str, Any]:
     if level:
         raise UsageError(f"{where}: not valid: nested more than {_DEEPEST} deep")
     return table
+
+
+def table_text(table: dict[str, Any]) -> str:
+    r"""Return a table as TOML, which shows what a terminal would act on as escapes.
+
+    >>> print(table_text({"train": {"loss": "ss", "seed": [0, 1]}}), end="")
+    [train]
+    loss = "ss"
+    seed = [
+        0,
+        1,
+    ]
+    """
+    import tomli_w
+
+    return escape_unseen(tomli_w.dumps(table), lambda character: f"\\U{ord(character):08x}", kept="\n")
 
 
 def _dots(line: str) -> int:

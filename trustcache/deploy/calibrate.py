@@ -11,7 +11,7 @@ from trustcache.cache.index import judged_fingerprint
 from trustcache.data.splits import half_rows, other_half
 from trustcache.deploy.goals import Calibration, Goal, Targets
 from trustcache.deploy.scorers import Scorer, Threshold
-from trustcache.errors import TrustcacheError, UsageError
+from trustcache.errors import TrustcacheError, UsageError, percent
 from trustcache.evaluate.scoring import Scoring
 from trustcache.metrics.selective import WorkingPoint, at_target, guaranteed, least_trusted, working_point
 from trustcache.oracles.optim import Machine
@@ -161,7 +161,8 @@ def _reach(name: str, goal: Goal, z: np.ndarray, correct: np.ndarray, data: str)
     if point is None:
         raise TrustcacheError(
             f"{name}: no threshold reaches --{goal.kind} {goal.target:g} on the {len(z):,} samples of {data}, "
-            f"{correct.mean():.2%} of which the classifier gets right{least}; ask for less, or calibrate on more data"
+            f"{percent(correct.mean())} of which the classifier gets right{least}; ask for less, or calibrate on "
+            "more data"
         )
     return point
 

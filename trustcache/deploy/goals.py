@@ -64,7 +64,9 @@ class Calibration:
     data: str | None = option(
         None, "The data set whose cache to calibrate on; without it, what the run set aside in training."
     )
-    part: str | None = option(None, "Calibrate on one half of the data, and check on the other.", choices=HALVES)
+    part: str | None = option(
+        None, "Calibrate on one half of the data, and tell coverage and risk on the other to check it.", choices=HALVES
+    )
     seed: int | None = option(None, "--part: draws the halves (0).", min=0)
 
     def __post_init__(self) -> None:

@@ -54,7 +54,9 @@ class HeadScore(nn.Module):
 
 
 class OracleScore(nn.Module):
-    """A fine-tuned oracle, which sees the images."""
+    """A fine-tuned oracle, which sees the images. precision: of its forward pass, as `Pair` has the classifier's."""
+
+    precision: str | None = None
 
     def __init__(self, oracle: Oracle) -> None:
         super().__init__()
@@ -66,7 +68,9 @@ class OracleScore(nn.Module):
                 "an oracle that was tuned on images takes images, not tensors that are prepared for a model"
             )
         preprocessing = self.oracle.preprocessing
-        return self.oracle(preprocessing.normalise(preprocessing.resized(images)))
+        x = preprocessing.normalise(preprocessing.resized(images))
+        with arithmetic(self.precision, images.device) if self.precision else nullcontext():
+            return self.oracle(x)
 
 
 class PostHocScore(nn.Module):

@@ -6,6 +6,7 @@ import csv
 import functools
 import itertools
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -16,6 +17,9 @@ from trustcache.data.layouts.folders import image_names
 from trustcache.data.pictures import Picture, file_picture
 from trustcache.deploy.trusted import Answer
 from trustcache.errors import UsageError, spreadsheet_text
+
+# Of two slashes after a colon a path keeps one.
+_ADDRESS = re.compile(r"^(\w+:)/(?=[^/])")
 
 
 def pictures(paths: Sequence[Path]) -> Iterator[Picture]:
@@ -30,7 +34,8 @@ def pictures(paths: Sequence[Path]) -> Iterator[Picture]:
     [True]
     """
     if missing := [path for path in paths if not path.exists() and not tree_exists(path)]:
-        raise UsageError(f"{missing[0]}: there is no such file, folder or .tar file; correct the path")
+        name = _ADDRESS.sub(r"\1//", str(missing[0]))
+        raise UsageError(f"{name}: there is no such file, folder or .tar file; correct the path")
     return itertools.chain.from_iterable([_below(path) for path in paths])
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,9 @@ from trustcache.cache import CacheView
 from trustcache.cache.workspace import Workspace
 from trustcache.data.loader import choose_device, machine_at_its_limits
 from trustcache.data.pictures import Picture, Prepared, pictures_of
+from trustcache.data.pipeline import Waits, fetched, to_device
 from trustcache.data.samples import BadImage
-from trustcache.deploy.network import Pair, load_pair, pair_of
+from trustcache.deploy.network import OracleScore, Pair, load_pair, pair_of
 from trustcache.deploy.scorers import Threshold, find_scorer
 from trustcache.errors import UsageError
 from trustcache.models.classifiers import Classifier, as_classifier
@@ -30,6 +31,8 @@ from trustcache.scores.methods import AnyMethod, methods_of
 _Given = Picture | Prepared
 # Images that a CPU's networks are given at once: nearly as fast as more, and a single one is not filled up to many.
 CPU_ROWS = 16
+# The images of a batch, each with its pixels as a tensor, or the reason why it cannot be read.
+_Decoded = list[tuple[_Given, torch.Tensor | str]]
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,15 @@ class Answer:
     score: float | None = None
     trusted: bool = False
     error: str | None = None
+
+
+class _Here(Executor):
+    """Do the work at once, in the thread that asks for it."""
+
+    def submit(self, work: Callable[..., Any], /, *args: Any, **named: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        done.set_result(work(*args, **named))
+        return done
 
 
 class TrustedClassifier:
@@ -112,6 +124,8 @@ class TrustedClassifier:
         scorer.working_threshold()  # raises before the networks are loaded
         pair = load_pair(scorer)
         pair.precision = scorer.caches[0].meaning.precision
+        if isinstance(pair.score, OracleScore) and scorer.run:
+            pair.score.precision = scorer.run.config.precision
         trusted = cls.__new__(cls)
         classes = scorer.classes(pair.classifier.num_classes)
         trusted._ready(pair, classes, scorer.threshold(), choose_device(device))
@@ -120,23 +134,28 @@ class TrustedClassifier:
     def __call__(
         self, images: Iterable[Any], *, batch_size: int = 64, workers: int = 2, ahead: int = 0
     ) -> Iterator[Answer]:
-        """Yield answers in order, a batch at a time; `workers` threads decode.
+        """Yield answers in order, a batch at a time; `workers` threads decode, with 0 the caller's own.
 
         `1 + ahead` batches are in memory. While the model works on one, `ahead` more are decoded: faster, but an answer
         then waits for the images of later batches. Raises ValueError for what is no image, and for a single image that
         is not in a list.
         """
-        stream = pictures_of(images)
+        late = int(self.device.type == "cuda" and ahead > 0)
+        decoded = self._decoded(pictures_of(images), batch_size, workers, ahead - late)
+        scored = ((batch, self._outputs(batch, batch_size)) for batch in decoded)
+        with machine_at_its_limits():
+            for batch, outputs in fetched(scored, self.device, Waits(), late):
+                yield from self._answers(batch, outputs)
+
+    def _decoded(self, stream: Iterator[_Given], batch_size: int, workers: int, ahead: int) -> Iterator[_Decoded]:
         waiting: deque[list[tuple[_Given, Future[torch.Tensor | str]]]] = deque()
-        with ThreadPoolExecutor(workers) as pool:
-            while True:
-                pictures = list(itertools.islice(stream, batch_size))
-                if pictures:
-                    waiting.append([(picture, pool.submit(self._decode, picture)) for picture in pictures])
-                if not waiting:
-                    return
-                if len(waiting) > ahead or not pictures:
-                    yield from self._answers(waiting.popleft(), batch_size)
+        with ThreadPoolExecutor(workers) if workers else _Here() as pool:
+            while pictures := list(itertools.islice(stream, batch_size)):
+                waiting.append([(picture, pool.submit(self._decode, picture)) for picture in pictures])
+                if len(waiting) > ahead:
+                    yield [(picture, future.result()) for picture, future in waiting.popleft()]
+            while waiting:
+                yield [(picture, future.result()) for picture, future in waiting.popleft()]
 
     def _decode(self, picture: _Given) -> torch.Tensor | str:
         """Return the pixels of an image, or why it cannot be read."""
@@ -145,31 +164,36 @@ class TrustedClassifier:
         except BadImage as error:
             return error.reason
 
-    def _answers(self, batch: list[tuple[_Given, Future[torch.Tensor | str]]], batch_size: int) -> list[Answer]:
-        decoded = [(picture, future.result()) for picture, future in batch]
-        # Images and what is prepared already are two batches.
-        kinds: dict[type, list[torch.Tensor]] = {Picture: [], Prepared: []}
-        for picture, found in decoded:
-            if isinstance(found, torch.Tensor):
-                kinds[type(picture)].append(found)
-        scored = {k: self._scored(torch.stack(some), batch_size) for k, some in kinds.items() if some}
-        return [
-            Answer(picture.path, error=found)
-            if isinstance(found, str)
-            else self._answer(picture, *next(scored[type(picture)]))
-            for picture, found in decoded
-        ]
+    def _outputs(self, batch: _Decoded, batch_size: int) -> dict[str, torch.Tensor]:
+        """Return logits (N, K) and z (N,) of the images that could be read, after the name of their kind."""
+        outputs: dict[str, torch.Tensor] = {}
+        for kind in (Picture, Prepared):  # what is prepared already is a batch of its own
+            some = [found for given, found in batch if isinstance(given, kind) and isinstance(found, torch.Tensor)]
+            if some:
+                logits, z = self._scored(torch.stack(some), batch_size)
+                outputs |= {f"{kind.__name__} logits": logits, f"{kind.__name__} z": z}
+        return outputs
 
-    def _scored(self, pixels: torch.Tensor, batch_size: int) -> Iterator[tuple[np.ndarray, float]]:
+    def _scored(self, pixels: torch.Tensor, batch_size: int) -> tuple[torch.Tensor, torch.Tensor]:
         rows = CPU_ROWS if self.device.type == "cpu" else batch_size
-        with machine_at_its_limits(), torch.inference_mode(), arithmetic("float32", self.device):
-            found = self.pair.in_equal_batches(pixels.to(self.device), rows)
-            logits, z = (outputs.cpu().double() for outputs in found)
-        return iter(zip(logits.numpy(), z.tolist(), strict=True))
+        with torch.inference_mode(), arithmetic("float32", self.device):
+            return self.pair.in_equal_batches(to_device(pixels, self.device), rows)
 
-    def _answer(self, picture: _Given, logits: np.ndarray, z: float) -> Answer:
+    def _answers(self, batch: _Decoded, outputs: dict[str, np.ndarray]) -> Iterator[Answer]:
+        exact = {name: values.astype(np.float64) for name, values in outputs.items()}
+        scored = {
+            kind: zip(exact.get(f"{kind.__name__} logits", ()), exact.get(f"{kind.__name__} z", ()), strict=True)
+            for kind in (Picture, Prepared)
+        }
+        for given, found in batch:
+            if isinstance(found, str):
+                yield Answer(given.path, error=found)
+            else:
+                yield self._answer(given, *next(scored[type(given)]))
+
+    def _answer(self, picture: _Given, logits: np.ndarray, z: np.float64) -> Answer:
         if not np.isfinite(z) or not np.isfinite(logits).all():
             return Answer(picture.path, error="the classifier's or the oracle's output is not finite")
         number = int(logits.argmax())
         probability = float(1 / np.exp(logits - logits[number]).sum())
-        return Answer(picture.path, self.classes[number], number, probability, z, z > self._cut)
+        return Answer(picture.path, self.classes[number], number, probability, float(z), bool(z > self._cut))

@@ -142,7 +142,7 @@ class Forward:
 
         def z(pixels: torch.Tensor) -> np.ndarray:
             with model_at_work(run.config.oracle, pixels):
-                return z_of(oracle, pixels, viewer)[:, None]
+                return z_of(oracle, pixels, viewer, run.config.precision)[:, None]
 
         return viewer, z
 

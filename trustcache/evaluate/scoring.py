@@ -92,11 +92,18 @@ def evaluate(
     return made
 
 
+def lacking(workspace: Workspace, runs: Sequence[Run]) -> list[str]:
+    """Say what keeps runs from being scored, and which caches were passed over, each once."""
+    caches, (usable, left_out) = workspace.caches(), evaluation_caches(workspace)
+    reasons = (why_not(run.config, index, caches) for index, left in unscored(usable, runs) for run in left)
+    return [*dict.fromkeys([*filter(None, reasons), *(f"passed over: {reason}" for reason in left_out)])]
+
+
 def own_scores_lacking(workspace: Workspace, own_scores: Sequence[str]) -> list[str]:
     """Say of each user's own score on which evaluation caches it cannot be made, and why."""
     store = ScoreStore(workspace, own_scores)
-    lacking = ((name, store.why_not(index, name)) for index in evaluation_caches(workspace)[0] for name in own_scores)
-    return [f"{name} left out: {reason}" for name, reason in lacking if reason]
+    found = ((name, store.why_not(index, name)) for index in evaluation_caches(workspace)[0] for name in own_scores)
+    return [f"{name} left out: {reason}" for name, reason in found if reason]
 
 
 @dataclass(frozen=True)

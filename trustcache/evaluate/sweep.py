@@ -110,10 +110,7 @@ def choose(index: Index, runs: Sequence[Run]) -> Sweep:
         )
     seeds = tuple(sorted({run.config.seed for run in runs}))
     training = config.classifier, config.data, config.judged, config.oracle, config.training, config.protocol
-    cache = open_cache(index.folder)
-    z = post_hoc_score(REFERENCE, cache)
-    mcp = mean_metrics([reference(cache, z, replace(config, seed=seed)) for seed in seeds])
-    return Sweep(*training, seeds, candidates, mcp)
+    return Sweep(*training, seeds, candidates, mean_reference(index, runs))
 
 
 def _candidate(runs: Sequence[Run]) -> Candidate:
@@ -138,6 +135,19 @@ def reference(cache: CacheView, z: np.ndarray, config: RunConfig) -> Metrics:
     learnt = config.learnt_rows(cache)
     rows = learnt[validation_rows(len(learnt), config.val_fraction, config.seed)]
     return validation_entry(z[rows], cache.correct[rows], config.protocol, None)
+
+
+def mean_reference(index: Index, runs: Sequence[Run]) -> Metrics:
+    """Return `reference` on the rows that each seed of a training held out, the mean; nothing where they held none out.
+
+    index: the cache that they learnt from.
+    """
+    configs = {run.config.seed: run.config for run in runs}
+    if not runs[0].config.val_fraction:
+        return {}
+    cache = open_cache(index.folder)
+    z = post_hoc_score(REFERENCE, cache)
+    return mean_metrics([reference(cache, z, config) for config in configs.values()])
 
 
 def save(workspace: Workspace, sweep: Sweep) -> Sweep:

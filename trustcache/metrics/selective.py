@@ -173,6 +173,36 @@ def share_bound(met: int, samples: int, delta: float) -> float:
     return 1 - risk_bound(samples - met, samples, delta)
 
 
+def samples_needed(max_risk: float, delta: float, risk: float, coverage: float) -> int:
+    """Return how many samples `guaranteed` needs to trust a share of them, the `coverage`, of which `risk` are wrong.
+
+    The threshold with that coverage passes at its own sequence's share of delta, and so do those before it if risk
+    grows with coverage as it does for a score that ranks well. From that number on all suffice, except a few where a
+    whole error more is just counted. Raises ValueError unless risk is below max_risk.
+
+    >>> samples_needed(0.02, 0.001, risk=0.0, coverage=1.0), samples_needed(0.02, 0.001, risk=0.01, coverage=0.5)
+    (342, 4462)
+    """
+    if not 0 <= risk < max_risk:
+        raise ValueError(f"a bound of {max_risk} is out of reach where {risk} are wrong")
+
+    def reached(samples: int) -> bool:
+        trusted, begins = int(samples * coverage), starts(samples, max_risk, delta)
+        if not len(begins) or trusted < begins[0]:
+            return False
+        tail = _binomial_tail(np.array([np.ceil(trusted * risk)]), np.array([trusted]), max_risk)
+        return bool(tail[0] <= delta / len(begins))
+
+    # One start becomes several at this number, and what sufficed before may be too few again.
+    missed, met = 0, 2 * _least(max_risk, delta)
+    while not reached(met):
+        missed, met = met, 2 * met
+    while met - missed > 1:
+        middle = (met + missed) // 2
+        missed, met = (missed, middle) if reached(middle) else (middle, met)
+    return met
+
+
 def at_target(
     scores: npt.ArrayLike, correct: npt.ArrayLike, kind: str, target: float, delta: float | None = None
 ) -> WorkingPoint | None:

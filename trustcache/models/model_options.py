@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from trustcache.models.preprocessing import parse_preprocessing
+from trustcache.models.preprocessing import PREPROCESS_HELP, parse_preprocessing
 from trustcache.models.timm_models import classifier_names
 from trustcache.registry import REQUIRED, key_values, option
 
@@ -20,10 +20,12 @@ class ModelOptions:
     """A model as the command line names it."""
 
     classifier: str = option(REQUIRED, f"{', '.join(classifier_names()[:-1])}, or {classifier_names()[-1]}.")
-    model_arg: list[str] = option([], "KEY=VALUE for the model's builder; may be repeated.")
-    preprocess: list[str] = option(
-        [], "Replace part of the model's preprocessing, as in mean=0.5,0.5,0.5; may be repeated."
+    model_arg: list[str] = option(
+        [],
+        "KEY=VALUE: a keyword argument of the function that builds the model, timm.create_model's or your own, as in "
+        "num_classes=10; may be repeated.",
     )
+    preprocess: list[str] = option([], PREPROCESS_HELP)
 
     def spec(self, weights: str | None, preprocessing: Mapping[str, Any] = MappingProxyType({})) -> ModelSpec:
         """Return the model with these weights; `preprocessing` counts where the options do not replace it.

@@ -36,6 +36,10 @@ PRECISIONS = {
 }
 
 
+TUNING = ("float32", "tf32", "bf16")
+"""Precisions that networks are trained in: float16's gradients would need scaling."""
+
+
 def resolved(name: str, device: torch.device) -> str:
     """Return the precision of a name; `auto` is bf16 on a GPU that computes in it, else float32.
 

@@ -104,6 +104,15 @@ def model_config(model: nn.Module) -> dict[str, Any]:
     return getattr(model, "pretrained_cfg", None) or {}
 
 
+PREPROCESS_HELP = (
+    "KEY=VALUE: replace part of its preprocessing; may be repeated. Keys: input_size=224 (or height,width), "
+    "crop_pct=0.875 (share of the resized image that is kept), "
+    + "".join(f"{key}={names[0]} (or {', '.join(names[1:])}), " for key, names in _CHOICES.items())
+    + "mean=R,G,B and std=R,G,B of pixels from 0 to 1."
+)
+"""Help of the options that replace preprocessing."""
+
+
 def parse_preprocessing(settings: list[str], option: str = "--preprocess") -> dict[str, Any]:
     """Turn `mean=0.5,0.5,0.5` and the like into checked entries of a Preprocessing. Raises UsageError."""
     parsed: dict[str, Any] = {}
@@ -113,8 +122,9 @@ def parse_preprocessing(settings: list[str], option: str = "--preprocess") -> di
             parsed[key] = _parsed(key, text)
         except ValueError:
             raise UsageError(
-                f"{option} {setting}: expected input_size=N or N,M; crop_pct=0..1; crop_mode=center, squash or "
-                "border; interpolation=nearest, bilinear, bicubic or lanczos; mean=R,G,B; or std=R,G,B above 0"
+                f"{option} {setting}: expected input_size=N or N,M; crop_pct=0..1; "
+                + "".join(f"{key}={' or '.join(names)}; " for key, names in _CHOICES.items())
+                + "mean=R,G,B; or std=R,G,B above 0"
             ) from None
     return parsed
 

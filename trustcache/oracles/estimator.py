@@ -13,6 +13,7 @@ from torch import Tensor
 
 from trustcache.cache import CacheView
 from trustcache.cache.index import judged_fingerprint
+from trustcache.cache.view import require_cache
 from trustcache.data.splits import seed_list
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.losses import LOSSES, loss_settings
@@ -80,6 +81,7 @@ class Oracle(BaseEstimator):
         Raises UsageError for a setting that is unknown or out of range, and where there is nothing to learn from or the
         cache lacks a column; TrustcacheError where the loss is no longer finite.
         """
+        require_cache(cache)
         preset, losses = self._preset()
         given = self._options(TrainRequest, {name: name for name in ("protocol", "signed_distance", "val_fraction")})
         request = TrainRequest(loss=losses, frozen=True, seed=seed_list([self.seed or 0]), **given)
@@ -110,6 +112,7 @@ class Oracle(BaseEstimator):
         """
         if not hasattr(self, "head_"):
             raise UsageError(f"{self!r}: has not learnt yet; call fit(cache) first")
+        require_cache(cache)
         index, config = cache.index, self.config_
         if judged_fingerprint(index) != config.judged:
             raise UsageError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,12 +15,14 @@ from trustcache.cache.index import Index
 from trustcache.cache.workspace import file_name
 from trustcache.data.dataset import Dataset
 from trustcache.data.loader import Viewer, choose_device, machine_at_its_limits, model_at_work, readable, viewed_batches
+from trustcache.data.pipeline import to_device
 from trustcache.data.splits import validation_rows
 from trustcache.models.classifiers import ModelSpec
-from trustcache.models.precision import arithmetic
+from trustcache.models.precision import arithmetic, resolved
 from trustcache.oracles.network import Oracle
 from trustcache.oracles.optim import Machine, build_optimiser
 from trustcache.oracles.runs import Run, RunConfig
+from trustcache.oracles.tracking import Track, untracked
 from trustcache.oracles.training_loop import TrainingLoop, epoch_batches
 from trustcache.progress import Advance, Progress, silent
 from trustcache.protocols import PROTOCOLS, negative_threshold, validation_entry
@@ -52,6 +55,7 @@ def score_images(
     batches: Sequence[np.ndarray],
     viewer: Viewer,
     cache: CacheView,
+    precision: str,
     progress: Progress = silent,
 ) -> np.ndarray:
     """Return an oracle's z, float64 (N,), for the samples of a cache in batches of numbers (B,), in their order.
@@ -62,19 +66,25 @@ def score_images(
     parts = []
     with progress(f"scoring {dataset.manifest.name}", sum(map(len, batches))) as advance:
         for batch in unchanged(readable(viewed_batches(dataset, viewer, batches)), cache):
-            parts.append(z_of(oracle, batch.pixels, viewer))
+            parts.append(z_of(oracle, batch.pixels, viewer, precision))
             advance(len(parts[-1]))
     return np.concatenate(parts)
 
 
-def z_of(oracle: Oracle, pixels: torch.Tensor, viewer: Viewer) -> np.ndarray:
+def z_of(oracle: Oracle, pixels: torch.Tensor, viewer: Viewer, precision: str) -> np.ndarray:
     """Return an oracle's z, float64 (B,), for images (B, 3, H, W) as the viewer sees them, on its device."""
-    with torch.inference_mode(), arithmetic("float32", viewer.device):
+    with torch.inference_mode(), arithmetic(precision, viewer.device):
         return oracle(viewer.preprocessing.normalise(pixels)).cpu().double().numpy()
 
 
 def finetune(
-    run: Run, spec: ModelSpec, dataset: Dataset, cache: CacheView, machine: Machine, progress: Progress = silent
+    run: Run,
+    spec: ModelSpec,
+    dataset: Dataset,
+    cache: CacheView,
+    machine: Machine,
+    progress: Progress = silent,
+    track: Track = untracked,
 ) -> None:
     """Train a run's oracle, built on the model of `spec`, on the images of the cache it learns from; finish the run.
 
@@ -86,7 +96,7 @@ def finetune(
     """
     run.begin()
     with machine_at_its_limits():
-        training = _Training(run, spec, dataset, cache, machine)
+        training = _Training(run, spec, dataset, cache, machine, track)
         with progress(run.name, training.loop.steps) as advance:
             advance(training.loop.step)
             training.run(advance)
@@ -97,8 +107,11 @@ def finetune(
 class _Training:
     """One fine-tuning: its loop, and all that is rebuilt from the run's config."""
 
-    def __init__(self, run: Run, spec: ModelSpec, dataset: Dataset, cache: CacheView, machine: Machine) -> None:
+    def __init__(
+        self, run: Run, spec: ModelSpec, dataset: Dataset, cache: CacheView, machine: Machine, track: Track
+    ) -> None:
         config = run.config
+        self.track = functools.partial(track, run)
         self.config, self.dataset, self.cache = config, dataset, cache
         self.device = choose_device(machine.device)
         torch.manual_seed(config.seed)  # dropout
@@ -119,7 +132,8 @@ class _Training:
         self.correct, self.indices = cache.correct, cache.sample_indices
         settings = config.optimiser
         self.batches = epoch_batches(rows, settings.batch_size, settings.epochs, [config.seed])
-        optimiser = build_optimiser(settings, self.oracle.parameters(), len(self.batches))
+        resolved(config.precision, self.device)  # refused where the device has no such
+        optimiser = build_optimiser(settings, list(self.oracle.parameters()), len(self.batches))
         place = run.folder / CHECKPOINT, machine.checkpoint_every_s
         # The losses of this epoch's steps, and the entries of finished epochs.
         history: dict[str, list[Any]] = {"losses": [], "log": []}
@@ -137,15 +151,18 @@ class _Training:
                 self._end_epoch(self.loop.step // an_epoch)
             advance(1)
 
-        pairs = ((batch.pixels, self.targets[rows].to(self.device)) for rows, batch in zip(left, seen, strict=True))
-        with arithmetic("float32", self.device):
+        pairs = (
+            (batch.pixels, to_device(self.targets[rows], self.device)) for rows, batch in zip(left, seen, strict=True)
+        )
+        with arithmetic(self.config.precision, self.device):
             self.loop.run(pairs, self._loss, note)
 
     def _loss(self, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
         pixels, targets = batch
         if self.protocol.flip:
-            mirrored = torch.rand(len(pixels)) < 0.5  # drawn on the CPU, as a checkpoint keeps that generator
-            pixels = torch.where(mirrored.to(self.device).view(-1, 1, 1, 1), pixels.flip(-1), pixels)
+            # Drawn on the CPU, whose generator a checkpoint keeps.
+            mirrored = to_device(torch.rand(len(pixels)) < 0.5, self.device)
+            pixels = torch.where(mirrored.view(-1, 1, 1, 1), pixels.flip(-1), pixels)
         with model_at_work(self.config.oracle, pixels):
             z = self.oracle(self.oracle.preprocessing.normalise(pixels))
         compared = targets.mean() if self.target == "mean_correct" else targets
@@ -157,11 +174,12 @@ class _Training:
         entry: dict[str, Any] = {"epoch": epoch, "loss": float(np.mean(history["losses"]))}
         if len(self.validation):
             batches = in_batches(self.indices[self.validation])
-            z = score_images(self.oracle, self.dataset, batches, self.viewer, self.cache)
+            z = score_images(self.oracle, self.dataset, batches, self.viewer, self.cache, self.config.precision)
             correct = self.correct[self.validation]
             entry["validation"] = validation_entry(z, correct, self.config.protocol, self.negative)
             self.oracle.train()
         history["log"].append(entry)
+        self.track(entry)
         history["losses"] = []
 
 

@@ -27,7 +27,7 @@ from trustcache.data.loader import Viewer, choose_device, machine_at_its_limits,
 from trustcache.data.splits import validation_rows
 from trustcache.errors import UsageError, naming
 from trustcache.models.classifiers import ModelSpec, new_model
-from trustcache.models.precision import arithmetic
+from trustcache.models.precision import arithmetic, resolved
 from trustcache.models.preprocessing import preprocessing_of
 from trustcache.oracles.optim import FitSettings, Machine, fitting_optimiser
 from trustcache.oracles.training_loop import TrainingLoop, epoch_batches
@@ -69,7 +69,7 @@ class FitOrigin:
 class FitRecord:
     """The metadata of a fitted classifier's file."""
 
-    SCHEMA: ClassVar[int] = 2
+    SCHEMA: ClassVar[int] = 3
 
     origin: FitOrigin
     fitted: Fitted
@@ -107,7 +107,7 @@ def fit_classifier(
     checkpoint = out.with_name(f"{out.name}.{digest}.checkpoint")
     with torch.random.fork_rng(), machine_at_its_limits():
         fitting = _Fitting(spec, dataset, settings, machine, checkpoint, progress)
-        with arithmetic("float32", fitting.device):
+        with arithmetic(resolved(settings.precision, fitting.device), fitting.device):
             fitting.run(progress)
             fitted = fitting.measured(progress)
     weights = {name: tensor.cpu().contiguous() for name, tensor in fitting.model.state_dict().items()}

@@ -20,7 +20,9 @@ class Head(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return z (N,) for features (N, D)."""
-        z = x @ self.weight + self.bias
+        # In a half precision, many images would have the same score.
+        product = (x.float() * self.weight).sum(-1) if torch.is_autocast_enabled(x.device.type) else x @ self.weight
+        z = product + self.bias
         return z / self.weight.norm() if self.signed_distance else z
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from trustcache.data.augmentations import AUGMENTATIONS
 from trustcache.data.machine import PANEL, device_option, workers_option
 from trustcache.data.splits import VAL_FRACTION
+from trustcache.models.precision import TUNING
 from trustcache.protocols import Optimiser
 from trustcache.registry import option
 
@@ -66,6 +67,7 @@ class FitSettings:
     )
     val_fraction: float = option(VAL_FRACTION, "Part held out, to tell how good it is.", min=0, max=0.9)
     seed: int = option(0, "Draws first weights, order, augmentation, dropout, that part.", min=0)
+    precision: str = option("float32", "Of its network while it learns.", choices=TUNING)
 
     def filled(self) -> FitSettings:
         """Return the same with the optimiser's own numbers where none were given."""
@@ -74,14 +76,15 @@ class FitSettings:
 
 
 def build_optimiser(
-    settings: Optimiser, parameters: Iterable[nn.Parameter], steps: int
+    settings: Optimiser, parameters: Sequence[nn.Parameter], steps: int
 ) -> tuple[torch.optim.Optimizer, LRScheduler | None]:
     """Return the optimiser of an oracle's parameters for so many steps, and its schedule where it has one."""
     import torch
 
+    fused = parameters[0].is_cuda  # one kernel for all, where torch would take one for each of their operations
     if settings.name == "adam":
-        return torch.optim.Adam(parameters, lr=settings.lr), None
-    sgd = torch.optim.SGD(parameters, lr=settings.lr, momentum=settings.momentum)
+        return torch.optim.Adam(parameters, lr=settings.lr, fused=fused), None
+    sgd = torch.optim.SGD(parameters, lr=settings.lr, momentum=settings.momentum, fused=fused)
     rise = _RISE if settings.warmup_steps is None else min(settings.warmup_steps / steps, _RISE)
     return sgd, _one_cycle(sgd, settings.lr, steps, rise, settings.cycle_momentum)
 
@@ -92,10 +95,10 @@ def fitting_optimiser(
     """Return the optimiser of a classifier's groups of parameters for so many steps, and its schedule."""
     import torch
 
-    lr = settings.lr or 0.0
-    optimiser: torch.optim.Optimizer = torch.optim.AdamW(groups, lr=lr)
+    lr, fused = settings.lr or 0.0, groups[0]["params"][0].is_cuda
+    optimiser: torch.optim.Optimizer = torch.optim.AdamW(groups, lr=lr, fused=fused)
     if settings.optimiser == "sgd":
-        optimiser = torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True)
+        optimiser = torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True, fused=fused)
     return optimiser, _one_cycle(optimiser, lr, steps, _RISE, cycle_momentum=True)
 
 

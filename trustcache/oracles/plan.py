@@ -26,6 +26,7 @@ from trustcache.oracles.heads import LINEAR, AnyHead, HeadSpec, LinearHead
 from trustcache.oracles.mlp_heads import MlpHead
 from trustcache.oracles.optim import Machine
 from trustcache.oracles.runs import Run, RunConfig, open_run
+from trustcache.oracles.tracking import Track, untracked
 from trustcache.progress import Progress, silent
 from trustcache.protocols import PROTOCOLS, Optimiser, negative_threshold
 
@@ -59,8 +60,15 @@ class Training:
     configs: list[RunConfig]
     also: tuple[Index, ...]
 
-    def run(self, workspace: Workspace, data_root: Path, machine: Machine, progress: Progress = silent) -> list[Run]:
-        """Train the runs that are not finished yet; return all of them.
+    def run(
+        self,
+        workspace: Workspace,
+        data_root: Path,
+        machine: Machine,
+        progress: Progress = silent,
+        track: Track = untracked,
+    ) -> list[Run]:
+        """Train the runs that are not finished yet; return all of them. track: told of the epochs of these.
 
         Heads on cached features are trained all at once; fine-tunings one after the other, each resumed where it was
         stopped. Raises UsageError where the cache has nothing to learn from, or a seed leaves nothing of it, and
@@ -75,13 +83,13 @@ class Training:
             require_same_rows(cache, features)
             also = [open_cache(other.folder) for other in self.also]
             # Finished ones beside the others, as what a head is trained with decides its last digits.
-            _publish(runs, learn_heads(self.configs, cache, features, also, machine.device, progress))
+            _publish(runs, learn_heads(self.configs, cache, features, also, machine.device, progress), track)
         elif new:
             _require_both_kinds([run.config for run in new], cache.correct)
             dataset, spec = original_dataset(index, data_root), self.oracle.spec()
             require_same_images(index, dataset, range(len(index.ranges())), progress)
             for run in new:
-                finetune(run, spec, dataset, cache, machine, progress)
+                finetune(run, spec, dataset, cache, machine, progress, track)
         return runs
 
     def note(self) -> str:
@@ -194,7 +202,7 @@ def _columns(config: RunConfig, cache: CacheView, features: CacheView) -> dict[s
     return read_columns(config.head.inputs, features) | targets
 
 
-def _publish(runs: Sequence[Run], trained: Sequence[Trained | Diverged]) -> None:
+def _publish(runs: Sequence[Run], trained: Sequence[Trained | Diverged], track: Track) -> None:
     """Finish the runs whose heads are sound. Raises TrustcacheError naming the others, of which nothing is kept."""
     diverged = []
     for run, one in zip(runs, trained, strict=True):
@@ -203,6 +211,8 @@ def _publish(runs: Sequence[Run], trained: Sequence[Trained | Diverged]) -> None
         elif not run.finished:
             run.begin()
             run.finish(head_tensors(one.head), one.log)
+            for entry in one.log:
+                track(run, entry)
     if diverged:
         others = len(runs) - len(diverged)
         kept = f"; the {others} others are trained, and trustcache evaluate scores them" if others else ""

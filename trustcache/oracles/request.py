@@ -12,6 +12,8 @@ from trustcache.command_lines import command_line
 from trustcache.data.splits import HALVES, VAL_FRACTION, seed_list
 from trustcache.errors import UsageError
 from trustcache.losses import LOSSES
+from trustcache.models.precision import TUNING
+from trustcache.models.preprocessing import PREPROCESS_HELP
 from trustcache.oracles.head_inputs import parse_inputs
 from trustcache.oracles.heads import HEADS, LINEAR, HeadSpec
 from trustcache.oracles.presets.preset import Preset, read_preset
@@ -39,7 +41,8 @@ class TrainRequest:
     )
     protocol: str = option(
         "equations",
-        "The paper's equations, or what its authors' released code does.",
+        "Definitions of losses, metrics and thresholds: equations, as the paper writes them, for work of your own; "
+        "released, as its authors' code computes them, to compare with its tables.",
         choices=tuple(PROTOCOLS),
         panel=_LOSSES,
     )
@@ -48,13 +51,14 @@ class TrainRequest:
     data: str | None = option(None, "Which cache to learn from, where there are several.")
     part: str | None = option(
         None,
-        "--frozen: learn from one half of --data, of any role, and be scored on the other only.",
+        "--frozen: learn from one half of --data and be scored on the other only. For a classifier that is nearly "
+        "always right on its training images: take images that it has not learnt from.",
         choices=HALVES,
     )
     also: tuple[str, ...] = option(
         (),
-        "--frozen: learn from these training caches too, as of the same images changed; what is set aside for "
-        "validation is so in them as well.",
+        "--frozen: a list of further training caches of the classifier to learn from, as of the same images blurred; "
+        "an image set aside for validation is set aside in them too.",
     )
     frozen: bool = option(False, "Fast: only heads, all at once, on cached outputs.")
     seed: tuple[int, ...] = option((), "Seed, or a list of them (0).")
@@ -66,18 +70,34 @@ class TrainRequest:
         panel=_ORACLE,
     )
     oracle_weights: str | None = option(None, "Its weights: a safetensors or torch file.", panel=_ORACLE)
-    oracle_arg: list[str] = option([], "KEY=VALUE for its builder; may be repeated.", panel=_ORACLE)
-    oracle_preprocess: list[str] = option(
-        [], "Replace part of its preprocessing, as in input_size=224; may be repeated.", panel=_ORACLE
+    oracle_arg: list[str] = option(
+        [], "KEY=VALUE: a keyword argument of the function that builds it; may be repeated.", panel=_ORACLE
     )
+    oracle_preprocess: list[str] = option([], PREPROCESS_HELP, panel=_ORACLE)
     signed_distance: bool | None = option(
         None, "Head gives (w·x + b)/|w| rather than w·x + b (by default for ss only).", panel=_ORACLE
     )
     start: str | None = option(
-        None, "Tune on from the finished oracles of this loss with the same seeds, as in tcp.", panel=_ORACLE
+        None,
+        "Begin fine-tuning with the weights of the finished oracles of this loss and the same seeds instead of the "
+        "classifier's, as in --start tcp.",
+        panel=_ORACLE,
     )
     val_fraction: float | None = option(
         None, f"Part set aside for validation ({VAL_FRACTION}).", min=0, max=0.9, panel=_TRAINING
+    )
+    precision: str = option(
+        "auto",
+        "Of a fine-tuned oracle's network; auto: as of the cache it learns from, where one can train in it.",
+        choices=("auto", *TUNING),
+        panel=_TRAINING,
+    )
+
+    log: tuple[str, ...] = option(
+        (),
+        "Report each epoch to tensorboard or wandb too, or a list of both; into the workspace's folder tracking. wandb "
+        "sends nothing unless WANDB_MODE=online.",
+        panel=_TRAINING,
     )
 
     def settings(self) -> dict[str, Sequence[Any]]:
@@ -115,6 +135,9 @@ def resolve(
     else:
         model = tuned_oracle(workspace, index, _spec(request), request.protocol)
     training = plan(index, model, losses, chosen)
+    if not chosen.frozen:
+        precision = _precision(request, index)
+        training = replace(training, configs=[replace(config, precision=precision) for config in training.configs])
     if (start := request.start or preset.start) and not chosen.frozen:
         return replace(training, configs=_starting_from(workspace, start, training.configs))
     return training
@@ -207,6 +230,7 @@ def _refuse_idle(request: TrainRequest, frozen: bool, head: HeadSpec, optimiser:
         ),
         (frozen and optimiser.get("momentum") and "--momentum", "means nothing to --frozen, which uses Adam"),
         (frozen and request.start and "--start", "means nothing to --frozen, which tunes nothing"),
+        (frozen and request.precision != "auto" and "--precision", "means nothing to --frozen, which tunes nothing"),
         (request.oracle is None and of_model, "says something of an oracle's model; name that with --oracle"),
         (not frozen and head != LINEAR and "--head and --inputs", f"are {of_heads}"),
         (not frozen and _first(request, "part", "also"), f"is {of_heads}"),
@@ -231,6 +255,12 @@ def _spec(request: TrainRequest) -> ModelSpec | None:
     replaced = parse_preprocessing(request.oracle_preprocess, "--oracle-preprocess")
     arguments = key_values("--oracle-arg", request.oracle_arg)
     return ModelSpec(request.oracle, request.oracle_weights, arguments, replaced)
+
+
+def _precision(request: TrainRequest, index: Index) -> str:
+    """Return the precision of a fine-tuning: the cache's where none is asked for, as far as one can train in it."""
+    cached = index.meaning.precision
+    return (cached if cached in TUNING else "float32") if request.precision == "auto" else request.precision
 
 
 def _also_asked(workspace: Workspace, index: Index, names: Sequence[str]) -> tuple[Index, ...]:

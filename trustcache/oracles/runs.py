@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 CONFIG, LOG, WEIGHTS = "config.json", "log.jsonl", "weights.safetensors"
 """Files of a run."""
+CARD = "README.md"
+"""Its model card, which a report writes."""
 _HASH = 8  # letters of the config's hash at the end of a run's name
 
 
@@ -46,9 +48,10 @@ class RunConfig:
     head: the head, and for a frozen one its inputs. stages: the modules whose outputs are its input `stages`.
     part: a key of `HALVES` if it learns from half of the cache, else "". samples: the cache's size if so.
     also: fingerprints of further training caches, by the names of their data.
+    precision: of a fine-tuned oracle's network, in training and scoring, one of `TUNING`.
     """
 
-    SCHEMA: ClassVar[int] = 2
+    SCHEMA: ClassVar[int] = 3
 
     classifier: str
     data: str
@@ -70,6 +73,7 @@ class RunConfig:
     part: str = ""
     samples: int = 0
     also: dict[str, str] = field(default_factory=dict)
+    precision: str = "float32"
 
     @property
     def name(self) -> str:
@@ -205,14 +209,14 @@ class Run:
                 "with a smaller --lr"
             )
         kept = {"z": np.where(counts, z, np.nan)}
-        write_arrays(self._scores_path(index), kept, RunScores(index.fingerprint()))
+        write_arrays(self.scores_path(index), kept, RunScores(index.fingerprint()))
 
     def scores(self, index: Index) -> np.ndarray | None:
         """Return z, float64 (N,), for the rows of a cache, None if this run has not scored it as it is now.
 
         Raises DamagedError where the file is not as it was written.
         """
-        path = self._scores_path(index)
+        path = self.scores_path(index)
         try:
             about, arrays = read_arrays(path, RunScores, MADE_ANEW)
         except FileNotFoundError:
@@ -235,7 +239,8 @@ class Run:
         """Return True if a cache's classifier is the one this run was trained to judge."""
         return self.config.judged == judged_fingerprint(index)
 
-    def _scores_path(self, index: Index) -> Path:
+    def scores_path(self, index: Index) -> Path:
+        """Return the file of its scores on a cache."""
         path = self.folder / "scores" / data_path(index.data)
         return path.with_name(f"{path.name}.safetensors")  # a data set's name may have a dot
 
@@ -245,10 +250,14 @@ def open_run(workspace: Workspace, config: RunConfig) -> Run:
     return Run(workspace.run_folder(config.name), config)
 
 
+def read_runs(workspace: Workspace) -> list[Run]:
+    """Return all runs, finished or not, sorted by name. Raises TrustcacheError for a config that cannot be read."""
+    return [read_run(path.parent) for path in sorted(workspace.runs.glob(f"*/{CONFIG}"))]
+
+
 def finished_runs(workspace: Workspace) -> list[Run]:
     """Return all finished runs, sorted by name. Raises TrustcacheError for a config that cannot be read."""
-    runs = [read_run(path.parent) for path in sorted(workspace.runs.glob(f"*/{CONFIG}"))]
-    return [run for run in runs if run.finished]
+    return [run for run in read_runs(workspace) if run.finished]
 
 
 def read_run(folder: Path) -> Run:

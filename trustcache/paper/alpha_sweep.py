@@ -70,7 +70,7 @@ class AlphaSweep:
 def alpha_sweeps(paper: PaperIndex) -> list[AlphaSweep]:
     """Return every sweep of alpha- in a workspace."""
     groups: dict[str, dict[float, list[Scored]]] = {}
-    for one in paper.trained():
+    for one in paper.trained:
         config = one.config
         if config.loss.name == "ss" and not config.start and not paper.manifests[one.record.dataset].condition:
             settings = dict(config.loss.settings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from safetensors.numpy import load
 
 from trustcache.data.splits import validation_rows
+from trustcache.errors import percent
 from trustcache.losses import steep_slope_max
 from trustcache.metrics.bound import generalisation_bound, log_settings
 from trustcache.oracles.runs import weights_bytes
@@ -19,7 +20,7 @@ _HEADS = ("numbers D + 1", "log |F|", "|D|", "largest loss", "training loss", "b
 def bound_tables(paper: PaperIndex) -> tuple[Table, ...]:
     """Return a table of the ss heads on cached features; fine-tuned oracles have far more numbers."""
     heads: dict[tuple[str, ...], Scored] = {}
-    for one in paper.trained():
+    for one in paper.trained:
         config = one.config
         if (config.loss.name, config.training) == ("ss", "frozen") and papers_head(config) and one.learnt_from:
             alphas = f"α⁺{config.loss.settings['alpha_pos']:g} α⁻{config.loss.settings['alpha_neg']:g}"
@@ -28,8 +29,9 @@ def bound_tables(paper: PaperIndex) -> tuple[Table, ...]:
         return ()
     rows, vacuous = zip(*(_row(labels, one) for labels, one in sorted(heads.items())), strict=True)
     notes = [
-        f"With probability {1 - DELTA:.0%} over the training samples, for all heads at once: |F| = 2^(32 (D + 1)), the "
-        "settings of a linear head's float32 numbers; |D| the samples it learnt from, validation part left out."
+        f"With probability {percent(1 - DELTA, 0)} over the training samples, for all heads at once: |F| = 2^(32 (D "
+        "+ 1)), the settings of a linear head's float32 numbers; |D| the samples it learnt from, validation part left "
+        "out."
     ]
     if any(vacuous):
         notes.append(

@@ -72,4 +72,4 @@ class Panel:
         """Return the mean over alpha- with a bar of one standard deviation either way."""
         low, high = np.maximum(self.mean - self.std, 0), self.mean + self.std
         rows = curve_rows(self.label, dots=len(self.x), x=self.x, y=self.mean, low=low, high=high)
-        return Chart(lines([self.label], "α⁻", self.label), rows)
+        return Chart(lines([self.label], "α⁻", self.label, bars=True), rows)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from trustcache.command_lines import merged
+from trustcache.errors import percent
 from trustcache.paper.comparisons import LABELS, MCP, Pair, row_label
 from trustcache.paper.gaps import fill
 from trustcache.paper.paper_index import SEEDS, Found, Method, PaperIndex, Setup, pair_name
@@ -104,7 +105,7 @@ def _counts(one: Scored) -> tuple[Cell, ...]:
 
 def risks(subjects: Subjects) -> FigureLayout:
     """Fig. 4a and E: the error rate over the share accepted, a curve a loss."""
-    heads = tuple(f"{coverage:.0%}" for coverage in _COVERAGES)
+    heads = tuple(percent(coverage, 0) for coverage in _COVERAGES)
     note = "The error rate (%) among the most trusted share of the samples, of each loss's first seed. Lower is better."
     return FigureLayout(subjects, _risk_curves, heads, _risks, note, MCP)
 

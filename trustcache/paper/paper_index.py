@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -121,14 +121,15 @@ class PaperIndex:
         """The data sets that something is scored on, by name."""
         return manifests_of(self.scored)
 
-    def trained(self) -> Iterable[Scored]:
-        """Return the runs that could be the paper's."""
-        return (one for one in self.scored if one.run is not None and papers_head(one.config))
+    @functools.cached_property
+    def trained(self) -> list[Scored]:
+        """The runs that could be the paper's."""
+        return [one for one in self.scored if one.run is not None and papers_head(one.config)]
 
     def setups(self) -> list[Setup]:
         """Return the setups that anything was trained for: by data set, `equations` first, frozen before fine-tuned."""
         found = set()
-        for one in self.trained():
+        for one in self.trained:
             manifest = self.manifests[one.record.dataset]
             clean = manifest.condition and manifest.variant_of
             found.add(Setup(clean or manifest.name, one.record.protocol, str(one.record.training)))
@@ -165,9 +166,16 @@ class PaperIndex:
 
     def _pairs_run(self, setup: Setup) -> set[tuple[str, str]]:
         names = {setup.data, *(manifest.name for manifest in self.variants(setup.data))}
-        here = (one.record for one in self.trained() if one.record.dataset in names)
-        made = (setup.protocol, setup.training)
-        return {(str(one.oracle), one.classifier) for one in here if (one.protocol, one.training) == made}
+        return {pair for name in names for pair in self._pairs.get((name, setup.protocol, setup.training), ())}
+
+    @functools.cached_property
+    def _pairs(self) -> dict[tuple[str, str, str], set[tuple[str, str]]]:
+        """The pairs that anything was trained for, by data set, protocol and training."""
+        found: dict[tuple[str, str, str], set[tuple[str, str]]] = {}
+        for one in (one.record for one in self.trained):
+            key = one.dataset, one.protocol, str(one.training)
+            found.setdefault(key, set()).add((str(one.oracle), one.classifier))
+        return found
 
     def cached(self, data: str, classifier: str) -> bool:
         """Return True if something is scored on that data set of that classifier."""

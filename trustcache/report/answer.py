@@ -15,7 +15,7 @@ from trustcache.cache.workspace import Workspace
 from trustcache.command_lines import command_line
 from trustcache.deploy.goals import DEFAULT_DELTA
 from trustcache.deploy.scorers import Threshold, find_scorer
-from trustcache.errors import TrustcacheError
+from trustcache.errors import TrustcacheError, percent
 from trustcache.metrics.selective import at_target, guaranteed, working_point
 from trustcache.report.choice import candidates, choose
 from trustcache.report.comparison import Average
@@ -61,7 +61,8 @@ class Answer:
     threshold_of: where it comes from; guarantee: a sentence, "" for none. error_rate: accepting everything.
     at_threshold, at_coverage: with the same coverage for mcp. at_risk: the largest coverage whose risk is at most
     max_risk, each score's own; None where no threshold reaches it. gain: AUC less that of mcp on the same rows, with
-    its 95 % interval. worse: methods that rank worse than mcp by AUC, the whole interval below it, of `compared` ones.
+    its 95 % interval, the mean over seeds. worse: methods that rank worse than mcp by AUC, the whole interval below it,
+    of `compared` ones.
     commands: the lines of calibrate, predict and export.
     """
 
@@ -278,10 +279,10 @@ def _commands(record: Record, samples: Samples, max_risk: float, place: Sequence
     goal = ["--coverage", f"{COVERAGE:g}"]
     if guaranteed(samples.z[rows], samples.correct[rows], max_risk, DEFAULT_DELTA):
         goal = ["--max-risk", f"{max_risk:g}"]
-    lines = [
-        command_line("calibrate", name, *which, "--data", record.dataset, *half, *goal, *place),
-        command_line("predict", name, *which, "PATH", *place),
-    ]
+    lines = [command_line("calibrate", name, *which, "--data", record.dataset, *half, *goal, *place)]
+    if samples.cache.index.imported:  # there is no model that could see an image
+        return lines
+    lines.append(command_line("predict", name, *which, "PATH", *place))
     return [*lines, *([command_line("export", name, *place)] if record.run else [])]
 
 
@@ -316,4 +317,4 @@ def _sentences(answer: Answer) -> Iterator[str]:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+    return percent(share, 1)

@@ -15,6 +15,7 @@ from trustcache.errors import UsageError
 from trustcache.evaluate.sweep import saved_sweeps
 from trustcache.progress import Progress, silent
 from trustcache.report.answer import Answer, answers, stated_on
+from trustcache.report.cards import write_cards
 from trustcache.report.collect import collect
 from trustcache.report.comparison import compare_methods
 from trustcache.report.contents import Contents
@@ -78,7 +79,8 @@ def report(
     records, selected = [one.record for one in scored], select(scored).detailed
     detailed = [record for record in records if record.dataset in selected]
     reader = ScoreReader(workspace)
-    compared = compare(detailed, Resampler(workspace, reader, progress))
+    resampler = Resampler(workspace, reader, progress)
+    compared = compare(detailed, resampler)
     swept, incomplete = outcomes(saved_sweeps(workspace), records)
     tables = [*map(outcome_table, swept), *interval_tables(compared)]
     made = [section.make(scored, workspace.caches(), place or ()) for section in sections]
@@ -94,18 +96,23 @@ def report(
             make_unit(one, explore(scored, one, calibrated, reader), scored, comparisons, compared) for one in first
         ],
         failures=failures(first, reader, data_root),
+        alone=place is None,
     )
+    write_cards(workspace, scored, resampler)
     paths = write_report(workspace.report, contents, {"intervals.json": intervals_json(compared)})
     exhibits = [one for section in contents.sections for one in section.exhibits if one.key in only]
     return Report(contents, exhibits, paths)
 
 
 def answer(workspace: Workspace, place: Sequence[str] = (), progress: Progress = silent) -> list[Answer]:
-    """Return the answer of each classifier of a workspace, without the rest of a report. Raises as `report`."""
+    """Return the answer of each classifier of a workspace, and write the cards of its runs. Raises as `report`."""
     scored, _ = collect(workspace, progress)
     stated = stated_on(scored)
     reader, detailed = ScoreReader(workspace), [one.record for one in scored if one.record.dataset in stated]
-    return answers(scored, compare(detailed, Resampler(workspace, reader, progress)), workspace, reader, place)
+    resampler = Resampler(workspace, reader, progress)
+    compared = compare(detailed, resampler)
+    write_cards(workspace, scored, resampler)
+    return answers(scored, compared, workspace, reader, place)
 
 
 def write_report(folder: Path, contents: Contents, files: Mapping[str, str] = MappingProxyType({})) -> list[Path]:

@@ -243,14 +243,15 @@ def heat_map(measure: str, diverging: bool = False) -> Spec:
     return {"data": {"name": "rows"}, "layer": layers}
 
 
-def lines(names: Sequence[str], x_title: str, y_title: str, y_limit: float | None = None) -> Spec:
-    """Return the chart of curves by name, rows m, x, y and where there is one an error bar low, high."""
+def lines(
+    names: Sequence[str], x_title: str, y_title: str, y_limit: float | None = None, *, bars: bool = False
+) -> Spec:
+    """Return the chart of curves by name, rows m, x, y; bars: and an error bar from low to high."""
     spec = _curves("x", "y", names, x_title, y_title, now=False)
     for layer in spec["layer"]:
         layer["encoding"]["x"].pop("scale", None)
         layer["encoding"]["y"]["scale"] = {"domain": [0, y_limit]} if y_limit else {"zero": True}
-    bars = {
-        "transform": [{"filter": "isValid(datum.low)"}],
+    bar = {
         "mark": {"type": "rule", "opacity": 0.6},
         "encoding": {
             "x": {"field": "x", "type": "quantitative"},
@@ -259,7 +260,7 @@ def lines(names: Sequence[str], x_title: str, y_title: str, y_limit: float | Non
             "color": spec["layer"][0]["encoding"]["color"],
         },
     }
-    spec["layer"].append(bars)
+    spec["layer"] += [bar] if bars else []
     return spec
 
 
@@ -291,7 +292,7 @@ class Chart:
 
     def shown_rows(self) -> list[Spec]:
         """Return the rows with names as they may be shown."""
-        return [{key: _shown(value) for key, value in row.items()} for row in self.rows]
+        return [{k: visible(v) if isinstance(v, str) else v for k, v in row.items()} for row in self.rows]
 
     def sized(self, width: float | str, height: float) -> Spec:
         """Return the whole specification, ready to draw, in points."""

@@ -37,13 +37,7 @@ def collect(workspace: Workspace, progress: Progress = silent) -> tuple[list[Sco
 
     Raises UsageError where there is nothing to report on.
     """
-    found = _Collector(workspace, progress)
-    indices = [index for index in found.caches if index.role == "test"]
-    if not indices:
-        raise UsageError(
-            f"nothing to report: {workspace.root / 'cache'} holds no evaluation data; "
-            "begin with trustcache extract --classifier vit, or trustcache demo"
-        )
+    indices, found = workspace.evaluation_caches(), _Collector(workspace, progress)
     found.notes += _parts(indices)
     for index in indices:
         try:
@@ -208,8 +202,9 @@ def _parts(indices: list[Index]) -> Iterator[str]:
     """Name the data sets of which only a part was extracted, a sentence for each size."""
     sizes: dict[str, list[Index]] = {}
     for index in indices:
-        if index.meaning.data.subset:
-            sizes.setdefault(index.meaning.data.subset, []).append(index)
+        if part := index.meaning.data.subset:
+            whole = index.manifest.count  # its files may hold a part only, as extract says
+            sizes.setdefault(f"{index.samples:,} of {whole:,}" if whole else part, []).append(index)
     for part, those in sizes.items():
         data, classifiers = sorted({i.manifest.family for i in those}), sorted({i.classifier for i in those})
         yield f"only {part} images were extracted of {', '.join(data)} for {', '.join(classifiers)}"

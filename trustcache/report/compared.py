@@ -16,6 +16,7 @@ from trustcache.errors import UsageError
 from trustcache.oracles.runs import Run
 from trustcache.protocols import negative_threshold
 from trustcache.report.comparison import Average, Comparison, compare_methods
+from trustcache.report.figures import risk_coverage_chart
 from trustcache.report.intervals import Compared, Estimate, difference_cell
 from trustcache.report.intervals import compare as with_intervals
 from trustcache.report.kept import Kept
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     import altair
     import pandas
     from rich.console import Console, ConsoleOptions
+_SIZE = 560, 340
+"""Pixels of a chart."""
 
 
 def compare(
@@ -65,7 +68,12 @@ def compare(
         raise UsageError(
             "compare: the oracles are of several protocols, whose figures share no table; compare each alone"
         )
-    return MethodTable(comparisons[0], [one for one, _ in scored], samples if intervals else {})
+    learnt = [
+        f"{method.name} has learnt from {rows:,} of these {len(test):,} rows, so its figures say nothing of other data."
+        for method in found
+        if (rows := method.learnt_rows(test))
+    ]
+    return MethodTable(comparisons[0], [one for one, _ in scored], samples if intervals else {}, learnt)
 
 
 def _names(runs: Mapping[str, Run]) -> list[str]:
@@ -90,12 +98,14 @@ def _scored(
 class MethodTable:
     """Methods on one cache: shown by a notebook, `print` and rich; the numbers are `trust_metrics`'.
 
-    comparison: the rows, each the mean over seeds. scored: the methods, each with its risk-coverage curve.
+    comparison: the rows, each the mean over seeds. scored: the methods, each with its risk-coverage curve. samples:
+    those behind the intervals, {} for none. notes: sentences on what the figures cannot tell.
     """
 
     comparison: Comparison
     scored: Sequence[Scored]
     samples: dict[Record, Samples]
+    notes: Sequence[str] = ()
 
     @cached_property
     def compared(self) -> list[Compared]:
@@ -115,7 +125,7 @@ class MethodTable:
             ]
             rows = [replace(row, cells=(*row.cells, end)) for row, end in zip(rows, ends, strict=True)]
             columns = (*columns, Column(f"Δ AUC to {BASELINE}", "Difference in AUC with its 95 % interval."))
-        return replace(shown, labels=("Method",), rows=tuple(rows), columns=columns)
+        return replace(shown, labels=("Method",), rows=tuple(rows), columns=columns, notes=tuple(self.notes))
 
     def to_dataframe(self) -> pandas.DataFrame:
         """Return a pandas data frame: a row a method, metrics as fractions, seeds' means.
@@ -139,24 +149,16 @@ class MethodTable:
         return table_latex(self.table)
 
     def plot(self) -> altair.LayerChart:
-        """Return the risk-coverage curves as an Altair chart. Raises UsageError without Altair."""
-        altair = _needs("altair")
-        curves = {self._name_of(one): one for one in self.scored}
-        points = [
-            {"method": name, "coverage": float(c), "risk": float(r)}
-            for name, one in curves.items()
-            for c, r in zip(one.coverage, one.risk, strict=True)
-        ]
-        percent = altair.Axis(format="%")
-        return (
-            altair.Chart(altair.Data(values=points))
-            .mark_line()
-            .encode(
-                altair.X("coverage:Q", axis=percent, title="coverage: share accepted"),
-                altair.Y("risk:Q", axis=percent, title="risk: wrong among accepted"),
-                altair.Color("method:N", sort=list(curves)),
-            )
-        )
+        """Return the risk-coverage curves, of each method's first seed, as an Altair chart.
+
+        Raises UsageError without Altair.
+        """
+        first = {row.record for row in self.comparison.rows}
+        chart = risk_coverage_chart([one for one in self.scored if one.record in first])
+        spec = chart.sized(*_SIZE)
+        # None, the page's own, is no colour to Altair.
+        config = {key: value for key, value in spec["config"].items() if key != "background"}
+        return _needs("altair").Chart.from_dict({**spec, "config": config})
 
     def __str__(self) -> str:
         return self._printed(color_system=None)
@@ -186,11 +188,6 @@ class MethodTable:
 
     def _name(self, row: Average) -> str:
         return entry_name(row.record, with_oracle=self.comparison.several_oracles)
-
-    def _name_of(self, one: Scored) -> str:
-        row = next(row for row in self.comparison.rows if one.record in row.records)
-        seed = f", seed {one.record.seed}" if row.seeds > 1 else ""
-        return self._name(row) + seed
 
 
 def _ends(name: str, estimate: Estimate) -> dict[str, float]:

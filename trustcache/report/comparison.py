@@ -157,8 +157,7 @@ def _comparison(records: list[Record]) -> Comparison:
 
 def _average(records: list[Record]) -> Average:
     keys = dict.fromkeys(key for record in records for key in record.metrics)
-    digits = 1 if len(records) > 1 else 2
-    cells = {key: averaged([r.metrics.get(key, math.nan) for r in records], digits=digits) for key in keys}
+    cells = {key: averaged([r.metrics.get(key, math.nan) for r in records]) for key in keys}
     return Average(tuple(records), cells)
 
 

@@ -35,7 +35,7 @@ class Contents:
 
     scored: every method on every data set, of which the comparisons are made. notes: sentences on what is missing, with
     `code` in backticks. tables: those after the comparisons. made: how the report was made, as term and value.
-    answers: one a classifier; units, failures: one an answer.
+    answers: one a classifier; units, failures: one an answer. alone: the page of the answer is all that is kept.
     """
 
     scored: Sequence[Scored]
@@ -46,6 +46,7 @@ class Contents:
     answers: Sequence[Answer] = ()
     units: Sequence[Unit] = ()
     failures: Sequence[Failures] = ()
+    alone: bool = False
 
     @property
     def records(self) -> list[Record]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import replace
 
 from trustcache.cache.records import fingerprint
@@ -103,6 +104,16 @@ def run_labels(runs: list[Run]) -> dict[str, Settings]:
             unusual = {key: settings[key] for key, usual in _USUAL.items() if settings[key] != usual}
             labels[run.name] = run.config.loss.settings | unusual | {key: settings[key] for key in varying}
     return labels
+
+
+def run_names(runs: Sequence[Run]) -> dict[str, str]:
+    """Return a name for people of each run, by its own name: "ss α⁻3, frozen", "strong"."""
+    names = {}
+    for name, settings in run_labels([*runs]).items():
+        config = next(run.config for run in runs if run.name == name)
+        label = method_label(Candidate(config.loss.name, settings, (name,), {}))
+        names[name] = label if label.startswith(STRONG) else f"{label}, {config.training}"
+    return names
 
 
 @functools.cache

@@ -28,10 +28,14 @@ K = TypeVar("K", bound=Hashable)
 
 
 class Resampler:
-    """The resamples of a workspace's records; those of one cache are the same for all its scores."""
+    """The resamples of a workspace's records; those of one cache are the same for all its scores.
+
+    made: the metrics of the records asked for so far.
+    """
 
     def __init__(self, workspace: Workspace, reader: ScoreReader, progress: Progress = silent) -> None:
         self._workspace, self._reader, self._progress = workspace, reader, progress
+        self.made: dict[Record, dict[str, np.ndarray]] = {}
 
     def metrics(self, records: Sequence[Record]) -> list[dict[str, np.ndarray]]:
         """Return each record's metrics on every resample, float64 (R,); the records are of one cache.
@@ -46,8 +50,10 @@ class Resampler:
         for key, array in resample(new, f"bootstrap of {index.classifier}/{index.data}", self._progress).items():
             kept.put(key, array)
         kept.save()
-        found = (kept.get(key, _SHAPE.__eq__) for key in keys)
-        return [dict(zip(METRICS, array.T, strict=True)) for array in found if array is not None]
+        arrays = (kept.get(key, _SHAPE.__eq__) for key in keys)
+        found = [dict(zip(METRICS, array.T, strict=True)) for array in arrays if array is not None]
+        self.made |= zip(records, found, strict=True)
+        return found
 
 
 class ResamplerInMemory:

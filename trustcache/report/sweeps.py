@@ -12,7 +12,7 @@ import scipy
 from trustcache.evaluate.sweep import REFERENCE, Metrics, Sweep, mean_metrics, standing
 from trustcache.oracles.runs import Run
 from trustcache.report.comparison import column
-from trustcache.report.names import method_label
+from trustcache.report.names import method_label, run_names
 from trustcache.report.records import Record
 from trustcache.report.table import Cell, Column, Row, Table
 
@@ -73,15 +73,24 @@ def _metrics(record: Record) -> Metrics:
     return {key: value if math.isfinite(value) else None for key, value in record.metrics.items()}
 
 
-def validation_table(runs: Sequence[Run]) -> Table:
-    """Return the loss and the metrics on the validation part with which each run's training ended."""
-    logs = [run.log()[-1] for run in runs]
-    rows = [
-        Row((run.name,), (Cell(log.loss, scale=1, digits=4), *_cells(TRAINED, log.validation)))
-        for run, log in zip(runs, logs, strict=True)
-    ]
+def validation_table(runs: Sequence[Run], reference: Metrics) -> Table:
+    """Return the loss and the metrics on the validation part with which each run's training ended.
+
+    reference: mcp's metrics on the same part, the mean over the seeds; empty where nothing was set aside.
+    """
+    names = run_names(runs)
+    rows = []
+    for run in runs:
+        log = run.log()[-1]
+        cells = Cell(log.loss, scale=1, digits=4), *_cells(TRAINED, log.validation)
+        rows.append(Row((names[run.name], str(run.config.seed)), cells))
+    if reference:
+        rows.append(Row((REFERENCE, ""), (Cell(math.nan, text=""), *_cells(TRAINED, reference)), "reference"))
     columns = Column("Loss"), *(column(key, runs[0].config.protocol) for key in TRAINED)
-    return Table("On the validation part", "", ("Run",), columns, tuple(rows))
+    notes = ["The names of the runs, for calibrate and predict: trustcache runs list."]
+    if reference:
+        notes.insert(0, f"{REFERENCE}: the classifier's own confidence, which needs no training.")
+    return Table("On the validation part", "", ("Oracle", "Seed"), columns, tuple(rows), tuple(notes))
 
 
 def sweep_table(sweep: Sweep) -> Table:

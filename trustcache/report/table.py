@@ -59,11 +59,9 @@ class Cell:
     def __str__(self) -> str:
         return " ".join(self.lines)
 
-    def short(self) -> list[str]:
-        """Return `lines` with mean and deviation as narrow as they can be read."""
-        if self.std is None or self.mean is None or self.text is not None or self.undefined:
-            return self.lines
-        return [f"{self.scale * self.mean:.1f}±{self.scale * self.std:.1f}"]
+    def short(self, digits: int) -> list[str]:
+        """Return `lines` with so many digits, if there are more, and nothing around the sign of the deviation."""
+        return [line.replace(" ± ", "±") for line in replace(self, digits=min(digits, self.digits)).lines]
 
     def _number(self, value: float) -> str:
         return f"{self.scale * value:{'+' if self.signed else ''}.{self.digits}f}"
@@ -79,8 +77,10 @@ def averaged(values: Sequence[float], **written: Any) -> Cell:
     """
     if not all(math.isfinite(value) for value in values):
         return Cell(math.nan, **written)
-    std = statistics.stdev(values) if len(values) > 1 else None
-    return Cell(statistics.fmean(values), std, **written)
+    mean = statistics.fmean(values)
+    # `statistics.stdev` computes with fractions, a hundred times as long.
+    squares = math.fsum((value - mean) ** 2 for value in values)
+    return Cell(mean, math.sqrt(squares / (len(values) - 1)) if len(values) > 1 else None, **written)
 
 
 def best_cells(cells: Sequence[Cell], *, higher: bool) -> frozenset[int]:

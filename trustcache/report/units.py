@@ -84,11 +84,12 @@ class Failure:
 
 @dataclass(frozen=True)
 class Unit:
-    """One classifier under one protocol. chosen: the place of the answer's method."""
+    """One classifier under one protocol. learnt: the number of images that runs learnt from, by their data set."""
 
     answer: Answer
     data: Sequence[Data]
     methods: Sequence[Method]
+    learnt: Mapping[str, int]
 
     @property
     def classifier(self) -> str:
@@ -96,6 +97,7 @@ class Unit:
 
     @cached_property
     def chosen(self) -> int:
+        """The place of the answer's method."""
         key = self.answer.record.run or self.answer.record.method
         return next(i for i, method in enumerate(self.methods) if method.key == key)
 
@@ -145,7 +147,8 @@ def make_unit(
     chosen = answer.record.run or answer.record.method
     bests = [one for one in methods if one is first[one.family]][:MOST_PICKED]
     picked = [replace(one, picked=one in bests or one.key == chosen) for one in methods]
-    return Unit(answer, data, picked)
+    judging = [one for one in scored if one.run and one.record.classifier == answer.classifier]
+    return Unit(answer, data, picked, {one.config.data: one.learnt_from for one in judging})
 
 
 def _data(one: Comparison, manifest: Manifest) -> Data:

@@ -17,8 +17,9 @@ from trustcache.cache.workspace import Workspace
 from trustcache.deploy.scorers import THRESHOLD, Threshold
 from trustcache.errors import TrustcacheError, kind_and_line
 from trustcache.evaluate.sweep import Sweep
-from trustcache.oracles.runs import CONFIG, LOG, WEIGHTS, RunScores, read_log, read_run, weights_bytes
+from trustcache.oracles.runs import CARD, CONFIG, LOG, WEIGHTS, RunScores, read_log, read_run, weights_bytes
 from trustcache.progress import Progress, silent
+from trustcache.report.cards import REMADE as CARD_REMADE
 from trustcache.report.kept import REMADE, KeptFigures
 from trustcache.scores.fits import FIT, SCORES, FitRecord
 from trustcache.scores.stored import ScoreRecord
@@ -60,6 +61,7 @@ KINDS = [
         lambda path: read_record(path, Threshold, "run the same trustcache calibrate again, or remove it"),
     ),
     Kind("exported graphs", r"runs/[^/]+/[^/]+\.(onnx|pt2)(\.json)?", _exported),
+    Kind("model cards", rf"runs/[^/]+/{CARD}", _sealed(CARD_REMADE)),
     Kind("fits of scores", rf"scores/.*{FIT}", lambda path: read_arrays(path, FitRecord, MADE_ANEW)),
     Kind("post-hoc scores", rf"scores/.*{SCORES}", lambda path: read_arrays(path, ScoreRecord, MADE_ANEW)),
     Kind("sweeps", r"sweeps/.*\.json", lambda path: read_record(path, Sweep, _SWEPT_AGAIN)),
@@ -122,10 +124,10 @@ def verify(workspace: Workspace, progress: Progress = silent) -> Verification:
 
 
 def _files(workspace: Workspace) -> Iterator[Path]:
-    """Yield the files outside the report, but hidden ones, such as locks, and those that are being written."""
+    """Yield the files outside report and tracking, but hidden ones, such as locks, and those that are being written."""
     for folder, folders, names in os.walk(workspace.root):
-        if Path(folder) == workspace.root and workspace.report.name in folders:
-            folders.remove(workspace.report.name)
+        if Path(folder) == workspace.root:
+            folders[:] = [name for name in folders if name not in (workspace.report.name, workspace.tracking.name)]
         folders.sort()
         yield from (Path(folder, name) for name in sorted(names) if name[0] != "." and TEMPORARY not in name)
 

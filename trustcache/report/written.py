@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -14,8 +16,9 @@ from trustcache.cache import CacheView
 from trustcache.cache.columns import COLUMNS
 from trustcache.cache.index import Index, create_or_continue
 from trustcache.cache.workspace import Workspace
+from trustcache.deploy.scorers import Threshold, find_scorer
 from trustcache.errors import UsageError
-from trustcache.oracles.runs import open_run
+from trustcache.oracles.runs import RunConfig, finished_runs, open_run
 from trustcache.progress import Progress, silent
 from trustcache.report.build import report
 from trustcache.scores import POST_HOC
@@ -29,13 +32,14 @@ def write_page(
     path: str | Path,
     *,
     training: CacheView | None = None,
+    thresholds: Mapping[Any, Threshold] = MappingProxyType({}),
     progress: Progress = silent,
 ) -> Path:
     """Write the report of methods on one or several caches as one HTML page, and return its path.
 
     methods: as `compare` takes them; the post-hoc scores that `trustcache report` shows stand beside them. test: caches
     of one classifier, whose data sets have names of their own. training: what scores that learn do so from; without it,
-    the cache that the first oracle has learnt from.
+    the cache that the first oracle has learnt from. thresholds: what `calibrate` found, by oracle or name of a score.
     Raises UsageError as `compare`, and OSError where the page cannot be written.
     """
     caches = [test] if isinstance(test, CacheView) else list(test)
@@ -52,10 +56,29 @@ def write_page(
         for cache, index in written:
             for method in found:
                 _write_scores(workspace, method, cache, index, learnt)
+        for one, threshold in thresholds.items():
+            scorer = find_scorer(workspace, _name_in(workspace, one))
+            scorer.save_threshold(replace(threshold, judged=scorer.judged, learnt=scorer.learnt))
         report(workspace, place=None, progress=progress)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(workspace.report / "index.html", path)
     return Path(path)
+
+
+def _name_in(workspace: Workspace, method: AnyMethod) -> str:
+    """Return the name of an oracle's run, or of a score. Raises UsageError for a method that has none."""
+    if isinstance(method, str):
+        return method
+    own = getattr(method, "config_", None)
+    alike = [run for run in finished_runs(workspace) if own and _kind(run.config) == _kind(own)]
+    if len(alike) != 1:
+        raise UsageError(f"report: {method!r} is none of the oracles that are reported on; thresholds are of these")
+    return alike[0].name
+
+
+def _kind(config: RunConfig) -> RunConfig:
+    """Return a config without its training cache, which may have another name beside the test caches."""
+    return replace(config, data="", cache="", features="")
 
 
 def _other_name(training: CacheView, names: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from trustcache.cache import CacheView
+from trustcache.cache.view import require_cache
 from trustcache.errors import UsageError
 from trustcache.scores.entry import PostHoc, entry_of
 from trustcache.scores.fitting import Outputs, TooFew
@@ -53,6 +54,7 @@ class Method:
 
         Raises UsageError where it cannot be computed there, or is not a finite number for each row.
         """
+        require_cache(cache)
         try:
             z = self.scorer.decision_function(cache) if self.scorer else scored_rows(self.name, cache, self.learnt)
         except TooFew as few:

@@ -110,7 +110,8 @@ class ScoreStore:
             return None
         training = self._training(index)
         if training is None:
-            command = extract_line(index, "TRAINING-DATA")
+            role = ["--role", "train"] if index.imported else []
+            command = extract_line(index, "TRAINING-DATA", *role)
             return f"there is no training cache of {index.classifier} to learn from: run `{command}`"
         if absent := self._absent(training, name):
             return _without(training, absent)
@@ -253,6 +254,8 @@ class ScoreStore:
 
 def _without(index: Index, columns: Sequence[str]) -> str:
     where = f"{index.classifier}/{index.data}"
+    if index.imported:
+        return index.lacks(columns[0])
     if "features" in columns:
         return f"{where} was extracted with --features none"
     return f"{where} was extracted without {OUTPUTS[columns[0]].option}; extract it so under another --as"

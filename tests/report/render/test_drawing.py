@@ -64,7 +64,7 @@ def test_what_is_drawn_already_stays_and_what_changed_is_drawn_anew(charts, tmp_
     (tmp_path / "roc.pdf").unlink()
     draw_figures(tmp_path, changed)
     drawn = {path.name for path in tmp_path.glob("*.svg") if path.stat().st_ino != before[path.name]}
-    assert drawn == {"heat.svg", "heat-wide.svg", "roc.svg"}
+    assert drawn == {"heat.svg", "heat-wide.svg", "roc.svg", "roc-wide.svg"}
     assert (tmp_path / "roc.pdf").is_file()
 
 

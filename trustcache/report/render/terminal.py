@@ -26,6 +26,7 @@ from trustcache.report.table import LEGEND, Cell, Exhibit, Section, Table
 _PIPED_WIDTH = 120
 _NARROWEST_LABEL = 10
 _LONGEST_HEAD = 11
+_FEWER_DIGITS = (2, 1)
 _MOST_COMMANDS = 3
 
 
@@ -107,9 +108,10 @@ def _print_grid(table: Table, console: Console) -> None:
     blocks = [table.block(row) for row in table.rows]
     room = console.width if console.is_terminal else max(console.width, _PIPED_WIDTH)
     unbounded, bounded = (console.options.update(max_width=width) for width in (sys.maxsize, room))
-    grid = _grid(table, blocks, _starred(console), short=False)
-    if console.measure(grid, options=unbounded).maximum > room:
-        grid = _grid(table, blocks, _starred(console), short=True)
+    grid = _grid(table, blocks, _starred(console), None)
+    for digits in _FEWER_DIGITS:
+        if console.measure(grid, options=unbounded).maximum > room:
+            grid = _grid(table, blocks, _starred(console), digits)
     names = (name for name, _ in groupby(blocks) if name)
     for line in console.render_lines(grid, bounded, pad=False, new_lines=True):
         empty = not "".join(segment.text for segment in line).strip()
@@ -117,8 +119,11 @@ def _print_grid(table: Table, console: Console) -> None:
         console.print(shown, end="", crop=False, soft_wrap=True)
 
 
-def _grid(table: Table, blocks: Sequence[str], starred: bool, *, short: bool) -> RichTable:
-    """Return heads and rows; in a table of blocks an empty row begins each, and a row has one label."""
+def _grid(table: Table, blocks: Sequence[str], starred: bool, digits: int | None) -> RichTable:
+    """Return heads and rows; in a table of blocks an empty row begins each, and a row has one label.
+
+    digits: shorten the values to so many.
+    """
     grid = RichTable(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0, header_style="")
     labels = slice(None)
     if any(blocks):
@@ -137,7 +142,7 @@ def _grid(table: Table, blocks: Sequence[str], starred: bool, *, short: bool) ->
         grid.add_column(
             _text(head, kept="\n", justify="right"), justify="right" if worded else "left", no_wrap=not worded
         )
-        columns.append(_aligned(head, cells, starred, short))
+        columns.append(_aligned(head, cells, starred, digits))
     for i, row in enumerate(table.rows):
         if blocks[i] and (i == 0 or blocks[i] != blocks[i - 1]):
             grid.add_row()
@@ -160,9 +165,9 @@ def _two_lines(head: str) -> str:
     return f"{first}{dash}\n{second}" if first else head
 
 
-def _aligned(head: str, cells: Sequence[Cell], starred: bool, short: bool) -> list[str]:
+def _aligned(head: str, cells: Sequence[Cell], starred: bool, digits: int | None) -> list[str]:
     """Return a column as wide as its heading, with its decimal points below one another."""
-    lines = [cell.short() if short else cell.lines for cell in cells]
+    lines = [cell.lines if digits is None else cell.short(digits) for cell in cells]
     if starred and any(cell.best for cell in cells):
         lines = [[first + "* "[not cell.best], *more] for cell, (first, *more) in zip(cells, lines, strict=True)]
     if all(len(cell) == 1 for cell in lines):

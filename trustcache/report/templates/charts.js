@@ -21,7 +21,7 @@ function curves(spec, names) {
   return spec;
 }
 
-function curveRows(name, step, columns) {
+function curveRows(name, columns) {
   const size = Object.values(columns)[0].length, every = Math.max(1, Math.floor(size / 10));
   const shift = [...name].reduce((sum, letter) => sum + letter.codePointAt(0), 0) % every;
   return Array.from({ length: size }, (_, i) => ({
@@ -32,7 +32,7 @@ function curveRows(name, step, columns) {
 function idealRows(error) {
   const coverage = [0, ...Array.from({ length: 40 }, (_, i) => 1 - error + error * i / 39)];
   const risk = coverage.map(c => Math.max(c - (1 - error), 0) / Math.max(c, 1e-9));
-  const rows = curveRows(page.looks.ideal, 1, { coverage: coverage.map(c => 100 * c), risk: risk.map(r => 100 * r) });
+  const rows = curveRows(page.looks.ideal, { coverage: coverage.map(c => 100 * c), risk: risk.map(r => 100 * r) });
   return rows.map(row => ({ ...row, dot: false }));
 }
 
@@ -44,7 +44,7 @@ const specs = {
     const spec = structuredClone(page.charts.risk), shown = picked();
     const rows = shown.flatMap(m => {
       const { c, w, n } = on(m), k = c.map((_, i) => i).filter(i => c[i]);
-      return curveRows(m.name, 1, { coverage: k.map(i => 100 * c[i] / n), risk: k.map(i => 100 * w[i] / c[i]) });
+      return curveRows(m.name, { coverage: k.map(i => 100 * c[i] / n), risk: k.map(i => 100 * w[i] / c[i]) });
     });
     const highest = Math.max(...rows.filter(row => row.coverage >= page.looks.spike).map(row => row.risk)) || 1;
     for (const layer of spec.layer.slice(0, 2)) layer.encoding.y.scale.domainMax = highest;
@@ -55,7 +55,7 @@ const specs = {
     const spec = structuredClone(page.charts.roc), shown = picked().filter(m => on(m).bad && on(m).n > on(m).bad);
     const rows = shown.flatMap(m => {
       const { c, w, n, bad } = on(m);
-      return curveRows(m.name, 1, { fpr: w.map(x => 100 * x / bad), tpr: c.map((x, k) => 100 * (x - w[k]) / (n - bad)) });
+      return curveRows(m.name, { fpr: w.map(x => 100 * x / bad), tpr: c.map((x, k) => 100 * (x - w[k]) / (n - bad)) });
     });
     return { spec: curves(spec, shown.map(m => m.name)), rows, height: 300 };
   },

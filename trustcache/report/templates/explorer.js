@@ -97,8 +97,6 @@ function listen() {
       const { spec, rows, height } = specs[button.dataset.figure]();
       save(button.dataset.figure, button.dataset.save, sized(page.looks.config, spec, rows, height, now()));
     });
-  for (const button of all("[data-copy]"))
-    button.addEventListener("click", () => navigator.clipboard.writeText($(button.dataset.copy).textContent));
   addEventListener("hashchange", () => { followLink(); redraw(); });
   addEventListener("beforeprint", () => {
     for (const one of all("details")) one.open = true;

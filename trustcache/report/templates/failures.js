@@ -2,7 +2,7 @@
 const measures = {
   accuracy: { name: "accuracy (%)", of: (m, d) => 1 - on(m, d).bad / on(m, d).n },
   coverage: { name: "coverage at this threshold (%)", of: (m, d) => on(m, d).c[state.step] / on(m, d).n },
-  risk: { name: "risk at this threshold (%)", low: true, of: (m, d) => on(m, d).c[state.step] ? on(m, d).w[state.step] / on(m, d).c[state.step] : null },
+  risk: { name: "risk at this threshold (%)", of: (m, d) => on(m, d).c[state.step] ? on(m, d).w[state.step] / on(m, d).c[state.step] : null },
   auc: { name: "AUC (%)", of: (m, d) => on(m, d).auc },
   difference: {
     name: "AUC less mcp's (points)", diverging: true,
@@ -30,8 +30,8 @@ function drawHeat() {
   const make = (tag, text, given = {}) => Object.assign(document.createElement(tag), { textContent: text }, given);
   const isolated = name => { const cell = make("th", "", { scope: "row" }); cell.append(make("bdi", name)); return cell; };
   const focused = table.contains(document.activeElement) ? document.activeElement.dataset.data : null;
-  table.tHead.rows[0].replaceChildren(make("th", "images", { scope: "col" }),
-    ...columns.map(column => make("th", column ? `severity ${column}` : "whole", { scope: "col" })));
+  table.tHead.rows[0].replaceChildren(make("th", columns.some(Boolean) ? "images, by severity" : "images", { scope: "col" }),
+    ...columns.map(column => make("th", column || "–", { scope: "col" })));
   table.tBodies[0].replaceChildren(...rows.map(name => {
     const row = document.createElement("tr");
     row.append(isolated(name), ...columns.map(column => {

@@ -69,7 +69,14 @@ function begin(number) {
   state.step = nearest(method(), start.threshold);
 }
 
+// Written once a slider rests: browsers refuse an address that changes too often.
+let resting;
 function link() {
+  clearTimeout(resting);
+  resting = setTimeout(writeLink, 200);
+}
+
+function writeLink() {
   const words = { oracle: method().key, data: unit().data[state.data].name, threshold: method().t[state.step] };
   if (page.units.length > 1) words.classifier = unit().name;
   const hash = "#" + new URLSearchParams(words);

@@ -31,12 +31,15 @@ from trustcache.data.loader import (
 )
 from trustcache.data.pictures import parts_of, picture_of
 from trustcache.errors import UsageError
-from trustcache.extract import ExtractSettings
+from trustcache.extract.batch_size import USUAL
+from trustcache.extract.settings import ExtractSettings
 from trustcache.models.classifiers import Classifier, as_classifier
 from trustcache.models.precision import resolved
 from trustcache.models.stage_features import POOLINGS
 from trustcache.progress import Progress, silent
 from trustcache.registry import check_options
+
+_SETTINGS = ("batch_size", "workers", "device", "precision", "store", "features")
 
 
 @dataclass(frozen=True)
@@ -64,13 +67,17 @@ def extract_in_memory(
     or a known data set by name (`data_root` holds its files); a torch Dataset of images with labels; or a DataLoader of
     batches. Images are paths, PIL images, uint8 arrays or tensors; tensors of floats are what the model takes.
     name: of the data set, for tables. classes: names in label order, by default the data set's. preprocess: entries
-    that replace the model's own preprocessing. settings: fields of `ExtractSettings`, such as batch_size and device;
-    unless told otherwise it keeps what every stage and the mirror image give, which a strong oracle reads, and
-    `features="last"` takes half the time.
+    that replace the model's own preprocessing. settings: batch_size, workers, device, precision, store and features, as
+    `trustcache extract` has them; unless told otherwise it keeps what every stage and the mirror image give, which a
+    strong oracle reads, and `features="last"` takes half the time.
     Raises UsageError for images of other classes than the model's, TrustcacheError for one that cannot be read.
     """
+    if unknown := settings.keys() - _SETTINGS:
+        raise TypeError(f"extract has no setting {min(unknown)!r}; it has {', '.join(_SETTINGS)}")
     check_options(ExtractSettings, settings, "extract")
     chosen = ExtractSettings(**{"features": "stages", **settings})
+    if chosen.decode != "pil":
+        raise UsageError(f"decode={chosen.decode!r}: is of trustcache extract, whose caches record it; leave it out")
     classifier, device = as_classifier(model, preprocess), choose_device(chosen.device)
     chosen = replace(chosen, precision=resolved(chosen.precision, device))
     classifier.model.to(device)
@@ -126,7 +133,7 @@ def _of_dataset(
     dataset: Dataset, classifier: Classifier, device: torch.device, settings: ExtractSettings
 ) -> Iterator[_Seen]:
     viewer = Viewer(classifier.preprocessing, device, settings.workers, judged=classifier)
-    batches = shard_batches([(0, len(dataset))], settings.batch_size)
+    batches = shard_batches([(0, len(dataset))], settings.batch_size or USUAL)
     for batch in readable(viewed_batches(dataset, viewer, batches)):
         yield _Seen(classifier.preprocessing.normalise(batch.pixels), batch.labels)
 
@@ -134,7 +141,7 @@ def _of_dataset(
 def _of_given(data: Any, classifier: Classifier, device: torch.device, settings: ExtractSettings) -> Iterator[_Seen]:
     transform = classifier.preprocessing.transform()
     pairs = iter(_pairs(data))
-    while some := list(itertools.islice(pairs, settings.batch_size)):
+    while some := list(itertools.islice(pairs, settings.batch_size or USUAL)):
         pixels = torch.stack([picture_of(image).pixels(transform) for image, _ in some]).to(device)
         x = pixels.float() if pixels.is_floating_point() else classifier.preprocessing.normalise(pixels)
         yield _Seen(x, np.array([int(label) for _, label in some], dtype=np.int64))

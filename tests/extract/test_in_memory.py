@@ -14,7 +14,7 @@ from trustcache.cache import CacheView, open_cache
 from trustcache.cache.workspace import Workspace
 from trustcache.data.dataset import Dataset, open_dataset
 from trustcache.data.known_data import find_manifests
-from trustcache.extract_in_memory import extract_in_memory
+from trustcache.extract.in_memory import extract_in_memory
 from trustcache.models.classifiers import Classifier
 from trustcache.oracles.estimator import Oracle
 
@@ -95,5 +95,7 @@ def test_a_wrong_request_is_refused(
 
 def test_what_is_no_model_and_images_without_labels_are_refused(digits_classifier: Classifier, digits: Dataset) -> None:
     assert tells(refusal_of(lambda: extract_in_memory("resnet18", digits)), "torch.nn.Module", "str")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="mc_dropout"):
+        extracted(digits_classifier, digits, mc_dropout=5)
     with pytest.raises(ValueError, match="labels"):
         extracted(digits_classifier, [digits.read(0)])

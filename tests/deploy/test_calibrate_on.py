@@ -1,0 +1,74 @@
+"""`calibrate` for programs in Python: the threshold of the command line, on rows that nothing has learnt from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from click.testing import Result
+
+from tests.caches_in_memory import cache_of
+from tests.refusals import refusal_of, tells
+from trustcache.cache import open_cache
+from trustcache.cache.workspace import Workspace
+from trustcache.deploy.calibrate import calibrate_on
+from trustcache.deploy.scorers import find_scorer
+from trustcache.errors import TrustcacheError
+from trustcache.metrics.selective import guaranteed
+from trustcache.oracles.estimator import Oracle
+
+TRAINING, HELD_OUT = cache_of(500, 1, name="train"), cache_of(400, 2, name="held-out")
+
+
+@pytest.fixture(scope="module")
+def oracle() -> Oracle:
+    return Oracle("ce", epochs=10).fit(TRAINING)
+
+
+@pytest.mark.parametrize("options", ["--max-risk 0.2 --delta 0.1", "--coverage 0.6 --part first-half --seed 3"])
+def test_the_threshold_is_the_one_of_the_command_line(
+    workspace: Workspace, run_cli: Callable[..., Result], options: str
+) -> None:
+    words = options.split()
+    given = {word[2:].replace("-", "_"): value for word, value in zip(words[::2], words[1::2], strict=True)}
+    numbers = {key: value if key == "part" else float(value) for key, value in given.items()}
+    numbers |= {"seed": int(given["seed"])} if "seed" in given else {}
+    assert run_cli("train", "--frozen", "--loss", "ce", "--epochs", 5, "--device", "cpu").exit_code == 0
+    training, test = (open_cache(workspace.find_cache(role).folder) for role in ("train", "test"))
+    oracle = Oracle("ce", epochs=5, device="cpu").fit(training)
+    for name, method in (("digits-net-ce-frozen", oracle), ("mcp", "mcp")):
+        done = run_cli("calibrate", name, "--data", "digits-test", *words)
+        assert done.exit_code == 0, done.stderr
+        wanted = find_scorer(workspace, name).threshold()
+        found = calibrate_on(method, test, **numbers)  # type: ignore[arg-type]
+        assert wanted
+        assert (found.point, found.other_half, found.part) == (wanted.point, wanted.other_half, wanted.part)
+        assert (found.goal, found.target, found.delta) == (wanted.goal, wanted.target, wanted.delta)
+        assert (found.guarantee, found.judged) == (wanted.guarantee, wanted.judged)
+
+
+def test_the_guarantee_is_that_of_the_metric(oracle: Oracle) -> None:
+    found = calibrate_on(oracle, HELD_OUT, max_risk=0.2, delta=0.05)
+    assert found.point == guaranteed(oracle.decision_function(HELD_OUT), HELD_OUT.correct, 0.2, 0.05)
+    assert float(found) == found.point.threshold
+    assert tells(found.guarantee, "0.95", "20 %")
+    learnt = calibrate_on("knn", HELD_OUT, coverage=0.5, training=TRAINING)
+    assert learnt.point.coverage >= 0.5
+
+
+def test_rows_that_it_has_learnt_from_are_refused(oracle: Oracle) -> None:
+    assert tells(refusal_of(lambda: calibrate_on(oracle, TRAINING[:50], coverage=0.5)), "Oracle('ce'", "learnt", "50")
+    assert tells(refusal_of(lambda: calibrate_on("knn", TRAINING, coverage=0.5, training=TRAINING)), "knn", "500")
+    half = Oracle("ce", epochs=1).fit(TRAINING[:250])
+    assert calibrate_on(half, TRAINING[250:], coverage=0.5).point.samples == 250
+    assert calibrate_on("mcp", TRAINING, coverage=0.5, training=TRAINING).point.samples == 500  # learns nothing
+
+
+def test_a_wrong_or_hopeless_target_is_refused(oracle: Oracle) -> None:
+    assert tells(refusal_of(lambda: calibrate_on(oracle, HELD_OUT)), "max-risk", "coverage")
+    assert tells(refusal_of(lambda: calibrate_on(oracle, HELD_OUT, max_risk=2)), "max-risk", "2")
+    with pytest.raises(TypeError, match="max_rsk"):
+        calibrate_on(oracle, HELD_OUT, max_rsk=0.1)
+    with pytest.raises(TrustcacheError, match=r"max-risk 0.001.*held-out"):
+        calibrate_on(lambda logits: np.arange(len(logits)), HELD_OUT[:50], max_risk=0.001)

@@ -1,0 +1,172 @@
+"""The answer: chosen by what training held out, its figures those of trustcache.metrics, its lines five."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from cli import app
+from trustcache.cache.records import write_lines
+from trustcache.cache.workspace import Workspace
+from trustcache.metrics.selective import at_target, working_point
+from trustcache.oracles.runs import LOG, finished_runs
+from trustcache.report.answer import Answer
+from trustcache.report.build import answer, report
+from trustcache.report.choice import Candidate, choose
+from trustcache.report.comparison import compare_methods
+from trustcache.report.samples import ScoreReader
+
+RunCli = Callable[..., Result]
+
+
+@pytest.fixture
+def workspace(runs_workspace: Workspace, tmp_path: Path) -> Workspace:
+    shutil.copytree(runs_workspace.root, tmp_path / "workspace")
+    return Workspace(tmp_path / "workspace")
+
+
+def call(workspace: Workspace, *words: str) -> Result:
+    done = CliRunner().invoke(app, [*words, "--workspace", str(workspace.root)])
+    assert done.exit_code == 0, done.output
+    return done
+
+
+def hold_out(workspace: Workspace, aurc: float, method: str = "ce") -> None:
+    """Rewrite what the runs of a loss held out, as if they had been so good there."""
+    for run in finished_runs(workspace):
+        if run.config.loss.name == method:
+            write_lines(run.folder / LOG, [{"epoch": 1, "loss": 0.5, "validation": {"auc": 1 - aurc, "aurc": aurc}}])
+
+
+# --- the choice ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def candidate(record) -> Callable[..., Candidate]:
+    def make(method: str, aurc: float = np.inf, mcp: float = np.inf, run: str | None = "run") -> Candidate:
+        (table,) = compare_methods([record(method, run=run)])
+        return Candidate(table.rows[0], aurc, mcp)
+
+    return make
+
+
+def chosen(found: Sequence[Candidate]) -> str | None:
+    row = choose(found).row
+    return row.record.method if row else None
+
+
+def test_the_candidate_furthest_below_mcp_on_its_own_rows_is_chosen(candidate) -> None:
+    assert chosen([candidate("ce", 0.05, 0.06), candidate("focal", 0.15, 0.20), candidate("ss", 0.04, 0.04)]) == "focal"
+    assert "15.00 %" in choose([candidate("focal", 0.15, 0.20)]).by
+    assert "20.00 %" in choose([candidate("focal", 0.15, 0.20)]).by
+
+
+def test_where_mcp_is_better_on_the_rows_held_out_it_is_the_answer(candidate) -> None:
+    found = choose([candidate("ce", 0.05, 0.04), candidate("focal", 0.05, 0.03)])
+    assert found.row is None
+    assert "5.00 %" in found.by
+    assert "4.00 %" in found.by
+
+
+def test_without_mcps_figures_the_least_aurc_is_chosen(candidate) -> None:
+    assert chosen([candidate("ce", 0.05), candidate("focal", 0.03)]) == "focal"
+
+
+def test_nothing_is_chosen_where_nothing_was_held_out_but_a_single_oracle(candidate) -> None:
+    assert chosen([]) is None
+    assert chosen([candidate("ce"), candidate("focal")]) is None
+    assert chosen([candidate("ce")]) == "ce"
+    assert "held nothing out" in choose([candidate("ce")]).by
+
+
+def test_the_choice_follows_what_was_held_out_and_not_the_evaluation_data(workspace: Workspace) -> None:
+    hold_out(workspace, 0.0001)
+    (good,) = answer(workspace)
+    assert good.record.method == "ce"
+    assert "0.01 %" in good.chosen_by
+    hold_out(workspace, 0.5)
+    (bad,) = answer(workspace)
+    assert bad.record.method != "ce"
+    assert bad.error_rate == good.error_rate
+
+
+# --- its figures -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def answered(workspace: Workspace) -> tuple[Workspace, Answer]:
+    hold_out(workspace, 0.0001)
+    (found,) = answer(workspace)
+    return workspace, found
+
+
+def test_every_operating_point_is_that_of_the_metrics(answered) -> None:
+    workspace, found = answered
+    samples = ScoreReader(workspace).read(found.record)
+    mcp = ScoreReader(workspace).confidence(samples)
+    assert found.error_rate == pytest.approx(1 - samples.correct.mean())
+    at_80 = at_target(samples.z, samples.correct, "coverage", 0.8)
+    assert (found.at_coverage.coverage, found.at_coverage.risk) == (at_80.coverage, at_80.risk)
+    same = at_target(mcp, samples.correct, "coverage", at_80.coverage)
+    assert (found.at_coverage.mcp_coverage, found.at_coverage.mcp_risk) == (same.coverage, same.risk)
+    assert found.threshold == at_80.threshold
+    assert found.at_threshold == found.at_coverage
+    assert found.max_risk < found.error_rate
+    if found.at_risk:
+        most = at_target(samples.z, samples.correct, "precision", 1 - found.max_risk)
+        assert (found.at_risk.coverage, found.at_risk.risk) == (most.coverage, most.risk)
+        assert found.at_risk.risk <= found.max_risk
+
+
+def test_a_calibrated_threshold_replaces_that_of_80_percent_and_brings_its_guarantee(answered) -> None:
+    workspace, before = answered
+    assert before.guarantee == ""
+    run = before.record.run
+    call(workspace, "calibrate", run, "--data", "digits-test", "--max-risk", "0.3", "--delta", "0.1")
+    (found,) = answer(workspace)
+    kept = json.loads((workspace.run_folder(run) / "threshold.json").read_text())
+    assert found.threshold == kept["point"]["threshold"] != before.threshold
+    assert "0.9" in found.guarantee
+    assert "digits-test" in found.threshold_of
+    assert "30 %" in found.threshold_of
+    samples = ScoreReader(workspace).read(found.record)
+    point = working_point(samples.z, samples.correct, found.threshold)
+    assert (found.at_threshold.coverage, found.at_threshold.risk) == (point.coverage, point.risk)
+
+
+def test_its_commands_work_as_they_stand(answered, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace, found = answered
+    calibrate, predict, export = (line.split()[1:] for line in found.commands)
+    assert (predict[:2], export[:2]) == (["predict", found.record.run], ["export", found.record.run])
+    call(workspace, *calibrate)
+    assert (workspace.run_folder(found.record.run) / "threshold.json").is_file()
+
+
+def test_it_is_five_lines_with_the_figures_and_ends_evaluate_and_report_and_begins_the_document(answered) -> None:
+    workspace, found = answered
+    lines = found.lines()
+    assert len(lines) == 5
+    assert found.name in lines[0]
+    assert "held" not in lines[0]
+    assert f"{100 * found.at_coverage.risk:.1f} %" in lines[1]
+    assert f"{100 * found.at_coverage.mcp_risk:.1f} %" in lines[1]
+    for command in ("evaluate", "report"):
+        printed = call(workspace, command).stdout
+        assert all(line in printed for line in lines)
+        assert printed.index(lines[4]) > len(printed) - len(lines[4]) - sum(map(len, found.commands)) - 400
+    markdown = (workspace.report / "report.md").read_text()
+    assert 0 < markdown.index("Accept") < markdown.index("##")
+
+
+def test_methods_that_are_worse_than_mcp_are_those_whose_interval_lies_below_it(answered) -> None:
+    workspace, found = answered
+    report(workspace)
+    rows = json.loads((workspace.report / "intervals.json").read_text())
+    worse = {row["method"] for row in rows if row["verdict"].get("auc") == "worse" and row["dataset"] == found.dataset}
+    assert {name.split()[0].rstrip(",") for name in found.worse} == worse

@@ -1,0 +1,36 @@
+"""How many images a calibration needs, from the bound of its guarantee alone: no data are looked at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trustcache.deploy.goals import MAX_RISK, Goal
+from trustcache.errors import UsageError
+from trustcache.metrics.selective import samples_needed
+
+SHARES = (0.0, 0.25, 0.5, 0.75, 0.9)
+"""Of the risk that is promised, the risk that the plan reckons with."""
+COVERAGES = (0.5, 0.25)
+
+
+@dataclass(frozen=True)
+class PlanRow:
+    """A risk among what is trusted, and the number of calibration images that it takes by the coverage reached."""
+
+    risk: float
+    images: dict[str, int]
+
+
+def plan(goal: Goal) -> list[PlanRow]:
+    """Return how many calibration images a goal takes. Raises UsageError for one without a guarantee.
+
+    >>> plan(Goal("max-risk", 0.02, 0.001))[0].images["50 %"]
+    822
+    """
+    if goal.kind != MAX_RISK or goal.delta is None:
+        raise UsageError(f"--plan: --{goal.kind} guarantees nothing, whatever the number of images; plan a --max-risk")
+    risks = [share * goal.target for share in SHARES]
+    return [
+        PlanRow(risk, {f"{100 * c:g} %": samples_needed(goal.target, goal.delta, risk, c) for c in COVERAGES})
+        for risk in risks
+    ]

@@ -1,0 +1,111 @@
+"""The rows of a shard: a classifier's outputs for a batch of images, and the columns that are kept of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trustcache.cache.outcome import outcome
+from trustcache.data.dataset import Dataset
+from trustcache.data.pipeline import Waits
+from trustcache.errors import TrustcacheError
+from trustcache.extract.settings import ExtractSettings
+
+if TYPE_CHECKING:  # torch takes seconds to import, and the command line reads the settings
+    import torch
+
+    from trustcache.data.variants.variation import Batch
+    from trustcache.models.classifiers import Classifier
+
+
+class Forward:
+    """A classifier's forward pass over batches, in parts where memory runs out.
+
+    places: modules whose outputs are kept as stages. note: told of a smaller size.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        places: Sequence[str],
+        settings: ExtractSettings,
+        waits: Waits,
+        note: Callable[[str], None],
+    ) -> None:
+        self.classifier, self.places, self.settings = classifier, places, settings
+        self.waits, self.note = waits, note
+        self._most: int | None = None
+
+    def __call__(self, batch: Batch) -> dict[str, torch.Tensor]:
+        """Return outputs by the names of a cache's columns, float32 (N, D), and `mc_dropout` (N,)."""
+        import torch
+
+        rows = len(batch.indices)
+        # A column of no rows has a width too: that of a black image.
+        pixels = batch.pixels if rows else self.classifier.black().byte()
+        size = self._most or len(pixels)
+        while True:
+            try:
+                starts = range(0, len(pixels), size)
+                parts = [self.outputs(pixels[i : i + size], batch.indices[i : i + size]) for i in starts]
+                return {name: torch.cat([part[name] for part in parts])[:rows] for name in parts[0]}
+            except torch.OutOfMemoryError:
+                if size == 1:
+                    raise
+            size = self._most = (size + 1) // 2  # outside of the handler, which holds the memory of the failed pass
+            self.note(f"memory ran out: batches go through the model in parts of {size}")
+
+    def outputs(self, pixels: torch.Tensor, indices: np.ndarray) -> dict[str, torch.Tensor]:
+        """Return the outputs for images (N, 3, H, W) of so many sample numbers (N,), on the device."""
+        import torch
+
+        from trustcache.data.loader import computing
+        from trustcache.models.mc_dropout import negative_predictive_entropy
+
+        classifier, settings = self.classifier, self.settings
+        with self.waits("model"), computing(classifier.spec.name, pixels, settings.precision), torch.inference_mode():
+            x = classifier.preprocessing.normalise(pixels)
+            outputs = classifier.outputs(x, self.places, mirrored=bool(self.places))
+            if settings.features == "none":
+                del outputs["features"]
+            if dropout := settings.dropout:
+                outputs["mc_dropout"] = negative_predictive_entropy(classifier, pixels, indices, dropout)
+            return outputs
+
+
+def columns_of(
+    dataset: Dataset, batch: Batch, outputs: dict[str, np.ndarray], settings: ExtractSettings
+) -> dict[str, np.ndarray]:
+    """Return a shard's columns for the rows of one batch; predictions come from the logits before rounding.
+
+    Raises TrustcacheError for outputs that are not finite before or after that.
+    """
+    ids = [dataset.ids[i] for i in batch.indices]
+    return {
+        "sample_indices": batch.indices,
+        "sample_ids": np.array([name.encode("utf-8", "surrogateescape") for name in ids], dtype=bytes),
+        "content": batch.content,
+        **outcome(outputs["logits"], batch.labels),
+        **{
+            name: values if name == "mc_dropout" else _rounded(name, values, settings.store, dataset, ids)
+            for name, values in outputs.items()
+        },
+    }
+
+
+def _rounded(what: str, values: np.ndarray, store: str, dataset: Dataset, ids: Sequence[str]) -> np.ndarray:
+    """Round to the stored dtype. Raises TrustcacheError for values that are not finite before or after it."""
+    with np.errstate(over="ignore"):
+        rounded = values.astype(store)
+    finite = np.isfinite(rounded).all(axis=1)
+    if finite.all():
+        return rounded
+    row = int(finite.argmin())
+    where = f"{dataset.manifest.name}: {ids[row]}"
+    if np.isfinite(values[row]).all():
+        raise TrustcacheError(f"{where}: {what} too large for {store}; use --store float32")
+    raise TrustcacheError(
+        f"{where}: the classifier's {what} are not finite; check its weights, or use --precision float32"
+    )

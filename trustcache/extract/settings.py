@@ -1,0 +1,102 @@
+"""What an extraction is asked for: its settings, and the classifier as the command line names it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from trustcache.data.machine import DECODERS, device_option, workers_option
+from trustcache.errors import UsageError
+from trustcache.models.identity import McDropout
+from trustcache.models.model_options import ModelOptions
+from trustcache.models.precision import PRECISIONS
+from trustcache.protocols import PROTOCOLS
+from trustcache.registry import option
+
+if TYPE_CHECKING:  # torch takes seconds to import, and the command line reads the settings
+    from trustcache.data.decoders import Decoders
+    from trustcache.models.classifiers import Classifier
+
+
+@dataclass(frozen=True)
+class ExtractSettings:
+    """Settings of an extraction."""
+
+    batch_size: int | None = option(None, "Images a forward pass (found on a GPU for long work, else 64).", min=1)
+    workers: int | None = workers_option()
+    device: str = device_option()
+    precision: str = option(
+        "auto",
+        "Of the forward pass; auto: as the classifier's other caches, else bf16 on a GPU that has it, else float32.",
+        choices=("auto", *PRECISIONS),
+        envvar="TRUSTCACHE_PRECISION",
+    )
+    decode: str = option(
+        "pil",
+        "draft: large JPEGs halved by libjpeg as far as the model's size allows; gpu: baseline JPEGs by nvJPEG; both "
+        "change pixels a little, and leave images alone that a variant makes.",
+        choices=DECODERS,
+    )
+    store: str = option(
+        "float16",
+        "Logits and features on disk: float16 halves the cache and rounds to three digits; float32 for values above "
+        "65,504, or to lose nothing.",
+        choices=("float16", "float32"),
+    )
+    shard_rows: int = option(2048, "Samples a shard.", min=1, max=1 << 24)
+    on_bad_image: str = option(
+        "error", "Stop at an unreadable image, or record and skip it.", choices=("error", "skip")
+    )
+    mc_dropout: int = option(0, "Ask this often more, with dropout on, for the score mc-dropout; 0: do not.", min=0)
+    mc_seed: int | None = option(None, "Draws what --mc-dropout drops (0).", min=0)
+    features: str = option(
+        "last",
+        "What the last layer sees; for strong oracles every stage's output, pooled, and the mirror image's "
+        "logits too, which takes twice the time; or none.",
+        choices=("last", "stages", "none"),
+    )
+
+    def __post_init__(self) -> None:
+        if self.mc_seed is not None and not self.mc_dropout:
+            raise UsageError("--mc-seed: means nothing without --mc-dropout")
+
+    def require_dropout(self, classifier: Classifier) -> None:
+        """Raise UsageError for MC dropout of a classifier without dropout."""
+        from trustcache.models.mc_dropout import require_dropout
+
+        if self.mc_dropout:
+            require_dropout(classifier)
+
+    def decoders(self, sets: int = 1) -> Decoders:
+        """Return the decoding processes of so many data sets. Raises UsageError for a device that is not there."""
+        from trustcache.data.decoders import Decoders
+        from trustcache.data.loader import choose_device
+
+        return Decoders(self.workers, choose_device(self.device), sets)
+
+    @property
+    def dropout(self) -> McDropout | None:
+        """The forward passes with dropout on, whose negative predictive entropy is stored."""
+        return McDropout(self.mc_dropout, self.mc_seed or 0) if self.mc_dropout else None
+
+
+@dataclass(frozen=True)
+class ClassifierOptions(ModelOptions):
+    """The classifier of an extraction as the command line names it."""
+
+    weights: str | None = option(None, "Your own weights: a safetensors or torch file.")
+    name: str | None = option(None, "The classifier's name in the workspace, where not its own.", name="--as")
+    protocol: str = option(
+        "equations",
+        "How the model sees images: equations, by its own preprocessing; released, squashed and normalised as in the "
+        "paper's released code, to compare with its tables (its name gets -released).",
+        choices=tuple(PROTOCOLS),
+    )
+
+    def load(self) -> tuple[Classifier, str]:
+        """Return the classifier, as the protocol shows images to it, and its name in the workspace."""
+        from trustcache.models.classifiers import load_classifier
+
+        suffix = "" if self.protocol == "equations" else f"-{self.protocol}"
+        classifier = load_classifier(self.spec(self.weights, PROTOCOLS[self.protocol].preprocessing))
+        return classifier, self.name or self.classifier + suffix

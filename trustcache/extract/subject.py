@@ -1,0 +1,121 @@
+"""The classifier of an extraction, and the index of each cache that is made with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trustcache.cache.index import Index
+from trustcache.cache.meaning import MOST_SHARDS, DataMeaning, MadeFrom, Meaning, Stages
+from trustcache.cache.provenance import check_fitted
+from trustcache.cache.publish import file_sha256
+from trustcache.cache.versions import software_versions
+from trustcache.data.dataset import Dataset
+from trustcache.data.pipeline import Waits, unheard
+from trustcache.errors import UsageError
+from trustcache.extract.batch_size import USUAL, found_batch_size, kept_batch_size
+from trustcache.extract.rows import Forward
+from trustcache.extract.settings import ExtractSettings
+from trustcache.models.identity import Identity
+
+if TYPE_CHECKING:  # torch takes seconds to import, and the command line reads the settings
+    import torch
+
+    from trustcache.models.classifiers import Classifier
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A classifier and its name in the workspace, with what all its caches record, found once."""
+
+    classifier: Classifier
+    label: str
+    _batch_sizes: list[int] = field(default_factory=list)  # the one that was found, once it is
+
+    @cached_property
+    def identity(self) -> Identity:
+        """The classifier, whatever its name."""
+        return self.classifier.identity()
+
+    @cached_property
+    def places(self) -> tuple[str, ...]:
+        """Modules that end its stages."""
+        return tuple(self.classifier.stage_places())
+
+    @cached_property
+    def weights(self) -> tuple[str, str] | tuple[None, None]:
+        """The file of its own weights and the SHA-256 of that, if it has one. Raises DamagedError."""
+        if not self.classifier.spec.weights:
+            return None, None
+        path = Path(self.classifier.spec.weights).resolve()
+        check_fitted(path)
+        return str(path), file_sha256(path)
+
+    def batch_size(self, dataset: Dataset, folder: Path, settings: ExtractSettings, device: torch.device) -> int:
+        """Return the images a forward pass: as asked, else as the cache in `folder` was made with, else as found.
+
+        An attack's images depend on it, so theirs is the same on every machine.
+        """
+        if settings.batch_size:
+            return settings.batch_size
+        if dataset.variation and dataset.variation.needs_classifier:
+            return USUAL
+        if kept := kept_batch_size(folder):
+            return kept
+        if not self._batch_sizes:
+            forward = Forward(self.classifier, self._stages(settings), settings, Waits(), unheard)
+            self.classifier.model.to(device)
+            black = self.classifier.black().byte()
+
+            def of(size: int) -> object:
+                return forward.outputs(black.expand(size, -1, -1, -1), np.zeros(size, np.int64))
+
+            self._batch_sizes.append(found_batch_size(of, len(dataset), device))
+        return self._batch_sizes[0]
+
+    def _stages(self, settings: ExtractSettings) -> tuple[str, ...]:
+        return self.places if settings.features == "stages" else ()
+
+    def index(self, dataset: Dataset, data_root: Path, folder: Path, settings: ExtractSettings) -> Index:
+        """Return the index of a cache of a data set, in `folder`. Raises UsageError for too many shards."""
+        from trustcache.models.stage_features import POOLINGS
+
+        manifest = dataset.manifest
+        if len(dataset) > MOST_SHARDS * settings.shard_rows:
+            raise UsageError(f"--shard-rows {settings.shard_rows}: makes more than {MOST_SHARDS:,} shards; take more")
+        data = DataMeaning(
+            manifest.name,
+            dataset.fingerprint(),
+            len(dataset),
+            manifest.variant,
+            manifest.shows_crops,
+            settings.batch_size if dataset.variation and dataset.variation.needs_classifier else None,
+            dataset.part,
+            settings.decode if dataset.plain_files else "pil",
+        )
+        meaning = Meaning(
+            self.label,
+            self.identity,
+            data,
+            settings.precision,
+            settings.store,
+            settings.shard_rows,
+            settings.features,
+            settings.dropout,
+            Stages(self._stages(settings), tuple(POOLINGS)) if settings.features == "stages" else None,
+        )
+        weights, sha256 = self.weights
+        made_from = MadeFrom(
+            manifest,
+            tuple(dataset.classes),
+            str(data_root.resolve()),
+            weights,
+            sha256,
+            self.classifier.spec.preprocessing,
+            settings.batch_size or USUAL,
+        )
+        return Index(folder, meaning, made_from, software_versions("torch", "numpy", "pillow", "h5py"))

@@ -1,0 +1,102 @@
+"""The model card of each run, `README.md` in its folder: what it learnt from, what it is worth, and how to load it.
+
+Cards are made of the rest of the workspace, as the report is; a run's name does not depend on its card.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from trustcache.cache.records import read_record
+from trustcache.cache.seal import UNSEALED, publish_sealed, read_sealed
+from trustcache.cache.workspace import Workspace
+from trustcache.command_lines import command_line
+from trustcache.deploy.scorers import THRESHOLD, Threshold
+from trustcache.errors import TrustcacheError, percent
+from trustcache.metrics.bootstrap import interval
+from trustcache.metrics.calibration import wilson
+from trustcache.oracles.runs import CARD, Run
+from trustcache.report.comparison import column
+from trustcache.report.names import entry_name
+from trustcache.report.records import Record, Scored
+from trustcache.report.render.markdown import escaped, grid
+from trustcache.report.render.templates import render
+from trustcache.report.resampled import Resampler
+from trustcache.report.table import Cell, Column, Row, Table
+
+REMADE = "remove it; the next trustcache report makes it anew"
+_SHOWN = ("auc", "aurc", "fpr_at_95_tpr")
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a card shows. name: the oracle's for people. learnt_from: a number of samples, 0 where it is not known."""
+
+    run: Run
+    name: str
+    learnt_from: int
+    worth: Table
+    threshold: Threshold | None
+    commands: Sequence[str]
+
+
+def write_cards(workspace: Workspace, scored: Sequence[Scored], resampler: Resampler) -> None:
+    """Write the card of each run that is scored, where it has changed.
+
+    resampler: has the intervals of the records that have any. Raises OSError where a card cannot be written.
+    """
+    by_run: dict[str, list[Scored]] = {}
+    for one in scored:
+        if one.run:
+            by_run.setdefault(one.run.name, []).append(one)
+    for ones in by_run.values():
+        card = _card(ones, resampler)
+        text = f"<!-- {UNSEALED} -->\n" + render(
+            "card.md", {"escaped": escaped, "grid": grid}, card=card, workspace=workspace.root.name, percent=percent
+        )
+        path = card.run.folder / CARD
+        if _body(path) != text.partition("\n")[2]:
+            publish_sealed(path, text.encode())
+
+
+def _body(path: Path) -> str | None:
+    """Return a card's text after the line of its checksum, None where there is none that is as it was written."""
+    try:
+        return read_sealed(path, REMADE).decode().partition("\n")[2]
+    except (FileNotFoundError, TrustcacheError):
+        return None
+
+
+def _card(ones: Sequence[Scored], resampler: Resampler) -> Card:
+    first = ones[0]
+    assert first.run
+    rows = [Row((one.record.dataset, f"{one.record.n:,}"), _cells(one.record, resampler)) for one in ones]
+    columns = Column("Accuracy"), *(column(key, first.record.protocol) for key in _SHOWN)
+    return Card(
+        first.run,
+        entry_name(first.record, with_oracle=True),
+        first.learnt_from,
+        Table("", "", ("Data set", "n"), columns, tuple(rows)),
+        _threshold(first.run.folder),
+        [command_line("predict", first.run.name, "PATH")],
+    )
+
+
+def _cells(record: Record, resampler: Resampler) -> tuple[Cell, ...]:
+    accuracy = record.metrics["accuracy"]
+    low, high = map(float, wilson(round(accuracy * record.n), record.n))
+    cells = [Cell(accuracy, interval=(low, high))]
+    drawn = resampler.made.get(record, {})
+    for key in _SHOWN:
+        cells.append(Cell(record.metrics[key], interval=interval(drawn[key]) if key in drawn else None))
+    return tuple(cells)
+
+
+def _threshold(folder: Path) -> Threshold | None:
+    """Return a run's threshold, None where there is none that can be read; calibrate and verify say so."""
+    try:
+        return read_record(folder / THRESHOLD, Threshold, "")
+    except (FileNotFoundError, TrustcacheError):
+        return None
