@@ -41,9 +41,9 @@ STEPS: dict[str, tuple[str, ...]] = {
         *("--val-fraction", "0.4", "--checkpoint-every", "0", *_HERE),
     ),
     "evaluate": ("evaluate", *_HERE),
-    "report": ("report",),
     "calibrate": ("calibrate", RUN, "--data", "photos-test", "--coverage", "0.7", *_HERE),
     "calibrate a score": ("calibrate", "energy", "--data", "photos-test", "--coverage", "0.7", *_HERE),
+    "report": ("report",),
 }
 """The commands that make the workspace, by what they do, in order."""
 UNFINISHED = tuple("1" if before == "--seed" else word for before, word in pairwise(("", *STEPS["fine-tune"])))
