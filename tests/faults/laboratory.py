@@ -41,9 +41,9 @@ STEPS: dict[str, tuple[str, ...]] = {
         *("--val-fraction", "0.4", "--checkpoint-every", "0", *_HERE),
     ),
     "evaluate": ("evaluate", *_HERE),
-    "report": ("report",),
     "calibrate": ("calibrate", RUN, "--data", "photos-test", "--coverage", "0.7", *_HERE),
     "calibrate a score": ("calibrate", "energy", "--data", "photos-test", "--coverage", "0.7", *_HERE),
+    "report": ("report",),
 }
 """The commands that make the workspace, by what they do, in order."""
 UNFINISHED = tuple("1" if before == "--seed" else word for before, word in pairwise(("", *STEPS["fine-tune"])))
@@ -163,7 +163,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def _content(path: Path) -> bytes:
-    """Return the bytes of a file, or only that it is whole for an exported graph, which torch writes anew each time."""
+    """Return the bytes of a file, or only that it is whole for what is never written twice alike: graphs and PDF."""
+    if path.suffix == ".pdf" and (data := path.read_bytes()).startswith(b"%PDF") and data.endswith(b"%%EOF"):
+        return b"a PDF"
     with contextlib.suppress(TrustcacheError, OSError, zipfile.BadZipFile):
         if path.suffix == ".pt2" and zipfile.ZipFile(path).testzip() is None:
             return b"a graph"

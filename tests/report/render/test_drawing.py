@@ -43,6 +43,14 @@ def test_every_chart_is_drawn_at_both_widths_as_svg_and_pdf_with_its_numbers(cha
         assert widths == pytest.approx([240, 500], abs=2)
 
 
+def test_the_same_chart_is_the_same_svg_whatever_was_drawn_before(charts, tmp_path):
+    for folder in ("one", "two"):
+        draw_figures(tmp_path / folder, charts)
+    drawn = [path.read_bytes() for path in sorted((tmp_path / "one").glob("*.svg"))]
+    assert drawn == [path.read_bytes() for path in sorted((tmp_path / "two").glob("*.svg"))]
+    assert any(b"url(#d0)" in svg for svg in drawn)
+
+
 def test_files_for_print_do_not_take_the_colour_of_what_surrounds_them(charts, tmp_path):
     draw_figures(tmp_path, charts)
     assert not [path.name for path in tmp_path.glob("*.svg") if "currentColor" in path.read_text(encoding="utf-8")]

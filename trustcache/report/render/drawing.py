@@ -97,4 +97,11 @@ def rows_csv(chart: Chart) -> str:
 def _svg(spec: Spec) -> str:
     import vl_convert
 
-    return vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])
+    text = vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])
+    # Ids are counted through the process: begun anew, the same chart is the same file.
+    ids = {name: f"d{number}" for number, name in enumerate(dict.fromkeys(_ID.findall(text)))}
+    return _USED_ID.sub(lambda use: f"{use[1]}{ids.get(use[2], use[2])}", text)
+
+
+_ID = re.compile(r' id="([^"]*)"')
+_USED_ID = re.compile(r'( id="|url\(#)([^")]*)')
