@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 from cli import app
 from trustcache.cache.records import write_lines
 from trustcache.cache.workspace import Workspace
+from trustcache.data.splits import HALVES, half_rows, other_half
 from trustcache.metrics.selective import at_target, working_point
 from trustcache.oracles.runs import LOG, finished_runs
 from trustcache.report.answer import Answer
@@ -138,6 +139,45 @@ def test_a_calibrated_threshold_replaces_that_of_80_percent_and_brings_its_guara
     samples = ScoreReader(workspace).read(found.record)
     point = working_point(samples.z, samples.correct, found.threshold)
     assert (found.at_threshold.coverage, found.at_threshold.risk) == (point.coverage, point.risk)
+
+
+@pytest.mark.parametrize("half", HALVES)
+def test_what_half_the_data_calibrated_is_stated_on_the_other_half(answered, half: str) -> None:
+    workspace, before = answered
+    assert not before.other_half
+    run, data = before.record.run, before.dataset
+    call(workspace, "calibrate", run, "--data", data, "--part", half, "--seed", "3", "--coverage", "0.5")
+    (found,) = answer(workspace)
+    everything = ScoreReader(workspace).read(found.record)
+    mcp = ScoreReader(workspace).confidence(everything)
+    rows = half_rows(len(everything.z), other_half(half), 3)
+    z, correct, mcp = everything.z[rows], everything.correct[rows], mcp[rows]
+    assert found.other_half
+    point = working_point(z, correct, found.threshold)
+    same = at_target(mcp, correct, "coverage", point.coverage)
+    trade = found.at_threshold
+    assert (trade.coverage, trade.risk) == (point.coverage, point.risk)
+    assert (trade.mcp_coverage, trade.mcp_risk) == (same.coverage, same.risk)
+    kept = json.loads((workspace.run_folder(run) / "threshold.json").read_text())["other_half"]
+    assert (point.trusted, point.wrong) == (kept["trusted"], kept["wrong"])
+    at_80 = at_target(z, correct, "coverage", 0.8)
+    assert (found.at_coverage.coverage, found.at_coverage.risk) == (at_80.coverage, at_80.risk)
+    assert found.error_rate == pytest.approx(1 - correct.mean())
+    assert f"of the other half of {data}" in found.lines()[1]
+    report(workspace)
+    assert "of the other half of" in (workspace.report / "index.html").read_text(encoding="utf-8")
+    assert any(f"--data {data} --part first-half" in line for line in found.commands)
+
+
+def test_a_half_of_other_data_leaves_the_answer_on_all_of_its_own(answered) -> None:
+    workspace, before = answered
+    path = workspace.run_folder(before.record.run) / "threshold.json"
+    call(workspace, "calibrate", before.record.run, "--part", "first-half", "--coverage", "0.5")
+    (found,) = answer(workspace)
+    samples = ScoreReader(workspace).read(found.record)
+    assert json.loads(path.read_text())["data"] != found.dataset
+    assert not found.other_half
+    assert found.at_threshold.coverage == working_point(samples.z, samples.correct, found.threshold).coverage
 
 
 def test_its_commands_work_as_they_stand(answered, monkeypatch: pytest.MonkeyPatch) -> None:
