@@ -15,6 +15,7 @@ from cli import app
 from trustcache.cache.records import write_lines
 from trustcache.cache.workspace import Workspace
 from trustcache.data.splits import HALVES, half_rows, other_half
+from trustcache.deploy.scorers import find_scorer
 from trustcache.metrics.selective import at_target, working_point
 from trustcache.oracles.runs import LOG, finished_runs
 from trustcache.report.answer import Answer
@@ -141,12 +142,17 @@ def test_a_calibrated_threshold_replaces_that_of_80_percent_and_brings_its_guara
     assert (found.at_threshold.coverage, found.at_threshold.risk) == (point.coverage, point.risk)
 
 
-@pytest.mark.parametrize("half", HALVES)
-def test_what_half_the_data_calibrated_is_stated_on_the_other_half(answered, half: str) -> None:
-    workspace, before = answered
+@pytest.mark.parametrize(("half", "oracle"), [(HALVES[0], True), (HALVES[1], True), (HALVES[0], False)])
+def test_what_half_the_data_calibrated_is_stated_on_the_other_half(
+    workspace: Workspace, half: str, oracle: bool
+) -> None:
+    hold_out(workspace, 0.0001 if oracle else 0.5)
+    (before,) = answer(workspace)
+    assert (before.record.run is not None) == oracle
     assert not before.other_half
-    run, data = before.record.run, before.dataset
-    call(workspace, "calibrate", run, "--data", data, "--part", half, "--seed", "3", "--coverage", "0.5")
+    name, data = before.record.run or before.record.method, before.dataset
+    which = ("--data", data, *(() if oracle else ("--classifier", before.classifier)))
+    call(workspace, "calibrate", name, *which, "--part", half, "--seed", "3", "--coverage", "0.5")
     (found,) = answer(workspace)
     everything = ScoreReader(workspace).read(found.record)
     mcp = ScoreReader(workspace).confidence(everything)
@@ -158,8 +164,7 @@ def test_what_half_the_data_calibrated_is_stated_on_the_other_half(answered, hal
     trade = found.at_threshold
     assert (trade.coverage, trade.risk) == (point.coverage, point.risk)
     assert (trade.mcp_coverage, trade.mcp_risk) == (same.coverage, same.risk)
-    kept = json.loads((workspace.run_folder(run) / "threshold.json").read_text())["other_half"]
-    assert (point.trusted, point.wrong) == (kept["trusted"], kept["wrong"])
+    assert find_scorer(workspace, name, before.classifier).threshold().other_half == point
     at_80 = at_target(z, correct, "coverage", 0.8)
     assert (found.at_coverage.coverage, found.at_coverage.risk) == (at_80.coverage, at_80.risk)
     assert found.error_rate == pytest.approx(1 - correct.mean())
