@@ -72,10 +72,9 @@ def _plan(goal: Goal) -> Output:
 
 
 def _show(scorer: Scorer, found: Threshold) -> None:
-    part = "" if found.part == "all" else f", {found.part}"
     point, other = found.point, found.other_half
     print_line(f"{scorer.name}: trusted is a score above {point.threshold:.6g}")
-    print_line(f"calibrated on {found.data}{part}: {_effect(point)}")
+    print_line(f"calibrated on {found.samples}: {_effect(point)}")
     if other:
         print_line(f"on the other half: {_effect(other)}")
     bound = f" (bound {percent(point.bound)})" if point.bound is not None else ""

@@ -37,7 +37,7 @@ class Output:
         if as_json:
             from trustcache.cache.records import result_json
 
-            print(result_json(command, self.document), flush=True)
+            print_line(result_json(command, self.document), kept="\n")
         else:
             self.show()
         if self.failure:

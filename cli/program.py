@@ -225,7 +225,7 @@ def command(name: str, group: typer.Typer | None = None) -> Callable[[Function],
             try:
                 options = from_file(context, options)
                 if print_config:
-                    print(config_text(context, options), end="", flush=True)
+                    print_line(config_text(context, options).removesuffix("\n"), kept="\n")
                     return
                 given = arguments(options)
                 with code_permission(given[place.name].code_permission(typed_code)), loudness(quiet, verbose):

@@ -254,8 +254,11 @@ def test_both_protocols_stand_apart_in_the_report_each_beside_the_classifiers_ow
     assert right["aupr_error"] > 2 * flipped["aupr_error"]
     assert min(m["aupr_error"] for m in found["released", "ce"]) > max(m["aupr_error"] for m in found["released", "ss"])
     assert all(m["tpr"] > 0.99 and m["tnr"] < 0.02 for m in found["released", "ce"])
-    # A table each, and its intervals.
-    assert shown.count("· protocol released") == shown.count("· protocol equations") == 2
+    # A table each, and in the document its intervals.
+    document = (workspace.report / "report.md").read_text(encoding="utf-8")
+    for protocol in PROTOCOLS:
+        assert shown.count(f"· protocol {protocol}") == 1
+        assert document.count(f" % · protocol {protocol}") == 2
     assert "Error ↓" in shown
     assert "Error ↑" in shown
 

@@ -103,7 +103,8 @@ def test_a_half_is_calibrated_on_and_the_other_checked(with_runs: Workspace, run
         done = run_cli(*args, "--part", half, "--seed", 3)
         assert done.exit_code == 0, done.stderr
         found = halves[half] = kept(folder)
-        assert found["part"] == f"the {half.replace('-', ' ')} by seed 3"
+        assert (found["part"], found["seed"]) == (half, 3)
+        assert f"{half.replace('-', ' ')} by seed 3" in done.stdout
         point, other = WorkingPoint(**found["point"]), WorkingPoint(**found["other_half"])
         assert point.samples + other.samples == len(cache)
         trusted = z > point.threshold

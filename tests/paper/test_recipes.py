@@ -218,7 +218,8 @@ def test_seeds_are_checked_before_anything_is_printed_and_each_counts_once(run_c
 
 
 def test_without_a_name_every_recipe_is_listed_in_a_line(run_cli: RunCli) -> None:
-    lines = run_cli("reproduce").stdout.splitlines()
+    heads, *lines = run_cli("reproduce").stdout.splitlines()
+    assert heads.split("\t")[0] == "name"
     assert [line.split("\t")[0] for line in lines] == KEYS
     assert all(line.split("\t")[1] for line in lines)
 

@@ -14,6 +14,8 @@ from typer.testing import CliRunner, Result
 from cli import app
 from trustcache.cache.records import write_lines
 from trustcache.cache.workspace import Workspace
+from trustcache.data.splits import HALVES, half_rows, other_half
+from trustcache.deploy.scorers import find_scorer
 from trustcache.metrics.selective import at_target, working_point
 from trustcache.oracles.runs import LOG, finished_runs
 from trustcache.report.answer import Answer
@@ -138,6 +140,49 @@ def test_a_calibrated_threshold_replaces_that_of_80_percent_and_brings_its_guara
     samples = ScoreReader(workspace).read(found.record)
     point = working_point(samples.z, samples.correct, found.threshold)
     assert (found.at_threshold.coverage, found.at_threshold.risk) == (point.coverage, point.risk)
+
+
+@pytest.mark.parametrize(("half", "oracle"), [(HALVES[0], True), (HALVES[1], True), (HALVES[0], False)])
+def test_what_half_the_data_calibrated_is_stated_on_the_other_half(
+    workspace: Workspace, half: str, oracle: bool
+) -> None:
+    hold_out(workspace, 0.0001 if oracle else 0.5)
+    (before,) = answer(workspace)
+    assert (before.record.run is not None) == oracle
+    assert not before.other_half
+    name, data = before.record.run or before.record.method, before.dataset
+    which = ("--data", data, *(() if oracle else ("--classifier", before.classifier)))
+    call(workspace, "calibrate", name, *which, "--part", half, "--seed", "3", "--coverage", "0.5")
+    (found,) = answer(workspace)
+    everything = ScoreReader(workspace).read(found.record)
+    mcp = ScoreReader(workspace).confidence(everything)
+    rows = half_rows(len(everything.z), other_half(half), 3)
+    z, correct, mcp = everything.z[rows], everything.correct[rows], mcp[rows]
+    assert found.other_half
+    point = working_point(z, correct, found.threshold)
+    same = at_target(mcp, correct, "coverage", point.coverage)
+    trade = found.at_threshold
+    assert (trade.coverage, trade.risk) == (point.coverage, point.risk)
+    assert (trade.mcp_coverage, trade.mcp_risk) == (same.coverage, same.risk)
+    assert find_scorer(workspace, name, before.classifier).threshold().other_half == point
+    at_80 = at_target(z, correct, "coverage", 0.8)
+    assert (found.at_coverage.coverage, found.at_coverage.risk) == (at_80.coverage, at_80.risk)
+    assert found.error_rate == pytest.approx(1 - correct.mean())
+    assert f"of the other half of {data}" in found.lines()[1]
+    report(workspace)
+    assert "of the other half of" in (workspace.report / "index.html").read_text(encoding="utf-8")
+    assert any(f"--data {data} --part first-half" in line for line in found.commands)
+
+
+def test_a_half_of_other_data_leaves_the_answer_on_all_of_its_own(answered) -> None:
+    workspace, before = answered
+    path = workspace.run_folder(before.record.run) / "threshold.json"
+    call(workspace, "calibrate", before.record.run, "--part", "first-half", "--coverage", "0.5")
+    (found,) = answer(workspace)
+    samples = ScoreReader(workspace).read(found.record)
+    assert json.loads(path.read_text())["data"] != found.dataset
+    assert not found.other_half
+    assert found.at_threshold.coverage == working_point(samples.z, samples.correct, found.threshold).coverage
 
 
 def test_its_commands_work_as_they_stand(answered, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -140,7 +140,6 @@ def test_the_report_has_intervals_of_what_the_workspace_holds(
 ) -> None:
     result = run_cli("report")
     assert result.exit_code == 0
-    assert "against the classifier's own confidence" in result.stdout
     assert "against the classifier's own confidence" in (with_runs.report / "report.md").read_text(encoding="utf-8")
     assert "against the classifier&#39;s own" in (with_runs.report / "paper.html").read_text(encoding="utf-8")
     from trustcache.cache import open_cache

@@ -12,6 +12,7 @@ import numpy as np
 from trustcache.cache.index import Index, judged_fingerprint
 from trustcache.cache.records import read_record, write_record
 from trustcache.cache.workspace import Workspace
+from trustcache.data.splits import half_rows, other_half
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.evaluate.sweep import saved_sweeps
 from trustcache.metrics.selective import WorkingPoint
@@ -29,8 +30,8 @@ WINNER = "winner"
 class Threshold:
     """A calibrated threshold, `threshold.json`: how it was found, and what it promises.
 
-    point: the threshold, and what it does to the samples it was found on; `data` and `part` say which.
-    other_half: what it does to the half of the data that was left out.
+    point: the threshold, and what it does to the samples it was found on: of `data` the half `part`, drawn by `seed`,
+    or "all". other_half: what it does to the half that was left out.
     goal: "max-risk" (with `delta`), "coverage", "tpr" or "precision"; target: its value. guarantee: a sentence.
     judged: the fingerprint of the classifier. learnt: that of what a post-hoc score had learnt from, "" for others.
     """
@@ -41,6 +42,7 @@ class Threshold:
     other_half: WorkingPoint | None
     data: str
     part: str
+    seed: int
     goal: str
     target: float
     delta: float | None
@@ -50,6 +52,17 @@ class Threshold:
 
     def __float__(self) -> float:
         return self.point.threshold
+
+    @property
+    def samples(self) -> str:
+        """The samples it was found on, for people."""
+        return (
+            self.data if self.part == "all" else f"{self.data}, the {self.part.replace('-', ' ')} by seed {self.seed}"
+        )
+
+    def left_out(self, samples: int) -> np.ndarray | None:
+        """Return the rows (N/2,) of the half that it was not found on, of so many, or None if it was found on all."""
+        return None if self.part == "all" else half_rows(samples, other_half(self.part), self.seed)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ worth.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -58,12 +58,13 @@ class Answer:
 
     record: of the chosen oracle (one seed, that which `commands` name) or post-hoc score; name: its name for people.
     seeds: number of runs of its family. chosen_by: a phrase that says how. threshold: z above it is accepted;
-    threshold_of: where it comes from; guarantee: a sentence, "" for none. error_rate: accepting everything.
-    at_threshold, at_coverage: with the same coverage for mcp. at_risk: the largest coverage whose risk is at most
-    max_risk, each score's own; None where no threshold reaches it. gain: AUC less that of mcp on the same rows, with
-    its 95 % interval, the mean over seeds. worse: methods that rank worse than mcp by AUC, the whole interval below it,
-    of `compared` ones.
-    commands: the lines of calibrate, predict and export.
+    threshold_of: where it comes from; guarantee: a sentence, "" for none. other_half: True if the threshold was
+    calibrated on one half of the data set: error rate, coverages and risks on it are of the other half then.
+    error_rate: accepting everything. at_threshold, at_coverage: with the same coverage for mcp. at_risk: the largest
+    coverage whose risk is at most max_risk, each score's own; None where no threshold reaches it. gain: AUC less that
+    of mcp on the same rows, all of them, with its 95 % interval, the mean over seeds. worse: methods that rank worse
+    than mcp by AUC, the whole interval below it, of `compared` ones. commands: the lines of calibrate,
+    predict and export.
     """
 
     classifier: str
@@ -75,6 +76,7 @@ class Answer:
     threshold: float
     threshold_of: str
     guarantee: str
+    other_half: bool
     error_rate: float
     at_threshold: Trade
     at_coverage: Trade
@@ -85,6 +87,10 @@ class Answer:
     worse: Sequence[str]
     compared: int
     commands: Sequence[str]
+
+    def images(self, dataset: str) -> str:
+        """Return which images of a data set the answer is stated on."""
+        return f"the other half of {dataset}" if self.other_half and dataset == self.dataset else dataset
 
     def lines(self) -> list[str]:
         """Return the answer in five lines."""
@@ -151,7 +157,8 @@ def _answer(
     chosen = choose(found)
     row = chosen.row or baseline
     record, calibrated = _calibrated(row, workspace)
-    samples = reader.read(record)
+    everything = reader.read(record)
+    samples = _left_out(everything, record, calibrated) if calibrated else everything
     mcp = reader.confidence(samples)
     at_coverage = _at_coverage(samples, mcp, COVERAGE)
     if calibrated:
@@ -173,16 +180,17 @@ def _answer(
         threshold=threshold,
         threshold_of=told,
         guarantee=guarantee,
+        other_half=samples is not everything,
         error_rate=error,
         at_threshold=_at_threshold(samples, mcp, threshold),
         at_coverage=at_coverage,
         max_risk=max_risk,
         at_risk=_at_risk(samples, mcp, max_risk),
         gain=next((one.differences.get("auc") for one in rows if one.row is row), None),
-        weakest=_weakest(record, threshold, scored, reader),
+        weakest=_weakest(record, samples, threshold, scored, reader),
         worse=_worse(others),
         compared=sum(one.verdict("auc") is not None for one in others),
-        commands=_commands(record, samples, max_risk, place),
+        commands=_commands(record, everything, max_risk, place),
     )
 
 
@@ -217,11 +225,25 @@ def _calibrated(row: Average, workspace: Workspace) -> tuple[Record, Threshold |
     return row.record, None
 
 
+def _left_out(samples: Samples, record: Record, threshold: Threshold) -> Samples:
+    """Return the samples that a threshold was not calibrated on; all of them where it was on all, or on other data."""
+    if threshold.data not in (record.dataset, f"{record.dataset}, its {record.settings.get('rows')}"):
+        return samples
+    scored = np.flatnonzero(samples.rows) if record.run else np.arange(len(samples.rows))
+    half = threshold.left_out(len(scored))
+    if half is None:
+        return samples
+    rows = np.zeros_like(samples.rows)
+    rows[scored[half]] = True
+    rows &= samples.rows
+    kept = rows[samples.rows]
+    return replace(samples, z=samples.z[kept], correct=samples.correct[kept], rows=rows) if kept.any() else samples
+
+
 def _told(threshold: Threshold) -> str:
-    part = "" if threshold.part == "all" else f", {threshold.part}"
     aim = f"{threshold.goal.replace('-', ' ')} {100 * threshold.target:g} %"
     sure = f", delta {threshold.delta:g}" if threshold.delta is not None else ""
-    return f"calibrated on {threshold.data}{part}: {aim}{sure}"
+    return f"calibrated on {threshold.samples}: {aim}{sure}"
 
 
 def _promised(threshold: Threshold) -> str:
@@ -251,8 +273,10 @@ def _at_risk(samples: Samples, mcp: np.ndarray, max_risk: float) -> Trade | None
     return Trade(own.coverage, own.risk or 0.0, mcp_coverage, mcp_risk)
 
 
-def _weakest(record: Record, threshold: float, scored: Sequence[Scored], reader: ScoreReader) -> Weakest | None:
-    """Return the data set with the largest risk at a threshold; of equal ones the first."""
+def _weakest(
+    record: Record, own: Samples, threshold: float, scored: Sequence[Scored], reader: ScoreReader
+) -> Weakest | None:
+    """Return the data set with the largest risk at a threshold; of equal ones the first. own: of the record."""
     same = [
         one.record
         for one in scored
@@ -262,7 +286,7 @@ def _weakest(record: Record, threshold: float, scored: Sequence[Scored], reader:
         return None
     found = []
     for other in same:
-        samples = reader.read(other)
+        samples = own if other.dataset == record.dataset else reader.read(other)
         point = working_point(samples.z, samples.correct, threshold)
         found.append(Weakest(other.dataset, float(samples.correct.mean()), point.coverage, point.risk or 0.0))
     return max(found, key=lambda one: one.risk)
@@ -293,8 +317,8 @@ def _sentences(answer: Answer) -> Iterator[str]:
     yield f"Trust {a.name}{seed} of {a.classifier} above {a.threshold:.4g} ({a.threshold_of}); chosen by {a.chosen_by}."
     beside = "" if mine else f" (maximum class probability: {_percent(trade.mcp_risk)})"
     yield (
-        f"Accept {_percent(trade.coverage)} of the images of {a.dataset}: errors fall from {_percent(a.error_rate)} to "
-        f"{_percent(trade.risk)}{beside}."
+        f"Accept {_percent(trade.coverage)} of the images of {a.images(a.dataset)}: errors fall from "
+        f"{_percent(a.error_rate)} to {_percent(trade.risk)}{beside}."
     )
     if a.at_risk:
         beside = "" if mine else f" ({_percent(a.at_risk.mcp_coverage)})"
@@ -303,7 +327,7 @@ def _sentences(answer: Answer) -> Iterator[str]:
         yield f"No threshold stays under {100 * a.max_risk:g} %."
     if a.weakest:
         yield (
-            f"Weakest on {a.weakest.dataset}: of the {_percent(a.weakest.coverage)} accepted there "
+            f"Weakest on {a.images(a.weakest.dataset)}: of the {_percent(a.weakest.coverage)} accepted there "
             f"{_percent(a.weakest.risk)} are wrong."
         )
     else:
