@@ -141,8 +141,12 @@ _named_code(
     "list",
     "verify",
 )
-_named_code("record: another file", "cache/net/photos-test/*0.json", lambda t: t.update(file="../" * 4 + OUTSIDE), "report")
-_named_code("record: rows without end", "cache/net/photos-test/*0.json", lambda t: t.update(rows=2**60), "report", "show")
+_named_code(
+    "record: another file", "cache/net/photos-test/*0.json", lambda t: t.update(file="../" * 4 + OUTSIDE), "report"
+)
+_named_code(
+    "record: rows without end", "cache/net/photos-test/*0.json", lambda t: t.update(rows=2**60), "report", "show"
+)
 _named_code(
     "record: escapes in what is skipped",
     "cache/net/photos-test/00000.json",
