@@ -19,6 +19,7 @@ from trustcache.cache.workspace import Workspace
 from trustcache.data.splits import validation_rows
 from trustcache.errors import percent
 from trustcache.evaluate.scoring import Scoring
+from trustcache.metrics.calibration import fitted_temperature
 from trustcache.metrics.ranking import trust_metrics
 from trustcache.metrics.selective import EVERYTHING, WorkingPoint, guaranteed, samples_needed, selected
 from trustcache.oracles.optim import Machine
@@ -91,7 +92,9 @@ def test_scores_of_the_part_set_aside_have_the_metrics_that_training_logged(
     run, index = run_named(runs_workspace, beginning), runs_workspace.find_cache("train")
     rows, z = Scoring(runs_workspace.caches(), Path(), Machine("cpu", 0)).of_validation(run, index)
     logged = run.log()[-1].validation
-    assert trust_metrics(z, open_cache(index.folder).correct[rows]) == pytest.approx(logged, abs=1e-6)
+    correct = open_cache(index.folder).correct[rows]
+    found = {**trust_metrics(z, correct), "temperature": fitted_temperature(z, correct)}
+    assert found == pytest.approx(logged, abs=1e-6)
 
 
 def test_a_half_is_calibrated_on_and_the_other_checked(with_runs: Workspace, run_cli: RunCli) -> None:

@@ -30,7 +30,7 @@ from trustcache.cache.workspace import Workspace
 from trustcache.data.dataset import open_dataset
 from trustcache.data.known_data import find_manifests
 from trustcache.data.samples import ArraySamples
-from trustcache.errors import UsageError
+from trustcache.errors import UsageError, percent
 from trustcache.extract import ExtractSettings, extract
 from trustcache.models.classifiers import Classifier
 from trustcache.models.zoo.cifar_resnet import CifarResNet
@@ -99,7 +99,7 @@ def test_the_columns_are_those_of_a_direct_forward_pass(
     np.testing.assert_array_equal(cache.sample_indices, np.arange(647))
     assert cache.sample_ids == [f"{row:04d}" for row in range(1150, 1797)]
     assert 0.8 < cache.correct.mean() < 0.97
-    assert tells(printed.stdout, "digits-test", "digits-net", f"{cache.correct.mean():.2%} of 647")
+    assert tells(printed.stdout, "digits-test", "digits-net", f"{percent(cache.correct.mean())} of 647")
 
 
 def test_columns_have_the_dtypes_they_promise(workspace: Workspace) -> None:

@@ -184,7 +184,7 @@ def test_scores_that_wait_for_the_oracles_features_are_named_and_made_when_these
     done = run_cli(*shlex.split(command))
     assert done.exit_code == 0, done.stderr
     done = run_cli("evaluate")
-    assert done.stdout.endswith(" scores made\n")
+    assert done.stdout.splitlines()[0].endswith(" scores made")
     assert lacking not in done.stderr
     index = cache_of(workspace, JUDGED, "digits-test")
     assert [run.scores(index) is not None for run in finished_runs(workspace)] == [True, True]

@@ -40,7 +40,7 @@ def summarise(index: Index) -> CacheSummary:
     """Return a cache's state at a glance, which reads none of its numbers.
 
     >>> summarise(demo_workspace.cache_named("net/birds")).state
-    '1/1 shards'
+    '3/3 shards'
     """
     try:
         shards = len(index.records())

@@ -202,6 +202,7 @@ class Decoders:
     def _in_processes(self, source: Source, tasks: Iterable[list[int]], count: int) -> Generator[Batch]:
         self._folder = self._folder or tempfile.TemporaryDirectory()
         file = Path(self._folder.name) / f"{time.monotonic_ns()}"
+        # Pickled for its own processes only, once for all tasks: no other user can enter the folder (mode 0700).
         file.write_bytes(pickle.dumps(source))
         self._tasks.left = ([str(file), numbers] for numbers in tasks)
         try:
