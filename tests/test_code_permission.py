@@ -240,7 +240,11 @@ CHECKED = {
     "trustcache/models/checkpoints.py": ["torch.load("],  # weights_only
     "trustcache/oracles/training_loop.py": ["torch.load(", "pickle."],  # weights_only; the error's class
     "trustcache/data/decoders.py": ["pickle."],  # between its own processes, in a folder that only the user can enter
-    "trustcache/data/layouts/cifar.py": ["np.load(", "Unpickler", "pickle."],  # no pickles; arrays and lists only
+    "trustcache/data/layouts/cifar.py": [
+        "np.load(",
+        "Unpickler",
+        "pickle.",
+    ],  # no pickles; stand-ins for plain arrays only
 }
 """Ways from a text or a file to running code, by the files that have one, each of which was looked at."""
 

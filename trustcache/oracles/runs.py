@@ -17,12 +17,12 @@ from trustcache.cache.provenance import original_name
 from trustcache.cache.records import fingerprint, read_lines, read_record, write_lines, write_record
 from trustcache.cache.seal import publish_sealed
 from trustcache.cache.workspace import Workspace, data_path
-from trustcache.data.splits import half_rows, other_half
+from trustcache.data.splits import HALVES, half_rows, other_half
 from trustcache.errors import DamagedError, TrustcacheError, first_line
 from trustcache.losses import LossChoice
 from trustcache.models.identity import Identity
 from trustcache.oracles.heads import LINEAR, HeadSpec
-from trustcache.protocols import Optimiser
+from trustcache.protocols import PROTOCOLS, Optimiser
 
 if TYPE_CHECKING:
     import torch
@@ -74,6 +74,15 @@ class RunConfig:
     samples: int = 0
     also: dict[str, str] = field(default_factory=dict)
     precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for what no training has, as a config of a stranger may say it."""
+        known = {"protocol": PROTOCOLS, "part": ("", *HALVES), "training": ("frozen", "fine-tuned")}
+        for name, values in known.items():
+            if (value := getattr(self, name)) not in values:
+                raise ValueError(f"its {name} is '{value:.40}'")
+        if not (0 <= self.seed < 2**63 and 0 <= self.val_fraction < 1):
+            raise ValueError("its seed or val_fraction is out of range")
 
     @property
     def name(self) -> str:

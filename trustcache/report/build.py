@@ -25,6 +25,7 @@ from trustcache.report.intervals import compare, interval_tables, intervals_json
 from trustcache.report.records import Record, Scored, plain
 from trustcache.report.render.csv import results_csv, tables_csv
 from trustcache.report.render.drawing import draw_figures
+from trustcache.report.render.engine import engine
 from trustcache.report.render.html import page, tables_page
 from trustcache.report.render.latex import tables_latex
 from trustcache.report.render.markdown import report_markdown
@@ -70,11 +71,13 @@ def report(
     as `Report.exhibits`. place: the options that make a command work in this workspace, None for no commands.
     data_root: where images to show may lie beside where they were; None shows none.
 
-    Raises UsageError for a key that no section has, and where there is nothing to report on.
+    Raises UsageError for a key that no section has, and where there is nothing to report on; TrustcacheError, before
+    anything is written, where no charts can be drawn.
     """
     known = [key for section in sections for key in section.keys]
     if unknown := [key for key in only if key not in known]:
         raise UsageError(f"--only {unknown[0]}: no such table or figure; one or several of {', '.join(known)}")
+    engine()  # raises where it cannot draw, before the work of minutes
     scored, notes = collect(workspace, progress)
     records, selected = [one.record for one in scored], select(scored).detailed
     detailed = [record for record in records if record.dataset in selected]

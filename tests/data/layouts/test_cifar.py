@@ -7,6 +7,7 @@ import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -130,6 +131,26 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(cifar: Cifar) 
     assert not trace.exists()
     pickle.loads(bomb)
     assert trace.exists(), "the bomb is one"
+
+
+class Pointers:
+    """Pickled as an array whose bytes NumPy, by a dtype with false flags, would follow as pointers to objects."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return np.empty(0).__reduce__()[0], (np.ndarray, (0,), b"b"), (1, (4,), FalseFlags(), False, b"A" * 32)
+
+
+class FalseFlags:
+    def __reduce__(self) -> tuple[Any, ...]:
+        fields = {"a": (np.dtype("O"), 0)}
+        return np.dtype, ("V8", False, True), (3, "|", None, ("a",), fields, 8, 1, 0)
+
+
+def test_a_pickle_whose_bytes_would_be_pointers_is_refused(cifar: Cifar) -> None:
+    cifar.as_python()
+    victim = cifar.root / "cifar-python" / "data_batch_1"
+    victim.write_bytes(pickle.dumps({b"data": Pointers(), b"labels": [0]}))
+    assert refusal(cifar.manifest("cifar-python"), cifar.root).startswith(f"{victim}: not a CIFAR-10 python batch")
 
 
 @pytest.mark.parametrize(

@@ -65,11 +65,40 @@ def _load_array(path: Path) -> np.ndarray:
         raise UsageError(f"{path}: not a NumPy array ({error}); unpack CIFAR-10-C.tar again") from None
 
 
-_ALLOWED = {
-    "numpy": ("ndarray", "dtype"),
-    "numpy._core.multiarray": ("_reconstruct", "scalar"),
-    "numpy._core.numeric": ("_frombuffer",),
-    "_codecs": ("encode",),
+class _Dtype:
+    """A pickled dtype of plain numbers. NumPy's own would take fields and flags of the file, and bytes as pointers."""
+
+    def __init__(self, code: Any, *_: Any) -> None:
+        self.dtype = np.dtype(code)
+        if self.dtype.kind not in "biuf":
+            raise pickle.UnpicklingError(f"it holds {self.dtype}, and no plain numbers")
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        order: Any = state[1].decode() if isinstance(state[1], bytes) else state[1]
+        self.dtype = self.dtype.newbyteorder(order)
+
+    def array(self, raw: bytes, shape: tuple[int, ...], order: Any = "C") -> np.ndarray:
+        return np.frombuffer(raw, self.dtype).reshape(shape, order=order)
+
+
+class _Array:
+    """A pickled array."""
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, shape, dtype, fortran, raw = state
+        self._array = dtype.array(raw, shape, "F" if fortran else "C")
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self._array, dtype)
+
+
+_STAND_INS: dict[tuple[str, str], Any] = {
+    ("numpy", "ndarray"): _Array,
+    ("numpy", "dtype"): _Dtype,
+    ("numpy._core.multiarray", "_reconstruct"): lambda *_: _Array(),
+    ("numpy._core.multiarray", "scalar"): lambda dtype, raw: dtype.array(raw, ())[()],
+    ("numpy._core.numeric", "_frombuffer"): lambda raw, dtype, shape, order: dtype.array(raw, shape, order),
+    ("_codecs", "encode"): lambda text, encoding: text.encode(encoding),
 }
 
 
@@ -78,8 +107,8 @@ class _ArrayUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         module = module.replace("numpy.core.", "numpy._core.")  # NumPy's home before 2.0, as in the original files
-        if name in _ALLOWED.get(module, ()):
-            return super().find_class(module, name)
+        if (module, name) in _STAND_INS:
+            return _STAND_INS[module, name]
         raise pickle.UnpicklingError(f"it asks for {module}.{name}")
 
 

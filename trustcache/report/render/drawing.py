@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from trustcache.cache.publish import publish
 from trustcache.report.charts import CONFIG, Chart, Spec
+from trustcache.report.render.engine import engine
 
 _SIZES = {"": (240, 170), "-wide": (500, 240)}
 """Width and height in points of a figure of one column and of two."""
@@ -64,14 +65,12 @@ def _names(name: str) -> list[str]:
 
 
 def _draw(folder: Path, name: str, chart: Chart) -> None:
-    import vl_convert
-
     publish(folder / f"{name}.csv", rows_csv(chart).encode())
     for suffix, size in _SIZES.items():
         # Files for print: in a program that shows them on a dark page, text in its colour could not be read.
         text = _svg({**chart.sized(*size), "config": {**CONFIG, **_PRINTED}}).replace("currentColor", "#000")
         publish(folder / f"{name}{suffix}.svg", text.encode())
-        publish(folder / f"{name}{suffix}.pdf", vl_convert.svg_to_pdf(text))
+        publish(folder / f"{name}{suffix}.pdf", engine().svg_to_pdf(text))
 
 
 def _drawn_before(folder: Path) -> dict[str, str]:
@@ -95,9 +94,7 @@ def rows_csv(chart: Chart) -> str:
 
 
 def _svg(spec: Spec) -> str:
-    import vl_convert
-
-    text = vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])
+    text: str = engine().vegalite_to_svg(spec, allowed_base_urls=[])
     # Ids are counted through the process: begun anew, the same chart is the same file.
     ids = {name: f"d{number}" for number, name in enumerate(dict.fromkeys(_ID.findall(text)))}
     return _USED_ID.sub(lambda use: f"{use[1]}{ids.get(use[2], use[2])}", text)

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from trustcache.cache.publish import publish
+from trustcache.report.render.engine import engine
 from trustcache.report.render.page_data import packed
 
 _SNIPPET = "window.vegaEmbed = vegaEmbed;"
@@ -23,10 +24,8 @@ def charts_script(folder: Path | None = None) -> str:
     kept = folder / f"charts-{version('vl-convert-python')}.txt"
     with contextlib.suppress(OSError):
         return kept.read_text(encoding="utf-8")
-    import vl_convert
-
     # The names at its top level would be the page's, too.
-    script = packed(f"(() => {{\n{vl_convert.javascript_bundle(_SNIPPET)}\n}})();")
+    script = packed(f"(() => {{\n{engine().javascript_bundle(_SNIPPET)}\n}})();")
     with contextlib.suppress(OSError):
         publish(kept, script.encode())
     return script
