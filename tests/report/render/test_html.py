@@ -216,8 +216,8 @@ def test_no_folder_of_the_machine_is_on_the_page(scored):
 
 
 def test_names_notes_and_versions_that_hold_markup_are_shown_as_text(scored):
-    nasty = scored(NASTY, dataset=NASTY, classifier=NASTY, oracle=NASTY, training=NASTY, protocol=NASTY)
-    rival = scored("ce", dataset=NASTY, classifier=NASTY, protocol=NASTY, auc=0.1)
+    nasty = scored(NASTY, dataset=NASTY, classifier=NASTY, oracle=NASTY)
+    rival = scored("ce", dataset=NASTY, classifier=NASTY, auc=0.1)
     other = scored(NASTY, dataset="other", settings={NASTY: NASTY})
     shown = document([nasty, rival, other], [f"note {NASTY}"], {NASTY: NASTY})
     assert any(p["text"].startswith(f"Highest AUC: 50.00, by {NASTY}") for p in shown.all("p"))
