@@ -77,7 +77,7 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         """Raise ValueError for what no training has, as a config of a stranger may say it."""
-        known = {"protocol": PROTOCOLS, "part": ("", *HALVES), "training": ("frozen", "fine-tuned")}
+        known = {"protocol": PROTOCOLS, "part": ("", *HALVES)}
         for name, values in known.items():
             if (value := getattr(self, name)) not in values:
                 raise ValueError(f"its {name} is '{value:.40}'")
