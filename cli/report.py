@@ -29,22 +29,18 @@ def report(
     The terminal shows the tables by data set (of many only those of clean data) and an overview of the paper's; the
     files hold all of both.
     """
-    return written(place, listed("--only", only, str) if only else [], images)
-
-
-def written(place: Place, only: list[str], images: bool = True) -> Output:
-    """Write the report's files, and return its tables and where the files lie, or only some of the paper's."""
     from trustcache.cache.workspace import Workspace
 
     workspace = Workspace(place.workspace)
-    workspace.evaluation_caches()  # where there are none, that is said before all that makes a report is imported
+    workspace.reportable(workspace.caches())  # where there is nothing, that is said before all the rest is imported
     from trustcache.paper.artefacts import PAPER
     from trustcache.report.build import report
     from trustcache.report.document import document
 
+    keys = listed("--only", only, str) if only else []
     root = place.data_root if images else None
-    made = report(workspace, [PAPER], only, place.given(), console, root)
-    return Output(document(made), lambda: _show(made, only))
+    made = report(workspace, [PAPER], keys, place.given(), console, root)
+    return Output(document(made), lambda: _show(made, keys))
 
 
 def _show(made: Report, only: list[str]) -> None:

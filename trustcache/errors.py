@@ -69,13 +69,14 @@ def percent(share: float, digits: int = 2) -> str:
     return f"{100 * share:.{digits}f} %"
 
 
-def spreadsheet_text(text: str) -> str:
-    """Return text for a CSV cell: a spreadsheet would run one that begins as a formula does, so it gets an apostrophe.
+def spreadsheet_cell(value: object) -> object:
+    """Return a value for a CSV cell: a spreadsheet would run a text that begins as a formula, so it gets an apostrophe.
 
-    >>> spreadsheet_text("=HYPERLINK(1)"), spreadsheet_text("-0.5"), spreadsheet_text("a=b")
-    ("'=HYPERLINK(1)", '-0.5', 'a=b')
+    >>> [spreadsheet_cell(value) for value in ("=HYPERLINK(1)", "-0.5", "a=b", -0.5)]
+    ["'=HYPERLINK(1)", '-0.5', 'a=b', -0.5]
     """
-    return f"'{text}" if text[:1] in _FORMULA and not _NUMBER.fullmatch(text) else text
+    formula = isinstance(value, str) and value[:1] in _FORMULA and not _NUMBER.fullmatch(value)
+    return f"'{value}" if formula else value
 
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from cli import app
+from tests.running import call
 from trustcache.cache.records import write_lines
 from trustcache.cache.workspace import Workspace
 from trustcache.data.splits import HALVES, half_rows, other_half
@@ -25,18 +23,6 @@ from trustcache.report.comparison import compare_methods
 from trustcache.report.samples import ScoreReader
 
 RunCli = Callable[..., Result]
-
-
-@pytest.fixture
-def workspace(runs_workspace: Workspace, tmp_path: Path) -> Workspace:
-    shutil.copytree(runs_workspace.root, tmp_path / "workspace")
-    return Workspace(tmp_path / "workspace")
-
-
-def call(workspace: Workspace, *words: str) -> Result:
-    done = CliRunner().invoke(app, [*words, "--workspace", str(workspace.root)])
-    assert done.exit_code == 0, done.output
-    return done
 
 
 def hold_out(workspace: Workspace, aurc: float, method: str = "ce") -> None:
@@ -87,13 +73,13 @@ def test_nothing_is_chosen_where_nothing_was_held_out_but_a_single_oracle(candid
     assert "held nothing out" in choose([candidate("ce")]).by
 
 
-def test_the_choice_follows_what_was_held_out_and_not_the_evaluation_data(workspace: Workspace) -> None:
-    hold_out(workspace, 0.0001)
-    (good,) = answer(workspace)
+def test_the_choice_follows_what_was_held_out_and_not_the_evaluation_data(with_runs: Workspace) -> None:
+    hold_out(with_runs, 0.0001)
+    (good,) = answer(with_runs)
     assert good.record.method == "ce"
     assert "0.01 %" in good.chosen_by
-    hold_out(workspace, 0.5)
-    (bad,) = answer(workspace)
+    hold_out(with_runs, 0.5)
+    (bad,) = answer(with_runs)
     assert bad.record.method != "ce"
     assert bad.error_rate == good.error_rate
 
@@ -102,16 +88,16 @@ def test_the_choice_follows_what_was_held_out_and_not_the_evaluation_data(worksp
 
 
 @pytest.fixture
-def answered(workspace: Workspace) -> tuple[Workspace, Answer]:
-    hold_out(workspace, 0.0001)
-    (found,) = answer(workspace)
-    return workspace, found
+def answered(with_runs: Workspace) -> tuple[Workspace, Answer]:
+    hold_out(with_runs, 0.0001)
+    (found,) = answer(with_runs)
+    return with_runs, found
 
 
 def test_every_operating_point_is_that_of_the_metrics(answered) -> None:
-    workspace, found = answered
-    samples = ScoreReader(workspace).read(found.record)
-    mcp = ScoreReader(workspace).confidence(samples)
+    with_runs, found = answered
+    samples = ScoreReader(with_runs).read(found.record)
+    mcp = ScoreReader(with_runs).confidence(samples)
     assert found.error_rate == pytest.approx(1 - samples.correct.mean())
     at_80 = at_target(samples.z, samples.correct, "coverage", 0.8)
     assert (found.at_coverage.coverage, found.at_coverage.risk) == (at_80.coverage, at_80.risk)
@@ -127,35 +113,35 @@ def test_every_operating_point_is_that_of_the_metrics(answered) -> None:
 
 
 def test_a_calibrated_threshold_replaces_that_of_80_percent_and_brings_its_guarantee(answered) -> None:
-    workspace, before = answered
+    with_runs, before = answered
     assert before.guarantee == ""
     run = before.record.run
-    call(workspace, "calibrate", run, "--data", "digits-test", "--max-risk", "0.3", "--delta", "0.1")
-    (found,) = answer(workspace)
-    kept = json.loads((workspace.run_folder(run) / "threshold.json").read_text())
+    call(with_runs, "calibrate", run, "--data", "digits-test", "--max-risk", "0.3", "--delta", "0.1")
+    (found,) = answer(with_runs)
+    kept = json.loads((with_runs.run_folder(run) / "threshold.json").read_text())
     assert found.threshold == kept["point"]["threshold"] != before.threshold
     assert "0.9" in found.guarantee
     assert "digits-test" in found.threshold_of
     assert "30 %" in found.threshold_of
-    samples = ScoreReader(workspace).read(found.record)
+    samples = ScoreReader(with_runs).read(found.record)
     point = working_point(samples.z, samples.correct, found.threshold)
     assert (found.at_threshold.coverage, found.at_threshold.risk) == (point.coverage, point.risk)
 
 
 @pytest.mark.parametrize(("half", "oracle"), [(HALVES[0], True), (HALVES[1], True), (HALVES[0], False)])
 def test_what_half_the_data_calibrated_is_stated_on_the_other_half(
-    workspace: Workspace, half: str, oracle: bool
+    with_runs: Workspace, half: str, oracle: bool
 ) -> None:
-    hold_out(workspace, 0.0001 if oracle else 0.5)
-    (before,) = answer(workspace)
+    hold_out(with_runs, 0.0001 if oracle else 0.5)
+    (before,) = answer(with_runs)
     assert (before.record.run is not None) == oracle
     assert not before.other_half
     name, data = before.record.run or before.record.method, before.dataset
     which = ("--data", data, *(() if oracle else ("--classifier", before.classifier)))
-    call(workspace, "calibrate", name, *which, "--part", half, "--seed", "3", "--coverage", "0.5")
-    (found,) = answer(workspace)
-    everything = ScoreReader(workspace).read(found.record)
-    mcp = ScoreReader(workspace).confidence(everything)
+    call(with_runs, "calibrate", name, *which, "--part", half, "--seed", "3", "--coverage", "0.5")
+    (found,) = answer(with_runs)
+    everything = ScoreReader(with_runs).read(found.record)
+    mcp = ScoreReader(with_runs).confidence(everything)
     rows = half_rows(len(everything.z), other_half(half), 3)
     z, correct, mcp = everything.z[rows], everything.correct[rows], mcp[rows]
     assert found.other_half
@@ -164,37 +150,37 @@ def test_what_half_the_data_calibrated_is_stated_on_the_other_half(
     trade = found.at_threshold
     assert (trade.coverage, trade.risk) == (point.coverage, point.risk)
     assert (trade.mcp_coverage, trade.mcp_risk) == (same.coverage, same.risk)
-    assert find_scorer(workspace, name, before.classifier).threshold().other_half == point
+    assert find_scorer(with_runs, name, before.classifier).threshold().other_half == point
     at_80 = at_target(z, correct, "coverage", 0.8)
     assert (found.at_coverage.coverage, found.at_coverage.risk) == (at_80.coverage, at_80.risk)
     assert found.error_rate == pytest.approx(1 - correct.mean())
     assert f"of the other half of {data}" in found.lines()[1]
-    report(workspace)
-    assert "of the other half of" in (workspace.report / "index.html").read_text(encoding="utf-8")
+    report(with_runs)
+    assert "of the other half of" in (with_runs.report / "index.html").read_text(encoding="utf-8")
     assert any(f"--data {data} --part first-half" in line for line in found.commands)
 
 
 def test_a_half_of_other_data_leaves_the_answer_on_all_of_its_own(answered) -> None:
-    workspace, before = answered
-    path = workspace.run_folder(before.record.run) / "threshold.json"
-    call(workspace, "calibrate", before.record.run, "--part", "first-half", "--coverage", "0.5")
-    (found,) = answer(workspace)
-    samples = ScoreReader(workspace).read(found.record)
+    with_runs, before = answered
+    path = with_runs.run_folder(before.record.run) / "threshold.json"
+    call(with_runs, "calibrate", before.record.run, "--part", "first-half", "--coverage", "0.5")
+    (found,) = answer(with_runs)
+    samples = ScoreReader(with_runs).read(found.record)
     assert json.loads(path.read_text())["data"] != found.dataset
     assert not found.other_half
     assert found.at_threshold.coverage == working_point(samples.z, samples.correct, found.threshold).coverage
 
 
 def test_its_commands_work_as_they_stand(answered, monkeypatch: pytest.MonkeyPatch) -> None:
-    workspace, found = answered
+    with_runs, found = answered
     calibrate, predict, export = (line.split()[1:] for line in found.commands)
     assert (predict[:2], export[:2]) == (["predict", found.record.run], ["export", found.record.run])
-    call(workspace, *calibrate)
-    assert (workspace.run_folder(found.record.run) / "threshold.json").is_file()
+    call(with_runs, *calibrate)
+    assert (with_runs.run_folder(found.record.run) / "threshold.json").is_file()
 
 
 def test_it_is_five_lines_with_the_figures_and_ends_evaluate_and_report_and_begins_the_document(answered) -> None:
-    workspace, found = answered
+    with_runs, found = answered
     lines = found.lines()
     assert len(lines) == 5
     assert found.name in lines[0]
@@ -202,16 +188,16 @@ def test_it_is_five_lines_with_the_figures_and_ends_evaluate_and_report_and_begi
     assert f"{100 * found.at_coverage.risk:.1f} %" in lines[1]
     assert f"{100 * found.at_coverage.mcp_risk:.1f} %" in lines[1]
     for command in ("evaluate", "report"):
-        printed = call(workspace, command).stdout
+        printed = call(with_runs, command).stdout
         assert all(line in printed for line in lines)
         assert printed.index(lines[4]) > len(printed) - len(lines[4]) - sum(map(len, found.commands)) - 400
-    markdown = (workspace.report / "report.md").read_text()
+    markdown = (with_runs.report / "report.md").read_text()
     assert 0 < markdown.index("Accept") < markdown.index("##")
 
 
 def test_methods_that_are_worse_than_mcp_are_those_whose_interval_lies_below_it(answered) -> None:
-    workspace, found = answered
-    report(workspace)
-    rows = json.loads((workspace.report / "intervals.json").read_text())
+    with_runs, found = answered
+    report(with_runs)
+    rows = json.loads((with_runs.report / "intervals.json").read_text())
     worse = {row["method"] for row in rows if row["verdict"].get("auc") == "worse" and row["dataset"] == found.dataset}
     assert {name.split()[0].rstrip(",") for name in found.worse} == worse

@@ -3,28 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
-from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
 
-from cli import app
+from tests.running import call
 from trustcache.cache.workspace import Workspace
 from trustcache.oracles.runs import CARD, finished_runs
 from trustcache.report.verify import verify
-
-
-@pytest.fixture
-def workspace(runs_workspace: Workspace, tmp_path: Path) -> Workspace:
-    shutil.copytree(runs_workspace.root, tmp_path / "workspace")
-    return Workspace(tmp_path / "workspace")
-
-
-def call(workspace: Workspace, *words: str) -> Result:
-    done = CliRunner().invoke(app, [*words, "--workspace", str(workspace.root)])
-    assert done.exit_code == 0, done.output
-    return done
 
 
 def card(workspace: Workspace, run: str) -> str:
@@ -32,42 +17,42 @@ def card(workspace: Workspace, run: str) -> str:
 
 
 @pytest.mark.parametrize("command", ["evaluate", "report"])
-def test_each_run_has_one_with_its_data_figures_and_the_way_to_load_it(workspace: Workspace, command: str) -> None:
-    before = [run.name for run in finished_runs(workspace)]
-    call(workspace, command)
-    runs = finished_runs(workspace)
+def test_each_run_has_one_with_its_data_figures_and_the_way_to_load_it(with_runs: Workspace, command: str) -> None:
+    before = [run.name for run in finished_runs(with_runs)]
+    call(with_runs, command)
+    runs = finished_runs(with_runs)
     assert [run.name for run in runs] == before
-    call(workspace, "report")
-    rows = {row["run"]: row for row in json.loads((workspace.report / "results.json").read_text())}
+    call(with_runs, "report")
+    rows = {row["run"]: row for row in json.loads((with_runs.report / "results.json").read_text())}
     for run in runs:
-        text = card(workspace, run.name)
+        text = card(with_runs, run.name)
         assert run.config.data in text
         assert f"{100 * rows[run.name]['metrics']['auc']:.2f} \\[" in text
         assert f"trustcache predict {run.name}" in text
         assert "TrustedClassifier.load" in text
-        assert str(workspace.root) not in text
+        assert str(with_runs.root) not in text
 
 
-def test_verify_checks_it_and_a_report_makes_it_anew(workspace: Workspace) -> None:
-    call(workspace, "report")
-    run = finished_runs(workspace)[0]
+def test_verify_checks_it_and_a_report_makes_it_anew(with_runs: Workspace) -> None:
+    call(with_runs, "report")
+    run = finished_runs(with_runs)[0]
     path = run.folder / CARD
-    assert (verify(workspace).faults, verify(workspace).unknown) == ([], [])
+    assert (verify(with_runs).faults, verify(with_runs).unknown) == ([], [])
     whole = path.read_bytes()
     path.write_bytes(whole.replace(b"oracle", b"oracIe", 1))
-    (fault,) = verify(workspace).faults
+    (fault,) = verify(with_runs).faults
     assert str(path) in fault
     assert "trustcache report" in fault
-    call(workspace, "report")
+    call(with_runs, "report")
     assert path.read_bytes() == whole
 
 
-def test_it_tells_the_threshold_once_there_is_one_and_is_only_written_where_it_changed(workspace: Workspace) -> None:
-    call(workspace, "report")
-    first, second = finished_runs(workspace)[:2]
+def test_it_tells_the_threshold_once_there_is_one_and_is_only_written_where_it_changed(with_runs: Workspace) -> None:
+    call(with_runs, "report")
+    first, second = finished_runs(with_runs)[:2]
     written = (second.folder / CARD).stat().st_mtime_ns
-    call(workspace, "calibrate", first.name, "--data", "digits-test", "--coverage", "0.7")
-    call(workspace, "report")
+    call(with_runs, "calibrate", first.name, "--data", "digits-test", "--coverage", "0.7")
+    call(with_runs, "report")
     threshold = json.loads((first.folder / "threshold.json").read_text())["point"]["threshold"]
-    assert str(threshold) in card(workspace, first.name)
+    assert str(threshold) in card(with_runs, first.name)
     assert (second.folder / CARD).stat().st_mtime_ns == written

@@ -38,6 +38,15 @@ def require_extracted(index: Index) -> None:
         )
 
 
+def data_roots(index: Index, data_root: Path) -> list[Path]:
+    """Return the folders that the images of a cache may lie below: the one given, then the one where they lay.
+
+    >>> len(data_roots(demo_workspace.find_cache("test"), Path("data")))
+    2
+    """
+    return [*dict.fromkeys((data_root.resolve(), Path(index.made_from.data_root)))]
+
+
 def original_dataset(index: Index, data_root: Path) -> Dataset:
     """Return the data set that a cache was extracted from: below `data_root`, else where it lay then.
 
@@ -46,7 +55,7 @@ def original_dataset(index: Index, data_root: Path) -> Dataset:
     require_extracted(index)
     manifest = index.manifest
     reasons = []
-    for root in dict.fromkeys((data_root.resolve(), Path(index.made_from.data_root))):
+    for root in data_roots(index, data_root):
         try:
             dataset = open_dataset(manifest, root)
         except UsageError as error:
@@ -99,17 +108,21 @@ def original_model(index: Index) -> ModelSpec:
     return ModelSpec(identity.name, weights, identity.arguments, asdict(identity.images))
 
 
-def check_fitted(weights: Path) -> None:
-    """Raise DamagedError where weights that fit-classifier made are not as it wrote them; others have no checksum.
+def fitted_text(weights: Path, remedy: str = "put a whole copy in its place, or fit the classifier again") -> str:
+    """Return the record that fit-classifier keeps in its weights, "" for others, which have no checksum.
+
+    Raises DamagedError where they are not as it wrote them.
 
     >>> (tmp / "plain.pt").touch()
-    >>> check_fitted(tmp / "plain.pt")
+    >>> fitted_text(tmp / "plain.pt")
+    ''
     """
     text = ""
     with naming(weights), weights.open("rb") as file, contextlib.suppress(ValueError):
         text = metadata_text(file, FITTED)
     if text:
-        check_seal(weights, "put a whole copy in its place, or fit the classifier again")
+        check_seal(weights, remedy)
+    return text
 
 
 def precision_of(folder: Path, label: str) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,13 +100,13 @@ class Workspace:
         found = [read_index(folder) for folder in self.cache_folders() if (folder / INDEX).is_file()]
         return sorted(found, key=lambda index: (index.classifier, index.data))
 
-    def evaluation_caches(self) -> list[Index]:
-        """Return the caches of evaluation data. Raises UsageError where there are none.
+    def reportable(self, caches: Sequence[Index]) -> list[Index]:
+        """Return those of the workspace's caches that hold evaluation data. Raises UsageError where none does.
 
-        >>> [index.data for index in demo_workspace.evaluation_caches()]
+        >>> [index.data for index in demo_workspace.reportable(demo_workspace.caches())]
         ['birds']
         """
-        if found := [index for index in self.caches() if index.role == "test"]:
+        if found := [index for index in caches if index.role == "test"]:
             return found
         raise UsageError(
             f"nothing to report: {self.root / 'cache'} holds no evaluation data; "

@@ -16,7 +16,7 @@ from trustcache.data.archives import open_tree, read_file, tree_exists
 from trustcache.data.layouts.folders import image_names
 from trustcache.data.pictures import Picture, file_picture
 from trustcache.deploy.trusted import Answer
-from trustcache.errors import UsageError, spreadsheet_text
+from trustcache.errors import UsageError, spreadsheet_cell
 
 # Of two slashes after a colon a path keeps one.
 _ADDRESS = re.compile(r"^(\w+:)/(?=[^/])")
@@ -86,7 +86,7 @@ def csv_lines(answers: Iterable[Answer]) -> Iterator[str]:
     yield writer.writeheader()
     for answer in answers:
         cells = asdict(answer) | {"trusted": str(answer.trusted).lower()}
-        yield writer.writerow({k: spreadsheet_text(v) if isinstance(v, str) else v for k, v in cells.items()})
+        yield writer.writerow({name: spreadsheet_cell(cell) for name, cell in cells.items()})
 
 
 FORMATS: dict[str, Callable[[Iterable[Answer]], Iterator[str]]] = {"json": json_lines, "csv": csv_lines}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import glob
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -14,18 +13,17 @@ import torch
 from safetensors.torch import save
 from torch.nn import functional as F
 
-from trustcache.cache.arrays import metadata_text
 from trustcache.cache.meaning import Entry
-from trustcache.cache.provenance import FITTED
+from trustcache.cache.provenance import FITTED, fitted_text
 from trustcache.cache.publish import file_sha256
 from trustcache.cache.records import as_read, fingerprint, parse_record, record_text
-from trustcache.cache.seal import check_seal, publish_sealed
+from trustcache.cache.seal import publish_sealed
 from trustcache.data.augmentations import AUGMENTATIONS
 from trustcache.data.dataset import Dataset
 from trustcache.data.in_memory import DECODED_AT_ONCE, Images
 from trustcache.data.loader import Viewer, choose_device, machine_at_its_limits, model_at_work
 from trustcache.data.splits import validation_rows
-from trustcache.errors import UsageError, naming
+from trustcache.errors import UsageError
 from trustcache.models.classifiers import ModelSpec, new_model
 from trustcache.models.precision import arithmetic, resolved
 from trustcache.models.preprocessing import preprocessing_of
@@ -210,16 +208,12 @@ def _origin(spec: ModelSpec, dataset: Dataset, settings: FitSettings) -> FitOrig
 
 def _finished(out: Path, origin: FitOrigin) -> Fitted:
     """Return what the classifier in `out` became. Raises UsageError where it is not the one of this origin."""
-    text = ""
-    if out.is_file():
-        with naming(out), out.open("rb") as file, contextlib.suppress(ValueError):
-            text = metadata_text(file, FITTED)
+    remedy = "remove it, or name another file"
+    text = fitted_text(out, remedy) if out.is_file() else ""
     if not text:
         raise UsageError(
             f"--out {out}: there already, and not a classifier that fit-classifier made; name another file"
         )
-    remedy = "remove it, or name another file"
-    check_seal(out, remedy)
     kept = parse_record(text, FitRecord, f"--out {out}", remedy)
     there, here = _by_option(kept.origin), _by_option(origin)
     if differing := [f"--{key}" for key in here if there[key] != here[key]]:

@@ -37,7 +37,8 @@ def collect(workspace: Workspace, progress: Progress = silent) -> tuple[list[Sco
 
     Raises UsageError where there is nothing to report on.
     """
-    indices, found = workspace.evaluation_caches(), _Collector(workspace, progress)
+    found = _Collector(workspace, progress)
+    indices = workspace.reportable(found.caches)
     found.notes += _parts(indices)
     for index in indices:
         try:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from trustcache.cache import CacheView
+from trustcache.cache.provenance import data_roots
 from trustcache.data.content import content_of
 from trustcache.data.dataset import Dataset, open_dataset
 from trustcache.data.samples import BadImage
@@ -196,7 +197,7 @@ def _ranks(z: np.ndarray) -> np.ndarray:
 
 def _images(cache: CacheView, data_root: Path) -> Dataset | None:
     """Return the data set of a cache, None where its images are gone or a classifier is needed to change them."""
-    for root in dict.fromkeys((data_root.resolve(), Path(cache.index.made_from.data_root))):
+    for root in data_roots(cache.index, data_root):
         try:
             dataset = open_dataset(cache.index.manifest, root)
         except TrustcacheError:

@@ -10,21 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trustcache.cache.versions import trustcache_version
-from trustcache.errors import spreadsheet_text
+from trustcache.errors import spreadsheet_cell
 from trustcache.report.records import Record
 from trustcache.report.render.csv import results_csv
 
 
 @given(st.text())
 def test_no_text_begins_as_a_formula_does_and_none_is_lost(text: str) -> None:
-    safe = spreadsheet_text(text)
+    safe = spreadsheet_cell(text)
     assert safe.removeprefix("'") == text.removeprefix("'")
     assert not safe.startswith(("=", "@", "\t", "\r"))
 
 
 @given(st.floats())
 def test_numbers_stay_numbers(number: float) -> None:
-    assert spreadsheet_text(repr(number)) == repr(number)
+    assert spreadsheet_cell(repr(number)) == repr(number)
 
 
 @pytest.mark.parametrize("name", ["=HYPERLINK(1)", "@SUM(1)", "+cmd|' /C calc'!A0", "-2+3"])

@@ -65,6 +65,14 @@ def test_the_numbers_are_those_that_are_drawn(charts, tmp_path):
     assert [(float(row["coverage"]), float(row["risk"])) for row in rows] == [(r["coverage"], r["risk"]) for r in drawn]
 
 
+def test_a_name_that_begins_as_a_formula_is_a_text_in_the_numbers(tmp_path):
+    chart = Chart(lines(["=SUM(1)"], "z", "loss"), curve_rows("=SUM(1)", x=[0.0, 1.0], y=[1.0, 2.0]))
+    draw_figures(tmp_path, {"lines": chart})
+    cells = [cell for row in csv.reader((tmp_path / "lines.csv").read_text().splitlines()) for cell in row]
+    assert "'=SUM(1)" in cells
+    assert not [cell for cell in cells if cell.startswith("=")]
+
+
 def test_what_is_drawn_already_stays_and_what_changed_is_drawn_anew(charts, tmp_path):
     draw_figures(tmp_path, charts)
     before = {path.name: path.stat().st_ino for path in tmp_path.glob("*.svg")}

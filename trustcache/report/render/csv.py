@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Sequence
 
 from trustcache.cache.versions import trustcache_version
-from trustcache.errors import spreadsheet_text
+from trustcache.errors import spreadsheet_cell
 from trustcache.metrics.ranking import METRICS
 from trustcache.report.contents import Contents
 from trustcache.report.records import ID_FIELDS, VERSION, Record, plain
@@ -79,5 +79,5 @@ def _csv(head: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(head)
-    writer.writerows([spreadsheet_text(c) if isinstance(c, str) else c for c in line] for line in lines)
+    writer.writerows(map(spreadsheet_cell, line) for line in lines)
     return file.getvalue()

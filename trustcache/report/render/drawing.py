@@ -15,6 +15,7 @@ from typing import Any
 from markupsafe import Markup
 
 from trustcache.cache.publish import publish
+from trustcache.errors import spreadsheet_cell
 from trustcache.report.charts import CONFIG, Chart, Spec
 from trustcache.report.render.engine import engine
 
@@ -89,7 +90,7 @@ def rows_csv(chart: Chart) -> str:
     file = io.StringIO()
     writer = csv.DictWriter(file, keys, restval="", extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({key: spreadsheet_cell(value) for key, value in row.items()} for row in rows)
     return file.getvalue()
 
 
