@@ -94,6 +94,15 @@ def nothing_allowed() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def figures_left_out(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the folder of figures out of reports, which takes half of their time, but for tests marked `figures`."""
+    if not request.node.get_closest_marker("figures"):
+        from trustcache.report.render import drawing
+
+        monkeypatch.setattr(drawing, "_draw", lambda folder, name, chart: None)
+
+
 @pytest.fixture
 def in_tmp_path(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Work in `tmp_path`, with no workspace or data root from the environment, and a user's settings of its own."""

@@ -51,6 +51,7 @@ def test_a_command_in_the_documents_parses(line: str) -> None:
     assert found.make_context("trustcache", words).params  # raises on an unknown option or a wrong value
 
 
+@pytest.mark.figures
 @pytest.mark.slow
 def test_the_tour_in_the_readme_runs_as_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -103,6 +104,7 @@ def photos(in_tmp_path: Path) -> Path:
     return in_tmp_path
 
 
+@pytest.mark.figures
 @pytest.mark.slow
 def test_the_first_hour_runs_as_written_and_ends_in_a_verdict(photos: Path) -> None:
     lines = fenced(ROOT / "docs" / "start.md", "start")

@@ -13,8 +13,8 @@ import contextlib
 import dataclasses
 import json
 import math
+import os
 import pkgutil
-import secrets
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -187,7 +187,7 @@ class CodePermission:
         path = self.workspace / MARK
         with contextlib.suppress(OSError):
             if make and self.workspace.is_dir() and not path.exists():
-                path.write_text(secrets.token_hex(16), encoding="ascii")
+                path.write_text(os.urandom(16).hex(), encoding="ascii")
             if path.is_file():
                 with path.open("rb") as file:
                     return file.read(64).hex()

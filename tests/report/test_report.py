@@ -40,6 +40,7 @@ def test_a_table_that_the_paper_does_not_have_is_refused_with_those_it_has(with_
     assert "table-a1" in result.stderr
 
 
+@pytest.mark.figures
 def test_every_file_holds_the_papers_part(with_runs, run_cli):
     run_cli("report")
     folder = with_runs.report

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,6 +79,8 @@ class Dataset:
 
     def contents(self, numbers: Sequence[int]) -> list[int | None]:
         """Return the hashes of the bytes of some samples' images, None for one that cannot be read."""
+        from concurrent.futures import ThreadPoolExecutor
+
         found: list[int | None] = []
         with ThreadPoolExecutor() as pool:  # most of the time goes into reading
             for first in range(0, len(numbers), _AT_ONCE):

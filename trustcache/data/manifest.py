@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -120,10 +120,10 @@ class Manifest:
 
     def record(self) -> dict[str, Any]:
         """Return the manifest as plain data, as TOML gives it."""
-        kept = asdict(self) | {"files": [{"layout": files.layout, **files.keys} for files in self.files]}
+        kept = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "path"}
+        kept["files"] = [{"layout": files.layout, **files.keys} for files in self.files]
         if self.variant:
-            kept["variant"] = {key: value for key, value in kept["variant"].items() if value not in (None, "", {})}
-        kept.pop("path")
+            kept["variant"] = {key: v for key, v in asdict(self.variant).items() if v not in (None, "", {})}
         return kept
 
 

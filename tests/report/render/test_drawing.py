@@ -11,6 +11,8 @@ from trustcache.report.charts import Chart, curve_rows, heat_map, lines, reliabi
 from trustcache.report.figures import confidence_histogram, risk_coverage_chart
 from trustcache.report.render.drawing import draw_figures, inline
 
+pytestmark = pytest.mark.figures
+
 SVG = "{http://www.w3.org/2000/svg}"
 NASTY = "\x1b\udce9</script><script>alert(1)</script>&\"'"
 

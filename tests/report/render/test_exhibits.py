@@ -273,6 +273,7 @@ def test_without_a_section_the_page_has_none():
     assert 'id="paper"' not in tables_page(Contents([]))
 
 
+@pytest.mark.figures
 def test_the_files_hold_the_exhibits_and_figures_of_an_older_report_go(scored, shown, tmp_path):
     write_report(tmp_path, contents(*shown, scored=[scored()]))
     assert {p.name for p in tmp_path.iterdir()} >= {"tables.tex", "tables.csv", "figures"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,6 +17,8 @@ def read_digits(data_root: Path, classes: tuple[str, ...] | None) -> ArraySample
 
     Raises UsageError where scikit-learn is not installed, or keeps them elsewhere.
     """
+    import gzip
+
     package = find_spec("sklearn")
     places = package.submodule_search_locations or [] if package else []
     file = next((f for place in places if (f := Path(place, "datasets", "data", "digits.csv.gz")).is_file()), None)

@@ -7,7 +7,6 @@ import tarfile
 from io import BytesIO
 from pathlib import Path
 
-import scipy
 
 from trustcache.data.archives import FolderTree, open_tree, tree_exists
 from trustcache.data.layouts.folders import image_names
@@ -54,6 +53,8 @@ def read_flat(data_root: Path, classes: tuple[str, ...] | None, path: str, devki
 
 def _wnid_of_id(devkit: Path) -> dict[int, str]:
     """Map ILSVRC2012 ids to WordNet ids, for the synsets that have images (no children)."""
+    import scipy
+
     try:
         synsets = scipy.io.loadmat(BytesIO(_devkit_file(devkit, _SYNSETS)), squeeze_me=True)["synsets"]
         leaves = synsets[synsets["num_children"] == 0]

@@ -6,11 +6,13 @@ all its randomness comes from, and one severity's settings; it returns the same 
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.float64]
-Rng = np.random.Generator
+Rng: TypeAlias = "np.random.Generator"  # as text: numpy.random is slow to import
 
 
 def gaussian_noise(image: Pixels, rng: Rng, scale: float) -> Pixels:
