@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import typer.core
 
 from trustcache import progress
+from trustcache.data.ranks import ranks
 from trustcache.errors import TrustcacheError, visible
 from trustcache.progress import Advance, silent
 
@@ -40,9 +41,11 @@ def loudness(quiet: bool, verbose: bool) -> Iterator[None]:
     """Say as much as the options ask within the context; one command that another runs says as much as that."""
     global _loudness
     before, began = _loudness, time.monotonic()
-    _loudness = _VERBOSE * verbose or _QUIET * quiet or before
+    second = ranks().rank > 0  # of several processes that do one command the first tells of it; each of its errors
+    _loudness = _VERBOSE * verbose or _QUIET * (quiet or second) or before
     try:
-        yield
+        with contextlib.redirect_stdout(io.StringIO()) if second else contextlib.nullcontext():
+            yield
         if _loudness == _VERBOSE:
             say(f"took {time.monotonic() - began:.1f} s")
     finally:

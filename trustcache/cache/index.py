@@ -199,6 +199,10 @@ class Index:
                     advance(1)
         return dict(sorted(found.items()))
 
+    def sound(self, number: int) -> bool:
+        """Return True if a shard is there, with the bytes that its record tells."""
+        return self._path(number).is_file() and self._fault(number) is None
+
     def add(self, number: int, columns: dict[str, Any], skipped: dict[str, str], images: str, stamp: str = "") -> None:
         """Publish one shard, then its record. images, stamp: fingerprint and stamp of its samples, "" for no stamp.
 

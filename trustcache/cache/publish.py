@@ -31,6 +31,9 @@ STALE_S = 3600.0
 CHUNK_ROWS = 256
 # Decoding processes of a killed extraction hold its lock until they notice, which takes torch up to 5 seconds.
 LOCK_WAIT_S = 10.0
+# Those that work together each find the batch size and look through the data set before they write.
+LOCK_WAIT_TOGETHER_S = 600.0
+BEING_WRITTEN = "another trustcache extract is writing to it; run the same command again when that has ended"
 
 
 def publish(path: Path, *parts: bytes | memoryview) -> None:
@@ -72,8 +75,10 @@ def sweep(folder: Path, names: str = "*") -> None:
 
 
 @contextlib.contextmanager
-def sole_writer(folder: Path) -> Iterator[None]:
+def sole_writer(folder: Path, together: bool = False) -> Iterator[None]:
     """Hold the lock of a cache's folder. Raises TrustcacheError where another process does, after `LOCK_WAIT_S`.
+
+    together: of processes that work together, which wait longer for one another.
 
     The operating system releases the lock when its process ends, killed or not. A folder that cannot be locked, on a
     read-only or a network disk, is used without: files are published whole, so two writers only do the work twice.
@@ -86,11 +91,9 @@ def sole_writer(folder: Path) -> Iterator[None]:
     lock = FileLock(folder.with_name(f".{folder.name}.lock"))
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=LOCK_WAIT_S)
+        lock.acquire(timeout=LOCK_WAIT_TOGETHER_S if together else LOCK_WAIT_S)
     except Timeout:
-        raise TrustcacheError(
-            f"{folder}: another trustcache extract is writing to it; run the same command again when that has ended"
-        ) from None
+        raise TrustcacheError(f"{folder}: {BEING_WRITTEN}") from None
     except (OSError, NotImplementedError):
         pass
     try:

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from trustcache.data.dataset import Dataset
 from trustcache.data.decoders import WORKER_DIED, Decoders, Source
 from trustcache.data.pipeline import Mover, Waits
+from trustcache.data.ranks import ranks
 from trustcache.data.variants.variation import Batch, joined
 from trustcache.errors import TrustcacheError, UsageError, first_line, kind_and_line
 from trustcache.models.classifiers import Classifier
@@ -23,10 +24,12 @@ from trustcache.models.preprocessing import Preprocessing
 def choose_device(name: str) -> torch.device:
     """Return the device of a name; `auto` is torch's accelerator if there is one (CUDA, ROCm, MPS, XPU), else the CPU.
 
-    Raises UsageError for a missing device.
+    Of several processes on one machine each takes another one. Raises UsageError for a missing device.
     """
     if name == "auto":
         accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        if accelerator and ranks().local_count > 1:  # as many processes here as GPUs: one each
+            return torch.device(accelerator.type, ranks().local_rank % torch.accelerator.device_count())
         return accelerator or torch.device("cpu")
     try:
         return torch.empty(0, device=name).device

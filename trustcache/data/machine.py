@@ -6,6 +6,7 @@ import os
 import sys
 from typing import Any
 
+from trustcache.data.ranks import ranks
 from trustcache.registry import option
 
 PANEL = "Machine"
@@ -45,4 +46,4 @@ def decoding_workers(asked: int | None, images: int, device: str) -> int:
     if device == "cpu":
         return _BESIDE_A_MODEL
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    return min(max(cores - 1, 1), _MOST_WORKERS)
+    return min(max(cores // ranks().local_count - 1, 1), _MOST_WORKERS)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from trustcache.cache.claims import require_unclaimed
 from trustcache.cache.index import INDEX, Index
 from trustcache.cache.publish import sole_writer
 from trustcache.cache.workspace import REMOVED, Workspace
@@ -40,6 +41,7 @@ class Removal:
         with contextlib.ExitStack() as held:
             for folder in self.locked:
                 held.enter_context(sole_writer(folder))
+                require_unclaimed(folder)
             bins = _move(self.paths)
         for parent in {folder.parent for folder in bins}:
             for folder in parent.glob(f"{REMOVED}*"):  # those of a process that was killed, too

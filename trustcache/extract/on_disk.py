@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trustcache.cache.claims import dealt, require_unclaimed
 from trustcache.cache.content import compare_images, refuse_gaps, require_same_images
 from trustcache.cache.index import OTHER_IMAGES, Index, OtherImages, create_or_continue, read_index
 from trustcache.cache.known_classes import require_classes, require_known_classes
@@ -19,6 +21,7 @@ from trustcache.cache.workspace import Workspace
 from trustcache.data.dataset import Dataset, open_dataset, require_files
 from trustcache.data.manifest import Manifest
 from trustcache.data.pipeline import WorkLog, Writer, fetched, unheard
+from trustcache.data.ranks import ranks
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.extract.batch_size import USUAL
 from trustcache.extract.rows import Forward, columns_of
@@ -119,21 +122,30 @@ class _Extraction:
         if chosen == "auto":
             # The features that an oracle learns from and those that it is asked about must not differ in it.
             chosen = precision_of(self.folder, label) or chosen
-        settings = replace(self.settings, precision=resolved(chosen, device))
-        with machine_at_its_limits():
-            size = self.subject.batch_size(self.dataset, self.folder, settings, device)
-        return replace(self, settings=replace(settings, batch_size=size))._run(device, progress)
-
-    def _run(self, device: torch.device, progress: Progress) -> CacheView:
-        with sole_writer(self.folder):
-            index = self._create_or_continue(progress)
-            missing = index.faults(progress)
-            sound = (number for number in range(len(index.ranges())) if number not in missing)
-            require_same_images(index, self.dataset, sound, progress)
-            if self.settings.on_bad_image == "error":
-                refuse_gaps(index, missing)
-            self._fill(index, list(missing), device, progress)
+        settings, processes = replace(self.settings, precision=resolved(chosen, device)), ranks().count
+        with ExitStack() as held:
+            held.enter_context(sole_writer(self.folder, together=processes > 1))
+            if processes == 1:
+                require_unclaimed(self.folder)
+            with machine_at_its_limits():
+                size = self.subject.batch_size(self.dataset, self.folder, settings, device)
+            sized = replace(self, settings=replace(settings, batch_size=size))
+            index = sized._create_or_continue(progress)
+            if processes > 1:
+                held.close()  # the others, too, may go on with the index
+            sized._complete(index, processes, device, progress)
         return open_cache(self.folder)
+
+    def _complete(self, index: Index, processes: int, device: torch.device, progress: Progress) -> None:
+        """Check the shards that are there, and make the others; of several processes each makes its share."""
+        missing = index.faults(progress)
+        sound = (number for number in range(len(index.ranges())) if number not in missing)
+        require_same_images(index, self.dataset, sound, progress)
+        if self.settings.on_bad_image == "error":
+            refuse_gaps(index, missing)
+        shares = dealt(self.folder, list(missing), processes, index.sound) if processes > 1 else [list(missing)]
+        for share in shares:
+            self._fill(index, share, device, progress)
 
     def _create_or_continue(self, progress: Progress) -> Index:
         """Write the index, or continue the one that lies there. Raises UsageError where that is of another meaning."""

@@ -7,7 +7,6 @@ import tarfile
 from io import BytesIO
 from pathlib import Path
 
-
 from trustcache.data.archives import FolderTree, open_tree, tree_exists
 from trustcache.data.layouts.folders import image_names
 from trustcache.data.samples import FileSamples
