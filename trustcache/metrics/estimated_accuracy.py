@@ -1,0 +1,92 @@
+"""Accuracy on unlabelled data, estimated from scores alone after a fit on labelled calibration data."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import scipy
+
+from trustcache.metrics.tie_groups import Floats
+
+
+@dataclass(frozen=True)
+class AccuracyFit:
+    """Facts of the calibration data. accuracy: share right; probability: mean of the predicted class's probability.
+
+    atc: the score with as many samples at or above it as were right. slope, offset: those of a logistic regression of
+    being right on the score (Platt 1999).
+    """
+
+    accuracy: float
+    probability: float
+    atc: float
+    slope: float
+    offset: float
+
+
+def fit_accuracy(scores: npt.ArrayLike, correct: npt.ArrayLike, probabilities: npt.ArrayLike) -> AccuracyFit:
+    """Fit the estimates on calibration data: trust scores (N,), correct (N,) and the classifier's probabilities (N,).
+
+    >>> fit_accuracy([1.0, 2.0, 3.0, 4.0], [0, 1, 1, 1], [0.5, 0.5, 1.0, 1.0]).atc
+    2.0
+    """
+    z, right, p = _finite(scores), np.asarray(correct, dtype=bool), np.asarray(probabilities, dtype=np.float64)
+    least = np.sort(z)[-right.sum()] if right.any() else sys.float_info.max
+    slope, offset = _platt(z, right)
+    return AccuracyFit(float(right.mean()), float(p.mean()), float(least), slope, offset)
+
+
+def estimated_accuracy(fit: AccuracyFit, scores: npt.ArrayLike, probabilities: npt.ArrayLike) -> dict[str, float]:
+    """Return each of `ESTIMATES` for unlabelled data: trust scores (N,), the classifier's probabilities (N,).
+
+    >>> fit = fit_accuracy([1.0, 2.0, 3.0, 4.0], [0, 1, 1, 1], [0.5, 0.5, 1.0, 1.0])
+    >>> estimated_accuracy(fit, [1.0, 1.5, 3.0, 4.0], [0.25, 0.25, 1.0, 1.0])["atc"]
+    0.5
+    """
+    z, p = _finite(scores), np.asarray(probabilities, dtype=np.float64)
+    return {name: float(np.clip(estimate(fit, z, p), 0, 1)) for name, estimate in ESTIMATES.items()}
+
+
+def _atc(fit: AccuracyFit, z: Floats, p: Floats) -> float:
+    """Average thresholded confidence (Garg et al. 2022, arXiv:2201.04234)."""
+    return float((z >= fit.atc).mean())
+
+
+def _doc(fit: AccuracyFit, z: Floats, p: Floats) -> float:
+    """Difference of confidences (Guillory et al. 2021, arXiv:2107.03315)."""
+    return fit.accuracy - (fit.probability - float(p.mean()))
+
+
+def _confidence(fit: AccuracyFit, z: Floats, p: Floats) -> float:
+    """Average confidence after Platt scaling, a temperature and an offset, of the trust score."""
+    return float(scipy.special.expit(fit.slope * z + fit.offset).mean())
+
+
+ESTIMATES: dict[str, Callable[[AccuracyFit, Floats, Floats], float]] = {
+    "atc": _atc,
+    "doc": _doc,
+    "confidence": _confidence,
+}
+"""Estimates by name."""
+
+
+def _platt(z: Floats, right: np.ndarray) -> tuple[float, float]:
+    """Return slope and offset of the logistic regression, with Platt's targets, which keep both finite."""
+    middle, spread = float(np.median(z)), float(np.subtract(*np.percentile(z, [90, 10]))) or 1.0
+    x, n = (z - middle) / spread, right.sum()
+    target = np.where(right, (n + 1) / (n + 2), 1 / (len(z) - n + 2))
+
+    def loss(p: Floats) -> float:
+        t = p[0] * x + p[1]
+        return float(np.mean(target * np.logaddexp(0, -t) + (1 - target) * np.logaddexp(0, t)))
+
+    slope, offset = scipy.optimize.minimize(loss, np.array([1.0, 1.0]), method="BFGS").x
+    return float(slope / spread), float(offset - slope * middle / spread)
+
+
+def _finite(scores: npt.ArrayLike) -> Floats:
+    return np.clip(np.asarray(scores, dtype=np.float64), -1e6, 1e6)
