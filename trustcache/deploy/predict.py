@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from trustcache.data.archives import open_tree, read_file, tree_exists
 from trustcache.data.layouts.folders import image_names
 from trustcache.data.pictures import Picture, file_picture
+from trustcache.deploy.groups import group_of, read_groups
 from trustcache.deploy.trusted import Answer
 from trustcache.errors import UsageError, spreadsheet_cell
 
@@ -51,17 +52,38 @@ def _below(path: Path) -> Iterable[Picture]:
 
 @dataclass
 class Tally:
-    """Count of answers, and of errors among them."""
+    """Count of answers, and of errors among them. on_alarm: told of the answer that raises the alarm, if one does."""
 
+    on_alarm: Callable[[Answer], None]
     images: int = 0
     errors: int = 0
+    alarm: bool = False
 
     def of(self, answers: Iterable[Answer]) -> Iterator[Answer]:
         """Yield the same answers, counted."""
         for answer in answers:
             self.images += 1
             self.errors += answer.error is not None
+            if answer.alarm and not self.alarm:
+                self.alarm = True
+                self.on_alarm(answer)
             yield answer
+
+
+def with_groups(images: Iterator[Picture], path: Path) -> tuple[Iterator[Picture], Iterator[str | None]]:
+    """Return images, and the group of each in a CSV file id,group: by its path, or the longest ending that is an id.
+
+    Raises as `read_groups`.
+
+    >>> (tmp / "groups.csv").write_text("id,group\\na.png,night\\n")
+    21
+    >>> _, groups = with_groups(iter([file_picture("photos/a.png", bytes)]), tmp / "groups.csv")
+    >>> list(groups)
+    ['night']
+    """
+    known = read_groups(path)
+    images, same = itertools.tee(images)  # holds the few images that are decoded ahead
+    return images, (group_of(known, image.path) for image in same)
 
 
 def json_lines(answers: Iterable[Answer]) -> Iterator[str]:
@@ -78,14 +100,15 @@ def csv_lines(answers: Iterable[Answer]) -> Iterator[str]:
     """Yield a header and a line an answer; fields that are None are empty.
 
     >>> list(csv_lines([Answer("a.png", "cat", 1, 0.9, 2.5, True)]))[1]
-    'a.png,cat,1,0.9,2.5,true,'
+    'a.png,cat,1,0.9,2.5,true,,'
     """
     # A writer's methods return what the `write` of its file returns.
     names, returned = [field.name for field in fields(Answer)], SimpleNamespace(write=str)
     writer = csv.DictWriter(returned, names, lineterminator="")
     yield writer.writeheader()
     for answer in answers:
-        cells = asdict(answer) | {"trusted": str(answer.trusted).lower()}
+        told = {name: cell for name, cell in asdict(answer).items() if cell is not None}
+        cells = {name: str(cell).lower() if isinstance(cell, bool) else cell for name, cell in told.items()}
         yield writer.writerow({name: spreadsheet_cell(cell) for name, cell in cells.items()})
 
 

@@ -14,7 +14,8 @@ import numpy as np
 from trustcache.cache.workspace import Workspace
 from trustcache.command_lines import command_line
 from trustcache.deploy.goals import DEFAULT_DELTA
-from trustcache.deploy.scorers import Threshold, find_scorer
+from trustcache.deploy.scorers import find_scorer
+from trustcache.deploy.threshold import Threshold
 from trustcache.errors import TrustcacheError, percent
 from trustcache.metrics.selective import at_target, guaranteed, working_point
 from trustcache.report.choice import candidates, choose

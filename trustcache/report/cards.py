@@ -13,7 +13,7 @@ from trustcache.cache.records import read_record
 from trustcache.cache.seal import UNSEALED, publish_sealed, read_sealed
 from trustcache.cache.workspace import Workspace
 from trustcache.command_lines import command_line
-from trustcache.deploy.scorers import THRESHOLD, Threshold
+from trustcache.deploy.threshold import THRESHOLD, Threshold
 from trustcache.errors import TrustcacheError, percent
 from trustcache.metrics.bootstrap import interval
 from trustcache.metrics.calibration import wilson
