@@ -74,13 +74,14 @@ def _plan(goal: Goal) -> Output:
 
 def _show(scorer: Scorer, found: Threshold) -> None:
     point, other = found.point, found.other_half
-    print_line(f"{scorer.name}: trusted is a score above {point.threshold:.6g}")
+    above = "a score above the threshold of its group; one for all would be" if found.groups else "a score above"
+    print_line(f"{scorer.name}: trusted is {above} {point.threshold:.6g}")
     print_line(f"calibrated on {found.samples}: {_effect(point)}")
     if other:
         print_line(f"on the other half: {_effect(other)}")
     if found.groups:
         rows = [(one.name, f"{one.samples:,}", *_group(one.point)) for one in found.groups]
-        print_table(("group", "images", "trusted above", "coverage", "risk"), rows)
+        print_table(("group", "images", "trusted is above", "coverage", "risk"), rows)
         void = [one.name for one in found.groups if not one.point]
         if void:
             print_line(
@@ -90,7 +91,7 @@ def _show(scorer: Scorer, found: Threshold) -> None:
         if checks:
             heads = (title, "images", "accuracy", *("coverage", "95 %"), *("risk", "95 %"))
             print_table((*heads, *(f"estimate {name}" for name in checks[0].estimates)), map(_check, checks))
-    bound = f" (bound {percent(point.bound)})" if point.bound is not None else ""
+    bound = f" (bound {percent(point.bound)})" if point.bound is not None and not found.groups else ""
     print_line(f"guarantee: {found.guarantee}{bound}")
     print_line(
         f"alarm: predict tells when scores no longer look like these; by chance in at most {percent(found.watch.rate)} "
@@ -105,7 +106,10 @@ def _effect(point: WorkingPoint) -> str:
 
 
 def _group(point: WorkingPoint | None) -> tuple[str, str, str]:
-    return (f"{point.threshold:.6g}", percent(point.coverage), _risk(point)) if point else ("nothing", percent(0), "")
+    if not point:
+        return "nothing", percent(0), ""
+    threshold = "everything" if point.trusted == point.samples else f"{point.threshold:.6g}"
+    return threshold, percent(point.coverage), _risk(point)
 
 
 def _check(one: Check) -> tuple[str, ...]:

@@ -106,9 +106,18 @@ def test_each_class_has_a_threshold_at_its_share_of_delta_and_void_ones_are_told
         mine = predictions == int(one.group)
         assert one.point == guaranteed(z[mine], HELD_OUT.correct[mine], 0.25, 0.05 / 3)
         assert one.samples == mine.sum()
+    assert found.point.trusted == sum(one.point.trusted for one in found.groups if one.point)
     assert tells(found.guarantee, "each of 3 groups", "class")
+    half = calibrate_on("mcp", HELD_OUT, max_risk=0.4, by="class", part="first-half", check_on=[OTHER])
+    cuts, predictions = half.of_groups(), OTHER.predictions.astype(str)
+    trusted = post_hoc_score("mcp", OTHER) > [cuts[group] for group in predictions]
+    (check,) = half.checks
+    assert (check.point.trusted, check.point.wrong) == (trusted.sum(), (trusted & ~OTHER.correct).sum())
+    assert half.other_half
+    assert half.other_half.samples == 300
     few = ["rare" if row < 5 else "common" for row in range(600)]
     rare = {one.group: one.point for one in calibrate_on("mcp", HELD_OUT, max_risk=0.3, by=few).groups}
+    assert tells(refusal_of(lambda: calibrate_on("mcp", HELD_OUT, max_risk=0.3, by=few, check_on=[OTHER])), "check_on")
     assert rare["rare"] is None
     assert rare["common"]
 

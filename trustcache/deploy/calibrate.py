@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from trustcache.cache import CacheView
 from trustcache.cache.index import judged_fingerprint
 from trustcache.data.splits import half_rows
 from trustcache.deploy.goals import ALARM_RATE, CLASS, GROUP, Calibration, Goal, Targets
-from trustcache.deploy.groups import groups_of
+from trustcache.deploy.groups import grouped
 from trustcache.deploy.labelled import Labelled, LabelledData, whole_cache
 from trustcache.deploy.scorers import Scorer
 from trustcache.deploy.threshold import Check, GroupPoint, Threshold, Watch
@@ -54,10 +54,9 @@ def calibrate(
     source = LabelledData(scorer, Scoring(scorer.workspace_caches, data_root, machine, progress))
     own = source.held_out() if calibration.data is None else source.named("--data", calibration.data)
     data = _Data(
-        own,
+        grouped(own, calibration.by),
         [one for name in calibration.worst_of for one in source.family("--worst-of", name)],
-        [one for name in calibration.check_on for one in source.family("--check-on", name)],
-        groups_of(own, calibration.by) if calibration.by else None,
+        [grouped(one, calibration.by) for name in calibration.check_on for one in source.family("--check-on", name)],
     )
     threshold = _threshold((scorer.name, scorer.judged, scorer.learnt), data, goal, calibration)
     scorer.save_threshold(threshold)
@@ -101,25 +100,34 @@ def calibrate_on(
                 "there promise nothing; calibrate on others"
             )
     own, *more = (whole_cache(one, found.scores(one)) for one in (cache, *worst_of, *check_on))
-    grouped = by if by is None or isinstance(by, str) else GROUP
-    calibration = Calibration(None, part, seed, [""] * len(worst_of), [""] * len(check_on), grouped, alarm)
+    named = by if by is None or isinstance(by, str) else None
+    calibration = Calibration(
+        None, part, seed, [""] * len(worst_of), [""] * len(check_on), GROUP if by and not named else named, alarm
+    )
     calibration.check(goal)
-    groups = groups_of(own, by) if isinstance(by, str) else None if by is None else np.array([str(one) for one in by])
-    if groups is not None and len(groups) != len(cache):
-        raise UsageError(f"by: has {len(groups):,} groups for the {len(cache):,} rows of {own.data}; give one a row")
+    if by and not named:
+        own = _with_groups(own, by, check_on)
     about = found.name, judged_fingerprint(cache.index), ""
-    data = _Data(own, more[: len(worst_of)], more[len(worst_of) :], groups)
+    checks = [grouped(one, named) for one in more[len(worst_of) :]]
+    data = _Data(grouped(own, named), more[: len(worst_of)], checks)
     return _threshold(about, data, goal, calibration)
+
+
+def _with_groups(own: Labelled, groups: Sequence[str], check_on: Sequence[CacheView]) -> Labelled:
+    if check_on:
+        raise UsageError('by: a list says no groups for the rows of check_on; leave one out, or give "class" or a file')
+    if len(groups) != len(own):
+        raise UsageError(f"by: has {len(groups):,} groups for the {len(own):,} rows of {own.data}; give one a row")
+    return replace(own, groups=np.array([str(group) for group in groups]))
 
 
 @dataclass(frozen=True)
 class _Data:
-    """The samples to calibrate on, with their groups if there are any; more to keep the promise on, and to check."""
+    """The samples to calibrate on, more to keep the promise on, more to check; the first and last may have groups."""
 
     own: Labelled
     worst_of: Sequence[Labelled]
     check_on: Sequence[Labelled]
-    groups: np.ndarray | None
 
 
 def _threshold(about: tuple[str, str, str], data: _Data, goal: Goal, calibration: Calibration) -> Threshold:
@@ -135,16 +143,16 @@ def _threshold(about: tuple[str, str, str], data: _Data, goal: Goal, calibration
         )
     all_used = [used, *(one.apart_from(rest.content) for one in data.worst_of)]
     point = _careful([_reach(name, goal, one) for one in all_used], used)
-    groups = _group_points(goal, used, data.groups[rows]) if data.groups is not None else ()
+    groups = _group_points(goal, used, calibration.by == CLASS)
+    rule = _Rule(point.threshold, {one.group: one.point.threshold if one.point else math.inf for one in groups})
     seen = np.concatenate([one.content for one in all_used])
     fit = fit_accuracy(used.z, used.correct, used.probabilities())
-    check = functools.partial(_check, point.threshold, fit)
     by = "" if not calibration.by else CLASS if calibration.by == CLASS else GROUP
     return Threshold(
-        point,
-        working_point(rest.z, rest.correct, point.threshold) if len(rest) else None,
-        tuple(check(one) for one in all_used[1:]),
-        tuple(check(one.apart_from(seen)) for one in data.check_on),
+        rule.effect(used) if groups else point,
+        rule.effect(rest) if len(rest) else None,
+        tuple(rule.check(one, fit) for one in all_used[1:]),
+        tuple(rule.check(one.apart_from(seen), fit) for one in data.check_on),
         by,
         groups,
         used.data,
@@ -160,6 +168,34 @@ def _threshold(about: tuple[str, str, str], data: _Data, goal: Goal, calibration
     )
 
 
+@dataclass(frozen=True)
+class _Rule:
+    """What is trusted: scores above one threshold, or above that of their group where there are any."""
+
+    threshold: float
+    of_groups: dict[str, float]
+
+    def effect(self, samples: Labelled) -> WorkingPoint:
+        """Return what it does to samples."""
+        if not self.of_groups:
+            return working_point(samples.z, samples.correct, self.threshold)
+        assert samples.groups is not None
+        trusted = samples.z > np.array([self.of_groups.get(group, math.inf) for group in samples.groups])
+        return replace(working_point(trusted, samples.correct, 0.5), threshold=self.threshold)
+
+    def check(self, samples: Labelled, fit: AccuracyFit) -> Check:
+        """Return what it does to samples, with estimates that see no labels."""
+        point = self.effect(samples)
+        return Check(
+            samples.data,
+            point,
+            float(samples.correct.mean()),
+            _interval(point.trusted, point.samples),
+            _interval(point.wrong, point.trusted),
+            estimated_accuracy(fit, samples.z, samples.probabilities()),
+        )
+
+
 def _careful(points: Sequence[WorkingPoint], own: Labelled) -> WorkingPoint:
     """Return what the highest of some thresholds does to `own`.
 
@@ -173,30 +209,18 @@ def _careful(points: Sequence[WorkingPoint], own: Labelled) -> WorkingPoint:
     return replace(working_point(own.z, own.correct, highest.threshold), bound=points[0].bound)
 
 
-def _group_points(goal: Goal, samples: Labelled, groups: np.ndarray) -> tuple[GroupPoint, ...]:
+def _group_points(goal: Goal, samples: Labelled, by_class: bool) -> tuple[GroupPoint, ...]:
     """Return a threshold for each group, at an equal share of delta (Bonferroni), so that all hold at once."""
-    assert goal.delta is not None
-    found, classes = [], samples.cache.index.made_from.classes
-    names = sorted(set(groups.tolist()), key=lambda group: (len(group), group))
+    if samples.groups is None or goal.delta is None:
+        return ()
+    found, classes = [], dict(enumerate(samples.cache.index.made_from.classes if by_class else ()))
+    names = sorted(set(samples.groups.tolist()), key=lambda group: (len(group), group))
     for group in names:
-        some = samples.take(groups == group)
+        some = samples.take(samples.groups == group)
         point = guaranteed(some.z, some.correct, goal.target, goal.delta / len(names))
-        number = int(group) if group.isdecimal() else len(classes)
-        found.append(GroupPoint(group, classes[number] if number < len(classes) else group, len(some), point))
+        label = classes.get(int(group), group) if by_class else group
+        found.append(GroupPoint(group, label, len(some), point))
     return tuple(found)
-
-
-def _check(threshold: float, fit: AccuracyFit, samples: Labelled) -> Check:
-    """Return the effect of a threshold on samples, with estimates that see no labels."""
-    point = working_point(samples.z, samples.correct, threshold)
-    return Check(
-        samples.data,
-        point,
-        float(samples.correct.mean()),
-        _interval(point.trusted, point.samples),
-        _interval(point.wrong, point.trusted),
-        estimated_accuracy(fit, samples.z, samples.probabilities()),
-    )
 
 
 def _interval(successes: int, n: int) -> tuple[float, float]:

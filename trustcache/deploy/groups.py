@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,23 +52,23 @@ def group_of(groups: Mapping[str, str], path: str | None) -> str | None:
     return next((groups[ending] for ending in endings if ending in groups), None)
 
 
-def groups_of(samples: Labelled, by: str) -> np.ndarray:
-    """Return the group of each sample, text (N,). by: "class", or a CSV file id,group.
+def grouped(samples: Labelled, by: str | None) -> Labelled:
+    """Return samples with their groups. by: "class", a CSV file id,group, or None for no groups.
 
     Raises UsageError where the file cannot be read, or lacks a sample.
 
     >>> from trustcache.cache import CacheView
     >>> from trustcache.deploy.labelled import whole_cache
     >>> cache = CacheView.from_arrays([[2.0, 0.5], [0.1, 0.3]], [0, 0])
-    >>> groups_of(whole_cache(cache, np.zeros(2)), "class").tolist()
+    >>> grouped(whole_cache(cache, np.zeros(2)), "class").groups.tolist()
     ['0', '1']
     """
+    if by is None:
+        return samples
     if by == CLASS:
-        return samples.cache.predictions[samples.rows].astype(str)
+        return replace(samples, groups=samples.cache.predictions[samples.rows].astype(str))
     known, ids = read_groups(Path(by)), samples.cache.sample_ids
     found = [group_of(known, ids[row]) for row in samples.rows]
     if lost := [ids[row] for row, group in zip(samples.rows, found, strict=True) if group is None]:
-        raise UsageError(
-            f"{by}: names no group of {len(lost):,} samples of {samples.data}, such as {lost[0]}; add them"
-        )
-    return np.array(found)
+        raise UsageError(f"{by}: names no group of {len(lost):,} samples of {samples.data}, as {lost[0]}; add them")
+    return replace(samples, groups=np.array(found))

@@ -20,12 +20,16 @@ from trustcache.scores.logit_scores import maximum_class_probability
 
 @dataclass(frozen=True)
 class Labelled:
-    """Rows of a cache with their scores. data: a name for people; z: float64 (N,); rows: their numbers, int (N,)."""
+    """Rows of a cache with their scores.
+
+    data: a name for people. z: float64 (N,). rows: their numbers, int (N,). groups: text (N,), None without groups.
+    """
 
     data: str
     z: np.ndarray
     cache: CacheView
     rows: np.ndarray
+    groups: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -42,7 +46,8 @@ class Labelled:
 
     def take(self, picked: np.ndarray) -> Labelled:
         """Return some of the rows. picked: numbers, or a mask (N,)."""
-        return replace(self, z=self.z[picked], rows=self.rows[picked])
+        groups = None if self.groups is None else self.groups[picked]
+        return replace(self, z=self.z[picked], rows=self.rows[picked], groups=groups)
 
     def apart_from(self, content: np.ndarray) -> Labelled:
         """Return the rows of other images than those of some content, or all if none is of another."""

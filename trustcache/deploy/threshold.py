@@ -61,7 +61,8 @@ class Threshold:
 
     point: the threshold, and what it does to the samples it was found on: of `data` the half `part`, drawn by `seed`,
     or "all". other_half: what it does to the half that was left out. worst_of: to the data sets on which the promise
-    is kept too; checks: to others. by: "class" or "group" where `groups` have thresholds of their own, else "".
+    is kept too; checks: to others. by: "class" or "group" where `groups` have thresholds of their own, which all these
+    effects are of, but the point's threshold is the one for all; else "".
     goal: "max-risk" (with `delta`), "coverage", "tpr" or "precision"; target: its value. guarantee: a sentence.
     judged: the fingerprint of the classifier. learnt: that of what a post-hoc score had learnt from, "" for others.
     """

@@ -244,7 +244,8 @@ def _left_out(samples: Samples, record: Record, threshold: Threshold) -> Samples
 def _told(threshold: Threshold) -> str:
     aim = f"{threshold.goal.replace('-', ' ')} {100 * threshold.target:g} %"
     sure = f", delta {threshold.delta:g}" if threshold.delta is not None else ""
-    return f"calibrated on {threshold.samples}: {aim}{sure}"
+    groups = f"; one for all, while predict has {len(threshold.groups)} by {threshold.by}" if threshold.by else ""
+    return f"calibrated on {threshold.samples}: {aim}{sure}{groups}"
 
 
 def _promised(threshold: Threshold) -> str:
