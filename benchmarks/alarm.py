@@ -65,9 +65,13 @@ def usual_streams(z: np.ndarray) -> Iterator[tuple[str, Draw]]:
         order = rng.permutation(len(z))
         return z[order[: len(z) // 2]], z[order[len(z) // 2 :]]
 
+    def whole(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        calibration, stream = real(rng)
+        return calibration.round(), stream.round()
+
     yield f"real scores, {len(z) // 2:,} calibrated on, streams of {USUAL:,}", real
     yield f"real scores, halves, each once, streams of {len(z) - len(z) // 2:,}", halves
-    yield f"real scores to whole numbers, streams of {USUAL:,}", lambda rng: tuple(map(np.round, real(rng)))  # type: ignore[return-value]
+    yield f"real scores to whole numbers, streams of {USUAL:,}", whole
     yield f"normal, 100 calibrated on, streams of {USUAL:,}", normal(100)
     yield f"normal, 5,000 calibrated on, streams of {USUAL:,}", normal(5000)
 

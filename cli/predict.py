@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from trustcache.errors import TrustcacheError, percent
+from trustcache.errors import TrustcacheError
 from trustcache.oracles.optim import Machine
 
 from .calibrate import RUN
@@ -49,13 +49,12 @@ def predict(
     if trusted.threshold is None:
         say(f"no threshold is calibrated, so a score above 0 is trusted; set one with trustcache calibrate {run}")
     grouped = with_groups(images, groups) if groups else (images, None)
-    tally = Tally(lambda answer: say(trusted.announcement(answer.path)))
+    tally = Tally(trusted, say)
     answers = tally.of(trusted(grouped[0], groups=grouped[1], batch_size=batch_size, workers=workers, ahead=1))
     for line in FORMATS[format](answers):
         print_line(line, kept="\n\t")
-    say(f"{tally.images - tally.errors:,} images answered, {tally.errors:,} without an answer")
-    if tally.alarm and trusted.alarm:
-        say(f"nothing is promised for {percent(trusted.alarm.void)} of those answered, as the alarm says")
+    for line in tally.summary():
+        say(line)
     if strict and tally.errors:
         raise TrustcacheError(
             f"{tally.errors:,} of {tally.images:,} images have no answer, as their lines say; replace them, or leave "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from PIL import Image
 
 from tests.refusals import refusal_of, tells
 from trustcache import TrustedClassifier
+from trustcache.cache import open_cache
 from trustcache.cache.workspace import Workspace
 from trustcache.deploy.alarm import Alarm
 from trustcache.deploy.threshold import Watch
@@ -77,6 +79,9 @@ def test_predict_tells_at_which_image_the_promise_ends(
 ) -> None:
     run_cli("calibrate", "mcp", "--data", "digits-test", "--max-risk", 0.2, "--delta", 0.1, "--alarm", 0.001)
     quiet = run_cli("predict", "mcp", digit_files, "--fail-on-alarm")
+    estimates = map(float, re.findall(r"(\d+\.\d) % \((?:atc|doc|confidence)\)", quiet.stderr))
+    cache = open_cache(with_runs.find_cache("test").folder)
+    assert [*estimates] == pytest.approx([100 * cache.correct.mean()] * 3, abs=0.5), "the images calibrated on"
     assert (quiet.exit_code, "ALARM" in quiet.stderr, '"alarm"' in quiet.stdout) == (0, False, False)
     done = run_cli("predict", "mcp", digit_files, noise)
     assert done.exit_code == 0

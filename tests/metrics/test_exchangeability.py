@@ -56,6 +56,7 @@ def test_a_change_of_place_or_spread_is_seen_early_or_late(change: Callable, bef
         capital.append(martingale.capital[0])
     assert max(capital[:before], default=0) < 100
     assert max(capital) > 100
+    assert martingale.since[0] == pytest.approx(before + 1, abs=30)
 
 
 @given(st.lists(st.floats(allow_nan=False), min_size=1, max_size=300, unique=True))

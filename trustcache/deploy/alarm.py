@@ -60,7 +60,6 @@ class Alarm:
         self.raised_at: int | None = None
         self.since: int | None = None
         self._martingales = [Martingale(one) for one in self.watch.references]
-        self._least = [(1.0, 0)] * len(self._martingales)
         self._draws = np.random.default_rng(self._seed)  # for the order of equal scores
 
     @property
@@ -80,14 +79,11 @@ class Alarm:
         return self.raised_at is not None
 
     def _look(self, bins: list[np.ndarray]) -> None:
-        capital = []
-        for number, (martingale, bin) in enumerate(zip(self._martingales, bins, strict=True)):
+        for martingale, bin in zip(self._martingales, bins, strict=True):
             martingale.update(bin)
-            capital.append(float(martingale.capital[0]))
-            self._least[number] = min(self._least[number], (capital[-1], self.images))
-        if min(capital) >= 1 / self.watch.rate:
+        if min(float(one.capital[0]) for one in self._martingales) >= 1 / self.watch.rate:
             self.raised_at = self.images
-            self.since = 1 + max(image for _, image in self._least)
+            self.since = max(int(one.since[0]) for one in self._martingales)
 
 
 def announcement(alarm: Alarm, threshold: Threshold, path: str | None = None) -> str:

@@ -163,6 +163,7 @@ def _threshold(about: tuple[str, str, str], data: _Data, goal: Goal, calibration
         goal.delta,
         _promise(goal, point, len(all_used), by, len(groups)),
         Watch(calibration.alarm, tuple(reference(one.z) for one in all_used)),
+        fit,
         judged,
         learnt,
     )

@@ -8,7 +8,7 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,8 +16,10 @@ from trustcache.data.archives import open_tree, read_file, tree_exists
 from trustcache.data.layouts.folders import image_names
 from trustcache.data.pictures import Picture, file_picture
 from trustcache.deploy.groups import group_of, read_groups
-from trustcache.deploy.trusted import Answer
-from trustcache.errors import UsageError, spreadsheet_cell
+from trustcache.deploy.threshold import Threshold
+from trustcache.deploy.trusted import Answer, TrustedClassifier
+from trustcache.errors import UsageError, percent, spreadsheet_cell
+from trustcache.metrics.estimated_accuracy import RunningEstimate
 
 # Of two slashes after a colon a path keeps one.
 _ADDRESS = re.compile(r"^(\w+:)/(?=[^/])")
@@ -50,24 +52,37 @@ def _below(path: Path) -> Iterable[Picture]:
     return (file_picture(f"{tree.root}/{name}", functools.partial(tree.read, name)) for name in names)
 
 
-@dataclass
 class Tally:
-    """Count of answers, and of errors among them. on_alarm: told of the answer that raises the alarm, if one does."""
+    """Counts of answers, and of errors among them, and the alarm. tell: told at once when it is raised."""
 
-    on_alarm: Callable[[Answer], None]
-    images: int = 0
-    errors: int = 0
-    alarm: bool = False
+    def __init__(self, trusted: TrustedClassifier, tell: Callable[[str], None]) -> None:
+        self.images = self.errors = 0
+        self.alarm = False
+        self._trusted, self._tell = trusted, tell
+        calibrated = trusted.threshold if isinstance(trusted.threshold, Threshold) else None
+        self._accuracy = RunningEstimate(calibrated.accuracy) if calibrated else None
 
     def of(self, answers: Iterable[Answer]) -> Iterator[Answer]:
         """Yield the same answers, counted."""
         for answer in answers:
             self.images += 1
             self.errors += answer.error is not None
+            if self._accuracy and answer.score is not None and answer.probability is not None:
+                self._accuracy.add([answer.score], [answer.probability])
             if answer.alarm and not self.alarm:
                 self.alarm = True
-                self.on_alarm(answer)
+                self._tell(self._trusted.announcement(answer.path))
             yield answer
+
+    def summary(self) -> Iterator[str]:
+        """Yield sentences on all answers."""
+        answered = self.images - self.errors
+        yield f"{answered:,} images answered, {self.errors:,} without an answer"
+        if self._accuracy and answered:
+            told = ", ".join(f"{percent(share, 1)} ({name})" for name, share in self._accuracy.estimates.items())
+            yield f"of them right, estimated without labels: {told}"
+        if self.alarm and self._trusted.alarm:
+            yield f"nothing is promised for {percent(self._trusted.alarm.void, 1)} of them, as the alarm says"
 
 
 def with_groups(images: Iterator[Picture], path: Path) -> tuple[Iterator[Picture], Iterator[str | None]]:

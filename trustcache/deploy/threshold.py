@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from trustcache.data.splits import half_rows, other_half
+from trustcache.metrics.estimated_accuracy import AccuracyFit
 from trustcache.metrics.exchangeability import Reference
 from trustcache.metrics.selective import WorkingPoint
 
@@ -64,7 +65,8 @@ class Threshold:
     is kept too; checks: to others. by: "class" or "group" where `groups` have thresholds of their own, which all these
     effects are of, but the point's threshold is the one for all; else "".
     goal: "max-risk" (with `delta`), "coverage", "tpr" or "precision"; target: its value. guarantee: a sentence.
-    judged: the fingerprint of the classifier. learnt: that of what a post-hoc score had learnt from, "" for others.
+    accuracy: what the accuracy on other images is estimated by. judged: the fingerprint of the classifier. learnt: that
+    of what a post-hoc score had learnt from, "" for others.
     """
 
     SCHEMA: ClassVar[int] = 4
@@ -83,6 +85,7 @@ class Threshold:
     delta: float | None
     guarantee: str
     watch: Watch
+    accuracy: AccuracyFit
     judged: str
     learnt: str
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,31 +48,59 @@ def estimated_accuracy(fit: AccuracyFit, scores: npt.ArrayLike, probabilities: n
     >>> estimated_accuracy(fit, [1.0, 1.5, 3.0, 4.0], [0.25, 0.25, 1.0, 1.0])["atc"]
     0.5
     """
-    z, p = _finite(scores), np.asarray(probabilities, dtype=np.float64)
-    return {name: float(np.clip(estimate(fit, z, p), 0, 1)) for name, estimate in ESTIMATES.items()}
+    running = RunningEstimate(fit)
+    running.add(scores, probabilities)
+    return running.estimates
 
 
-def _atc(fit: AccuracyFit, z: Floats, p: Floats) -> float:
+class RunningEstimate:
+    """Each of `ESTIMATES` for a stream, in memory that does not grow with it.
+
+    >>> running = RunningEstimate(fit_accuracy([1.0, 2.0], [0, 1], [0.5, 1.0]))
+    >>> for score in (1.0, 2.0, 3.0, 4.0):
+    ...     running.add([score], [0.75])
+    >>> running.estimates["atc"], running.estimates["doc"]
+    (0.75, 0.5)
+    """
+
+    def __init__(self, fit: AccuracyFit) -> None:
+        self._fit, self._samples, self._sums = fit, 0, dict.fromkeys(ESTIMATES, 0.0)
+
+    def add(self, scores: npt.ArrayLike, probabilities: npt.ArrayLike) -> None:
+        """Look at more samples: trust scores (N,), the classifier's probabilities (N,)."""
+        z, p = _finite(scores), np.asarray(probabilities, dtype=np.float64)
+        self._samples += len(z)
+        for name, parts in ESTIMATES.items():
+            self._sums[name] += float(parts(self._fit, z, p).sum())
+
+    @property
+    def estimates(self) -> dict[str, float]:
+        """The estimates by name; nan where there are no samples."""
+        samples = self._samples or math.nan
+        return {name: float(np.clip(total / samples, 0, 1)) for name, total in self._sums.items()}
+
+
+def _atc(fit: AccuracyFit, z: Floats, p: Floats) -> Floats:
     """Average thresholded confidence (Garg et al. 2022, arXiv:2201.04234)."""
-    return float((z >= fit.atc).mean())
+    return (z >= fit.atc).astype(np.float64)
 
 
-def _doc(fit: AccuracyFit, z: Floats, p: Floats) -> float:
+def _doc(fit: AccuracyFit, z: Floats, p: Floats) -> Floats:
     """Difference of confidences (Guillory et al. 2021, arXiv:2107.03315)."""
-    return fit.accuracy - (fit.probability - float(p.mean()))
+    return fit.accuracy - (fit.probability - p)
 
 
-def _confidence(fit: AccuracyFit, z: Floats, p: Floats) -> float:
+def _confidence(fit: AccuracyFit, z: Floats, p: Floats) -> Floats:
     """Average confidence after Platt scaling, a temperature and an offset, of the trust score."""
-    return float(scipy.special.expit(fit.slope * z + fit.offset).mean())
+    return scipy.special.expit(fit.slope * z + fit.offset)
 
 
-ESTIMATES: dict[str, Callable[[AccuracyFit, Floats, Floats], float]] = {
+ESTIMATES: dict[str, Callable[[AccuracyFit, Floats, Floats], Floats]] = {
     "atc": _atc,
     "doc": _doc,
     "confidence": _confidence,
 }
-"""Estimates by name."""
+"""Estimates by name, each as the parts (N,) whose mean it is."""
 
 
 def _platt(z: Floats, right: np.ndarray) -> tuple[float, float]:

@@ -21,11 +21,12 @@ from trustcache.metrics.tie_groups import Counts, Floats
 
 # Equal parts, and finer ones at both ends, where gross changes show first.
 _QUANTILES = np.unique([0.001, 0.002, 0.005, 0.01, *np.arange(0.02, 1, 0.02), 0.99, 0.995, 0.998, 0.999])
-# Each bet has a Beta density of the rank in (0, 1): ranks lower than before, higher, at both ends, in the middle.
+# Each bet has a Beta density of the rank in (0, 1): ranks lower than before, higher, at both ends, in the middle; those
+# near (1, 1) are for slight changes.
 _BETS = (
-    *((a, 1.0) for a in (0.2, 0.4, 0.6, 0.8)),
-    *((1.0, b) for b in (0.2, 0.4, 0.6, 0.8)),
-    *((0.5, 0.5), (2.0, 2.0), (1.0, 2.0), (2.0, 1.0), (1.0, 4.0), (4.0, 1.0)),
+    *((a, 1.0) for a in (0.2, 0.4, 0.6, 0.8, 0.9, 1.2, 2.0, 4.0)),
+    *((1.0, b) for b in (0.2, 0.4, 0.6, 0.8, 0.9, 1.2, 2.0, 4.0)),
+    *((c, c) for c in (0.5, 0.8, 1.25, 2.0)),
 )
 _A, _B = np.array(_BETS).T
 # Half of the capital is bet within the first 64 scores; a part is kept for changes at any time after.
@@ -98,12 +99,23 @@ class Martingale:
     def __init__(self, reference: Reference, streams: int = 1) -> None:
         self._counts = np.tile(np.array(reference.counts, dtype=np.float64), (streams, 1))
         self._bets = np.zeros((streams, len(_BETS)))
+        # Of each bet, the sum of the logarithms of its gains, its least value, and after how many scores that was.
+        self._sums, self._least, self._at_least = (np.zeros((streams, len(_BETS))) for _ in range(3))
         self._seen = 0
 
     @property
     def capital(self) -> Floats:
         """Capital, float64 (streams,): what the bets have made of their stakes, and what is not bet yet."""
         return self._bets.sum(axis=1) + _kept(self._seen)
+
+    @property
+    def since(self) -> Counts:
+        """Number of the score, counted from 1, with which a change has most likely begun, int64 (streams,).
+
+        It is the first after which the bet with most capital has only gained (CUSUM: Page 1954).
+        """
+        best = self._bets.argmax(axis=1)
+        return 1 + self._at_least[np.arange(len(best)), best].astype(np.int64)
 
     def update(self, bins: Counts) -> None:
         """Bet on the next score of each stream. bins: int64 (streams,), those it fell into."""
@@ -116,6 +128,9 @@ class Martingale:
         self._bets = np.minimum((self._bets + stake) * gains, _RICH)
         self._counts[streams, bins] += 1
         self._seen += 1
+        self._sums += np.log(gains)
+        self._at_least[self._sums <= self._least] = self._seen
+        np.minimum(self._sums, self._least, out=self._least)
 
 
 def _kept(seen: int) -> float:
