@@ -115,8 +115,12 @@ def test_a_trusted_classifier_carries_the_alarm_over_its_calls(
 def test_a_program_beside_an_exported_graph_reads_the_same_alarm(with_runs: Workspace, run_cli: RunCli) -> None:
     run_cli("export", FROZEN, "--format", "torch", "--output", "net.pt2")
     assert tells(refusal_of(lambda: Alarm.read("net.pt2.json")), "net.pt2.json", "trustcache calibrate")
-    run_cli("calibrate", FROZEN, "--data", "digits-test", "--coverage", 0.5)
+    goal = ("--max-risk", 0.2, "--delta", 0.2, "--by", "class")
+    assert run_cli("calibrate", FROZEN, "--data", "digits-test", *goal).exit_code == 0
     run_cli("export", FROZEN, "--format", "torch", "--output", "net.pt2")
+    described = json.loads(Path("net.pt2.json").read_text())
+    assert tells(described["trusted"], "predicted class", "calibration.groups")
+    assert len(described["calibration"]["groups"]) == 10
     (kept,) = with_runs.runs.glob("*/threshold.json")
     beside, own = Alarm.read("net.pt2.json"), Alarm.read(kept)
     assert beside.watch == own.watch

@@ -14,6 +14,7 @@ from scipy.stats import binomtest
 
 from tests.caches_in_memory import cache_of
 from tests.refusals import refusal_of, tells
+from trustcache import TrustedClassifier
 from trustcache.cache import CacheView, open_cache
 from trustcache.cache.workspace import Workspace
 from trustcache.deploy.calibrate import calibrate_on
@@ -147,6 +148,9 @@ def test_predict_goes_by_a_file_of_groups(with_runs: Workspace, run_cli: RunCli,
     Path("new.csv").write_text("id,group\n" + "".join(f"{n}.png,{g}\n" for n, g in [*groups.items()][:-9]))
     done = run_cli("predict", "mcp", digit_files, "--groups", "new.csv")
     assert done.exit_code == 0, done.stderr
+    trusted = TrustedClassifier.load(with_runs.root, "mcp", device="cpu")
+    few = [*trusted(sorted(digit_files.iterdir())[:30], groups=["odd"] * 20)]
+    assert [answer.trusted for answer in few] == [n < 20 and a.score > cuts["odd"] for n, a in enumerate(few)]
     known, lost = {*ids[:-9]}, 0
     for answer in map(json.loads, done.stdout.splitlines()):
         name = Path(answer["path"]).stem

@@ -101,9 +101,8 @@ def calibrate_on(
             )
     own, *more = (whole_cache(one, found.scores(one)) for one in (cache, *worst_of, *check_on))
     named = by if by is None or isinstance(by, str) else None
-    calibration = Calibration(
-        None, part, seed, [""] * len(worst_of), [""] * len(check_on), GROUP if by and not named else named, alarm
-    )
+    kept_on = [one.index.data for one in worst_of]
+    calibration = Calibration(None, part, seed, kept_on, by=GROUP if by and not named else named, alarm=alarm)
     calibration.check(goal)
     if by and not named:
         own = _with_groups(own, by, check_on)
@@ -171,7 +170,7 @@ def _threshold(about: tuple[str, str, str], data: _Data, goal: Goal, calibration
 
 @dataclass(frozen=True)
 class _Rule:
-    """What is trusted: scores above one threshold, or above that of their group where there are any."""
+    """Rule of trust: a score above one threshold, or above that of its group where there are groups."""
 
     threshold: float
     of_groups: dict[str, float]

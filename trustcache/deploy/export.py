@@ -26,6 +26,7 @@ from trustcache.cache.records import read_record, write_record
 from trustcache.cache.versions import software_versions
 from trustcache.data.samples import BadImage
 from trustcache.deploy.description import Checked, Description, GraphInput, Resize
+from trustcache.deploy.goals import CLASS
 from trustcache.deploy.network import Pair, load_pair
 from trustcache.deploy.scorers import Scorer
 from trustcache.errors import DamagedError, TrustcacheError, UsageError, kind_and_line
@@ -203,7 +204,9 @@ def check_graph(path: Path) -> None:
 
 def _described(scorer: Scorer, pair: Pair, format: str, checked: Checked, graph_sha256: str) -> Description:
     p = pair.classifier.preprocessing
-    classes = scorer.classes(pair.classifier.num_classes)
+    classes, calibrated = scorer.classes(pair.classifier.num_classes), scorer.threshold()
+    by = calibrated.by if calibrated else ""
+    group = "number of the predicted class" if by == CLASS else "image's group"
     return Description(
         scorer.name,
         scorer.classifier,
@@ -212,11 +215,12 @@ def _described(scorer: Scorer, pair: Pair, format: str, checked: Checked, graph_
         Resize(resize_rule(p), p.crop_pct, p.crop_mode, p.interpolation),
         {"logits": ("N", len(classes)), "score": ("N",)},
         scorer.working_threshold(),
-        scorer.threshold(),
+        calibrated,
         classes,
         checked,
         software_versions("torch"),
         graph_sha256,
+        f"score > threshold of the {group}, in calibration.groups" if by else "score > threshold",
     )
 
 

@@ -14,7 +14,7 @@ from trustcache.deploy.scorers import Scorer
 from trustcache.errors import UsageError
 from trustcache.evaluate.scoring import Scoring
 from trustcache.scores import POST_HOC
-from trustcache.scores.fitting import outputs_of
+from trustcache.scores.fitting import Rows, outputs_of
 from trustcache.scores.logit_scores import maximum_class_probability
 
 
@@ -22,7 +22,7 @@ from trustcache.scores.logit_scores import maximum_class_probability
 class Labelled:
     """Rows of a cache with their scores.
 
-    data: a name for people. z: float64 (N,). rows: their numbers, int (N,). groups: text (N,), None without groups.
+    data: a name for people. z: float64 (N,). rows: their numbers, int (N,), ascending. groups: text (N,), None without.
     """
 
     data: str
@@ -56,8 +56,7 @@ class Labelled:
 
     def probabilities(self) -> np.ndarray:
         """Return the softmax probability of the predicted class, float64 (N,)."""
-        odds = [maximum_class_probability(part.logits) for part in self.cache.chunks()]
-        return scipy.special.expit(np.concatenate(odds)[self.rows])
+        return scipy.special.expit(maximum_class_probability(Rows(self.cache, self.rows).logits))
 
 
 def whole_cache(cache: CacheView, z: np.ndarray) -> Labelled:

@@ -80,9 +80,10 @@ class Tally:
         yield f"{answered:,} images answered, {self.errors:,} without an answer"
         if self._accuracy and answered:
             told = ", ".join(f"{percent(share, 1)} ({name})" for name, share in self._accuracy.estimates.items())
-            yield f"of them right, estimated without labels: {told}"
+            yield f"accuracy, estimated without labels: {told}"
         if self.alarm and self._trusted.alarm:
-            yield f"nothing is promised for {percent(self._trusted.alarm.void, 1)} of them, as the alarm says"
+            void = percent(self._trusted.alarm.void, 1)
+            yield f"nothing is promised for {void} of them, as the alarm says; files sorted by class raise it too"
 
 
 def with_groups(images: Iterator[Picture], path: Path) -> tuple[Iterator[Picture], Iterator[str | None]]:

@@ -31,7 +31,7 @@ _BETS = (
 _A, _B = np.array(_BETS).T
 # Half of the capital is bet within the first 64 scores; a part is kept for changes at any time after.
 _PATIENCE = 64
-_RICH = 1e200  # more capital says no more, and would overflow
+_RICH, _POOR = 1e200, 1e-200  # beyond them capital says no more, and would overflow
 _LARGEST = sys.float_info.max
 
 
@@ -128,7 +128,7 @@ class Martingale:
         self._bets = np.minimum((self._bets + stake) * gains, _RICH)
         self._counts[streams, bins] += 1
         self._seen += 1
-        self._sums += np.log(gains)
+        self._sums += np.log(np.maximum(gains, _POOR))
         self._at_least[self._sums <= self._least] = self._seen
         np.minimum(self._sums, self._least, out=self._least)
 
