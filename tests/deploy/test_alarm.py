@@ -13,6 +13,7 @@ from click.testing import Result
 from PIL import Image
 
 from tests.refusals import refusal_of, tells
+from tests.sealed import edit_record
 from trustcache import TrustedClassifier
 from trustcache.cache import open_cache
 from trustcache.cache.workspace import Workspace
@@ -129,3 +130,22 @@ def test_a_program_beside_an_exported_graph_reads_the_same_alarm(with_runs: Work
     Path("net.pt2.json").write_text(text.replace('"rate": 0.01', '"rate": 0.02'))
     with pytest.raises(DamagedError, match=r"net.pt2.json.*export"):
         Alarm.read("net.pt2.json")
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {"watch.rate": 0.0},
+        {"watch.references": []},
+        {"watch.references": [{"edges": [1.0, 0.0], "tie_breaks": [0.5, 0.5], "counts": [1, 1, 1]}]},
+        {"watch.references": [{"edges": [1.0], "tie_breaks": [0.5], "counts": [1, 0]}]},
+        {"watch.references": [{"edges": [], "tie_breaks": [], "counts": []}]},
+    ],
+    ids=str,
+)
+def test_a_threshold_whose_reference_is_none_is_refused(with_runs: Workspace, run_cli: RunCli, entries: dict) -> None:
+    run_cli("calibrate", "mcp", "--data", "digits-test", "--coverage", 0.5)
+    (kept,) = with_runs.runs.glob("*/threshold.json")
+    edit_record(kept, entries)
+    refused = run_cli("predict", "mcp", kept)
+    assert (refused.exit_code, tells(refused.stderr, str(kept.name), "watch", "trustcache calibrate")) == (1, True)

@@ -55,6 +55,10 @@ class Watch:
     rate: float
     references: tuple[Reference, ...]
 
+    def __post_init__(self) -> None:
+        if not (0 < self.rate < 1 and self.references):
+            raise ValueError("a rate that is no share, or no references")
+
 
 @dataclass(frozen=True)
 class Threshold:

@@ -163,9 +163,9 @@ class TrustedClassifier:
             what = "of each group, and no groups are given" if groups is None else "not of groups, which are given"
             raise UsageError(f"the thresholds are {what}; calibrate again, or give groups where they are by group")
         answers = self._all_answers(images, batch_size, workers, ahead)
-        return (
-            answers if groups is None else map(self._in_group, answers, itertools.chain(groups, itertools.repeat(None)))
-        )
+        if groups is not None:
+            return map(self._in_group, answers, itertools.chain(groups, itertools.repeat(None)))
+        return answers
 
     def announcement(self, path: str | None = None) -> str:
         """Say in one sentence what the raised alarm means. path: of the image that raised it."""

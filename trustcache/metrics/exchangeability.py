@@ -47,6 +47,12 @@ class Reference:
     tie_breaks: tuple[float, ...]
     counts: tuple[int, ...]
 
+    def __post_init__(self) -> None:
+        if not len(self.edges) == len(self.tie_breaks) == len(self.counts) - 1 or min(self.counts) < 1:
+            raise ValueError("edges and counts that are no bins")
+        if not np.isfinite(self.edges).all() or [*self.edges] != sorted(self.edges):
+            raise ValueError("edges that do not ascend")
+
     @property
     def samples(self) -> int:
         """Number of calibration scores."""
