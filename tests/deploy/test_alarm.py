@@ -139,9 +139,10 @@ def test_a_program_beside_an_exported_graph_reads_the_same_alarm(with_runs: Work
         {"watch.references": []},
         {"watch.references": [{"edges": [1.0, 0.0], "tie_breaks": [0.5, 0.5], "counts": [1, 1, 1]}]},
         {"watch.references": [{"edges": [1.0], "tie_breaks": [0.5], "counts": [1, 0]}]},
+        {"watch.references": [{"edges": [1.0], "tie_breaks": [0.5], "counts": [1, 10**400]}]},
         {"watch.references": [{"edges": [], "tie_breaks": [], "counts": []}]},
     ],
-    ids=str,
+    ids=lambda entries: str(entries)[:60],
 )
 def test_a_threshold_whose_reference_is_none_is_refused(with_runs: Workspace, run_cli: RunCli, entries: dict) -> None:
     run_cli("calibrate", "mcp", "--data", "digits-test", "--coverage", 0.5)

@@ -32,6 +32,7 @@ _A, _B = np.array(_BETS).T
 # Half of the capital is bet within the first 64 scores; a part is kept for changes at any time after.
 _PATIENCE = 64
 _RICH, _POOR = 1e200, 1e-200  # beyond them capital says no more, and would overflow
+_MANY = 2**53  # more are no whole numbers in float64
 _LARGEST = sys.float_info.max
 
 
@@ -48,8 +49,10 @@ class Reference:
     counts: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        if not len(self.edges) == len(self.tie_breaks) == len(self.counts) - 1 or min(self.counts) < 1:
+        if not len(self.edges) == len(self.tie_breaks) == len(self.counts) - 1:
             raise ValueError("edges and counts that are no bins")
+        if not all(1 <= count < _MANY for count in self.counts):
+            raise ValueError("counts that are none")
         if not np.isfinite(self.edges).all() or [*self.edges] != sorted(self.edges):
             raise ValueError("edges that do not ascend")
 
