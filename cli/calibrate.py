@@ -13,7 +13,8 @@ from .options import ScoringMachine
 from .program import Output, Place, command, console, print_line, print_table, say
 
 if TYPE_CHECKING:
-    from trustcache.deploy.scorers import Scorer, Threshold
+    from trustcache.deploy.scorers import Scorer
+    from trustcache.deploy.threshold import Check, Threshold
     from trustcache.metrics.selective import WorkingPoint
 
 
@@ -73,16 +74,53 @@ def _plan(goal: Goal) -> Output:
 
 def _show(scorer: Scorer, found: Threshold) -> None:
     point, other = found.point, found.other_half
-    print_line(f"{scorer.name}: trusted is a score above {point.threshold:.6g}")
+    above = "a score above the threshold of its group; one for all would be" if found.groups else "a score above"
+    print_line(f"{scorer.name}: trusted is {above} {point.threshold:.6g}")
     print_line(f"calibrated on {found.samples}: {_effect(point)}")
     if other:
         print_line(f"on the other half: {_effect(other)}")
-    bound = f" (bound {percent(point.bound)})" if point.bound is not None else ""
+    if found.groups:
+        rows = [(one.name, f"{one.samples:,}", *_group(one.point)) for one in found.groups]
+        print_table(("group", "images", "trusted is above", "coverage", "risk"), rows)
+        void = [one.name for one in found.groups if not one.point]
+        if void:
+            print_line(
+                f"nothing is trusted in {len(void)} of {len(rows)} groups, for which no threshold keeps the promise"
+            )
+    for title, checks in (("promise kept on", found.worst_of), ("checked on", found.checks)):
+        if checks:
+            heads = (title, "images", "accuracy", *("coverage", "95 %"), *("risk", "95 %"))
+            print_table((*heads, *(f"estimate {name}" for name in checks[0].estimates)), map(_check, checks))
+    bound = f" (bound {percent(point.bound)})" if point.bound is not None and not found.groups else ""
     print_line(f"guarantee: {found.guarantee}{bound}")
+    print_line(
+        f"alarm: predict tells when scores no longer look like these; by chance in at most {percent(found.watch.rate)} "
+        "of all streams"
+    )
     print_line(scorer.threshold_path)
 
 
 def _effect(point: WorkingPoint) -> str:
-    risk = "undefined" if point.risk is None else percent(point.risk)
     trusted = f"{point.trusted:,} of {point.samples:,}"
-    return f"coverage {percent(point.coverage)} ({trusted}), risk {risk} ({point.wrong:,} of those are wrong)"
+    return f"coverage {percent(point.coverage)} ({trusted}), risk {_risk(point)} ({point.wrong:,} of those are wrong)"
+
+
+def _group(point: WorkingPoint | None) -> tuple[str, str, str]:
+    if not point:
+        return "nothing", percent(0), ""
+    threshold = "everything" if point.trusted == point.samples else f"{point.threshold:.6g}"
+    return threshold, percent(point.coverage), _risk(point)
+
+
+def _check(one: Check) -> tuple[str, ...]:
+    shares = [percent(one.point.coverage, 1), _interval(one.coverage), _risk(one.point, 1), _interval(one.risk)]
+    estimates = [percent(estimate, 1) for estimate in one.estimates.values()]
+    return (one.data, f"{one.point.samples:,}", percent(one.accuracy, 1), *shares, *estimates)
+
+
+def _interval(ends: tuple[float, float]) -> str:
+    return "{:.1f} to {:.1f}".format(*(100 * end for end in ends))
+
+
+def _risk(point: WorkingPoint, digits: int = 2) -> str:
+    return "undefined" if point.risk is None else percent(point.risk, digits)

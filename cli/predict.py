@@ -25,6 +25,12 @@ def predict(
         Literal["json", "csv"], typer.Option(help="A JSON object a line, or CSV with a header.")
     ] = "json",
     strict: Annotated[bool, typer.Option("--strict", help="Exit code 1 where an image cannot be read.")] = False,
+    fail_on_alarm: Annotated[
+        bool, typer.Option("--fail-on-alarm", help="Exit code 1 where scores no longer look like those calibrated on.")
+    ] = False,
+    groups: Annotated[
+        Path | None, typer.Option(help="Thresholds by group: a CSV file id,group, whose ids end the images' paths.")
+    ] = None,
     classifier: Annotated[str | None, typer.Option(help="Whose run or score, where there are several.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images a forward pass.")] = 64,
     workers: Annotated[int, typer.Option(min=0, help="Decoding threads; 0: no other than the main one.")] = 2,
@@ -32,22 +38,29 @@ def predict(
     """A line an image: path, class, probability, trust score, and whether to trust it by the run's threshold.
 
     Without a threshold from trustcache calibrate, a score above 0 is trusted. An image that cannot be read gives a
-    line with the error, and the rest goes on.
+    line with the error, and the rest goes on. Where scores no longer look like those that the threshold was calibrated
+    on, an alarm says from which image on nothing is promised; each call begins anew.
     """
-    from trustcache.deploy.predict import FORMATS, Tally, pictures
+    from trustcache.deploy.predict import FORMATS, Tally, pictures, with_groups
     from trustcache.deploy.trusted import TrustedClassifier
 
     images = pictures(paths)
     trusted = TrustedClassifier.load(place.workspace, run, classifier=classifier, device=machine.device)
     if trusted.threshold is None:
         say(f"no threshold is calibrated, so a score above 0 is trusted; set one with trustcache calibrate {run}")
-    tally = Tally()
-    answers = tally.of(trusted(images, batch_size=batch_size, workers=workers, ahead=1))
+    grouped = with_groups(images, groups) if groups else (images, None)
+    tally = Tally(trusted, say)
+    answers = tally.of(trusted(grouped[0], groups=grouped[1], batch_size=batch_size, workers=workers, ahead=1))
     for line in FORMATS[format](answers):
         print_line(line, kept="\n\t")
-    say(f"{tally.images - tally.errors:,} images answered, {tally.errors:,} without an answer")
+    for line in tally.summary():
+        say(line)
     if strict and tally.errors:
         raise TrustcacheError(
             f"{tally.errors:,} of {tally.images:,} images have no answer, as their lines say; replace them, or leave "
             "out --strict"
+        )
+    if fail_on_alarm and tally.alarm:
+        raise TrustcacheError(
+            f"{run}: the alarm was raised; calibrate on images like these, or leave out --fail-on-alarm"
         )

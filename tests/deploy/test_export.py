@@ -21,6 +21,7 @@ from trustcache import TrustedClassifier
 from trustcache.cache.records import read_record
 from trustcache.cache.workspace import Workspace
 from trustcache.deploy import export as exporting
+from trustcache.deploy.description import Description
 from trustcache.deploy.scorers import find_scorer
 from trustcache.models.preprocessing import Preprocessing
 
@@ -85,9 +86,9 @@ def test_what_belongs_to_the_file_lies_beside_it(with_runs: Workspace, run_cli: 
     run_cli("export", FROZEN, "--format", "torch", "--output", tmp_path / "out" / "x.pt2")
     second = json.loads((tmp_path / "out" / "x.pt2.json").read_text())
     assert second["threshold"] == second["calibration"]["point"]["threshold"] != 0
-    described = read_record(tmp_path / "out" / "x.pt2.json", exporting.Description, "export again")
+    described = read_record(tmp_path / "out" / "x.pt2.json", Description, "export again")
     assert described.calibration == find_scorer(with_runs, FROZEN).threshold()
-    assert second["schema"] == exporting.Description.SCHEMA
+    assert second["schema"] == Description.SCHEMA
     assert "with confidence 0.9 at most 20 %" in second["calibration"]["guarantee"]
 
 

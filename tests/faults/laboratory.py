@@ -15,7 +15,7 @@ from PIL import Image
 
 from tests.faults.forks import KILLED, Fault, Forks, Outcome
 from trustcache.cache.records import read_record
-from trustcache.deploy.export import Description
+from trustcache.deploy.description import Description
 from trustcache.errors import TrustcacheError
 
 CLASSES = ("bars", "dots", "rings")

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from tests.refusals import tells
 from tests.running import call
 from trustcache.cache.workspace import Workspace
 from trustcache.oracles.runs import CARD, finished_runs
@@ -56,3 +57,14 @@ def test_it_tells_the_threshold_once_there_is_one_and_is_only_written_where_it_c
     threshold = json.loads((first.folder / "threshold.json").read_text())["point"]["threshold"]
     assert str(threshold) in card(with_runs, first.name)
     assert (second.folder / CARD).stat().st_mtime_ns == written
+
+
+def test_it_tells_what_the_threshold_does_elsewhere_and_by_group(with_runs: Workspace) -> None:
+    name = finished_runs(with_runs)[0].name
+    words = ("calibrate", name, "--data", "digits-test", "--max-risk", "0.2", "--delta", "0.2", "--part", "first-half")
+    call(with_runs, *words, "--by", "class", "--check-on", "digits-test")
+    call(with_runs, "report")
+    threshold = json.loads((with_runs.runs / name / "threshold.json").read_text())
+    check, group = threshold["checks"][0], next(one for one in threshold["groups"] if one["point"])
+    facts = ("by class", f"- {group['name']}: {group['point']['threshold']}", "| digits-test | 324 |", "1.00 % of all")
+    assert tells(card(with_runs, name), *facts[:3], f"{100 * check['accuracy']:.2f}", facts[3])

@@ -147,14 +147,19 @@ def result_json(command: str, fields: Mapping[str, Any]) -> str:
 def flat_facts(value: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
     """Yield what a table says as names and texts, those of a table within it as `above.name`; empty ones are left out.
 
-    >>> list(flat_facts({"rows": 3, "meaning": {"store": "float16", "stages": None}}))
-    [('rows', '3'), ('meaning.store', 'float16')]
+    Of a list of tables the number is told.
+
+    >>> list(flat_facts({"rows": 3, "meaning": {"store": "float16", "stages": None}, "files": [{"size": 1}]}))
+    [('rows', '3'), ('meaning.store', 'float16'), ('files', '1, shown by --json')]
     """
     for name, one in msgspec.to_builtins(value, enc_hook=_as_plain).items():
         if isinstance(one, dict):
             yield from flat_facts(one, f"{above}{name}.")
         elif one not in (None, "", [], ()):
-            yield f"{above}{name}", ", ".join(map(str, one)) if isinstance(one, list | tuple) else str(one)
+            listed = isinstance(one, list | tuple)
+            tables = listed and isinstance(one[0], dict)
+            text = f"{len(one):,}, shown by --json" if tables else ", ".join(map(str, one)) if listed else str(one)
+            yield f"{above}{name}", text
 
 
 def _as_plain(value: Any) -> Any:

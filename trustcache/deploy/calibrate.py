@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from trustcache.cache import CacheView, open_cache
+from trustcache.cache import CacheView
 from trustcache.cache.index import judged_fingerprint
-from trustcache.data.splits import half_rows, other_half
-from trustcache.deploy.goals import Calibration, Goal, Targets
-from trustcache.deploy.scorers import Scorer, Threshold
+from trustcache.data.splits import half_rows
+from trustcache.deploy.goals import ALARM_RATE, CLASS, GROUP, Calibration, Goal, Targets
+from trustcache.deploy.groups import grouped
+from trustcache.deploy.labelled import Labelled, LabelledData, whole_cache
+from trustcache.deploy.scorers import Scorer
+from trustcache.deploy.threshold import Check, GroupPoint, Threshold, Watch
 from trustcache.errors import TrustcacheError, UsageError, percent
 from trustcache.evaluate.scoring import Scoring
+from trustcache.metrics.calibration import wilson
+from trustcache.metrics.estimated_accuracy import AccuracyFit, estimated_accuracy, fit_accuracy
+from trustcache.metrics.exchangeability import reference
 from trustcache.metrics.selective import WorkingPoint, at_target, guaranteed, least_trusted, working_point
 from trustcache.oracles.optim import Machine
 from trustcache.progress import Progress, silent
-from trustcache.scores import POST_HOC
-from trustcache.scores.fitting import outputs_of
 from trustcache.scores.methods import AnyMethod, methods_of
 
 # Of the bound on a share that is met without a guarantee: 95 % confidence, as the report's intervals.
@@ -43,9 +50,15 @@ def calibrate(
     >>> found.point.trusted, found.point.samples
     (8, 15)
     """
-    scoring = Scoring(scorer.workspace_caches, data_root, machine, progress)
-    about = scorer.name, scorer.judged, scorer.learnt
-    threshold = _threshold(about, *_samples(scorer, calibration, scoring), goal, calibration)
+    calibration.check(goal)
+    source = LabelledData(scorer, Scoring(scorer.workspace_caches, data_root, machine, progress))
+    own = source.held_out() if calibration.data is None else source.named("--data", calibration.data)
+    data = _Data(
+        grouped(own, calibration.by),
+        [one for name in calibration.worst_of for one in source.family("--worst-of", name)],
+        [grouped(one, calibration.by) for name in calibration.check_on for one in source.family("--check-on", name)],
+    )
+    threshold = _threshold((scorer.name, scorer.judged, scorer.learnt), data, goal, calibration)
     scorer.save_threshold(threshold)
     return threshold
 
@@ -54,15 +67,21 @@ def calibrate_on(
     method: AnyMethod,
     cache: CacheView,
     *,
+    training: CacheView | None = None,
+    worst_of: Sequence[CacheView] = (),
+    check_on: Sequence[CacheView] = (),
+    by: str | Sequence[str] | None = None,
     part: str | None = None,
     seed: int | None = None,
-    training: CacheView | None = None,
+    alarm: float = ALARM_RATE,
     **targets: float,
 ) -> Threshold:
     """Return the threshold of an oracle or a score that reaches a target on a cache that nothing has learnt from.
 
     targets: one of max_risk (with delta, by default 0.001), coverage, tpr and precision, as `Targets` has them. part,
     seed: calibrate on one half of the rows, and look at the other. training: what a post-hoc score learns from.
+    worst_of: more caches that max_risk must hold on. check_on: caches to tell the threshold's effect on. by: "class",
+    or a group for each row, for thresholds of their own with max_risk. alarm: the share of false alarms.
     Raises UsageError where the method has learnt from some of the rows, or no target is given; TrustcacheError where no
     threshold reaches it.
 
@@ -74,83 +93,144 @@ def calibrate_on(
         raise TypeError(f"calibrate has no target {min(unknown)!r}; it has {', '.join(vars(Targets()))}")
     goal = Targets(**targets).goal()
     (found,) = methods_of([method], training)
-    if learnt := found.learnt_rows(cache):
-        raise UsageError(
-            f"{found.name}: has learnt from {learnt:,} of the {len(cache):,} rows of {cache.index.data}, so scores "
-            "there promise nothing; calibrate on others"
-        )
+    for one in (cache, *worst_of, *check_on):
+        if learnt := found.learnt_rows(one):
+            raise UsageError(
+                f"{found.name}: has learnt from {learnt:,} of the {len(one):,} rows of {one.index.data}, so scores "
+                "there promise nothing; calibrate on others"
+            )
+    own, *more = (whole_cache(one, found.scores(one)) for one in (cache, *worst_of, *check_on))
+    named = by if by is None or isinstance(by, str) else None
+    kept_on = [one.index.data for one in worst_of]
+    calibration = Calibration(None, part, seed, kept_on, by=GROUP if by and not named else named, alarm=alarm)
+    calibration.check(goal)
+    if by and not named:
+        own = _with_groups(own, by, check_on)
     about = found.name, judged_fingerprint(cache.index), ""
-    return _threshold(about, cache.index.data, found.scores(cache), cache.correct, goal, Calibration(None, part, seed))
+    checks = [grouped(one, named) for one in more[len(worst_of) :]]
+    data = _Data(grouped(own, named), more[: len(worst_of)], checks)
+    return _threshold(about, data, goal, calibration)
 
 
-def _threshold(
-    about: tuple[str, str, str], data: str, z: np.ndarray, correct: np.ndarray, goal: Goal, calibration: Calibration
-) -> Threshold:
+def _with_groups(own: Labelled, groups: Sequence[str], check_on: Sequence[CacheView]) -> Labelled:
+    if check_on:
+        raise UsageError('by: a list says no groups for the rows of check_on; leave one out, or give "class" or a file')
+    if len(groups) != len(own):
+        raise UsageError(f"by: has {len(groups):,} groups for the {len(own):,} rows of {own.data}; give one a row")
+    return replace(own, groups=np.array([str(group) for group in groups]))
+
+
+@dataclass(frozen=True)
+class _Data:
+    """The samples to calibrate on, more to keep the promise on, more to check; the first and last may have groups."""
+
+    own: Labelled
+    worst_of: Sequence[Labelled]
+    check_on: Sequence[Labelled]
+
+
+def _threshold(about: tuple[str, str, str], data: _Data, goal: Goal, calibration: Calibration) -> Threshold:
     """Return the threshold that reaches a goal. about: the score's name, and the fingerprints that pin it."""
-    rows = everything = np.arange(len(z))
     (name, judged, learnt), seed = about, calibration.seed or 0
+    rows = everything = np.arange(len(data.own))
     if calibration.part:
-        rows = half_rows(len(z), calibration.part, seed)
-    rest = np.setdiff1d(everything, rows)
-    if not len(rows):
-        raise UsageError(f"{data}: {len(z)} samples are too few to calibrate on; name a larger --data")
-    point = _reach(name, goal, z[rows], correct[rows], data)
+        rows = half_rows(len(everything), calibration.part, seed)
+    used, rest = data.own.take(rows), data.own.take(np.setdiff1d(everything, rows))
+    if not len(used):
+        raise UsageError(
+            f"{data.own.data}: {len(everything)} samples are too few to calibrate on; name a larger --data"
+        )
+    all_used = [used, *(one.apart_from(rest.content) for one in data.worst_of)]
+    point = _careful([_reach(name, goal, one) for one in all_used], used)
+    groups = _group_points(goal, used, calibration.by == CLASS)
+    rule = _Rule(point.threshold, {one.group: one.point.threshold if one.point else math.inf for one in groups})
+    seen = np.concatenate([one.content for one in all_used])
+    fit = fit_accuracy(used.z, used.correct, used.probabilities())
+    by = "" if not calibration.by else CLASS if calibration.by == CLASS else GROUP
     return Threshold(
-        point,
-        working_point(z[rest], correct[rest], point.threshold) if len(rest) else None,
-        data,
+        rule.effect(used) if groups else point,
+        rule.effect(rest) if len(rest) else None,
+        tuple(rule.check(one, fit) for one in all_used[1:]),
+        tuple(rule.check(one.apart_from(seen), fit) for one in data.check_on),
+        by,
+        groups,
+        used.data,
         calibration.part or "all",
         seed,
         goal.kind,
         goal.target,
         goal.delta,
-        _promise(goal, point),
+        _promise(goal, point, len(all_used), by, len(groups)),
+        Watch(calibration.alarm, tuple(reference(one.z) for one in all_used)),
+        fit,
         judged,
         learnt,
     )
 
 
-def _samples(scorer: Scorer, calibration: Calibration, scoring: Scoring) -> tuple[str, np.ndarray, np.ndarray]:
-    """Return a name for the data, z float64 (N,) and correct bool (N,)."""
-    run, data = scorer.run, calibration.data
-    names = ", ".join(index.data for index in scorer.caches)
-    if data is None:
-        if run is None:
-            raise UsageError(f"{scorer.name}: has set no data aside; name a cache with --data ({names})")
-        own = scorer.caches[0]
-        if own.fingerprint() != run.config.cache:
-            raise UsageError(
-                f"{run.name}: the cache of {run.config.data} that it learnt from is not there any more, so neither is "
-                f"the part it set aside; name another with --data ({names})"
-            )
-        rows, z = scoring.of_validation(run, own)
-        return f"the validation part of {own.data}", z, open_cache(own.folder).correct[rows]
-    index = next((index for index in scorer.caches if index.data == data), None)
-    if index is None:
-        raise UsageError(f"--data {data}: no cache of {scorer.classifier} has that name; there are {names}")
-    if run and not run.config.part and run.config.learnt_images_of(index, scorer.workspace_caches):
-        raise UsageError(
-            f"--data {data}: {run.name} learnt from its images, so scores there promise nothing; leave --data out "
-            "to take the part that was set aside, or name other data"
+@dataclass(frozen=True)
+class _Rule:
+    """Rule of trust: a score above one threshold, or above that of its group where there are groups."""
+
+    threshold: float
+    of_groups: dict[str, float]
+
+    def effect(self, samples: Labelled) -> WorkingPoint:
+        """Return what it does to samples."""
+        if not self.of_groups:
+            return working_point(samples.z, samples.correct, self.threshold)
+        assert samples.groups is not None
+        trusted = samples.z > np.array([self.of_groups.get(group, math.inf) for group in samples.groups])
+        return replace(working_point(trusted, samples.correct, 0.5), threshold=self.threshold)
+
+    def check(self, samples: Labelled, fit: AccuracyFit) -> Check:
+        """Return what it does to samples, with estimates that see no labels."""
+        point = self.effect(samples)
+        return Check(
+            samples.data,
+            point,
+            float(samples.correct.mean()),
+            _interval(point.trusted, point.samples),
+            _interval(point.wrong, point.trusted),
+            estimated_accuracy(fit, samples.z, samples.probabilities()),
         )
-    cache = open_cache(index.folder)
-    if run is None:
-        if index.role == "train" and POST_HOC[scorer.name].fitted:
-            raise UsageError(
-                f"--data {data}: {scorer.name} learns from training data, so its scores there promise nothing; name "
-                "other data"
-            )
-        score = scorer.post_hoc()
-        return data, np.concatenate([score(outputs_of(part)) for part in cache.chunks()]), cache.correct
-    z = scoring.of_cache(run, index)
-    unseen = run.unseen(cache, scorer.workspace_caches)
-    named = data if unseen.all() else f"{data}, its {other_half(run.config.part)}"
-    return named, z[unseen], cache.correct[unseen]
 
 
-def _reach(name: str, goal: Goal, z: np.ndarray, correct: np.ndarray, data: str) -> WorkingPoint:
+def _careful(points: Sequence[WorkingPoint], own: Labelled) -> WorkingPoint:
+    """Return what the highest of some thresholds does to `own`.
+
+    Each may fail with all of delta. Where risk falls as thresholds rise, one data set needs the highest, and the
+    highest of all found can only be too low if the one found on that data set is (an intersection-union test: Berger
+    1982). Several data sets therefore share no confidence.
+    """
+    highest = max(points, key=lambda point: point.threshold)
+    if highest is points[0]:
+        return highest
+    return replace(working_point(own.z, own.correct, highest.threshold), bound=points[0].bound)
+
+
+def _group_points(goal: Goal, samples: Labelled, by_class: bool) -> tuple[GroupPoint, ...]:
+    """Return a threshold for each group, at an equal share of delta (Bonferroni), so that all hold at once."""
+    if samples.groups is None or goal.delta is None:
+        return ()
+    found, classes = [], dict(enumerate(samples.cache.index.made_from.classes if by_class else ()))
+    names = sorted(set(samples.groups.tolist()), key=lambda group: (len(group), group))
+    for group in names:
+        some = samples.take(samples.groups == group)
+        point = guaranteed(some.z, some.correct, goal.target, goal.delta / len(names))
+        label = classes.get(int(group), group) if by_class else group
+        found.append(GroupPoint(group, label, len(some), point))
+    return tuple(found)
+
+
+def _interval(successes: int, n: int) -> tuple[float, float]:
+    low, high = wilson(successes, n)
+    return float(low), float(high)
+
+
+def _reach(name: str, goal: Goal, samples: Labelled) -> WorkingPoint:
     """Return the working point of a goal. Raises TrustcacheError where there is none."""
-    least = ""
+    z, correct, least = samples.z, samples.correct, ""
     if goal.delta is None:
         point = at_target(z, correct, goal.kind, goal.target, BOUND_DELTA)
     else:
@@ -161,20 +241,24 @@ def _reach(name: str, goal: Goal, z: np.ndarray, correct: np.ndarray, data: str)
         )
     if point is None:
         raise TrustcacheError(
-            f"{name}: no threshold reaches --{goal.kind} {goal.target:g} on the {len(z):,} samples of {data}, "
+            f"{name}: no threshold reaches --{goal.kind} {goal.target:g} on the {len(z):,} samples of {samples.data}, "
             f"{percent(correct.mean())} of which the classifier gets right{least}; ask for less, or calibrate on "
             "more data"
         )
     return point
 
 
-def _promise(goal: Goal, point: WorkingPoint) -> str:
+def _promise(goal: Goal, point: WorkingPoint, data_sets: int, by: str, groups: int) -> str:
     if goal.delta is None:
         return (
             f"none beforehand: {goal.kind} is at least {goal.target:g} on these samples; on data drawn as they were it "
             f"is, with confidence {1 - BOUND_DELTA:g}, at least {point.bound:.4f}"
         )
+    within = (
+        f", within each of {groups} groups (by {'predicted class' if by == CLASS else 'file'}) at once" if by else ""
+    )
+    drawn = f"as in any of these {data_sets} data sets, or mixed of them" if data_sets > 1 else "as these samples were"
     return (
-        f"with confidence {1 - goal.delta:g} at most {100 * goal.target:g} % of what is trusted is wrong, on data "
-        "drawn as these samples were, if neither the classifier nor the oracle learnt from them or was chosen by them"
+        f"with confidence {1 - goal.delta:g} at most {100 * goal.target:g} % of what is trusted is wrong{within}, on "
+        f"data drawn {drawn}, if neither the classifier nor the oracle learnt from them or was chosen by them"
     )

@@ -16,7 +16,6 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -26,8 +25,10 @@ from trustcache.cache.publish import file_sha256, publish
 from trustcache.cache.records import read_record, write_record
 from trustcache.cache.versions import software_versions
 from trustcache.data.samples import BadImage
+from trustcache.deploy.description import Checked, Description, GraphInput, Resize
+from trustcache.deploy.goals import CLASS
 from trustcache.deploy.network import Pair, load_pair
-from trustcache.deploy.scorers import Scorer, Threshold
+from trustcache.deploy.scorers import Scorer
 from trustcache.errors import DamagedError, TrustcacheError, UsageError, kind_and_line
 from trustcache.models.preprocessing import Preprocessing
 from trustcache.scores import POST_HOC
@@ -52,58 +53,6 @@ class Format:
     write: Callable[[torch.export.ExportedProgram], bytes]
     open: Callable[[bytes], Graph]
     needs: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class GraphInput:
-    """The graph's input. shape: "N", 3, height, width."""
-
-    shape: tuple[int | str, ...]
-    name: str = "images"
-    dtype: str = "uint8"
-    colours: str = "RGB, 0 to 255; mean and deviation are in the graph"
-
-
-@dataclass(frozen=True)
-class Resize:
-    """Resizing of an image to the input size: the rule in words, and the preprocessing's entries."""
-
-    rule: str
-    crop_pct: float
-    crop_mode: str
-    interpolation: str
-
-
-@dataclass(frozen=True)
-class Checked:
-    """The images that the graph was checked on, and its largest difference to the original."""
-
-    images: str
-    largest_difference: float
-
-
-@dataclass(frozen=True)
-class Description:
-    """`<graph>.json`: all that another program needs beside the graph. outputs: their shapes by name.
-
-    graph_sha256: of the graph's file.
-    """
-
-    SCHEMA: ClassVar[int] = 2
-
-    run: str
-    classifier: str
-    format: str
-    input: GraphInput
-    resize: Resize
-    outputs: dict[str, tuple[int | str, ...]]
-    threshold: float
-    calibration: Threshold | None
-    classes: tuple[str, ...]
-    checked: Checked
-    made_with: dict[str, str]
-    graph_sha256: str
-    trusted: str = "score > threshold"
 
 
 def export(scorer: Scorer, format: str, path: Path | None, data_root: Path) -> tuple[Path, Path]:
@@ -255,7 +204,9 @@ def check_graph(path: Path) -> None:
 
 def _described(scorer: Scorer, pair: Pair, format: str, checked: Checked, graph_sha256: str) -> Description:
     p = pair.classifier.preprocessing
-    classes = scorer.classes(pair.classifier.num_classes)
+    classes, calibrated = scorer.classes(pair.classifier.num_classes), scorer.threshold()
+    by = calibrated.by if calibrated else ""
+    group = "number of the predicted class" if by == CLASS else "image's group"
     return Description(
         scorer.name,
         scorer.classifier,
@@ -264,11 +215,12 @@ def _described(scorer: Scorer, pair: Pair, format: str, checked: Checked, graph_
         Resize(resize_rule(p), p.crop_pct, p.crop_mode, p.interpolation),
         {"logits": ("N", len(classes)), "score": ("N",)},
         scorer.working_threshold(),
-        scorer.threshold(),
+        calibrated,
         classes,
         checked,
         software_versions("torch"),
         graph_sha256,
+        f"score > threshold of the {group}, in calibration.groups" if by else "score > threshold",
     )
 
 

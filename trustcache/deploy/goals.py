@@ -10,6 +10,10 @@ from trustcache.registry import option
 
 MAX_RISK = "max-risk"
 DEFAULT_DELTA = 0.001
+ALARM_RATE = 0.01
+"""Default share of the streams of usual images in which a false alarm ever comes."""
+CLASS, GROUP = "class", "group"
+"""The two ways to group images: by the predicted class, and by a file or list."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,34 @@ class Calibration:
         None, "Calibrate on one half of the data, and tell coverage and risk on the other to check it.", choices=HALVES
     )
     seed: int | None = option(None, "--part: draws the halves (0).", min=0)
+    worst_of: list[str] = option(
+        [], "--max-risk: keep the promise on this cached data set, or family of them, too. May be repeated."
+    )
+    check_on: list[str] = option(
+        [], "Tell risk and coverage on this cached data set, or family of them, too. May be repeated."
+    )
+    by: str | None = option(
+        None, f"--max-risk: a threshold for each predicted class ({CLASS}), or for each group of a CSV file id,group."
+    )
+    alarm: float = option(
+        ALARM_RATE, "False-alarm rate: predict tells when scores look unlike these, by chance in this share of streams."
+    )
 
     def __post_init__(self) -> None:
         if self.seed is not None and self.part is None:
             raise UsageError("--seed: draws the halves of --part, which is not given")
+        if not 0 < self.alarm < 1:
+            raise UsageError(f"--alarm {self.alarm:g}: must be a share of streams above 0 and below 1")
+        if self.by and self.worst_of:
+            raise UsageError("--by and --worst-of: exclude each other; calibrate twice")
+
+    def check(self, goal: Goal) -> None:
+        """Raise UsageError where it asks for what only a guarantee can be kept for.
+
+        >>> Calibration("birds", by="class").check(Goal("coverage", 0.5))
+        Traceback (most recent call last):
+        trustcache.errors.UsageError: --by: keeps a promise, which --coverage makes none of; give --max-risk
+        """
+        for name, given in (("--by", self.by), ("--worst-of", self.worst_of)):
+            if given and goal.kind != MAX_RISK:
+                raise UsageError(f"{name}: keeps a promise, which --{goal.kind} makes none of; give --{MAX_RISK}")

@@ -8,15 +8,18 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from types import SimpleNamespace
 
 from trustcache.data.archives import open_tree, read_file, tree_exists
 from trustcache.data.layouts.folders import image_names
 from trustcache.data.pictures import Picture, file_picture
-from trustcache.deploy.trusted import Answer
-from trustcache.errors import UsageError, spreadsheet_cell
+from trustcache.deploy.groups import group_of, read_groups
+from trustcache.deploy.threshold import Threshold
+from trustcache.deploy.trusted import Answer, TrustedClassifier
+from trustcache.errors import UsageError, percent, spreadsheet_cell
+from trustcache.metrics.estimated_accuracy import RunningEstimate
 
 # Of two slashes after a colon a path keeps one.
 _ADDRESS = re.compile(r"^(\w+:)/(?=[^/])")
@@ -49,19 +52,54 @@ def _below(path: Path) -> Iterable[Picture]:
     return (file_picture(f"{tree.root}/{name}", functools.partial(tree.read, name)) for name in names)
 
 
-@dataclass
 class Tally:
-    """Count of answers, and of errors among them."""
+    """Counts of answers, and of errors among them, and the alarm. tell: told at once when it is raised."""
 
-    images: int = 0
-    errors: int = 0
+    def __init__(self, trusted: TrustedClassifier, tell: Callable[[str], None]) -> None:
+        self.images = self.errors = 0
+        self.alarm = False
+        self._trusted, self._tell = trusted, tell
+        calibrated = trusted.threshold if isinstance(trusted.threshold, Threshold) else None
+        self._accuracy = RunningEstimate(calibrated.accuracy) if calibrated else None
 
     def of(self, answers: Iterable[Answer]) -> Iterator[Answer]:
         """Yield the same answers, counted."""
         for answer in answers:
             self.images += 1
             self.errors += answer.error is not None
+            if self._accuracy and answer.score is not None and answer.probability is not None:
+                self._accuracy.add([answer.score], [answer.probability])
+            if answer.alarm and not self.alarm:
+                self.alarm = True
+                self._tell(self._trusted.announcement(answer.path))
             yield answer
+
+    def summary(self) -> Iterator[str]:
+        """Yield sentences on all answers."""
+        answered = self.images - self.errors
+        yield f"{answered:,} images answered, {self.errors:,} without an answer"
+        if self._accuracy and answered:
+            told = ", ".join(f"{percent(share, 1)} ({name})" for name, share in self._accuracy.estimates.items())
+            yield f"accuracy, estimated without labels: {told}"
+        if self.alarm and self._trusted.alarm:
+            void = percent(self._trusted.alarm.void, 1)
+            yield f"nothing is promised for {void} of them, as the alarm says; files sorted by class raise it too"
+
+
+def with_groups(images: Iterator[Picture], path: Path) -> tuple[Iterator[Picture], Iterator[str | None]]:
+    """Return images, and the group of each in a CSV file id,group: by its path, or the longest ending that is an id.
+
+    Raises as `read_groups`.
+
+    >>> (tmp / "groups.csv").write_text("id,group\\na.png,night\\n")
+    21
+    >>> _, groups = with_groups(iter([file_picture("photos/a.png", bytes)]), tmp / "groups.csv")
+    >>> list(groups)
+    ['night']
+    """
+    known = read_groups(path)
+    images, same = itertools.tee(images)  # holds the few images that are decoded ahead
+    return images, (group_of(known, image.path) for image in same)
 
 
 def json_lines(answers: Iterable[Answer]) -> Iterator[str]:
@@ -78,14 +116,15 @@ def csv_lines(answers: Iterable[Answer]) -> Iterator[str]:
     """Yield a header and a line an answer; fields that are None are empty.
 
     >>> list(csv_lines([Answer("a.png", "cat", 1, 0.9, 2.5, True)]))[1]
-    'a.png,cat,1,0.9,2.5,true,'
+    'a.png,cat,1,0.9,2.5,true,,'
     """
     # A writer's methods return what the `write` of its file returns.
     names, returned = [field.name for field in fields(Answer)], SimpleNamespace(write=str)
     writer = csv.DictWriter(returned, names, lineterminator="")
     yield writer.writeheader()
     for answer in answers:
-        cells = asdict(answer) | {"trusted": str(answer.trusted).lower()}
+        told = {name: cell for name, cell in asdict(answer).items() if cell is not None}
+        cells = {name: str(cell).lower() if isinstance(cell, bool) else cell for name, cell in told.items()}
         yield writer.writerow({name: spreadsheet_cell(cell) for name, cell in cells.items()})
 
 

@@ -5,64 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 
 from trustcache.cache.index import Index, judged_fingerprint
 from trustcache.cache.records import read_record, write_record
 from trustcache.cache.workspace import Workspace
-from trustcache.data.splits import half_rows, other_half
+from trustcache.deploy.threshold import THRESHOLD, Threshold
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.evaluate.sweep import saved_sweeps
-from trustcache.metrics.selective import WorkingPoint
 from trustcache.oracles.runs import Run, finished_runs
 from trustcache.scores import POST_HOC
 from trustcache.scores.fitting import Outputs
 from trustcache.scores.stored import ScoreStore
 
-THRESHOLD = "threshold.json"
 WINNER = "winner"
 """Name of the run that a sweep chose."""
-
-
-@dataclass(frozen=True)
-class Threshold:
-    """A calibrated threshold, `threshold.json`: how it was found, and what it promises.
-
-    point: the threshold, and what it does to the samples it was found on: of `data` the half `part`, drawn by `seed`,
-    or "all". other_half: what it does to the half that was left out.
-    goal: "max-risk" (with `delta`), "coverage", "tpr" or "precision"; target: its value. guarantee: a sentence.
-    judged: the fingerprint of the classifier. learnt: that of what a post-hoc score had learnt from, "" for others.
-    """
-
-    SCHEMA: ClassVar[int] = 3
-
-    point: WorkingPoint
-    other_half: WorkingPoint | None
-    data: str
-    part: str
-    seed: int
-    goal: str
-    target: float
-    delta: float | None
-    guarantee: str
-    judged: str
-    learnt: str
-
-    def __float__(self) -> float:
-        return self.point.threshold
-
-    @property
-    def samples(self) -> str:
-        """The samples it was found on, for people."""
-        return (
-            self.data if self.part == "all" else f"{self.data}, the {self.part.replace('-', ' ')} by seed {self.seed}"
-        )
-
-    def left_out(self, samples: int) -> np.ndarray | None:
-        """Return the rows (N/2,) of the half that it was not found on, of so many, or None if it was found on all."""
-        return None if self.part == "all" else half_rows(samples, other_half(self.part), self.seed)
 
 
 @dataclass(frozen=True)

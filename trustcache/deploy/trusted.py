@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,11 @@ from trustcache.data.loader import choose_device, machine_at_its_limits
 from trustcache.data.pictures import Picture, Prepared, pictures_of
 from trustcache.data.pipeline import Waits, fetched, to_device
 from trustcache.data.samples import BadImage
+from trustcache.deploy.alarm import Alarm, announcement
+from trustcache.deploy.goals import CLASS, GROUP
 from trustcache.deploy.network import OracleScore, Pair, load_pair, pair_of
-from trustcache.deploy.scorers import Threshold, find_scorer
+from trustcache.deploy.scorers import find_scorer
+from trustcache.deploy.threshold import Threshold
 from trustcache.errors import UsageError
 from trustcache.models.classifiers import Classifier, as_classifier
 from trustcache.models.precision import arithmetic
@@ -40,7 +44,8 @@ class Answer:
     """The classifier's prediction for one image, and the verdict.
 
     path: the image's file, if it has one. probability: softmax of the predicted class. score: the trust score;
-    `trusted` is True above the threshold. error: why there is no prediction, which leaves the rest None.
+    `trusted` is True above the threshold. error: why there is no prediction, which leaves the rest None. alarm: True
+    from the image on that raised it, which voids what the threshold promises.
     """
 
     path: str | None
@@ -50,6 +55,7 @@ class Answer:
     score: float | None = None
     trusted: bool = False
     error: str | None = None
+    alarm: bool | None = None
 
 
 class _Here(Executor):
@@ -68,6 +74,8 @@ class TrustedClassifier:
     in the batches of a DataLoader. An array holds pixels as uint8, (H, W) or (H, W, 3); a tensor as uint8 (3, H, W), or
     as floats that are resized and normalised as the model takes them.
     An image that cannot be read gets an answer with an `error`, which is never trusted.
+    alarm: tells when scores no longer look like those calibrated on, over all calls (`Alarm`); None where the threshold
+    is no calibrated one.
 
     model: a torch module, which is copied, or a `Classifier`. oracle: a fitted `Oracle`, a post-hoc score by name, or a
     function of one's own. threshold: above it is trusted, as `calibrate` returns it; without one 0, for what has a
@@ -105,6 +113,10 @@ class TrustedClassifier:
         self.pair = pair.to(device)
         self.classes, self.device = classes, device
         self.threshold, self._cut = threshold, float(threshold or 0.0)
+        calibrated = threshold if isinstance(threshold, Threshold) else None
+        self.alarm = Alarm(calibrated.watch) if calibrated else None
+        self._by = calibrated.by if calibrated else ""
+        self._cuts = calibrated.of_groups() if calibrated else {}
         self._transform = pair.classifier.preprocessing.transform()
 
     @classmethod
@@ -132,14 +144,36 @@ class TrustedClassifier:
         return trusted
 
     def __call__(
-        self, images: Iterable[Any], *, batch_size: int = 64, workers: int = 2, ahead: int = 0
+        self,
+        images: Iterable[Any],
+        *,
+        groups: Iterable[str | None] | None = None,
+        batch_size: int = 64,
+        workers: int = 2,
+        ahead: int = 0,
     ) -> Iterator[Answer]:
         """Yield answers in order, a batch at a time; `workers` threads decode, with 0 the caller's own.
 
         `1 + ahead` batches are in memory. While the model works on one, `ahead` more are decoded: faster, but an answer
-        then waits for the images of later batches. Raises ValueError for what is no image, and for a single image that
-        is not in a list.
+        then waits for the images of later batches. groups: of each image, for thresholds by group; nothing of an
+        unknown group is trusted. Raises ValueError for what is no image, and for a single image that is not in a list;
+        UsageError for thresholds by group without groups.
         """
+        if (self._by == GROUP) != (groups is not None):
+            what = "of each group, and no groups are given" if groups is None else "not of groups, which are given"
+            raise UsageError(f"the thresholds are {what}; calibrate again, or give groups where they are by group")
+        answers = self._all_answers(images, batch_size, workers, ahead)
+        if groups is not None:
+            return map(self._in_group, answers, itertools.chain(groups, itertools.repeat(None)))
+        return answers
+
+    def announcement(self, path: str | None = None) -> str:
+        """Say in one sentence what the raised alarm means. path: of the image that raised it."""
+        assert self.alarm
+        assert isinstance(self.threshold, Threshold)
+        return announcement(self.alarm, self.threshold, path)
+
+    def _all_answers(self, images: Iterable[Any], batch_size: int, workers: int, ahead: int) -> Iterator[Answer]:
         late = int(self.device.type == "cuda" and ahead > 0)
         decoded = self._decoded(pictures_of(images), batch_size, workers, ahead - late)
         scored = ((batch, self._outputs(batch, batch_size)) for batch in decoded)
@@ -196,4 +230,11 @@ class TrustedClassifier:
             return Answer(picture.path, error="the classifier's or the oracle's output is not finite")
         number = int(logits.argmax())
         probability = float(1 / np.exp(logits - logits[number]).sum())
-        return Answer(picture.path, self.classes[number], number, probability, float(z), bool(z > self._cut))
+        cut = self._cuts.get(str(number), math.inf) if self._by == CLASS else self._cut
+        alarm = True if self.alarm and self.alarm.see([z]) else None
+        trusted = bool(z > cut)
+        return Answer(picture.path, self.classes[number], number, probability, float(z), trusted, alarm=alarm)
+
+    def _in_group(self, answer: Answer, group: str | None) -> Answer:
+        cut = math.inf if group is None else self._cuts.get(group, math.inf)
+        return replace(answer, trusted=answer.score is not None and answer.score > cut)

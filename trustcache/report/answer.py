@@ -14,7 +14,8 @@ import numpy as np
 from trustcache.cache.workspace import Workspace
 from trustcache.command_lines import command_line
 from trustcache.deploy.goals import DEFAULT_DELTA
-from trustcache.deploy.scorers import Threshold, find_scorer
+from trustcache.deploy.scorers import find_scorer
+from trustcache.deploy.threshold import Threshold
 from trustcache.errors import TrustcacheError, percent
 from trustcache.metrics.selective import at_target, guaranteed, working_point
 from trustcache.report.choice import candidates, choose
@@ -243,7 +244,8 @@ def _left_out(samples: Samples, record: Record, threshold: Threshold) -> Samples
 def _told(threshold: Threshold) -> str:
     aim = f"{threshold.goal.replace('-', ' ')} {100 * threshold.target:g} %"
     sure = f", delta {threshold.delta:g}" if threshold.delta is not None else ""
-    return f"calibrated on {threshold.samples}: {aim}{sure}"
+    groups = f"; one for all, while predict has {len(threshold.groups)} by {threshold.by}" if threshold.by else ""
+    return f"calibrated on {threshold.samples}: {aim}{sure}{groups}"
 
 
 def _promised(threshold: Threshold) -> str:

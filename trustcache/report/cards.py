@@ -5,6 +5,7 @@ Cards are made of the rest of the workspace, as the report is; a run's name does
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from trustcache.cache.records import read_record
 from trustcache.cache.seal import UNSEALED, publish_sealed, read_sealed
 from trustcache.cache.workspace import Workspace
 from trustcache.command_lines import command_line
-from trustcache.deploy.scorers import THRESHOLD, Threshold
+from trustcache.deploy.threshold import THRESHOLD, Threshold
 from trustcache.errors import TrustcacheError, percent
 from trustcache.metrics.bootstrap import interval
 from trustcache.metrics.calibration import wilson
@@ -32,13 +33,17 @@ _SHOWN = ("auc", "aurc", "fpr_at_95_tpr")
 
 @dataclass(frozen=True)
 class Card:
-    """What a card shows. name: the oracle's for people. learnt_from: a number of samples, 0 where it is not known."""
+    """What a card shows. name: the oracle's for people. learnt_from: a number of samples, 0 where it is not known.
+
+    elsewhere: effects of the threshold on other data sets, without rows where there are none.
+    """
 
     run: Run
     name: str
     learnt_from: int
     worth: Table
     threshold: Threshold | None
+    elsewhere: Table
     commands: Sequence[str]
 
 
@@ -74,12 +79,14 @@ def _card(ones: Sequence[Scored], resampler: Resampler) -> Card:
     assert first.run
     rows = [Row((one.record.dataset, f"{one.record.n:,}"), _cells(one.record, resampler)) for one in ones]
     columns = Column("Accuracy"), *(column(key, first.record.protocol) for key in _SHOWN)
+    threshold = _threshold(first.run.folder)
     return Card(
         first.run,
         entry_name(first.record, with_oracle=True),
         first.learnt_from,
         Table("", "", ("Data set", "n"), columns, tuple(rows)),
-        _threshold(first.run.folder),
+        threshold,
+        _elsewhere(threshold),
         [command_line("predict", first.run.name, "PATH")],
     )
 
@@ -92,6 +99,25 @@ def _cells(record: Record, resampler: Resampler) -> tuple[Cell, ...]:
     for key in _SHOWN:
         cells.append(Cell(record.metrics[key], interval=interval(drawn[key]) if key in drawn else None))
     return tuple(cells)
+
+
+def _elsewhere(threshold: Threshold | None) -> Table:
+    checks = (*threshold.worst_of, *threshold.checks) if threshold else ()
+    rows = [
+        Row(
+            (one.data, f"{one.point.samples:,}"),
+            (
+                Cell(one.accuracy),
+                Cell(one.point.coverage, interval=one.coverage),
+                Cell(math.nan if one.point.risk is None else one.point.risk, interval=one.risk),
+                *map(Cell, one.estimates.values()),
+            ),
+        )
+        for one in checks
+    ]
+    estimates = [Column(f"Estimate {name}") for name in checks[0].estimates] if checks else []
+    columns = Column("Accuracy"), Column("Coverage"), Column("Risk"), *estimates
+    return Table("", "", ("Data set", "n"), columns, tuple(rows))
 
 
 def _threshold(folder: Path) -> Threshold | None:

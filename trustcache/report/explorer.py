@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from trustcache.cache.workspace import Workspace
-from trustcache.deploy.scorers import THRESHOLD, find_scorer
+from trustcache.deploy.scorers import find_scorer
+from trustcache.deploy.threshold import THRESHOLD
 from trustcache.errors import TrustcacheError
 from trustcache.metrics.calibration import Bin, reliability
 from trustcache.metrics.selective import EVERYTHING

@@ -9,7 +9,7 @@ from typing import Any
 
 from trustcache.cache.records import read_record
 from trustcache.cache.workspace import Workspace
-from trustcache.deploy.scorers import THRESHOLD, Threshold
+from trustcache.deploy.threshold import THRESHOLD, Threshold
 from trustcache.errors import UsageError
 from trustcache.evaluate.removal import run_named
 from trustcache.evaluate.sweep import Metrics

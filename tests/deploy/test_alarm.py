@@ -1,0 +1,152 @@
+"""The alarm: silent on usual images, raised by others, told in every answer, and readable beside an exported graph."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import Result
+from PIL import Image
+
+from tests.refusals import refusal_of, tells
+from tests.sealed import edit_record
+from trustcache import TrustedClassifier
+from trustcache.cache import open_cache
+from trustcache.cache.workspace import Workspace
+from trustcache.deploy.alarm import Alarm
+from trustcache.deploy.threshold import Watch
+from trustcache.errors import DamagedError
+from trustcache.metrics.exchangeability import reference
+
+RunCli = Callable[..., Result]
+FROZEN = "digits-net-ce-frozen"
+RNG = np.random.default_rng(0)
+WATCH = Watch(0.01, (reference(RNG.normal(size=1000)),))
+
+
+def usual(images: int, seed: int = 1) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=images)
+
+
+def test_it_keeps_silent_on_usual_scores_and_tells_when_and_since_when_others_came() -> None:
+    alarm = Alarm(WATCH)
+    assert not alarm.see(usual(2000))
+    assert (alarm.raised_at, alarm.since, alarm.void) == (None, None, 0.0)
+    assert alarm.see(usual(500, 2) - 1)
+    assert alarm.raised_at is not None
+    assert 2000 < alarm.raised_at < 2100
+    assert alarm.since == pytest.approx(2001, abs=30)
+    assert alarm.void == pytest.approx((2500 - alarm.since + 1) / 2500)
+    assert alarm.see(usual(5)), "it stays"
+    alarm.reset()
+    assert not alarm.see(usual(2000))
+
+
+def test_scores_one_by_one_and_all_at_once_are_the_same() -> None:
+    scores = np.round(np.concatenate([usual(100), usual(200) - 1]), 1)  # many are equal
+    together, single = Alarm(WATCH), Alarm(WATCH)
+    together.see(scores)
+    for score in scores:
+        single.see([score])
+    assert (together.raised_at, together.since) == (single.raised_at, single.since)
+    assert together.raised_at
+
+
+def test_calibrated_on_two_data_sets_each_is_usual_and_a_third_is_not() -> None:
+    watch = Watch(0.01, (*WATCH.references, reference(RNG.normal(2, 1, size=1000))))
+    assert not Alarm(watch).see(usual(1000))
+    assert not Alarm(watch).see(usual(1000) + 2)
+    assert Alarm(watch).see(usual(1000) - 2)
+    assert Alarm(WATCH).see(usual(1000) + 2)
+
+
+@pytest.fixture
+def noise(tmp_path: Path) -> Path:
+    """A folder of images that are no digits."""
+    folder = tmp_path / "noise"
+    folder.mkdir()
+    for number in range(150):
+        pixels = np.random.default_rng(number).integers(0, 255, (8, 8), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number:03d}.png")
+    return folder
+
+
+def test_predict_tells_at_which_image_the_promise_ends(
+    with_runs: Workspace, run_cli: RunCli, digit_files: Path, noise: Path
+) -> None:
+    run_cli("calibrate", "mcp", "--data", "digits-test", "--max-risk", 0.2, "--delta", 0.1, "--alarm", 0.001)
+    quiet = run_cli("predict", "mcp", digit_files, "--fail-on-alarm")
+    estimates = map(float, re.findall(r"(\d+\.\d) % \((?:atc|doc|confidence)\)", quiet.stderr))
+    cache = open_cache(with_runs.find_cache("test").folder)
+    assert [*estimates] == pytest.approx([100 * cache.correct.mean()] * 3, abs=0.5), "the images calibrated on"
+    assert (quiet.exit_code, "ALARM" in quiet.stderr, '"alarm"' in quiet.stdout) == (0, False, False)
+    done = run_cli("predict", "mcp", digit_files, noise)
+    assert done.exit_code == 0
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    at = next(number for number, answer in enumerate(answers, 1) if "alarm" in answer)
+    assert 647 < at < 747
+    assert [answer.get("alarm") for answer in answers] == [None] * (at - 1) + [True] * (len(answers) - at + 1)
+    facts = ("ALARM", f"image {at}", answers[at - 1]["path"], "647 samples", "digits-test", "20.00 %", "0.10 %")
+    assert tells(done.stderr, *facts)
+    assert done.stderr.count("ALARM") == 1
+    failed = run_cli("predict", "mcp", noise, "--fail-on-alarm", "--format", "csv")
+    assert (failed.exit_code, failed.stdout.splitlines()[-1].endswith(",true")) == (1, True)
+    assert tells(failed.stderr, "nothing is promised for", "%", "--fail-on-alarm")
+
+
+def test_a_trusted_classifier_carries_the_alarm_over_its_calls(
+    with_runs: Workspace, run_cli: RunCli, noise: Path
+) -> None:
+    run_cli("calibrate", FROZEN, "--data", "digits-test", "--coverage", 0.5)
+    trusted, files = TrustedClassifier.load(with_runs.root, FROZEN, device="cpu"), sorted(noise.iterdir())
+    assert trusted.alarm
+    (whole,) = {answer.alarm for answer in [*trusted(files)][-1:]}
+    raised = trusted.alarm.raised_at
+    assert (whole, raised is not None) == (True, True)
+    trusted.alarm.reset()
+    answers = [answer for file in files for answer in trusted([file])]
+    assert trusted.alarm.raised_at == raised == next(n for n, answer in enumerate(answers, 1) if answer.alarm)
+    assert tells(trusted.announcement("x.png"), f"image {raised}", "x.png", "coverage", "0.5")
+
+
+def test_a_program_beside_an_exported_graph_reads_the_same_alarm(with_runs: Workspace, run_cli: RunCli) -> None:
+    run_cli("export", FROZEN, "--format", "torch", "--output", "net.pt2")
+    assert tells(refusal_of(lambda: Alarm.read("net.pt2.json")), "net.pt2.json", "trustcache calibrate")
+    goal = ("--max-risk", 0.2, "--delta", 0.2, "--by", "class")
+    assert run_cli("calibrate", FROZEN, "--data", "digits-test", *goal).exit_code == 0
+    run_cli("export", FROZEN, "--format", "torch", "--output", "net.pt2")
+    described = json.loads(Path("net.pt2.json").read_text())
+    assert tells(described["trusted"], "predicted class", "calibration.groups")
+    assert len(described["calibration"]["groups"]) == 10
+    (kept,) = with_runs.runs.glob("*/threshold.json")
+    beside, own = Alarm.read("net.pt2.json"), Alarm.read(kept)
+    assert beside.watch == own.watch
+    assert beside.watch.references[0].samples == 647
+    text = Path("net.pt2.json").read_text()
+    Path("net.pt2.json").write_text(text.replace('"rate": 0.01', '"rate": 0.02'))
+    with pytest.raises(DamagedError, match=r"net.pt2.json.*export"):
+        Alarm.read("net.pt2.json")
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {"watch.rate": 0.0},
+        {"watch.references": []},
+        {"watch.references": [{"edges": [1.0, 0.0], "tie_breaks": [0.5, 0.5], "counts": [1, 1, 1]}]},
+        {"watch.references": [{"edges": [1.0], "tie_breaks": [0.5], "counts": [1, 0]}]},
+        {"watch.references": [{"edges": [1.0], "tie_breaks": [0.5], "counts": [1, 10**400]}]},
+        {"watch.references": [{"edges": [], "tie_breaks": [], "counts": []}]},
+    ],
+    ids=lambda entries: str(entries)[:60],
+)
+def test_a_threshold_whose_reference_is_none_is_refused(with_runs: Workspace, run_cli: RunCli, entries: dict) -> None:
+    run_cli("calibrate", "mcp", "--data", "digits-test", "--coverage", 0.5)
+    (kept,) = with_runs.runs.glob("*/threshold.json")
+    edit_record(kept, entries)
+    refused = run_cli("predict", "mcp", kept)
+    assert (refused.exit_code, tells(refused.stderr, str(kept.name), "watch", "trustcache calibrate")) == (1, True)

@@ -1,0 +1,108 @@
+"""The alarm: tells when a stream of trust scores no longer looks like the scores that a threshold was calibrated on.
+
+For predictions, and for programs that run an exported graph and read the description beside it; needs no torch.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from trustcache.cache.records import read_record
+from trustcache.deploy.description import Description
+from trustcache.deploy.goals import MAX_RISK
+from trustcache.deploy.threshold import THRESHOLD, Threshold, Watch
+from trustcache.errors import UsageError, percent
+from trustcache.metrics.exchangeability import Martingale
+
+
+class Alarm:
+    """Sequential test of a stream of scores, which may be looked at after each score (`Martingale`).
+
+    In at most the share `watch.rate` of the streams that are drawn as the calibration scores were, the alarm is ever
+    raised, however long they are. Calibrated on several data sets, it takes the scores of each of them for usual. Once
+    raised it stays, until `reset`.
+
+    images: number of scores seen. raised_at: the number of the one that raised it, counted from 1, or None. since: the
+    number at which the change is estimated to have begun, or None.
+
+    >>> from trustcache.metrics.exchangeability import reference
+    >>> alarm = Alarm(Watch(0.01, (reference(np.arange(1000.0)),)))
+    >>> usual = np.random.default_rng(0).permutation(1000)[:300]
+    >>> alarm.see(usual), alarm.see(np.full(40, 3.0)), alarm.since
+    (False, True, 301)
+    """
+
+    def __init__(self, watch: Watch, seed: int = 0) -> None:
+        self.watch, self._seed = watch, seed
+        self.reset()
+
+    @classmethod
+    def read(cls, path: str | Path) -> Alarm:
+        """Return the alarm of a `threshold.json`, or of the description beside an exported graph, `GRAPH.json`.
+
+        Raises FileNotFoundError, DamagedError where the file is not as it was written, UsageError where it describes a
+        graph without a calibrated threshold.
+        """
+        path = Path(path)
+        if path.name == THRESHOLD:
+            return cls(read_record(path, Threshold, "run the same trustcache calibrate again").watch)
+        threshold = read_record(path, Description, "run the same trustcache export again").calibration
+        if threshold is None:
+            raise UsageError(f"{path}: has no calibrated threshold; run trustcache calibrate, then export again")
+        return cls(threshold.watch)
+
+    def reset(self) -> None:
+        """Forget all scores seen."""
+        self.images = 0
+        self.raised_at: int | None = None
+        self.since: int | None = None
+        self._martingales = [Martingale(one) for one in self.watch.references]
+        self._draws = np.random.default_rng(self._seed)  # for the order of equal scores
+
+    @property
+    def void(self) -> float:
+        """Share of the scores seen since the change is estimated to have begun, 0 without an alarm."""
+        return 0.0 if self.since is None else (self.images - self.since + 1) / self.images
+
+    def see(self, scores: npt.ArrayLike) -> bool:
+        """Look at more scores, (N,), in their order. Return True if the alarm is raised by now."""
+        z = np.asarray(scores, dtype=np.float64)
+        draws = self._draws.random(len(z))
+        bins = [one.bins(z, draws) for one in self.watch.references]
+        for row in range(len(z)):
+            self.images += 1
+            if self.raised_at is None:
+                self._look([column[row : row + 1] for column in bins])
+        return self.raised_at is not None
+
+    def _look(self, bins: list[np.ndarray]) -> None:
+        for martingale, bin in zip(self._martingales, bins, strict=True):
+            martingale.update(bin)
+        if min(float(one.capital[0]) for one in self._martingales) >= 1 / self.watch.rate:
+            self.raised_at = self.images
+            self.since = max(int(one.since[0]) for one in self._martingales)
+
+
+def announcement(alarm: Alarm, threshold: Threshold, path: str | None = None) -> str:
+    """Say in one sentence what a raised alarm means. path: of the image that raised it.
+
+    >>> from trustcache.cache import CacheView
+    >>> from trustcache.deploy.calibrate import calibrate_on
+    >>> cache = CacheView.from_arrays([[2.0, 0.5], [0.1, 0.3], [3.0, 0.0]] * 99, [0, 0, 0] * 99, name="birds")
+    >>> threshold = calibrate_on("mcp", cache, coverage=0.6)
+    >>> alarm = Alarm(threshold.watch)
+    >>> _ = alarm.see(np.full(99, 9.0))
+    >>> announcement(alarm, threshold).split(":")[0]
+    'ALARM after image 3'
+    """
+    at = f"image {alarm.raised_at:,}" + (f" ({path})" if path else "")
+    samples = sum(one.samples for one in alarm.watch.references)
+    kept = f"the {threshold.goal} of {threshold.target:g}"
+    promise = f"the promise of at most {percent(threshold.target)} wrong" if threshold.goal == MAX_RISK else kept
+    return (
+        f"ALARM after {at}: since about image {alarm.since:,} scores do not look like those of the {samples:,} samples "
+        f"of {threshold.samples}, and {promise} does not hold from there (false-alarm rate {percent(alarm.watch.rate)})"
+    )

@@ -1,0 +1,113 @@
+"""The record of a calibrated threshold: how it was found, what it promises, and the scores that an alarm expects."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from trustcache.data.splits import half_rows, other_half
+from trustcache.metrics.estimated_accuracy import AccuracyFit
+from trustcache.metrics.exchangeability import Reference
+from trustcache.metrics.selective import WorkingPoint
+
+THRESHOLD = "threshold.json"
+
+
+@dataclass(frozen=True)
+class Check:
+    """Effect of a threshold on a data set. accuracy: share of right answers, whatever is trusted.
+
+    coverage, risk: Wilson's 95 % intervals of the point's. estimates: what the accuracy would have been taken for
+    without labels, by the names of `trustcache.metrics.estimated_accuracy.ESTIMATES`.
+    """
+
+    data: str
+    point: WorkingPoint
+    accuracy: float
+    coverage: tuple[float, float]
+    risk: tuple[float, float]
+    estimates: dict[str, float]
+
+
+@dataclass(frozen=True)
+class GroupPoint:
+    """Threshold of one group, None where too few of its `samples` are right: nothing of the group is trusted.
+
+    group: the predicted class's number, or the name in the file of groups; name: for people.
+    """
+
+    group: str
+    name: str
+    samples: int
+    point: WorkingPoint | None
+
+
+@dataclass(frozen=True)
+class Watch:
+    """The scores that an alarm takes for usual: like one of `references`, one for each data set calibrated on.
+
+    rate: the share of usual streams in which a false alarm ever comes, at most.
+    """
+
+    rate: float
+    references: tuple[Reference, ...]
+
+    def __post_init__(self) -> None:
+        if not (0 < self.rate < 1 and self.references):
+            raise ValueError("a rate that is no share, or no references")
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A calibrated threshold, `threshold.json`: how it was found, and what it promises.
+
+    point: the threshold, and what it does to the samples it was found on: of `data` the half `part`, drawn by `seed`,
+    or "all". other_half: what it does to the half that was left out. worst_of: to the data sets on which the promise
+    is kept too; checks: to others. by: "class" or "group" where `groups` have thresholds of their own, which all these
+    effects are of, but the point's threshold is the one for all; else "".
+    goal: "max-risk" (with `delta`), "coverage", "tpr" or "precision"; target: its value. guarantee: a sentence.
+    accuracy: what the accuracy on other images is estimated by. judged: the fingerprint of the classifier. learnt: that
+    of what a post-hoc score had learnt from, "" for others.
+    """
+
+    SCHEMA: ClassVar[int] = 4
+
+    point: WorkingPoint
+    other_half: WorkingPoint | None
+    worst_of: tuple[Check, ...]
+    checks: tuple[Check, ...]
+    by: str
+    groups: tuple[GroupPoint, ...]
+    data: str
+    part: str
+    seed: int
+    goal: str
+    target: float
+    delta: float | None
+    guarantee: str
+    watch: Watch
+    accuracy: AccuracyFit
+    judged: str
+    learnt: str
+
+    def __float__(self) -> float:
+        return self.point.threshold
+
+    def of_groups(self) -> dict[str, float]:
+        """Return the threshold of each group, infinite where nothing is trusted."""
+        return {one.group: one.point.threshold if one.point else math.inf for one in self.groups}
+
+    @property
+    def samples(self) -> str:
+        """The samples it was found on, for people."""
+        half = "" if self.part == "all" else f", the {self.part.replace('-', ' ')} by seed {self.seed}"
+        more = len(self.worst_of)
+        others = f", and {more} data sets more" if more > 2 else "".join(f", and {one.data}" for one in self.worst_of)
+        return f"{self.data}{half}{others}"
+
+    def left_out(self, samples: int) -> np.ndarray | None:
+        """Return the rows (N/2,) of the half that it was not found on, of so many, or None if it was found on all."""
+        return None if self.part == "all" else half_rows(samples, other_half(self.part), self.seed)
