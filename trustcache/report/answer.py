@@ -7,7 +7,7 @@ worth.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -60,6 +60,7 @@ class Answer:
     seeds: number of runs of its family. chosen_by: a phrase that says how. threshold: z above it is accepted;
     threshold_of: where it comes from; guarantee: a sentence, "" for none. other_half: True if the threshold was
     calibrated on one half of the data set: error rate, coverages and risks on it are of the other half then.
+    rows: bool (N,), the rows of the data set's cache that these are of.
     error_rate: accepting everything. at_threshold, at_coverage: with the same coverage for mcp. at_risk: the largest
     coverage whose risk is at most max_risk, each score's own; None where no threshold reaches it. gain: AUC less that
     of mcp on the same rows, all of them, with its 95 % interval, the mean over seeds. worse: methods that rank worse
@@ -77,6 +78,7 @@ class Answer:
     threshold_of: str
     guarantee: str
     other_half: bool
+    rows: np.ndarray = field(repr=False, compare=False)
     error_rate: float
     at_threshold: Trade
     at_coverage: Trade
@@ -181,6 +183,7 @@ def _answer(
         threshold_of=told,
         guarantee=guarantee,
         other_half=samples is not everything,
+        rows=samples.rows,
         error_rate=error,
         at_threshold=_at_threshold(samples, mcp, threshold),
         at_coverage=at_coverage,
@@ -235,9 +238,8 @@ def _left_out(samples: Samples, record: Record, threshold: Threshold) -> Samples
         return samples
     rows = np.zeros_like(samples.rows)
     rows[scored[half]] = True
-    rows &= samples.rows
-    kept = rows[samples.rows]
-    return replace(samples, z=samples.z[kept], correct=samples.correct[kept], rows=rows) if kept.any() else samples
+    kept = samples.among(rows)
+    return kept if len(kept.z) else samples
 
 
 def _told(threshold: Threshold) -> str:

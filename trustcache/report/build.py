@@ -89,16 +89,15 @@ def report(
     made = [section.make(scored, workspace.caches(), place or ()) for section in sections]
     first = answers(scored, compared, workspace, reader, place)
     calibrated, comparisons = calibrated_thresholds(workspace, records), compare_methods(records)
+    units = [make_unit(one, explore(scored, one, calibrated, reader), scored, comparisons, compared) for one in first]
     contents = Contents(
         scored,
         [*notes, *incomplete],
         tables,
         made,
         answers=first,
-        units=[
-            make_unit(one, explore(scored, one, calibrated, reader), scored, comparisons, compared) for one in first
-        ],
-        failures=failures(first, reader, data_root),
+        units=units,
+        failures=failures(units, reader, data_root),
         alone=place is None,
     )
     write_cards(workspace, scored, resampler)

@@ -30,6 +30,7 @@ _SAMPLED = 500  # scores of a data set that decide where
 class Steps:
     """Counts on one data set at the thresholds of a method, int64 (K,), most trusted first; the last counts everything.
 
+    Of the answer's data set they count the rows that it is stated on.
     trusted, wrong: images scored above the threshold, and the wrong answers among them. mcp_trusted, mcp_wrong: the
     same of mcp at the smallest coverage that is no smaller, on the same images; None where mcp is not scored.
     right_bins, wrong_bins: counts in equal bins between the method's `edges`, what lies outside in the outer ones.
@@ -118,7 +119,7 @@ def _explored(
     reader: ScoreReader,
     baselines: Mapping[str, _Baseline],
 ) -> Explored:
-    read = {one.record.dataset: reader.read(one.record) for one in mine}
+    read = {one.record.dataset: _stated(reader.read(one.record), one.record, answer) for one in mine}
     reference = read.get(answer.dataset) or next(iter(read.values()))
     sampled = [part for samples in read.values() if len(part := _sampled(samples.z))]
     spread = np.concatenate(sampled) if sampled else np.zeros(1)
@@ -135,6 +136,14 @@ def _explored(
         data = one.record.dataset
         steps[data] = _steps(one.record, read[data], thresholds, edges, baselines.get(data))
     return Explored(record, thresholds, calibrated, zero, edges, seeds, steps)
+
+
+def _stated(samples: Samples, record: Record, answer: Answer) -> Samples:
+    """Return the samples that the answer is stated on, so that all figures at a threshold are of the same images."""
+    if record.dataset != answer.dataset:
+        return samples
+    stated = samples.among(answer.rows)
+    return stated if len(stated.z) else samples  # a run may have learnt from all of them
 
 
 def _sampled(z: np.ndarray) -> np.ndarray:
@@ -194,9 +203,9 @@ def _steps(
     record: Record, samples: Samples, thresholds: np.ndarray, edges: tuple[float, float], baseline: _Baseline | None
 ) -> Steps:
     wrong = ~samples.correct
-    # A score is above as many of the rising thresholds as lie below it.
-    above = np.maximum(np.searchsorted(thresholds[::-1], samples.z, side="left"), 1)  # -inf is above the last one
-    trusted, trusted_wrong = (_at_least(places, len(thresholds)) for places in (above, above[wrong]))
+    trusted, trusted_wrong = (
+        trusted_counts(z, np.zeros(len(z), np.int64), 1, thresholds)[0] for z in (samples.z, samples.z[wrong])
+    )
     low, high = edges
     with np.errstate(invalid="ignore"):
         place = np.clip(np.floor((samples.z - low) / (high - low) * BINS), 0, BINS - 1).astype(np.int64)
@@ -207,6 +216,17 @@ def _steps(
     return Steps(record, trusted, trusted_wrong, mcp_trusted, mcp_wrong, right_bins, wrong_bins, diagram)
 
 
-def _at_least(places: np.ndarray, count: int) -> np.ndarray:
-    """Return how many places are at least K, K-1, ..., 1."""
-    return np.cumsum(np.bincount(places, minlength=count + 1)[::-1])[:count]
+def trusted_counts(z: np.ndarray, groups: np.ndarray, number: int, thresholds: np.ndarray) -> np.ndarray:
+    """Return how many scores of each of `number` groups lie above each falling threshold, int64 (number, K).
+
+    groups: int64 (n,), the group of each score. The last threshold counts every score, -inf among them.
+
+    >>> trusted_counts(np.array([3.0, 1.0, 2.0]), np.array([0, 0, 1]), 2, np.array([2.5, 1.5, EVERYTHING]))
+    array([[1, 1, 2],
+           [0, 1, 1]])
+    """
+    steps = len(thresholds)
+    # A score is above as many of the rising thresholds as lie below it.
+    above = np.maximum(np.searchsorted(thresholds[::-1], z, side="left"), 1)
+    found = np.bincount(groups * steps + (steps - above), minlength=number * steps)
+    return np.cumsum(found.reshape(number, steps), axis=1)

@@ -35,7 +35,7 @@ def page(contents: Contents) -> str:
         pictured=any(one.examples.trusted_wrong or one.examples.doubted_right for one in contents.failures),
         marks={**MARKS, None: "", "": ""},
         missing=MISSING,
-        numbers=Markup(page_data(units)),
+        numbers=Markup(page_data(units, contents.failures)),
         library=Markup(charts_script() if units else ""),
     )
 
