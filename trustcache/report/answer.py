@@ -14,8 +14,8 @@ import numpy as np
 from trustcache.cache.workspace import Workspace
 from trustcache.command_lines import command_line
 from trustcache.deploy.goals import DEFAULT_DELTA
-from trustcache.deploy.scorers import Threshold, find_scorer
-from trustcache.errors import TrustcacheError, percent
+from trustcache.deploy.scorers import Threshold
+from trustcache.errors import percent
 from trustcache.metrics.selective import at_target, guaranteed, working_point
 from trustcache.report.choice import candidates, choose
 from trustcache.report.comparison import Average
@@ -23,6 +23,7 @@ from trustcache.report.intervals import Compared, Estimate
 from trustcache.report.names import BASELINE, entry_name, method_label
 from trustcache.report.records import Record, Scored, manifests_of
 from trustcache.report.samples import Samples, ScoreReader
+from trustcache.report.thresholds import Thresholds, used_whole
 
 COVERAGE = 0.8
 """Share of the images that the answer accepts where no threshold is calibrated."""
@@ -65,7 +66,7 @@ class Answer:
     coverage whose risk is at most max_risk, each score's own; None where no threshold reaches it. gain: AUC less that
     of mcp on the same rows, all of them, with its 95 % interval, the mean over seeds. worse: methods that rank worse
     than mcp by AUC, the whole interval below it, of `compared` ones. commands: the lines of calibrate,
-    predict and export.
+    predict and export, without the first where a threshold is calibrated.
     """
 
     classifier: str
@@ -102,6 +103,7 @@ class Answer:
 def answers(
     scored: Sequence[Scored],
     compared: Sequence[Compared],
+    calibrated: Thresholds,
     workspace: Workspace,
     reader: ScoreReader,
     place: Sequence[str] | None = (),
@@ -114,7 +116,7 @@ def answers(
     found = []
     for classifier in dict.fromkeys(one.record.classifier for one in scored):
         here = [one for one in scored if one.record.classifier == classifier]
-        dataset = _dataset(here)
+        dataset = _dataset(here, calibrated)
         protocols = {one.record.protocol for one in here if one.record.training}
         protocol = "equations" if "equations" in protocols or not protocols else min(protocols)
         rows = [
@@ -124,24 +126,28 @@ def answers(
         ]
         if any(one.row.record.method == BASELINE for one in rows):
             of_protocol = [one for one in here if one.record.protocol == protocol]
-            found.append(_answer(of_protocol, rows, workspace, reader, place))
+            found.append(_answer(of_protocol, rows, calibrated, workspace, reader, place))
     return found
 
 
-def stated_on(scored: Sequence[Scored]) -> set[str]:
+def stated_on(scored: Sequence[Scored], calibrated: Thresholds) -> set[str]:
     """Return the data sets that the answers are stated on, one a classifier."""
     classifiers = {one.record.classifier for one in scored}
-    return {_dataset([one for one in scored if one.record.classifier == name]) for name in classifiers}
+    return {_dataset([one for one in scored if one.record.classifier == name], calibrated) for name in classifiers}
 
 
-def _dataset(scored: Sequence[Scored]) -> str:
-    """Return the evaluation data that the answer is stated on: clean, and of those with most methods the largest."""
-    manifests = manifests_of(scored)
+def _dataset(scored: Sequence[Scored], calibrated: Thresholds) -> str:
+    """Return the evaluation data that one classifier's answer is stated on.
+
+    It is clean, none that set a threshold or is there to do so by its name, and of those with most methods the largest.
+    """
+    manifests, used = manifests_of(scored), used_whole(calibrated, scored[0].record.classifier)
 
     def order(name: str) -> tuple[object, ...]:
         changed = bool(manifests[name].variant_of or manifests[name].condition)
         mine = [one.record for one in scored if one.record.dataset == name]
-        return changed, -len(mine), -max(record.n for record in mine), name
+        spent = name in used, "calibration" in name.lower()
+        return changed, *spent, -len(mine), -max(record.n for record in mine), name
 
     return min(manifests, key=order)
 
@@ -149,6 +155,7 @@ def _dataset(scored: Sequence[Scored]) -> str:
 def _answer(
     scored: Sequence[Scored],
     rows: Sequence[Compared],
+    thresholds: Thresholds,
     workspace: Workspace,
     reader: ScoreReader,
     place: Sequence[str] | None,
@@ -158,7 +165,7 @@ def _answer(
     found = candidates([one.row for one in rows], runs, workspace, reader.index(baseline.record))
     chosen = choose(found)
     row = chosen.row or baseline
-    record, calibrated = _calibrated(row, workspace)
+    record, calibrated = _calibrated(row, thresholds)
     everything = reader.read(record)
     samples = _left_out(everything, record, calibrated) if calibrated else everything
     mcp = reader.confidence(samples)
@@ -193,7 +200,7 @@ def _answer(
         weakest=_weakest(record, samples, threshold, scored, reader),
         worse=_worse(others),
         compared=sum(one.verdict("auc") is not None for one in others),
-        commands=_commands(record, everything, max_risk, place),
+        commands=_commands(record, everything, None if calibrated else max_risk, place),
     )
 
 
@@ -216,14 +223,10 @@ def _name(record: Record) -> str:
     return entry_name(record, with_oracle=False) if record.training else record.method
 
 
-def _calibrated(row: Average, workspace: Workspace) -> tuple[Record, Threshold | None]:
+def _calibrated(row: Average, thresholds: Thresholds) -> tuple[Record, Threshold | None]:
     """Return the first record of a row with a calibrated threshold, else that of the first seed."""
     for record in sorted(row.records, key=lambda record: record.seed or 0):
-        try:
-            found = find_scorer(workspace, record.run or record.method, record.classifier).threshold()
-        except TrustcacheError:  # out of date, or its caches are; calibrate says so
-            continue
-        if found:
+        if found := thresholds.get((record.classifier, record.run or record.method)):
             return record, found
     return row.record, None
 
@@ -294,18 +297,22 @@ def _weakest(
     return max(found, key=lambda one: one.risk)
 
 
-def _commands(record: Record, samples: Samples, max_risk: float, place: Sequence[str] | None) -> list[str]:
+def _commands(record: Record, samples: Samples, max_risk: float | None, place: Sequence[str] | None) -> list[str]:
+    """Return the commands that go on from an answer. max_risk: of the threshold to find, None where one is found."""
     if place is None:
         return []
     name = record.run or record.method
     which = [] if record.run else ["--classifier", record.classifier]
-    # On one half, so that the other shows what the threshold is worth; a run of a half takes the half it did not learn.
-    half = ["--part", "first-half"] if samples.rows.all() else []
-    rows = slice(None, None, 2 if half else 1)
-    goal = ["--coverage", f"{COVERAGE:g}"]
-    if guaranteed(samples.z[rows], samples.correct[rows], max_risk, DEFAULT_DELTA):
-        goal = ["--max-risk", f"{max_risk:g}"]
-    lines = [command_line("calibrate", name, *which, "--data", record.dataset, *half, *goal, *place)]
+    lines = []
+    if max_risk:
+        # On one half, so that the other shows what the threshold is worth; a run of a half takes the half it did not
+        # learn.
+        half = ["--part", "first-half"] if samples.rows.all() else []
+        rows = slice(None, None, 2 if half else 1)
+        goal = ["--coverage", f"{COVERAGE:g}"]
+        if guaranteed(samples.z[rows], samples.correct[rows], max_risk, DEFAULT_DELTA):
+            goal = ["--max-risk", f"{max_risk:g}"]
+        lines = [command_line("calibrate", name, *which, "--data", record.dataset, *half, *goal, *place)]
     if samples.cache.index.imported:  # there is no model that could see an image
         return lines
     lines.append(command_line("predict", name, *which, "PATH", *place))
@@ -313,7 +320,7 @@ def _commands(record: Record, samples: Samples, max_risk: float, place: Sequence
 
 
 def _sentences(answer: Answer) -> Iterator[str]:
-    a, trade = answer, answer.at_coverage
+    a, trade = answer, answer.at_threshold
     mine = a.record.method == BASELINE
     seed = f" (seed {a.record.seed} of {a.seeds})" if a.seeds > 1 else ""
     yield f"Trust {a.name}{seed} of {a.classifier} above {a.threshold:.4g} ({a.threshold_of}); chosen by {a.chosen_by}."

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from trustcache.cache.workspace import Workspace
-from trustcache.deploy.scorers import THRESHOLD, find_scorer
-from trustcache.errors import TrustcacheError
 from trustcache.metrics.calibration import Bin, reliability
 from trustcache.metrics.selective import EVERYTHING
 from trustcache.metrics.tie_groups import Ranking, rank
@@ -19,6 +15,7 @@ from trustcache.report.answer import Answer
 from trustcache.report.names import BASELINE
 from trustcache.report.records import Record, Scored
 from trustcache.report.samples import Samples, ScoreReader
+from trustcache.report.thresholds import Thresholds
 
 BINS = 40
 _COVERAGES = 100  # steps of coverage on the reference data
@@ -65,18 +62,16 @@ class Explored:
     steps: dict[str, Steps]
 
 
-def explore(
-    scored: Sequence[Scored], answer: Answer, calibrated: Mapping[tuple[str, str], float], reader: ScoreReader
-) -> list[Explored]:
+def explore(scored: Sequence[Scored], answer: Answer, calibrated: Thresholds, reader: ScoreReader) -> list[Explored]:
     """Return every method of the answer's classifier and protocol with its counts on every data set.
 
-    calibrated: as `calibrated_thresholds` returns. Raises what reading scores raises.
+    Raises what reading scores raises.
     """
     chosen = answer.record
     here = [
         one for one in scored if (one.record.classifier, one.record.protocol) == (chosen.classifier, chosen.protocol)
     ]
-    known = {name: threshold for (classifier, name), threshold in calibrated.items() if classifier == chosen.classifier}
+    known = {name: float(one) for (classifier, name), one in calibrated.items() if classifier == chosen.classifier}
     families: dict[tuple[object, ...], list[Scored]] = {}
     for one in here:
         families.setdefault(family(one.record), []).append(one)
@@ -89,18 +84,6 @@ def explore(
         mine = [one for one in members if one.record.run == run]
         threshold = known.get(run or mine[0].record.method)
         found.append(_explored(mine, len(runs), answer, threshold, reader, baselines))
-    return found
-
-
-def calibrated_thresholds(workspace: Workspace, records: Iterable[Record]) -> dict[tuple[str, str], float]:
-    """Return the thresholds that `calibrate` has found and that still count, by classifier and run or score."""
-    found: dict[tuple[str, str], float] = {}
-    for classifier, name, run in dict.fromkeys((one.classifier, one.run or one.method, one.run) for one in records):
-        folder = workspace.run_folder(name) if run else workspace.threshold_folder(classifier, name)
-        if (folder / THRESHOLD).is_file():
-            with contextlib.suppress(TrustcacheError):  # out of date; calibrate says so
-                threshold = find_scorer(workspace, name, classifier).threshold()
-                found |= {(classifier, name): threshold.point.threshold} if threshold else {}
     return found
 
 
