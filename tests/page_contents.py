@@ -10,13 +10,14 @@ import numpy as np
 
 from trustcache.metrics.calibration import calibration_metrics
 from trustcache.metrics.ranking import trust_metrics
-from trustcache.report.answer import Answer, Trade, Weakest
+from trustcache.report.answer import Answer, Weakest
 from trustcache.report.comparison import compare_methods
 from trustcache.report.contents import Contents
 from trustcache.report.explorer import explore
 from trustcache.report.intervals import Compared, Estimate
 from trustcache.report.records import Record, Scored
 from trustcache.report.samples import Samples
+from trustcache.report.trade import Trade
 from trustcache.report.units import Unit, make_unit
 
 CALIBRATED = 1.2345

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from trustcache.report.answer import Answer, stated_on
 from trustcache.report.build import answer, report
 from trustcache.report.choice import Candidate, choose
 from trustcache.report.comparison import compare_methods
+from trustcache.report.intervals import Estimate
 from trustcache.report.samples import ScoreReader
 
 RunCli = Callable[..., Result]
@@ -225,6 +227,13 @@ def test_it_is_five_lines_with_the_figures_and_ends_evaluate_and_report_and_begi
         assert others == ([f"The page: {with_runs.report / 'index.html'}"] if command == "report" else [])
     markdown = (with_runs.report / "report.md").read_text()
     assert 0 < markdown.index("Accept") < markdown.index("##")
+
+
+def test_a_choice_that_is_worse_than_mcp_on_the_evaluation_data_says_so(answered) -> None:
+    _, found = answered
+    for gain, told in ((Estimate(-0.03, -0.05, -0.01), True), (Estimate(-0.03, -0.07, 0.01), False), (None, False)):
+        last = replace(found, gain=gain, worse=["knn"]).lines()[-1]
+        assert (f"{found.name} is too" in last) == told
 
 
 def test_methods_that_are_worse_than_mcp_are_those_whose_interval_lies_below_it(answered) -> None:

@@ -13,7 +13,7 @@ from trustcache.cache.index import Index, judged_fingerprint
 from trustcache.cache.records import read_record, write_record
 from trustcache.cache.workspace import Workspace
 from trustcache.data.splits import half_rows, other_half
-from trustcache.errors import TrustcacheError, UsageError
+from trustcache.errors import TrustcacheError, UsageError, percent
 from trustcache.evaluate.sweep import saved_sweeps
 from trustcache.metrics.selective import WorkingPoint
 from trustcache.oracles.runs import Run, finished_runs
@@ -26,7 +26,7 @@ WINNER = "winner"
 """Name of the run that a sweep chose."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Threshold:
     """A calibrated threshold, `threshold.json`: how it was found, and what it promises.
 
@@ -52,6 +52,11 @@ class Threshold:
 
     def __float__(self) -> float:
         return self.point.threshold
+
+    def __repr__(self) -> str:
+        goal = f"{self.goal} {self.target:g}" + (f" at delta {self.delta:g}" if self.delta is not None else "")
+        figures = f"coverage {percent(self.point.coverage)}, risk {percent(self.point.risk or 0.0)}"
+        return f"<threshold {float(self):.6g}: {goal} on {self.samples}, {figures} there>"
 
     @property
     def samples(self) -> str:

@@ -24,23 +24,11 @@ from trustcache.report.names import BASELINE, entry_name, method_label
 from trustcache.report.records import Record, Scored, manifests_of
 from trustcache.report.samples import Samples, ScoreReader
 from trustcache.report.thresholds import Thresholds, used_whole
+from trustcache.report.trade import Trade, at_coverage, at_risk, at_threshold
 
 COVERAGE = 0.8
 """Share of the images that the answer accepts where no threshold is calibrated."""
 _RISKS = (0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
-
-
-@dataclass(frozen=True)
-class Trade:
-    """One operating point: coverage and risk of the chosen score, and mcp's at the same coverage, or the same risk.
-
-    Fractions; risk is 0 where nothing is accepted.
-    """
-
-    coverage: float
-    risk: float
-    mcp_coverage: float
-    mcp_risk: float
 
 
 @dataclass(frozen=True)
@@ -94,6 +82,13 @@ class Answer:
     def images(self, dataset: str) -> str:
         """Return which images of a data set the answer is stated on."""
         return f"the other half of {dataset}" if self.other_half and dataset == self.dataset else dataset
+
+    @property
+    def regret(self) -> str:
+        """A sentence, with a space before it, where the choice turns out to be worse than mcp; else ""."""
+        if self.gain is None or self.gain.verdict(True) != "worse":
+            return ""
+        return f" {self.name} is too, for all that validation said: {BASELINE} ranks better on these images."
 
     def lines(self) -> list[str]:
         """Return the answer in five lines."""
@@ -169,7 +164,6 @@ def _answer(
     everything = reader.read(record)
     samples = _left_out(everything, record, calibrated) if calibrated else everything
     mcp = reader.confidence(samples)
-    at_coverage = _at_coverage(samples, mcp, COVERAGE)
     if calibrated:
         threshold, told, guarantee = calibrated.point.threshold, _told(calibrated), _promised(calibrated)
     else:
@@ -192,10 +186,10 @@ def _answer(
         other_half=samples is not everything,
         rows=samples.rows,
         error_rate=error,
-        at_threshold=_at_threshold(samples, mcp, threshold),
-        at_coverage=at_coverage,
+        at_threshold=at_threshold(samples, mcp, threshold),
+        at_coverage=at_coverage(samples, mcp, COVERAGE),
         max_risk=max_risk,
-        at_risk=_at_risk(samples, mcp, max_risk),
+        at_risk=at_risk(samples, mcp, max_risk),
         gain=next((one.differences.get("auc") for one in rows if one.row is row), None),
         weakest=_weakest(record, samples, threshold, scored, reader),
         worse=_worse(others),
@@ -253,29 +247,6 @@ def _told(threshold: Threshold) -> str:
 
 def _promised(threshold: Threshold) -> str:
     return threshold.guarantee if threshold.delta is not None else ""
-
-
-def _at_threshold(samples: Samples, mcp: np.ndarray, threshold: float) -> Trade:
-    point = working_point(samples.z, samples.correct, threshold)
-    if not point.trusted:
-        return Trade(0.0, 0.0, 0.0, 0.0)
-    same = at_target(mcp, samples.correct, "coverage", point.coverage)
-    assert same is not None
-    return Trade(point.coverage, point.risk or 0.0, same.coverage, same.risk or 0.0)
-
-
-def _at_coverage(samples: Samples, mcp: np.ndarray, coverage: float) -> Trade:
-    point = at_target(samples.z, samples.correct, "coverage", coverage)
-    assert point is not None
-    return _at_threshold(samples, mcp, point.threshold)
-
-
-def _at_risk(samples: Samples, mcp: np.ndarray, max_risk: float) -> Trade | None:
-    own, other = (at_target(z, samples.correct, "precision", 1 - max_risk) for z in (samples.z, mcp))
-    if own is None:
-        return None
-    mcp_coverage, mcp_risk = (other.coverage, other.risk or 0.0) if other else (0.0, 0.0)
-    return Trade(own.coverage, own.risk or 0.0, mcp_coverage, mcp_risk)
 
 
 def _weakest(
@@ -344,7 +315,7 @@ def _sentences(answer: Answer) -> Iterator[str]:
     if not a.compared:
         yield f"Nothing is compared with {BASELINE}, the classifier's own confidence."
     elif a.worse:
-        yield f"Worse than doing nothing ({BASELINE}): {', '.join(a.worse)}."
+        yield f"Worse than doing nothing ({BASELINE}): {', '.join(a.worse)}.{a.regret}"
     else:
         yield f"None of {a.compared} methods ranks worse than doing nothing ({BASELINE})."
 
