@@ -97,8 +97,8 @@ def _percent(share: float) -> str:
     return f"{100 * share:.2f}" if math.isfinite(share) else UNDEFINED
 
 
-def _points(share: float) -> str:
-    return f"{100 * share:+.2f}".replace("-", "−") if math.isfinite(share) else UNDEFINED
+def _points(share: float, digits: int = 2) -> str:
+    return f"{100 * share:+.{digits}f}".replace("-", "−") if math.isfinite(share) else UNDEFINED
 
 
 def _number(value: float) -> str:
