@@ -251,6 +251,14 @@ def test_the_page_says_how_the_oracle_was_chosen_and_what_it_is_worth(scored):
     assert "trustcache calibrate x\ntrustcache predict x PATH" in commands
 
 
+def test_columns_of_changed_images_are_there_where_some_are_scored(scored):
+    plain = [scored("mcp"), scored("ce")]
+    fog = [scored(m, dataset="digits-c/fog/1", variant_of="digits", shows="fog/1") for m in ("mcp", "ce")]
+    for methods, there in ((plain, False), (plain + fog, True)):
+        shown = Document(page(make_contents(methods, made={})))
+        assert any("changed" in head["text"] for head in shown.all("th")) == there
+
+
 def test_examples_are_pictures_inside_the_page_with_what_they_are(scored):
     contents = make_contents([scored("mcp"), scored("ce")], made={})
     one = Example("bird/1.png", "bird", "<cat>", False, True, 2.5, 0.9, b"RIFF")
