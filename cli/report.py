@@ -40,10 +40,11 @@ def report(
     keys = listed("--only", only, str) if only else []
     root = place.data_root if images else None
     made = report(workspace, [PAPER], keys, place.given(), console, root)
-    return Output(document(made), lambda: _show(made, keys))
+    page = workspace.report / "index.html"
+    return Output(document(made), lambda: _show(made, keys, str(page)))
 
 
-def _show(made: Report, only: list[str]) -> None:
+def _show(made: Report, only: list[str], page: str) -> None:
     from trustcache.report.render.terminal import print_exhibits, print_report
 
     if only:
@@ -53,4 +54,4 @@ def _show(made: Report, only: list[str]) -> None:
         say(f"note: {note}")
     for path in made.paths:
         print_line(path)
-    print_report(made.contents, terminal())
+    print_report(made.contents, terminal(), page)

@@ -10,13 +10,14 @@ import numpy as np
 
 from trustcache.metrics.calibration import calibration_metrics
 from trustcache.metrics.ranking import trust_metrics
-from trustcache.report.answer import Answer, Trade, Weakest
+from trustcache.report.answer import Answer, Weakest
 from trustcache.report.comparison import compare_methods
 from trustcache.report.contents import Contents
 from trustcache.report.explorer import explore
 from trustcache.report.intervals import Compared, Estimate
 from trustcache.report.records import Record, Scored
 from trustcache.report.samples import Samples
+from trustcache.report.trade import Trade
 from trustcache.report.units import Unit, make_unit
 
 CALIBRATED = 1.2345
@@ -57,7 +58,8 @@ def _unit(scored: Sequence[Scored]) -> Unit:
         classifier=chosen.classifier, dataset=chosen.dataset, record=chosen, name=chosen.method, seeds=2,
         chosen_by="validation AURC 1.00 %, the least of 3 oracles", threshold=CALIBRATED,
         threshold_of="calibrated on held-out data: max risk 5 %, delta 0.001", guarantee="with confidence 0.999",
-        other_half=False, error_rate=0.2, at_threshold=trade, at_coverage=trade, max_risk=0.05, at_risk=trade,
+        other_half=False, rows=np.ones(chosen.n, dtype=bool), error_rate=0.2,
+        at_threshold=trade, at_coverage=trade, max_risk=0.05, at_risk=trade,
         gain=gain, weakest=Weakest(scored[-1].record.dataset, 0.5, 0.4, 0.3), worse=["knn"], compared=3,
         commands=["trustcache calibrate x", "trustcache predict x PATH"],
     )  # fmt: skip

@@ -57,6 +57,12 @@ def test_the_guarantee_is_that_of_the_metric(oracle: Oracle) -> None:
     assert learnt.point.coverage >= 0.5
 
 
+def test_it_shows_threshold_goal_and_figures(oracle: Oracle) -> None:
+    found = calibrate_on(oracle, HELD_OUT, max_risk=0.3, delta=0.05)
+    facts = f"{float(found):.6g}", "max-risk 0.3", "delta 0.05", f"{100 * found.point.coverage:.2f} %"
+    assert all(fact in repr(found) for fact in facts)
+
+
 def test_rows_that_it_has_learnt_from_are_refused(oracle: Oracle) -> None:
     assert tells(refusal_of(lambda: calibrate_on(oracle, TRAINING[:50], coverage=0.5)), "Oracle('ce'", "learnt", "50")
     assert tells(refusal_of(lambda: calibrate_on("knn", TRAINING, coverage=0.5, training=TRAINING)), "knn", "500")

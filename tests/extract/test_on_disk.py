@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -166,6 +167,18 @@ def test_where_the_time_went_is_told_with_what_would_help(extract_digits: Cli) -
     assert tells(last, "% images", "% model", "to be faster: ")
     assert extracted(extract_digits("--device", "cpu")) == ["digits-test"]
     assert len(extract_digits("--device", "cpu").stdout.splitlines()) == 1  # nothing was done
+
+
+def test_of_own_weights_it_tells_how_images_were_prepared_in_words_that_preprocess_takes(
+    extract_digits: Cli,
+) -> None:
+    told = extract_digits("--device", "cpu").stderr
+    (line,) = [line for line in told.splitlines() if "--preprocess" in line]
+    words = re.findall(r"\w+=[^\s;]+", line)
+    assert "input_size=8,8" in words
+    given = (part for word in words if not word.startswith("input_size") for part in ("--preprocess", word))
+    assert extract_digits(*given).exit_code == 0  # it is the same cache
+    assert extract_digits("--preprocess", "mean=0.1,0.1,0.1").exit_code != 0
 
 
 def test_tf32_is_refused_where_there_is_none(extract_digits: Cli) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,19 @@ from sklearn.utils.validation import check_is_fitted
 from tests.caches_in_memory import cache_of
 from tests.refusals import refusal_of, tells
 from trustcache.cache import CacheView, open_cache
+from trustcache.cache.arrays import write_arrays
 from trustcache.cache.workspace import Workspace
+from trustcache.deploy.calibrate import calibrate_on
+from trustcache.errors import TrustcacheError
 from trustcache.metrics.ranking import trust_metrics
-from trustcache.oracles.estimator import SETTINGS, Oracle
-from trustcache.oracles.runs import finished_runs
+from trustcache.oracles.estimator import SETTINGS, Oracle, SavedOracle
+from trustcache.oracles.runs import RunScores, finished_runs
+from trustcache.registry import allow_code
+
+
+def hinge(z, correct, slack=1.0):
+    """Hinge loss."""
+    return (slack - (2 * correct - 1) * z).relu()
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +148,48 @@ def test_pickling_keeps_what_it_learnt_and_leaves_the_cache_behind(fitted: Oracl
     assert not hasattr(again, "training_")
     assert len(data) < 20_000
     np.testing.assert_array_equal(again.decision_function(test), fitted.decision_function(test))
+
+
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        ("ss", {"alpha_neg": np.float64(2), "epochs": 2}),
+        ("strong", {"epochs": 2, "ensemble": 2, "inputs": ["features", "log-probs"]}),
+        ("tests.oracles.test_estimator:hinge", {"setting": {"slack": 0.5}, "epochs": 1}),
+    ],
+)
+def test_a_saved_oracle_is_the_same_when_it_is_loaded(
+    training: CacheView, test: CacheView, tmp_path: Path, method: str, settings: dict[str, Any]
+) -> None:
+    if ":" in method:
+        allow_code(method)
+    oracle = Oracle(method, **settings).fit(training)
+    oracle.save(tmp_path / "sub" / "oracle.trust")
+    again = Oracle.load(str(tmp_path / "sub" / "oracle.trust"))
+    np.testing.assert_array_equal(again.decision_function(test), oracle.decision_function(test))
+    assert (again.get_params(), again.config_, again.log_) == (oracle.get_params(), oracle.config_, oracle.log_)
+    assert tells(refusal_of(lambda: calibrate_on(again, training, coverage=0.5)), "600")
+    check_is_fitted(again)
+
+
+def test_a_file_that_is_no_saved_oracle_is_refused(fitted: Oracle, tmp_path: Path) -> None:
+    path = tmp_path / "oracle"
+    assert tells(refusal_of(lambda: Oracle("ss").save(path)), "Oracle('ss'", "fit(cache)")
+    fitted.save(path)
+    whole = path.read_bytes()
+    writes: list[Callable[[], object]] = [
+        lambda: path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1])),
+        lambda: write_arrays(path, {"z": np.zeros(3)}, RunScores("cache")),
+        lambda: write_arrays(path, {"weight": np.zeros(3)}, SavedOracle({"method": "ss"}, fitted.config_, ())),
+        lambda: write_arrays(path, {"weight": np.zeros(3)}, SavedOracle({"epoch": 1}, fitted.config_, ())),
+    ]
+    for write in writes:
+        write()
+        with pytest.raises(TrustcacheError) as caught:
+            Oracle.load(path)
+        assert tells(str(caught.value), str(path), "save it again")
+    with pytest.raises(FileNotFoundError):
+        Oracle.load(tmp_path / "nowhere")
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,13 +14,14 @@ from tests.running import call
 from trustcache.cache.records import write_lines
 from trustcache.cache.workspace import Workspace
 from trustcache.data.splits import HALVES, half_rows, other_half
-from trustcache.deploy.scorers import find_scorer
+from trustcache.deploy.scorers import Threshold, find_scorer
 from trustcache.metrics.selective import at_target, working_point
 from trustcache.oracles.runs import LOG, finished_runs
-from trustcache.report.answer import Answer
+from trustcache.report.answer import Answer, stated_on
 from trustcache.report.build import answer, report
 from trustcache.report.choice import Candidate, choose
 from trustcache.report.comparison import compare_methods
+from trustcache.report.intervals import Estimate
 from trustcache.report.samples import ScoreReader
 
 RunCli = Callable[..., Result]
@@ -157,7 +159,37 @@ def test_what_half_the_data_calibrated_is_stated_on_the_other_half(
     assert f"of the other half of {data}" in found.lines()[1]
     report(with_runs)
     assert "of the other half of" in (with_runs.report / "index.html").read_text(encoding="utf-8")
-    assert any(f"--data {data} --part first-half" in line for line in found.commands)
+    assert f"Accept {100 * point.coverage:.1f} %" in found.lines()[1]
+    assert before.commands[1:] == found.commands  # a threshold that is there is not to be overwritten
+    assert f"--data {data} --part first-half" in before.commands[0]
+
+
+@pytest.mark.parametrize(
+    ("names", "whole", "half", "stated"),
+    [
+        (["photos-calibration", "photos-test"], None, None, "photos-test"),
+        (["birds", "cats"], None, None, "birds"),
+        (["birds", "cats"], "birds", None, "cats"),
+        (["birds", "cats"], "birds, its second-half", None, "cats"),
+        (["birds", "cats"], None, "birds", "birds"),
+        (["birds"], "birds", None, "birds"),
+        (["birds", "calibration"], "birds", None, "calibration"),
+    ],
+)
+def test_the_answer_is_stated_on_images_that_set_no_threshold_where_there_are_any(
+    scored, names: list[str], whole: str | None, half: str | None, stated: str
+) -> None:
+    point = working_point(np.arange(4.0), np.ones(4, bool), 1.5)
+    thresholds = {
+        ("mlp", f"run {part}"): Threshold(point, None, data, part, 0, "coverage", 0.5, None, "", "", "")
+        for data, part in ((whole, "all"), (half, "first-half"))
+        if data
+    }
+    assert stated_on([scored("mcp", dataset=name) for name in names], thresholds) == {stated}
+    strangers = {("other", name): one for (_, name), one in thresholds.items()}
+    assert stated_on([scored("mcp", dataset=name) for name in names], strangers) == stated_on(
+        [scored("mcp", dataset=name) for name in names], {}
+    )
 
 
 def test_a_half_of_other_data_leaves_the_answer_on_all_of_its_own(answered) -> None:
@@ -190,9 +222,18 @@ def test_it_is_five_lines_with_the_figures_and_ends_evaluate_and_report_and_begi
     for command in ("evaluate", "report"):
         printed = call(with_runs, command).stdout
         assert all(line in printed for line in lines)
-        assert printed.index(lines[4]) > len(printed) - len(lines[4]) - sum(map(len, found.commands)) - 400
+        after = printed[printed.index(lines[4]) :].splitlines()[1:]
+        others = [line for line in after if not line.startswith("  trustcache ")]
+        assert others == ([f"The page: {with_runs.report / 'index.html'}"] if command == "report" else [])
     markdown = (with_runs.report / "report.md").read_text()
     assert 0 < markdown.index("Accept") < markdown.index("##")
+
+
+def test_a_choice_that_is_worse_than_mcp_on_the_evaluation_data_says_so(answered) -> None:
+    _, found = answered
+    for gain, told in ((Estimate(-0.03, -0.05, -0.01), True), (Estimate(-0.03, -0.07, 0.01), False), (None, False)):
+        last = replace(found, gain=gain, worse=["knn"]).lines()[-1]
+        assert (f"{found.name} is too" in last) == told
 
 
 def test_methods_that_are_worse_than_mcp_are_those_whose_interval_lies_below_it(answered) -> None:

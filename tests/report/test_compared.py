@@ -101,6 +101,15 @@ def test_the_table_is_shown_as_text_html_rich_and_latex(table: MethodTable) -> N
     assert r"\documentclass" not in latex
 
 
+def test_in_a_notebook_it_is_one_output_and_not_a_line_each(
+    table: MethodTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = str(table)
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    monkeypatch.setattr("rich.jupyter.display", lambda *parts: pytest.fail("shown line by line"))
+    assert str(table) == text
+
+
 def test_names_from_outside_stay_text() -> None:
     def score(logits: np.ndarray) -> np.ndarray:
         return logits.max(axis=1)

@@ -16,8 +16,8 @@ from scipy.stats import binomtest
 from trustcache.cache.workspace import Workspace
 from trustcache.data.dataset import open_dataset
 from trustcache.data.known_data import find_manifests
-from trustcache.report.build import answer
-from trustcache.report.failures import IMAGE_BYTES, SIDE, Failures, failures, share
+from trustcache.report.build import report
+from trustcache.report.failures import IMAGE_BYTES, SIDE, Failures, share
 from trustcache.report.samples import Samples, ScoreReader
 
 
@@ -28,11 +28,9 @@ def workspace(runs_workspace: Workspace, tmp_path: Path) -> Workspace:
 
 
 def found(workspace: Workspace, data_root: Path | None) -> tuple[Failures, Samples, np.ndarray]:
-    reader = ScoreReader(workspace)
-    (one,) = answer(workspace)
-    (failing,) = failures([one], reader, data_root)
-    samples = reader.read(one.record)
-    return failing, samples, samples.z > one.threshold
+    (failing,) = report(workspace, data_root=data_root).contents.failures
+    samples = ScoreReader(workspace).read(failing.answer.record)
+    return failing, samples, samples.z > failing.answer.threshold
 
 
 def test_each_class_is_counted_as_a_loop_counts_it(workspace: Workspace) -> None:
@@ -41,7 +39,7 @@ def test_each_class_is_counted_as_a_loop_counts_it(workspace: Workspace) -> None
     for number, one in enumerate(failing.classes):
         mine = [(right, accepted) for label, right, accepted in rows if label == number]
         assert (one.n, one.right) == (len(mine), sum(right for right, _ in mine))
-        assert (one.trusted, one.wrong_trusted) == (
+        assert (one.trusted[failing.step], one.wrong_trusted[failing.step]) == (
             sum(accepted for _, accepted in mine),
             sum(accepted and not right for right, accepted in mine),
         )
@@ -59,7 +57,7 @@ def test_the_pairs_confused_most_come_first(workspace: Workspace) -> None:
     pairs = Counter(zip(samples.cache.labels.tolist(), samples.cache.predictions.tolist(), strict=True))
     expected = sorted((n for (label, answer), n in pairs.items() if label != answer), reverse=True)
     assert [one.n for one in failing.confused] == expected[: len(failing.confused)]
-    assert all(pairs[int(one.label), int(one.prediction)] == one.n >= one.trusted for one in failing.confused)
+    assert all(pairs[int(one.label), int(one.prediction)] == one.n == one.trusted[-1] for one in failing.confused)
 
 
 def test_examples_are_the_extremes_and_their_images_the_ones_extracted(workspace: Workspace) -> None:

@@ -8,9 +8,11 @@ from collections.abc import Callable
 
 import pytest
 
+from trustcache.cache.records import write_lines
 from trustcache.evaluate.sweep import Candidate, Sweep
+from trustcache.oracles.runs import LOG, finished_runs
 from trustcache.report.records import Record
-from trustcache.report.sweeps import Outcome, outcome_table, outcomes, sweep_table
+from trustcache.report.sweeps import Outcome, outcome_table, outcomes, sweep_table, validation_table
 
 
 def make(validation: list[float], reference: float = 0.05, seeds: tuple[int, ...] = (0, 1)) -> Sweep:
@@ -102,3 +104,13 @@ def test_a_sweeps_own_ranking_warns_where_mcp_is_better(reference: float, warned
     assert [str(row.cells[0]) for row in table.rows] == ["10.00", "20.00", f"{100 * reference:.2f}"]
     assert "run-0-0" in table.notes[0]
     assert any("better choice" in sentence for sentence in table.notes) is warned
+
+
+def test_training_that_set_nothing_aside_is_a_table_of_its_loss(with_runs) -> None:
+    runs = finished_runs(with_runs)
+    for run in runs:
+        write_lines(run.folder / LOG, [{"epoch": 1, "loss": 0.25, "validation": {}}])
+    table = validation_table(finished_runs(with_runs), {})
+    assert table.heads == ("Loss",)
+    assert "nothing was set aside" in table.title
+    assert [row.cells[0].mean for row in table.rows] == [0.25] * len(runs)

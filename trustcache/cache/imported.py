@@ -42,7 +42,7 @@ class Origin:
     precision: of the forward pass.
     """
 
-    classifier: str = "classifier"
+    classifier: str = "model"
     data: str = "data"
     role: str = "test"
     identity: Identity | None = None

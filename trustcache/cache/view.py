@@ -64,7 +64,7 @@ class CacheView:
         classes: Sequence[str] | None = None,
         outputs: str = "logits",
         name: str = "data",
-        classifier: str = "classifier",
+        classifier: str = "model",
     ) -> CacheView:
         """Return a cache in memory of what a classifier said about N samples.
 
@@ -75,7 +75,7 @@ class CacheView:
 
         >>> cache = CacheView.from_arrays([[2.0, 0.5], [0.1, 0.3]], [0, 0])
         >>> cache.correct, cache
-        (array([ True, False]), <cache classifier/data: 2 rows, 2 classes, accuracy 50.00 %>)
+        (array([ True, False]), <cache model/data: 2 rows, 2 classes, accuracy 50.00 %>)
         """
         arrays = {"logits": logits} | ({} if features is None else {"features": features})
         return cache_in_memory(import_outputs(arrays, labels, ids, classes, outputs), Origin(classifier, name))

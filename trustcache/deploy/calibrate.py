@@ -240,10 +240,11 @@ def _reach(name: str, goal: Goal, samples: Labelled) -> WorkingPoint:
             f" (at --delta {goal.delta:g} it takes {fewest:,} trusted samples, all right, and more where some are not)"
         )
     if point is None:
+        easier = "larger" if goal.delta is not None else "smaller"
         raise TrustcacheError(
             f"{name}: no threshold reaches --{goal.kind} {goal.target:g} on the {len(z):,} samples of {samples.data}, "
-            f"{percent(correct.mean())} of which the classifier gets right{least}; ask for less, or calibrate on "
-            "more data"
+            f"{percent(correct.mean())} of which the classifier gets right{least}; give a {easier} --{goal.kind} (the "
+            "page of trustcache report has the risk at every coverage), or calibrate on more data"
         )
     return point
 

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from trustcache.data.splits import half_rows, other_half
+from trustcache.errors import percent
 from trustcache.metrics.estimated_accuracy import AccuracyFit
 from trustcache.metrics.exchangeability import Reference
 from trustcache.metrics.selective import WorkingPoint
@@ -60,7 +61,7 @@ class Watch:
             raise ValueError("a rate that is no share, or no references")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Threshold:
     """A calibrated threshold, `threshold.json`: how it was found, and what it promises.
 
@@ -95,6 +96,11 @@ class Threshold:
 
     def __float__(self) -> float:
         return self.point.threshold
+
+    def __repr__(self) -> str:
+        goal = f"{self.goal} {self.target:g}" + (f" at delta {self.delta:g}" if self.delta is not None else "")
+        figures = f"coverage {percent(self.point.coverage)}, risk {percent(self.point.risk or 0.0)}"
+        return f"<threshold {float(self):.6g}: {goal} on {self.samples}, {figures} there>"
 
     def of_groups(self) -> dict[str, float]:
         """Return the threshold of each group, infinite where nothing is trusted."""

@@ -74,7 +74,10 @@ def load_into(model: torch.nn.Module, weights: dict[str, torch.Tensor], where: s
     unknown = weights.keys() - own.keys()
     if missing or unknown:
         words = [f"{len(k)} {what} (first '{min(k)}')" for k, what in ((missing, "missing"), (unknown, "unknown")) if k]
-        raise UsageError(f"{where}: made for another architecture: {' and '.join(words)} among its tensors")
+        raise UsageError(
+            f"{where}: made for another architecture: {' and '.join(words)} among its tensors; name its own by "
+            "--classifier"
+        )
     for name, tensor in weights.items():
         if tensor.shape != own[name].shape:
             raise UsageError(

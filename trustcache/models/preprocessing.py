@@ -52,6 +52,18 @@ class Preprocessing:
             if getattr(self, key) not in names:
                 raise ValueError(f"{key} {getattr(self, key)}, which is none of {', '.join(names)}")
 
+    def __str__(self) -> str:
+        """Return it in the words of --preprocess.
+
+        >>> str(Preprocessing((32, 32), 1.0, "center", "bicubic", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)))
+        'input_size=32,32 crop_pct=1 crop_mode=center interpolation=bicubic mean=0.5,0.5,0.5 std=0.25,0.25,0.25'
+        """
+        shown = (
+            (name, ",".join(f"{one:.4g}" for one in value) if isinstance(value, tuple) else value)
+            for name, value in vars(self).items()
+        )
+        return " ".join(f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}" for name, value in shown)
+
     def transform(self) -> Any:
         """Return the image part: PIL image to a uint8 tensor (3, H, W), by timm's own evaluation transform."""
         from timm.data.transforms_factory import transforms_imagenet_eval

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import Field, fields, replace
-from typing import Any
+from dataclasses import Field, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator
 from torch import Tensor
 
 from trustcache.cache import CacheView
+from trustcache.cache.arrays import read_arrays, write_arrays
 from trustcache.cache.index import judged_fingerprint
 from trustcache.cache.view import require_cache
 from trustcache.data.splits import seed_list
-from trustcache.errors import TrustcacheError, UsageError
+from trustcache.errors import DamagedError, TrustcacheError, UsageError
 from trustcache.losses import LOSSES, loss_settings
 from trustcache.metrics.ranking import trust_metrics
 from trustcache.oracles.backbones import OracleModel
 from trustcache.oracles.head_training import Diverged
 from trustcache.oracles.heads import AnyHead, HeadSpec, score_cache
-from trustcache.oracles.plan import head_tensors, learn_heads, plan
+from trustcache.oracles.plan import head_of, head_tensors, learn_heads, plan
 from trustcache.oracles.presets.preset import Preset, preset_names, read_preset
 from trustcache.oracles.request import TrainRequest, settle
 from trustcache.oracles.runs import LogEntry, RunConfig
@@ -41,6 +43,27 @@ _HEAD = {_word(field, HeadSpec): field.name for field in fields(HeadSpec)}
 _OPTIMISER = {name: name for name in ("epochs", "batch_size", "lr")}
 SETTINGS = ("method", *_OWN, *loss_settings(LOSSES.built_in), *_HEAD, *_OPTIMISER)
 """Names of an oracle's settings: those of `trustcache train --frozen`, with underscores."""
+_CONTENT = "content"  # among the arrays of a file
+_REMEDY = "fit the oracle and save it again"
+
+
+@dataclass(frozen=True)
+class SavedOracle:
+    """The record of an oracle's file, beside its weights and the hashes of the images that it has learnt from.
+
+    params: the settings that are given.
+    """
+
+    SCHEMA: ClassVar[int] = 1
+
+    params: dict[str, Any]
+    config: RunConfig
+    log: tuple[LogEntry, ...]
+
+
+def _plain(value: Any) -> Any:
+    """Return a setting as JSON has it: numbers of NumPy as those of Python."""
+    return value.tolist() if isinstance(value, (np.generic, np.ndarray)) else value
 
 
 class Oracle(BaseEstimator):
@@ -110,8 +133,7 @@ class Oracle(BaseEstimator):
 
         Raises UsageError for a cache of another classifier than it learnt from, or one that lacks a column it reads.
         """
-        if not hasattr(self, "head_"):
-            raise UsageError(f"{self!r}: has not learnt yet; call fit(cache) first")
+        self._require_fitted()
         require_cache(cache)
         index, config = cache.index, self.config_
         if judged_fingerprint(index) != config.judged:
@@ -130,6 +152,35 @@ class Oracle(BaseEstimator):
     def score(self, cache: CacheView, y: None = None) -> float:
         """Return the AUC: the chance that a right answer gets a higher score than a wrong one. y: ignored."""
         return trust_metrics(self.decision_function(cache), cache.correct)["auc"]
+
+    def save(self, path: str | Path) -> None:
+        """Write what it has learnt to a file, which holds numbers and no code; the cache stays out, as in pickling.
+
+        Raises UsageError before `fit`, and OSError where the file cannot be written.
+        """
+        self._require_fitted()
+        given = {name: _plain(value) for name, value in self.get_params().items() if value is not None}
+        arrays = {name: tensor.numpy() for name, tensor in self.tensors().items()}
+        write_arrays(
+            Path(path), {**arrays, _CONTENT: self.content_}, SavedOracle(given, self.config_, tuple(self.log_))
+        )
+
+    @classmethod
+    def load(cls, path: str | Path) -> Oracle:
+        """Return the oracle that `save` wrote. Raises DamagedError where the file is not as it was written."""
+        about, arrays = read_arrays(Path(path), SavedOracle, _REMEDY)
+        try:
+            oracle = cls(**about.params)
+            oracle.content_ = arrays.pop(_CONTENT)
+            oracle.head_ = head_of(about.config, arrays)
+        except (KeyError, TypeError) as error:
+            raise DamagedError(f"{path}: damaged ({error}); {_REMEDY}") from None
+        oracle.config_, oracle.log_ = about.config, [*about.log]
+        return oracle
+
+    def _require_fitted(self) -> None:
+        if not hasattr(self, "head_"):
+            raise UsageError(f"{self!r}: has not learnt yet; call fit(cache) first")
 
     def tensors(self) -> dict[str, Tensor]:
         """Return its weights by the names that a run's file has."""

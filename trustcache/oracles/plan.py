@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -227,12 +227,16 @@ def frozen_head(run: Run) -> AnyHead:
 
     Raises DamagedError where its weights are not those of such a head.
     """
-    kind = MlpHead if run.config.head.kind == "mlp" else LinearHead
     try:
-        weights = {name: tensor.numpy() for name, tensor in run.weights().items()}
-        return kind(**weights, signed_distance=run.config.signed_distance)
+        return head_of(run.config, {name: tensor.numpy() for name, tensor in run.weights().items()})
     except TypeError as error:
         raise run.misfit(error) from None
+
+
+def head_of(config: RunConfig, weights: Mapping[str, np.ndarray]) -> AnyHead:
+    """Return the head of a config and its arrays. Raises TypeError where they are not those of such a head."""
+    kind = MlpHead if config.head.kind == "mlp" else LinearHead
+    return kind(**weights, signed_distance=config.signed_distance)
 
 
 def head_tensors(head: AnyHead) -> dict[str, torch.Tensor]:

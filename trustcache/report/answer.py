@@ -7,16 +7,15 @@ worth.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from trustcache.cache.workspace import Workspace
 from trustcache.command_lines import command_line
 from trustcache.deploy.goals import DEFAULT_DELTA
-from trustcache.deploy.scorers import find_scorer
 from trustcache.deploy.threshold import Threshold
-from trustcache.errors import TrustcacheError, percent
+from trustcache.errors import percent
 from trustcache.metrics.selective import at_target, guaranteed, working_point
 from trustcache.report.choice import candidates, choose
 from trustcache.report.comparison import Average
@@ -24,23 +23,12 @@ from trustcache.report.intervals import Compared, Estimate
 from trustcache.report.names import BASELINE, entry_name, method_label
 from trustcache.report.records import Record, Scored, manifests_of
 from trustcache.report.samples import Samples, ScoreReader
+from trustcache.report.thresholds import Thresholds, used_whole
+from trustcache.report.trade import Trade, at_coverage, at_risk, at_threshold
 
 COVERAGE = 0.8
 """Share of the images that the answer accepts where no threshold is calibrated."""
 _RISKS = (0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
-
-
-@dataclass(frozen=True)
-class Trade:
-    """One operating point: coverage and risk of the chosen score, and mcp's at the same coverage, or the same risk.
-
-    Fractions; risk is 0 where nothing is accepted.
-    """
-
-    coverage: float
-    risk: float
-    mcp_coverage: float
-    mcp_risk: float
 
 
 @dataclass(frozen=True)
@@ -61,11 +49,12 @@ class Answer:
     seeds: number of runs of its family. chosen_by: a phrase that says how. threshold: z above it is accepted;
     threshold_of: where it comes from; guarantee: a sentence, "" for none. other_half: True if the threshold was
     calibrated on one half of the data set: error rate, coverages and risks on it are of the other half then.
+    rows: bool (N,), the rows of the data set's cache that these are of.
     error_rate: accepting everything. at_threshold, at_coverage: with the same coverage for mcp. at_risk: the largest
     coverage whose risk is at most max_risk, each score's own; None where no threshold reaches it. gain: AUC less that
     of mcp on the same rows, all of them, with its 95 % interval, the mean over seeds. worse: methods that rank worse
     than mcp by AUC, the whole interval below it, of `compared` ones. commands: the lines of calibrate,
-    predict and export.
+    predict and export, without the first where a threshold is calibrated.
     """
 
     classifier: str
@@ -78,6 +67,7 @@ class Answer:
     threshold_of: str
     guarantee: str
     other_half: bool
+    rows: np.ndarray = field(repr=False, compare=False)
     error_rate: float
     at_threshold: Trade
     at_coverage: Trade
@@ -93,6 +83,13 @@ class Answer:
         """Return which images of a data set the answer is stated on."""
         return f"the other half of {dataset}" if self.other_half and dataset == self.dataset else dataset
 
+    @property
+    def regret(self) -> str:
+        """A sentence, with a space before it, where the choice turns out to be worse than mcp; else ""."""
+        if self.gain is None or self.gain.verdict(True) != "worse":
+            return ""
+        return f" {self.name} is too, for all that validation said: {BASELINE} ranks better on these images."
+
     def lines(self) -> list[str]:
         """Return the answer in five lines."""
         return [*_sentences(self)]
@@ -101,6 +98,7 @@ class Answer:
 def answers(
     scored: Sequence[Scored],
     compared: Sequence[Compared],
+    calibrated: Thresholds,
     workspace: Workspace,
     reader: ScoreReader,
     place: Sequence[str] | None = (),
@@ -113,7 +111,7 @@ def answers(
     found = []
     for classifier in dict.fromkeys(one.record.classifier for one in scored):
         here = [one for one in scored if one.record.classifier == classifier]
-        dataset = _dataset(here)
+        dataset = _dataset(here, calibrated)
         protocols = {one.record.protocol for one in here if one.record.training}
         protocol = "equations" if "equations" in protocols or not protocols else min(protocols)
         rows = [
@@ -123,24 +121,28 @@ def answers(
         ]
         if any(one.row.record.method == BASELINE for one in rows):
             of_protocol = [one for one in here if one.record.protocol == protocol]
-            found.append(_answer(of_protocol, rows, workspace, reader, place))
+            found.append(_answer(of_protocol, rows, calibrated, workspace, reader, place))
     return found
 
 
-def stated_on(scored: Sequence[Scored]) -> set[str]:
+def stated_on(scored: Sequence[Scored], calibrated: Thresholds) -> set[str]:
     """Return the data sets that the answers are stated on, one a classifier."""
     classifiers = {one.record.classifier for one in scored}
-    return {_dataset([one for one in scored if one.record.classifier == name]) for name in classifiers}
+    return {_dataset([one for one in scored if one.record.classifier == name], calibrated) for name in classifiers}
 
 
-def _dataset(scored: Sequence[Scored]) -> str:
-    """Return the evaluation data that the answer is stated on: clean, and of those with most methods the largest."""
-    manifests = manifests_of(scored)
+def _dataset(scored: Sequence[Scored], calibrated: Thresholds) -> str:
+    """Return the evaluation data that one classifier's answer is stated on.
+
+    It is clean, none that set a threshold or is there to do so by its name, and of those with most methods the largest.
+    """
+    manifests, used = manifests_of(scored), used_whole(calibrated, scored[0].record.classifier)
 
     def order(name: str) -> tuple[object, ...]:
         changed = bool(manifests[name].variant_of or manifests[name].condition)
         mine = [one.record for one in scored if one.record.dataset == name]
-        return changed, -len(mine), -max(record.n for record in mine), name
+        spent = name in used, "calibration" in name.lower()
+        return changed, *spent, -len(mine), -max(record.n for record in mine), name
 
     return min(manifests, key=order)
 
@@ -148,6 +150,7 @@ def _dataset(scored: Sequence[Scored]) -> str:
 def _answer(
     scored: Sequence[Scored],
     rows: Sequence[Compared],
+    thresholds: Thresholds,
     workspace: Workspace,
     reader: ScoreReader,
     place: Sequence[str] | None,
@@ -157,11 +160,10 @@ def _answer(
     found = candidates([one.row for one in rows], runs, workspace, reader.index(baseline.record))
     chosen = choose(found)
     row = chosen.row or baseline
-    record, calibrated = _calibrated(row, workspace)
+    record, calibrated = _calibrated(row, thresholds)
     everything = reader.read(record)
     samples = _left_out(everything, record, calibrated) if calibrated else everything
     mcp = reader.confidence(samples)
-    at_coverage = _at_coverage(samples, mcp, COVERAGE)
     if calibrated:
         threshold, told, guarantee = calibrated.point.threshold, _told(calibrated), _promised(calibrated)
     else:
@@ -182,16 +184,17 @@ def _answer(
         threshold_of=told,
         guarantee=guarantee,
         other_half=samples is not everything,
+        rows=samples.rows,
         error_rate=error,
-        at_threshold=_at_threshold(samples, mcp, threshold),
-        at_coverage=at_coverage,
+        at_threshold=at_threshold(samples, mcp, threshold),
+        at_coverage=at_coverage(samples, mcp, COVERAGE),
         max_risk=max_risk,
-        at_risk=_at_risk(samples, mcp, max_risk),
+        at_risk=at_risk(samples, mcp, max_risk),
         gain=next((one.differences.get("auc") for one in rows if one.row is row), None),
         weakest=_weakest(record, samples, threshold, scored, reader),
         worse=_worse(others),
         compared=sum(one.verdict("auc") is not None for one in others),
-        commands=_commands(record, everything, max_risk, place),
+        commands=_commands(record, everything, None if calibrated else max_risk, place),
     )
 
 
@@ -214,14 +217,10 @@ def _name(record: Record) -> str:
     return entry_name(record, with_oracle=False) if record.training else record.method
 
 
-def _calibrated(row: Average, workspace: Workspace) -> tuple[Record, Threshold | None]:
+def _calibrated(row: Average, thresholds: Thresholds) -> tuple[Record, Threshold | None]:
     """Return the first record of a row with a calibrated threshold, else that of the first seed."""
     for record in sorted(row.records, key=lambda record: record.seed or 0):
-        try:
-            found = find_scorer(workspace, record.run or record.method, record.classifier).threshold()
-        except TrustcacheError:  # out of date, or its caches are; calibrate says so
-            continue
-        if found:
+        if found := thresholds.get((record.classifier, record.run or record.method)):
             return record, found
     return row.record, None
 
@@ -236,9 +235,8 @@ def _left_out(samples: Samples, record: Record, threshold: Threshold) -> Samples
         return samples
     rows = np.zeros_like(samples.rows)
     rows[scored[half]] = True
-    rows &= samples.rows
-    kept = rows[samples.rows]
-    return replace(samples, z=samples.z[kept], correct=samples.correct[kept], rows=rows) if kept.any() else samples
+    kept = samples.among(rows)
+    return kept if len(kept.z) else samples
 
 
 def _told(threshold: Threshold) -> str:
@@ -250,29 +248,6 @@ def _told(threshold: Threshold) -> str:
 
 def _promised(threshold: Threshold) -> str:
     return threshold.guarantee if threshold.delta is not None else ""
-
-
-def _at_threshold(samples: Samples, mcp: np.ndarray, threshold: float) -> Trade:
-    point = working_point(samples.z, samples.correct, threshold)
-    if not point.trusted:
-        return Trade(0.0, 0.0, 0.0, 0.0)
-    same = at_target(mcp, samples.correct, "coverage", point.coverage)
-    assert same is not None
-    return Trade(point.coverage, point.risk or 0.0, same.coverage, same.risk or 0.0)
-
-
-def _at_coverage(samples: Samples, mcp: np.ndarray, coverage: float) -> Trade:
-    point = at_target(samples.z, samples.correct, "coverage", coverage)
-    assert point is not None
-    return _at_threshold(samples, mcp, point.threshold)
-
-
-def _at_risk(samples: Samples, mcp: np.ndarray, max_risk: float) -> Trade | None:
-    own, other = (at_target(z, samples.correct, "precision", 1 - max_risk) for z in (samples.z, mcp))
-    if own is None:
-        return None
-    mcp_coverage, mcp_risk = (other.coverage, other.risk or 0.0) if other else (0.0, 0.0)
-    return Trade(own.coverage, own.risk or 0.0, mcp_coverage, mcp_risk)
 
 
 def _weakest(
@@ -294,18 +269,22 @@ def _weakest(
     return max(found, key=lambda one: one.risk)
 
 
-def _commands(record: Record, samples: Samples, max_risk: float, place: Sequence[str] | None) -> list[str]:
+def _commands(record: Record, samples: Samples, max_risk: float | None, place: Sequence[str] | None) -> list[str]:
+    """Return the commands that go on from an answer. max_risk: of the threshold to find, None where one is found."""
     if place is None:
         return []
     name = record.run or record.method
     which = [] if record.run else ["--classifier", record.classifier]
-    # On one half, so that the other shows what the threshold is worth; a run of a half takes the half it did not learn.
-    half = ["--part", "first-half"] if samples.rows.all() else []
-    rows = slice(None, None, 2 if half else 1)
-    goal = ["--coverage", f"{COVERAGE:g}"]
-    if guaranteed(samples.z[rows], samples.correct[rows], max_risk, DEFAULT_DELTA):
-        goal = ["--max-risk", f"{max_risk:g}"]
-    lines = [command_line("calibrate", name, *which, "--data", record.dataset, *half, *goal, *place)]
+    lines = []
+    if max_risk:
+        # On one half, so that the other shows what the threshold is worth; a run of a half takes the half it did not
+        # learn.
+        half = ["--part", "first-half"] if samples.rows.all() else []
+        rows = slice(None, None, 2 if half else 1)
+        goal = ["--coverage", f"{COVERAGE:g}"]
+        if guaranteed(samples.z[rows], samples.correct[rows], max_risk, DEFAULT_DELTA):
+            goal = ["--max-risk", f"{max_risk:g}"]
+        lines = [command_line("calibrate", name, *which, "--data", record.dataset, *half, *goal, *place)]
     if samples.cache.index.imported:  # there is no model that could see an image
         return lines
     lines.append(command_line("predict", name, *which, "PATH", *place))
@@ -313,7 +292,7 @@ def _commands(record: Record, samples: Samples, max_risk: float, place: Sequence
 
 
 def _sentences(answer: Answer) -> Iterator[str]:
-    a, trade = answer, answer.at_coverage
+    a, trade = answer, answer.at_threshold
     mine = a.record.method == BASELINE
     seed = f" (seed {a.record.seed} of {a.seeds})" if a.seeds > 1 else ""
     yield f"Trust {a.name}{seed} of {a.classifier} above {a.threshold:.4g} ({a.threshold_of}); chosen by {a.chosen_by}."
@@ -337,7 +316,7 @@ def _sentences(answer: Answer) -> Iterator[str]:
     if not a.compared:
         yield f"Nothing is compared with {BASELINE}, the classifier's own confidence."
     elif a.worse:
-        yield f"Worse than doing nothing ({BASELINE}): {', '.join(a.worse)}."
+        yield f"Worse than doing nothing ({BASELINE}): {', '.join(a.worse)}.{a.regret}"
     else:
         yield f"None of {a.compared} methods ranks worse than doing nothing ({BASELINE})."
 

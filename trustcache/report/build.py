@@ -19,7 +19,7 @@ from trustcache.report.cards import write_cards
 from trustcache.report.collect import collect
 from trustcache.report.comparison import compare_methods
 from trustcache.report.contents import Contents
-from trustcache.report.explorer import calibrated_thresholds, explore
+from trustcache.report.explorer import explore
 from trustcache.report.failures import failures
 from trustcache.report.intervals import compare, interval_tables, intervals_json
 from trustcache.report.records import Record, Scored, plain
@@ -34,6 +34,7 @@ from trustcache.report.samples import ScoreReader
 from trustcache.report.selection import select
 from trustcache.report.sweeps import outcome_table, outcomes
 from trustcache.report.table import Exhibit, Section
+from trustcache.report.thresholds import calibrated_thresholds
 from trustcache.report.units import make_unit
 
 
@@ -87,18 +88,17 @@ def report(
     swept, incomplete = outcomes(saved_sweeps(workspace), records)
     tables = [*map(outcome_table, swept), *interval_tables(compared)]
     made = [section.make(scored, workspace.caches(), place or ()) for section in sections]
-    first = answers(scored, compared, workspace, reader, place)
     calibrated, comparisons = calibrated_thresholds(workspace, records), compare_methods(records)
+    first = answers(scored, compared, calibrated, workspace, reader, place)
+    units = [make_unit(one, explore(scored, one, calibrated, reader), scored, comparisons, compared) for one in first]
     contents = Contents(
         scored,
         [*notes, *incomplete],
         tables,
         made,
         answers=first,
-        units=[
-            make_unit(one, explore(scored, one, calibrated, reader), scored, comparisons, compared) for one in first
-        ],
-        failures=failures(first, reader, data_root),
+        units=units,
+        failures=failures(units, reader, data_root),
         alone=place is None,
     )
     write_cards(workspace, scored, resampler)
@@ -110,12 +110,13 @@ def report(
 def answer(workspace: Workspace, place: Sequence[str] = (), progress: Progress = silent) -> list[Answer]:
     """Return the answer of each classifier of a workspace, and write the cards of its runs. Raises as `report`."""
     scored, _ = collect(workspace, progress)
-    stated = stated_on(scored)
+    calibrated = calibrated_thresholds(workspace, [one.record for one in scored])
+    stated = stated_on(scored, calibrated)
     reader, detailed = ScoreReader(workspace), [one.record for one in scored if one.record.dataset in stated]
     resampler = Resampler(workspace, reader, progress)
     compared = compare(detailed, resampler)
     write_cards(workspace, scored, resampler)
-    return answers(scored, compared, workspace, reader, place)
+    return answers(scored, compared, calibrated, workspace, reader, place)
 
 
 def write_report(folder: Path, contents: Contents, files: Mapping[str, str] = MappingProxyType({})) -> list[Path]:

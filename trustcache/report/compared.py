@@ -183,7 +183,8 @@ class MethodTable:
         from trustcache.report.render.terminal import print_tables
 
         text = StringIO()
-        print_tables([self.table], Console(file=text, **how))
+        # In a notebook rich would show each line as an output of its own, and write none.
+        print_tables([self.table], Console(file=text, force_jupyter=False, **how))
         return text.getvalue().rstrip()
 
     def _name(self, row: Average) -> str:

@@ -24,7 +24,9 @@ def document(report: Report) -> dict[str, Any]:
 
 def plain_answers(answers: Sequence[Answer]) -> list[dict[str, Any]]:
     """Return the answers with their lines."""
-    return [{**vars(one), "lines": one.lines()} for one in answers]
+    return [
+        {name: value for name, value in vars(one).items() if name != "rows"} | {"lines": one.lines()} for one in answers
+    ]
 
 
 def _exhibit(exhibit: Exhibit) -> dict[str, Any]:

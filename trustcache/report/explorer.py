@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from trustcache.cache.workspace import Workspace
-from trustcache.deploy.scorers import find_scorer
-from trustcache.deploy.threshold import THRESHOLD
-from trustcache.errors import TrustcacheError
 from trustcache.metrics.calibration import Bin, reliability
 from trustcache.metrics.selective import EVERYTHING
 from trustcache.metrics.tie_groups import Ranking, rank
@@ -20,6 +15,7 @@ from trustcache.report.answer import Answer
 from trustcache.report.names import BASELINE
 from trustcache.report.records import Record, Scored
 from trustcache.report.samples import Samples, ScoreReader
+from trustcache.report.thresholds import Thresholds
 
 BINS = 40
 _COVERAGES = 100  # steps of coverage on the reference data
@@ -31,6 +27,7 @@ _SAMPLED = 500  # scores of a data set that decide where
 class Steps:
     """Counts on one data set at the thresholds of a method, int64 (K,), most trusted first; the last counts everything.
 
+    Of the answer's data set they count the rows that it is stated on.
     trusted, wrong: images scored above the threshold, and the wrong answers among them. mcp_trusted, mcp_wrong: the
     same of mcp at the smallest coverage that is no smaller, on the same images; None where mcp is not scored.
     right_bins, wrong_bins: counts in equal bins between the method's `edges`, what lies outside in the outer ones.
@@ -65,18 +62,16 @@ class Explored:
     steps: dict[str, Steps]
 
 
-def explore(
-    scored: Sequence[Scored], answer: Answer, calibrated: Mapping[tuple[str, str], float], reader: ScoreReader
-) -> list[Explored]:
+def explore(scored: Sequence[Scored], answer: Answer, calibrated: Thresholds, reader: ScoreReader) -> list[Explored]:
     """Return every method of the answer's classifier and protocol with its counts on every data set.
 
-    calibrated: as `calibrated_thresholds` returns. Raises what reading scores raises.
+    Raises what reading scores raises.
     """
     chosen = answer.record
     here = [
         one for one in scored if (one.record.classifier, one.record.protocol) == (chosen.classifier, chosen.protocol)
     ]
-    known = {name: threshold for (classifier, name), threshold in calibrated.items() if classifier == chosen.classifier}
+    known = {name: float(one) for (classifier, name), one in calibrated.items() if classifier == chosen.classifier}
     families: dict[tuple[object, ...], list[Scored]] = {}
     for one in here:
         families.setdefault(family(one.record), []).append(one)
@@ -89,18 +84,6 @@ def explore(
         mine = [one for one in members if one.record.run == run]
         threshold = known.get(run or mine[0].record.method)
         found.append(_explored(mine, len(runs), answer, threshold, reader, baselines))
-    return found
-
-
-def calibrated_thresholds(workspace: Workspace, records: Iterable[Record]) -> dict[tuple[str, str], float]:
-    """Return the thresholds that `calibrate` has found and that still count, by classifier and run or score."""
-    found: dict[tuple[str, str], float] = {}
-    for classifier, name, run in dict.fromkeys((one.classifier, one.run or one.method, one.run) for one in records):
-        folder = workspace.run_folder(name) if run else workspace.threshold_folder(classifier, name)
-        if (folder / THRESHOLD).is_file():
-            with contextlib.suppress(TrustcacheError):  # out of date; calibrate says so
-                threshold = find_scorer(workspace, name, classifier).threshold()
-                found |= {(classifier, name): threshold.point.threshold} if threshold else {}
     return found
 
 
@@ -119,7 +102,7 @@ def _explored(
     reader: ScoreReader,
     baselines: Mapping[str, _Baseline],
 ) -> Explored:
-    read = {one.record.dataset: reader.read(one.record) for one in mine}
+    read = {one.record.dataset: _stated(reader.read(one.record), one.record, answer) for one in mine}
     reference = read.get(answer.dataset) or next(iter(read.values()))
     sampled = [part for samples in read.values() if len(part := _sampled(samples.z))]
     spread = np.concatenate(sampled) if sampled else np.zeros(1)
@@ -136,6 +119,14 @@ def _explored(
         data = one.record.dataset
         steps[data] = _steps(one.record, read[data], thresholds, edges, baselines.get(data))
     return Explored(record, thresholds, calibrated, zero, edges, seeds, steps)
+
+
+def _stated(samples: Samples, record: Record, answer: Answer) -> Samples:
+    """Return the samples that the answer is stated on, so that all figures at a threshold are of the same images."""
+    if record.dataset != answer.dataset:
+        return samples
+    stated = samples.among(answer.rows)
+    return stated if len(stated.z) else samples  # a run may have learnt from all of them
 
 
 def _sampled(z: np.ndarray) -> np.ndarray:
@@ -195,9 +186,9 @@ def _steps(
     record: Record, samples: Samples, thresholds: np.ndarray, edges: tuple[float, float], baseline: _Baseline | None
 ) -> Steps:
     wrong = ~samples.correct
-    # A score is above as many of the rising thresholds as lie below it.
-    above = np.maximum(np.searchsorted(thresholds[::-1], samples.z, side="left"), 1)  # -inf is above the last one
-    trusted, trusted_wrong = (_at_least(places, len(thresholds)) for places in (above, above[wrong]))
+    trusted, trusted_wrong = (
+        trusted_counts(z, np.zeros(len(z), np.int64), 1, thresholds)[0] for z in (samples.z, samples.z[wrong])
+    )
     low, high = edges
     with np.errstate(invalid="ignore"):
         place = np.clip(np.floor((samples.z - low) / (high - low) * BINS), 0, BINS - 1).astype(np.int64)
@@ -208,6 +199,17 @@ def _steps(
     return Steps(record, trusted, trusted_wrong, mcp_trusted, mcp_wrong, right_bins, wrong_bins, diagram)
 
 
-def _at_least(places: np.ndarray, count: int) -> np.ndarray:
-    """Return how many places are at least K, K-1, ..., 1."""
-    return np.cumsum(np.bincount(places, minlength=count + 1)[::-1])[:count]
+def trusted_counts(z: np.ndarray, groups: np.ndarray, number: int, thresholds: np.ndarray) -> np.ndarray:
+    """Return how many scores of each of `number` groups lie above each falling threshold, int64 (number, K).
+
+    groups: int64 (n,), the group of each score. The last threshold counts every score, -inf among them.
+
+    >>> trusted_counts(np.array([3.0, 1.0, 2.0]), np.array([0, 0, 1]), 2, np.array([2.5, 1.5, EVERYTHING]))
+    array([[1, 1, 2],
+           [0, 1, 1]])
+    """
+    steps = len(thresholds)
+    # A score is above as many of the rising thresholds as lie below it.
+    above = np.maximum(np.searchsorted(thresholds[::-1], z, side="left"), 1)
+    found = np.bincount(groups * steps + (steps - above), minlength=number * steps)
+    return np.cumsum(found.reshape(number, steps), axis=1)

@@ -1,4 +1,7 @@
-"""Where a classifier's chosen score fails: by class, by pairs of classes that are confused, and image by image."""
+"""Where a classifier's chosen score fails: by class, by pairs of classes that are confused, and image by image.
+
+All of it is of the images that the answer is stated on; counts by class and pair are of each threshold of the page.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,9 @@ from trustcache.data.samples import BadImage
 from trustcache.errors import TrustcacheError
 from trustcache.metrics.calibration import wilson
 from trustcache.report.answer import Answer
+from trustcache.report.explorer import trusted_counts
 from trustcache.report.samples import Samples, ScoreReader
+from trustcache.report.units import Unit
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -46,35 +51,38 @@ def share(part: int, whole: int) -> Share:
     return Share(part / max(whole, 1), *map(float, wilson(part, whole)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ClassFailures:
-    """The samples of one true class: how many, how many of them are right, trusted, and trusted though wrong."""
+    """The samples of one true class: how many there are, and how many of them are right.
+
+    trusted, wrong_trusted: at each threshold of the method, int64 (K,), how many are trusted, and how many of these are
+    wrong.
+    """
 
     name: str
     n: int
     right: int
-    trusted: int
-    wrong_trusted: int
+    trusted: np.ndarray
+    wrong_trusted: np.ndarray
 
     @property
     def accuracy(self) -> Share:
         """Share of right answers."""
         return share(self.right, self.n)
 
-    @property
-    def risk(self) -> Share:
-        """Share of wrong answers among the trusted."""
-        return share(self.wrong_trusted, self.trusted)
+    def risk(self, step: int) -> Share:
+        """Return the share of wrong answers among the trusted."""
+        return share(int(self.wrong_trusted[step]), int(self.trusted[step]))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Confusion:
-    """Samples of one class that the classifier takes for another: how many, and how many of these are trusted."""
+    """Samples of one class that the classifier takes for another; trusted: how many at each threshold, int64 (K,)."""
 
     label: str
     prediction: str
     n: int
-    trusted: int
+    trusted: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -102,28 +110,35 @@ class Examples:
 
 @dataclass(frozen=True)
 class Failures:
-    """The failures of an answer's score at its threshold, on its data set. classes: those that occur, as labelled."""
+    """The failures of an answer's score on the images that it is stated on.
+
+    step: the place of its threshold among those of its method. classes: those that occur, as labelled. examples: at
+    its threshold.
+    """
 
     answer: Answer
+    step: int
     classes: Sequence[ClassFailures]
     confused: Sequence[Confusion]
     examples: Examples
 
 
-def failures(answers: Sequence[Answer], reader: ScoreReader, data_root: Path | None) -> list[Failures]:
-    """Return the failures of each answer. data_root: where images may lie beside where they were; None for no images.
+def failures(units: Sequence[Unit], reader: ScoreReader, data_root: Path | None) -> list[Failures]:
+    """Return the failures of the answer of each unit.
 
-    Raises what reading scores raises.
+    data_root: where images may lie beside where they were; None for no images. Raises what reading scores raises.
     """
-    found, budget = [], IMAGE_BYTES // max(len(answers), 1)
-    for answer in answers:
-        samples = reader.read(answer.record)
+    found, budget = [], IMAGE_BYTES // max(len(units), 1)
+    for unit in units:
+        answer, thresholds = unit.answer, unit.methods[unit.chosen].explored.thresholds
+        samples = reader.read(answer.record).among(answer.rows)
         names = class_names(samples.cache)
-        trusted = samples.z > answer.threshold
         shown = Examples()
         if data_root is not None:
+            trusted = samples.z > answer.threshold
             shown = examples(samples, trusted, reader.confidence(samples), names, data_root, budget)
-        found.append(Failures(answer, per_class(samples, trusted, names), confused(samples, trusted, names), shown))
+        counted = per_class(samples, thresholds, names), confused(samples, thresholds, names)
+        found.append(Failures(answer, unit.step, *counted, shown))
     return found
 
 
@@ -132,31 +147,26 @@ def class_names(cache: CacheView) -> Sequence[str]:
     return cache.index.made_from.classes or tuple(map(str, range(cache.classes)))
 
 
-def per_class(samples: Samples, trusted: np.ndarray, names: Sequence[str]) -> list[ClassFailures]:
-    """Return the figures of each class that occurs. trusted: bool (n,)."""
-    labels, right = samples.cache.labels[samples.rows], samples.correct
-
-    def count(which: np.ndarray) -> list[int]:
-        found: list[int] = np.bincount(labels[which], minlength=len(names)).tolist()
-        return found
-
-    everyone = np.ones(len(labels), dtype=bool)
-    counted = zip(names, count(everyone), count(right), count(trusted), count(trusted & ~right), strict=True)
-    return [ClassFailures(*each) for each in counted if each[1]]
+def per_class(samples: Samples, thresholds: np.ndarray, names: Sequence[str]) -> list[ClassFailures]:
+    """Return the figures of each class that occurs. thresholds: float64 (K,), falling."""
+    labels, wrong = samples.cache.labels[samples.rows], ~samples.correct
+    trusted, wrong_trusted = (
+        trusted_counts(samples.z[which], labels[which], len(names), thresholds) for which in (slice(None), wrong)
+    )
+    n, bad = trusted[:, -1].tolist(), wrong_trusted[:, -1].tolist()
+    counted = zip(names, n, bad, trusted, wrong_trusted, strict=True)
+    return [ClassFailures(name, n, n - bad, *counts) for name, n, bad, *counts in counted if n]
 
 
-def confused(samples: Samples, trusted: np.ndarray, names: Sequence[str], most: int = _PAIRS) -> list[Confusion]:
+def confused(samples: Samples, thresholds: np.ndarray, names: Sequence[str]) -> list[Confusion]:
     """Return the pairs of true and predicted class that are confused most often."""
-    labels, predictions = (column[samples.rows] for column in (samples.cache.labels, samples.cache.predictions))
     wrong = ~samples.correct
-    pairs = labels * len(names) + predictions
-    codes, counts = np.unique(pairs[wrong], return_counts=True)
-    order = np.argsort(-counts, kind="stable")[:most]
+    labels, predictions = (column[samples.rows][wrong] for column in (samples.cache.labels, samples.cache.predictions))
+    codes, pairs, counts = np.unique(labels * len(names) + predictions, return_inverse=True, return_counts=True)
+    trusted = trusted_counts(samples.z[wrong], pairs, len(codes), thresholds)
+    most = np.argsort(-counts, kind="stable")[:_PAIRS].tolist()
     return [
-        Confusion(
-            names[code // len(names)], names[code % len(names)], int(n), int((trusted & wrong & (pairs == code)).sum())
-        )
-        for code, n in zip(codes[order].tolist(), counts[order].tolist(), strict=True)
+        Confusion(names[codes[i] // len(names)], names[codes[i] % len(names)], int(counts[i]), trusted[i]) for i in most
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,6 +29,11 @@ class Samples:
     rows: np.ndarray
     cache: CacheView
     negative: float | None
+
+    def among(self, rows: np.ndarray) -> Samples:
+        """Return those that are among some rows of the cache, bool (N,)."""
+        kept = rows[self.rows]
+        return replace(self, z=self.z[kept], correct=self.correct[kept], rows=self.rows & rows)
 
 
 class ScoreReader:

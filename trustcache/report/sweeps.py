@@ -76,21 +76,24 @@ def _metrics(record: Record) -> Metrics:
 def validation_table(runs: Sequence[Run], reference: Metrics) -> Table:
     """Return the loss and the metrics on the validation part with which each run's training ended.
 
-    reference: mcp's metrics on the same part, the mean over the seeds; empty where nothing was set aside.
+    Of runs that set nothing aside it has the loss alone. reference: mcp's metrics on the same part, the mean over the
+    seeds; empty where nothing was set aside.
     """
     names = run_names(runs)
-    rows = []
-    for run in runs:
-        log = run.log()[-1]
-        cells = Cell(log.loss, scale=1, digits=4), *_cells(TRAINED, log.validation)
+    rows, logs = [], [run.log()[-1] for run in runs]
+    validated = any(log.validation for log in logs)
+    keys = TRAINED if validated else ()
+    for run, log in zip(runs, logs, strict=True):
+        cells = Cell(log.loss, scale=1, digits=4), *_cells(keys, log.validation)
         rows.append(Row((names[run.name], str(run.config.seed)), cells))
     if reference:
         rows.append(Row((REFERENCE, ""), (Cell(math.nan, text=""), *_cells(TRAINED, reference)), "reference"))
-    columns = Column("Loss"), *(column(key, runs[0].config.protocol) for key in TRAINED)
+    columns = Column("Loss"), *(column(key, runs[0].config.protocol) for key in keys)
     notes = ["The names of the runs, for calibrate and predict: trustcache runs list."]
     if reference:
         notes.insert(0, f"{REFERENCE}: the classifier's own confidence, which needs no training.")
-    return Table("On the validation part", "", ("Oracle", "Seed"), columns, tuple(rows), tuple(notes))
+    title = "On the validation part" if validated else "At the end of training; nothing was set aside for validation"
+    return Table(title, "", ("Oracle", "Seed"), columns, tuple(rows), tuple(notes))
 
 
 def sweep_table(sweep: Sweep) -> Table:

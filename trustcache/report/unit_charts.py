@@ -24,7 +24,7 @@ from trustcache.report.units import Unit
 def chosen_steps(unit: Unit) -> tuple[Steps, int]:
     """Return the counts of the answer's oracle on its data, and the step of its threshold."""
     one = unit.methods[unit.chosen].explored
-    return one.steps[unit.answer.dataset], int(np.argmin(np.abs(one.thresholds - unit.answer.threshold)))
+    return one.steps[unit.answer.dataset], unit.step
 
 
 def unit_charts(unit: Unit) -> dict[str, Chart]:

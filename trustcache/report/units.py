@@ -101,6 +101,11 @@ class Unit:
         key = self.answer.record.run or self.answer.record.method
         return next(i for i, method in enumerate(self.methods) if method.key == key)
 
+    @cached_property
+    def step(self) -> int:
+        """The place of the answer's threshold among those of its method."""
+        return int(np.argmin(np.abs(self.methods[self.chosen].explored.thresholds - self.answer.threshold)))
+
     @property
     def reach(self) -> float:
         """The farthest end of any interval of a difference to mcp, at least a point."""
@@ -110,8 +115,7 @@ class Unit:
     def failures(self) -> list[Failure]:
         """Return the effect of the answer's threshold on each data set that its oracle is scored on."""
         one = self.methods[self.chosen].explored
-        k = int(np.argmin(np.abs(one.thresholds - self.answer.threshold)))
-        return [_failure(data.name, one.steps[data.name], k) for data in self.data if data.name in one.steps]
+        return [_failure(data.name, one.steps[data.name], self.step) for data in self.data if data.name in one.steps]
 
     @property
     def families(self) -> dict[str, list[Method]]:

@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 
 from tests.page_contents import make_contents
@@ -17,6 +18,7 @@ from trustcache.report.contents import Contents
 from trustcache.report.failures import ClassFailures, Example, Examples, Failures
 from trustcache.report.render.html import page, tables_page
 
+BIRD = ClassFailures("bird", 9, 5, np.array([4, 9]), np.array([1, 4]))
 NASTY = "<script>alert('x')</script>&\"'"
 VOID = {"meta", "link", "br", "img", "hr", "input"}
 
@@ -249,11 +251,19 @@ def test_the_page_says_how_the_oracle_was_chosen_and_what_it_is_worth(scored):
     assert "trustcache calibrate x\ntrustcache predict x PATH" in commands
 
 
+def test_columns_of_changed_images_are_there_where_some_are_scored(scored):
+    plain = [scored("mcp"), scored("ce")]
+    fog = [scored(m, dataset="digits-c/fog/1", variant_of="digits", shows="fog/1") for m in ("mcp", "ce")]
+    for methods, there in ((plain, False), (plain + fog, True)):
+        shown = Document(page(make_contents(methods, made={})))
+        assert any("changed" in head["text"] for head in shown.all("th")) == there
+
+
 def test_examples_are_pictures_inside_the_page_with_what_they_are(scored):
     contents = make_contents([scored("mcp"), scored("ce")], made={})
     one = Example("bird/1.png", "bird", "<cat>", False, True, 2.5, 0.9, b"RIFF")
     gone = Example("bird/2.png", "bird", "bird", True, False, -2.5, 0.4, b"")
-    failing = Failures(contents.answers[0], [ClassFailures("bird", 9, 5, 4, 1)], [], Examples([one], [gone]))
+    failing = Failures(contents.answers[0], 0, [BIRD], [], Examples([one], [gone]))
     shown = Document(page(replace(contents, failures=[failing])))
     (picture,) = shown.all("img")
     assert picture["src"] == "data:image/webp;base64,UklGRg=="
@@ -265,7 +275,7 @@ def test_examples_are_pictures_inside_the_page_with_what_they_are(scored):
 
 def test_without_images_there_is_no_part_for_them(scored):
     contents = make_contents([scored("mcp"), scored("ce")], made={})
-    failing = Failures(contents.answers[0], [ClassFailures("bird", 9, 5, 4, 1)], [], Examples())
+    failing = Failures(contents.answers[0], 0, [BIRD], [], Examples())
     text = page(replace(contents, failures=[failing]))
     assert 'id="pictures"' not in text
     assert "44.4" not in text  # risk is of the trusted

@@ -35,7 +35,7 @@ def page(contents: Contents) -> str:
         pictured=any(one.examples.trusted_wrong or one.examples.doubted_right for one in contents.failures),
         marks={**MARKS, None: "", "": ""},
         missing=MISSING,
-        numbers=Markup(page_data(units)),
+        numbers=Markup(page_data(units, contents.failures)),
         library=Markup(charts_script() if units else ""),
     )
 
@@ -97,8 +97,8 @@ def _percent(share: float) -> str:
     return f"{100 * share:.2f}" if math.isfinite(share) else UNDEFINED
 
 
-def _points(share: float) -> str:
-    return f"{100 * share:+.2f}".replace("-", "−") if math.isfinite(share) else UNDEFINED
+def _points(share: float, digits: int = 2) -> str:
+    return f"{100 * share:+.{digits}f}".replace("-", "−") if math.isfinite(share) else UNDEFINED
 
 
 def _number(value: float) -> str:

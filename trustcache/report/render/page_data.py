@@ -6,6 +6,7 @@ import base64
 import json
 import zlib
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from trustcache.report.charts import (
     score_histogram,
 )
 from trustcache.report.explorer import BINS, Explored, Steps
+from trustcache.report.failures import Failures
 from trustcache.report.records import finite
 from trustcache.report.units import Unit
 
@@ -34,8 +36,8 @@ def packed(text: str) -> str:
     return base64.b64encode(zlib.compress(text.encode())).decode()
 
 
-def page_data(units: Sequence[Unit]) -> str:
-    """Return all that the page's script draws, packed."""
+def page_data(units: Sequence[Unit], failures: Sequence[Failures] = ()) -> str:
+    """Return all that the page's script draws, packed. failures: one a unit, or none."""
     charts = {
         "risk": risk_coverage((), now=True),
         "roc": roc(()),
@@ -53,11 +55,11 @@ def page_data(units: Sequence[Unit]) -> str:
         "bins": BINS,
         "spike": SPIKE,
     }
-    plain = {"charts": charts, "looks": looks, "units": [_unit(unit) for unit in units]}
+    plain = {"charts": charts, "looks": looks, "units": [_unit(*both) for both in zip_longest(units, failures)]}
     return packed(json.dumps(plain, ensure_ascii=False, allow_nan=False, separators=(",", ":")))
 
 
-def _unit(unit: Unit) -> dict[str, Any]:
+def _unit(unit: Unit, failing: Failures | None) -> dict[str, Any]:
     places = {data.name: str(i) for i, data in enumerate(unit.data)}
     data = [
         {"name": visible(d.name), "title": visible(d.title), "n": d.n, "clean": d.clean, "row": visible(d.row)}
@@ -76,7 +78,21 @@ def _unit(unit: Unit) -> dict[str, Any]:
     ]
     answer = unit.answer
     start = {"method": unit.chosen, "data": int(places[answer.dataset]), "threshold": answer.threshold}
-    return {"name": visible(unit.classifier), "data": data, "methods": methods, "start": start, "risk": answer.max_risk}
+    return {
+        "name": visible(unit.classifier),
+        "data": data,
+        "methods": methods,
+        "start": start,
+        "risk": answer.max_risk,
+        "half": answer.other_half,
+        "failures": _failures(failing) if failing else None,
+    }
+
+
+def _failures(failing: Failures) -> dict[str, Any]:
+    """Return the counts of each row of the tables of classes and of confused pairs."""
+    classes = [{"c": _differences(one.trusted), "w": _differences(one.wrong_trusted)} for one in failing.classes]
+    return {"classes": classes, "pairs": [{"c": _differences(one.trusted)} for one in failing.confused]}
 
 
 def _explored(one: Explored, places: dict[str, str]) -> dict[str, Any]:

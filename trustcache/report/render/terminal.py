@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -19,7 +19,7 @@ from rich.text import Text
 
 from trustcache.errors import visible
 from trustcache.report.answer import Answer
-from trustcache.report.comparison import READING, Comparison, legend
+from trustcache.report.comparison import READING
 from trustcache.report.contents import TO_DRAW, Contents
 from trustcache.report.table import LEGEND, Cell, Exhibit, Section, Table
 
@@ -30,8 +30,8 @@ _FEWER_DIGITS = (2, 1)
 _MOST_COMMANDS = 3
 
 
-def print_report(contents: Contents, console: Console) -> None:
-    """Print the tables that the answers are of, what else there is and where, and last the answers."""
+def print_report(contents: Contents, console: Console, page: str = "") -> None:
+    """Print the tables that the answers are of, what else there is and where, and last the answers. page: its place."""
     stated = {(answer.dataset, answer.classifier) for answer in contents.answers}
     printed = [one for one in contents.comparisons if not stated or (one.dataset, one.classifier) in stated]
     printed = [one for one in printed if one.dataset in contents.selection.printed] or printed[:1]
@@ -42,7 +42,7 @@ def print_report(contents: Contents, console: Console) -> None:
         console.print(_text(_elsewhere(left_out, contents.sections)))
     for section in contents.sections:
         _print_overview(section, console)
-    print_answers(contents.answers, console)
+    print_answers(contents.answers, console, page)
 
 
 def print_answers(answers: Iterable[Answer], console: Console, page: str = "", more: Sequence[str] = ()) -> None:
@@ -60,14 +60,6 @@ def print_answers(answers: Iterable[Answer], console: Console, page: str = "", m
         if page:
             console.print(_text(f"The page: {page}"), crop=False, soft_wrap=True)
         _print_commands([*answer.commands, *more][:_MOST_COMMANDS], console, "  ")
-
-
-def print_comparisons(comparisons: Sequence[Comparison], console: Console) -> None:
-    """Print comparisons, and one legend to them all."""
-    print_tables([one.table() for one in comparisons], console)
-    if comparisons:
-        console.print(_text(_all_figures(_starred(console))))
-        _print_legend(legend(comparisons), console)
 
 
 def print_exhibits(exhibits: Iterable[Exhibit], console: Console) -> None:
@@ -175,16 +167,6 @@ def _aligned(head: str, cells: Sequence[Cell], starred: bool, digits: int | None
         lines = [[text + " " * (max(tails) - tail)] for (text,), tail in zip(lines, tails, strict=True)]
     width = max(map(cell_len, [*head.split("\n"), *(line for cell in lines for line in cell)]))
     return ["\n".join(" " * (width - cell_len(line)) + line for line in cell) for cell in lines]
-
-
-def _print_legend(groups: Mapping[str, Sequence[tuple[str, str]]], console: Console) -> None:
-    for title, entries in groups.items():
-        console.print(_text(title, style="bold"))
-        grid = RichTable.grid(padding=(0, 2))
-        for term, meaning in entries:
-            grid.add_row(_text("  " + term, no_wrap=True), _text(meaning))
-        console.print(grid)
-    console.print()
 
 
 def _all_figures(starred: bool) -> str:

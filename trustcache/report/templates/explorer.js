@@ -56,6 +56,7 @@ function drawPoint() {
   }
   move();
   drawHeat();
+  drawFailures();
 }
 
 function drawChoice() {
@@ -70,6 +71,7 @@ function drawChoice() {
   for (const name of all("[data-shows=oracle]")) name.textContent = method().name;
   for (const name of all("[data-shows=data]")) name.textContent = data[state.data].name;
   for (const name of all("[data-shows=n]")) name.textContent = on().n.toLocaleString("en");
+  $("half").hidden = !unit().half || state.data !== unit().start.data;
   $("presets").replaceChildren(...Object.entries(presets()).map(([name, step]) => {
     const button = Object.assign(document.createElement("button"), { type: "button", textContent: name, disabled: step === null });
     button.dataset.preset = name;

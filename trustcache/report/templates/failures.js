@@ -56,6 +56,31 @@ function drawHeat() {
   $("heat-caption").textContent = `${measure.name}, seed and threshold as above`;
 }
 
+// By class and by confused pair: of the answer's oracle on its images, wherever the slider stands for these.
+function drawFailures() {
+  const { failures, start } = unit();
+  if (!failures) return;
+  const answers = unit().methods[start.method], follows = state.method === start.method && state.data === start.data;
+  const k = follows ? state.step : nearest(answers, start.threshold);
+  for (const part of all("#failures .unit")) if (+part.dataset.unit === state.unit) {
+    for (const at of all("[data-shows=at]", part)) at.textContent = threshold(answers.t[k]);
+    for (const row of all("[data-class]", part)) {
+      const { c, w } = failures.classes[row.dataset.class], [trusted, wrong, risk] = [...row.cells].slice(3);
+      counted(trusted, c[k]);
+      counted(wrong, w[k]);
+      risk.dataset.value = c[k] ? w[k] / c[k] : "";
+      filled(risk, c[k] ? (100 * w[k] / c[k]).toFixed(1) : "–", c[k] && wilson(w[k], c[k]));
+    }
+    for (const row of all("[data-pair]", part)) counted(row.cells[3], failures.pairs[row.dataset.pair].c[k]);
+    for (const head of all("[aria-sort]", part)) arrange(head);
+  }
+}
+
+function counted(cell, count) {
+  cell.dataset.value = count;
+  cell.textContent = count.toLocaleString("en");
+}
+
 specs.heat = () => {
   const measure = measures[$("measure").value], spec = structuredClone(page.charts[measure.diverging ? "difference" : "heat"]);
   spec.layer[0].encoding.color.title = measure.name;

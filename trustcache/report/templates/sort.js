@@ -2,10 +2,15 @@
 const value = (row, column) => row.cells[column].dataset.value ?? row.cells[column].textContent.replace("–", "");
 
 function sort(head) {
-  const column = head.cellIndex, good = head.dataset.good, sorted = head.getAttribute("aria-sort");
+  const good = head.dataset.good, sorted = head.getAttribute("aria-sort");
   const rising = sorted ? sorted === "descending" : good !== "high";
   for (const other of head.parentNode.cells) other.removeAttribute("aria-sort");
   head.setAttribute("aria-sort", rising ? "ascending" : "descending");
+  arrange(head);
+}
+
+function arrange(head) {
+  const column = head.cellIndex, good = head.dataset.good, rising = head.getAttribute("aria-sort") === "ascending";
   const compare = (a, b) => {
     const [x, y] = [value(a, column), value(b, column)];
     if ((x === "") !== (y === "")) return (x === "") - (y === "");

@@ -9,6 +9,10 @@ function decoded(page) {
     on.n = on.c.at(-1);
     on.bad = on.w.at(-1);
   }
+  for (const { failures } of page.units) for (const row of failures ? [...failures.classes, ...failures.pairs] : []) {
+    row.c = summed(row.c);
+    if (row.w) row.w = summed(row.w);
+  }
   return page;
 }
 
