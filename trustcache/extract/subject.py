@@ -87,15 +87,17 @@ class Subject:
         manifest = dataset.manifest
         if len(dataset) > MOST_SHARDS * settings.shard_rows:
             raise UsageError(f"--shard-rows {settings.shard_rows}: makes more than {MOST_SHARDS:,} shards; take more")
+        attacked = dataset.variation is not None and dataset.variation.needs_classifier
         data = DataMeaning(
             manifest.name,
             dataset.fingerprint(),
             len(dataset),
             manifest.variant,
             manifest.shows_crops,
-            settings.batch_size if dataset.variation and dataset.variation.needs_classifier else None,
+            settings.batch_size if attacked else None,
             dataset.part,
             settings.decode if dataset.plain_files else "pil",
+            attacked and settings.keep_images,
         )
         meaning = Meaning(
             self.label,
