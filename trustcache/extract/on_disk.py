@@ -179,7 +179,7 @@ class _Extraction:
             progress(f"{self.subject.label} on {index.data}", total) as advance,
             Writer(waits) as write,
         ):
-            classifier.model.to(device)
+            self.subject.moved(device)
             seen = viewed_batches(dataset, viewer, asked)
             forward = Forward(classifier, index.stages, settings, waits, self.log.note)
             outputs = fetched(((batch, forward(batch)) for batch in seen), device, waits)
