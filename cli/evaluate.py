@@ -31,31 +31,39 @@ def evaluate(
     from trustcache.report.document import plain_answers
     from trustcache.report.render.terminal import print_answers
 
-    workspace = Workspace(place.workspace)
+    failures: dict[str, TrustcacheError] = {}
+
+    def failed(error: TrustcacheError) -> None:
+        failures.setdefault(str(error), error)
+
+    workspace = Workspace(place.workspace, failed)
     runs = finished_runs(workspace)
     if not runs and not any(index.role == "test" for index in workspace.caches()):
+        if failures:
+            raise next(iter(failures.values()))
         raise UsageError(
             f"nothing to score in {workspace.root}: extract evaluation data with trustcache extract --classifier vit, "
             "and train oracles with trustcache train --loss all --frozen"
         )
     usable, left_out = evaluation_caches(workspace)
     if left_out and not usable:
-        raise TrustcacheError(left_out[0])
+        raise left_out[0][1]
     own = score or []
-    failures: list[TrustcacheError] = []
-    made = run(
-        workspace, runs, place.data_root, machine, console, own, lambda damage: say(f"note: {damage}"), failures.append
-    )
+    made = run(workspace, runs, place.data_root, machine, console, own, lambda damage: say(f"note: {damage}"), failed)
     lacks = [*lacking(workspace, runs), *own_scores_lacking(workspace, own)]
     told = f"{made} scores made" if made or lacks else "everything is scored on every evaluation cache already"
-    answers = answer(workspace, place.given(), console) if usable else []
+    answers = []
+    try:
+        answers = answer(workspace, place.given(), console) if usable else []
+    except TrustcacheError as error:
+        failed(error)
 
     def show() -> None:
         if made or not failures:
             print_line(told)
         print_answers(answers, terminal())
 
-    return scored(show, made, lacks, failures, answers=plain_answers(answers))
+    return scored(show, made, lacks, [*failures.values()], answers=plain_answers(answers))
 
 
 def scored(
@@ -69,5 +77,7 @@ def scored(
         say(f"note: {line}")
     for failure in failures[1:]:
         say_error(failure)
+    if failures:  # each line above, and the last one, says what mends it
+        say("note: all other data sets are scored; trustcache evaluate scores the rest once the errors are mended")
     document = {**more, "scores_made": made, "notes": lacks, "failed": [*map(str, failures)]}
     return Output(document, show, TrustcacheError(str(failures[0])) if failures else None)  # the others are scored

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich.filesize import decimal
+
 from trustcache.data.default_selection import DataOptions
 from trustcache.errors import TrustcacheError, percent
 from trustcache.extract import ClassifierOptions, ExtractSettings, extract_each
@@ -63,6 +65,7 @@ def _outcome(cache: CacheView) -> str:
             else ""
         )
         + (f"; {skipped} unreadable ones skipped" if skipped else "")
+        + (f"; adversarial images kept: {decimal(cache.index.kept_bytes)}" if cache.index.kept_images else "")
         + (f" (of {manifest.count:,} in the whole data set)" if manifest.count not in (None, samples) else "")
         + f"  →  {cache.index.folder}"
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -151,6 +153,85 @@ def test_a_tuned_oracle_scores_images_attacked_on_the_same_gpu(
     assert np.isfinite(run.scores(index)).all()
 
 
+def tuned_on_gpu(run_cli: Cli, extract_digits: Cli, *data: object) -> None:
+    """Extract digits-train and other data on the GPU as `gpu`, and tune an oracle for it there."""
+    options = ("--device", DEVICE, "--data", "digits-train", "--subset", 200)
+    extracted = extract_digits(*options, *data, name="gpu")
+    assert extracted.exit_code == 0, extracted.stderr
+    tune = ("--epochs", 1, "--workers", 0, "--device", DEVICE, "--classifier", "gpu")
+    trained = run_cli("train", "--loss", "ce", *tune)
+    assert trained.exit_code == 0, trained.stderr
+
+
+def test_kept_images_made_on_a_gpu_are_scored_on_the_cpu_without_an_attack(
+    workspace: Workspace, run_cli: Cli, extract_digits: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tuned_on_gpu(run_cli, extract_digits, "--data", "digits-pgd", "--keep-images")
+    (run,) = finished_runs(workspace)
+    index = workspace.find_cache("test", "gpu", "digits-pgd")
+    on_gpu = run.scores(index)
+    run.scores_path(index).unlink()
+    monkeypatch.setattr("trustcache.data.variants.attacks.attack", None)
+    done = run_cli("evaluate", "--workers", 0, "--device", "cpu")
+    assert done.exit_code == 0, done.stderr
+    np.testing.assert_allclose(run.scores(index), on_gpu, rtol=1e-3, atol=1e-3)
+
+
+def test_a_damaged_shard_and_damaged_images_of_an_attack_are_mended_to_the_same_bytes(
+    run_cli: Cli, extract_digits: Cli
+) -> None:
+    options = ("--data", "digits-pgd", "--keep-images", "--subset", 200, "--device", DEVICE)
+    assert extract_digits(*options).exit_code == 0
+    whole = {path.name: path.read_bytes() for path in (CACHE / "digits-pgd").glob("*0*")}
+    (CACHE / "digits-pgd" / "00000.h5").write_bytes(b"damaged")
+    (CACHE / "digits-pgd" / "images-00000100.safetensors").unlink()
+    mended = extract_digits(*options)
+    assert mended.exit_code == 0, mended.stderr
+    assert {path.name: path.read_bytes() for path in (CACHE / "digits-pgd").glob("*0*")} == whole
+
+
+def test_scores_made_again_are_the_same(workspace: Workspace, run_cli: Cli, extract_digits: Cli) -> None:
+    tuned_on_gpu(run_cli, extract_digits)
+    frozen = run_cli("train", "--frozen", "--loss", "ce", "--epochs", 2, "--device", DEVICE, "--classifier", "gpu")
+    assert frozen.exit_code == 0, frozen.stderr
+    index, runs = workspace.find_cache("test", "gpu"), finished_runs(workspace)
+    assert {run.config.training for run in runs} == {"frozen", "fine-tuned"}
+    first = [run.scores(index) for run in runs]
+    for run in runs:
+        run.scores_path(index).unlink()
+    done = run_cli("evaluate", "--workers", 0, "--device", DEVICE)
+    assert done.exit_code == 0, done.stderr
+    for run, z in zip(runs, first, strict=True):
+        np.testing.assert_array_equal(run.scores(index), z)
+
+
+def test_heads_trained_again_are_the_same(workspace: Workspace, run_cli: Cli) -> None:
+    request = ("train", "--frozen", "--loss", "ce,ss", "--epochs", 3, "--device", DEVICE)
+    weights = []
+    for _ in range(2):
+        done = run_cli(*request)
+        assert done.exit_code == 0, done.stderr
+        weights.append([run.weights() for run in finished_runs(workspace)])
+        shutil.rmtree(workspace.runs)
+    for first, again in zip(*weights, strict=True):
+        assert all(torch.equal(first[name], again[name]) for name in first)
+
+
+@pytest.mark.parametrize("training", ["frozen", "fine-tuned"])
+def test_predict_on_a_gpu_says_what_it_says_on_the_cpu(
+    with_runs: Workspace, run_cli: Cli, digit_files: Path, training: str
+) -> None:
+    (run,) = (run for run in finished_runs(with_runs) if run.config.training == training)
+    answers = []
+    for device in (DEVICE, "cpu"):
+        done = run_cli("predict", run.name, digit_files, "--device", device)
+        assert done.exit_code == 0, done.stderr
+        answers.append([json.loads(line) for line in done.stdout.splitlines()])
+    on_gpu, on_cpu = answers
+    assert [answer["path"] for answer in on_gpu] == [answer["path"] for answer in on_cpu]
+    np.testing.assert_allclose(*([a["score"] for a in those] for those in answers), rtol=1e-3, atol=1e-3)
+
+
 def tuned(workspace: Workspace, every_s: float = 60.0, precision: str = "float32") -> Run:
     index = workspace.find_cache("train")
     oracle = tuned_oracle(workspace, index, None, "equations")
@@ -198,12 +279,18 @@ def test_an_images_score_does_not_depend_on_the_images_beside_it(runs_workspace:
     np.testing.assert_allclose(small, together, rtol=1e-4, atol=1e-4)
 
 
-def test_a_run_of_a_gpu_is_exported(workspace: Workspace, run_cli: Cli, extract_digits: Cli) -> None:
+@pytest.mark.parametrize(
+    ("format", "file", "package"), [("torch", "net.pt2", "torch"), ("onnx", "net.onnx", "onnxscript")]
+)
+def test_a_run_of_a_gpu_is_exported(
+    workspace: Workspace, run_cli: Cli, extract_digits: Cli, format: str, file: str, package: str
+) -> None:
+    pytest.importorskip(package)
     assert extract_digits("--data", "digits-train", "--device", DEVICE, name="gpu").exit_code == 0
     trained = run_cli("train", "--loss", "ce", "--frozen", "--epochs", 1, "--device", DEVICE, "--classifier", "gpu")
     assert trained.exit_code == 0, trained.stderr
     (run,) = finished_runs(workspace)
-    done = run_cli("export", run.name, "--format", "torch", "--output", "net.pt2")
+    done = run_cli("export", run.name, "--format", format, "--output", file)
     assert done.exit_code == 0, done.stderr
 
 

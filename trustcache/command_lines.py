@@ -40,6 +40,8 @@ def extraction_options(index: Index) -> list[str]:
             words += [f"--{key}", chosen]
     if (decode := index.meaning.data.decode) != usual.decode:
         words += ["--decode", decode]
+    if index.meaning.data.kept_images:
+        words += ["--keep-images"]
     return words
 
 

@@ -160,7 +160,7 @@ def test_a_cache_of_a_newer_schema_is_refused_with_both_numbers(folder: Path, ru
     edit_record(folder / "index.json", {"schema": 7})
     failed = run_cli("cache", "list")
     assert failed.exit_code == 1
-    assert tells(failed.stderr, "index.json: made by a newer trustcache", "schema 7", "3", "install that")
+    assert tells(failed.stderr, "index.json: made by a newer trustcache", "schema 7", "4", "install that")
 
 
 def test_showing_a_cache_tells_what_its_numbers_mean(workspace: Workspace, run_cli: Cli) -> None:

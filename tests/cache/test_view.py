@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from tests.index_builder import build_index
 from trustcache.cache import CacheView, open_cache
-from trustcache.cache.index import ShardRecord, create_or_continue
+from trustcache.cache.index import create_or_continue
+from trustcache.cache.meaning import ShardRecord
 from trustcache.errors import TrustcacheError, UsageError
 
 COLUMNS = ("logits", "features", "labels", "predictions", "correct", "true_class_prob", "sample_indices", "sample_ids")

@@ -352,7 +352,7 @@ def test_a_machine_at_its_limits_while_scoring_is_said_in_a_sentence(
     monkeypatch.setattr("trustcache.oracles.network.Oracle.forward", fail)
     failed = run_cli("evaluate", "--workers", 0, "--device", "cpu")
     assert failed.exit_code == 1
-    assert failed.stderr.splitlines()[-1].startswith(f"error: {fact}")
+    assert failed.stderr.splitlines()[-1].startswith(f"error: digits-test: {fact}")
     assert "--batch-size" not in failed.stderr  # which evaluate does not have
 
 

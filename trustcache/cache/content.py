@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trustcache.cache.index import OTHER_IMAGES, Index, ShardRecord
+from trustcache.cache.index import OTHER_IMAGES, Index
+from trustcache.cache.meaning import ShardRecord
 from trustcache.cache.view import CacheView, open_cache
 from trustcache.data.dataset import Dataset
 from trustcache.data.samples import BadImage

@@ -9,16 +9,18 @@ that stopped it was replaced.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from types import MappingProxyType
+from typing import Any
 
 import msgspec
 
 from trustcache.cache.columns import COLUMNS, open_shard, widths_of
-from trustcache.cache.meaning import CacheRecord, MadeFrom, Meaning
+from trustcache.cache.kept_images import kept_image_fault
+from trustcache.cache.meaning import CacheRecord, MadeFrom, Meaning, ShardRecord
 from trustcache.cache.publish import file_sha256, pack, publish, sweep
 from trustcache.cache.records import as_read, fingerprint, read_record, write_record
 from trustcache.data.manifest import Manifest
@@ -52,34 +54,10 @@ _IN_WORDS = {
     "data.fingerprint": "the fingerprint of the images' names, labels and sizes",
     "data.samples": "the number of images",
     "data.subset": "the part of the images that --subset takes",
+    "data.kept_images": "what --keep-images says",
     "features": "what features are kept",
     "stages": "whose outputs are kept as stages",
 }
-
-
-@dataclass(frozen=True)
-class ShardRecord:
-    """The record of one shard, which covers the sample indices [start, stop).
-
-    meaning: SHA-256 over the index's meaning without the images. images: fingerprint of its own samples. content:
-    SHA-256 of its column `content`. stamp: of the images' files when their content was last compared. widths: of the
-    columns (N, width), by name.
-    skipped: ids of the images that could not be read, with the reasons; they have no row.
-    """
-
-    SCHEMA: ClassVar[int] = 3
-
-    file: str
-    start: int
-    stop: int
-    rows: int
-    sha256: str
-    meaning: str
-    images: str
-    content: str
-    stamp: str
-    widths: dict[str, int]
-    skipped: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -203,10 +181,30 @@ class Index:
         """Return True if a shard is there, with the bytes that its record tells."""
         return self._path(number).is_file() and self._fault(number) is None
 
-    def add(self, number: int, columns: dict[str, Any], skipped: dict[str, str], images: str, stamp: str = "") -> None:
+    @property
+    def kept_images(self) -> dict[Path, str]:
+        """SHA-256 of each file of kept adversarial images, by path; of the shards whose records can be read."""
+        known = [record for number in range(len(self.ranges())) if (record := self._old(number))]
+        return {self.folder / name: sha256 for record in known for name, sha256 in record.kept_images.items()}
+
+    @property
+    def kept_bytes(self) -> int:
+        """Size of those files."""
+        return sum(path.stat().st_size for path in self.kept_images)
+
+    def add(
+        self,
+        number: int,
+        columns: dict[str, Any],
+        skipped: dict[str, str],
+        images: str,
+        stamp: str = "",
+        kept_images: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         """Publish one shard, then its record. images, stamp: fingerprint and stamp of its samples, "" for no stamp.
 
-        Raises UsageError where it replaces a damaged shard of other images.
+        kept_images: SHA-256 of the files of its adversarial images, which are published already, by name. Raises
+        UsageError where it replaces a damaged shard of other images.
         """
         data, path = pack(columns), self._path(number, ".h5")
         content = hashlib.sha256(columns["content"].tobytes()).hexdigest()
@@ -215,7 +213,7 @@ class Index:
         publish(path, data)
         digest, rows, bounds = hashlib.sha256(data).hexdigest(), len(columns["labels"]), self.ranges()[number]
         pins = digest, self._shard_meaning, images, content, stamp
-        record = ShardRecord(path.name, *bounds, rows, *pins, widths_of(columns), skipped)
+        record = ShardRecord(path.name, *bounds, rows, *pins, widths_of(columns), skipped, dict(kept_images))
         write_record(self._path(number), record)
 
     def restamp(self, record: ShardRecord, stamp: str) -> None:
@@ -224,9 +222,8 @@ class Index:
 
     def made_of_others(self, images: Images) -> bool:
         """Return True if a shard that exists was made from other images than lie there now."""
-        ranges = self.ranges()
-        known = [(number, record) for number in self._begun() if (record := self._old(number))]
-        return any(images(*ranges[number]) != record.images for number, record in known)
+        known = [(bounds, record) for n, bounds in enumerate(self.ranges()) if (record := self._old(n))]
+        return any(images(*bounds) != record.images for bounds, record in known)
 
     def finished(self) -> bool:
         """Return True if every shard has a record."""
@@ -243,7 +240,8 @@ class Index:
     def _fingerprint(self) -> str:
         # A damaged record has no content: what was made of the whole cache does not count until that is mended.
         known = map(self._old, range(len(self.ranges())))
-        return fingerprint([self.meaning, [record.content if record else None for record in known]])
+        contents = [record.content if record else None for record in known]
+        return fingerprint([self.meaning, contents, *self.kept_images.values()])
 
     @cached_property
     def _shard_meaning(self) -> str:
@@ -270,6 +268,7 @@ class Index:
             if record:
                 with open_shard(path, self.meaning, record.rows, record.widths):
                     pass
+                return kept_image_fault(self.folder, record.kept_images)
         except OSError as error:
             return f"{path}: cannot be read ({error}); {_REBUILT}"
         return None

@@ -1,16 +1,18 @@
-"""Records of `index.json`: what a cache's numbers mean, and what they were made from."""
+"""Records of a cache: what its numbers mean and were made from (`index.json`), and what each shard holds."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
+from trustcache.cache.kept_images import IMAGES
 from trustcache.data.manifest import Manifest
 from trustcache.data.variants.variation import Variant
 from trustcache.models.identity import Identity, McDropout
 
+ImagesName = Annotated[str, Meta(pattern=IMAGES)]
 AtLeastOne = Annotated[int, Meta(ge=1, le=2**40)]
 MOST_SHARDS = 1_000_000
 # A preprocessing entry that a user sets: an input size, a share, a mode or the numbers of the colour channels.
@@ -23,7 +25,8 @@ class DataMeaning:
 
     fingerprint: over the samples' names, labels and sizes. crops: they are centre crops, seen whole. batch_size: of an
     attack's images, whose last digits depend on which of them are made together; None for others. subset: the part of
-    the data set, as in `500 of 5000`; None for all of it. decode: one of `DECODERS`.
+    the data set, as in `500 of 5000`; None for all of it. decode: one of `DECODERS`. kept_images: True for an
+    attack's images that are rounded to 8 bits and kept beside the shards.
     """
 
     name: str
@@ -34,6 +37,7 @@ class DataMeaning:
     batch_size: int | None = None
     subset: str | None = None
     decode: str = "pil"
+    kept_images: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,8 +94,35 @@ class MadeFrom:
 class CacheRecord:
     """`index.json`. made_with: versions of the software."""
 
-    SCHEMA: ClassVar[int] = 3
+    SCHEMA: ClassVar[int] = 4
 
     meaning: Meaning
     made_from: MadeFrom
     made_with: dict[str, str]
+
+
+@dataclass(frozen=True)
+class ShardRecord:
+    """The record of one shard, which covers the sample indices [start, stop).
+
+    meaning: SHA-256 over the index's meaning without the images. images: fingerprint of its own samples. content:
+    SHA-256 of its column `content`. stamp: of the images' files when their content was last compared. widths: of the
+    columns (N, width), by name.
+    skipped: ids of the images that could not be read, with the reasons; they have no row. kept_images: SHA-256 of each
+    file of adversarial images, by name.
+    """
+
+    SCHEMA: ClassVar[int] = 4
+
+    file: str
+    start: int
+    stop: int
+    rows: int
+    sha256: str
+    meaning: str
+    images: str
+    content: str
+    stamp: str
+    widths: dict[str, int]
+    skipped: dict[str, str]
+    kept_images: dict[ImagesName, str] = field(default_factory=dict)

@@ -11,9 +11,14 @@ def software_versions(*libraries: str) -> dict[str, str]:
     >>> list(software_versions("numpy"))
     ['trustcache', 'numpy']
     """
+    return {"trustcache": trustcache_version(), **{name: _version(name) for name in libraries}}
+
+
+@functools.cache
+def _version(library: str) -> str:
     from importlib.metadata import version
 
-    return {"trustcache": trustcache_version(), **{name: version(name) for name in libraries}}
+    return version(library)
 
 
 @functools.cache

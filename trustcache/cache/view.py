@@ -11,7 +11,8 @@ import numpy as np
 
 from trustcache.cache.columns import open_shard
 from trustcache.cache.imported import ImportedOutputs, Origin, import_outputs, in_memory
-from trustcache.cache.index import Index, ShardRecord, read_index
+from trustcache.cache.index import Index, read_index
+from trustcache.cache.meaning import ShardRecord
 from trustcache.cache.records import fingerprint
 from trustcache.errors import DamagedError, TrustcacheError, UsageError
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from trustcache.cache.index import INDEX, Index, read_index
-from trustcache.errors import UsageError
+from trustcache.errors import TrustcacheError, UsageError
 
 REMOVED = ".removed-"
 """Beginning of the names of folders that hold what is being removed."""
@@ -29,6 +29,8 @@ class Workspace:
     """
 
     root: Path
+    passed_over: Callable[[TrustcacheError], object] | None = field(default=None, compare=False)
+    """Told of each damaged index, whose cache is then left out; None raises."""
 
     @property
     def runs(self) -> Path:
@@ -97,7 +99,15 @@ class Workspace:
 
     def caches(self) -> list[Index]:
         """Return all caches, sorted by classifier and data set. Raises TrustcacheError for a damaged index."""
-        found = [read_index(folder) for folder in self.cache_folders() if (folder / INDEX).is_file()]
+        found = []
+        for folder in self.cache_folders():
+            if (folder / INDEX).is_file():
+                try:
+                    found.append(read_index(folder))
+                except TrustcacheError as error:
+                    if self.passed_over is None:
+                        raise
+                    self.passed_over(error)
         return sorted(found, key=lambda index: (index.classifier, index.data))
 
     def reportable(self, caches: Sequence[Index]) -> list[Index]:

@@ -43,7 +43,8 @@ class Viewer:
 
     judged: the classifier that adversarial images are made against, needed for those alone. It sees them first, at its
     own size; a model with another input size gets them resized.
-    on_batch: called with each batch that a variant has transformed, before it is resized.
+    transformed: given each batch and the function by which a variant transforms it, and returns the pixels to go on
+    with, before they are resized.
     via: size to which images are decoded before they are resized.
     workers: None for as many as `decoding_workers` says. decoders: those of several data sets, in place of `workers`.
     decode: one of `DECODERS`; but "pil" only for images that are `plain_files`.
@@ -53,7 +54,7 @@ class Viewer:
     device: torch.device
     workers: int | None
     judged: Classifier | None = None
-    on_batch: Callable[[Batch], None] | None = None
+    transformed: Callable[[Batch, Callable[[], torch.Tensor]], torch.Tensor] | None = None
     via: tuple[int, int] | None = None
     waits: Waits = field(default_factory=Waits)
     decoders: Decoders | None = None
@@ -128,16 +129,17 @@ def _finished(dataset: Dataset, batch: Batch, viewer: Viewer, repeatable: Repeat
         return viewer.resized(batch.pixels)
     judged = viewer.judged.logits_of if viewer.judged else None
     remedy = "extract other data, or check --preprocess input_size"
-    # A model that lets no gradients through, images that are too small.
-    with (
-        viewer.waits("attacks and styles"),
-        model_at_work(f"{dataset.manifest.name}: its variant", batch.pixels, remedy),
-        arithmetic("float32", viewer.device),
-    ):
-        varied = repeatable(lambda: variation.batch(batch, judged))
-    if viewer.on_batch:
-        viewer.on_batch(replace(batch, pixels=varied))
-    return viewer.resized(varied)
+
+    def transform() -> torch.Tensor:
+        # A model that lets no gradients through, images that are too small.
+        with (
+            viewer.waits("attacks and styles"),
+            model_at_work(f"{dataset.manifest.name}: its variant", batch.pixels, remedy),
+            arithmetic("float32", viewer.device),
+        ):
+            return repeatable(lambda: variation.batch(batch, judged))
+
+    return viewer.resized(viewer.transformed(batch, transform) if viewer.transformed else transform())
 
 
 _NO_FILES = "Too many open files"

@@ -33,7 +33,7 @@ from trustcache.scores import POST_HOC
 from trustcache.scores.methods import AnyMethod, methods_of
 
 _Given = Picture | Prepared
-# Images that a CPU's networks are given at once: nearly as fast as more, and a single one is not filled up to many.
+# Images that a CPU's networks are given at once, at most: nearly as fast as more.
 CPU_ROWS = 16
 # The images of a batch, each with its pixels as a tensor, or the reason why it cannot be read.
 _Decoded = list[tuple[_Given, torch.Tensor | str]]
@@ -183,7 +183,8 @@ class TrustedClassifier:
 
     def _decoded(self, stream: Iterator[_Given], batch_size: int, workers: int, ahead: int) -> Iterator[_Decoded]:
         waiting: deque[list[tuple[_Given, Future[torch.Tensor | str]]]] = deque()
-        with ThreadPoolExecutor(workers) if workers else _Here() as pool:
+        # Threads would only take time where there is one image to decode.
+        with ThreadPoolExecutor(workers) if workers and batch_size + ahead > 1 else _Here() as pool:
             while pictures := list(itertools.islice(stream, batch_size)):
                 waiting.append([(picture, pool.submit(self._decode, picture)) for picture in pictures])
                 if len(waiting) > ahead:
@@ -209,7 +210,7 @@ class TrustedClassifier:
         return outputs
 
     def _scored(self, pixels: torch.Tensor, batch_size: int) -> tuple[torch.Tensor, torch.Tensor]:
-        rows = CPU_ROWS if self.device.type == "cpu" else batch_size
+        rows = min(batch_size, CPU_ROWS) if self.device.type == "cpu" else batch_size
         with torch.inference_mode(), arithmetic("float32", self.device):
             return self.pair.in_equal_batches(to_device(pixels, self.device), rows)
 

@@ -14,6 +14,7 @@ import torch
 from trustcache.cache import CacheView, open_cache
 from trustcache.cache.content import unchanged
 from trustcache.cache.index import Index
+from trustcache.cache.kept_images import read_images
 from trustcache.cache.provenance import original_dataset, original_model
 from trustcache.cache.records import fingerprint
 from trustcache.data.loader import (
@@ -27,7 +28,7 @@ from trustcache.data.loader import (
     viewed_batches,
 )
 from trustcache.data.variants.variation import Batch
-from trustcache.errors import TrustcacheError
+from trustcache.errors import DamagedError, TrustcacheError
 from trustcache.models.classifiers import Classifier, load_classifier
 from trustcache.oracles.backbones import attacked, features_of, made_anew, require_same_rows
 from trustcache.oracles.finetune import in_batches, load_oracle, oracle_viewer, z_of
@@ -87,7 +88,7 @@ class Forward:
             if not tuned and (found := features_of(config, self.index, self.caches)):
                 z = self._cached(alike, open_cache(found.folder))
                 yield from zip(alike, (z if rows is None else z[rows]).T, strict=True)
-            elif attacked(self.index):
+            elif attacked(self.index) and not self.index.meaning.data.kept_images:
                 of_attacked += networks
             else:
                 yield from self._in_passes(networks, NETWORKS_A_PASS, rows)
@@ -148,6 +149,8 @@ class Forward:
 
     def _views(self, viewer: Viewer, rows: np.ndarray | None) -> Iterator[Batch]:
         """Yield the images of the cache's rows as the viewer sees them; attacked ones as the classifier saw them."""
+        if self.index.meaning.data.kept_images:
+            return _kept(self.cache, rows, viewer.device)
         samples = self.cache.sample_indices if rows is None else self.cache.sample_indices[rows]
         dataset, batches = original_dataset(self.index, self.data_root), in_batches(samples)
         if attacked(self.index):
@@ -157,6 +160,27 @@ class Forward:
             viewer = Viewer(judged.preprocessing, viewer.device, viewer.workers, judged, compare)
             batches = _batches_of_extraction(self.index, self.cache)
         return unchanged(readable(viewed_batches(dataset, viewer, batches)), self.cache)
+
+
+def _kept(cache: CacheView, rows: np.ndarray | None, device: torch.device) -> Iterator[Batch]:
+    """Yield the adversarial images that are kept of a cache, in batches, on a device; of some rows, if these are given.
+
+    Raises DamagedError for a file that is not as it was written, and where the images of some rows are in none.
+    """
+    wanted, seen = cache.sample_indices if rows is None else cache.sample_indices[rows], 0
+    for path, sha256 in cache.index.kept_images.items():
+        images = read_images(path, sha256)
+        some = np.flatnonzero(np.isin(images.indices, wanted))
+        if len(some):
+            pixels, indices = torch.from_numpy(images.pixels[some]).to(device).float(), images.indices[some]
+            labels = cache.labels[np.searchsorted(cache.sample_indices, indices)]
+            yield Batch(indices, labels, pixels, None, {}, images.content[some])
+            seen += len(some)
+    if seen != len(wanted):
+        raise DamagedError(
+            f"{cache.index.folder}: keeps adversarial images for {seen} of {len(wanted)} rows; remove that folder and "
+            "extract again"
+        )
 
 
 def _batches_of_extraction(index: Index, cache: CacheView) -> list[np.ndarray]:
@@ -171,24 +195,26 @@ def _batches_of_extraction(index: Index, cache: CacheView) -> list[np.ndarray]:
 class _SameImages:
     """Compares the classifier's logits of adversarial images, made again for an oracle, with the stored ones.
 
-    The images are not stored: they follow from the classifier, the settings and the seeds. Images that an attack moved
+    These images are not kept: they follow from the classifier, the settings and the seeds. Images that an attack moved
     elsewhere have other logits.
     """
 
     def __init__(self, judged: Classifier, cache: CacheView) -> None:
         self.judged, self.cache, self.done = judged, cache, 0
 
-    def __call__(self, batch: Batch) -> None:
+    def __call__(self, batch: Batch, transform: Callable[[], torch.Tensor]) -> torch.Tensor:
+        pixels = transform()
         rows = self.cache[self.done : self.done + len(batch.indices)]
         self.done += len(batch.indices)
         # Logits in bf16 differ from those in float32.
-        with computing(self.judged.spec.name, batch.pixels, self.cache.index.meaning.precision):
-            logits = self.judged(batch.pixels)[0].cpu().numpy()
+        with computing(self.judged.spec.name, pixels, self.cache.index.meaning.precision):
+            logits = self.judged(pixels)[0].cpu().numpy()
         stored = rows.logits.astype(np.float32)
         apart = np.abs(logits - stored).max(axis=1) > LOGITS_APART * np.abs(stored).max(axis=1)
         if apart.any():
             raise TrustcacheError(
                 f"{self.cache.index.folder}: {apart.sum()} of {len(apart)} adversarial images come out otherwise than "
                 "at their extraction, as happens on another device or with another torch; remove that folder and "
-                "extract them again here"
+                "extract them again here, with --keep-images to have the same ones anywhere"
             )
+        return pixels

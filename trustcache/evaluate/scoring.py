@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from trustcache.evaluate.forward import Forward
 
 
-def evaluation_caches(workspace: Workspace) -> tuple[list[Index], list[str]]:
-    """Return the caches of role "test" that can be opened, and for each other one the sentence that says why not."""
+def evaluation_caches(workspace: Workspace) -> tuple[list[Index], list[tuple[Index, TrustcacheError]]]:
+    """Return the caches of role "test" that can be opened, and each other one with the error that says why not."""
     usable, left_out = [], []
     for index in workspace.caches():
         if index.role == "test":
@@ -33,7 +33,7 @@ def evaluation_caches(workspace: Workspace) -> tuple[list[Index], list[str]]:
                 open_cache(index.folder)
                 usable.append(index)
             except TrustcacheError as error:
-                left_out.append(str(error))
+                left_out.append((index, error))
     return usable, left_out
 
 
@@ -68,35 +68,80 @@ def evaluate(
 ) -> int:
     """Make the scores that are missing, and return their number (runs and post-hoc scores x data sets).
 
-    failed: told why the runs cannot be scored on a data set, where that must not stop the others; None raises at the
-    first.
+    failed: told, for each data set that cannot be scored or only in part, the reason and its remedy, while the others
+    are scored; None raises at the first.
     Left out are heads whose oracle's features of the images are not cached, heads that learnt from an unknown part of
-    the images, and caches that cannot be opened, such as unfinished ones.
+    the images, and unfinished caches.
     own_scores: post-hoc scores to make beside the known ones, as `package.module:function`.
     tell: receives a sentence on each file that is not as it was written, and is made anew.
     Raises UsageError where an oracle needs images or weights that are gone, or a score of `own_scores` is none.
     """
     store = ScoreStore(workspace, own_scores)
-    scoring, (usable, _) = Scoring(workspace.caches(), data_root, machine, progress), evaluation_caches(workspace)
+    scoring, (usable, left_out) = (
+        Scoring(workspace.caches(), data_root, machine, progress),
+        evaluation_caches(workspace),
+    )
+    each = _EachDataSet(failed)
+    for index, error in left_out:
+        if index.finished() and failed:  # damaged, where the others are still being extracted
+            failed(error)
     made = 0
     for index, left in unscored(usable, runs, tell):
-        try:
-            made += scoring.keep(left, index)
-        except TrustcacheError as error:
-            if failed is None:
-                raise
-            failed(error)
-    made += store.fill(usable, progress=progress)
+        made += each.runs(scoring, index, left)
+    for index in usable:
+        made += each.post_hoc(store, index, progress)
     for damage in store.damage:
         tell(damage)
+    if each.unusable:
+        raise UsageError("; ".join(each.unusable))
     return made
 
 
+class _EachDataSet:
+    """Scores one data set whatever became of the others. failed: as `evaluate` has it."""
+
+    def __init__(self, failed: Callable[[TrustcacheError], None] | None) -> None:
+        self.failed = failed
+        self.unusable: dict[str, None] = {}  # faults of users' own scores, which are those of all data sets
+
+    def runs(self, scoring: Scoring, index: Index, runs: Sequence[Run]) -> int:
+        """Score a data set by runs, and return the number of scores; by each alone where a file is damaged."""
+        try:
+            return scoring.keep(runs, index)
+        except (TrustcacheError, OSError) as error:
+            left = [run for _, lacking in unscored([index], runs) for run in lacking]
+            made = len(runs) - len(left)
+            if isinstance(error, DamagedError) and len(runs) > 1:  # perhaps of one run
+                return made + sum(self.runs(scoring, index, [run]) for run in left)
+            self._fail(index, error)
+            return made
+
+    def post_hoc(self, store: ScoreStore, index: Index, progress: Progress) -> int:
+        """Make the post-hoc scores of a data set, and return their number."""
+        try:
+            return store.fill([index], progress=progress)
+        except UsageError as error:
+            self.unusable[str(error)] = None
+        except (TrustcacheError, OSError) as error:
+            self._fail(index, error)
+        return 0
+
+    def _fail(self, index: Index, error: TrustcacheError | OSError) -> None:
+        if isinstance(error, OSError):
+            where, what = error.filename or index.folder, error.strerror or error
+            error = TrustcacheError(f"{where}: {what}; mend that and run the same command again")
+        if self.failed is None:
+            raise error
+        named = index.data in str(error)
+        self.failed(error if named else type(error)(f"{index.data}: {error}"))
+
+
 def lacking(workspace: Workspace, runs: Sequence[Run]) -> list[str]:
-    """Say what keeps runs from being scored, and which caches were passed over, each once."""
+    """Say what keeps runs from being scored, and which caches are still being extracted, each once."""
     caches, (usable, left_out) = workspace.caches(), evaluation_caches(workspace)
     reasons = (why_not(run.config, index, caches) for index, left in unscored(usable, runs) for run in left)
-    return [*dict.fromkeys([*filter(None, reasons), *(f"passed over: {reason}" for reason in left_out)])]
+    unfinished = [f"passed over: {reason}" for index, reason in left_out if not index.finished()]
+    return [*dict.fromkeys([*filter(None, reasons), *unfinished])]
 
 
 def own_scores_lacking(workspace: Workspace, own_scores: Sequence[str]) -> list[str]:

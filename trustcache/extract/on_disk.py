@@ -24,6 +24,7 @@ from trustcache.data.pipeline import WorkLog, Writer, fetched, unheard
 from trustcache.data.ranks import ranks
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.extract.batch_size import USUAL
+from trustcache.extract.kept_images import ImageKeeper
 from trustcache.extract.rows import Forward, columns_of
 from trustcache.extract.settings import ClassifierOptions, ExtractSettings
 from trustcache.extract.subject import Subject
@@ -89,7 +90,7 @@ def extract_each(
                 dataset = open_dataset(manifest, data_root)
                 require_known_classes(subject.identity, label, manifest, dataset.classes, workspace)
                 folder = workspace.cache_folder(label, manifest.name)
-                one = _Extraction(subject, dataset, data_root, folder, settings, log, decoders)
+                one = _Extraction(subject, dataset, data_root, folder, settings, log, decoders, workspace)
                 yield manifest, one.run(progress)
             except TrustcacheError as error:
                 yield manifest, error
@@ -107,6 +108,7 @@ class _Extraction:
     settings: ExtractSettings
     log: WorkLog
     decoders: Decoders
+    workspace: Workspace | None = None  # whose other caches may hold the same adversarial images
 
     def run(self, progress: Progress) -> CacheView:
         from trustcache.data.loader import machine_at_its_limits
@@ -168,11 +170,14 @@ class _Extraction:
         stamps = [dataset.stamp(start, stop) for start, stop in ranges]
         asked = shard_batches(ranges, settings.batch_size or USUAL)
         waits, decoders = self.log.waits, self.decoders
+        kept = index.meaning.data.kept_images
+        keeper = ImageKeeper(index, self.workspace.caches() if self.workspace and kept else (), waits)
         viewer = Viewer(
             classifier.preprocessing,
             device,
             None,
             classifier,
+            keeper if kept else None,
             waits=waits,
             decoders=decoders,
             decode=index.meaning.data.decode,
@@ -186,7 +191,7 @@ class _Extraction:
             progress(f"{self.subject.label} on {index.data}", total) as advance,
             Writer(waits) as write,
         ):
-            classifier.model.to(device)
+            self.subject.moved(device)
             seen = viewed_batches(dataset, viewer, asked)
             forward = Forward(classifier, index.stages, settings, waits, self.log.note)
             outputs = fetched(((batch, forward(batch)) for batch in seen), device, waits)
@@ -204,4 +209,5 @@ class _Extraction:
                     advance(len(numbers))
                     done += len(numbers)
                 columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-                write(index.add, number, columns, skipped, dataset.fingerprint(start, stop), stamp)
+                images = dataset.fingerprint(start, stop)
+                write(index.add, number, columns, skipped, images, stamp, keeper.of_shard(number))

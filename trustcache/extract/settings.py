@@ -56,6 +56,12 @@ class ExtractSettings:
         choices=("last", "stages", "none"),
     )
 
+    keep_images: bool = option(
+        False,
+        "Keep adversarial images (as 8-bit pixels, 150 kB an image of 224 px), so that every oracle is shown the same "
+        "ones, on any machine; without it they are made again.",
+    )
+
     def __post_init__(self) -> None:
         if self.mc_seed is not None and not self.mc_dropout:
             raise UsageError("--mc-seed: means nothing without --mc-dropout")

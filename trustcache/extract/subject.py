@@ -35,6 +35,7 @@ class Subject:
     classifier: Classifier
     label: str
     _batch_sizes: list[int] = field(default_factory=list)  # the one that was found, once it is
+    _devices: list[torch.device] = field(default_factory=list)  # the one that the model is on, once it was moved
 
     @cached_property
     def identity(self) -> Identity:
@@ -55,6 +56,13 @@ class Subject:
         fitted_text(path)  # raises where they are damaged
         return str(path), file_sha256(path)
 
+    def moved(self, device: torch.device) -> Classifier:
+        """Return the classifier on a device; it is moved once, since that walks through all of its layers."""
+        if self._devices != [device]:
+            self.classifier.model.to(device)
+            self._devices[:] = [device]
+        return self.classifier
+
     def batch_size(self, dataset: Dataset, folder: Path, settings: ExtractSettings, device: torch.device) -> int:
         """Return the images a forward pass: as asked, else as the cache in `folder` was made with, else as found.
 
@@ -68,7 +76,7 @@ class Subject:
             return kept
         if not self._batch_sizes:
             forward = Forward(self.classifier, self._stages(settings), settings, Waits(), unheard)
-            self.classifier.model.to(device)
+            self.moved(device)
             black = self.classifier.black().byte()
 
             def of(size: int) -> object:
@@ -87,15 +95,17 @@ class Subject:
         manifest = dataset.manifest
         if len(dataset) > MOST_SHARDS * settings.shard_rows:
             raise UsageError(f"--shard-rows {settings.shard_rows}: makes more than {MOST_SHARDS:,} shards; take more")
+        attacked = dataset.variation is not None and dataset.variation.needs_classifier
         data = DataMeaning(
             manifest.name,
             dataset.fingerprint(),
             len(dataset),
             manifest.variant,
             manifest.shows_crops,
-            settings.batch_size if dataset.variation and dataset.variation.needs_classifier else None,
+            settings.batch_size if attacked else None,
             dataset.part,
             settings.decode if dataset.plain_files else "pil",
+            attacked and settings.keep_images,
         )
         meaning = Meaning(
             self.label,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from trustcache.cache.arrays import MADE_ANEW, read_arrays
 from trustcache.cache.index import INDEX, NOT_EXTRACTED, Index, read_index
+from trustcache.cache.kept_images import IMAGES
 from trustcache.cache.publish import TEMPORARY
 from trustcache.cache.records import read_record
 from trustcache.cache.seal import check_seal
@@ -143,6 +144,9 @@ def _verify_cache(folder: Path, found: Verification, progress: Progress) -> None
             mine = {f"{shard}{suffix}" for shard in shards} & names
             found.checked[kind] = found.checked.get(kind, 0) + len(mine)
             names -= mine
+        if images := {name for name in names if re.fullmatch(IMAGES, name)}:
+            found.checked["adversarial images"] = found.checked.get("adversarial images", 0) + len(images)
+            names -= images
         faults = index.faults(progress)
         found.faults += [fault for fault in faults.values() if fault != NOT_EXTRACTED]
         if missing := sum(fault == NOT_EXTRACTED for fault in faults.values()):

@@ -7,12 +7,14 @@ number of rows and threads, and with it the last digits of a sample's score: `ro
 
 from __future__ import annotations
 
+import functools
 import os
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 # More would only multiply the memory of the blocks.
 MOST_THREADS = 16
@@ -30,11 +32,17 @@ def over_blocks(work: Callable[[slice], np.ndarray], count: int, rows: int) -> n
     """
     slices = [slice(start, min(start + rows, count)) for start in range(0, max(count, 1), rows)]
     threads = min(os.cpu_count() or 1, MOST_THREADS, len(slices))
-    with threadpool_limits(1, user_api="blas"):
+    with _libraries(len(sys.modules)).limit(limits=1, user_api="blas"):
         if threads < 2:
             return np.concatenate([work(block) for block in slices])
         with ThreadPoolExecutor(threads) as pool:
             return np.concatenate(list(pool.map(work, slices)))
+
+
+@functools.lru_cache(maxsize=1)
+def _libraries(modules: int) -> ThreadpoolController:
+    """Return the libraries that have threads; found again, which takes milliseconds, once more modules are loaded."""
+    return ThreadpoolController()
 
 
 def squared_lengths(x: np.ndarray) -> np.ndarray:

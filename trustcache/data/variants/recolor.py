@@ -9,9 +9,11 @@ ends.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 
@@ -65,8 +67,6 @@ def moved(luv: torch.Tensor, shifts: torch.Tensor) -> torch.Tensor:
 
     A colour outside the grid moves as the nearest one on its surface.
     """
-    if luv.device.type == "cpu":
-        return luv + interpolated(shifts, luv)
     return luv + _Interpolated.apply(shifts, luv)
 
 
@@ -78,18 +78,45 @@ def interpolated(shifts: torch.Tensor, luv: torch.Tensor) -> torch.Tensor:
 
 
 class _Interpolated(torch.autograd.Function):
-    """`interpolated`, with a gradient by the shifts that repeats on a GPU, where grid_sample's adds in any order."""
+    """`interpolated`: compiled on a CPU; on a GPU its gradient by the shifts repeats, as grid_sample's does not."""
 
     @staticmethod
     def forward(ctx: Any, shifts: torch.Tensor, luv: torch.Tensor) -> torch.Tensor:
         ctx.save_for_backward(luv)
         ctx.grid = shifts.shape[2:]
-        return interpolated(shifts, luv)
+        return _compiled(shifts, luv) if luv.device.type == "cpu" else interpolated(shifts, luv)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
         (luv,) = ctx.saved_tensors
-        return gathered(gradients[0], luv, ctx.grid), None
+        gradient = _compiled_gradient if luv.device.type == "cpu" else gathered
+        return gradient(gradients[0], luv, ctx.grid), None
+
+
+def _compiled(shifts: torch.Tensor, luv: torch.Tensor) -> torch.Tensor:
+    """Return `interpolated` to the bit, on a CPU."""
+    from trustcache.data.variants.colour_map import interpolate
+
+    found = torch.empty_like(luv, memory_format=torch.contiguous_format)
+    _each_image(interpolate, shifts.permute(0, 2, 3, 4, 1), luv.flatten(2), found.flatten(2))
+    return found
+
+
+def _compiled_gradient(gradient: torch.Tensor, luv: torch.Tensor, grid: Sequence[int]) -> torch.Tensor:
+    """Return what grid_sample's gradient by the nodes is to the bit, as `gathered` has it, on a CPU."""
+    from trustcache.data.variants.colour_map import gather
+
+    total = luv.new_zeros(len(luv), *grid, 3)
+    _each_image(gather, gradient.flatten(2), luv.flatten(2), total)
+    return total.permute(0, 4, 1, 2, 3).contiguous()
+
+
+def _each_image(work: Callable[..., None], *tensors: torch.Tensor) -> None:
+    """Call compiled code on the arrays of each image, in threads."""
+    arrays = [tensor.detach().contiguous().numpy() for tensor in tensors]
+    one = np.ones(1, arrays[0].dtype)
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        list(pool.map(lambda number: work(*(array[number] for array in arrays), one), range(len(arrays[0]))))
 
 
 def gathered(gradient: torch.Tensor, luv: torch.Tensor, grid: Sequence[int]) -> torch.Tensor:
