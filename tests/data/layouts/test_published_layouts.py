@@ -306,7 +306,7 @@ def test_damaged_arrays_of_cifar_10_c_are_named(tmp_path: Path, break_it: Callab
     ("pairs", "words"),
     [
         ({"0.jpg": encoded(0)}, r"0\.jpg: .*'train-0/0\.cls'"),
-        ({"0.jpg": encoded(0), "0.cls": b"tench"}, r"0\.jpg: .*\.cls"),
+        ({"0.jpg": encoded(0), "0.cls": b"tench"}, r"0\.jpg: has the label tench"),
         ({"0.jpg": encoded(0), "0.cls": b"1000"}, r"0\.jpg: has the label 1000 .*1000 classes"),
     ],
 )
