@@ -15,7 +15,7 @@ from trustcache.data.layouts.digits import read_digits
 from trustcache.data.layouts.folders import read_folders, read_nested_folders, read_numbered_folders
 from trustcache.data.layouts.idx import idx_exists, read_idx
 from trustcache.data.layouts.imagenet_flat import flat_exists, read_flat
-from trustcache.data.layouts.named_files import bare_named_files, read_named_files
+from trustcache.data.layouts.named_files import bare_named_files, named_files_exist, read_named_files
 from trustcache.data.layouts.parquet import bare_parquet, parquet_exists, read_parquet
 from trustcache.data.layouts.svhn import bare_svhn, read_svhn
 from trustcache.data.layouts.table import bare_table, read_table
@@ -96,7 +96,7 @@ LAYOUTS: Registry[Layout] = Registry(
         "numbered-folders": Layout(read_numbered_folders, _tree_exists, "/<number>/*.jpg"),
         "imagenet-flat": Layout(read_flat, flat_exists, "/ILSVRC2012_val_*.JPEG"),
         "nested-folders": Layout(read_nested_folders, _tree_exists, "/<a/class>/*.jpg"),
-        "named-files": Layout(read_named_files, _tree_exists, "/*_<class>.jpg", bare_named_files),
+        "named-files": Layout(read_named_files, named_files_exist, "/*_<class>.jpg", bare_named_files),
         "table": Layout(read_table, bare=bare_table),
         "webdataset": Layout(read_webdataset, _tree_exists, "/<key>.jpg and .cls", bare_webdataset),
         "parquet": Layout(read_parquet, parquet_exists, bare=bare_parquet),

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from trustcache.data.archives import open_tree, tree_exists
+from trustcache.data.archives import FolderTree, open_tree, tree_exists
 from trustcache.data.image_files import image_files
 from trustcache.data.layouts.numbers import labels_as_written
 from trustcache.data.samples import FileSamples
@@ -20,6 +20,15 @@ def bare_named_files(path: Path) -> dict[str, Any] | None:
     entries = list(open_tree(path).entries()) if tree_exists(path) else []
     named = entries and all(not is_folder and _WORDNET.fullmatch(name) for name, is_folder in entries)
     return {"path": str(path)} if named else None
+
+
+def named_files_exist(data_root: Path, path: str) -> bool:
+    """Return True if there is a tar file, or a folder in which files lie side by side, and no class folders."""
+    place = data_root / path
+    if not place.is_dir():
+        return tree_exists(place)
+    entries = list(FolderTree(place).entries())
+    return bool(entries) and not any(is_folder for _, is_folder in entries)
 
 
 def read_named_files(data_root: Path, classes: tuple[str, ...] | None, path: str) -> FileSamples:
