@@ -41,7 +41,7 @@ class Dataset:
         self.manifest, self.samples, self.variation = manifest, samples, variation
         self.thinned_from = thinned_from or len(samples.ids)
         self.ids, self.labels, self.classes = samples.ids, samples.labels, samples.classes
-        self.passed_over = samples.passed_over if passed_over is None else passed_over
+        self.passed_over = dict(samples.passed_over if passed_over is None else passed_over)
 
     def __len__(self) -> int:
         return len(self.ids)
