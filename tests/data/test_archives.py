@@ -116,6 +116,7 @@ def test_links_in_a_tar_file_stand_for_what_they_point_to(tmp_path: Path) -> Non
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for name, kind, target in (
+            ("a.jpg", tarfile.SYMTYPE, "b/soft.jpg"),  # to what comes later, by another link
             ("a/1.jpg", tarfile.REGTYPE, ""),
             ("b/hard.jpg", tarfile.LNKTYPE, "a/1.jpg"),
             ("b/soft.jpg", tarfile.SYMTYPE, "../a/1.jpg"),
@@ -129,6 +130,7 @@ def test_links_in_a_tar_file_stand_for_what_they_point_to(tmp_path: Path) -> Non
     tree = open_tree(tmp_path / "x.tar")
     assert contents(tree.below("a")) == {"1.jpg": b"one"}
     assert [tree.read(f"b/{name}.jpg") for name in ("hard", "soft")] == [b"one"] * 2
+    assert tree.read("a.jpg") == b"one"
     assert "b/dangling.jpg" in set(tree.walk()), "reported when it is read, as in a folder"
     with pytest.raises(OSError, match="link"):
         tree.read("b/dangling.jpg")

@@ -260,8 +260,7 @@ class TarTree(FileTree):
         return TarTree(tuple(Path(path) for path in self._listing.paths), inside, self._several)
 
     def _member(self, name: str) -> int:
-        folder, base = posixpath.split(posixpath.join(self._inside, name))
-        return self._listing.folders.get(folder, {}).get(base, -1)
+        return self._listing.member(posixpath.join(self._inside, name))
 
 
 def open_tree(path: Path) -> FileTree:

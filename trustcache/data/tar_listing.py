@@ -30,6 +30,7 @@ _COMPRESSED = {
 }
 _COMPRESSED_SUFFIX = (".gz", ".tgz", ".xz", ".txz", ".bz2", ".tbz", ".tbz2", ".zst", ".tzst", ".zip", ".7z", ".rar")
 _LONGEST_HEADER = 1 << 20
+_MOST_HOPS = 40  # from link to link, as on Linux
 # Writers fill up with zeros to a multiple of their buffer, which is much smaller.
 _LONGEST_END = 1 << 26
 
@@ -43,6 +44,7 @@ class Listing:
     def __init__(self, paths: tuple[str, ...], stamps: tuple[Stamp, ...]) -> None:
         self.paths, self.stamps = paths, stamps
         self.folders: dict[str, dict[str, int]] = {"": {}}
+        self._links: dict[str, str] = {}
         # Machine numbers: ImageNet has 1.28 million members.
         self.tars, self.offsets, self.sizes = array("q"), array("q"), array("q")
 
@@ -53,13 +55,28 @@ class Listing:
             column.append(value)
 
     def link(self, name: str, tar: int, target: str) -> None:
-        """List a file whose bytes stand under another name."""
-        folder, base = posixpath.split(target)
-        member = self.folders.get(folder, {}).get(base, -1)
-        if member >= 0:
-            self.add(name, self.tars[member], self.offsets[member], self.sizes[member])
-        else:
-            self.add(name, tar, 0, -1)
+        """List a file whose bytes stand under another name, be that listed already or later."""
+        self._links[name] = target
+        self.add(name, tar, 0, -1)
+
+    def follow_links(self) -> None:
+        """Give each link the bytes of its file, where that is there."""
+        for name, target in self._links.items():
+            link = self.member(name)
+            for _ in range(_MOST_HOPS if self._has_none(link) else 0):
+                if not self._has_none(member := self.member(target)):
+                    for column in (self.tars, self.offsets, self.sizes):
+                        column[link] = column[member]
+                    break
+                target = self._links.get(target, "")
+
+    def _has_none(self, member: int) -> bool:
+        return member < 0 or self.sizes[member] < 0
+
+    def member(self, name: str) -> int:
+        """Return the number of a file's member, -1 for a folder and where there is none."""
+        folder, base = posixpath.split(name)
+        return self.folders.get(folder, {}).get(base, -1)
 
     def _folder(self, folder: str) -> dict[str, int]:
         found = self.folders.setdefault(folder, {})
@@ -96,6 +113,7 @@ def list_members(tars: tuple[tuple[str, Stamp], ...], several: bool) -> Listing:
     listing = Listing(tuple(path for path, _ in tars), tuple(stamp for _, stamp in tars))
     for number, path in enumerate(listing.paths):
         _list_one(listing, number, path, f"{Path(path).stem}/" if several else "")
+    listing.follow_links()
     return listing
 
 
