@@ -13,7 +13,7 @@ import numpy as np
 from trustcache.data.content import content_of, digest_of
 from trustcache.data.image_files import told
 from trustcache.data.manifest import Files, Manifest
-from trustcache.data.samples import BadImage, FileSamples, Samples, spread_evenly
+from trustcache.data.samples import BadImage, Samples, spread_evenly
 from trustcache.data.variants.variation import Variation, make_variation, missing_material
 from trustcache.errors import UsageError
 
@@ -65,7 +65,7 @@ class Dataset:
     @property
     def plain_files(self) -> bool:
         """True if its images are files that no variant changes, which may be decoded in faster ways."""
-        return self.variation is None and isinstance(self.samples, FileSamples)
+        return self.variation is None and self.samples.encoded
 
     @property
     def part(self) -> str | None:

@@ -49,13 +49,15 @@ class BadImage(TrustcacheError):
 class Samples(ABC):
     """Numbered images of one layout: `ids` (N,) texts, `labels` (N,) int64, `classes` names in label order.
 
-    passed_over: the number of files among them that are none of these images, by the reason.
+    passed_over: the number of files among them that are none of these images, by the reason. encoded: True if the bytes
+    of an image are those of a file, which may be decoded in faster ways.
     """
 
     ids: list[str]
     labels: np.ndarray
     classes: tuple[str, ...]
     passed_over: Mapping[str, int] = MappingProxyType({})
+    encoded = False
 
     @abstractmethod
     def raw(self, index: int) -> bytes:
@@ -84,6 +86,8 @@ class Samples(ABC):
 
 class FileSamples(Samples):
     """Image files of a tree; their names in it are the ids."""
+
+    encoded = True
 
     def __init__(
         self,

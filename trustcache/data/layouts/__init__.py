@@ -23,7 +23,7 @@ from trustcache.data.layouts.torch_dataset import function_exists, read_torch_da
 from trustcache.data.layouts.webdataset import bare_webdataset, read_webdataset
 from trustcache.data.samples import Samples
 from trustcache.errors import UsageError
-from trustcache.registry import Registry
+from trustcache.registry import Registry, is_import_path
 
 KEY_TYPES = {"str": str, "int": int, "tuple[str, ...]": tuple[str, ...]}
 """The types that a key of a layout may have, by their annotation."""
@@ -64,7 +64,8 @@ class Layout:
 
     def describe(self, data_root: Path, **keys: Any) -> str:
         """Return the place where the files are expected, as a path a user can check."""
-        first = next((str(data_root / str(value)) for value in keys.values()), "")
+        value = next(map(str, keys.values()), "")
+        first = value if not value or is_import_path(value) else str(data_root / value)
         shown = {key: f"{{{','.join(v)}}}" if isinstance(v, tuple) else v for key, v in keys.items()}
         return first + self.inside.format(**shown)
 

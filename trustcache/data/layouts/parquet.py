@@ -54,7 +54,7 @@ def read_parquet(
         columns.append(_column(file, found.schema_arrow.names, image, _IMAGES, "image"))
         chosen = _column(file, found.schema_arrow.names, label, _LABELS, "label")
         names = _class_names(found.schema_arrow, chosen) or names
-        values += found.read(columns=[chosen]).column(0).to_pylist()
+        values += found.read(columns=[chosen], use_threads=False).column(0).to_pylist()
         groups = [found.metadata.row_group(group).num_rows for group in range(found.num_row_groups)]
         rows += [(number, group, row) for group, count in enumerate(groups) for row in range(count)]
         stem = file.name.removesuffix(SUFFIX) if len({f.name for f in files}) == len(files) else f"{number:05d}"
@@ -67,7 +67,9 @@ def _labels(
     values: Sequence[Any], names: tuple[str, ...], classes: tuple[str, ...] | None, where: Callable[[int], str]
 ) -> tuple[list[int], tuple[str, ...]]:
     """Return label numbers (N,) and class names. names: those of the file; classes: those of the manifest, or None."""
-    texts = ["none" if value is None else str(value) for value in values]
+    if None in values:
+        raise UsageError(f"{where(values.index(None))}: has no label; leave out rows without one")
+    texts = list(map(str, values))
     if not names:
         return labels_as_written(texts, classes, where, numbers_first=True)
     numbers, _ = labels_as_written(texts, names, where, numbers_first=True)
@@ -81,6 +83,8 @@ def _labels(
 
 class ParquetSamples(Samples):
     """Rows (N, 3) of Parquet files: the number of the file, of the row group in it, and of the row in that."""
+
+    encoded = True
 
     def __init__(
         self,
@@ -131,7 +135,8 @@ def _stamp(file: str) -> Stamp:
 
 @functools.lru_cache(maxsize=2)  # images come in order: a group is read once by each process
 def _cells(file: str, stamp: Stamp, group: int, column: str) -> Any:
-    return _open(Path(file)).read_row_group(group, columns=[column]).column(0).combine_chunks()
+    # Without threads, which a forked process does not have.
+    return _open(Path(file)).read_row_group(group, columns=[column], use_threads=False).column(0)
 
 
 def _open(file: Path) -> Any:

@@ -41,7 +41,16 @@ def bare_table(path: Path) -> dict[str, Any] | None:
     if path.is_file() and path.suffix.lower() in _SUFFIXES:
         return {"table": str(path)}
     inside = next((path / name for name in _IN_FOLDERS if (path / name).is_file()), None)
-    return {"table": str(inside)} if inside else None
+    return {"table": str(inside)} if inside and _labels_images(inside) else None
+
+
+def _labels_images(file: Path) -> bool:
+    """Return True if the first row of a table has a path and a label, and an image lies at that path."""
+    try:
+        path, _ = next(_rows(file, "", ""), ("", ""))
+    except UsageError:  # a table of something else
+        return False
+    return _folder(file.parent, path) is not None
 
 
 def read_table(
@@ -58,7 +67,8 @@ def read_table(
     """
     file = data_root / table
     rows = list(_rows(file, path_column, label_column))
-    tree = open_tree(data_root / images if images else _folder(file.parent, rows[0][0] if rows else ""))
+    beside = _folder(file.parent, rows[0][0] if rows else "") or file.parent
+    tree = open_tree(data_root / images if images else beside)
     found = image_files(tree)
     names = _by_path(found.names)
     ids = [next((names[key] for key in _spellings(path, tree.root) if names.get(key)), "") for path, _ in rows]
@@ -100,8 +110,8 @@ def _rows(file: Path, path_column: str, label_column: str) -> Iterator[Row]:
     path = _column(file, first, heads, path_column, _PATHS, 0) if named else 0
     label = _column(file, first, heads, label_column, _LABELS, 1 - path) if named else 1
     for number, row in enumerate(cells[1:] if named else cells, 1):
-        if len(row) <= max(path, label):
-            raise UsageError(f"{file}: row {number} has no path and label; give each row both")
+        if len(row) <= max(path, label) or not row[path].strip() or not row[label].strip():
+            raise UsageError(f"{file}: row {number} has no path or no label; give each row both")
         # Kaggle's has the boxes of the object behind it.
         yield row[path], row[label].split()[0] if named and heads[label] == "predictionstring" else row[label].strip()
 
@@ -133,13 +143,13 @@ def _column(file: Path, cells: Sequence[str], heads: Sequence[str], name: str, u
     return found
 
 
-def _folder(folder: Path, image: str) -> Path:
-    """Return the folder beside a table in which an image lies."""
+def _folder(folder: Path, image: str) -> Path | None:
+    """Return the folder beside a table in which an image lies, None where there is none."""
     relative = image.replace("\\", "/").lstrip("/")
     for place in (folder / place for place in _PLACES):
         if any(os.path.lexists(f"{place}/{relative}{suffix}") for suffix in ("", ".JPEG", *IMAGE_SUFFIXES)):
             return place
-    return folder
+    return None
 
 
 def _by_path(names: Sequence[str]) -> dict[str, str]:
