@@ -326,8 +326,14 @@ def tables_and_images_at_odds(shop: Shop) -> None:
     assert tells(shop.refusal("set/labels.csv"), "'a.png'", "two rows")
     files({"set/labels.csv": "a,cat\nb,cat\n"})
     assert tells(shop.refusal("set/labels.csv"), "'b'")
-    files({"set/labels.csv": "a.png\n"})
-    assert tells(shop.refusal("set/labels.csv"), "labels.csv", "row 1")
+    for text in ("a.png\n", "a.png,\n", ",cat\n"):
+        files({"set/labels.csv": text})
+        assert tells(shop.refusal("set/labels.csv"), "labels.csv", "row 1")
+    files({"set/labels.jsonl": '{"path": "a.png", "label": 1}\n{"path": "b.png", "label": null}\n'})
+    assert tells(shop.refusal("set/labels.jsonl"), "labels.jsonl", "row 2")
+    for content in (b"\x00\xff", b"", b'{"a": ', b'"'):
+        files({"set/labels.jsonl": content})
+        assert "labels.jsonl" in shop.refusal("set/labels.jsonl")
 
 
 @row("Hugging Face's `metadata.csv` and `metadata.jsonl` in a folder of images")

@@ -11,6 +11,7 @@ import json
 import os
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from io import StringIO
 from pathlib import Path
@@ -79,7 +80,7 @@ def read_table(
             f"{_COLUMNS} where this is a header"
         )
     if len(set(ids)) < len(ids):
-        twice = next(name for row, name in enumerate(ids) if name in ids[:row])
+        ((twice, _),) = Counter(ids).most_common(1)
         raise UsageError(f"{file}: names '{twice}' in two rows; keep one")
     labels, classes = labels_as_written([label for _, label in rows], classes, lambda row: f"{file}: row {row + 1}")
     found.passed_over[f"without a row in {file.name}"] += len(found.names) - len(ids)
@@ -91,39 +92,41 @@ def read_table(
 def _rows(file: Path, path_column: str, label_column: str) -> Iterator[Row]:
     """Yield the rows below the header. Raises UsageError for a table that cannot be read, or lacks a column."""
     try:
-        # Names of files need not be UTF-8.
-        text = read_file(str(file), _LARGEST).decode("utf-8", "surrogateescape").removeprefix("\ufeff")
+        cells = list(_cells(file))
     except OSError as error:
         raise UsageError(f"{file}: cannot be read ({error.strerror or error}); correct the path") from None
-    try:
-        if file.suffix.lower() == ".jsonl":
-            tables = [json.loads(line) for line in text.splitlines() if line.strip()]
-            heads = list(tables[0]) if tables else []
-            cells = [heads, *([str(each.get(head, "")) for head in heads] for each in tables)]
-        else:
-            cells = list(_split(text))
     except (ValueError, AttributeError, RecursionError, csv.Error) as error:
         raise UsageError(f"{file}: not a table of paths and labels ({first_line(error)}); mend it") from None
     first = cells[0] if cells else []
     heads = [re.sub(r"[^a-z]", "", cell.lower()) for cell in first]
-    named = path_column or label_column or _is_header(first, heads)
+    named = bool(path_column or label_column) or _is_header(first, heads)
     path = _column(file, first, heads, path_column, _PATHS, 0) if named else 0
     label = _column(file, first, heads, label_column, _LABELS, 1 - path) if named else 1
-    for number, row in enumerate(cells[1:] if named else cells, 1):
-        if len(row) <= max(path, label) or not row[path].strip() or not row[label].strip():
+    boxes = named and heads[label] == "predictionstring"  # Kaggle's, where those of the objects follow the class
+    for number, row in enumerate(cells[named:], 1):
+        found = row[label].split() if label < len(row) else []
+        if not found or path >= len(row) or not row[path].strip():
             raise UsageError(f"{file}: row {number} has no path or no label; give each row both")
-        # Kaggle's has the boxes of the object behind it.
-        yield row[path], row[label].split()[0] if named and heads[label] == "predictionstring" else row[label].strip()
+        yield row[path], found[0] if boxes else row[label].strip()
 
 
-def _split(text: str) -> Iterator[list[str]]:
-    """Yield the cells of each row that has some, between the tabs, commas, semicolons or blanks of the first."""
-    first = text.partition("\n")[0]
-    delimiter = next((mark for mark in "\t,;" if mark in first), None)
-    if delimiter:
+def _cells(file: Path) -> Iterator[list[str]]:
+    """Yield the cells of each row, the header's too. Raises OSError, and other errors for what is no table."""
+    # Names of files need not be UTF-8.
+    text = read_file(str(file), _LARGEST).decode("utf-8", "surrogateescape").removeprefix("\ufeff")
+    delimiter = next((mark for mark in "\t,;" if mark in text.partition("\n")[0]), None)
+    if file.suffix.lower() == ".jsonl":
+        tables = [json.loads(line) for line in text.splitlines() if line.strip()]
+        heads = list(tables[0]) if tables else []
+        yield from [heads, *([_text(each.get(head)) for head in heads] for each in tables)]
+    elif delimiter:
         yield from (row for row in csv.reader(StringIO(text, newline=""), delimiter=delimiter) if any(row))
     else:
         yield from (line.rsplit(None, 1) for line in text.splitlines() if line.strip())
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)
 
 
 def _is_header(cells: Sequence[str], heads: Sequence[str]) -> bool:
