@@ -270,3 +270,22 @@ def test_folders_that_are_linked_in_a_circle_are_named(tmp_path: Path, links: di
         (folder / name).symlink_to(target)
     said = refusal(folder)
     assert all(fact in said for fact in (str(folder), "link"))
+
+
+def test_a_link_to_itself_is_told_from_a_folder_without_permission(tmp_path: Path) -> None:
+    a_link_to_itself(tmp_path / "loop")
+    said = refusal(tmp_path / "loop")
+    assert all(fact in said for fact in (f"{tmp_path}/loop", "link"))
+    assert "permissions" not in said
+    assert "permissions" not in refusal(tmp_path / "absent")
+
+
+def test_shards_of_one_name_are_not_mixed_up(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        as_folder(tmp_path, {f"{folder}/s.tar": packed({"x.jpg": folder.encode()})})
+    assert "s.tar" in refusal(tmp_path / "{a,b}" / "s.tar")
+
+
+def test_brackets_in_a_path_with_a_star_stand_for_themselves(tmp_path: Path) -> None:
+    as_folder(tmp_path, {"photos [1]/s-0.tar": packed({"x.jpg": b"one"})})
+    assert contents(open_tree(tmp_path / "photos [1]" / "s-*.tar")) == {"s-0/x.jpg": b"one"}

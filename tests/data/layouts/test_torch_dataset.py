@@ -14,6 +14,7 @@ from typer.testing import Result
 
 from tests.refusals import tells
 from trustcache.cache import open_cache
+from trustcache.data.known_data import named_code
 
 Cli = Callable[..., Result]
 MODULE = '''
@@ -192,3 +193,4 @@ def test_a_folder_with_a_role_behind_it_is_not_taken_for_code(run_cli: Cli, code
         Image.new("RGB", (8, 8)).save(Path(code, label, "a.png"))
     assert run_cli("data", "check", f"{code}:train").exit_code == 0
     assert not Path("it-ran").exists()
+    assert [named_code(f"{code}:{name}") for name in ("train", "pets:train")] == ["", f"{code}:pets"]
