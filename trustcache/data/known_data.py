@@ -24,7 +24,8 @@ MOST_MEMBERS = 10_000
 
 # Names of folders that do not tell data sets apart.
 _PARTS = re.compile(
-    r"(train|test|val|valid|eval|dev)(ing|idation|uation)?|calib(ration)?|holdout|images|data", re.IGNORECASE
+    r"(train|test|val|valid|eval|dev)(ing|idation|uation)?|calib(ration)?|holdout|images|data|labels|metadata|val_annotations",
+    re.IGNORECASE,
 )
 
 
@@ -105,6 +106,10 @@ def find_manifests(request: str, role: str = "test") -> list[Manifest]:
         return [code_manifest(request, role)]
     if own_role in ROLES:
         raise UsageError(f"--data {request}: no images are there; other data say themselves what they are for")
+    if is_import_path(request):
+        raise UsageError(f"--data {request}: there is no module {request.partition(':')[0]} here; correct its name")
+    if path.suffix.lower() in _FILES:
+        raise UsageError(f"--data {request}: there is no such file; correct the path")
     names = sorted({m.family for m in known})
     raise UsageError(
         f"--data {request}: not a known data set, a folder, a file of {', '.join(_FILES)} or a manifest's .toml, nor a "

@@ -102,6 +102,24 @@ def many():
 
 def train():
     return Pets()
+
+
+class Names:
+    names = ["wren", "ant"]
+
+
+class Hub(Pets):
+    """As the library `datasets` has it: columns by name, their kinds in `features`."""
+
+    classes = None
+    features = {"image": None, "label": Names()}
+
+    def __getitem__(self, i):
+        return [i % 2 for i in range(6)] if i == "label" else dict(zip(("image", "label"), super().__getitem__(i)))
+
+
+def hub():
+    return Hub()
 '''
 
 
@@ -133,6 +151,10 @@ def test_what_a_function_returns_is_checked_and_extracted(
     assert view.index.role == "train"
     assert view.index.made_from.classes == ("cat", "dog")
     np.testing.assert_allclose(view.logits[:, 0], 20 * np.arange(6) / 255, atol=1e-3)
+
+
+def test_a_data_set_of_the_library_datasets_names_its_classes(run_cli: Cli, code: str) -> None:
+    assert tells(run_cli("data", "check", f"{code}:hub").stdout, "hub: 6 images", "000000", "wren", "000005", "ant")
 
 
 def test_an_image_that_changes_is_told_the_next_time(run_cli: Cli, code: str, own_model: Callable[..., str]) -> None:

@@ -1,9 +1,9 @@
-"""A `torch.utils.data.Dataset` that a function of the user's returns; it runs as `CodePermission` allows."""
+"""A Dataset of torch, or of the library `datasets`, that a user's function returns; `CodePermission` lets it run."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 # Attributes of torchvision's data sets that hold all labels.
-_LABELS = ("targets", "labels", "_labels")
+_LISTS = ("targets", "labels", "_labels")
 
 
 def function_exists(data_root: Path, function: str) -> bool:
@@ -34,7 +34,7 @@ def read_torch_dataset(data_root: Path, classes: tuple[str, ...] | None, functio
     try:
         dataset = made() if callable(made) else made
         length = len(dataset)
-        labels = _labels(dataset, length)
+        labels, names = _labels(dataset, length), _class_names(dataset)
     except TrustcacheError:
         raise
     except Exception as error:  # a user's code may raise anything
@@ -42,7 +42,7 @@ def read_torch_dataset(data_root: Path, classes: tuple[str, ...] | None, functio
             f"--data {function}: {kind_and_line(error)}; it must return a torch Dataset with a length, of pairs "
             "(image, label)"
         ) from error
-    names = classes or tuple(map(str, getattr(dataset, "classes", None) or range(max(labels, default=-1) + 1)))
+    names = classes or names or tuple(map(str, range(max(labels, default=-1) + 1)))
     if labels and not 0 <= min(labels) <= max(labels) < len(names):
         raise UsageError(
             f"--data {function}: has labels from {min(labels)} to {max(labels)} for {len(names)} classes; give the "
@@ -53,12 +53,27 @@ def read_torch_dataset(data_root: Path, classes: tuple[str, ...] | None, functio
 
 def _labels(dataset: Any, length: int) -> list[int]:
     """Return all labels: those that the data set has listed, else those of its items, which takes a pass over them."""
+    column = _label_column(dataset)
+    lists = [dataset[column]] if column else [getattr(dataset, name, None) for name in _LISTS]
     if getattr(dataset, "target_transform", None) is None:
-        for name in _LABELS:
-            found = getattr(dataset, name, None)
+        for found in lists:
             if found is not None and len(found) == length:
                 return [int(label) for label in found]
     return [int(_parts(dataset[number])[1]) for number in range(length)]
+
+
+def _class_names(dataset: Any) -> tuple[str, ...]:
+    column = _label_column(dataset)
+    names = getattr(dataset.features[column], "names", None) if column else getattr(dataset, "classes", None)
+    return tuple(map(str, names or ()))
+
+
+def _label_column(dataset: Any) -> str:
+    """Return the column with the labels of a data set of the library `datasets`, "" of another one."""
+    from trustcache.data.pictures import LABELS
+
+    features = getattr(dataset, "features", None)
+    return next((name for name in LABELS if name in features), "") if isinstance(features, Mapping) else ""
 
 
 def _parts(item: Any) -> tuple[Any, Any]:
