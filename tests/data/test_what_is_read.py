@@ -337,11 +337,15 @@ def tables_and_images_at_odds(shop: Shop) -> None:
 
 @row("Hugging Face's `metadata.csv` and `metadata.jsonl` in a folder of images")
 def hub_metadata(shop: Shop) -> None:
+    put(Path("flat"), "a.png", "b.png")
+    files({"flat/metadata.csv": "file_name,label\na.png,wren\nb.png,ant\n"})
+    assert shop.labels("flat") == {"a.png": "wren", "b.png": "ant"}
     put(Path("one"), "train/a.png", "train/b.png")
     files(
         {"one/metadata.jsonl": '{"file_name": "train/a.png", "label": 1}\n{"file_name": "train/b.png", "label": 0}\n'}
     )
-    assert shop.labels("one") == {"train/a.png": "1", "train/b.png": "0"}
+    assert shop.labels("one/metadata.jsonl") == {"train/a.png": "1", "train/b.png": "0"}
+    assert shop.check("one")["passed_over"] == {"beside the class folders": 1}, "class folders are class folders"
 
 
 @row("`ILSVRC2012_val_00000001_n01440764.JPEG`")
@@ -361,6 +365,9 @@ def parquet(shop: Shop) -> None:
     for request in ("hub", "hub/data/train-00000.parquet", "hub/data/*.parquet"):
         assert shop.labels(request) == expected
     assert shop.check("hub")["samples"] == 7
+    put(Path("photos"), "cat/a.png")
+    as_parquet(Path("photos/metadata.parquet"), rows)
+    assert shop.check("photos")["passed_over"] == {"beside the class folders": 1}
     as_parquet(Path("words.parquet"), [(encoded(0), "wren"), (encoded(1), "ant")])
     assert shop.labels("words.parquet") == {"words/000000": "wren", "words/000001": "ant"}
     assert tells(shop.refusal(manifest("parquet", path="words.parquet", label="bird")), "'bird'", "image, label")
@@ -435,6 +442,11 @@ def webdataset(shop: Shop) -> None:
     assert shop.labels("d.tar") == {"0.png": "wren"}
     Path("e.tar").write_bytes(packed({"0.png": encoded(), "0.json": '{"caption": "wren"}'}))
     assert tells(shop.refusal("e.tar"), "0.png", "0.json", "label")
+    Path("f.tar").write_bytes(packed({"cat/0.png": encoded(), "cat/0.json": '{"shapes": []}', "dog/0.png": encoded()}))
+    assert shop.labels("f.tar") == {"cat/0.png": "cat", "dog/0.png": "dog"}, "notes beside images of class folders"
+    files({"shards/f.tar": Path("f.tar").read_bytes()})
+    assert tells(shop.refusal("shards"), "'", "shards/*.tar'")
+    assert tells(shop.refusal("shards/*.tar"), "f/cat/0.png", "label"), "shards are no classes"
 
 
 # --- all of them -----------------------------------------------------------------------------------------------

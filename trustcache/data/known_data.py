@@ -24,7 +24,8 @@ MOST_MEMBERS = 10_000
 
 # Names of folders that do not tell data sets apart.
 _PARTS = re.compile(
-    r"(train|test|val|valid|eval|dev)(ing|idation|uation)?|calib(ration)?|holdout|images|data|labels|metadata|val_annotations",
+    r"(train|test|val|valid|eval|dev)(ing|idation|uation)?|calib(ration)?|holdout|images|data"
+    r"|labels|metadata|val_annotations",
     re.IGNORECASE,
 )
 

@@ -11,6 +11,7 @@ from trustcache.data.archives import FileTree, open_tree, why_hidden
 from trustcache.data.image_files import image_files, why_no_image
 from trustcache.data.layouts.numbers import normal_form
 from trustcache.data.samples import FileSamples
+from trustcache.data.tar_listing import SUFFIX
 from trustcache.errors import UsageError
 
 
@@ -103,7 +104,9 @@ def _beside(tree: FileTree, folders: list[str]) -> Counter[str]:
 def _folders(tree: FileTree) -> list[str]:
     folders = [name for name, is_folder in tree.entries() if is_folder]
     if not folders:
-        raise UsageError(f"{tree.root}: holds no class folders; put images into {tree.root}/<class>/")
+        tars = any(name.endswith(SUFFIX) for name, _ in tree.entries())
+        others = f", or name its tar files: '{tree.root}/*{SUFFIX}'" if tars else ""
+        raise UsageError(f"{tree.root}: holds no class folders; put images into {tree.root}/<class>/{others}")
     return folders
 
 

@@ -18,8 +18,8 @@ _WORDNET = re.compile(r".+_n\d{8}\.jpe?g", re.IGNORECASE)
 def bare_named_files(path: Path) -> dict[str, Any] | None:
     """Return the keys for a folder or tar file of ImageNet's images that are named after their WordNet ids."""
     entries = list(open_tree(path).entries()) if tree_exists(path) else []
-    named = entries and all(not is_folder and _WORDNET.fullmatch(name) for name, is_folder in entries)
-    return {"path": str(path)} if named else None
+    folders = any(is_folder for _, is_folder in entries)
+    return None if folders or not any(_WORDNET.fullmatch(name) for name, _ in entries) else {"path": str(path)}
 
 
 def named_files_exist(data_root: Path, path: str) -> bool:

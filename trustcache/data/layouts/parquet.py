@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trustcache.data.archives import read_file
+from trustcache.data.archives import FolderTree, read_file
 from trustcache.data.content import Stamp, stamp_of
 from trustcache.data.layouts.numbers import labels_as_written
 from trustcache.data.path_patterns import is_pattern, matches
@@ -25,8 +25,9 @@ _IMAGES, _LABELS = ("image", "img"), ("label", "labels")
 
 
 def bare_parquet(path: Path) -> dict[str, Any] | None:
-    """Return the keys for Parquet files, or a folder of them."""
-    return {"path": str(path)} if parquet_exists(Path(), str(path)) else None
+    """Return the keys for Parquet files, or for a folder of them and of no class folders."""
+    others = path.is_dir() and any(is_folder and name != "data" for name, is_folder in FolderTree(path).entries())
+    return {"path": str(path)} if parquet_exists(Path(), str(path)) and not others else None
 
 
 def parquet_exists(data_root: Path, path: str, image: str = "", label: str = "") -> bool:

@@ -38,7 +38,7 @@ Row = tuple[str, str]
 
 
 def bare_table(path: Path) -> dict[str, Any] | None:
-    """Return the keys for a table, or for a folder with a table that is published in it."""
+    """Return the keys for a table, or for a folder with a table that is published in it, and no class folders."""
     if path.is_file() and path.suffix.lower() in _SUFFIXES:
         return {"table": str(path)}
     inside = next((path / name for name in _IN_FOLDERS if (path / name).is_file()), None)
@@ -46,12 +46,12 @@ def bare_table(path: Path) -> dict[str, Any] | None:
 
 
 def _labels_images(file: Path) -> bool:
-    """Return True if the first row of a table has a path and a label, and an image lies at that path."""
+    """Return True if the first row of a table has a label, and the path of an image that lies in no class folder."""
     try:
         path, _ = next(_rows(file, "", ""), ("", ""))
     except UsageError:  # a table of something else
         return False
-    return _folder(file.parent, path) is not None
+    return "/" not in path and _folder(file.parent, path) is not None
 
 
 def read_table(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from trustcache.data.archives import read_file
 from trustcache.data.samples import BadImage, Samples, decode_rgb
 from trustcache.errors import TrustcacheError, UsageError, first_line, kind_and_line
 from trustcache.registry import import_object
@@ -98,8 +99,6 @@ class DatasetSamples(Samples):
         try:
             image, label = _parts(self.dataset[int(self.numbers[index])])
             if isinstance(image, str | Path):
-                from trustcache.data.archives import read_file
-
                 found = read_file(str(image))
             else:
                 picture = picture_of(image)

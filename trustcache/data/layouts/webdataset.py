@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from trustcache.data.archives import FileTree, TarTree, open_tree
-from trustcache.data.image_files import image_files
+from trustcache.data.image_files import image_files, why_no_image
 from trustcache.data.layouts.numbers import labels_as_written
+from trustcache.data.path_patterns import is_pattern
 from trustcache.data.samples import FileSamples
 from trustcache.errors import UsageError
 
@@ -22,14 +23,22 @@ _FIELDS = ("label", "cls", "class", "target", "label_id", "class_id", "class_nam
 
 
 def bare_webdataset(path: Path) -> dict[str, Any] | None:
-    """Return the keys for tar files in which an image lies beside its label, None for others."""
+    """Return the keys for tar files in which an image lies beside its label, None for others.
+
+    Images in folders of one tar file may have `.json` files for other ends; these are shards only if they hold a label.
+    """
     tree = open_tree(path)
     if not isinstance(tree, TarTree):
         return None
-    names = set(itertools.islice(tree.walk(), _GLANCE))
-    labelled = {posixpath.splitext(name)[0] for name in names if name.endswith(_LABELS)}
-    found = any({_key(name), posixpath.splitext(name)[0]} & labelled for name in names if not name.endswith(_LABELS))
-    return {"path": str(path)} if found else None
+    names = [name for name in itertools.islice(tree.walk(), _GLANCE) if not why_no_image(tree, name)]
+    labelled = ((name, _label_file(tree, stem)) for name in names for stem in (posixpath.splitext(name)[0], _key(name)))
+    image, file = next(((name, file) for name, file in labelled if file), ("", ""))
+    if file.endswith(".json") and "/" in image and not is_pattern(str(path)):
+        try:
+            _label(tree, image, file)
+        except UsageError:
+            return None
+    return {"path": str(path)} if file else None
 
 
 def read_webdataset(data_root: Path, classes: tuple[str, ...] | None, path: str) -> FileSamples:
