@@ -9,7 +9,7 @@ from pathlib import Path
 
 from trustcache.errors import UsageError
 
-_BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}|\{([^{}]*,[^{}]*)\}")
+_BRACES = re.compile(r"\{(\d{1,18})\.\.(\d{1,18})\}|\{([^{}]*,[^{}]*)\}")
 _MOST = 1_000_000
 
 
@@ -38,7 +38,8 @@ def _expanded(pattern: str) -> list[str]:
     for braces in _BRACES.finditer(pattern):
         first, last, words = braces.groups()
         if first:
-            numbers = range(int(first), min(int(last), int(first) + _MOST) + 1)
+            step = 1 if int(first) <= int(last) else -1
+            numbers = range(int(first), int(last) + step, step)[: _MOST + 1]
             parts = [f"{number:0{len(first)}d}" for number in numbers]
         else:
             parts = words.split(",")
