@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -83,6 +84,12 @@ def test_damage_is_named(tmp_path: Path) -> None:
         data.read(2)
     path.write_bytes(whole[:-20])
     assert tells(refusal(folder_manifest(path), Path()), "x.parquet", "fetch it again")
+
+
+def test_without_pyarrow_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    as_parquet(tmp_path / "x.parquet", ROWS)
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    assert tells(refusal(folder_manifest(tmp_path / "x.parquet"), Path()), "x.parquet", "trustcache[parquet]")
 
 
 def test_another_file_is_noticed_by_its_size_or_its_time(tmp_path: Path) -> None:
