@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 group = command_group("data", __doc__)
 
-Request = Annotated[str, typer.Argument(help="A known data set, family, pattern, manifest.toml, folder or .tar file.")]
+Request = Annotated[
+    str, typer.Argument(help="A known data set, family, pattern or manifest.toml, or images, as --data takes them.")
+]
 
 
 @command("list", group)

@@ -44,7 +44,7 @@ def predict(
     from trustcache.deploy.predict import FORMATS, Tally, pictures, with_groups
     from trustcache.deploy.trusted import TrustedClassifier
 
-    images = pictures(paths)
+    images = pictures(paths, note=say)
     trusted = TrustedClassifier.load(place.workspace, run, classifier=classifier, device=machine.device)
     if trusted.threshold is None:
         say(f"no threshold is calibrated, so a score above 0 is trusted; set one with trustcache calibrate {run}")

@@ -9,7 +9,7 @@ import inspect
 import os
 import re
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from keyword import iskeyword
 from pathlib import Path
@@ -169,15 +169,25 @@ class Place:
         return permission
 
 
-# Options and arguments whose values name code, if they are package.module:function.
+# Options and arguments whose values name code, if they are package.module:function; behind that of data may be a role.
 _NAME_CODE = ("classifier", "oracle", "loss", "score", "run")
+_NAME_DATA = ("data", "request")
 
 
 def _typed_code(options: Mapping[str, Any]) -> set[str]:
     """Return the code that the user names as the value of an option or argument, by itself or in a list."""
-    values = [options.get(name) or () for name in _NAME_CODE]
-    texts = [text for value in values for text in ([value] if isinstance(value, str) else value)]
-    return {word for text in texts for word in re.split(r"[,\s]+", text) if is_import_path(word)}
+    words = [word for text in _texts(options, _NAME_CODE) for word in re.split(r"[,\s]+", text)]
+    names = {word for word in words if is_import_path(word)}
+    if data := [text for text in _texts(options, _NAME_DATA) if ":" in text]:
+        from trustcache.data.known_data import named_code
+
+        names |= {named_code(text) for text in data} - {""}
+    return names
+
+
+def _texts(options: Mapping[str, Any], names: Iterable[str]) -> list[str]:
+    values = [options.get(name) or () for name in names]
+    return [text for value in values for text in ([value] if isinstance(value, str) else value)]
 
 
 def _flag(name: str, help: str, *short: str) -> inspect.Parameter:

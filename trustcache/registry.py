@@ -135,6 +135,14 @@ def import_object(name: str, option: str) -> Any:
     return found
 
 
+def code_file(name: str) -> str:
+    """Return the file of the package or module that a name begins with, found without importing it; "" if unknown."""
+    package = name.partition(":")[0].partition(".")[0]
+    found = PathFinder.find_spec(package, [*sys.path, str(Path.cwd())])
+    places = list(found.submodule_search_locations or ()) if found else []
+    return str(found.origin if found and found.origin else places[0] if places else "")
+
+
 @dataclass
 class CodePermission:
     """The code outside the package that may run: what the user named, in this call or before for the same workspace.
@@ -178,7 +186,7 @@ class CodePermission:
 
     def _line(self, name: str, mark: str) -> str:
         folder = self.workspace.resolve() if self.workspace else ""
-        return json.dumps([str(folder), mark, name, _code_file(name)]) + "\n"
+        return json.dumps([str(folder), mark, name, code_file(name)]) + "\n"
 
     def _mark(self, make: bool = False) -> str:
         """Return the workspace's mark, "" where it has none."""
@@ -214,14 +222,6 @@ def code_permission(permission: CodePermission) -> Iterator[None]:
 def allow_code(*names: str) -> None:
     """Let code outside the package run, `package.module:function`, as --allow-code does: for programs in Python."""
     _permission.names.update(names)
-
-
-def _code_file(name: str) -> str:
-    """Return the file of the package or module that a name begins with, found without importing it; "" if unknown."""
-    package = name.partition(":")[0].partition(".")[0]
-    found = PathFinder.find_spec(package, [*sys.path, str(Path.cwd())])
-    places = list(found.submodule_search_locations or ()) if found else []
-    return str(found.origin if found and found.origin else places[0] if places else "")
 
 
 @dataclass(frozen=True)

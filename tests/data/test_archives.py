@@ -116,6 +116,7 @@ def test_links_in_a_tar_file_stand_for_what_they_point_to(tmp_path: Path) -> Non
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for name, kind, target in (
+            ("a.jpg", tarfile.SYMTYPE, "b/soft.jpg"),  # to what comes later, by another link
             ("a/1.jpg", tarfile.REGTYPE, ""),
             ("b/hard.jpg", tarfile.LNKTYPE, "a/1.jpg"),
             ("b/soft.jpg", tarfile.SYMTYPE, "../a/1.jpg"),
@@ -126,7 +127,13 @@ def test_links_in_a_tar_file_stand_for_what_they_point_to(tmp_path: Path) -> Non
             member.size = 3 if kind == tarfile.REGTYPE else 0
             tar.addfile(member, io.BytesIO(b"one"))
     (tmp_path / "x.tar").write_bytes(buffer.getvalue())
-    assert contents(open_tree(tmp_path / "x.tar")) == dict.fromkeys(("a/1.jpg", "b/hard.jpg", "b/soft.jpg"), b"one")
+    tree = open_tree(tmp_path / "x.tar")
+    assert contents(tree.below("a")) == {"1.jpg": b"one"}
+    assert [tree.read(f"b/{name}.jpg") for name in ("hard", "soft")] == [b"one"] * 2
+    assert tree.read("a.jpg") == b"one"
+    assert "b/dangling.jpg" in set(tree.walk()), "reported when it is read, as in a folder"
+    with pytest.raises(OSError, match="link"):
+        tree.read("b/dangling.jpg")
 
 
 @pytest.mark.parametrize("compression", ["gz", "xz", "bz2"])
@@ -204,7 +211,8 @@ def test_a_tar_file_of_absurd_numbers_is_refused_at_once(tmp_path: Path, content
 
 def test_tar_files_in_each_other_are_read_once_each(tmp_path: Path) -> None:
     tar = tmp_path / "x.tar"
-    tar.write_bytes(header("x.tar", 0) * 40 + packed(FILES))  # 2^40 readings, if an inner one had no end
+    inner = header("x.tar", 1024) + b"\0" * 1024
+    tar.write_bytes(inner * 40 + packed(FILES))  # 2^40 readings, if an inner one had no end
     assert set(contents(open_tree(tar))) == {name for name in FILES if "/." not in name and name[0] != "."}
 
 
@@ -262,3 +270,22 @@ def test_folders_that_are_linked_in_a_circle_are_named(tmp_path: Path, links: di
         (folder / name).symlink_to(target)
     said = refusal(folder)
     assert all(fact in said for fact in (str(folder), "link"))
+
+
+def test_a_link_to_itself_is_told_from_a_folder_without_permission(tmp_path: Path) -> None:
+    a_link_to_itself(tmp_path / "loop")
+    said = refusal(tmp_path / "loop")
+    assert all(fact in said for fact in (f"{tmp_path}/loop", "link"))
+    assert "permissions" not in said
+    assert "permissions" not in refusal(tmp_path / "absent")
+
+
+def test_shards_of_one_name_are_not_mixed_up(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        as_folder(tmp_path, {f"{folder}/s.tar": packed({"x.jpg": folder.encode()})})
+    assert "s.tar" in refusal(tmp_path / "{a,b}" / "s.tar")
+
+
+def test_brackets_in_a_path_with_a_star_stand_for_themselves(tmp_path: Path) -> None:
+    as_folder(tmp_path, {"photos [1]/s-0.tar": packed({"x.jpg": b"one"})})
+    assert contents(open_tree(tmp_path / "photos [1]" / "s-*.tar")) == {"s-0/x.jpg": b"one"}

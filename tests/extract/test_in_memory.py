@@ -58,6 +58,21 @@ def test_pairs_datasets_and_loaders_are_the_same_images(digits_classifier: Class
         np.testing.assert_allclose(cache.logits, wanted.logits, atol=2e-2)
 
 
+def test_torchvision_s_image_folder_is_the_folder(
+    digits_classifier: Classifier, digits: Dataset, tmp_path: Path
+) -> None:
+    from torchvision.datasets import ImageFolder
+
+    for label in range(10):
+        (tmp_path / str(label)).mkdir()
+        for number in np.flatnonzero(digits.labels == label)[:2].tolist():
+            digits.read(number).save(tmp_path / str(label) / f"{digits.ids[number]}.png")
+    folder, dataset = extracted(digits_classifier, tmp_path), extracted(digits_classifier, ImageFolder(str(tmp_path)))
+    for name in ("logits", "features", "labels"):
+        np.testing.assert_array_equal(dataset.column(name), folder.column(name))
+    assert dataset.index.made_from.classes == folder.index.made_from.classes
+
+
 def test_a_module_is_copied_and_left_as_it_is(digits_classifier: Classifier, digits: Dataset) -> None:
     import copy
 

@@ -6,27 +6,25 @@ without unpacking: a tar file is a concatenation, so each of its files is a rang
 
 from __future__ import annotations
 
-import functools
-import glob
+import errno
 import os
 import posixpath
 import stat
-import tarfile
 from abc import ABC, abstractmethod
-from array import array
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from trustcache.data.content import Stamp, stamp_of
-from trustcache.errors import UsageError, first_line
+from trustcache.data.path_patterns import is_pattern, matches
+from trustcache.data.tar_listing import SUFFIX, is_compressed, list_members, refuse_compressed
+from trustcache.errors import UsageError
 
-SUFFIX = ".tar"
-# First bytes of compressed files: gzip, xz, bzip2, zstandard. Their middle cannot be read without all before it.
-_COMPRESSED = (b"\x1f\x8b", b"\xfd7zXZ", b"BZh", b"\x28\xb5\x2f\xfd")
 LARGEST_FILE = 1 << 30
 """Bytes of a file that is read whole. An image of more is none: its pixels alone would not fit into memory."""
-_LONGEST_HEADER = 1 << 20
+_HEAD = 64
+# What systems put into folders beside the files that they hide by a dot.
+_OF_SYSTEMS = ("__macosx", "@eadir", "thumbs.db", "ehthumbs.db", "desktop.ini")
 
 
 def read_file(path: str, largest: int = LARGEST_FILE) -> bytes:
@@ -38,6 +36,19 @@ def read_file(path: str, largest: int = LARGEST_FILE) -> bytes:
             raise OSError("it is no regular file")
         require_size(found.st_size, largest)
         return file.read()
+
+
+def read_head(path: str) -> bytes:
+    """Return the first bytes of a regular file. Raises OSError."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError("it is no regular file")
+    with open(path, "rb", buffering=0) as file:
+        return file.read(_HEAD)
+
+
+def why_hidden(name: str) -> str:
+    """Return the reason why a file or folder of this name is passed over wherever it lies, "" where it is not."""
+    return "hidden" if name.startswith(".") else f"named {name}" if name.lower() in _OF_SYSTEMS else ""
 
 
 def require_size(size: int, largest: int = LARGEST_FILE) -> None:
@@ -52,12 +63,20 @@ class FileTree(ABC):
     root: str
 
     @abstractmethod
+    def everything(self, folder: str = "") -> Iterator[tuple[str, bool]]:
+        """Yield the names directly in a folder, each with True for a folder. Raises UsageError."""
+
     def entries(self, folder: str = "") -> Iterator[tuple[str, bool]]:
-        """Yield the visible names directly in a folder, each with True for a folder. Raises UsageError."""
+        """Yield the names directly in a folder but those that `why_hidden` names. Raises UsageError."""
+        return ((name, is_folder) for name, is_folder in self.everything(folder) if not why_hidden(name))
 
     @abstractmethod
     def size(self, name: str) -> int:
         """Return the length of a file in bytes, -1 if it no longer exists."""
+
+    def has(self, name: str) -> bool:
+        """Return True if there is such a file."""
+        return self.size(name) >= 0
 
     @abstractmethod
     def stamp(self, name: str) -> Stamp:
@@ -68,13 +87,18 @@ class FileTree(ABC):
         """Return the bytes of a file. Raises OSError."""
 
     @abstractmethod
+    def head(self, name: str) -> bytes:
+        """Return the first bytes of a file. Raises OSError."""
+
+    @abstractmethod
     def below(self, folder: str) -> FileTree:
         """Return the tree of one of its folders."""
 
-    def walk(self, folder: str = "") -> Iterator[str]:
-        """Yield the names of all files below a folder, relative to `root`, in no order.
+    def walk(self, folder: str = "", passed_over: Counter[str] | None = None) -> Iterator[str]:
+        """Yield the names of the files below a folder, relative to `root`, in no order, but those that are hidden.
 
-        Raises UsageError for a folder that comes up twice, by a link.
+        passed_over: counts these, by the reason that `why_hidden` gives. Raises UsageError for a folder that comes up
+        twice, by a link.
         """
         # Plain strings: ImageNet's 1.28 million paths would take pathlib ten times as long.
         waiting, seen = [folder], dict[object, str]()
@@ -87,11 +111,36 @@ class FileTree(ABC):
                 )
             seen[place] = inside
             prefix = f"{inside}/" if inside else ""
-            for name, is_folder in self.entries(inside):
-                if is_folder:
+            for name, is_folder in self.everything(inside):
+                if reason := why_hidden(name):
+                    if passed_over is not None:
+                        passed_over[reason] += self.count(prefix + name) if is_folder else 1
+                elif is_folder:
                     waiting.append(prefix + name)
                 else:
                     yield prefix + name
+
+    def count(self, folder: str) -> int:
+        """Return the number of files below a folder, hidden ones too; one behind a link, or not to be listed, is 1."""
+        if self.is_link(folder):
+            return 1
+        found, waiting = 0, [folder]
+        while waiting:
+            inside = waiting.pop()
+            try:
+                names = list(self.everything(inside))
+            except UsageError:
+                found += 1
+                continue
+            folders = [f"{inside}/{name}" for name, is_folder in names if is_folder]
+            links = sum(map(self.is_link, folders))
+            waiting += [name for name in folders if not self.is_link(name)]
+            found += len(names) - len(folders) + links
+        return found
+
+    def is_link(self, folder: str) -> bool:
+        """Return True if a folder lies elsewhere."""
+        return False
 
     def place(self, folder: str) -> object:
         """Return what tells a folder from others, whatever path leads to it."""
@@ -104,13 +153,18 @@ class FolderTree(FileTree):
     def __init__(self, root: Path) -> None:
         self.root = str(root)
 
-    def entries(self, folder: str = "") -> Iterator[tuple[str, bool]]:
+    def everything(self, folder: str = "") -> Iterator[tuple[str, bool]]:
         try:
             with os.scandir(f"{self.root}/{folder}" if folder else self.root) as entries:
-                found = [(e.name, _is_folder(e)) for e in entries if not e.name.startswith(".")]
+                found = [(entry.name, _is_folder(entry)) for entry in entries]
         except OSError as error:
-            raise UsageError(f"{error.filename}: cannot be listed ({error.strerror}); check its permissions") from None
+            raise UsageError(
+                f"{error.filename}: cannot be listed ({error.strerror}); {_REMEDIES.get(error.errno or 0, _MEND)}"
+            ) from None
         return iter(found)
+
+    def is_link(self, folder: str) -> bool:
+        return os.path.islink(f"{self.root}/{folder}")
 
     def place(self, folder: str) -> object:
         try:
@@ -134,8 +188,19 @@ class FolderTree(FileTree):
     def read(self, name: str) -> bytes:
         return read_file(f"{self.root}/{name}")
 
+    def head(self, name: str) -> bytes:
+        return read_head(f"{self.root}/{name}")
+
     def below(self, folder: str) -> FileTree:
         return FolderTree(Path(self.root) / folder)
+
+
+_REMEDIES = {
+    errno.EACCES: "check its permissions",
+    errno.ELOOP: "a link in its path leads back to itself: remove that link",
+    errno.ENOENT: "correct the path",
+}
+_MEND = "mend that, or correct the path"
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -149,33 +214,44 @@ class TarTree(FileTree):
     """The files of one tar file below its folder `inside`; of several, each is a folder named by its stem."""
 
     def __init__(self, tars: tuple[Path, ...], inside: str = "", several: bool = False) -> None:
-        self._listing = _list_all(tuple((str(tar), stamp_of(tar.stat())) for tar in tars), several)
+        self._listing = list_members(tuple((str(tar), stamp_of(tar.stat())) for tar in tars), several)
         self._inside, self._several = inside, several
         shown = str(tars[0]) if len(tars) == 1 else f"{tars[0]} and {len(tars) - 1} more"
         self.root = f"{shown}/{inside}" if inside else shown
         if inside not in self._listing.folders:
             raise UsageError(f"{shown}: holds no folder '{inside}'; fetch it again, or correct the manifest's path")
 
-    def entries(self, folder: str = "") -> Iterator[tuple[str, bool]]:
+    def everything(self, folder: str = "") -> Iterator[tuple[str, bool]]:
         found = self._listing.folders[posixpath.join(self._inside, folder).rstrip("/")]
-        return ((name, member < 0) for name, member in found.items() if not name.startswith("."))
+        return ((name, member < 0) for name, member in found.items())
 
     def size(self, name: str) -> int:
-        return self._listing.sizes[self._member(name)]
+        member = self._member(name)
+        return self._listing.sizes[member] if member >= 0 else -1
 
     def stamp(self, name: str) -> Stamp:
         listing, member = self._listing, self._member(name)
+        if member < 0:
+            return ()
         return listing.offsets[member], listing.sizes[member], *listing.stamps[listing.tars[member]]
 
     def read(self, name: str) -> bytes:
+        require_size(self.size(name))
+        return self._bytes(name, self.size(name))
+
+    def head(self, name: str) -> bytes:
+        return self._bytes(name, min(self.size(name), _HEAD))
+
+    def _bytes(self, name: str, size: int) -> bytes:
+        if size < 0:
+            raise OSError("it is no regular file, or a link to one that the tar file does not hold")
         member = self._member(name)
         path = self._listing.paths[self._listing.tars[member]]
-        require_size(self._listing.sizes[member])
         # Opened each time, which costs microseconds: processes must not share a position.
         with open(path, "rb", buffering=0) as file:
             file.seek(self._listing.offsets[member])
-            data = file.read(self._listing.sizes[member])
-        if len(data) < self._listing.sizes[member]:
+            data = file.read(size)
+        if len(data) < size:
             raise OSError(f"{path} ends before it; fetch the tar file again")
         return data
 
@@ -184,123 +260,43 @@ class TarTree(FileTree):
         return TarTree(tuple(Path(path) for path in self._listing.paths), inside, self._several)
 
     def _member(self, name: str) -> int:
-        folder, base = posixpath.split(posixpath.join(self._inside, name))
-        return self._listing.folders[folder][base]
-
-
-class _Listing:
-    """Index of tar files: by folder, each name's member number (-1: a folder); by member, the place of its bytes."""
-
-    def __init__(self, paths: tuple[str, ...], stamps: tuple[Stamp, ...]) -> None:
-        self.paths, self.stamps = paths, stamps
-        self.folders: dict[str, dict[str, int]] = {"": {}}
-        # Machine numbers: ImageNet has 1.28 million members.
-        self.tars, self.offsets, self.sizes = array("q"), array("q"), array("q")
-
-    def add(self, name: str, tar: int, offset: int, size: int) -> None:
-        folder, base = posixpath.split(name)
-        self._folder(folder)[base] = len(self.sizes)
-        for column, value in ((self.tars, tar), (self.offsets, offset), (self.sizes, size)):
-            column.append(value)
-
-    def link(self, name: str, target: str) -> None:
-        """List a file whose bytes stand under another name; skip it if that is missing."""
-        folder, base = posixpath.split(target)
-        member = self.folders.get(folder, {}).get(base, -1)
-        if member >= 0:
-            self.add(name, self.tars[member], self.offsets[member], self.sizes[member])
-
-    def _folder(self, folder: str) -> dict[str, int]:
-        found = self.folders.setdefault(folder, {})
-        while folder:  # no recursion: a path may have thousands of parts
-            folder, base = posixpath.split(folder)
-            known = folder in self.folders
-            self.folders.setdefault(folder, {}).setdefault(base, -1)
-            if known:
-                break
-        return found
+        return self._listing.member(posixpath.join(self._inside, name))
 
 
 def open_tree(path: Path) -> FileTree:
-    """Return the files at `path`: a folder, a tar file, a folder in one (`x.tar/a/b`), or all matches of a `*`.
+    """Return the files at `path`: a folder, a tar file, a folder in one (`x.tar/a/b`), or several tar files.
 
-    Raises UsageError if a tar file is compressed, damaged, or lacks the folder. Each process reads the headers of all
-    members once.
+    Several are all matches of a `*`, or a list in braces (`s-{0000..0011}.tar`). Raises UsageError if a tar file is
+    compressed, damaged or missing in the list, or lacks the folder. Each process reads the headers of all members once.
     """
-    tars, inside = _tars(path)
-    return TarTree(tars, inside, several="*" in str(path)) if tars else FolderTree(path)
+    if is_compressed(path):
+        refuse_compressed(str(path), read_head(str(path)))
+    tars, inside, several = _tars(path)
+    if not tars:
+        return FolderTree(path)
+    if missing := [tar for tar in tars if not tar.is_file()]:
+        raise UsageError(f"{missing[0]}: is missing, as {len(missing)} of the {len(tars)} files of {path}; fetch it")
+    stems = Counter(tar.stem for tar in tars)
+    if len(stems) < len(tars):
+        raise UsageError(
+            f"{path}: has {max(stems.values())} files named {max(stems, key=stems.__getitem__)}; rename one"
+        )
+    return TarTree(tars, inside, several)
 
 
 def tree_exists(path: Path) -> bool:
-    """Return True if there is a folder or tar file at `path`; the content of a tar file is not read."""
-    return bool(_tars(path)[0]) or path.is_dir()
+    """Return True if there is a folder or archive at `path`, or any of several; the content is not read."""
+    return any(tar.is_file() for tar in _tars(path)[0]) or path.is_dir() or is_compressed(path)
 
 
-def _tars(path: Path) -> tuple[tuple[Path, ...], str]:
-    """Return the tar files that a path goes through, and the folder inside them."""
+def _tars(path: Path) -> tuple[tuple[Path, ...], str, bool]:
+    """Return the tar files that a path goes through, the folder inside them, and True where it may mean several."""
     for place in (path, *path.parents):
         if place.suffix == SUFFIX:
             inside = "" if place == path else path.relative_to(place).as_posix()
-            if "*" in str(place):
-                return tuple(Path(found) for found in sorted(glob.glob(str(place)))), inside
-            return ((place,) if place.is_file() else ()), inside
-    return (), ""
-
-
-@functools.lru_cache(maxsize=4)  # the 20 data sets in one of ImageNet-C's archives share a listing
-def _list_all(tars: tuple[tuple[str, Stamp], ...], several: bool) -> _Listing:
-    listing = _Listing(tuple(path for path, _ in tars), tuple(stamp for _, stamp in tars))
-    for number, path in enumerate(listing.paths):
-        _list_one(listing, number, path, f"{Path(path).stem}/" if several else "")
-    return listing
-
-
-def _list_one(listing: _Listing, number: int, path: str, prefix: str) -> None:
-    try:
-        with open(path, "rb") as file:
-            if file.read(6).startswith(_COMPRESSED):
-                raise UsageError(f"{path}: is compressed, so single images cannot be read from it; unpack it")
-            file.seek(0)
-            _add_members(listing, number, file, os.fstat(file.fileno()).st_size, prefix)
-    except UsageError:
-        raise
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
-    except Exception as error:  # tarfile's own, and what odd numbers or endless headers lead to
-        raise UsageError(f"{path}: not a complete tar file ({first_line(error)}); fetch it again") from None
-
-
-class _Headers:
-    """The bytes of a tar file up to `end`, as tarfile reads its headers, which may claim any length."""
-
-    def __init__(self, file: BinaryIO, end: int) -> None:
-        self.file, self.end = file, end
-        self.seek, self.tell = file.seek, file.tell
-
-    def read(self, size: int) -> bytes:
-        if not 0 <= size <= _LONGEST_HEADER:
-            raise tarfile.ReadError(f"a header of {size:,} bytes")
-        return self.file.read(max(0, min(size, self.end - self.file.tell())))
-
-
-def _add_members(listing: _Listing, number: int, file: BinaryIO, end: int, prefix: str) -> None:
-    """List the members from where `file` stands, those of a tar file inside under a folder named by its stem."""
-    tar = tarfile.TarFile(fileobj=_Headers(file, end))  # type: ignore[arg-type]
-    while (member := tar.next()) is not None:
-        tar.members = []  # type: ignore[attr-defined]  # it would keep them all
-        name = prefix + posixpath.normpath(member.name).lstrip("/")
-        if member.size < 0 or member.issparse():
-            raise tarfile.ReadError(f"{name} is stored as a sparse file, or in less than no bytes")
-        if member.isreg() and name.endswith(SUFFIX):
-            file.seek(member.offset_data)
-            _add_members(listing, number, file, member.offset_data + member.size, f"{name.removesuffix(SUFFIX)}/")
-        elif member.isreg():
-            listing.add(name, number, member.offset_data, member.size)
-        elif member.islnk():
-            listing.link(name, prefix + posixpath.normpath(member.linkname))
-        elif member.issym():
-            listing.link(name, posixpath.normpath(posixpath.join(posixpath.dirname(name), member.linkname)))
-    # Python's reader takes a damaged header for the end, which is a block of zeros or of nothing.
-    file.seek(tar.offset)
-    if tar.offset < end and file.read(tarfile.BLOCKSIZE).strip(b"\0"):
-        raise tarfile.ReadError(f"the header at byte {tar.offset} is damaged")
+            if place.is_file():
+                return (place,), inside, False
+            if is_pattern(str(place)):
+                return tuple(matches(str(place))), inside, True
+            return (), inside, False
+    return (), "", False

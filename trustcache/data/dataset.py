@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from trustcache.data.content import content_of, digest_of
+from trustcache.data.image_files import told
 from trustcache.data.manifest import Files, Manifest
-from trustcache.data.samples import BadImage, FileSamples, Samples, spread_evenly
+from trustcache.data.samples import BadImage, Samples, spread_evenly
 from trustcache.data.variants.variation import Variation, make_variation, missing_material
 from trustcache.errors import UsageError
 
@@ -25,14 +26,21 @@ class Dataset:
     """The samples that a manifest describes, with its variant applied.
 
     ids: texts (N,). labels: int64 (N,). classes: names in label order. thinned_from: number of samples before thinning.
+    passed_over: number of the files at their place that are none of the images, by the reason.
     """
 
     def __init__(
-        self, manifest: Manifest, samples: Samples, variation: Variation | None = None, thinned_from: int | None = None
+        self,
+        manifest: Manifest,
+        samples: Samples,
+        variation: Variation | None = None,
+        thinned_from: int | None = None,
+        passed_over: Mapping[str, int] | None = None,
     ) -> None:
         self.manifest, self.samples, self.variation = manifest, samples, variation
         self.thinned_from = thinned_from or len(samples.ids)
         self.ids, self.labels, self.classes = samples.ids, samples.labels, samples.classes
+        self.passed_over = dict(samples.passed_over if passed_over is None else passed_over)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -56,7 +64,7 @@ class Dataset:
     @property
     def plain_files(self) -> bool:
         """True if its images are files that no variant changes, which may be decoded in faster ways."""
-        return self.variation is None and isinstance(self.samples, FileSamples)
+        return self.variation is None and self.samples.encoded
 
     @property
     def part(self) -> str | None:
@@ -130,8 +138,10 @@ def open_dataset(manifest: Manifest, data_root: Path) -> Dataset:
     files = require_files(manifest, data_root)
     variation = make_variation(manifest.variant, data_root, manifest.name) if manifest.variant else None
     samples = files.read(data_root, manifest.classes)
+    passed_over = samples.passed_over
     if not samples.ids:
-        raise UsageError(f"{manifest.name}: no images in {files.describe(data_root)}; fetch its files again")
+        others = f" ({told(passed_over)})" if passed_over else ""
+        raise UsageError(f"{manifest.name}: no images in {files.describe(data_root)}{others}; fetch its files again")
     if manifest.rows:
         if manifest.rows[1] > len(samples.ids):
             raise UsageError(
@@ -142,4 +152,4 @@ def open_dataset(manifest: Manifest, data_root: Path) -> Dataset:
     total = len(samples.ids)
     if manifest.thinned_to and manifest.thinned_to < total:
         samples = samples.take(spread_evenly(samples.labels, manifest.thinned_to))
-    return Dataset(manifest, samples, variation, total)
+    return Dataset(manifest, samples, variation, total, passed_over)

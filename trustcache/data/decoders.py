@@ -32,7 +32,7 @@ from trustcache.data.dataset import Dataset
 from trustcache.data.machine import decoding_workers
 from trustcache.data.samples import BadImage
 from trustcache.data.variants.variation import Batch
-from trustcache.errors import TrustcacheError
+from trustcache.errors import TrustcacheError, UsageError, first_line
 from trustcache.models.preprocessing import Preprocessing
 
 # A machine may have more cores than torch thinks; the option is the user's.
@@ -203,7 +203,13 @@ class Decoders:
         self._folder = self._folder or tempfile.TemporaryDirectory()
         file = Path(self._folder.name) / f"{time.monotonic_ns()}"
         # Pickled for its own processes only, once for all tasks: no other user can enter the folder (mode 0700).
-        file.write_bytes(pickle.dumps(source))
+        try:
+            file.write_bytes(pickle.dumps(source))
+        except (pickle.PicklingError, AttributeError, TypeError) as error:  # a user's own data set
+            raise UsageError(
+                f"{source.dataset.manifest.name}: cannot be sent to decoding processes ({first_line(error)}); use "
+                "--workers 0, or let it hold no open files and no functions without a name"
+            ) from error
         self._tasks.left = ([str(file), numbers] for numbers in tasks)
         try:
             yield from self._started(count) if self._loader is None else self._loader

@@ -60,8 +60,9 @@ class DataOptions:
 
     data: list[str] = option(
         [],
-        "A known data set, a family, a manifest.toml, or a folder or .tar of class folders, photos/test, which is then "
-        "called photos-test; with :train behind it oracles learn from it. May be repeated.",
+        "A known data set, a family, a manifest.toml, a folder or .tar of class folders, photos/test, which is then "
+        "called photos-test, shards, a table of labels, .parquet, .mat, or package.module:function; with :train behind "
+        "it oracles learn from it. May be repeated.",
     )
     subset: int | None = option(None, SUBSET_HELP, min=1)
     role: str = option(

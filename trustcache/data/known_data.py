@@ -10,9 +10,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from trustcache.data.archives import tree_exists
+from trustcache.data.layouts import bare_files
 from trustcache.data.manifest import ROLES, Files, Manifest, parse_manifest
+from trustcache.data.path_patterns import base_name, is_pattern
 from trustcache.data.toml_tables import read_table
 from trustcache.errors import UsageError
+from trustcache.registry import code_file, is_import_path
 
 MOST_MEMBERS = 10_000
 """Data sets of one family."""
@@ -20,23 +24,31 @@ MOST_MEMBERS = 10_000
 
 # Names of folders that do not tell data sets apart.
 _PARTS = re.compile(
-    r"(train|test|val|valid|eval|dev)(ing|idation|uation)?|calib(ration)?|holdout|images|data", re.IGNORECASE
+    r"(train|test|val|valid|eval|dev)(ing|idation|uation)?|calib(ration)?|holdout|images|data"
+    r"|labels|metadata|val_annotations",
+    re.IGNORECASE,
 )
 
 
 def folder_manifest(folder: Path, role: str = "test") -> Manifest:
-    """Describe a folder or tar file of class folders that has no manifest.
+    """Describe images that have no manifest: a folder, tar files, or a file of a layout that tells itself.
 
     It is named after the folder or file, and where that is a part of a data set, after the folder above too:
-    photos/test is photos-test.
+    photos/test is photos-test. Raises UsageError for an archive that cannot be listed.
     """
     full = folder.resolve()
     above = full.parent
-    name = first = full.name.removesuffix(".tar")
+    name = first = base_name(full.name).removesuffix(full.suffix if full.suffix in _FILES else "") or above.name
     while _PARTS.fullmatch(first) and above.name:
         first, above = above.name, above.parent
         name = f"{first}-{name}"
-    return Manifest(name, role, (Files("folders", {"path": str(full)}),), title=f"images in {full}")
+    return Manifest(name, role, (Files(*bare_files(full)),), title=f"images in {full}")
+
+
+def code_manifest(function: str, role: str = "test") -> Manifest:
+    """Describe the torch Dataset that `package.module:function` returns; it is named after the function."""
+    name = function.rpartition(":")[2]
+    return Manifest(name, role, (Files("torch-dataset", {"function": function}),), title=f"images of {function}")
 
 
 def load_manifests(path: Path, variants: tuple[Path, ...] = ()) -> list[Manifest]:
@@ -72,19 +84,15 @@ def packaged_manifests() -> list[Manifest]:
 
 
 def find_manifests(request: str, role: str = "test") -> list[Manifest]:
-    """Resolve what a user typed: a manifest's file, a folder or tar file, a known name, family or pattern.
+    """Resolve what a user typed: a manifest's file, a known name, family or pattern, images, or a torch Dataset.
 
-    `digits-test` is one data set, `cifar10-c` all of a family, `cifar10-c/*/5` some of it. `role` is that of a bare
-    folder or tar file without a role of its own, as in `photos/train:train`. Raises UsageError with the known names if
-    nothing matches.
+    `digits-test` is one data set, `cifar10-c` all of a family, `cifar10-c/*/5` some of it. `role` is that of images or
+    a data set without a role of its own, as in `photos/train:train` and `package.module:function:train`. Raises
+    UsageError with the known names if nothing matches.
     """
     asked, _, own_role = request.rpartition(":")
-    if own_role in ROLES and not Path(request).exists():
-        if not _is_bare(Path(asked)):
-            raise UsageError(
-                f"--data {request}: no folder and no .tar file; other data say themselves what they are for"
-            )
-        return [folder_manifest(Path(asked), own_role)]
+    if own_role in ROLES and not Path(request).exists() and (_is_bare(asked) or _is_code(asked)):
+        return find_manifests(asked, own_role)
     path = Path(request)
     if path.suffix == ".toml":
         return load_manifests(path)
@@ -93,16 +101,43 @@ def find_manifests(request: str, role: str = "test") -> list[Manifest]:
     found = found or [m for m in known if m.name.startswith(request + "/")]
     if found:
         return found
-    if _is_bare(path):
+    if _is_bare(request):
         return [folder_manifest(path, role)]
+    if _is_code(request):
+        return [code_manifest(request, role)]
+    if own_role in ROLES:
+        raise UsageError(f"--data {request}: no images are there; other data say themselves what they are for")
+    if is_import_path(request):
+        raise UsageError(f"--data {request}: there is no module {request.partition(':')[0]} here; correct its name")
+    if path.suffix.lower() in _FILES:
+        raise UsageError(f"--data {request}: there is no such file; correct the path")
     names = sorted({m.family for m in known})
     raise UsageError(
-        f"--data {request}: not a known data set, a folder, a .tar file or a .toml file; known: {', '.join(names)}"
+        f"--data {request}: not a known data set, a folder, a file of {', '.join(_FILES)} or a manifest's .toml, nor a "
+        f"package.module:function; known: {', '.join(names)}"
     )
 
 
-def _is_bare(path: Path) -> bool:
-    return path.is_dir() or (path.suffix == ".tar" and path.is_file())
+def named_code(request: str) -> str:
+    """Return the `package.module:function` that a request for data names, "" where it names other data."""
+    asked, _, own_role = request.rpartition(":")
+    name = asked if own_role in ROLES and _is_code(asked) else request
+    return name if _is_code(name) and not _is_bare(asked) else ""
+
+
+def _is_code(request: str) -> bool:
+    """Return True for a `package.module:function` whose package is here; nothing is imported."""
+    return is_import_path(request) and bool(code_file(request))
+
+
+# Suffixes of files that hold the images of a data set, or list them.
+_FILES = (".tar", ".parquet", ".csv", ".tsv", ".jsonl", ".txt", ".mat")
+
+
+def _is_bare(request: str) -> bool:
+    """Return True for a folder or file of images, or a list of files."""
+    path = Path(request)
+    return tree_exists(path) or (path.suffix.lower() in _FILES and (path.is_file() or is_pattern(request)))
 
 
 def _manifest_folder() -> Path:

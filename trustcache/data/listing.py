@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from trustcache.data.dataset import available, open_dataset, why_missing
+from trustcache.data.image_files import told
 from trustcache.data.known_data import packaged_manifests
 from trustcache.data.manifest import Manifest
 
@@ -119,7 +120,8 @@ class Decoded:
 class Check:
     """A data set whose images were counted, and three of them decoded.
 
-    count: how many its manifest says, None where it does not. whole: True if it has as many as that.
+    count: how many its manifest says, None where it does not. whole: True if it has as many as that. passed_over: files
+    at their place that are none of the images, by the reason.
     """
 
     name: str
@@ -129,11 +131,14 @@ class Check:
     classes_of: int
     images: tuple[Decoded, ...]
     whole: bool
+    passed_over: dict[str, int]
 
     def lines(self) -> Iterator[str]:
         """Yield it as lines for people."""
         counted = f" of {self.count:,}" if self.count else ""
         yield f"{self.name}: {self.samples:,}{counted} images, {self.classes:,} of {self.classes_of:,} classes"
+        if self.passed_over:
+            yield f"  {told(self.passed_over)}"
         for image in self.images:
             yield f"  {image.id}: {image.width} x {image.height}, class {image.label}"
 
@@ -151,4 +156,13 @@ def check(manifest: Manifest, data_root: Path) -> Check:
         images.append(Decoded(dataset.ids[index], image.width, image.height, label))
     whole = manifest.count in (None, len(dataset)) or bool(manifest.rows or manifest.thinned_to)
     occurring, expected = len(set(dataset.labels.tolist())), len(manifest.subset or dataset.classes)
-    return Check(manifest.name, len(dataset), manifest.count, occurring, expected, tuple(images), whole)
+    return Check(
+        manifest.name,
+        len(dataset),
+        manifest.count,
+        occurring,
+        expected,
+        tuple(images),
+        whole,
+        dict(dataset.passed_over),
+    )

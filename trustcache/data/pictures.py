@@ -69,7 +69,7 @@ def _is_one(image: np.ndarray | torch.Tensor) -> bool:
 
 
 _IMAGES = ("image", "images", "pixel_values", "x", "data")
-_LABELS = ("label", "labels", "target", "y")
+LABELS = ("label", "labels", "target", "y")
 
 
 def images_of(batch: Any) -> Iterable[Any]:
@@ -83,7 +83,7 @@ def parts_of(batch: Any) -> tuple[Any, Any]:
     Raises ValueError where there are no labels.
     """
     if isinstance(batch, Mapping):
-        return _entry(batch, _IMAGES), _entry(batch, _LABELS)
+        return _entry(batch, _IMAGES), _entry(batch, LABELS)
     if not _is_pair(batch):
         raise ValueError(f"images need their labels: give pairs (image, label), not {type(batch).__name__}")
     return batch[0], batch[1]

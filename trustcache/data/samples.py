@@ -6,7 +6,9 @@ import hashlib
 import logging
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from io import BytesIO
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,10 +20,10 @@ if TYPE_CHECKING:
     from PIL import Image
 
 IMAGE_FORMATS = {
-    "JPEG": (".jpg", ".jpeg"),
-    "PNG": (".png",),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "PNG": (".png", ".apng"),
     "BMP": (".bmp",),
-    "PPM": (".ppm", ".pgm"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
     "WEBP": (".webp",),
     "TIFF": (".tif", ".tiff"),
     "GIF": (".gif",),
@@ -45,11 +47,17 @@ class BadImage(TrustcacheError):
 
 
 class Samples(ABC):
-    """Numbered images of one layout: `ids` (N,) texts, `labels` (N,) int64, `classes` names in label order."""
+    """Numbered images of one layout: `ids` (N,) texts, `labels` (N,) int64, `classes` names in label order.
+
+    passed_over: the number of files among them that are none of these images, by the reason. encoded: True if the bytes
+    of an image are those of a file, which may be decoded in faster ways.
+    """
 
     ids: list[str]
     labels: np.ndarray
     classes: tuple[str, ...]
+    passed_over: Mapping[str, int] = MappingProxyType({})
+    encoded = False
 
     @abstractmethod
     def raw(self, index: int) -> bytes:
@@ -79,8 +87,17 @@ class Samples(ABC):
 class FileSamples(Samples):
     """Image files of a tree; their names in it are the ids."""
 
-    def __init__(self, tree: FileTree, files: list[str], labels: list[int], classes: tuple[str, ...]) -> None:
-        self.tree, self.ids, self.classes = tree, files, classes
+    encoded = True
+
+    def __init__(
+        self,
+        tree: FileTree,
+        files: list[str],
+        labels: Sequence[int],
+        classes: tuple[str, ...],
+        passed_over: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
+        self.tree, self.ids, self.classes, self.passed_over = tree, files, classes, dict(passed_over)
         self.labels = np.asarray(labels, dtype=np.int64)
 
     def raw(self, index: int) -> bytes:
@@ -142,8 +159,9 @@ def spread_evenly(labels: np.ndarray, count: int) -> np.ndarray:
 def decode_rgb(data: bytes, name: str, least: tuple[int, int] | None = None) -> Image.Image:
     """Decode the bytes of an image file of any mode to RGB, as the field does: EXIF orientation is left alone.
 
-    16-bit images are scaled to 8 bits (a plain conversion would clip them), unless no value needs more than 8. least:
-    height and width that a JPEG may be halved down to by libjpeg, which decodes a large one several times as fast.
+    Of 16-bit images the upper 8 bits count, whatever values occur, as OpenCV has it; a plain conversion would clip
+    them. least: height and width that a JPEG may be halved down to by libjpeg, which decodes a large one several times
+    as fast.
     Raises BadImage, also for floating-point images, whose range is unknown.
     """
     from PIL import Image, UnidentifiedImageError
@@ -168,4 +186,4 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if not image.mode.startswith("I"):
         return image.convert("RGB")
     deep = np.clip(np.asarray(image), 0, 65535)  # Pillow holds 16 bits in 32 for some formats
-    return Image.fromarray((deep >> 8 if deep.max() > 255 else deep).astype(np.uint8)).convert("RGB")
+    return Image.fromarray((deep >> 8).astype(np.uint8)).convert("RGB")

@@ -12,9 +12,10 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from types import SimpleNamespace
 
-from trustcache.data.archives import open_tree, read_file, tree_exists
-from trustcache.data.layouts.folders import image_names
+from trustcache.data.archives import FolderTree, open_tree, read_file, tree_exists
+from trustcache.data.image_files import image_files, told, why_no_image
 from trustcache.data.pictures import Picture, file_picture
+from trustcache.data.pipeline import unheard
 from trustcache.deploy.groups import group_of, read_groups
 from trustcache.deploy.threshold import Threshold
 from trustcache.deploy.trusted import Answer, TrustedClassifier
@@ -25,11 +26,12 @@ from trustcache.metrics.estimated_accuracy import RunningEstimate
 _ADDRESS = re.compile(r"^(\w+:)/(?=[^/])")
 
 
-def pictures(paths: Sequence[Path]) -> Iterator[Picture]:
+def pictures(paths: Sequence[Path], note: Callable[[str], None] = unheard) -> Iterator[Picture]:
     """Return the images at some paths, in order; those of a folder or tar file sorted by name.
 
-    Folders and tar files are listed at once. Raises UsageError for a path where nothing is, a tar file that cannot be
-    read, and a folder without images.
+    Folders and tar files are listed at once. note: told how many of their files are passed over, and why; such a file
+    named by itself is an image that cannot be read. Raises UsageError for a path where nothing is, a tar file that
+    cannot be read, and a folder without images.
 
     >>> (tmp / "a.png").write_bytes(b"not read yet")
     12
@@ -39,17 +41,29 @@ def pictures(paths: Sequence[Path]) -> Iterator[Picture]:
     if missing := [path for path in paths if not path.exists() and not tree_exists(path)]:
         name = _ADDRESS.sub(r"\1//", str(missing[0]))
         raise UsageError(f"{name}: there is no such file, folder or .tar file; correct the path")
-    return itertools.chain.from_iterable([_below(path) for path in paths])
+    return itertools.chain.from_iterable([_below(path, note) for path in paths])
 
 
-def _below(path: Path) -> Iterable[Picture]:
+def _below(path: Path, note: Callable[[str], None]) -> Iterable[Picture]:
     if not tree_exists(path):
-        return [file_picture(str(path), functools.partial(read_file, str(path)))]
+        return [file_picture(str(path), functools.partial(_read_image, path))]
     tree = open_tree(path)
-    names = image_names(tree)
-    if not names:
-        raise UsageError(f"{path}: holds no image files; name a folder, a .tar file or files that do")
-    return (file_picture(f"{tree.root}/{name}", functools.partial(tree.read, name)) for name in names)
+    found = image_files(tree)
+    others = told(found.passed_over)
+    if not found.names:
+        raise UsageError(
+            f"{path}: holds no image files; name a folder, a .tar file or files that do ({others or 'empty'})"
+        )
+    if others:
+        note(f"{path}: {others}")
+    return (file_picture(f"{tree.root}/{name}", functools.partial(tree.read, name)) for name in found.names)
+
+
+def _read_image(path: Path) -> bytes:
+    """Return the bytes of an image. Raises OSError, for a file that is passed over in a folder too."""
+    if reason := why_no_image(FolderTree(path.parent), path.name):
+        raise OSError(f"a file {reason} is none; rename it if it is one")
+    return read_file(str(path))
 
 
 class Tally:
@@ -119,13 +133,17 @@ def csv_lines(answers: Iterable[Answer]) -> Iterator[str]:
     'a.png,cat,1,0.9,2.5,true,,'
     """
     # A writer's methods return what the `write` of its file returns.
-    names, returned = [field.name for field in fields(Answer)], SimpleNamespace(write=str)
-    writer = csv.DictWriter(returned, names, lineterminator="")
+    names, returned = [field.name for field in fields(Answer)], SimpleNamespace(write=_without_end)
+    writer = csv.DictWriter(returned, names, lineterminator="\n")  # its characters are quoted in a cell
     yield writer.writeheader()
     for answer in answers:
         told = {name: cell for name, cell in asdict(answer).items() if cell is not None}
         cells = {name: str(cell).lower() if isinstance(cell, bool) else cell for name, cell in told.items()}
         yield writer.writerow({name: spreadsheet_cell(cell) for name, cell in cells.items()})
+
+
+def _without_end(line: str) -> str:
+    return line.removesuffix("\n")
 
 
 FORMATS: dict[str, Callable[[Iterable[Answer]], Iterator[str]]] = {"json": json_lines, "csv": csv_lines}

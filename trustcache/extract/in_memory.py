@@ -63,8 +63,8 @@ def extract_in_memory(
 ) -> CacheView:
     """Return what a frozen classifier says about images, as a cache in memory.
 
-    model: a torch module, which is copied, or a `Classifier`. data: a folder of class folders, a tar file, a manifest
-    or a known data set by name (`data_root` holds its files); a torch Dataset of images with labels; or a DataLoader of
+    model: a torch module, which is copied, or a `Classifier`. data: images, a manifest or a known data set as `--data`
+    names them (`data_root` holds the files of the last); a torch Dataset of images with labels; or a DataLoader of
     batches. Images are paths, PIL images, uint8 arrays or tensors; tensors of floats are what the model takes.
     name: of the data set, for tables. classes: names in label order, by default the data set's. preprocess: entries
     that replace the model's own preprocessing. settings: batch_size, workers, device, precision, store and features, as

@@ -19,6 +19,7 @@ from trustcache.cache.publish import sole_writer
 from trustcache.cache.view import CacheView, open_cache
 from trustcache.cache.workspace import Workspace
 from trustcache.data.dataset import Dataset, open_dataset, require_files
+from trustcache.data.image_files import told
 from trustcache.data.manifest import Manifest
 from trustcache.data.pipeline import WorkLog, Writer, fetched, unheard
 from trustcache.data.ranks import ranks
@@ -88,6 +89,8 @@ def extract_each(
         for manifest in manifests:
             try:
                 dataset = open_dataset(manifest, data_root)
+                if dataset.passed_over:
+                    note(f"{manifest.name}: {told(dataset.passed_over)}")
                 require_known_classes(subject.identity, label, manifest, dataset.classes, workspace)
                 folder = workspace.cache_folder(label, manifest.name)
                 one = _Extraction(subject, dataset, data_root, folder, settings, log, decoders, workspace)

@@ -126,7 +126,7 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(cifar: Cifar) 
     victim = cifar.root / "cifar-python" / "data_batch_1"
     victim.write_bytes(bomb)
     message = refusal(cifar.manifest("cifar-python"), cifar.root)
-    assert message.startswith(f"{victim}: not a CIFAR-10 python batch")
+    assert message.startswith(f"{victim}: not a CIFAR python batch")
     assert "mkdir" in message
     assert not trace.exists()
     pickle.loads(bomb)
@@ -150,7 +150,7 @@ def test_a_pickle_whose_bytes_would_be_pointers_is_refused(cifar: Cifar) -> None
     cifar.as_python()
     victim = cifar.root / "cifar-python" / "data_batch_1"
     victim.write_bytes(pickle.dumps({b"data": Pointers(), b"labels": [0]}))
-    assert refusal(cifar.manifest("cifar-python"), cifar.root).startswith(f"{victim}: not a CIFAR-10 python batch")
+    assert refusal(cifar.manifest("cifar-python"), cifar.root).startswith(f"{victim}: not a CIFAR python batch")
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_a_python_batch_with_a_damaged_word_is_named(cifar: Cifar, word: bytes, 
     victim = cifar.root / "cifar-python" / "data_batch_1"
     assert word in victim.read_bytes()
     victim.write_bytes(victim.read_bytes().replace(word, typo))
-    assert refusal(cifar.manifest("cifar-python"), cifar.root).startswith(f"{victim}: not a CIFAR-10 python batch")
+    assert refusal(cifar.manifest("cifar-python"), cifar.root).startswith(f"{victim}: not a CIFAR python batch")
 
 
 @pytest.mark.parametrize("kept", [0, 3072, 3073 * 10 - 1])

@@ -30,8 +30,9 @@ def folder(tmp_path: Path) -> Path:
     root = tmp_path / "paintings"
     for number in (7, 3, 9, 0, 1, 8, 2, 6, 5, 4):
         paint(root / names[number], (number, 0, 0))
-    for name in ("notes.txt", ".hidden.png", ".thumbnails/a.png", "png", "old/list.csv"):
+    for name in ("notes.txt", ".hidden.png", ".thumbnails/a.png", "old/list.csv"):
         paint(root / name)
+    (root / "png").write_text("words")
     return root
 
 

@@ -1,4 +1,4 @@
-"""CIFAR-10's batches, pickled or binary, and the arrays of CIFAR-10-C."""
+"""CIFAR-10's and CIFAR-100's batches, pickled or binary, and the arrays of CIFAR-10-C."""
 
 from __future__ import annotations
 
@@ -13,27 +13,36 @@ from trustcache.data.layouts.numbers import checked_labels, class_names
 from trustcache.data.samples import ArraySamples
 from trustcache.errors import UsageError
 
+_KINDS = ("fine", "coarse")
+_HUNDRED = 'holds CIFAR-100\'s labels; choose them in its manifest: labels = "fine" or labels = "coarse"'
 CIFAR_C_SEVERITIES = 5
 """Number of severities of the test images stacked in each array of CIFAR-10-C."""
 
 
-def batches_exist(data_root: Path, path: str, members: tuple[str, ...]) -> bool:
+def batches_exist(data_root: Path, path: str, members: tuple[str, ...], labels: str = "") -> bool:
     """Return True if the first batch is there."""
     return (data_root / path / members[0]).is_file()
 
 
 def read_python_batches(
-    data_root: Path, classes: tuple[str, ...] | None, path: str, members: tuple[str, ...]
+    data_root: Path, classes: tuple[str, ...] | None, path: str, members: tuple[str, ...], labels: str = ""
 ) -> ArraySamples:
-    """Read the pickled batches of cifar-10-python.tar.gz."""
-    return _read_batches(data_root / path, members, classes, _load_python_batch)
+    """Read the pickled batches of cifar-10-python.tar.gz, or with labels "fine" or "coarse" of CIFAR-100's."""
+    return _read_batches(data_root / path, members, classes, _chosen(data_root / path, labels), _load_python_batch)
 
 
 def read_binary_batches(
-    data_root: Path, classes: tuple[str, ...] | None, path: str, members: tuple[str, ...]
+    data_root: Path, classes: tuple[str, ...] | None, path: str, members: tuple[str, ...], labels: str = ""
 ) -> ArraySamples:
-    """Read the records of 3073 bytes of cifar-10-binary.tar.gz."""
-    return _read_batches(data_root / path, members, classes, _load_binary_batch)
+    """Read the records of cifar-10-binary.tar.gz, or with labels "fine" or "coarse" of CIFAR-100's."""
+    return _read_batches(data_root / path, members, classes, _chosen(data_root / path, labels), _load_binary_batch)
+
+
+def _chosen(folder: Path, labels: str) -> str:
+    """Return the kind of labels, "" for CIFAR-10's. Raises UsageError for another word."""
+    if labels not in ("", *_KINDS):
+        raise UsageError(f"{folder}: 'labels' in its manifest must be one of {', '.join(_KINDS)}, not '{labels}'")
+    return labels
 
 
 def read_cifar_c(data_root: Path, classes: tuple[str, ...] | None, images: str, labels: str, part: int) -> ArraySamples:
@@ -116,15 +125,16 @@ def _read_batches(
     folder: Path,
     members: tuple[str, ...],
     classes: tuple[str, ...] | None,
-    load: Callable[[Path], tuple[np.ndarray, np.ndarray]],
+    kind: str,
+    load: Callable[[Path, str], tuple[np.ndarray, np.ndarray]],
 ) -> ArraySamples:
-    names = class_names(classes)
+    names = class_names(classes or _published_names(folder, kind))
     pixels, labels, ids = [], [], []
     for member in members:
         path = folder / member
         if not path.is_file():
             raise UsageError(f"{path}: missing; unpack the archive again")
-        batch, label = load(path)
+        batch, label = load(path, kind)
         if batch.ndim != 2 or batch.shape[1] != 3072 or label.shape != (len(batch),):
             raise UsageError(f"{path}: expected rows of 3072 bytes with a label each; unpack the archive again")
         pixels.append(batch.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
@@ -133,21 +143,47 @@ def _read_batches(
     return ArraySamples(np.concatenate(pixels), ids, np.concatenate(labels), names)
 
 
-def _load_python_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def _published_names(folder: Path, kind: str) -> tuple[str, ...] | None:
+    """Return CIFAR-100's class names from the file beside its batches, None for CIFAR-10 and where there is none."""
     try:
-        with path.open("rb") as file:
-            batch = _ArrayUnpickler(file, encoding="bytes").load()
-        return np.asarray(batch[b"data"], dtype=np.uint8), np.asarray(batch[b"labels"], dtype=np.int64)
+        if kind and (folder / "meta").is_file():
+            names = _unpickled(folder / "meta")[f"{kind}_label_names".encode()]
+            return tuple(name.decode() for name in names)
+        text = (folder / f"{kind}_label_names.txt").read_text(encoding="utf-8") if kind else ""
+        return tuple(text.split()) or None
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # a broken pickle may raise almost anything
+        raise UsageError(f"{folder}: its class names cannot be read ({error}); unpack the archive again") from error
+
+
+def _unpickled(path: Path) -> Any:
+    with path.open("rb") as file:
+        return _ArrayUnpickler(file, encoding="bytes").load()
+
+
+def _load_python_batch(path: Path, kind: str) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        batch = _unpickled(path)
+        hundred = not kind and b"labels" not in batch and b"fine_labels" in batch
+        labels = [] if hundred else batch[f"{kind}_labels".encode() if kind else b"labels"]
+        pixels, numbers = np.asarray(batch[b"data"], dtype=np.uint8), np.asarray(labels, dtype=np.int64)
     except Exception as error:  # a broken pickle may raise almost anything
         reason = f"{type(error).__name__}: {error}"
-        raise UsageError(f"{path}: not a CIFAR-10 python batch ({reason}); unpack the archive again") from error
+        raise UsageError(f"{path}: not a CIFAR python batch ({reason}); unpack the archive again") from error
+    if hundred:
+        raise UsageError(f"{path}: {_HUNDRED}")
+    return pixels, numbers
 
 
-def _load_binary_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def _load_binary_batch(path: Path, kind: str) -> tuple[np.ndarray, np.ndarray]:
     flat = np.fromfile(path, dtype=np.uint8)
-    if flat.size == 0 or flat.size % 3073:
+    size = 3074 if kind else 3073  # CIFAR-100's records begin with both labels, the coarse one first
+    if not kind and flat.size and flat.size % size and not flat.size % 3074:
+        raise UsageError(f"{path}: {_HUNDRED}")
+    if flat.size == 0 or flat.size % size:
         raise UsageError(
-            f"{path}: its {flat.size} bytes are not a whole number of 3073-byte records; unpack the archive again"
+            f"{path}: its {flat.size} bytes are not a whole number of {size}-byte records; unpack the archive again"
         )
-    rows = flat.reshape(-1, 3073)
-    return rows[:, 1:], rows[:, 0].astype(np.int64)
+    rows = flat.reshape(-1, size)
+    return rows[:, -3072:], rows[:, int(kind == "fine")].astype(np.int64)

@@ -2,87 +2,131 @@
 
 from __future__ import annotations
 
-import os
+import posixpath
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from trustcache.data.archives import FileTree, open_tree
+from trustcache.data.archives import FileTree, open_tree, why_hidden
+from trustcache.data.image_files import image_files, why_no_image
 from trustcache.data.layouts.numbers import normal_form
-from trustcache.data.samples import IMAGE_SUFFIXES, FileSamples
+from trustcache.data.samples import FileSamples
+from trustcache.data.tar_listing import SUFFIX
 from trustcache.errors import UsageError
 
 
 def read_folders(data_root: Path, classes: tuple[str, ...] | None, path: str) -> FileSamples:
     """List folders named after the classes; without class names, the sorted folder names are the classes."""
-    tree = _innermost(open_tree(data_root / path), classes)
+    tree, outside = _innermost(open_tree(data_root / path), classes)
     folders = _folders(tree)
-    composed = [normal_form(folder) for folder in folders]
-    if len(set(composed)) < len(composed):
-        twice = next(name for i, name in enumerate(composed) if name in composed[:i])
-        raise UsageError(f"{tree.root}: has two folders called '{twice}', one in Unicode's decomposed form; join them")
-    names = classes or tuple(sorted(composed, key=_folder_order))
-    number = {normal_form(name): label for label, name in enumerate(names)}
-    return _labelled(tree, folders, lambda folder: number.get(normal_form(folder)), names)
+    return _labelled(tree, folders, _by_name(tree, folders, classes), outside)
 
 
 def read_numbered_folders(data_root: Path, classes: tuple[str, ...] | None, path: str) -> FileSamples:
     """List folders named by class numbers, as in ImageNetV2: 0, 1, … 999."""
-    tree = _innermost(open_tree(data_root / path), classes)
+    tree, outside = _innermost(open_tree(data_root / path), classes)
     folders = _folders(tree)
     names = classes or tuple(str(label) for label in range(len(folders)))
 
     def label(name: str) -> int | None:
         return int(name) if name.isdecimal() and int(name) < len(names) else None
 
-    return _labelled(tree, folders, label, names)
+    return _labelled(tree, folders, (names, label), outside)
 
 
-def image_names(tree: FileTree, folder: str = "") -> list[str]:
-    """Return the names of the image files of a tree below a folder, sorted."""
-    return sorted(name for name in tree.walk(folder) if _is_image(name))
+def read_nested_folders(data_root: Path, classes: tuple[str, ...] | None, path: str) -> FileSamples:
+    """List folders at any depth that hold images; their paths are the classes, as Places365's `b/balcony/exterior`."""
+    tree = open_tree(data_root / path)
+    found = image_files(tree)
+    folders = sorted({posixpath.dirname(name) for name in found.names} - {""})
+    if not folders:
+        raise UsageError(f"{tree.root}: holds no folders with images; put images into {tree.root}/<class>/")
+    classes = classes and tuple(name.strip("/") for name in classes)
+    names, label = _by_name(tree, folders, classes)
+    labels_of = _labels_of(tree, folders, (names, label))
+    outside = Counter({"beside the class folders": sum("/" not in name for name in found.names)})
+    label_of = {name: labels_of[posixpath.dirname(name)] for name in found.names if "/" in name}
+    ids = sorted(label_of, key=lambda name: (label_of[name], name))
+    return FileSamples(tree, ids, [label_of[name] for name in ids], names, found.passed_over + outside)
 
 
-def _is_image(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+Labels = tuple[tuple[str, ...], Callable[[str], int | None]]
+"""Class names, and the function from a folder's name to its label, None for none."""
 
 
-def _labelled(
-    tree: FileTree, folders: list[str], label: Callable[[str], int | None], classes: tuple[str, ...]
-) -> FileSamples:
+def _by_name(tree: FileTree, folders: list[str], classes: tuple[str, ...] | None) -> Labels:
+    """Return the classes that folders are named after, by default the folders, in Unicode's composed form."""
+    composed = [normal_form(folder) for folder in folders]
+    if len(set(composed)) < len(composed):
+        twice = next(name for i, name in enumerate(composed) if name in composed[:i])
+        raise UsageError(f"{tree.root}: has two folders called '{twice}', one in Unicode's decomposed form; join them")
+    names = classes or tuple(sorted(composed, key=_folder_order))
+    number = {normal_form(name): label for label, name in enumerate(names)}
+    return names, lambda folder: number.get(normal_form(folder))
+
+
+def _labels_of(tree: FileTree, folders: list[str], meaning: Labels) -> dict[str, int]:
+    """Return the label of each folder. Raises UsageError for one that is of no class."""
+    classes, label = meaning
     labels_of = {folder: found for folder in folders if (found := label(folder)) is not None}
     if strangers := sorted(set(folders).difference(labels_of)):
         raise UsageError(
             f"{tree.root}: folder '{strangers[0]}' is none of the data set's {len(classes)} classes (the first is "
             f"'{classes[0]}'); name the classes in label order in a manifest, or move the folder away"
         )
+    return labels_of
+
+
+def _labelled(tree: FileTree, folders: list[str], meaning: Labels, passed_over: Counter[str]) -> FileSamples:
+    """Return the images below some folders; what lies beside these is counted as passed over."""
+    labels_of = _labels_of(tree, folders, meaning)
     ids: list[str] = []
     labels: list[int] = []
     for folder in sorted(folders, key=lambda folder: (labels_of[folder], folder)):
-        inside = image_names(tree, folder)
-        if not inside:
+        inside = image_files(tree, folder)
+        if not inside.names:
             raise UsageError(f"{tree.root}/{folder}: class folder without images; add some or remove the folder")
-        ids += inside
-        labels += [labels_of[folder]] * len(inside)
-    return FileSamples(tree, ids, labels, classes)
+        ids += inside.names
+        labels += [labels_of[folder]] * len(inside.names)
+        passed_over += inside.passed_over
+    return FileSamples(tree, ids, labels, meaning[0], passed_over + _beside(tree, folders))
+
+
+def _beside(tree: FileTree, folders: list[str]) -> Counter[str]:
+    """Count the files of a tree that lie outside of some of its folders, by the reason."""
+    found = Counter[str]()
+    for name, is_folder in tree.everything():
+        if name not in folders:
+            found[why_hidden(name) or "beside the class folders"] += tree.count(name) if is_folder else 1
+    return found
 
 
 def _folders(tree: FileTree) -> list[str]:
     folders = [name for name, is_folder in tree.entries() if is_folder]
     if not folders:
-        raise UsageError(f"{tree.root}: holds no class folders; put images into {tree.root}/<class>/")
+        tars = any(name.endswith(SUFFIX) for name, _ in tree.entries())
+        others = f", or name its tar files: '{tree.root}/*{SUFFIX}'" if tars else ""
+        raise UsageError(f"{tree.root}: holds no class folders; put images into {tree.root}/<class>/{others}")
     return folders
 
 
-def _innermost(tree: FileTree, classes: tuple[str, ...] | None) -> FileTree:
-    """Skip a lone folder that holds folders and no images, as archives often wrap their class folders."""
+def _innermost(tree: FileTree, classes: tuple[str, ...] | None) -> tuple[FileTree, Counter[str]]:
+    """Skip a lone folder that holds folders and no images, as archives often wrap their class folders.
+
+    Return the files below, and the number of those outside by the reason.
+    """
+    outside = Counter[str]()
     while True:
         folders = [name for name, is_folder in tree.entries() if is_folder]
         if len(folders) != 1 or folders[0] in (classes or ()):
-            return tree
+            return tree, outside
         inside = list(tree.entries(folders[0]))
-        if not any(is_folder for _, is_folder in inside) or any(_is_image(name) for name, _ in inside):
-            return tree
-        tree = tree.below(folders[0])
+        files = [name for name, is_folder in inside if not is_folder]
+        lone = tree.below(folders[0])
+        if len(files) == len(inside) or any(not why_no_image(lone, name) for name in files):
+            return tree, outside
+        outside += _beside(tree, folders)
+        tree = lone
 
 
 def _folder_order(name: str) -> tuple[int, str]:

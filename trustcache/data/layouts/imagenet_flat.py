@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import tarfile
+from collections import Counter
 from io import BytesIO
 from pathlib import Path
 
 from trustcache.data.archives import FolderTree, open_tree, tree_exists
-from trustcache.data.layouts.folders import image_names
+from trustcache.data.image_files import image_files
 from trustcache.data.samples import FileSamples
 from trustcache.errors import UsageError
 
@@ -30,7 +31,9 @@ def read_flat(data_root: Path, classes: tuple[str, ...] | None, path: str, devki
     ILSVRC ids are in another order than WordNet ids; `meta.mat` maps one to the other.
     """
     tree = open_tree(data_root / path)
-    names = [name for name in image_names(tree) if _NAME.fullmatch(name)]
+    found = image_files(tree)
+    names = [name for name in found.names if _NAME.fullmatch(name)]
+    others = Counter({"not named ILSVRC2012_val_*": len(found.names) - len(names)})
     kit = data_root / devkit
     wnids = _wnid_of_id(kit)
     truth = _truth(kit)
@@ -47,7 +50,7 @@ def read_flat(data_root: Path, classes: tuple[str, ...] | None, path: str, devki
                 "truth; fetch ILSVRC2012_devkit_t12.tar.gz again"
             )
         labels.append(number[wnid])
-    return FileSamples(tree, names, labels, classes)
+    return FileSamples(tree, names, labels, classes, found.passed_over + others)
 
 
 def _wnid_of_id(devkit: Path) -> dict[int, str]:

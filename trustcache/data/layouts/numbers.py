@@ -1,13 +1,18 @@
-"""Class names, and the check that each label that is stored as a number has one."""
+"""Class names, and the labels that are written as numbers or as these names."""
 
 from __future__ import annotations
 
+import re
 import unicodedata
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from trustcache.errors import UsageError
+
+_MOST_CLASSES = 1_000_000  # where only labels tell of them
+_NUMBER = re.compile(r"([+-]?\d{1,18})(\.0*)?")
 
 
 def normal_form(name: str) -> str:
@@ -28,3 +33,33 @@ def checked_labels(labels: np.ndarray, classes: tuple[str, ...], path: Path) -> 
             "use this data set's file, or name all 'classes' in its manifest"
         )
     return labels
+
+
+def labels_as_written(
+    texts: Sequence[str], classes: tuple[str, ...] | None, where: Callable[[int], str], numbers_first: bool = False
+) -> tuple[list[int], tuple[str, ...]]:
+    """Return the numbers (N,) of labels that are written as class names or as numbers from 0, and the class names.
+
+    Without class names, numbers are classes named by themselves, and other texts are in alphabetical order. where:
+    returns the place of a label for a message. numbers_first: a number is meant so even if a class is named by it.
+    Raises UsageError for a label that is no class.
+    """
+    numbers = [int(found[1]) if (found := _NUMBER.fullmatch(text)) else None for text in texts]
+    if not classes:
+        known = [number for number in numbers if number is not None]
+        if len(known) == len(texts):
+            classes = tuple(str(label) for label in range(min(max(known, default=-1) + 1, _MOST_CLASSES)))
+        else:
+            classes = tuple(sorted(set(map(normal_form, texts))))
+    of_name = {normal_form(name): label for label, name in enumerate(classes)}
+    labels = []
+    for row, (text, number) in enumerate(zip(texts, numbers, strict=True)):
+        named = of_name.get(normal_form(text), number)
+        label = number if numbers_first and number is not None else named
+        if label is None or not 0 <= label < len(classes):
+            raise UsageError(
+                f"{where(row)}: has the label {text} for {len(classes)} classes; use this data set's files, or name "
+                "all 'classes' in its manifest"
+            )
+        labels.append(label)
+    return labels, classes

@@ -1,37 +1,92 @@
-"""Webdataset shards: tar files in which a sample is an image and a `.cls` file with its label, under one key."""
+"""Webdataset shards: tar files in which a sample is an image and a file with its label, `.cls` or `.json`."""
 
 from __future__ import annotations
 
+import itertools
+import json
 import posixpath
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
-from trustcache.data.archives import open_tree
-from trustcache.data.layouts.folders import image_names
+from trustcache.data.archives import FileTree, TarTree, open_tree
+from trustcache.data.image_files import image_files, why_no_image
+from trustcache.data.layouts.numbers import labels_as_written
+from trustcache.data.path_patterns import is_pattern
 from trustcache.data.samples import FileSamples
 from trustcache.errors import UsageError
 
-_MOST_CLASSES = 1_000_000  # where only labels tell of them
+_LABELS = (".cls", ".json")
+_GLANCE = 10_000
+_FIELDS = ("label", "cls", "class", "target", "label_id", "class_id", "class_name")
+"""Entries of a `.json` file that are a sample's label; the first one there counts."""
+
+
+def bare_webdataset(path: Path) -> dict[str, Any] | None:
+    """Return the keys for tar files in which an image lies beside its label, None for others.
+
+    Images in folders of one tar file may have `.json` files for other ends; these are shards only if they hold a label.
+    """
+    tree = open_tree(path)
+    if not isinstance(tree, TarTree):
+        return None
+    names = [name for name in itertools.islice(tree.walk(), _GLANCE) if not why_no_image(tree, name)]
+    labelled = ((name, _label_file(tree, stem)) for name in names for stem in (posixpath.splitext(name)[0], _key(name)))
+    image, file = next(((name, file) for name, file in labelled if file), ("", ""))
+    if file.endswith(".json") and "/" in image and not is_pattern(str(path)):
+        try:
+            _label(tree, image, file)
+        except UsageError:
+            return None
+    return {"path": str(path)} if file else None
 
 
 def read_webdataset(data_root: Path, classes: tuple[str, ...] | None, path: str) -> FileSamples:
-    """List images in the order of shards and keys; `.cls` holds the number of the class, as text."""
+    """List images in the order of shards and keys.
+
+    `.cls` holds the number or name of the class as text, `.json` has it as `label`. A key ends at the first dot, so
+    x.seg.png is another part of sample x, unless it has a label of its own, x.seg.cls, or is the only image of x.
+    """
     tree = open_tree(data_root / path)
-    # A key ends at the first dot; x.seg.png is another part of sample x, not its image.
-    ids = [name for name in image_names(tree) if posixpath.basename(name).count(".") == 1]
-    labels = []
-    for name in ids:
-        label_name = f"{posixpath.splitext(name)[0]}.cls"
-        try:
-            labels.append(int(tree.read(label_name)))
-        except (OSError, KeyError, ValueError):
-            raise UsageError(
-                f"{tree.root}/{name}: has no label in '{label_name}'; write the shards with one .cls file per sample"
-            ) from None
-    classes = classes or tuple(str(label) for label in range(min(max(labels, default=-1) + 1, _MOST_CLASSES)))
-    for name, label in zip(ids, labels, strict=True):
-        if not 0 <= label < len(classes):
-            raise UsageError(
-                f"{tree.root}/{name}: has the label {label} for {len(classes)} classes; use this data set's files, "
-                "or name all 'classes' in its manifest"
-            )
-    return FileSamples(tree, ids, labels, classes)
+    found = image_files(tree)
+    images_of = Counter(map(_key, found.names))
+    ids, texts, files = [], [], set()
+    for name in found.names:
+        key, stem = _key(name), posixpath.splitext(name)[0]
+        file = _label_file(tree, stem) or (_label_file(tree, key) if images_of[key] == 1 else None)
+        if file is None and stem != key:
+            found.passed_over["other parts of samples"] += 1
+            continue
+        texts.append(_label(tree, name, file or f"{stem}.cls"))
+        ids.append(name)
+        files.add(file)
+    for file in files:
+        found.passed_over[f"with the suffix {posixpath.splitext(file or '')[1]}"] -= 1
+    labels, classes = labels_as_written(texts, classes, lambda row: f"{tree.root}/{ids[row]}", numbers_first=True)
+    return FileSamples(tree, ids, labels, classes, +found.passed_over)
+
+
+def _key(name: str) -> str:
+    folder, base = posixpath.split(name)
+    return posixpath.join(folder, base.partition(".")[0])
+
+
+def _label_file(tree: FileTree, stem: str) -> str | None:
+    return next((stem + suffix for suffix in _LABELS if tree.has(stem + suffix)), None)
+
+
+def _label(tree: FileTree, image: str, file: str) -> str:
+    """Return an image's label as text. Raises UsageError where the file holds none."""
+    try:
+        text = tree.read(file).decode().strip()
+        if file.endswith(".json"):
+            table = json.loads(text)
+            text = table if not isinstance(table, dict) else next(table[key] for key in _FIELDS if key in table)
+        if isinstance(text, bool) or not isinstance(text, str | int) or text == "":
+            raise ValueError
+        return str(text)
+    except (OSError, KeyError, ValueError, RecursionError, StopIteration):
+        raise UsageError(
+            f"{tree.root}/{image}: has no label in '{file}'; write the shards with one .cls file per sample, or a "
+            f".json file with one of {', '.join(_FIELDS)}"
+        ) from None

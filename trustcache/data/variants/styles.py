@@ -13,7 +13,7 @@ import numpy as np
 
 from trustcache.data.archives import open_tree, tree_exists
 from trustcache.data.content import content_of
-from trustcache.data.layouts.folders import image_names
+from trustcache.data.image_files import image_files
 from trustcache.data.samples import IMAGE_SUFFIXES, BadImage, FileSamples
 from trustcache.errors import UsageError
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class StyleFolder:
     """The images below a folder, or in a tar file, in the order of their names; it can be sent to other processes.
 
-    Hidden files and files without the suffix of an image are left out. Raises UsageError if the folder is missing,
-    cannot be listed, or holds no images.
+    Hidden files and those that `why_no_image` names are left out. Raises UsageError if the folder is missing, cannot be
+    listed, or holds no images.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -33,7 +33,7 @@ class StyleFolder:
         if not tree_exists(folder):
             raise UsageError(f"{folder}: there is no such folder, where style images were expected; {remedy}")
         tree = open_tree(folder)
-        self.files = image_names(tree)
+        self.files = image_files(tree).names
         if not self.files:
             raise UsageError(f"{folder}: holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}); {remedy}")
         self._samples = FileSamples(tree, self.files, labels=[], classes=())

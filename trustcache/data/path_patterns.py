@@ -1,0 +1,62 @@
+"""Several files in one text: lists in braces, as a shell and webdataset write them, and `*`."""
+
+from __future__ import annotations
+
+import glob
+import itertools
+import re
+from pathlib import Path
+
+from trustcache.errors import UsageError
+
+_BRACES = re.compile(r"\{(\d{1,18})\.\.(\d{1,18})\}|\{([^{}]*,[^{}]*)\}")
+_MOST = 1_000_000
+
+
+def is_pattern(text: str) -> bool:
+    """Return True for a text with a `*`, or a list in braces."""
+    return "*" in text or bool(_BRACES.search(text))
+
+
+def matches(pattern: str) -> list[Path]:
+    """Return the files that a pattern means, in order: of braces each, be it there or not, of a `*` all that match.
+
+    Raises UsageError for a list of more than a million.
+
+    >>> [str(path) for path in matches("s-{08..10}.tar")]
+    ['s-08.tar', 's-09.tar', 's-10.tar']
+    """
+    texts = _expanded(pattern)
+    # Brackets stand for themselves: names of folders have them.
+    found = [sorted(glob.glob(re.sub(r"([\[?])", r"[\1]", text))) if "*" in text else [text] for text in texts]
+    return [Path(text) for text in itertools.chain.from_iterable(found)]
+
+
+def _expanded(pattern: str) -> list[str]:
+    texts = [""]
+    place = 0
+    for braces in _BRACES.finditer(pattern):
+        first, last, words = braces.groups()
+        if first:
+            step = 1 if int(first) <= int(last) else -1
+            numbers = range(int(first), int(last) + step, step)[: _MOST + 1]
+            parts = [f"{number:0{len(first)}d}" for number in numbers]
+        else:
+            parts = words.split(",")
+        if len(texts) * len(parts) > _MOST:
+            raise UsageError(f"{pattern}: means more than {_MOST:,} files; name fewer")
+        before = pattern[place : braces.start()]
+        texts = [text + before + part for text in texts for part in parts]
+        place = braces.end()
+    return [text + pattern[place:] for text in texts]
+
+
+def base_name(pattern: str) -> str:
+    """Return the beginning of a pattern's last part that all its files share, without a separator behind.
+
+    >>> base_name("shards/train-{0000..0011}.tar"), base_name("shards/*.tar")
+    ('train', '')
+    """
+    name = pattern.rpartition("/")[2]
+    special = re.search(r"\*|" + _BRACES.pattern, name)
+    return name[: special.start()].rstrip("-_. ") if special else name
