@@ -19,7 +19,8 @@ import typer
 
 from trustcache.errors import UsageError
 from trustcache.models.memory import keep_freed_memory
-from trustcache.registry import CodePermission, code_permission, is_import_path, option, option_name
+from trustcache.permission import CodePermission, code_permission, is_code_name
+from trustcache.registry import option, option_name
 
 from .config import CONFIGURABLE, config_options, config_text, from_file, typed
 from .from_dataclass import expanded
@@ -147,7 +148,7 @@ class Place:
     )
     allow_code: list[str] = option(
         [],
-        "Let code run that a file names, package.module:function; kept for this workspace. May be repeated.",
+        "Let code run that a file names, package.module:function or a file; kept for this workspace. May be repeated.",
         panel=_PANEL,
     )
 
@@ -161,15 +162,15 @@ class Place:
 
         Raises UsageError for an --allow-code that names none.
         """
-        if wrong := [name for name in self.allow_code if not is_import_path(name)]:
-            raise UsageError(f"--allow-code {wrong[0]}: expected package.module:function")
+        if wrong := [name for name in self.allow_code if not is_code_name(name)]:
+            raise UsageError(f"--allow-code {wrong[0]}: expected package.module:function, file.py:function or a file")
         kept = Path(typer.get_app_dir("trustcache")) / "allowed-code.jsonl"
         permission = CodePermission({*typed, *self.allow_code}, self.workspace, kept)
         permission.remember(*self.allow_code)
         return permission
 
 
-# Options and arguments whose values name code, if they are package.module:function.
+# Options and arguments whose values name code, if they are import paths or files of programs.
 _NAME_CODE = ("classifier", "oracle", "loss", "score", "run")
 
 
@@ -177,7 +178,8 @@ def _typed_code(options: Mapping[str, Any]) -> set[str]:
     """Return the code that the user names as the value of an option or argument, by itself or in a list."""
     values = [options.get(name) or () for name in _NAME_CODE]
     texts = [text for value in values for text in ([value] if isinstance(value, str) else value)]
-    return {word for text in texts for word in re.split(r"[,\s]+", text) if is_import_path(word)}
+    words = {*texts, *(word for text in texts for word in re.split(r"[,\s]+", text))}  # a file's name may have spaces
+    return {word for word in words if is_code_name(word)}
 
 
 def _flag(name: str, help: str, *short: str) -> inspect.Parameter:

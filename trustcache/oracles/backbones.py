@@ -22,7 +22,7 @@ from trustcache.oracles.runs import RunConfig
 from trustcache.protocols import PROTOCOLS
 
 if TYPE_CHECKING:
-    from trustcache.models.classifiers import ModelSpec
+    from trustcache.models.building import ModelSpec
 
 
 @dataclass(frozen=True)
