@@ -92,7 +92,7 @@ def new_model(spec: ModelSpec, classes: int) -> nn.Module:
         path = Path(spec.weights).resolve()
         where, own = f"--start {path}", model.state_dict()
         found = read_checkpoint(path, "--start", spec.reading.use_ema).weights
-        weights, _ = _converted(spec, model, without_prefix(found, own)[0])
+        weights, _ = _converted(spec, model, without_prefix(found, own, where, spec.reading.use_ema)[0])
         for name in _head_names(model, spec.name):
             if name not in weights or weights[name].shape[:1] != own[name].shape[:1]:
                 weights[name] = own[name]
@@ -145,7 +145,7 @@ def _matched(
 ) -> tuple[nn.Module, dict[str, torch.Tensor], list[str]]:
     """Return the network for as many classes as a file's weights have, these under its names, and notes."""
     model = _build(spec)
-    found, passed_over = without_prefix(given, model.state_dict())
+    found, passed_over = without_prefix(given, model.state_dict(), where, spec.reading.use_ema)
     weights, converted_shapes = _converted(spec, model, found)
     if classes := _other_classes(spec, model, weights):
         spec = replace(spec, arguments={**spec.arguments, "num_classes": classes})
@@ -164,12 +164,12 @@ def _converted(
         return found, ""
     weights = converted(model, spec.name, spec.arguments, found)
     resized = [name for name, t in weights.items() if name in found and found[name].shape != t.shape]
-    if not resized:
+    if not resized or weights.keys() - found.keys():  # original names may be those of other layers here
         return weights, ""
     name = resized[0]
     return weights, (
-        f"'{name}' was resampled from {tuple(found[name].shape)} to {tuple(weights[name].shape)}, as timm does for "
-        "another size of images; the size of the training is set by --model-arg img_size=N"
+        f"timm converted '{name}' from {tuple(found[name].shape)} to {tuple(weights[name].shape)}, as for another size "
+        "or number of colours than in training; those are set by --model-arg img_size=N and in_chans=N"
     )
 
 

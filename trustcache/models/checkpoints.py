@@ -123,12 +123,15 @@ def _why_refused(path: Path, error: Exception) -> str:
     )
 
 
-def without_prefix(weights: Mapping[str, torch.Tensor], own: Collection[str]) -> tuple[dict[str, torch.Tensor], str]:
+def without_prefix(
+    weights: Mapping[str, torch.Tensor], own: Collection[str], where: str, use_ema: bool = True
+) -> tuple[dict[str, torch.Tensor], str]:
     """Return a checkpoint's tensors under a model's own names, and a note on those passed over ("" for none).
 
     A part that all names begin with, and none of the model's, is dropped: `model.`, `backbone.`. Where all the model's
-    names stand in the file after one prefix, such as those of a network beside its loss, these are taken.
-    own: names of the model's tensors.
+    names stand in the file after one prefix, such as those of a network beside its loss, these are taken; of two such
+    networks the averaged one, by its prefix, or the other. own: names of the model's tensors. where: the file. Raises
+    UsageError for several networks with nothing to choose by.
     """
     found = dict(weights)
     while len(first := {name.partition(".")[0] + "." for name in found}) == 1:
@@ -141,12 +144,20 @@ def without_prefix(weights: Mapping[str, torch.Tensor], own: Collection[str]) ->
         return found, ""
     prefixes = [name.removesuffix(needed[0]) for name in found if name.endswith(f".{needed[0]}")]
     whole = [prefix for prefix in prefixes if all(prefix + name in found for name in needed)]
-    # Frameworks keep averaged weights in the same state dict; a choice is the user's.
-    if len(whole) != 1:
+    if len(whole) > 1:
+        whole = [prefix for prefix in whole if ("ema" in prefix) == use_ema] if len(whole) == 2 else whole
+        if len(whole) != 1:
+            raise UsageError(
+                f"{where}: holds several networks, named {', '.join(map(visible, prefixes))}; save the one that is the "
+                "classifier by itself"
+            )
+    if not whole:
         return found, ""
     taken = {name.removeprefix(whole[0]): found[name] for name in found if name.startswith(whole[0])}
     others = [name for name in found if not name.startswith(whole[0])]
-    return taken, f"{len(others)} tensors beside '{whole[0]}' are passed over (first '{visible(min(others))}')"
+    return taken, (
+        f"'{visible(whole[0])}…' is taken, {len(others)} other tensors are passed over (first '{visible(min(others))}')"
+    )
 
 
 # Many files lack batch norm's step counters: torch added them late, and evaluation does not use them.
@@ -167,8 +178,10 @@ def load_into(model: torch.nn.Module, weights: Mapping[str, torch.Tensor], where
         )
     for name, tensor in weights.items():
         if tensor.shape != own[name].shape:
+            one_channel = tensor.ndim == 4 and (tensor.shape[1], own[name].shape[1]) == (1, 3)
             raise UsageError(
                 f"{where}: '{name}' has shape {tuple(tensor.shape)} where the model needs {tuple(own[name].shape)}"
+                + ("; of grey images: add --model-arg in_chans=1" if one_channel else "")
             )
     model.load_state_dict(weights, strict=False)
 

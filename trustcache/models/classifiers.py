@@ -94,7 +94,14 @@ class Classifier:
         reading, logits = self.spec.reading, output.flatten(1).float()
         if reading.outputs == "probabilities":
             logits = logits.clamp_min(torch.finfo(torch.float32).tiny).log()
-        return logits[:, list(reading.kept)] if reading.kept else logits
+        if not reading.kept:
+            return logits
+        present = [number for number in reading.kept if number >= 0]
+        if len(present) == len(reading.kept):
+            return logits[:, present]
+        absent = torch.tensor([number < 0 for number in reading.kept], device=logits.device)
+        lowest = logits[:, present].amin(1, keepdim=True)
+        return torch.where(absent, lowest, logits[:, [max(number, 0) for number in reading.kept]])
 
     def last_layer(self) -> tuple[torch.Tensor, torch.Tensor | None] | None:
         """Return weight (K, D) and bias (K,) of its last layer; None where it has several, or cannot be seen."""

@@ -16,6 +16,7 @@ from trustcache.errors import UsageError, first_line
 
 SCHEME = "local-dir:"
 _WEIGHTS = ("model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin", "open_clip_pytorch_model.bin")
+_OF_IMAGES = ("input_size", "crop_pct", "crop_mode", "interpolation", "mean", "std")
 # Pillow's numbers of its filters, as preprocessor_config.json holds them.
 _FILTERS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
 
@@ -34,8 +35,9 @@ def folder_of(name: str) -> Path | None:
 
 
 def is_timm_folder(folder: Path) -> bool:
-    """Return True if a folder's configuration names one of timm's architectures."""
-    return "architecture" in _json(folder / "config.json")
+    """Return True if a folder's configuration is one of timm's; transformers can wrap timm's models without theirs."""
+    config = _json(folder / "config.json")
+    return "architecture" in config and ("pretrained_cfg" in config or "model_type" not in config)
 
 
 def weights_in(folder: Path) -> Path:
@@ -78,8 +80,11 @@ class _Logits(nn.Module):
         self.model = model
         names = [model.config.id2label[i] for i in range(model.config.num_labels)]
         unnamed = names == [f"LABEL_{i}" for i in range(len(names))]
-        side = getattr(model.config, "image_size", 224)
-        self.pretrained_cfg = _preprocessing(preparation, side) | ({} if unnamed else {"label_names": names})
+        if inner := getattr(model, "timm_model", None):
+            config = {key: inner.pretrained_cfg[key] for key in _OF_IMAGES}
+        else:
+            config = _preprocessing(preparation, getattr(model.config, "image_size", 224))
+        self.pretrained_cfg: dict[str, Any] = config | ({} if unnamed else {"label_names": names})
 
     def forward(self, pixels: Any) -> Any:
         return self.model(pixel_values=pixels).logits

@@ -14,7 +14,8 @@ class Reading:
 
     use_ema: averaged weights where the file holds them. outputs: "logits", or "probabilities", whose
     logarithms are taken.
-    kept: numbers of the outputs that are judged, in the order of the data's classes; () for all as they are.
+    kept: numbers of the outputs that are judged, in the order of the data's classes; () for all as they are,
+    -1 for a class that has none: its logit is the lowest of the others.
     """
 
     use_ema: bool = True

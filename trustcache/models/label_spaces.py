@@ -26,6 +26,10 @@ _IMAGENETS = {
 }
 
 
+# Share of a data set's classes that a model may lack: the larger ImageNets do without some of the thousand.
+_FEW = 0.01
+
+
 @dataclass(frozen=True)
 class LabelSpace:
     """The classes of a model's outputs in order: their names, and for each further names, separated by commas."""
@@ -78,29 +82,28 @@ def space_of(classifier: Classifier) -> LabelSpace | None:
 
 
 def judged_outputs(space: LabelSpace, classes: Sequence[str], data: str) -> tuple[tuple[int, ...], str]:
-    """Return the numbers of the outputs for a data set's classes, () for all in order, and a line on it ("" for none).
+    """Return the numbers of the outputs for a data set's classes, and a line for the user ("" for none).
 
-    Raises UsageError where only some of the classes are among the model's, and there are more or fewer of them.
+    The numbers are as `Reading.kept` holds them. Raises UsageError where more than a few of the classes are not among
+    the model's, and their number or order differs.
     """
     outputs, found = len(space.names), space.outputs_of(classes)
     unknown = [name for name, number in zip(classes, found, strict=True) if number is None]
-    kept = tuple(number for number in found if number is not None)
+    kept = tuple(-1 if number is None else number for number in found)
+    part = f"judged on {len(classes) - len(unknown):,} of its {outputs:,} classes, those of {data}"
     if not unknown:
         if kept == tuple(range(outputs)):
             return (), ""
-        if len(kept) < outputs:
-            return (
-                kept,
-                f"judged on {len(kept):,} of its {outputs:,} classes, those of {data}; the others' logits are left out",
-            )
-        return kept, f"its outputs are put in the order of the classes of {data}"
-    if list(classes) == [*map(str, range(outputs))]:  # numbers are no names
-        return (), ""
-    if len(classes) == outputs:
+        return kept, part if len(kept) < outputs else f"its outputs are put in the order of the classes of {data}"
+    if len(classes) == outputs and all(number in (-1, place) for place, number in enumerate(kept)):
+        if list(classes) == [*map(str, range(outputs))]:  # numbers are no names
+            return (), ""
         return (), (
             f"{len(unknown)} of the {outputs} classes of {data} are not among the model's by name (first "
             f"'{unknown[0]}'), so its outputs are taken in the order of the data's classes"
         )
+    if len(unknown) <= _FEW * len(classes):
+        return kept, f"{part}; images of the other {len(unknown)} count as wrong (first '{unknown[0]}')"
     raise UsageError(
         f"{data}: {len(unknown)} of its {len(classes)} classes are not among the model's {outputs} by name (first "
         f"'{unknown[0]}', where the model's first is '{space.names[0]}'); rename those folders, or name the classes in "
