@@ -184,3 +184,15 @@ def test_a_function_in_a_file_runs_with_the_files_beside_it(
         assert tells(changed.stderr, "--allow-code", name)
     finally:
         sys.modules.pop("layers", None)
+
+
+def test_a_function_in_a_file_may_be_an_oracle(run_cli: Cli, extract_digits: Cli, in_tmp_path: Path) -> None:
+    (in_tmp_path / "one.py").write_text(
+        OWN.replace("from layers import Net", LAYERS).replace("classes=3", "classes=10")
+    )
+    assert extract_digits("--data", "digits-train").exit_code == 0
+    done = run_cli(
+        "train", "--oracle", "one.py:build", "--loss", "ce", "--epochs", 1, "--workers", 0, "--device", "cpu"
+    )
+    assert done.exit_code == 0, done.output
+    assert list(Path("trustcache-workspace/runs").glob("one.py%3Abuild-on-digits-net-ce-fine-tuned-seed0-*"))
