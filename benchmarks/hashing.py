@@ -32,7 +32,8 @@ from trustcache.data.dataset import Dataset, open_dataset
 from trustcache.data.known_data import find_manifests
 from trustcache.data.loader import Viewer, viewed_batches
 from trustcache.extract import ExtractSettings, extract
-from trustcache.models.classifiers import Classifier, ModelSpec, new_model
+from trustcache.models.building import ModelSpec, new_model
+from trustcache.models.classifiers import Classifier
 
 BATCH = 64
 ROUNDS = 5

@@ -21,11 +21,12 @@ from trustcache.data.dataset import Dataset, open_dataset
 from trustcache.data.known_data import find_manifests
 from trustcache.data.loader import Viewer, viewed_batches
 from trustcache.extract import ExtractSettings, extract
-from trustcache.models.classifiers import Classifier, ModelSpec, load_classifier
+from trustcache.models.building import ModelSpec
+from trustcache.models.classifiers import Classifier, load_classifier
 from trustcache.models.precision import arithmetic
 from trustcache.oracles.network import Oracle
 from trustcache.oracles.training_loop import TrainingLoop
-from trustcache.registry import allow_code
+from trustcache.permission import allow_code
 
 CLASSES = 100
 

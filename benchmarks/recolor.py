@@ -32,7 +32,8 @@ from trustcache.data.known_data import folder_manifest
 from trustcache.data.variants.attacks import attack, checked_settings
 from trustcache.data.variants.cieluv import rgb_to_luv
 from trustcache.data.variants.pgd import Logits
-from trustcache.models.classifiers import Classifier, ModelSpec, load_classifier
+from trustcache.models.building import ModelSpec
+from trustcache.models.classifiers import Classifier, load_classifier
 
 BATCH = 50
 PROMISED_ACCURACY = 0.03

@@ -34,7 +34,7 @@ def extract(
     manifests, notes = data.manifests(place.data_root)
     for note in notes:
         say(note)
-    failed, prepared = [], ""
+    failed = []
     workspace = Workspace(place.workspace)
     for manifest, outcome in extract_each(
         model, manifests, place.data_root, workspace, settings, console, check_first=bool(data.data), note=print_line
@@ -46,9 +46,6 @@ def extract(
             failed.append(manifest.name)
         else:
             print_line(_outcome(outcome))
-            prepared = str(outcome.index.identity.images)
-    if prepared and model.weights:
-        say(f"seen at {prepared}; where accuracy is lower than you know it to be, --preprocess changes that")
     if failed:
         raise TrustcacheError(f"{len(failed)} of {len(manifests)} data sets failed: {', '.join(failed)}")
 

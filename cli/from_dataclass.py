@@ -106,8 +106,8 @@ def _option(field: Field[Any], hint: Any, optional: bool) -> _Option:
     kind: Any = next(part for part in get_args(hint) if part is not NoneType) if get_origin(hint) is UnionType else hint
     name = about.get("name") or option_name(field.name)
     names = [name] if "name" in about or kind is bool else []
-    if kind is bool and default is None:
-        names = [f"{name}/--no-{name.removeprefix('--')}"]
+    if kind is bool and default is not False:
+        names = [f"{name}/--no-{name.removeprefix('--').removeprefix('use-')}"]
     elif choices := about.get("choices"):
         kind = Literal[choices]
     elif get_origin(kind) is tuple:

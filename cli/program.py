@@ -19,7 +19,8 @@ import typer
 
 from trustcache.errors import UsageError
 from trustcache.models.memory import keep_freed_memory
-from trustcache.registry import CodePermission, code_permission, is_import_path, option, option_name
+from trustcache.permission import CodePermission, code_permission, is_code_name
+from trustcache.registry import option, option_name
 
 from .config import CONFIGURABLE, config_options, config_text, from_file, typed
 from .from_dataclass import expanded
@@ -147,7 +148,7 @@ class Place:
     )
     allow_code: list[str] = option(
         [],
-        "Let code run that a file names, package.module:function; kept for this workspace. May be repeated.",
+        "Let code run that a file names, package.module:function or a file; kept for this workspace. May be repeated.",
         panel=_PANEL,
     )
 
@@ -161,23 +162,24 @@ class Place:
 
         Raises UsageError for an --allow-code that names none.
         """
-        if wrong := [name for name in self.allow_code if not is_import_path(name)]:
-            raise UsageError(f"--allow-code {wrong[0]}: expected package.module:function")
+        if wrong := [name for name in self.allow_code if not is_code_name(name)]:
+            raise UsageError(f"--allow-code {wrong[0]}: expected package.module:function, file.py:function or a file")
         kept = Path(typer.get_app_dir("trustcache")) / "allowed-code.jsonl"
         permission = CodePermission({*typed, *self.allow_code}, self.workspace, kept)
         permission.remember(*self.allow_code)
         return permission
 
 
-# Options and arguments whose values name code, if they are package.module:function; behind that of data may be a role.
+# Options and arguments whose values name code, if they are import paths or files of programs; behind data's is a role.
 _NAME_CODE = ("classifier", "oracle", "loss", "score", "run")
 _NAME_DATA = ("data", "request")
 
 
 def _typed_code(options: Mapping[str, Any]) -> set[str]:
     """Return the code that the user names as the value of an option or argument, by itself or in a list."""
-    words = [word for text in _texts(options, _NAME_CODE) for word in re.split(r"[,\s]+", text)]
-    names = {word for word in words if is_import_path(word)}
+    texts = _texts(options, _NAME_CODE)
+    words = {*texts, *(word for text in texts for word in re.split(r"[,\s]+", text))}  # a file's name may have spaces
+    names = {word for word in words if is_code_name(word)}
     if data := [text for text in _texts(options, _NAME_DATA) if ":" in text]:
         from trustcache.data.known_data import named_code
 

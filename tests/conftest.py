@@ -25,7 +25,8 @@ from typer.testing import CliRunner, Result
 
 from cli import app
 from trustcache.cache.workspace import Workspace
-from trustcache.registry import CodePermission, Registry, code_permission
+from trustcache.permission import CodePermission, code_permission
+from trustcache.registry import Registry
 
 if TYPE_CHECKING:
     from trustcache.models.classifiers import Classifier
@@ -58,7 +59,8 @@ def classifier_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def digits_classifier(classifier_file: Path) -> Classifier:
     """The classifier of `classifier_file`, ready to call."""
-    from trustcache.models.classifiers import ModelSpec, load_classifier
+    from trustcache.models.building import ModelSpec
+    from trustcache.models.classifiers import load_classifier
 
     spec = ModelSpec("cifar-resnet8", str(classifier_file), preprocessing={"input_size": (8, 8)})
     return load_classifier(spec)

@@ -21,7 +21,7 @@ from trustcache.cache.workspace import Workspace
 from trustcache.evaluate.sweep import Sweep
 from trustcache.losses import LOSSES
 from trustcache.oracles.runs import RunConfig
-from trustcache.registry import MARK
+from trustcache.permission import MARK
 
 RunCli = Callable[..., Result]
 ROOT = Path(__file__).parent.parent
@@ -226,10 +226,14 @@ def test_allow_code_takes_a_function_only(run_cli: RunCli) -> None:
 IMPORTS = re.compile(
     r"resolve_name|import_module|__import__|distributions\(|spec_from_file|module_from_spec|run_path|run_module"
     r"|\bexec\(|(?<![.\w])eval\(|(?<![.\w])compile\(|literal_eval|pickle\.|Unpickler|torch\.load\(|np\.load\(|joblib"
-    r"|torch\.hub|subprocess|os\.system|Popen|yaml|from_string|marshal|shelve|dill"
+    r"|jit\.load\(|export\.load\(|from_pretrained\(|torch\.hub|subprocess|os\.system|Popen|yaml|from_string|marshal|shelve|dill"
 )
 CHECKED = {
-    "trustcache/registry.py": ["resolve_name", "distributions(", "literal_eval"],  # with a permission, or installed
+    "trustcache/registry.py": ["distributions(", "literal_eval"],  # installed packages
+    "trustcache/permission.py": ["resolve_name", "spec_from_file", "module_from_spec"],  # with a permission
+    "trustcache/models/programs.py": ["jit.load(", "export.load("],  # with a permission
+    "trustcache/deploy/export.py": ["export.load("],  # what it has just written
+    "trustcache/models/hub_folders.py": ["from_pretrained("],  # trust_remote_code=False, and no pickles
     "cli/program.py": ["import_module"],  # the package's own commands
     "trustcache/__main__.py": ["import_module"],  # the command line
     "trustcache/__init__.py": ["import_module"],  # the package's own modules
@@ -237,7 +241,7 @@ CHECKED = {
     "trustcache/cache/array_files.py": ["np.load("],  # no pickles
     "trustcache/models/zoo/registry.py": ["resolve_name"],  # the package's own networks
     "trustcache/data/variants/attacks.py": ["resolve_name"],  # the package's own attacks
-    "trustcache/models/checkpoints.py": ["torch.load("],  # weights_only
+    "trustcache/models/checkpoints.py": ["torch.load(", "Unpickler"],  # weights_only; the name in torch's errors
     "trustcache/oracles/training_loop.py": ["torch.load(", "pickle."],  # weights_only; the error's class
     "trustcache/data/decoders.py": ["pickle."],  # between its own processes, in a folder that only the user can enter
     "trustcache/data/layouts/cifar.py": [

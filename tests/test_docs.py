@@ -39,7 +39,7 @@ def commands(group: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[t
             yield (*path, name), found
 
 
-SHOWN = sorted({line for path in DOCUMENTS for line in fenced(path, "sh|tour|start")})
+SHOWN = sorted({line for path in DOCUMENTS for line in fenced(path, "sh|tour|start|walk")})
 
 
 @pytest.mark.parametrize("line", SHOWN)
@@ -77,11 +77,8 @@ def test_the_tour_in_the_readme_runs_as_written(
 
 
 @pytest.fixture
-def photos(in_tmp_path: Path) -> Path:
-    """What `docs/start.md` begins with: photos in folders of classes, some new ones, and a classifier of timm's."""
-    import torch
-    from safetensors.torch import load_file
-
+def photo_folders(in_tmp_path: Path) -> None:
+    """Photos in folders of classes, and a new one."""
     from trustcache.data.dataset import open_dataset
     from trustcache.data.known_data import find_manifests
 
@@ -95,18 +92,25 @@ def photos(in_tmp_path: Path) -> Path:
             dataset.read(number).resize((32, 32)).save(folder / f"{number}.png")
     Path("new-photos").mkdir()
     images["test"].read(645).resize((32, 32)).save("new-photos/one.png")
+
+
+@pytest.fixture
+def photos(photo_folders: None) -> None:
+    """What `docs/start.md` begins with: photos in folders of classes, some new ones, and a classifier of timm's."""
+    import torch
+    from safetensors.torch import load_file
+
     words = (
         "fit-classifier --classifier resnet18 --preprocess input_size=32 --data digits-fit --epochs 5 --batch-size 32"
     )
     fitted = CliRunner().invoke(app, [*words.split(), "--device", "cpu", "--out", "mine.safetensors"])
     assert fitted.exit_code == 0, fitted.output
     torch.save(load_file("mine.safetensors"), "mine.pth")
-    return in_tmp_path
 
 
 @pytest.mark.figures
 @pytest.mark.slow
-def test_the_first_hour_runs_as_written_and_ends_in_a_verdict(photos: Path) -> None:
+def test_the_first_hour_runs_as_written_and_ends_in_a_verdict(photos: None) -> None:
     lines = fenced(ROOT / "docs" / "start.md", "start")
     assert len(lines) == 8
     for line in lines:
@@ -115,6 +119,51 @@ def test_the_first_hour_runs_as_written_and_ends_in_a_verdict(photos: Path) -> N
     (answer,) = (json.loads(each) for each in result.stdout.splitlines())
     assert {"path", "score", "trusted"} <= {*answer}
     assert "no threshold" not in result.stderr
+
+
+@pytest.fixture
+def checkpoints(photo_folders: None) -> None:
+    """A classifier as Lightning and timm's `train.py` save it, and one of transformers' Trainer; none has learnt."""
+    import argparse
+
+    import timm
+    import torch
+    import transformers
+    from timm.utils import CheckpointSaver, ModelEmaV3
+
+    torch.manual_seed(0)
+    model = timm.create_model("resnet18", num_classes=10)
+    state = model.state_dict()
+    lit = {f"model.{name}": tensor for name, tensor in state.items()} | {"criterion.weight": torch.ones(10)}
+    torch.save({"epoch": 3, "state_dict": lit, "hyper_parameters": {"root": Path("photos")}}, "epoch=3.ckpt")
+    optimiser = torch.optim.SGD(model.parameters(), 0.1)
+    args = argparse.Namespace(model="resnet18", output=Path("out"))
+    saver = CheckpointSaver(model, optimiser, args, ModelEmaV3(model), checkpoint_dir=".", recovery_dir=".")
+    saver.save_checkpoint(3, metric=0.9)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    names = dict(enumerate("9876543210"))
+    config = transformers.ViTConfig(image_size=32, patch_size=8, id2label=names, label2id={}, **sizes)
+    transformers.ViTForImageClassification(config).save_pretrained("pets")
+    transformers.ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained("pets")
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_each_trainer_leads_to_a_verdict_as_written(checkpoints: None) -> None:
+    lines = fenced(ROOT / "docs" / "classifiers.md", "walk")
+    assert len(lines) == 12
+    printed = []
+    for line in lines:
+        result = CliRunner().invoke(app, shlex.split(line)[1:])
+        assert result.exit_code == 0, f"{line}\n{result.output}"
+        printed.append(result.stdout)
+    assert "1 other tensors are passed over (first 'criterion.weight')" in printed[0]
+    assert "'state_dict_ema' is taken, not 'state_dict'" in printed[4]
+    assert "in the order of the classes" in printed[8]
+    shares = [float(re.findall(r"photos-train: \S+ is right on (\d+\.\d+) %", printed[i])[0]) for i in (0, 4)]
+    assert shares[0] == shares[1]
+    for text in printed[3::4]:
+        (answer,) = (json.loads(each) for each in text.splitlines())
+        assert answer["trusted"] in (True, False)
 
 
 def test_the_page_on_oracles_says_what_a_plan_says(in_tmp_path: Path) -> None:

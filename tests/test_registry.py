@@ -10,16 +10,8 @@ from typing import Any
 import pytest
 
 from trustcache.errors import UsageError
-from trustcache.registry import (
-    Registry,
-    Setting,
-    allow_code,
-    import_object,
-    is_import_path,
-    key_values,
-    option,
-    option_name,
-)
+from trustcache.permission import allow_code, import_object, is_import_path
+from trustcache.registry import Registry, Setting, key_values, option, option_name
 
 
 def registry() -> Registry[str]:

@@ -23,6 +23,12 @@ def extraction_options(index: Index) -> list[str]:
     words = ["--classifier", model.name]
     if made_from.weights:
         words += ["--weights", made_from.weights]
+    if not model.reading.use_ema:
+        words.append("--no-ema")
+    if model.reading.outputs != "logits":
+        words += ["--outputs", model.reading.outputs]
+    if made_from.labels:
+        words += ["--classes", made_from.labels]
     for key, value in model.arguments.items():
         words += ["--model-arg", f"{key}={value}"]
     released = shows_as_released(model) and index.classifier == f"{model.name}-released"

@@ -1,29 +1,25 @@
 """Registries of losses, scores, layouts and the like, the settings they take, and the options of the command line.
 
 A `Registry` finds an entry among the built-in ones, the entry points of installed packages, and the functions that a
-user names as `package.module:function`. Those run only with a `CodePermission`, since the name may stand in a file of
-a stranger. A `Setting` is a value to choose with its default, meaning and range. An `option` is a field of a dataclass
-from which the command line makes an option.
+user names as `package.module:function`, which run only with a permission (`permission.py`). A `Setting` is a value to
+choose with its default, meaning and range. An `option` is a field of a dataclass from which the command line makes an
+option.
 """
 
 from __future__ import annotations
 
 import ast
-import contextlib
 import dataclasses
-import json
 import math
-import os
-import pkgutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from trustcache.errors import UsageError, kind_and_line
+from trustcache.permission import import_object, is_import_path, own_folders, remember_permission, require_permission
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -51,7 +47,7 @@ class Registry(Mapping[str, T]):
         from importlib.metadata import distributions
 
         # What lies in the working folder is not installed: it may be a stranger's.
-        places = [place for place in sys.path if place not in ("", str(Path.cwd()), *_working_folder)]
+        places = [place for place in sys.path if place not in ("", str(Path.cwd()), *own_folders())]
         points: dict[str, EntryPoint] = {}
         for point in (point for found in distributions(path=places) for point in found.entry_points):
             if point.group == self.group and point.name not in self._built_in:
@@ -78,12 +74,12 @@ class Registry(Mapping[str, T]):
         if not installed:
             if not is_import_path(name):
                 raise KeyError(name)
-            _permission.require(name, self.option)
+            require_permission(name, self.option)
         if name not in self._loaded:
             found = _loaded(installed, self.option) if installed else import_object(name, self.option)
             self._loaded[name] = self._adapt(name, found)
         elif not installed:
-            _permission.remember(name)  # imported before, perhaps for another workspace
+            remember_permission(name)  # imported before, perhaps for another workspace
         return self._loaded[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -94,12 +90,6 @@ class Registry(Mapping[str, T]):
         return len(self._built_in) + len(self._points)
 
 
-def is_import_path(name: str) -> bool:
-    """Return True for a name of the form `package.module:function`."""
-    module, colon, attribute = name.partition(":")
-    return bool(colon) and attribute.isidentifier() and all(part.isidentifier() for part in module.split("."))
-
-
 def _loaded(point: EntryPoint, option: str) -> Any:
     try:
         return point.load()
@@ -108,120 +98,6 @@ def _loaded(point: EntryPoint, option: str) -> Any:
             f"{option} {point.name}: {kind_and_line(error)}; entry point {point.value} of an installed package: "
             "mend or uninstall that"
         ) from error
-
-
-_working_folder: list[str] = []
-"""The one folder that `import_object` has added to sys.path."""
-
-
-def import_object(name: str, option: str) -> Any:
-    """Import what `package.module:function` names; after the installed packages, from the working directory too.
-
-    Raises UsageError naming the option where nobody has allowed it, the module fails or lacks the function.
-    """
-    _permission.require(name, option)
-    for folder in _working_folder:
-        with contextlib.suppress(ValueError):
-            sys.path.remove(folder)
-    _working_folder[:] = [str(Path.cwd())]
-    sys.path += _working_folder
-    try:
-        found = pkgutil.resolve_name(name)
-    except Exception as error:  # a user's file may raise anything
-        raise UsageError(
-            f"{option} {name}: {kind_and_line(error)}; it must be package.module:function, importable from here"
-        ) from error
-    _permission.remember(name)
-    return found
-
-
-def code_file(name: str) -> str:
-    """Return the file of the package or module that a name begins with, found without importing it; "" if unknown."""
-    package = name.partition(":")[0].partition(".")[0]
-    found = PathFinder.find_spec(package, [*sys.path, str(Path.cwd())])
-    places = list(found.submodule_search_locations or ()) if found else []
-    return str(found.origin if found and found.origin else places[0] if places else "")
-
-
-@dataclass
-class CodePermission:
-    """The code outside the package that may run: what the user named, in this call or before for the same workspace.
-
-    names: `package.module:function`, as typed in this call. workspace: the folder that they are remembered for, in the
-    file `kept` outside of it; None for no longer than this call. used: the names whose code has run.
-
-    What is remembered holds for the workspace's path together with a random mark in it, so that another's workspace
-    unpacked at the same path has no part in it, and for the file that the code lies in.
-    """
-
-    names: set[str] = field(default_factory=set)
-    workspace: Path | None = None
-    kept: Path | None = None
-    used: set[str] = field(default_factory=set)
-
-    def require(self, name: str, option: str) -> None:
-        """Raise UsageError, naming `option`, for code that the user has not named."""
-        if name not in self.names and not self._remembered(name):
-            raise UsageError(
-                f"{option} {name}: is code that a file names, and runs only if you name it too; if you trust it, add "
-                f"--allow-code {name}, once for a workspace"
-            )
-
-    def remember(self, *names: str) -> None:
-        """Keep some names, and those before, for this workspace, once it is there and where files can be written."""
-        self.used.update(names)
-        new = [name for name in sorted(self.used) if not self._remembered(name)]
-        if new and self.kept and (mark := self._mark(make=True)):
-            with contextlib.suppress(OSError):
-                self.kept.parent.mkdir(parents=True, exist_ok=True)
-                with self.kept.open("a", encoding="utf-8") as file:
-                    file.writelines(self._line(name, mark) for name in new)
-
-    def _remembered(self, name: str) -> bool:
-        mark = self._mark()
-        if not mark or not self.kept or not self.kept.is_file():
-            return False
-        with self.kept.open(encoding="utf-8", errors="replace") as file:
-            return self._line(name, mark) in file
-
-    def _line(self, name: str, mark: str) -> str:
-        folder = self.workspace.resolve() if self.workspace else ""
-        return json.dumps([str(folder), mark, name, code_file(name)]) + "\n"
-
-    def _mark(self, make: bool = False) -> str:
-        """Return the workspace's mark, "" where it has none."""
-        if not self.workspace:
-            return ""
-        path = self.workspace / MARK
-        with contextlib.suppress(OSError):
-            if make and self.workspace.is_dir() and not path.exists():
-                path.write_text(os.urandom(16).hex(), encoding="ascii")
-            if path.is_file():
-                with path.open("rb") as file:
-                    return file.read(64).hex()
-        return ""
-
-
-MARK = ".code-mark"
-"""File in a workspace by which it is told from others that lay at the same path."""
-_permission = CodePermission()
-
-
-@contextlib.contextmanager
-def code_permission(permission: CodePermission) -> Iterator[None]:
-    """Let the code run that a permission names, and no other."""
-    global _permission
-    before, _permission = _permission, permission
-    try:
-        yield
-    finally:
-        _permission = before
-        permission.remember()  # a new workspace is there only now
-
-
-def allow_code(*names: str) -> None:
-    """Let code outside the package run, `package.module:function`, as --allow-code does: for programs in Python."""
-    _permission.names.update(names)
 
 
 @dataclass(frozen=True)

@@ -30,12 +30,13 @@ from tests.refusals import refusal_of
 from trustcache.data.dataset import open_dataset
 from trustcache.data.known_data import find_manifests, folder_manifest
 from trustcache.errors import UsageError
-from trustcache.models.classifiers import Classifier, ModelSpec, backbone, load_classifier, load_model, new_model
+from trustcache.models.building import ModelSpec, backbone, load_model, new_model
+from trustcache.models.classifiers import Classifier, load_classifier
 from trustcache.models.preprocessing import Preprocessing, parse_preprocessing, preprocessing_of
 from trustcache.models.timm_models import PAPER_MODELS, architecture
 from trustcache.models.zoo.cifar_resnet import CifarResNet
 from trustcache.models.zoo.registry import BUILT_IN, MODELS, built_in
-from trustcache.registry import allow_code
+from trustcache.permission import allow_code
 
 TEST_DATA = Path(os.environ.get("TRUSTCACHE_TEST_DATA", "/nowhere"))
 
@@ -372,7 +373,6 @@ def test_arguments_reach_the_builder(tmp_path: Path) -> None:
         ("test_vit", {"patch_size": 0}),
         ("cifar-resnet8", {"wheels": 4}),
         ("cifar-resnet8", {"num_classes": -1}),
-        ("local-dir:/nowhere", {"wheels": 4}),
     ],
 )
 def test_arguments_that_do_not_fit_are_named(name: str, arguments: dict[str, Any], tmp_path: Path) -> None:
@@ -408,6 +408,9 @@ def configured():
     return model
 
 def headless():
+    return nn.Flatten()
+
+def maps():
     return nn.Conv2d(3, 4, 3)
 
 def misleading():  # its last linear layer is not what gives the logits
@@ -504,7 +507,7 @@ def test_a_module_of_one_s_own_may_say_its_preprocessing(own: Path) -> None:
         ("my_models.nets:number", "TypeError: "),
         ("my_models.nets:broken", "KeyError: 'lost'"),
         ("my_models.nets:nothing", "torch.nn.Module, not dict"),
-        ("my_models.nets:headless", "has no linear layer"),
+        ("my_models.nets:headless", "has no linear or convolutional layer"),
     ],
 )
 def test_a_function_that_cannot_serve_is_named_with_the_reason(name: str, words: str, own: Path) -> None:
@@ -531,7 +534,7 @@ def test_a_model_s_arguments_run_no_code_from_a_checkpoint(tmp_path: Path, monke
     assert not (tmp_path / "it-ran").exists()
 
 
-@pytest.mark.parametrize("function", ["misleading", "detour", "pair"])
+@pytest.mark.parametrize("function", ["misleading", "detour", "pair", "maps"])
 def test_a_model_whose_output_is_not_its_last_layer_s_is_refused(function: str, own: Path) -> None:
     allow_code(f"my_models.nets:{function}")
     classifier = load_classifier(ModelSpec(f"my_models.nets:{function}"))
@@ -626,7 +629,7 @@ def test_settings_are_read_from_text() -> None:
         "crop_pct=nan",
         "crop_mode=fill",
         "interpolation=fast",
-        "mean=0.5",
+        "mean=0.5,0.5",
         "mean=0.5,0.5,x",
         "mean=nan,0,0",
         "std=1,2",

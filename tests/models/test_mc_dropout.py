@@ -19,7 +19,8 @@ from typer.testing import Result
 from tests.refusals import tells
 from trustcache.cache import CacheView, open_cache
 from trustcache.errors import UsageError
-from trustcache.models.classifiers import Classifier, ModelSpec
+from trustcache.models.building import ModelSpec
+from trustcache.models.classifiers import Classifier
 from trustcache.models.identity import McDropout
 from trustcache.models.mc_dropout import negative_predictive_entropy, require_dropout
 

@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from trustcache.errors import UsageError
-from trustcache.models.classifiers import Classifier, ModelSpec, load_classifier
+from trustcache.models.building import ModelSpec
+from trustcache.models.classifiers import Classifier, load_classifier
 from trustcache.models.stage_features import pooled, pooled_outputs, stage_places
-from trustcache.registry import allow_code
+from trustcache.permission import allow_code
 
 
 def places_of(model: nn.Module, *shape: int, last: tuple[nn.Module, ...] = ()) -> tuple[str, ...]:

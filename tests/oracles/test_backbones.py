@@ -22,7 +22,8 @@ from trustcache.cache.provenance import original_dataset
 from trustcache.cache.workspace import Workspace
 from trustcache.data.loader import Viewer, viewed_batches
 from trustcache.data.variants.attacks import attack
-from trustcache.models.classifiers import Classifier, ModelSpec, load_classifier
+from trustcache.models.building import ModelSpec
+from trustcache.models.classifiers import Classifier, load_classifier
 from trustcache.models.zoo.cifar_resnet import CifarResNet
 from trustcache.oracles.finetune import in_batches, load_oracle
 from trustcache.oracles.head_training import HeadTask, train_heads

@@ -25,12 +25,13 @@ from trustcache.data.dataset import Dataset, open_dataset
 from trustcache.data.known_data import find_manifests
 from trustcache.data.samples import ArraySamples
 from trustcache.errors import TrustcacheError
+from trustcache.models.building import ModelSpec, new_model
 from trustcache.models.checkpoints import load_into
-from trustcache.models.classifiers import ModelSpec, load_classifier, new_model
+from trustcache.models.classifiers import load_classifier
 from trustcache.oracles import fit_classifier as module
 from trustcache.oracles.fit_classifier import Fitted, fit_classifier
 from trustcache.oracles.optim import RECIPES, FitSettings, Machine
-from trustcache.registry import allow_code
+from trustcache.permission import allow_code
 
 Cli = Callable[..., Result]
 RESNET = ModelSpec("cifar-resnet8", preprocessing={"input_size": (8, 8)})

@@ -49,7 +49,8 @@ def strong_workspace(tmp_path_factory: pytest.TempPathFactory, classifier_file: 
     from trustcache.evaluate.scoring import evaluate
     from trustcache.extract import ExtractSettings, extract
     from trustcache.losses import LossChoice
-    from trustcache.models.classifiers import ModelSpec, load_classifier
+    from trustcache.models.building import ModelSpec
+    from trustcache.models.classifiers import load_classifier
     from trustcache.oracles.backbones import cached_oracle
     from trustcache.oracles.heads import HEADS
     from trustcache.oracles.optim import Machine

@@ -77,7 +77,7 @@ class MadeFrom:
 
     classes: their names in label order. preprocessing: the entries that replace the model's own. batch_size: images a
     forward pass, which decides a GPU's last digits. imported: SHA-256 of the files that outputs and labels were read
-    from, by path; {} for arrays in memory; None for an extracted cache.
+    from, by path; {} for arrays in memory; None for an extracted cache. labels: what `--classes` gave, "" for nothing.
     """
 
     manifest: Manifest
@@ -88,6 +88,7 @@ class MadeFrom:
     preprocessing: dict[str, Entry]
     batch_size: AtLeastOne = 64
     imported: dict[str, str] | None = None
+    labels: str = ""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from trustcache.errors import TrustcacheError, UsageError, naming
 from trustcache.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from trustcache.models.classifiers import ModelSpec
+    from trustcache.models.building import ModelSpec
 
 FITTED = "trustcache"
 """The entry of the metadata of weights that fit-classifier made."""
@@ -97,7 +97,7 @@ def original_name(data: str, caches: Iterable[Index]) -> str:
 def original_model(index: Index) -> ModelSpec:
     """Return the classifier of a cache, to be built again. Raises UsageError where its weights are gone or changed."""
     require_extracted(index)
-    from trustcache.models.classifiers import ModelSpec
+    from trustcache.models.building import ModelSpec
 
     identity, weights = index.identity, index.made_from.weights
     if weights and (not Path(weights).is_file() or file_sha256(Path(weights)) != index.made_from.weights_sha256):
@@ -105,7 +105,8 @@ def original_model(index: Index) -> ModelSpec:
             f"{weights}: the weights that {index.folder} was extracted with are gone or changed; put them back there, "
             "or run the same trustcache extract with --weights where they are now"
         )
-    return ModelSpec(identity.name, weights, identity.arguments, asdict(identity.images))
+    labels = index.made_from.labels
+    return ModelSpec(identity.name, weights, identity.arguments, asdict(identity.images), identity.reading, labels)
 
 
 def fitted_text(weights: Path, remedy: str = "put a whole copy in its place, or fit the classifier again") -> str:

@@ -34,6 +34,7 @@ from trustcache.errors import UsageError
 from trustcache.extract.batch_size import USUAL
 from trustcache.extract.settings import ExtractSettings
 from trustcache.models.classifiers import Classifier, as_classifier
+from trustcache.models.label_spaces import judged_outputs, space_of
 from trustcache.models.precision import resolved
 from trustcache.models.stage_features import POOLINGS
 from trustcache.progress import Progress, silent
@@ -79,11 +80,14 @@ def extract_in_memory(
     if chosen.decode != "pil":
         raise UsageError(f"decode={chosen.decode!r}: is of trustcache extract, whose caches record it; leave it out")
     classifier, device = as_classifier(model, preprocess), choose_device(chosen.device)
+    chosen.require_ready(classifier)
     chosen = replace(chosen, precision=resolved(chosen.precision, device))
     classifier.model.to(device)
     dataset = _dataset(data, Path(data_root))
     known = classes or (dataset.classes if dataset else getattr(getattr(data, "dataset", data), "classes", None))
     if known:
+        if space := space_of(classifier):
+            classifier = classifier.judging(judged_outputs(space, known, name or "the data set")[0])
         require_classes(classifier.num_classes, classifier.spec.name, name or "the data set", known)
     places = classifier.stage_places() if chosen.features == "stages" else ()
     seen = (_of_dataset if dataset else _of_given)(dataset or data, classifier, device, chosen)

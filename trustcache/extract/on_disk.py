@@ -55,7 +55,7 @@ def extract(
     non-finite logits, and a cache that another process is writing. What was published before stays, and the same call
     continues from there.
     """
-    settings.require_dropout(classifier)
+    settings.require_ready(classifier)
     with settings.decoders() as decoders:
         subject = Subject(classifier, label)
         return _Extraction(subject, dataset, data_root, folder, settings, WorkLog(), decoders).run(progress)
@@ -77,14 +77,15 @@ def extract_each(
     the machine's settings before the work, and at the end where the time went. Raises UsageError for a classifier that
     cannot be loaded, and for MC dropout of one without dropout.
     """
-    classifier, label = model.load()
+    classifier, label = model.load(note)
+    settings.require_ready(classifier, note)
+    classifier = _judging(classifier, manifests[0], data_root, note)
     subject, log = Subject(classifier, label), WorkLog(note)
     for manifest in manifests if check_first else ():
         require_files(manifest, data_root)
         classes = manifest.classes or open_dataset(manifest, data_root).classes
         require_classes(classifier.num_classes, label, manifest.name, classes)
         require_known_classes(subject.identity, label, manifest, classes, workspace)
-    settings.require_dropout(classifier)
     with settings.decoders(len(manifests)) as decoders:
         for manifest in manifests:
             try:
@@ -98,6 +99,19 @@ def extract_each(
             except TrustcacheError as error:
                 yield manifest, error
     log.end()
+
+
+def _judging(classifier: Classifier, manifest: Manifest, data_root: Path, note: Callable[[str], None]) -> Classifier:
+    """Return a classifier that gives logits for a data set's classes, in their order, as far as its own have names."""
+    from trustcache.models.label_spaces import judged_outputs, space_of
+
+    if not (space := space_of(classifier)):
+        return classifier
+    classes = manifest.classes or open_dataset(manifest, data_root).classes
+    kept, line = judged_outputs(space, classes, manifest.name)
+    if line:
+        note(f"{classifier.spec.name}: {line}")
+    return classifier.judging(kept)
 
 
 @dataclass(frozen=True)

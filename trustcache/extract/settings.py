@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trustcache.data.machine import DECODERS, device_option, workers_option
 from trustcache.errors import UsageError
-from trustcache.models.identity import McDropout
+from trustcache.models.identity import McDropout, Reading
 from trustcache.models.model_options import ModelOptions
 from trustcache.models.precision import PRECISIONS
+from trustcache.permission import short_name
 from trustcache.protocols import PROTOCOLS
 from trustcache.registry import option
 
@@ -66,10 +69,24 @@ class ExtractSettings:
         if self.mc_seed is not None and not self.mc_dropout:
             raise UsageError("--mc-seed: means nothing without --mc-dropout")
 
-    def require_dropout(self, classifier: Classifier) -> None:
-        """Raise UsageError for MC dropout of a classifier without dropout."""
-        from trustcache.models.mc_dropout import require_dropout
+    def require_ready(self, classifier: Classifier, note: Callable[[str], None] = lambda line: None) -> None:
+        """Raise UsageError for a classifier that does not give what is to be kept: logits, features, MC dropout.
 
+        note: told how it sees images.
+        """
+        from trustcache.data.loader import computing
+        from trustcache.models.mc_dropout import require_dropout
+        from trustcache.models.probing import probed
+
+        if self.features != "none" and not classifier.has_features:
+            raise UsageError(
+                f"--features {self.features}: {classifier.spec.name} does not show what its last layer sees; use "
+                "--features none, or export the model by torch.export with a linear last layer"
+            )
+        black = classifier.black()
+        with computing(classifier.spec.name, black, "float32"):
+            for line in probed(classifier):
+                note(line)
         if self.mc_dropout:
             require_dropout(classifier)
 
@@ -91,6 +108,17 @@ class ClassifierOptions(ModelOptions):
     """The classifier of an extraction as the command line names it."""
 
     weights: str | None = option(None, "Your own weights: a safetensors or torch file.")
+    use_ema: bool = option(True, "Averaged (EMA) weights where a checkpoint holds both; --no-ema: the plain ones.")
+    outputs: str = option(
+        "logits",
+        "The model's output; of probabilities the logarithms are kept.",
+        choices=("logits", "probabilities"),
+    )
+    classes: str | None = option(
+        None,
+        "Classes of the model's outputs in order: a file with one a line, a JSON file, a list a,b,c, or one of timm's "
+        "lists such as imagenet-22k. By default its own, if it names them, else the data's.",
+    )
     name: str | None = option(None, "The classifier's name in the workspace, where not its own.", name="--as")
     protocol: str = option(
         "equations",
@@ -99,10 +127,18 @@ class ClassifierOptions(ModelOptions):
         choices=tuple(PROTOCOLS),
     )
 
-    def load(self) -> tuple[Classifier, str]:
-        """Return the classifier, as the protocol shows images to it, and its name in the workspace."""
+    def load(self, note: Callable[[str], None]) -> tuple[Classifier, str]:
+        """Return the classifier, as the protocol shows images to it, and its name in the workspace.
+
+        note: as in `load_model`.
+        """
         from trustcache.models.classifiers import load_classifier
 
         suffix = "" if self.protocol == "equations" else f"-{self.protocol}"
-        classifier = load_classifier(self.spec(self.weights, PROTOCOLS[self.protocol].preprocessing))
-        return classifier, self.name or self.classifier + suffix
+        labels = self.classes or ""
+        spec = replace(
+            self.spec(self.weights, PROTOCOLS[self.protocol].preprocessing),
+            reading=Reading(self.use_ema, self.outputs),
+            labels=str(Path(labels).resolve()) if labels and Path(labels).is_file() else labels,
+        )
+        return load_classifier(spec, note), self.name or short_name(self.classifier) + suffix

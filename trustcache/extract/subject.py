@@ -127,5 +127,6 @@ class Subject:
             sha256,
             self.classifier.spec.preprocessing,
             settings.batch_size or USUAL,
+            labels=self.classifier.spec.labels,
         )
         return Index(folder, meaning, made_from, software_versions("torch", "numpy", "pillow", "h5py"))

@@ -4,41 +4,21 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from trustcache.errors import TrustcacheError, UsageError, kind_and_line
-from trustcache.models.checkpoints import load_into, read_weights, state_sha256
+from trustcache.errors import UsageError
+from trustcache.models.building import LastLayer, ModelSpec, last_layers, load_model
+from trustcache.models.checkpoints import state_sha256
 from trustcache.models.identity import Identity
-from trustcache.models.preprocessing import model_config, preprocessing_of
+from trustcache.models.preprocessing import preprocessing_of
+from trustcache.models.programs import Program
 from trustcache.models.stage_features import noted, pooled_outputs, stage_places
-from trustcache.models.timm_models import architecture, timm_model
-from trustcache.models.zoo.registry import BuiltIn, built_in
-
-LastLayer = nn.Linear | nn.Conv2d
-
-
-@dataclass(frozen=True)
-class ModelSpec:
-    """A model to build.
-
-    name: of the paper (`timm_models.PAPER_MODELS`), built in (`zoo.registry.BUILT_IN`), an entry point's, timm's, or
-        `package.module:function`, a function that returns a torch module. That module may declare its preprocessing and
-        its last layer as timm's do, in a dictionary `pretrained_cfg` (`input_size`, `mean`, `std`, `classifier` …).
-    weights: a file; None for published weights, or those that the user's function loads.
-    arguments: passed to the builder.
-    preprocessing: values that replace entries of the model's own.
-    """
-
-    name: str
-    weights: str | None = None
-    arguments: dict[str, Any] = field(default_factory=dict)
-    preprocessing: dict[str, Any] = field(default_factory=dict)
+from trustcache.models.timm_models import architecture
 
 
 class Classifier:
@@ -49,8 +29,36 @@ class Classifier:
         # Convolutions run up to half as fast again with the channels last.
         self.model = model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         self.preprocessing = preprocessing_of(model, spec.preprocessing)
-        self._last = _last_layers(model, spec.name)
-        self.num_classes: int = _classes(self._last)
+        self._last: dict[str, LastLayer] = {}
+        if isinstance(model, Program):
+            self._width: int = self.model(self.preprocessing.normalise(self.black())).shape[1]
+        else:
+            self._last = last_layers(model, spec.name)
+            if not self._last:
+                raise UsageError(
+                    f"--classifier {spec.name}: has no classifier, its output is features; fit one on them: trustcache "
+                    f"fit-classifier --classifier {spec.name} --start ITS_WEIGHTS --data TRAIN --out FILE"
+                )
+            self._width = next(iter(self._last.values())).weight.shape[0]
+
+    @property
+    def num_classes(self) -> int:
+        """The number of outputs that are judged."""
+        return len(self.spec.reading.kept) or self._width
+
+    @property
+    def all_outputs(self) -> int:
+        """The number of all outputs."""
+        return self._width
+
+    @property
+    def has_features(self) -> bool:
+        """True unless it is a program whose last layer cannot be found."""
+        return bool(self._last) or (isinstance(self.model, Program) and self.model.has_features)
+
+    def judging(self, kept: Sequence[int]) -> Classifier:
+        """Return the same classifier with these outputs alone, in this order."""
+        return Classifier(replace(self.spec, reading=replace(self.spec.reading, kept=tuple(kept))), self.model)
 
     def __call__(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Map pixels 0 to 255 (N, 3, H, W) to logits (N, K) and pooled features (N, D), both float32.
@@ -63,16 +71,44 @@ class Classifier:
 
     def answer(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Do the same for normalised images, with plain operations only, so that it can be traced into a graph."""
-        with noted(self._last, lambda inputs, output: inputs[0].flatten(1)) as seen:
-            logits = self.model(x)
+        output, features = self.raw(x)
+        return self._judged(output), features
+
+    def raw(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the model's own output (N, all outputs) and features (N, D) for normalised images."""
+        if isinstance(self.model, Program):
+            return self.model.with_features(x)
+        with noted(self._last, lambda inputs, output: _pooled(inputs[0])) as seen:
+            output = self.model(x)
         # VOLO's second head sees every position; it does not count.
         pooled = [seen[n] for n, m in self._last.items() if n in seen and seen[n].shape[1] == m.weight.shape[1]]
-        if not pooled or not isinstance(logits, torch.Tensor) or math.prod(logits.shape[1:]) != self.num_classes:
+        if not pooled or not isinstance(output, torch.Tensor) or math.prod(output.shape[1:]) != self._width:
             raise UsageError(
                 f"{self.spec.name}: its output is not that of '{', '.join(self._last)}', taken for its last layer; "
                 "name the right one in the module's pretrained_cfg = {'classifier': NAME}, and return its output"
             )
-        return logits.flatten(1).float(), torch.cat(pooled, 1).float()
+        return output.flatten(1), torch.cat(pooled, 1).float()
+
+    def _judged(self, output: torch.Tensor) -> torch.Tensor:
+        """Return logits, float32, for the model's own output: of the classes that are judged."""
+        reading, logits = self.spec.reading, output.flatten(1).float()
+        if reading.outputs == "probabilities":
+            logits = logits.clamp_min(torch.finfo(torch.float32).tiny).log()
+        if not reading.kept:
+            return logits
+        present = [number for number in reading.kept if number >= 0]
+        if len(present) == len(reading.kept):
+            return logits[:, present]
+        absent = torch.tensor([number < 0 for number in reading.kept], device=logits.device)
+        lowest = logits[:, present].amin(1, keepdim=True)
+        return torch.where(absent, lowest, logits[:, [max(number, 0) for number in reading.kept]])
+
+    def last_layer(self) -> tuple[torch.Tensor, torch.Tensor | None] | None:
+        """Return weight (K, D) and bias (K,) of its last layer; None where it has several, or cannot be seen."""
+        if len(self._last) != 1:
+            return None
+        ((_, layer),) = self._last.items()
+        return layer.weight.flatten(1), layer.bias
 
     def black(self) -> torch.Tensor:
         """Return one black image at the input size, on the model's device: pixels 0 (1, 3, H, W), to probe it."""
@@ -110,12 +146,17 @@ class Classifier:
 
     def logits_of(self, images: torch.Tensor) -> torch.Tensor:
         """Map RGB images, float32 (N, 3, H, W) in [0, 1] at its input size, to logits (N, K), with gradients."""
-        return self.model(self.preprocessing.normalise(images * 255)).flatten(1).float()
+        return self._judged(self.model(self.preprocessing.normalise(images * 255)))
 
     def identity(self) -> Identity:
         """Return the identity (name, architecture, weight hash, preprocessing) that a cache's index holds."""
         spec, weights = self.spec, state_sha256(self.model)
-        return Identity(spec.name, architecture(spec.name), spec.arguments, weights, self.preprocessing)
+        return Identity(spec.name, architecture(spec.name), spec.arguments, weights, self.preprocessing, spec.reading)
+
+
+def _pooled(x: torch.Tensor) -> torch.Tensor:
+    """Return the input of a last layer as (N, D): the mean over positions of one that is a convolution."""
+    return x.mean((2, 3)) if x.ndim == 4 else x.flatten(1)
 
 
 def as_classifier(model: Classifier | nn.Module, preprocess: Mapping[str, Any] | None = None) -> Classifier:
@@ -132,130 +173,6 @@ def as_classifier(model: Classifier | nn.Module, preprocess: Mapping[str, Any] |
     return Classifier(ModelSpec(type(model).__name__, preprocessing=dict(preprocess or {})), copy.deepcopy(model).cpu())
 
 
-def load_classifier(spec: ModelSpec) -> Classifier:
-    """Build a classifier and load its weights. Raises UsageError if either fails."""
-    return Classifier(spec, load_model(spec))
-
-
-def load_model(spec: ModelSpec) -> nn.Module:
-    """Return the network of a spec with its weights: from a file, its own function, or as timm publishes them."""
-    if spec.weights:
-        path = Path(spec.weights).resolve()
-        weights = read_weights(path)
-        model = _build(spec)
-        if classes := _other_classes(spec, model, weights):
-            model = _build(replace(spec, arguments={**spec.arguments, "num_classes": classes}))
-        load_into(model, weights, f"--weights {path}")
-        return model
-    own = built_in(spec.name)
-    if own and not own.outside:
-        raise UsageError(f"--classifier {spec.name}: has no published weights to fetch; pass yours with --weights FILE")
-    return _build(spec, pretrained=own is None)
-
-
-def new_model(spec: ModelSpec, classes: int) -> nn.Module:
-    """Return the network of a spec for this number of classes, initialised from torch's generator.
-
-    If the spec names weights, they are loaded, except those of last layers for another number of classes. Raises
-    UsageError if the network is for another number of classes.
-    """
-    # A user's own function need not take the argument.
-    given = {} if _is_outside(spec.name) else {"num_classes": classes}
-    model = _build(replace(spec, arguments=given | spec.arguments))
-    last = _last_layers(model, spec.name)
-    if _classes(last) != classes:
-        raise UsageError(
-            f"--classifier {spec.name}: is for {_classes(last)} classes, but the data have {classes}; take num_classes "
-            "out of --model-arg, or have the function return a network for as many"
-        )
-    if spec.weights:
-        path = Path(spec.weights).resolve()
-        weights, own = read_weights(path, "--start"), model.state_dict()
-        for name in [f"{layer}.{part}" for layer in last for part in ("weight", "bias")]:
-            if name in weights and name in own and weights[name].shape[:1] != own[name].shape[:1]:
-                weights[name] = own[name]
-        load_into(model, weights, f"--start {path}")
-    return model
-
-
-def backbone(spec: ModelSpec, pretrained: bool = True) -> tuple[nn.Module, int]:
-    """Return the network of a spec without its last layer, and the number of its features.
-
-    pretrained: False keeps the weights that it is built with, for a network that will be loaded with others.
-    """
-    model = load_model(spec) if pretrained else _build(spec)
-    last = _last_layers(model, spec.name)
-    if len(last) > 1:
-        return _without_heads(model, preprocessing_of(model, spec.preprocessing).input_size)
-    ((name, layer),) = last.items()
-    parent, _, child = name.rpartition(".")
-    setattr(model.get_submodule(parent), child, nn.Flatten())
-    return model, layer.weight.shape[1]
-
-
-def _build(spec: ModelSpec, pretrained: bool = False) -> nn.Module:
-    """Return the network of a spec, with its published weights if `pretrained`."""
-    try:
-        if own := built_in(spec.name):
-            return _from_outside(spec, own) if own.outside else own.build(**spec.arguments)
-        return timm_model(spec.name, pretrained, spec.arguments)
-    except TrustcacheError:
-        raise
-    except Exception as error:  # the arguments may be anything
-        settings = " ".join(f"{key}={value}" for key, value in spec.arguments.items())
-        cause = f"with --model-arg {settings}: {kind_and_line(error)}" if settings else f"({kind_and_line(error)})"
-        raise UsageError(f"--classifier {spec.name}: cannot be built {cause}") from error
-
-
-def _other_classes(spec: ModelSpec, model: nn.Module, weights: Mapping[str, torch.Tensor]) -> int | None:
-    """Return the number of classes of a weights file, None if it is the model's or `num_classes` was given."""
-    last = _last_layers(model, spec.name)
-    found = weights.get(f"{next(iter(last))}.weight")
-    # A user's own function need not take the argument; the file's shapes will be compared.
-    if found is None or found.ndim == 0 or "num_classes" in spec.arguments or _is_outside(spec.name):
-        return None
-    return found.shape[0] if found.shape[0] != _classes(last) else None
-
-
-def _is_outside(name: str) -> bool:
-    own = built_in(name)
-    return own is not None and own.outside
-
-
-def _from_outside(spec: ModelSpec, own: BuiltIn) -> nn.Module:
-    try:
-        model = own.build(**spec.arguments)
-    except Exception as error:  # a user's function may raise anything
-        raise UsageError(
-            f"--classifier {spec.name}: {kind_and_line(error)}; it must be a function that takes what --model-arg gives"
-        ) from error
-    if not isinstance(model, nn.Module):
-        raise UsageError(f"--classifier {spec.name}: must return a torch.nn.Module, not {type(model).__name__}")
-    return model
-
-
-def _last_layers(model: nn.Module, name: str) -> dict[str, LastLayer]:
-    """Return the layers that map features to logits, by name: as configured, else the last linear layer."""
-    named = model_config(model).get("classifier") or ()
-    modules = dict(model.named_modules())
-    heads = {n: modules.get(n) for n in ([named] if isinstance(named, str) else named)}
-    found = {n: head for n, head in heads.items() if isinstance(head, LastLayer)}
-    if found:
-        return found
-    linear = [(n, m) for n, m in modules.items() if isinstance(m, nn.Linear)]
-    if not linear:
-        raise UsageError(f"--classifier {name}: has no linear layer whose input could be its features")
-    return dict(linear[-1:])
-
-
-def _classes(last: Mapping[str, LastLayer]) -> int:
-    return next(iter(last.values())).weight.shape[0]
-
-
-def _without_heads(model: nn.Module, input_size: tuple[int, int]) -> tuple[nn.Module, int]:
-    """Return a timm model without its several heads, which it joins in its own way, and its number of features."""
-    model.reset_classifier(0)  # type: ignore[operator]
-    training = model.training
-    with torch.no_grad():
-        features = model.eval()(torch.zeros(1, 3, *input_size))
-    return model.train(training), features.shape[1]
+def load_classifier(spec: ModelSpec, note: Callable[[str], None] = lambda line: None) -> Classifier:
+    """Build a classifier and load its weights; `note` as in `load_model`. Raises UsageError if either fails."""
+    return Classifier(spec, load_model(spec, note))

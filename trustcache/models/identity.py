@@ -9,6 +9,21 @@ from trustcache.models.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True)
+class Reading:
+    """How a classifier is read from its file of weights and from its output.
+
+    use_ema: averaged weights where the file holds them. outputs: "logits", or "probabilities", whose
+    logarithms are taken.
+    kept: numbers of the outputs that are judged, in the order of the data's classes; () for all as they are,
+    -1 for a class that has none: its logit is the lowest of the others.
+    """
+
+    use_ema: bool = True
+    outputs: str = "logits"
+    kept: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class Identity:
     """Everything that decides a classifier's numbers; its name in a workspace does not.
 
@@ -22,6 +37,7 @@ class Identity:
     arguments: dict[str, Any]
     state_sha256: str
     preprocessing: Preprocessing | None
+    reading: Reading = Reading()
 
     @property
     def images(self) -> Preprocessing:

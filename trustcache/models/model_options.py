@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from trustcache.models.preprocessing import PREPROCESS_HELP, parse_preprocessing
 from trustcache.models.timm_models import classifier_names
+from trustcache.permission import full_name
 from trustcache.registry import REQUIRED, key_values, option
 
 if TYPE_CHECKING:
-    from trustcache.models.classifiers import ModelSpec
+    from trustcache.models.building import ModelSpec
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,9 @@ class ModelOptions:
 
         Raises UsageError for an option that cannot be read.
         """
-        from trustcache.models.classifiers import ModelSpec
+        from trustcache.models.building import ModelSpec
 
         arguments = key_values("--model-arg", self.model_arg)
-        return ModelSpec(self.classifier, weights, arguments, {**preprocessing, **parse_preprocessing(self.preprocess)})
+        return ModelSpec(
+            full_name(self.classifier), weights, arguments, {**preprocessing, **parse_preprocessing(self.preprocess)}
+        )

@@ -33,7 +33,8 @@ class Preprocessing:
     """Preprocessing from an RGB image to a model's input, in the terms of timm's configurations.
 
     crop_mode: "center" resizes the shorter side to input_size / crop_pct and crops the centre, "squash" resizes both
-    sides, "border" resizes the longer one and adds borders. Then follows (pixel / 255 - mean) / std.
+    sides, "border" resizes the longer one and adds borders. Then follows (pixel / 255 - mean) / std. One mean and std
+    instead of three are of a model that takes grey images: the luma of the colours, as Pillow's mode L.
     """
 
     input_size: tuple[int, int]
@@ -73,7 +74,7 @@ class Preprocessing:
             crop_pct=self.crop_pct,
             crop_mode=self.crop_mode,
             interpolation=self.interpolation,
-            mean=self.mean,  # the colour of borders
+            mean=self.mean * (3 // len(self.mean)),  # the colour of borders
             normalize=False,
         )
 
@@ -93,7 +94,14 @@ class Preprocessing:
 
         mean = torch.tensor(self.mean, device=pixels.device).view(1, -1, 1, 1)
         std = torch.tensor(self.std, device=pixels.device).view(1, -1, 1, 1)
-        return ((pixels.float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
+        pixels = pixels.float()
+        if len(self.mean) == 1:
+            pixels = (pixels * torch.tensor(_LUMA, device=pixels.device).view(1, 3, 1, 1)).sum(1, keepdim=True)
+        return ((pixels / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+# Of ITU-R BT.601, as Pillow has them.
+_LUMA = (0.299, 0.587, 0.114)
 
 
 def preprocessing_of(model: nn.Module, overrides: Mapping[str, Any]) -> Preprocessing:
@@ -101,6 +109,8 @@ def preprocessing_of(model: nn.Module, overrides: Mapping[str, Any]) -> Preproce
     from timm.data.config import resolve_data_config
 
     config = resolve_data_config({}, pretrained_cfg={"input_size": (3, 224, 224), **model_config(model)})
+    if takes_grey(model):
+        config |= {key: (sum(config[key]) / len(config[key]),) for key in ("mean", "std")}
     config["input_size"] = config["input_size"][1:]
     entries: dict[str, Any] = {entry.name: config[entry.name] for entry in fields(Preprocessing)} | dict(overrides)
     for key in ("input_size", "mean", "std"):
@@ -109,6 +119,20 @@ def preprocessing_of(model: nn.Module, overrides: Mapping[str, Any]) -> Preproce
         return Preprocessing(**entries)
     except ValueError as error:
         raise UsageError(f"no images can be prepared with {error}; correct the model's or --preprocess") from None
+
+
+def takes_grey(model: nn.Module) -> bool:
+    """Return True if the first layer of a timm model takes one channel."""
+    first = model_config(model).get("first_conv")
+    layer = dict(model.named_modules()).get(first) if isinstance(first, str) else None
+    return getattr(layer, "in_channels", None) == 1
+
+
+def assumed(model: nn.Module, overrides: Mapping[str, Any]) -> bool:
+    """Return True if nobody says how a model's images are prepared: neither itself nor, in full, the user."""
+    config = model_config(model)
+    declared = bool(config) and not config.get("assumed") and not takes_grey(model)
+    return not declared and not {"input_size", "mean", "std"} <= overrides.keys()
 
 
 def model_config(model: nn.Module) -> dict[str, Any]:
@@ -120,7 +144,7 @@ PREPROCESS_HELP = (
     "KEY=VALUE: replace part of its preprocessing; may be repeated. Keys: input_size=224 (or height,width), "
     "crop_pct=0.875 (share of the resized image that is kept), "
     + "".join(f"{key}={names[0]} (or {', '.join(names[1:])}), " for key, names in _CHOICES.items())
-    + "mean=R,G,B and std=R,G,B of pixels from 0 to 1."
+    + "mean=R,G,B and std=R,G,B of pixels from 0 to 1 (one number for grey images)."
 )
 """Help of the options that replace preprocessing."""
 
@@ -151,6 +175,6 @@ def _parsed(key: str, text: str) -> Any:
     if key == "crop_pct" and len(numbers) == 1 and 0 < numbers[0] <= 1:
         return numbers[0]
     lowest = {"mean": -math.inf, "std": 0.0}.get(key, math.nan)
-    if len(numbers) == 3 and all(lowest < value < math.inf for value in numbers):
+    if len(numbers) in (1, 3) and all(lowest < value < math.inf for value in numbers):
         return numbers
     raise ValueError

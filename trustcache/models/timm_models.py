@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,8 @@ def architecture(name: str) -> str:
 
 def classifier_names() -> list[str]:
     """Return what `--classifier` takes beside timm's names, in words."""
-    return [*PAPER_MODELS, *MODELS.built_in, "any timm model", "package.module:function"]
+    own = ["local-dir:FOLDER", "FILE.pt2", "FILE.py:function", "package.module:function"]
+    return [*PAPER_MODELS, *MODELS.built_in, "any timm model", *own]
 
 
 def timm_model(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Module:
@@ -59,7 +60,16 @@ def _created(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Modul
         raise UsageError(f"--classifier {name}: has no published weights to fetch; pass yours with --weights FILE")
     if (named and pretrained) or full.startswith(_HUB_SCHEMES):
         return _fetched(full, pretrained, arguments)
-    return timm.create_model(full, pretrained=pretrained, **arguments)
+    return built_by_timm(name, pretrained, arguments)
+
+
+def built_by_timm(name: str, pretrained: bool, arguments: Mapping[str, Any]) -> nn.Module:
+    """Return a model by timm alone, from what is on this machine."""
+    import timm
+    from huggingface_hub import constants
+
+    with _offline(constants):
+        return timm.create_model(architecture(name), pretrained=pretrained, **arguments)
 
 
 def _timm_knows(name: str) -> bool:

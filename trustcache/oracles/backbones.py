@@ -19,10 +19,11 @@ from trustcache.errors import UsageError
 from trustcache.models.identity import Identity
 from trustcache.oracles.head_inputs import columns_of
 from trustcache.oracles.runs import RunConfig
+from trustcache.permission import full_name, short_name
 from trustcache.protocols import PROTOCOLS
 
 if TYPE_CHECKING:
-    from trustcache.models.classifiers import ModelSpec
+    from trustcache.models.building import ModelSpec
 
 
 @dataclass(frozen=True)
@@ -93,9 +94,9 @@ def tuned_oracle(workspace: Workspace, judged: Index, asked: ModelSpec | None, p
         preprocessing = replace(cached.identity.images, **by_hand)
         return OracleModel(cached.classifier, replace(cached.identity, preprocessing=preprocessing), cached)
     assert asked is not None
-    spec = replace(asked, preprocessing=by_hand)
+    spec = replace(asked, name=full_name(asked.name), preprocessing=by_hand)
     try:
-        return OracleModel(asked.name, as_read(load_classifier(spec).identity()), spec)
+        return OracleModel(short_name(asked.name), as_read(load_classifier(spec).identity()), spec)
     except UsageError as error:
         # Loading names the options of classifiers.
         text = re.sub(r"--(?:model-)?(weights|arg)\b", r"--oracle-\1", str(error)).replace("--classifier", "--oracle")

@@ -17,7 +17,7 @@ from trustcache.data.dataset import Dataset
 from trustcache.data.loader import Viewer, choose_device, machine_at_its_limits, model_at_work, readable, viewed_batches
 from trustcache.data.pipeline import to_device
 from trustcache.data.splits import validation_rows
-from trustcache.models.classifiers import ModelSpec
+from trustcache.models.building import ModelSpec
 from trustcache.models.precision import arithmetic, resolved
 from trustcache.oracles.network import Oracle
 from trustcache.oracles.optim import Machine, build_optimiser

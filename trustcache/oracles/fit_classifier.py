@@ -24,7 +24,7 @@ from trustcache.data.in_memory import DECODED_AT_ONCE, Images
 from trustcache.data.loader import Viewer, choose_device, machine_at_its_limits, model_at_work
 from trustcache.data.splits import validation_rows
 from trustcache.errors import UsageError
-from trustcache.models.classifiers import ModelSpec, new_model
+from trustcache.models.building import ModelSpec, new_model
 from trustcache.models.precision import arithmetic, resolved
 from trustcache.models.preprocessing import preprocessing_of
 from trustcache.oracles.optim import FitSettings, Machine, fitting_optimiser

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from trustcache.models.classifiers import ModelSpec, backbone
+from trustcache.models.building import ModelSpec, backbone
 from trustcache.models.preprocessing import preprocessing_of
 
 

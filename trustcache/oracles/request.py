@@ -22,7 +22,7 @@ from trustcache.registry import key_values, option, option_name
 
 if TYPE_CHECKING:
     from trustcache.losses import LossChoice
-    from trustcache.models.classifiers import ModelSpec
+    from trustcache.models.building import ModelSpec
     from trustcache.oracles.plan import Training, TrainSettings
     from trustcache.oracles.runs import RunConfig
 
@@ -247,7 +247,7 @@ def _first(request: TrainRequest, *names: str) -> str | None:
 
 def _spec(request: TrainRequest) -> ModelSpec | None:
     """Return the oracle's model, None where it is the classifier itself."""
-    from trustcache.models.classifiers import ModelSpec
+    from trustcache.models.building import ModelSpec
     from trustcache.models.preprocessing import parse_preprocessing
 
     if request.oracle is None:

@@ -27,7 +27,7 @@ from trustcache.protocols import PROTOCOLS, Optimiser
 if TYPE_CHECKING:
     import torch
 
-    from trustcache.models.classifiers import ModelSpec
+    from trustcache.models.building import ModelSpec
 
 
 CONFIG, LOG, WEIGHTS = "config.json", "log.jsonl", "weights.safetensors"
@@ -51,7 +51,7 @@ class RunConfig:
     precision: of a fine-tuned oracle's network, in training and scoring, one of `TUNING`.
     """
 
-    SCHEMA: ClassVar[int] = 3
+    SCHEMA: ClassVar[int] = 4
 
     classifier: str
     data: str
@@ -112,7 +112,7 @@ class RunConfig:
 
     def oracle_spec(self) -> ModelSpec:
         """Return the model that the oracle is built on, without weights, which a finished run has itself."""
-        from trustcache.models.classifiers import ModelSpec
+        from trustcache.models.building import ModelSpec
 
         backbone = self.backbone
         return ModelSpec(backbone.name, None, backbone.arguments, asdict(backbone.images))

@@ -11,7 +11,8 @@ from trustcache.data.known_data import find_manifests
 from trustcache.evaluate.scoring import evaluate
 from trustcache.extract import ExtractSettings, extract
 from trustcache.losses import LOSSES
-from trustcache.models.classifiers import ModelSpec, load_classifier
+from trustcache.models.building import ModelSpec
+from trustcache.models.classifiers import load_classifier
 from trustcache.oracles.backbones import cached_oracle
 from trustcache.oracles.fit_classifier import fit_classifier
 from trustcache.oracles.loss_grid import loss_grid

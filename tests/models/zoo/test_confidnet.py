@@ -10,7 +10,8 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
 
-from trustcache.models.classifiers import ModelSpec, load_classifier, load_model
+from trustcache.models.building import ModelSpec, load_model
+from trustcache.models.classifiers import load_classifier
 from trustcache.models.zoo.confidnet import CifarVgg16, MnistConvNet
 
 # Of confidnet/models/small_convnet_mnist.py with 1 channel and vgg16.py with 3, 10 classes each.

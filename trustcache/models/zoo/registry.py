@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from trustcache.registry import Registry, is_import_path
+from trustcache.permission import is_import_path
+from trustcache.registry import Registry
 
 if TYPE_CHECKING:
     from torch import nn

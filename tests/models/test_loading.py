@@ -1,0 +1,279 @@
+"""Every kind of file that the field saves a classifier in, made as it is made there, against timm's own loading of it.
+
+The rows of `docs/classifiers.md` are the cases here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from timm.models import save_for_hf
+from timm.utils import CheckpointSaver, ModelEmaV3
+from torch import nn
+
+from tests.refusals import refusal_of, tells
+from trustcache.models.building import ModelSpec
+from trustcache.models.checkpoints import state_sha256
+from trustcache.models.classifiers import load_classifier
+from trustcache.models.identity import Reading
+
+State = dict[str, torch.Tensor]
+CLASSES = 5
+
+
+def small(name: str = "test_vit", **arguments: Any) -> nn.Module:
+    """A model of timm's whose weights are none of its defaults."""
+    torch.manual_seed(0)
+    model = timm.create_model(name, num_classes=CLASSES, **arguments)
+    for tensor in model.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.add_(torch.rand(tensor.shape) / 10)
+    return model
+
+
+def by_timm(model: nn.Module, state: State, **arguments: Any) -> nn.Module:
+    """The model with weights that timm's own loading of published weights gives it."""
+    overlay = {"state_dict": dict(state), "num_classes": CLASSES}
+    name = model.pretrained_cfg["architecture"]  # type: ignore[index]
+    return timm.create_model(name, True, pretrained_cfg_overlay=overlay, num_classes=CLASSES, **arguments)
+
+
+@dataclass
+class Case:
+    """A saved classifier, the options that name it, the same by timm, and a part of the note it is told of."""
+
+    expected: nn.Module
+    name: str = "test_vit"
+    weights: str | None = None
+    arguments: dict[str, Any] = field(default_factory=dict)
+    use_ema: bool = True
+    note: str = ""
+
+
+def renamed(state: State, *rules: tuple[str, str]) -> State:
+    for pattern, replacement in rules:
+        state = {re.sub(pattern, replacement, name): tensor for name, tensor in state.items()}
+    return state
+
+
+def saved(content: Any, folder: Path) -> str:
+    torch.save(content, folder / "w.pth")
+    return str(folder / "w.pth")
+
+
+def timm_saver(folder: Path, ema: bool) -> Case:
+    model = small()
+    optimiser = torch.optim.SGD(model.parameters(), 0.1)
+    average = ModelEmaV3(model)
+    for tensor in average.state_dict().values():
+        tensor.add_(1)
+    args = argparse.Namespace(model="test_vit", output=pathlib.Path("out"), lr=np.float64(0.1))
+    settings = {"checkpoint_dir": str(folder), "recovery_dir": str(folder)}
+    CheckpointSaver(model, optimiser, args, average, **settings).save_checkpoint(3, metric=np.float64(0.5))
+    name = "state_dict_ema" if ema else "state_dict"
+    expected = average.module if ema else model
+    return Case(expected, weights=str(folder / "model_best.pth.tar"), use_ema=ema, note=f"'{name}' is taken")
+
+
+def in_container(folder: Path, key: str) -> Case:
+    model = small()
+    return Case(model, weights=saved({"epoch": 3, key: model.state_dict()}, folder))
+
+
+def with_prefix(folder: Path, prefix: str) -> Case:
+    model = small()
+    return Case(model, weights=saved({prefix + n: t for n, t in model.state_dict().items()}, folder))
+
+
+def lightning(folder: Path) -> Case:
+    model = small()
+    state = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    content = {
+        "epoch": 3,
+        "state_dict": {**state, "criterion.weight": torch.ones(CLASSES)},
+        "hyper_parameters": {"lr": 0.1, "root": pathlib.Path("data")},
+        "optimizer_states": [{"state": {0: {"exp_avg": torch.ones(3)}}}],
+        "callbacks": {"ModelCheckpoint{'monitor': 'val_loss'}": {"best_model_score": torch.tensor(0.5)}},
+    }
+    return Case(model, weights=saved(content, folder), note="1 other tensors are passed over (first 'criterion.weight'")
+
+
+def averaged(folder: Path) -> Case:
+    model = small()
+    return Case(model, weights=saved(torch.optim.swa_utils.AveragedModel(model).state_dict(), folder))
+
+
+def counted(folder: Path) -> Case:
+    model = small()
+    extra = {f"{name}.total_{what}": torch.zeros(1) for name in ("blocks.0", "head") for what in ("ops", "params")}
+    return Case(model, weights=saved({**model.state_dict(), **extra}, folder))
+
+
+def other_size(folder: Path) -> Case:
+    model = small()
+    expected = by_timm(model, model.state_dict(), img_size=96)
+    note = "'pos_embed' from (1, 101, 64) to (1, 37, 64)"
+    return Case(expected, weights=saved(model.state_dict(), folder), arguments={"img_size": 96}, note=note)
+
+
+def grey(folder: Path) -> Case:
+    model = small(in_chans=1)
+    return Case(model, weights=saved(model.state_dict(), folder), arguments={"in_chans": 1})
+
+
+def greyed(folder: Path) -> Case:
+    model = small()
+    expected = by_timm(model, model.state_dict(), in_chans=1)
+    note = "(64, 3, 16, 16) to (64, 1, 16, 16)"
+    return Case(expected, weights=saved(model.state_dict(), folder), arguments={"in_chans": 1}, note=note)
+
+
+CONVNEXT = (
+    (r"^stem\.", "downsample_layers.0."),
+    (r"stages\.(\d+)\.downsample\.(\d+)", r"downsample_layers.\1.\2"),
+    (r"stages\.(\d+)\.blocks\.(\d+)", r"stages.\1.\2"),
+    (r"conv_dw", "dwconv"),
+    (r"mlp\.fc", "pwconv"),
+    (r"^head\.norm", "norm"),
+    (r"^head\.fc", "head"),
+)
+SMALL_SWIN = {"img_size": 64, "window_size": 4, "embed_dim": 8, "depths": (1, 1, 1), "num_heads": (1, 2, 4)}
+SMALL_VIT = {"img_size": 32, "embed_dim": 24, "depth": 2, "num_heads": 2}
+
+
+def convnext(folder: Path) -> Case:
+    model = small("test_convnext")
+    original = renamed(model.state_dict(), *CONVNEXT)
+    return Case(model, "test_convnext", saved({"model": original}, folder))
+
+
+def swin(folder: Path) -> Case:
+    name = "swin_tiny_patch4_window7_224"
+    model = small(name, **SMALL_SWIN)
+    # The paper's code takes every map to half its size at the end of a stage, and has buffers in its files.
+    back = {f"layers.{i + 1}.downsample": f"layers.{i}.downsample" for i in range(2)}
+    original = {re.sub(r"layers\.\d+\.downsample", lambda m: back[m[0]], n): t for n, t in model.state_dict().items()}
+    original = renamed(original, (r"^head\.fc", "head"))
+    original["layers.0.blocks.0.attn.relative_position_index"] = torch.zeros(16, 16)
+    return Case(model, name, saved({"model": original}, folder), SMALL_SWIN)
+
+
+def beit(folder: Path) -> Case:
+    name = "beit_base_patch16_224"
+    model = small(name, **SMALL_VIT)
+    index = {f"blocks.{i}.attn.relative_position_index": torch.zeros(5, 5) for i in range(2)}
+    return Case(model, name, saved({"module": {**model.state_dict(), **index}}, folder), SMALL_VIT)
+
+
+def deit(folder: Path) -> Case:
+    name = "deit3_small_patch16_224"
+    model = small(name, **SMALL_VIT)
+    original = renamed(model.state_dict(), (r"ls([12])\.gamma", r"gamma_\1"))
+    return Case(model, name, saved({"model": original}, folder), SMALL_VIT)
+
+
+def hub_folder(folder: Path) -> Case:
+    model = small()
+    save_for_hf(model, str(folder / "hub"), model_config={"label_names": list("abcde")}, safe_serialization=True)
+    return Case(model, f"local-dir:{folder / 'hub'}")
+
+
+CASES: dict[str, Callable[[Path], Case]] = {
+    "`timm/train.py`: `model_best.pth.tar`": lambda folder: timm_saver(folder, ema=True),
+    "the same with `--no-ema`": lambda folder: timm_saver(folder, ema=False),
+    "Lightning: `epoch=3.ckpt`": lightning,
+    **{
+        f"`{{'{key}': state dict, …}}`": lambda folder, key=key: in_container(folder, key)
+        for key in ("state_dict", "model_state_dict", "model", "net", "module", "params", "weights", "model_ema")
+    },
+    **{
+        f"all names begin with `{prefix}`": lambda folder, prefix=prefix: with_prefix(folder, prefix)
+        for prefix in ("model.", "net.", "module.", "backbone.", "_orig_mod.", "encoder.")
+    },
+    "`torch.optim.swa_utils.AveragedModel` (`n_averaged`)": averaged,
+    "counters of thop (`total_ops`, `total_params`)": counted,
+    "other `--model-arg img_size=N`": other_size,
+    "`in_chans=1`, trained so": grey,
+    "`in_chans=1`, of weights for colours": greyed,
+    "original ConvNeXt names": convnext,
+    "original Swin names": swin,
+    "original BEiT names": beit,
+    "original DeiT III names": deit,
+    "`local-dir:FOLDER` of `push_to_hf_hub`": hub_folder,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("make", CASES.values(), ids=CASES)
+def test_a_saved_classifier_has_the_weights_that_timm_gives_it(make: Callable[[Path], Case], tmp_path: Path) -> None:
+    case = make(tmp_path)
+    notes: list[str] = []
+    spec = ModelSpec(case.name, case.weights, case.arguments, reading=Reading(case.use_ema))
+    classifier = load_classifier(spec, notes.append)
+    assert classifier.num_classes == CLASSES
+    assert state_sha256(classifier.model) == state_sha256(case.expected)
+    assert case.note in " ".join(notes)
+    assert bool(notes) == bool(case.note)
+
+
+def test_the_document_lists_these_kinds_of_files() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "classifiers.md").read_text(encoding="utf-8")
+    assert [kind for kind in CASES if f"| {kind} |" not in page] == []
+
+
+def test_two_networks_in_one_file_are_a_choice_for_the_user(tmp_path: Path) -> None:
+    state = small().state_dict()
+    both = {f"{name}.{key}": tensor for name in ("student", "teacher") for key, tensor in state.items()}
+    said = refusal_of(lambda: load_classifier(ModelSpec("test_vit", saved(both, tmp_path))))
+    assert tells(said, "--weights", "student., teacher.")
+    other = {key: tensor + 1 for key, tensor in state.items()}
+    both = {f"{n}.{key}": t for n, part in (("net", state), ("net_ema", other)) for key, t in part.items()}
+    for use_ema, wanted in ((True, other), (False, state)):
+        spec = ModelSpec("test_vit", saved(both, tmp_path), reading=Reading(use_ema))
+        torch.testing.assert_close(load_classifier(spec).model.state_dict(), wanted, rtol=0, atol=0)
+
+
+def test_weights_without_a_classifier_lead_to_fit_classifier(tmp_path: Path) -> None:
+    state = {name: tensor for name, tensor in small().state_dict().items() if not name.startswith("head.")}
+    save_file(state, tmp_path / "w")
+    said = refusal_of(lambda: load_classifier(ModelSpec("test_vit", str(tmp_path / "w"))))
+    assert tells(said, "no classifier", "fit-classifier", "--start", str(tmp_path / "w"))
+
+
+def test_weights_for_grey_images_name_the_argument_that_they_need(tmp_path: Path) -> None:
+    weights = saved(small(in_chans=1).state_dict(), tmp_path)
+    assert "--model-arg in_chans=1" in refusal_of(lambda: load_classifier(ModelSpec("test_vit", weights)))
+
+
+def test_a_name_with_terminal_codes_is_shown_without_them(tmp_path: Path) -> None:
+    state = {**small().state_dict(), "a\x1b[2Jb": torch.ones(1)}
+    said = refusal_of(lambda: load_classifier(ModelSpec("test_vit", saved(state, tmp_path))))
+    assert "\x1b" not in said
+    assert r"a\x1b[2Jb" in said
+
+
+def test_grey_images_are_luma_as_pillow_has_it(tmp_path: Path) -> None:
+    from PIL import Image
+
+    classifier = load_classifier(
+        ModelSpec("test_vit", saved(small(in_chans=1).state_dict(), tmp_path), {"in_chans": 1})
+    )
+    colours = np.random.default_rng(0).integers(0, 256, (160, 160, 3), dtype=np.uint8)
+    grey = torch.from_numpy(np.asarray(Image.fromarray(colours).convert("L"), dtype=np.float32))
+    pixels = torch.from_numpy(colours).permute(2, 0, 1)[None]
+    p = classifier.preprocessing
+    torch.testing.assert_close(
+        p.normalise(pixels)[0, 0], (grey / 255 - p.mean[0]) / p.std[0], rtol=0, atol=0.6 / 255 / p.std[0]
+    )
+    assert len(p.mean) == len(p.std) == 1
+    assert classifier(pixels)[0].shape == (1, CLASSES)

@@ -1,0 +1,161 @@
+"""What a classifier's output is, is found before the work: logits of its last layer, or something to be told of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from typer.testing import Result
+
+from tests.refusals import refusal_of, tells
+from trustcache.cache import open_cache
+from trustcache.models.building import ModelSpec
+from trustcache.models.classifiers import Classifier, load_classifier
+from trustcache.models.identity import Reading
+from trustcache.models.probing import probed
+
+Cli = Callable[..., Result]
+
+
+class Net(nn.Module):
+    """Features of 8 x 8 images, a last layer, and what follows it."""
+
+    pretrained_cfg = {"input_size": (3, 8, 8), "mean": (0.5,) * 3, "std": (0.5,) * 3}  # noqa: RUF012
+
+    def __init__(self, after: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.body, self.fc, self.after = nn.Linear(192, 16), nn.Linear(16, 5), after
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.after(self.fc(self.body(x.flatten(1)).relu()))
+
+
+def lines(after: Callable[[torch.Tensor], torch.Tensor], outputs: str = "logits") -> list[str]:
+    return list(probed(Classifier(ModelSpec("net", reading=Reading(outputs=outputs)), Net(after))))
+
+
+def test_how_images_are_seen_is_one_line() -> None:
+    (line,) = lines(lambda x: x)
+    assert tells(line, "input_size=8,8", "mean=0.5,0.5,0.5", "std=0.5,0.5,0.5")
+    assert "assumed" not in line
+
+
+def test_logits_up_to_a_constant_are_logits() -> None:
+    assert len(lines(lambda x: x.log_softmax(1))) == 1
+
+
+def test_probabilities_and_sigmoids_are_refused() -> None:
+    said = refusal_of(lambda: lines(lambda x: x.softmax(1)))
+    assert tells(said, "net", "probabilities", "--outputs probabilities")
+    assert "sigmoid" in refusal_of(lambda: lines(torch.sigmoid))
+    assert "--outputs probabilities" in refusal_of(lambda: lines(lambda x: x, outputs="probabilities"))
+
+
+def test_another_output_than_the_last_layer_s_is_told_with_its_size() -> None:
+    said = lines(lambda x: x / 3)
+    assert len(said) == 2
+    assert tells(said[1], "net", "last layer", "up to")
+
+
+def test_probabilities_are_kept_as_their_logarithms() -> None:
+    pixels = torch.randint(0, 256, (4, 3, 8, 8))
+    reading = Reading(outputs="probabilities")
+    logits, _ = Classifier(ModelSpec("net", reading=reading), Net(lambda x: x.softmax(1)))(pixels)
+    expected, _ = Classifier(ModelSpec("net"), Net(lambda x: x.log_softmax(1)))(pixels)
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
+    certain, _ = Classifier(ModelSpec("net", reading=reading), Net(lambda x: (x * 1e6).softmax(1)))(pixels)
+    assert certain.isfinite().all()
+
+
+PROBABLE = """
+from torch import nn
+
+
+class Net(nn.Module):
+    pretrained_cfg = {"input_size": (3, 8, 8), "mean": (0, 0, 0), "std": (1, 1, 1)}
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(192, 3)
+        nn.init.sparse_(self.fc.weight, 0.5)
+
+    def forward(self, x):
+        return self.fc(x.flatten(1)).softmax(1)
+"""
+
+
+def test_the_command_refuses_probabilities_until_told(run_cli: Cli, image_folder: Callable[..., Path]) -> None:
+    image_folder({"cat": 2, "dog": 2, "owl": 2})
+    Path("net.py").write_text(PROBABLE)
+    words = ("extract", "--classifier", "net.py:Net", "--data", "photos", "--workers", 0)
+    refused = run_cli(*words)
+    assert refused.exit_code == 2
+    assert tells(refused.stderr, "probabilities", "--outputs probabilities")
+    assert run_cli(*words, "--outputs", "probabilities").exit_code == 0
+    cache = open_cache(Path("trustcache-workspace/cache/net.py%3ANet/photos"))
+    np.testing.assert_allclose(np.exp(cache.logits.astype(np.float64)).sum(1), 1, rtol=0.01)
+
+
+# --- models without a classifier, and those of torchvision -----------------------------------------------------
+
+
+def test_a_model_of_features_is_offered_a_classifier(tmp_path: Path) -> None:
+    import timm
+
+    model = timm.create_model("test_vit", num_classes=0)
+    said = refusal_of(lambda: Classifier(ModelSpec("test_vit"), model))
+    assert tells(said, "--classifier test_vit", "no classifier", "fit-classifier", "--start")
+
+
+def torchvision_file(name: str, folder: Path) -> tuple[nn.Module, ModelSpec]:
+    from torchvision import models
+
+    torch.manual_seed(0)
+    model = models.get_model(name, weights=None, num_classes=5).eval()
+    torch.save(model.state_dict(), folder / "w.pth")
+    return model, ModelSpec(f"torchvision.models:{name}", str(folder / "w.pth"))
+
+
+@pytest.mark.parametrize("name", ["squeezenet1_1", "resnet18", "mobilenet_v3_small"])
+def test_torchvision_s_functions_are_classifiers(name: str, tmp_path: Path) -> None:
+    from trustcache.permission import allow_code
+
+    allow_code(f"torchvision.models:{name}")
+    model, spec = torchvision_file(name, tmp_path)
+    classifier = load_classifier(spec)
+    pixels = torch.randint(0, 256, (1, 3, 224, 224))
+    logits, features = classifier(pixels)
+    with torch.no_grad():
+        torch.testing.assert_close(logits, model(classifier.preprocessing.normalise(pixels)), rtol=1e-3, atol=1e-4)
+    assert logits.shape == (1, 5)
+    assert features.shape[1] == classifier.last_layer()[0].shape[1]  # type: ignore[index]
+    assert "assumed" in next(iter(probed(classifier))), "nobody knows how these weights were trained"
+
+
+@pytest.mark.parametrize(
+    ("name", "weights"), [("resnet18", "DEFAULT"), ("resnet50", "IMAGENET1K_V1"), ("resnet50", "IMAGENET1K_V2")]
+)
+def test_torchvision_s_weights_bring_their_own_preprocessing(
+    name: str, weights: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from PIL import Image
+    from torchvision import models
+    from torchvision.models import ResNet
+
+    from trustcache.permission import allow_code
+
+    allow_code(f"torchvision.models:{name}")
+    monkeypatch.setattr(ResNet, "load_state_dict", lambda self, state, **settings: None)  # what would be downloaded
+    monkeypatch.setattr(models._api.WeightsEnum, "get_state_dict", lambda self, *args, **settings: {})
+    classifier = load_classifier(ModelSpec(f"torchvision.models:{name}", arguments={"weights": weights}))
+    theirs = models.get_model_weights(name)[weights].transforms()
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 401, 3), dtype=np.uint8))
+    ours = classifier.preprocessing.normalise(classifier.preprocessing.transform()(image)[None])
+    assert ours.shape == (1, 3, 224, 224)
+    torch.testing.assert_close(ours[0], theirs(image), rtol=0, atol=0.02)
+    assert "assumed" not in next(iter(probed(classifier)))

@@ -1,0 +1,198 @@
+"""Classifiers of a user's own files: programs of torch.export and TorchScript, and functions in `file.py`."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from typer.testing import Result
+
+from tests.refusals import refusal_of, tells
+from trustcache.cache import open_cache
+from trustcache.models.building import ModelSpec, backbone
+from trustcache.models.classifiers import Classifier, load_classifier
+from trustcache.permission import CodePermission, allow_code, code_permission, import_object
+
+Cli = Callable[..., Result]
+SIDE = 32
+CLASSES = 3
+PETS = {"cat": 6, "dog": 6, "owl": 6}
+
+
+def network(classes: int = CLASSES) -> nn.Sequential:
+    torch.manual_seed(classes)
+    return nn.Sequential(nn.Conv2d(3, 8, 5), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, classes))
+
+
+def exported(path: Path, model: nn.Module | None = None, **settings: object) -> str:
+    dynamic = {"dynamic_shapes": ({0: torch.export.Dim.DYNAMIC},), **settings}
+    images = (torch.randn(2, 3, SIDE, SIDE),)
+    torch.export.save(torch.export.export(model or network(), images, **dynamic), path)  # type: ignore[arg-type]
+    return str(path)
+
+
+def scripted(path: Path) -> str:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.trace(network(), torch.randn(2, 3, SIDE, SIDE)), path)
+    return str(path)
+
+
+def allowed(name: str) -> Classifier:
+    allow_code(name)
+    return load_classifier(ModelSpec(name, preprocessing={"input_size": (SIDE, SIDE)}))
+
+
+@pytest.mark.parametrize(("save", "features"), [(exported, True), (scripted, False)], ids=["export", "TorchScript"])
+def test_a_program_gives_the_model_s_logits(save: Callable[..., str], features: bool, tmp_path: Path) -> None:
+    classifier, model = allowed(save(tmp_path / "pets.pt2")), network()
+    pixels = torch.randint(0, 256, (3, 3, SIDE, SIDE))
+    logits, seen = classifier(pixels)
+    assert (classifier.num_classes, classifier.has_features) == (CLASSES, features)
+    with torch.inference_mode():
+        torch.testing.assert_close(logits, model(classifier.preprocessing.normalise(pixels)), rtol=1e-4, atol=1e-5)
+        if features:
+            torch.testing.assert_close(logits, model[4](seen), rtol=1e-4, atol=1e-5)
+
+
+def test_a_program_runs_by_permission_of_its_contents(tmp_path: Path, in_tmp_path: Path) -> None:
+    name = exported(tmp_path / "pets.pt2")
+    assert tells(refusal_of(lambda: load_classifier(ModelSpec(name))), "--classifier", name, f"--allow-code {name}")
+    workspace, kept = tmp_path / "workspace", tmp_path / "allowed.jsonl"
+    workspace.mkdir()
+    with code_permission(CodePermission({"pets.pt2"}, workspace, kept)):
+        load_classifier(ModelSpec(name))
+    with code_permission(CodePermission(set(), workspace, kept)):
+        load_classifier(ModelSpec(name))
+        exported(tmp_path / "pets.pt2", network(classes=4))
+        assert "--allow-code" in refusal_of(lambda: load_classifier(ModelSpec(name)))
+
+
+def test_two_programs_of_the_same_weights_are_two_classifiers(tmp_path: Path) -> None:
+    class Doubled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = network()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.model(x) * 2
+
+    one = allowed(exported(tmp_path / "one.pt2", nn.Sequential(network())))
+    two = allowed(exported(tmp_path / "two.pt2", Doubled()))
+    assert one.identity().state_sha256 != two.identity().state_sha256
+
+
+@pytest.mark.parametrize(
+    ("make", "facts"),
+    [
+        (lambda path: exported(path, dynamic_shapes=None), ("exactly 2 images", "dynamic_shapes")),
+        (lambda path: torch.save(network().state_dict(), path), ("no program", "--weights")),
+        (lambda path: path.unlink(missing_ok=True), ("no such file",)),
+    ],
+    ids=["one batch size", "weights", "missing"],
+)
+def test_a_file_that_is_no_program_for_images_is_named(
+    make: Callable[[Path], object], facts: tuple[str, ...], tmp_path: Path
+) -> None:
+    path = tmp_path / "pets.pt2"
+    make(path)
+    assert tells(refusal_of(lambda: allowed(str(path))), f"--classifier {path}", *facts)
+
+
+def test_a_program_given_as_weights_is_led_to_the_right_option(tmp_path: Path) -> None:
+    path = scripted(tmp_path / "pets.pt")
+    assert tells(
+        refusal_of(lambda: load_classifier(ModelSpec("test_resnet", path))), "--weights", f"--classifier {path}"
+    )
+
+
+def test_a_program_cannot_be_tuned(tmp_path: Path) -> None:
+    name = exported(tmp_path / "pets.pt2")
+    allow_code(name)
+    assert "train --frozen" in refusal_of(lambda: backbone(ModelSpec(name)))
+
+
+def test_a_program_goes_from_extract_to_predict(run_cli: Cli, image_folder: Callable[..., Path]) -> None:
+    image_folder(PETS)
+    exported(Path("pets.pt2"))
+    done = run_cli("extract", "--classifier", "pets.pt2", "--data", "photos", "--workers", 0)
+    assert done.exit_code == 0, done.output
+    assert tells(done.stdout, f"input_size={SIDE},{SIDE}", "assumed", "photos: pets is right")
+    answered = run_cli("predict", "mcp", "photos/cat/000.png", "--workers", 0)
+    assert answered.exit_code == 0, answered.output
+    scripted(Path("old.pt"))
+    options = ("--data", "photos", "--workers", 0, "--preprocess", f"input_size={SIDE}")
+    refused = run_cli("extract", "--classifier", "old.pt", *options)
+    assert refused.exit_code == 2
+    assert tells(refused.stderr, "old.pt", "--features none")
+    done = run_cli("extract", "--classifier", "old.pt", "--features", "none", *options)
+    assert done.exit_code == 0, done.output
+    caches = [open_cache(Path("trustcache-workspace/cache") / name / "photos") for name in ("pets", "old")]
+    np.testing.assert_allclose(caches[0].logits, caches[1].logits, rtol=0.01, atol=0.01)
+
+
+OWN = """
+from layers import Net
+
+
+def build(classes=3):
+    return Net(classes)
+"""
+LAYERS = """
+from torch import nn
+
+
+class Net(nn.Sequential):
+    pretrained_cfg = {"input_size": (3, 8, 8), "mean": (0, 0, 0), "std": (1, 1, 1)}
+
+    def __init__(self, classes):
+        super().__init__(nn.Conv2d(3, 8, 8), nn.Flatten(), nn.Linear(8, classes))
+        for p in self.parameters():
+            nn.init.normal_(p, std=0.1)
+"""
+
+
+def test_a_function_in_a_file_runs_with_the_files_beside_it(
+    run_cli: Cli, image_folder: Callable[..., Path], in_tmp_path: Path
+) -> None:
+    image_folder(PETS)
+    folder = in_tmp_path / "my nets"
+    folder.mkdir()
+    (folder / "model.py").write_text(OWN)
+    (folder / "layers.py").write_text(LAYERS)
+    try:
+        name = f"{folder / 'model.py'}:build"
+        assert tells(refusal_of(lambda: import_object(name, "--loss")), f"--loss {name}", f"--allow-code {name}")
+        torch.manual_seed(0)
+        weights = in_tmp_path / "w.pth"
+        allow_code(name)
+        torch.save(load_classifier(ModelSpec(name)).model.state_dict(), weights)
+        words = ("--classifier", "my nets/model.py:build", "--weights", weights, "--data", "photos", "--workers", 0)
+        done = run_cli("extract", *words)
+        assert done.exit_code == 0, done.output
+        assert tells(done.stdout, "photos: model.py:build is right")
+        assert run_cli("predict", "mcp", "photos/cat/000.png", "--workers", 0).exit_code == 0
+        (folder / "model.py").write_text(OWN + "\n# changed\n")
+        changed = run_cli("predict", "mcp", "photos/cat/000.png", "--workers", 0)
+        assert changed.exit_code == 2
+        assert tells(changed.stderr, "--allow-code", name)
+    finally:
+        sys.modules.pop("layers", None)
+
+
+def test_a_function_in_a_file_may_be_an_oracle(run_cli: Cli, extract_digits: Cli, in_tmp_path: Path) -> None:
+    (in_tmp_path / "one.py").write_text(
+        OWN.replace("from layers import Net", LAYERS).replace("classes=3", "classes=10")
+    )
+    assert extract_digits("--data", "digits-train").exit_code == 0
+    done = run_cli(
+        "train", "--oracle", "one.py:build", "--loss", "ce", "--epochs", 1, "--workers", 0, "--device", "cpu"
+    )
+    assert done.exit_code == 0, done.output
+    assert list(Path("trustcache-workspace/runs").glob("one.py%3Abuild-on-digits-net-ce-fine-tuned-seed0-*"))

@@ -1,0 +1,146 @@
+"""The classes of a model's outputs by name, and the outputs that stand for a data set's classes."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trustcache.errors import UsageError, first_line
+from trustcache.models.preprocessing import model_config
+
+if TYPE_CHECKING:
+    from trustcache.models.classifiers import Classifier
+
+# timm's ImageNets by their number of classes; each holds ImageNet-1k's as a part.
+_IMAGENETS = {
+    1000: "imagenet-1k",
+    11221: "imagenet-21k-miil",
+    11821: "imagenet-12k",
+    21841: "imagenet-22k",
+    21842: "imagenet-22k-ms",
+    21843: "imagenet-21k-goog",
+}
+
+
+# Share of a data set's classes that a model may lack: the larger ImageNets do without some of the thousand.
+_FEW = 0.01
+
+
+@dataclass(frozen=True)
+class LabelSpace:
+    """The classes of a model's outputs in order: their names, and for each further names, separated by commas."""
+
+    names: tuple[str, ...]
+    descriptions: tuple[str, ...] = ()
+
+    def outputs_of(self, classes: Sequence[str]) -> list[int | None]:
+        """Return for each class the number of the output that it names, None if none does or several do.
+
+        A class may be named as the output is, in other letters or with `_` for spaces, or by one of its further names.
+        """
+        exact = {name: number for number, name in enumerate(self.names)}
+        spoken: dict[str, set[int]] = defaultdict(set)
+        for number, name in enumerate(self.names):
+            further = self.descriptions[number] if self.descriptions else ""
+            for one in (name, further, *further.split(",")):
+                spoken[_plain(one)].add(number)
+        found = [
+            exact.get(name, next(iter(s)) if len(s := spoken.get(_plain(name), set())) == 1 else None)
+            for name in classes
+        ]
+        return [number if found.count(number) == 1 else None for number in found]
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
+
+
+def space_of(classifier: Classifier) -> LabelSpace | None:
+    """Return the classes of a classifier's outputs, None if they are unknown.
+
+    Names that the user gave come first, then its own; ImageNet's are known by the number of outputs. Raises UsageError
+    for another number of names.
+    """
+    config, outputs = model_config(classifier.model), classifier.all_outputs
+    given = given_classes(classifier.spec.labels) if classifier.spec.labels else ()
+    names = given or tuple(map(str, config.get("label_names") or ()))
+    if given and len(given) != outputs:
+        raise UsageError(f"--classes: {len(given)} names, but the model has {outputs} outputs; give one for each")
+    if len(names) == outputs:
+        further = config.get("label_descriptions") or {}
+        return LabelSpace(tuple(names), tuple(str(further.get(name, "")) for name in names) if further else ())
+    if outputs not in _IMAGENETS:
+        return None
+    from timm.data.imagenet_info import ImageNetInfo
+
+    info = ImageNetInfo(_IMAGENETS[outputs])
+    return LabelSpace(tuple(info.label_names()), tuple(info.label_descriptions()))
+
+
+def judged_outputs(space: LabelSpace, classes: Sequence[str], data: str) -> tuple[tuple[int, ...], str]:
+    """Return the numbers of the outputs for a data set's classes, and a line for the user ("" for none).
+
+    The numbers are as `Reading.kept` holds them. Raises UsageError where more than a few of the classes are not among
+    the model's, and their number or order differs.
+    """
+    outputs, found = len(space.names), space.outputs_of(classes)
+    unknown = [name for name, number in zip(classes, found, strict=True) if number is None]
+    kept = tuple(-1 if number is None else number for number in found)
+    part = f"judged on {len(classes) - len(unknown):,} of its {outputs:,} classes, those of {data}"
+    if not unknown:
+        if kept == tuple(range(outputs)):
+            return (), ""
+        return kept, part if len(kept) < outputs else f"its outputs are put in the order of the classes of {data}"
+    if len(classes) == outputs and all(number in (-1, place) for place, number in enumerate(kept)):
+        if list(classes) == [*map(str, range(outputs))]:  # numbers are no names
+            return (), ""
+        return (), (
+            f"{len(unknown)} of the {outputs} classes of {data} are not among the model's by name (first "
+            f"'{unknown[0]}'), so its outputs are taken in the order of the data's classes"
+        )
+    if len(unknown) <= _FEW * len(classes):
+        return kept, f"{part}; images of the other {len(unknown)} count as wrong (first '{unknown[0]}')"
+    raise UsageError(
+        f"{data}: {len(unknown)} of its {len(classes)} classes are not among the model's {outputs} by name (first "
+        f"'{unknown[0]}', where the model's first is '{space.names[0]}'); rename those folders, or name the classes in "
+        "the model's order as --classes FILE"
+    )
+
+
+def given_classes(text: str) -> tuple[str, ...]:
+    """Return the names that `--classes` gives: a list with commas, an ImageNet of timm's, or a file.
+
+    A file holds a name a line, or as JSON a list, names by number or numbers by name (torchvision's `class_to_idx`).
+    Raises UsageError.
+    """
+    if text in _IMAGENETS.values():
+        from timm.data.imagenet_info import ImageNetInfo
+
+        return tuple(ImageNetInfo(text).label_names())
+    path = Path(text)
+    if not path.is_file():
+        if "," in text:
+            return tuple(name.strip() for name in text.split(","))
+        known = ", ".join(_IMAGENETS.values())
+        raise UsageError(f"--classes {text}: there is no such file; give one, a list a,b,c or one of {known}")
+    try:
+        lines = path.read_text(encoding="utf-8")
+        if path.suffix != ".json":
+            return tuple(line.strip() for line in lines.splitlines() if line.strip())
+        found = json.loads(lines)
+        if isinstance(found, dict):
+            numbered = (
+                {int(k): v for k, v in found.items()}
+                if next(iter(found)).isdigit()
+                else {v: k for k, v in found.items()}
+            )
+            found = [numbered[number] for number in range(len(numbered))]
+        return tuple(map(str, found))
+    except (ValueError, TypeError, KeyError, StopIteration, OSError) as error:
+        raise UsageError(
+            f"--classes {text}: holds no names of classes ({first_line(error)}); write one a line"
+        ) from None

@@ -1,0 +1,66 @@
+"""A look at a classifier's output before hours of work on it: logits of its last layer, or something else?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch.nn import functional as F
+
+from trustcache.errors import UsageError
+from trustcache.models.classifiers import Classifier
+from trustcache.models.preprocessing import assumed
+
+_IMAGES = 2
+_SUMS_TO_ONE = 1e-3
+# Of the largest logit: more than float32 loses, less than another head would change.
+_EQUAL = 1e-2
+
+
+def probed(classifier: Classifier) -> Iterator[str]:
+    """Yield lines on a classifier for the user: how it sees images, and an output that is not that of its last layer.
+
+    It is shown noise. Raises UsageError where its output is not what it is taken for: probabilities, or the scores of
+    single labels.
+    """
+    name, preprocessing = classifier.spec.name, classifier.preprocessing
+    unsaid = assumed(classifier.model, classifier.spec.preprocessing)
+    yield f"images as by --preprocess {preprocessing}" + (
+        " (assumed, as the model declares none: name what differs)" if unsaid else ""
+    )
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (_IMAGES, 3, *preprocessing.input_size), generator=generator)
+    with torch.inference_mode():
+        output, features = classifier.raw(preprocessing.normalise(pixels.to(classifier.black().device)))
+    output = output.float()
+    sums = output.sum(1)
+    distribution = bool((output >= 0).all() and ((sums - 1).abs() < _SUMS_TO_ONE).all())
+    if classifier.spec.reading.outputs == "probabilities":
+        if not distribution:
+            raise UsageError(f"--outputs probabilities: those of {name} sum to {sums[0]:.4g}, not to 1; leave it out")
+        return
+    if distribution:
+        raise UsageError(
+            f"{name}: its outputs are probabilities (each row sums to 1), where logits are needed; return what comes "
+            "before the softmax, or add --outputs probabilities, which takes their logarithms"
+        )
+    if not classifier.has_features:
+        return
+    if last := classifier.last_layer():
+        weight, bias = last
+        own = F.linear(features, weight.float(), None if bias is None else bias.float())
+        if _near(torch.sigmoid(own), output):
+            raise UsageError(
+                f"{name}: its outputs are sigmoids, scores of single labels, where logits of one class among others "
+                "are needed; return what comes before the sigmoid"
+            )
+        # Log-probabilities are logits as good as any.
+        if not _near(own, output) and not _near(own.log_softmax(1), output):
+            yield (
+                f"note: the output of {name} is not that of its last layer alone: it differs by up to "
+                f"{(own - output).abs().max():.3g}, as after a temperature or another head; it is taken as logits"
+            )
+
+
+def _near(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return bool((a - b).abs().max() <= _EQUAL * b.abs().max().clamp_min(torch.finfo(b.dtype).tiny))
