@@ -26,7 +26,7 @@ from trustcache.models.classifiers import Classifier, load_classifier
 from trustcache.models.precision import arithmetic
 from trustcache.oracles.network import Oracle
 from trustcache.oracles.training_loop import TrainingLoop
-from trustcache.permission import allow_code
+from trustcache.registry.permission import allow_code
 
 CLASSES = 100
 

@@ -13,10 +13,10 @@ from typing import Any, NoReturn
 
 import typer.core
 
-from trustcache import progress
+from trustcache.data import progress
+from trustcache.data.progress import Advance, silent
 from trustcache.data.ranks import ranks
 from trustcache.errors import TrustcacheError, visible
-from trustcache.progress import Advance, silent
 
 from .signals import RESUMED, received, take_signals
 

@@ -19,8 +19,8 @@ import typer
 
 from trustcache.errors import UsageError
 from trustcache.models.memory import keep_freed_memory
-from trustcache.permission import CodePermission, code_permission, is_code_name
 from trustcache.registry import option, option_name
+from trustcache.registry.permission import CodePermission, code_permission, is_code_name
 
 from .config import CONFIGURABLE, config_options, config_text, from_file, typed
 from .from_dataclass import expanded

@@ -25,8 +25,8 @@ from typer.testing import CliRunner, Result
 
 from cli import app
 from trustcache.cache.workspace import Workspace
-from trustcache.permission import CodePermission, code_permission
 from trustcache.registry import Registry
+from trustcache.registry.permission import CodePermission, code_permission
 
 if TYPE_CHECKING:
     from trustcache.models.classifiers import Classifier

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "trustcache"
 ORDER = (
-    "errors", "progress", "permission", "registry", "models", "data", "cache", "losses", "metrics", "protocols",
+    "errors", "registry", "models", "data", "cache", "losses", "metrics", "protocols",
     "extract", "command_lines", "oracles", "scores", "evaluate", "deploy", "report", "paper",
 )  # fmt: skip
 """The folders and modules of trustcache from the ground up; each imports only what stands before it."""

@@ -21,7 +21,7 @@ from trustcache.cache.workspace import Workspace
 from trustcache.evaluate.sweep import Sweep
 from trustcache.losses import LOSSES
 from trustcache.oracles.runs import RunConfig
-from trustcache.permission import MARK
+from trustcache.registry.permission import MARK
 
 RunCli = Callable[..., Result]
 ROOT = Path(__file__).parent.parent
@@ -229,8 +229,9 @@ IMPORTS = re.compile(
     r"|jit\.load\(|export\.load\(|from_pretrained\(|torch\.hub|subprocess|os\.system|Popen|yaml|from_string|marshal|shelve|dill"
 )
 CHECKED = {
-    "trustcache/registry.py": ["distributions(", "literal_eval"],  # installed packages
-    "trustcache/permission.py": ["resolve_name", "spec_from_file", "module_from_spec"],  # with a permission
+    "trustcache/registry/entries.py": ["distributions("],  # installed packages
+    "trustcache/registry/options.py": ["literal_eval"],
+    "trustcache/registry/permission.py": ["resolve_name", "spec_from_file", "module_from_spec"],  # with a permission
     "trustcache/models/programs.py": ["jit.load(", "export.load("],  # with a permission
     "trustcache/deploy/export.py": ["export.load("],  # what it has just written
     "trustcache/models/hub_folders.py": ["from_pretrained("],  # trust_remote_code=False, and no pickles

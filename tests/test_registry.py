@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from trustcache.errors import UsageError
-from trustcache.permission import allow_code, import_object, is_import_path
 from trustcache.registry import Registry, Setting, key_values, option, option_name
+from trustcache.registry.permission import allow_code, import_object, is_import_path
 
 
 def registry() -> Registry[str]:

@@ -189,7 +189,7 @@ def test_weights_that_are_gone_or_others_are_refused(with_runs: Workspace, own_m
     from trustcache.extract import ExtractSettings, extract
     from trustcache.models.building import ModelSpec
     from trustcache.models.classifiers import load_classifier
-    from trustcache.permission import allow_code
+    from trustcache.registry.permission import allow_code
 
     def extracted(scale: int) -> None:
         allow_code(name := own_model(f"x * {scale}"))

@@ -36,7 +36,7 @@ from trustcache.models.preprocessing import Preprocessing, parse_preprocessing, 
 from trustcache.models.timm_models import PAPER_MODELS, architecture
 from trustcache.models.zoo.cifar_resnet import CifarResNet
 from trustcache.models.zoo.registry import BUILT_IN, MODELS, built_in
-from trustcache.permission import allow_code
+from trustcache.registry.permission import allow_code
 
 TEST_DATA = Path(os.environ.get("TRUSTCACHE_TEST_DATA", "/nowhere"))
 

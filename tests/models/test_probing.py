@@ -123,7 +123,7 @@ def torchvision_file(name: str, folder: Path) -> tuple[nn.Module, ModelSpec]:
 
 @pytest.mark.parametrize("name", ["squeezenet1_1", "resnet18", "mobilenet_v3_small"])
 def test_torchvision_s_functions_are_classifiers(name: str, tmp_path: Path) -> None:
-    from trustcache.permission import allow_code
+    from trustcache.registry.permission import allow_code
 
     allow_code(f"torchvision.models:{name}")
     model, spec = torchvision_file(name, tmp_path)
@@ -147,7 +147,7 @@ def test_torchvision_s_weights_bring_their_own_preprocessing(
     from torchvision import models
     from torchvision.models import ResNet
 
-    from trustcache.permission import allow_code
+    from trustcache.registry.permission import allow_code
 
     allow_code(f"torchvision.models:{name}")
     monkeypatch.setattr(ResNet, "load_state_dict", lambda self, state, **settings: None)  # what would be downloaded

@@ -17,7 +17,7 @@ from tests.refusals import refusal_of, tells
 from trustcache.cache import open_cache
 from trustcache.models.building import ModelSpec, backbone
 from trustcache.models.classifiers import Classifier, load_classifier
-from trustcache.permission import CodePermission, allow_code, code_permission, import_object
+from trustcache.registry.permission import CodePermission, allow_code, code_permission, import_object
 
 Cli = Callable[..., Result]
 SIDE = 32

@@ -11,7 +11,7 @@ from trustcache.errors import UsageError
 from trustcache.models.building import ModelSpec
 from trustcache.models.classifiers import Classifier, load_classifier
 from trustcache.models.stage_features import pooled, pooled_outputs, stage_places
-from trustcache.permission import allow_code
+from trustcache.registry.permission import allow_code
 
 
 def places_of(model: nn.Module, *shape: int, last: tuple[nn.Module, ...] = ()) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ from trustcache.models.classifiers import load_classifier
 from trustcache.oracles import fit_classifier as module
 from trustcache.oracles.fit_classifier import Fitted, fit_classifier
 from trustcache.oracles.optim import RECIPES, FitSettings, Machine
-from trustcache.permission import allow_code
+from trustcache.registry.permission import allow_code
 
 Cli = Callable[..., Result]
 RESNET = ModelSpec("cifar-resnet8", preprocessing={"input_size": (8, 8)})

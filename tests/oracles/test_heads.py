@@ -14,8 +14,8 @@ from trustcache.data.splits import validation_rows
 from trustcache.losses import LOSSES, LossChoice
 from trustcache.oracles.head_training import Diverged, HeadTask, train_heads
 from trustcache.oracles.heads import LinearHead, score_heads
-from trustcache.permission import allow_code
 from trustcache.protocols import Optimiser
+from trustcache.registry.permission import allow_code
 
 OPTIMISER = Optimiser("adam", epochs=5, batch_size=64, lr=1e-2)
 

@@ -15,7 +15,7 @@ from click.testing import Result
 from trustcache.cache import open_cache
 from trustcache.cache.workspace import Workspace
 from trustcache.errors import UsageError
-from trustcache.permission import allow_code
+from trustcache.registry.permission import allow_code
 from trustcache.scores import POST_HOC, post_hoc_score
 from trustcache.scores.entry import PostHoc, entry_of
 from trustcache.scores.fits import KeptFits

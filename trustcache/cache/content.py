@@ -13,9 +13,9 @@ from trustcache.cache.index import OTHER_IMAGES, Index
 from trustcache.cache.meaning import ShardRecord
 from trustcache.cache.view import CacheView, open_cache
 from trustcache.data.dataset import Dataset
+from trustcache.data.progress import Progress, silent
 from trustcache.data.samples import BadImage
 from trustcache.errors import TrustcacheError, UsageError
-from trustcache.progress import Progress, silent
 
 if TYPE_CHECKING:
     from trustcache.data.variants.variation import Batch

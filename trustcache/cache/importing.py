@@ -17,8 +17,8 @@ from trustcache.cache.publish import file_sha256, sole_writer
 from trustcache.cache.view import CacheView, open_cache
 from trustcache.cache.workspace import Workspace
 from trustcache.data.manifest import ROLES
+from trustcache.data.progress import Progress, silent
 from trustcache.errors import UsageError
-from trustcache.progress import Progress, silent
 from trustcache.registry import REQUIRED, option
 
 _FILES = "Files"

@@ -24,9 +24,9 @@ from trustcache.cache.meaning import CacheRecord, MadeFrom, Meaning, ShardRecord
 from trustcache.cache.publish import file_sha256, pack, publish, sweep
 from trustcache.cache.records import as_read, fingerprint, read_record, write_record
 from trustcache.data.manifest import Manifest
+from trustcache.data.progress import Progress, silent
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.models.identity import Identity
-from trustcache.progress import Progress, silent
 
 INDEX = "index.json"
 NOT_EXTRACTED = "not extracted yet"

@@ -8,8 +8,8 @@ from typing import Any
 
 from trustcache.cache.index import Index
 from trustcache.cache.view import open_cache
+from trustcache.data.progress import Progress, silent
 from trustcache.errors import TrustcacheError
-from trustcache.progress import Progress, silent
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from trustcache.cache.seal import check_seal
 from trustcache.cache.workspace import file_name
 from trustcache.data.dataset import Dataset, open_dataset
 from trustcache.data.manifest import Manifest
+from trustcache.data.progress import Progress, silent
 from trustcache.errors import TrustcacheError, UsageError, naming
-from trustcache.progress import Progress, silent
 
 if TYPE_CHECKING:
     from trustcache.models.building import ModelSpec

@@ -16,7 +16,7 @@ from trustcache.data.manifest import ROLES, Files, Manifest, parse_manifest
 from trustcache.data.path_patterns import base_name, is_pattern
 from trustcache.data.toml_tables import read_table
 from trustcache.errors import UsageError
-from trustcache.permission import code_file, is_import_path
+from trustcache.registry.permission import code_file, is_import_path
 
 MOST_MEMBERS = 10_000
 """Data sets of one family."""

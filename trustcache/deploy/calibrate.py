@@ -11,6 +11,7 @@ import numpy as np
 
 from trustcache.cache import CacheView
 from trustcache.cache.index import judged_fingerprint
+from trustcache.data.progress import Progress, silent
 from trustcache.data.splits import half_rows
 from trustcache.deploy.goals import ALARM_RATE, CLASS, GROUP, Calibration, Goal, Targets
 from trustcache.deploy.groups import grouped
@@ -24,7 +25,6 @@ from trustcache.metrics.estimated_accuracy import AccuracyFit, estimated_accurac
 from trustcache.metrics.exchangeability import reference
 from trustcache.metrics.selective import WorkingPoint, at_target, guaranteed, least_trusted, working_point
 from trustcache.oracles.optim import Machine
-from trustcache.progress import Progress, silent
 from trustcache.scores.methods import AnyMethod, methods_of
 
 # Of the bound on a share that is met without a guarantee: 95 % confidence, as the report's intervals.

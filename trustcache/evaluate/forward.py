@@ -27,6 +27,7 @@ from trustcache.data.loader import (
     shard_batches,
     viewed_batches,
 )
+from trustcache.data.progress import Progress
 from trustcache.data.variants.variation import Batch
 from trustcache.errors import DamagedError, TrustcacheError
 from trustcache.models.classifiers import Classifier, load_classifier
@@ -37,7 +38,6 @@ from trustcache.oracles.heads import score_cache, score_heads
 from trustcache.oracles.optim import Machine
 from trustcache.oracles.plan import frozen_head
 from trustcache.oracles.runs import Run
-from trustcache.progress import Progress
 
 # Networks held at once that look at the same decoded images.
 NETWORKS_A_PASS = 8

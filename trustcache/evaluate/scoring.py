@@ -12,12 +12,12 @@ import numpy as np
 from trustcache.cache import open_cache
 from trustcache.cache.index import Index
 from trustcache.cache.workspace import Workspace
+from trustcache.data.progress import Progress, silent
 from trustcache.data.splits import validation_rows
 from trustcache.errors import DamagedError, TrustcacheError, UsageError
 from trustcache.oracles.backbones import why_not
 from trustcache.oracles.optim import Machine
 from trustcache.oracles.runs import Run
-from trustcache.progress import Progress, silent
 from trustcache.scores.stored import ScoreStore
 
 if TYPE_CHECKING:

@@ -30,6 +30,7 @@ from trustcache.data.loader import (
     viewed_batches,
 )
 from trustcache.data.pictures import parts_of, picture_of
+from trustcache.data.progress import Progress, silent
 from trustcache.errors import UsageError
 from trustcache.extract.batch_size import USUAL
 from trustcache.extract.settings import ExtractSettings
@@ -37,7 +38,6 @@ from trustcache.models.classifiers import Classifier, as_classifier
 from trustcache.models.label_spaces import judged_outputs, space_of
 from trustcache.models.precision import resolved
 from trustcache.models.stage_features import POOLINGS
-from trustcache.progress import Progress, silent
 from trustcache.registry import check_options
 
 _SETTINGS = ("batch_size", "workers", "device", "precision", "store", "features")

@@ -22,6 +22,7 @@ from trustcache.data.dataset import Dataset, open_dataset, require_files
 from trustcache.data.image_files import told
 from trustcache.data.manifest import Manifest
 from trustcache.data.pipeline import WorkLog, Writer, fetched, unheard
+from trustcache.data.progress import Progress, silent
 from trustcache.data.ranks import ranks
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.extract.batch_size import USUAL
@@ -30,7 +31,6 @@ from trustcache.extract.rows import Forward, columns_of
 from trustcache.extract.settings import ClassifierOptions, ExtractSettings
 from trustcache.extract.subject import Subject
 from trustcache.models.precision import resolved
-from trustcache.progress import Progress, silent
 
 if TYPE_CHECKING:  # torch takes seconds to import, and the command line reads the settings
     import torch

@@ -12,9 +12,9 @@ from trustcache.errors import UsageError
 from trustcache.models.identity import McDropout, Reading
 from trustcache.models.model_options import ModelOptions
 from trustcache.models.precision import PRECISIONS
-from trustcache.permission import short_name
 from trustcache.protocols import PROTOCOLS
 from trustcache.registry import option
+from trustcache.registry.permission import short_name
 
 if TYPE_CHECKING:  # torch takes seconds to import, and the command line reads the settings
     from trustcache.data.decoders import Decoders

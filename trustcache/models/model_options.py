@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from trustcache.models.preprocessing import PREPROCESS_HELP, parse_preprocessing
 from trustcache.models.timm_models import classifier_names
-from trustcache.permission import full_name
 from trustcache.registry import REQUIRED, key_values, option
+from trustcache.registry.permission import full_name
 
 if TYPE_CHECKING:
     from trustcache.models.building import ModelSpec

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from trustcache.errors import UsageError, first_line
-from trustcache.permission import PROGRAM_FILES, is_import_path, remember_permission, require_permission
+from trustcache.registry.permission import PROGRAM_FILES, is_import_path, remember_permission, require_permission
 
 
 def program_kind(path: Path) -> str:

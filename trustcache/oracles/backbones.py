@@ -19,8 +19,8 @@ from trustcache.errors import UsageError
 from trustcache.models.identity import Identity
 from trustcache.oracles.head_inputs import columns_of
 from trustcache.oracles.runs import RunConfig
-from trustcache.permission import full_name, short_name
 from trustcache.protocols import PROTOCOLS
+from trustcache.registry.permission import full_name, short_name
 
 if TYPE_CHECKING:
     from trustcache.models.building import ModelSpec

@@ -16,6 +16,7 @@ from trustcache.cache import CacheView
 from trustcache.cache.arrays import read_arrays, write_arrays
 from trustcache.cache.index import judged_fingerprint
 from trustcache.cache.view import require_cache
+from trustcache.data.progress import Progress, silent
 from trustcache.data.splits import seed_list
 from trustcache.errors import DamagedError, TrustcacheError, UsageError
 from trustcache.losses import LOSSES, loss_settings
@@ -27,7 +28,6 @@ from trustcache.oracles.plan import head_of, head_tensors, learn_heads, plan
 from trustcache.oracles.presets.preset import Preset, preset_names, read_preset
 from trustcache.oracles.request import TrainRequest, settle
 from trustcache.oracles.runs import LogEntry, RunConfig
-from trustcache.progress import Progress, silent
 from trustcache.protocols import Optimiser
 from trustcache.registry import check_options, option_name
 

@@ -16,6 +16,7 @@ from trustcache.cache.workspace import file_name
 from trustcache.data.dataset import Dataset
 from trustcache.data.loader import Viewer, choose_device, machine_at_its_limits, model_at_work, readable, viewed_batches
 from trustcache.data.pipeline import to_device
+from trustcache.data.progress import Advance, Progress, silent
 from trustcache.data.splits import validation_rows
 from trustcache.models.building import ModelSpec
 from trustcache.models.precision import arithmetic, resolved
@@ -24,7 +25,6 @@ from trustcache.oracles.optim import Machine, build_optimiser
 from trustcache.oracles.runs import Run, RunConfig
 from trustcache.oracles.tracking import Track, untracked
 from trustcache.oracles.training_loop import TrainingLoop, epoch_batches
-from trustcache.progress import Advance, Progress, silent
 from trustcache.protocols import PROTOCOLS, negative_threshold, validation_entry
 
 CHECKPOINT = "checkpoint.pt"

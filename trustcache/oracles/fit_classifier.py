@@ -22,6 +22,7 @@ from trustcache.data.augmentations import AUGMENTATIONS
 from trustcache.data.dataset import Dataset
 from trustcache.data.in_memory import DECODED_AT_ONCE, Images
 from trustcache.data.loader import Viewer, choose_device, machine_at_its_limits, model_at_work
+from trustcache.data.progress import Progress, silent
 from trustcache.data.splits import validation_rows
 from trustcache.errors import UsageError
 from trustcache.models.building import ModelSpec, new_model
@@ -29,7 +30,6 @@ from trustcache.models.precision import arithmetic, resolved
 from trustcache.models.preprocessing import preprocessing_of
 from trustcache.oracles.optim import FitSettings, Machine, fitting_optimiser
 from trustcache.oracles.training_loop import TrainingLoop, epoch_batches
-from trustcache.progress import Progress, silent
 
 # Training images that the accuracy on them is measured on, at most.
 MEASURED = 5000

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trustcache.data.progress import Progress, silent
 from trustcache.data.splits import training_rows, validation_rows
 from trustcache.losses import LossChoice
 from trustcache.oracles.cuda_graphs import on_graphs
@@ -19,7 +20,6 @@ from trustcache.oracles.head_inputs import Outputs, head_inputs
 from trustcache.oracles.heads import LINEAR, AnyHead, HeadSpec, LinearHead
 from trustcache.oracles.mlp_heads import MlpHead, first_parameters, joined, mlp_scores
 from trustcache.oracles.network import initial_weight
-from trustcache.progress import Progress, silent
 from trustcache.protocols import PROTOCOLS, Optimiser, validation_entry
 
 # All heads of a job see the samples in one order, with the same inputs and hidden units left out, whatever their

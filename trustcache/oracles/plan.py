@@ -15,6 +15,7 @@ from trustcache.cache.index import Index, judged_fingerprint
 from trustcache.cache.provenance import original_dataset
 from trustcache.cache.workspace import Workspace
 from trustcache.data.loader import choose_device
+from trustcache.data.progress import Progress, silent
 from trustcache.data.splits import VAL_FRACTION, training_rows, validation_rows
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.losses import LossChoice
@@ -27,7 +28,6 @@ from trustcache.oracles.mlp_heads import MlpHead
 from trustcache.oracles.optim import Machine
 from trustcache.oracles.runs import Run, RunConfig, open_run
 from trustcache.oracles.tracking import Track, untracked
-from trustcache.progress import Progress, silent
 from trustcache.protocols import PROTOCOLS, Optimiser, negative_threshold
 
 _NONE = np.empty(0, dtype=np.int64)

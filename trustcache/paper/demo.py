@@ -8,6 +8,7 @@ from pathlib import Path
 from trustcache.cache.workspace import Workspace
 from trustcache.data.dataset import open_dataset
 from trustcache.data.known_data import find_manifests
+from trustcache.data.progress import Progress, silent
 from trustcache.evaluate.scoring import evaluate
 from trustcache.extract import ExtractSettings, extract
 from trustcache.losses import LOSSES
@@ -19,7 +20,6 @@ from trustcache.oracles.loss_grid import loss_grid
 from trustcache.oracles.optim import FitSettings, Machine
 from trustcache.oracles.plan import TrainSettings, plan
 from trustcache.oracles.request import TrainRequest, resolve
-from trustcache.progress import Progress, silent
 from trustcache.protocols import default_optimiser
 
 LABEL = "digits-resnet8"

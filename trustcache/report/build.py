@@ -11,9 +11,9 @@ from types import MappingProxyType
 from trustcache.cache.index import Index
 from trustcache.cache.publish import publish
 from trustcache.cache.workspace import Workspace
+from trustcache.data.progress import Progress, silent
 from trustcache.errors import UsageError
 from trustcache.evaluate.sweep import saved_sweeps
-from trustcache.progress import Progress, silent
 from trustcache.report.answer import Answer, answers, stated_on
 from trustcache.report.cards import write_cards
 from trustcache.report.collect import collect

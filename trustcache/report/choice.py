@@ -20,7 +20,7 @@ from trustcache.errors import TrustcacheError
 from trustcache.evaluate.sweep import CRITERION, mean_metrics, reference, standing
 from trustcache.metrics.ranking import METRICS
 from trustcache.oracles.runs import Run, RunConfig
-from trustcache.permission import is_import_path
+from trustcache.registry.permission import is_import_path
 from trustcache.report.comparison import Average
 from trustcache.report.kept import Kept, key_of
 from trustcache.report.names import BASELINE, entry_name

@@ -12,11 +12,11 @@ from trustcache.cache import CacheView, open_cache
 from trustcache.cache.content import training_images
 from trustcache.cache.index import Index
 from trustcache.cache.workspace import Workspace
+from trustcache.data.progress import Progress, silent
 from trustcache.data.splits import other_half
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.oracles.backbones import why_not
 from trustcache.oracles.runs import Run, finished_runs
-from trustcache.progress import Progress, silent
 from trustcache.report.kept import Kept
 from trustcache.report.measured import Measurer
 from trustcache.report.names import BASELINE, run_labels

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from trustcache.cache.workspace import Workspace
+from trustcache.data.progress import Progress, silent
 from trustcache.metrics.bootstrap import RESAMPLES, SEED, draw_counts, resampled_metrics
 from trustcache.metrics.ranking import METRICS
-from trustcache.progress import Progress, silent
 from trustcache.protocols import PROTOCOLS
 from trustcache.report.kept import Kept, key_of
 from trustcache.report.records import Record

@@ -15,11 +15,11 @@ from trustcache.cache.publish import TEMPORARY
 from trustcache.cache.records import read_record
 from trustcache.cache.seal import check_seal
 from trustcache.cache.workspace import Workspace
+from trustcache.data.progress import Progress, silent
 from trustcache.deploy.threshold import THRESHOLD, Threshold
 from trustcache.errors import TrustcacheError, kind_and_line
 from trustcache.evaluate.sweep import Sweep
 from trustcache.oracles.runs import CARD, CONFIG, LOG, WEIGHTS, RunScores, read_log, read_run, weights_bytes
-from trustcache.progress import Progress, silent
 from trustcache.report.cards import REMADE as CARD_REMADE
 from trustcache.report.kept import REMADE, KeptFigures
 from trustcache.scores.fits import FIT, SCORES, FitRecord

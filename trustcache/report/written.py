@@ -16,11 +16,11 @@ from trustcache.cache import CacheView
 from trustcache.cache.columns import COLUMNS
 from trustcache.cache.index import Index, create_or_continue
 from trustcache.cache.workspace import Workspace
+from trustcache.data.progress import Progress, silent
 from trustcache.deploy.scorers import find_scorer
 from trustcache.deploy.threshold import Threshold
 from trustcache.errors import UsageError
 from trustcache.oracles.runs import RunConfig, finished_runs, open_run
-from trustcache.progress import Progress, silent
 from trustcache.report.build import report
 from trustcache.scores import POST_HOC
 from trustcache.scores.methods import AnyMethod, Method, methods_of

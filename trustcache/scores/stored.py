@@ -16,8 +16,8 @@ from trustcache.cache.columns import OUTPUTS
 from trustcache.cache.index import Index, judged_fingerprint
 from trustcache.cache.workspace import Workspace
 from trustcache.command_lines import extract_line
+from trustcache.data.progress import Progress, silent
 from trustcache.errors import DamagedError, TrustcacheError, UsageError
-from trustcache.progress import Progress, silent
 from trustcache.scores.fits import FIT, SCORES, KeptFits, recipe_fingerprint, score_file
 from trustcache.scores.fitting import TooFew, outputs_of
 from trustcache.scores.registry import POST_HOC, Learnt

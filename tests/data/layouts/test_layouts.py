@@ -13,7 +13,7 @@ from typer.testing import Result
 from trustcache.cache import open_cache
 from trustcache.data.layouts import KEY_TYPES, LAYOUTS, key_type
 from trustcache.errors import UsageError
-from trustcache.permission import allow_code
+from trustcache.registry.permission import allow_code
 
 Cli = Callable[..., Result]
 

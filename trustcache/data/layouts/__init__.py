@@ -23,8 +23,8 @@ from trustcache.data.layouts.torch_dataset import function_exists, read_torch_da
 from trustcache.data.layouts.webdataset import bare_webdataset, read_webdataset
 from trustcache.data.samples import Samples
 from trustcache.errors import UsageError
-from trustcache.permission import is_import_path
 from trustcache.registry import Registry
+from trustcache.registry.permission import is_import_path
 
 KEY_TYPES = {"str": str, "int": int, "tuple[str, ...]": tuple[str, ...]}
 """The types that a key of a layout may have, by their annotation."""

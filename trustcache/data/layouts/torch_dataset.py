@@ -12,7 +12,7 @@ import numpy as np
 from trustcache.data.archives import read_file
 from trustcache.data.samples import BadImage, Samples, decode_rgb
 from trustcache.errors import TrustcacheError, UsageError, first_line, kind_and_line
-from trustcache.permission import import_object
+from trustcache.registry.permission import import_object
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from trustcache.permission import is_import_path
 from trustcache.registry import Registry
+from trustcache.registry.permission import is_import_path
 
 if TYPE_CHECKING:
     from torch import nn

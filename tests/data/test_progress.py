@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from trustcache import progress
+from trustcache.data import progress
 
 
 class Clock:
@@ -15,7 +15,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
-        monkeypatch.setattr("trustcache.progress.time.monotonic", lambda: self.now)
+        monkeypatch.setattr("trustcache.data.progress.time.monotonic", lambda: self.now)
 
 
 @pytest.fixture
