@@ -35,6 +35,7 @@ def test_pooling_gives_mean_largest_and_deviation_of_each_channel_over_positions
         ("vit_tiny_patch16_224", ("blocks.2", "blocks.5", "blocks.8", "blocks.11")),
         ("swin_tiny_patch4_window7_224", ("layers.0", "layers.1", "layers.2", "layers.3")),
         ("mobilenetv2_100", tuple(f"blocks.{i}" for i in range(7))),
+        ("pit_ti_224", ("transformers.0", "transformers.1", "transformers.2")),
     ],
 )
 def test_stages_of_timms_models_end_where_the_shape_changes_or_are_evenly_spaced(

@@ -31,9 +31,13 @@ def stage_places(model: nn.Module, last: Collection[nn.Module], ask: Callable[[]
     last: the model's last layers. ask: runs the model once on any images, to find the blocks that compute.
     """
     is_last = channels_last(model)
-    with noted(dict(_blocks(model, last)), lambda inputs, output: _shape(output, is_last)) as found:
+    with noted(
+        dict(_blocks(model, last)), lambda inputs, output: (_shape(output, is_last), _shape(_main(output), is_last))
+    ) as found:
         ask()
-    shapes = {name: shape for name, shape in found.items() if shape is not None}
+    single = {name: shape for name, (shape, _) in found.items() if shape is not None}
+    # All blocks of a PiT give a map and a class token.
+    shapes = single or {name: shape for name, (_, shape) in found.items() if shape is not None}
     names = list(shapes)
     ends = [a for a, b in zip(names, [*names[1:], None], strict=False) if b is None or shapes[a] != shapes[b]]
     if len(ends) < FEWEST_STAGES < len(names):
@@ -62,7 +66,7 @@ def pooled_outputs(model: nn.Module, places: Sequence[str]) -> AbstractContextMa
     """Context in which a forward pass of the model puts the pooled output of each place into the dictionary."""
     last = channels_last(model)
     modules = {name: model.get_submodule(name) for name in places}
-    return noted(modules, lambda inputs, output: pooled(output, last))
+    return noted(modules, lambda inputs, output: pooled(_main(output), last))
 
 
 def pooled(output: Tensor, last: bool = False) -> Tensor:
@@ -78,6 +82,11 @@ def pooled(output: Tensor, last: bool = False) -> Tensor:
     mean = x.mean(1)
     deviation = (x - mean[:, None]).square().mean(1).sqrt()
     return torch.cat([mean, x.amax(1), deviation], 1)
+
+
+def _main(output: Any) -> Any:
+    """Return the first of several outputs."""
+    return output[0] if isinstance(output, tuple | list) and output else output
 
 
 def channels_last(model: nn.Module) -> bool:
