@@ -21,11 +21,13 @@ from typer.testing import Result
 
 from tests.pictures import as_parquet, picture, put, read_rgb
 from tests.refusals import tells
+from trustcache.data.known_data import packaged_manifests
 from trustcache.data.samples import IMAGE_FORMATS, IMAGE_SUFFIXES
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "data.md"
 Row = Callable[["Shop"], None]
 ROWS: dict[str, list[Row]] = {}
+PACKAGED = packaged_manifests()
 
 
 def row(*names: str) -> Callable[[Row], Row]:
@@ -469,7 +471,9 @@ ELSEWHERE = {"a torch Dataset by `package.module:function`": "tests/data/layouts
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_a_row_is_true(run_cli: Callable[..., Result], name: str) -> None:
+def test_a_row_is_true(run_cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    # Read once for all the commands here: they take longer than what is tested.
+    monkeypatch.setattr("trustcache.data.known_data.packaged_manifests", lambda: PACKAGED)
     for test in ROWS[name]:
         test(Shop(run_cli))
 
