@@ -169,6 +169,20 @@ def test_the_others_are_scored_and_the_reason_is_told(
 
 
 @pytest.mark.parametrize("bench", ["an-album"], indirect=True)
+def test_damaged_training_data_stop_no_score_that_does_not_learn(bench: Bench, run_cli: Cli) -> None:
+    training = bench.workspace.find_cache("train")
+    damaged("00000.h5")(replace(bench, failing=training))
+    failed = run_cli(*SCORE)
+    assert failed.exit_code == 1
+    assert tells(failed.stderr, "digits-train/00000.h5")
+    for run in finished_runs(bench.workspace):
+        assert run.scores(bench.failing) is not None
+    store = ScoreStore(bench.workspace)
+    assert store.read(bench.failing, "mcp") is not None
+    assert store.read(bench.failing, "knn") is None
+
+
+@pytest.mark.parametrize("bench", ["an-album"], indirect=True)
 def test_a_damaged_run_stops_no_other_run(bench: Bench, run_cli: Cli) -> None:
     tuned, frozen = sorted(finished_runs(bench.workspace), key=lambda run: run.config.training)
     data = (frozen.folder / "weights.safetensors").read_bytes()

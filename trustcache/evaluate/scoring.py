@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,11 +78,8 @@ def evaluate(
     Raises UsageError where an oracle needs images or weights that are gone, or a score of `own_scores` is none.
     """
     store = ScoreStore(workspace, own_scores)
-    scoring, (usable, left_out) = (
-        Scoring(workspace.caches(), data_root, machine, progress),
-        evaluation_caches(workspace),
-    )
-    each = _EachDataSet(failed)
+    scoring, each = Scoring(workspace.caches(), data_root, machine, progress), _EachDataSet(failed)
+    usable, left_out = evaluation_caches(workspace)
     for index, error in left_out:
         if index.finished() and failed:  # damaged, where the others are still being extracted
             failed(error)
@@ -124,6 +122,8 @@ class _EachDataSet:
             self.unusable[str(error)] = None
         except (TrustcacheError, OSError) as error:
             self._fail(index, error)
+            with contextlib.suppress(TrustcacheError, OSError):  # training data may be what is damaged
+                return store.fill([index], unfitted_only=True, progress=progress)
         return 0
 
     def _fail(self, index: Index, error: TrustcacheError | OSError) -> None:
