@@ -22,6 +22,9 @@ def dealt(folder: Path, missing: Sequence[int], processes: int, sound: Callable[
     sound: True for a shard that is there, whoever made it. What another process has claimed is left to it; the
     operating system releases its locks when it ends, killed or not, and what it had begun is then yielded here. A
     folder that cannot be locked, on some network disks, is used without: the work is only done twice.
+
+    >>> list(dealt(tmp / "cache", [0, 1, 2, 3], 1, lambda number: number == 2))
+    [[0], [1], [3]]
     """
     left = list(missing)
     while left:
@@ -43,7 +46,10 @@ def dealt(folder: Path, missing: Sequence[int], processes: int, sound: Callable[
 
 
 def require_unclaimed(folder: Path) -> None:
-    """Raise TrustcacheError where a process is making shards of the cache in `folder`."""
+    """Raise TrustcacheError where a process is making shards of the cache in `folder`.
+
+    >>> require_unclaimed(tmp / "cache")
+    """
     for path in folder.parent.glob(f".{folder.name}.*.lock"):
         with _lock(path) as free:
             if not free:
