@@ -20,6 +20,7 @@ from tests.refusals import tells
 from tests.sealed import edit_record, write_resealed
 from trustcache.cache import open_cache
 from trustcache.cache.index import Index, OtherImages, create_or_continue, read_index
+from trustcache.cache.meaning import CacheRecord
 from trustcache.cache.workspace import Workspace
 from trustcache.errors import TrustcacheError, UsageError
 
@@ -160,7 +161,9 @@ def test_a_cache_of_a_newer_schema_is_refused_with_both_numbers(folder: Path, ru
     edit_record(folder / "index.json", {"schema": 7})
     failed = run_cli("cache", "list")
     assert failed.exit_code == 1
-    assert tells(failed.stderr, "index.json: made by a newer trustcache", "schema 7", "4", "install that")
+    assert tells(
+        failed.stderr, "index.json: made by a newer trustcache", "schema 7", f"{CacheRecord.SCHEMA}", "install that"
+    )
 
 
 def test_showing_a_cache_tells_what_its_numbers_mean(workspace: Workspace, run_cli: Cli) -> None:

@@ -58,8 +58,10 @@ def judge(case: list[str | int]) -> tuple[str, str]:
     went_on = again.code == whole.code and contents(Path()) == last
     differing = [file for file in now.keys() | last.keys() if now.get(file) != last.get(file)]
     told = _tells(heard, name)
-    # Neither as it was nor as it shall be. A report may say what it leaves out, and is made anew the next time.
-    passing = ("checkpoint", *((f"{WORKSPACE}/report/", f"{WORKSPACE}/bootstrap/") if told else ()))
+    # Neither as it was nor as it shall be. A report and stores of figures may say what they leave
+    # out, and are completed the next time.
+    stores = tuple(f"{WORKSPACE}/{store}/" for store in ("report", "bootstrap", "figures"))
+    passing = ("checkpoint", *(stores if told else ()))
     half = [file for file in differing if file in now and now[file] != first.get(file)]
     half = [file for file in half if not any(place in file for place in passing)]
     if heard.code and not is_sentence(heard):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,12 +35,13 @@ _LABEL = METRICS[CRITERION].label
 class Candidate:
     """A trained oracle, its seeds together, or a fitted score, with its AURC and mcp's on rows that it held out.
 
-    Either is infinite where it is not known.
+    Either is infinite where it is not known. fault: why mcp's cannot be read, "" where nothing is damaged.
     """
 
     row: Average
     aurc: float
     mcp: float
+    fault: str = ""
 
     @property
     def lead(self) -> float:
@@ -64,7 +65,8 @@ def candidates(rows: Sequence[Average], runs: Mapping[str, Run], workspace: Work
         seeds = [runs[record.run] for record in row.records if record.run]
         if seeds:
             own = standing(mean_metrics([run.held_out for run in seeds]))
-            found.append(Candidate(row, own, float(np.mean([references.of(run.config) for run in seeds]))))
+            mcp = float(np.mean([references.of(run.config) for run in seeds]))
+            found.append(Candidate(row, own, mcp, next(iter(references.faults), "") if math.isinf(mcp) else ""))
         elif both := None if is_import_path(row.record.method) else store.held_out(index, row.record.method):
             found.append(Candidate(row, *both))  # those of a user's own code would import it
     references.save()
@@ -72,7 +74,16 @@ def candidates(rows: Sequence[Average], runs: Mapping[str, Run], workspace: Work
 
 
 def choose(found: Sequence[Candidate]) -> Choice:
-    """Choose the candidate that is furthest below mcp on the rows held out, or mcp where none is below it."""
+    """Choose the candidate that is furthest below mcp on the rows held out, or mcp where none is below it.
+
+    The phrase tells of what could not be read, as another choice might follow from it.
+    """
+    choice = _best(found)
+    fault = next((one.fault for one in found if one.fault), "")
+    return replace(choice, by=f"{choice.by}; not all could be compared: {fault}") if fault else choice
+
+
+def _best(found: Sequence[Candidate]) -> Choice:
     known = [one for one in found if math.isfinite(one.aurc)]
     trained = [one for one in found if one.row.record.run]
     if not known:
@@ -102,6 +113,7 @@ class _References:
         self._kept: dict[Path, Kept] = {}
         self._scores: dict[Path, np.ndarray] = {}
         self._found: dict[str, float] = {}
+        self.faults: list[str] = []
 
     def of(self, config: RunConfig) -> float:
         """Return mcp's AURC on what a run held out, infinity where its training cache is gone or cannot be read."""
@@ -109,7 +121,8 @@ class _References:
         if key not in self._found:
             try:
                 self._found[key] = self._read(config, key)
-            except TrustcacheError:  # extract and verify name it
+            except TrustcacheError as error:
+                self.faults.append(str(error))
                 self._found[key] = math.inf
         return self._found[key]
 
