@@ -1,4 +1,4 @@
-"""How a command's result is printed: a table for people, lines with tabs for a pipe, or one JSON document."""
+"""Printing of a command's result: a table for people, lines with tabs for a pipe, or one JSON document."""
 
 from __future__ import annotations
 

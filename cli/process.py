@@ -21,7 +21,7 @@ from trustcache.errors import TrustcacheError, visible
 from .signals import RESUMED, received, take_signals
 
 EXPECTED = (TrustcacheError, OSError, MemoryError, KeyboardInterrupt)
-"""What ends a command in one sentence; anything else is a mistake of ours, with its traceback."""
+"""Errors that end a command in one sentence; anything else is a mistake of ours, with its traceback."""
 
 
 _QUIET, _VERBOSE = -1, 1

@@ -25,7 +25,7 @@ from trustcache.errors import TrustcacheError
 from trustcache.metrics.ranking import trust_metrics
 from trustcache.oracles.estimator import SETTINGS, Oracle, SavedOracle
 from trustcache.oracles.runs import RunScores, finished_runs
-from trustcache.registry import allow_code
+from trustcache.registry.permission import allow_code
 
 
 def hinge(z, correct, slack=1.0):

@@ -1,4 +1,4 @@
-"""What other projects keep of a classifier's outputs: the dumps of fd-shifts and of OpenOOD.
+"""Dumps of a classifier's outputs as other projects keep them: fd-shifts and OpenOOD.
 
 fd-shifts (github.com/IML-DKFZ/fd-shifts) writes into a folder `raw_logits.npz`, or `raw_output.npz` with the softmax:
 `arr_0` (N, K + 2), whose last two columns are the label and the number of the data set; and `encoded_output.npz`,

@@ -29,7 +29,7 @@ from trustcache.models.identity import Identity
 
 SHARD_ROWS = 2048
 KINDS = ("logits", "probabilities")
-"""What the outputs of a classifier may be; probabilities are stored as their logarithms."""
+"""Kinds of a classifier's outputs; probabilities are stored as their logarithms."""
 # Rows of softmax outputs in float16 sum to one no better than this.
 _SUM_APART = 5e-3
 

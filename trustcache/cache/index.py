@@ -45,7 +45,7 @@ OTHER_IMAGES = (
     "put those back, remove that folder to extract anew, or keep both by giving this classifier another name with "
     "--as NAME"
 )
-"""What to do where a cache was extracted from other images."""
+"""Remedy where a cache was extracted from other images."""
 _REBUILT = "the same trustcache extract as before rebuilds the shard"
 _MADE_AGAIN = "remove this file and run the same trustcache extract again, sound shards are kept"
 # Plain words for entries of the meaning, in messages.

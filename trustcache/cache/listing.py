@@ -30,7 +30,7 @@ class CacheSummary:
 
     @property
     def state(self) -> str:
-        """What there is of it, in words."""
+        """State of it, in words."""
         if self.shards is None:
             return "damaged: run trustcache cache verify"
         return f"{self.shards}/{self.shards_of} shards"

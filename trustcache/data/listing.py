@@ -30,7 +30,7 @@ class FamilySummary:
 
     @property
     def state(self) -> str:
-        """What is here, in words."""
+        """State of the files, in words."""
         if self.data_sets > 1:
             state = f"{self.here} of {self.data_sets} data sets are here"
         else:

@@ -1,4 +1,4 @@
-"""How many images a calibration needs, from the bound of its guarantee alone: no data are looked at."""
+"""Number of images that a calibration needs, from the bound of its guarantee alone: no data are looked at."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from trustcache.oracles.runs import Run, read_runs
 
 @dataclass(frozen=True)
 class Removal:
-    """What a removal takes, and what it leaves behind.
+    """Extent of a removal: what it takes, and what it leaves behind.
 
     names: of the caches or runs. paths: files and folders that go, what makes them count last. stays: a sentence on
     each thing that depends on them and stays. locked: folders that no other process may be writing.

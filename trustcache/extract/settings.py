@@ -1,4 +1,4 @@
-"""What an extraction is asked for: its settings, and the classifier as the command line names it."""
+"""Options of an extraction: its settings, and the classifier as the command line names it."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from trustcache.models.preprocessing import Preprocessing
 
 @dataclass(frozen=True)
 class Reading:
-    """How a classifier is read from its file of weights and from its output.
+    """Reading of a classifier from its file of weights and from its output.
 
     use_ema: averaged weights where the file holds them. outputs: "logits", or "probabilities", whose
     logarithms are taken.

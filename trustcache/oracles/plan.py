@@ -20,7 +20,7 @@ from trustcache.data.splits import VAL_FRACTION, training_rows, validation_rows
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.losses import LossChoice
 from trustcache.oracles.backbones import OracleModel, require_same_rows
-from trustcache.oracles.finetune import finetune
+from trustcache.oracles.finetune import CHECKPOINT, finetune
 from trustcache.oracles.head_inputs import held_inputs, read_columns
 from trustcache.oracles.head_training import Diverged, HeadTask, Trained, train_heads
 from trustcache.oracles.heads import LINEAR, AnyHead, HeadSpec, LinearHead
@@ -78,6 +78,9 @@ class Training:
         _require_both_outcomes(self.configs[0], cache)
         runs = [open_run(workspace, config) for config in self.configs]
         new = [run for run in runs if not run.finished]
+        for run in runs:
+            if run.finished:  # a disk that failed may have left its checkpoint
+                (run.folder / CHECKPOINT).unlink(missing_ok=True)
         if new and new[0].config.training == "frozen":
             features = open_cache(self.oracle.features().folder)
             require_same_rows(cache, features)

@@ -95,7 +95,7 @@ FOUR_LOSSES = ("--loss", "ce,focal,tcp,ss")
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one table or figure is made.
+    """Recipe of one table or figure.
 
     pairs: "all" of the models, or "first" (the first model judging itself). extracted: parts of the data family that
     are extracted beside what `unseen` says. unseen: `stylized`, `adversarial`, `corrupted` (defocus blur at severity

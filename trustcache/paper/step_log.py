@@ -18,7 +18,7 @@ _INTERRUPTED = (130, 143)  # the exit codes of a command that was stopped, as it
 
 @dataclass(frozen=True)
 class State:
-    """What concerns a step in a workspace: finished caches and runs of its models, and the files that it names.
+    """State that a step depends on in a workspace: finished caches and runs of its models, and the files that it names.
 
     caches, runs: fingerprints by name. files: size and time of change by path.
     """

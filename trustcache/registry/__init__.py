@@ -1,4 +1,4 @@
-"""What a user can name or choose: registries, the settings they take, and the options of the command line.
+"""Names and choices of a user: registries, the settings they take, and the options of the command line.
 
 A `Registry` finds an entry among the built-in ones, the entry points of installed packages, and the functions that a
 user names as `package.module:function`, which run only with a permission (`permission.py`). A `Setting` is a value to

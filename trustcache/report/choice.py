@@ -45,7 +45,7 @@ class Candidate:
 
     @property
     def lead(self) -> float:
-        """How much lower its AURC is than mcp's on the same rows, as a negative number."""
+        """Difference of its AURC to mcp's on the same rows, negative where it is better."""
         return self.aurc - self.mcp if math.isfinite(self.mcp) else math.inf
 
 

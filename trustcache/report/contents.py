@@ -31,7 +31,7 @@ def made_with() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Contents:
-    """What a report shows.
+    """Contents of a report.
 
     scored: every method on every data set, of which the comparisons are made. notes: sentences on what is missing, with
     `code` in backticks. tables: those after the comparisons. made: how the report was made, as term and value.

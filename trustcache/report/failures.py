@@ -1,4 +1,4 @@
-"""Where a classifier's chosen score fails: by class, by pairs of classes that are confused, and image by image.
+"""Failures of a classifier's chosen score: by class, by pairs of classes that are confused, and image by image.
 
 All of it is of the images that the answer is stated on; counts by class and pair are of each threshold of the page.
 """

@@ -62,7 +62,7 @@ class Compared:
 
 
 class Resampling(Protocol):
-    """What resamples records, as `Resampler` does those of a workspace."""
+    """Resampling of records, as `Resampler` does those of a workspace."""
 
     def metrics(self, records: Sequence[Record]) -> list[dict[str, np.ndarray]]:
         """Return each record's metrics on every resample, float64 (R,); the records are of one cache."""

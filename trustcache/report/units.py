@@ -1,4 +1,4 @@
-"""What the page shows of one classifier: its answer, its data sets, and its methods in families."""
+"""One classifier on the page: its answer, its data sets, and its methods in families."""
 
 from __future__ import annotations
 

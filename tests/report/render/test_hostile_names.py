@@ -102,6 +102,6 @@ def test_only_one_function_prints_and_only_one_makes_text_for_the_terminal() -> 
     assert places == {
         ("cli/process.py", "print"),  # what each command says and prints
         ("cli/signals.py", "print"),  # a fixed line
-        ("trustcache/progress.py", "print"),
+        ("trustcache/data/progress.py", "print"),
         ("trustcache/report/render/terminal.py", "Text"),
     }

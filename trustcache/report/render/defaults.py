@@ -1,4 +1,4 @@
-"""What the page shows before its script runs, without one, and where it is printed: the answer's threshold."""
+"""The page before its script runs, without one, and in print: at the answer's threshold."""
 
 from __future__ import annotations
 
