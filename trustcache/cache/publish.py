@@ -12,8 +12,6 @@ import glob
 import hashlib
 import io
 import os
-import secrets
-import socket
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -46,7 +44,7 @@ def publish(path: Path, *parts: bytes | memoryview) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep(path.parent, glob.escape(path.name))
     # Unique to the call, so that no two writers share it; the process is named for `sweep`.
-    temporary = path.with_name(f"{path.name}{TEMPORARY}{os.getpid()}-{secrets.token_hex(6)}-{socket.gethostname()}")
+    temporary = path.with_name(f"{path.name}{TEMPORARY}{os.getpid()}-{os.urandom(6).hex()}-{_host()}")
     try:
         with temporary.open("xb") as file:
             file.writelines(parts)
@@ -141,6 +139,12 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _host() -> str:
+    import socket  # not by whom only reads
+
+    return socket.gethostname()
+
+
 def _sync_folder(folder: Path) -> None:
     """Make a rename in a folder outlast a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
@@ -156,7 +160,7 @@ def _being_written(temporary: Path) -> bool:
     try:
         if not process.isdecimal() or time.time() - temporary.stat().st_mtime > STALE_S:
             return False
-        if host.partition("-")[2] == socket.gethostname():
+        if host.partition("-")[2] == _host():
             os.kill(int(process), 0)
     except PermissionError:  # another user's process: alive
         return True

@@ -6,7 +6,6 @@ import fnmatch
 import itertools
 import math
 import re
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +140,7 @@ def _is_bare(request: str) -> bool:
 
 
 def _manifest_folder() -> Path:
-    packaged = Path(str(resources.files("trustcache"))) / "data_manifests"
+    packaged = Path(__file__).parents[1] / "data_manifests"
     # In an editable install or a checkout they stand beside the package.
     return packaged if packaged.is_dir() else packaged.parent.parent / "data_manifests"
 

@@ -20,7 +20,7 @@ import scipy
 from trustcache.metrics.tie_groups import Counts, Floats
 
 # Equal parts, and finer ones at both ends, where gross changes show first.
-_QUANTILES = np.unique([0.001, 0.002, 0.005, 0.01, *np.arange(0.02, 1, 0.02), 0.99, 0.995, 0.998, 0.999])
+_QUANTILES = np.array([0.001, 0.002, 0.005, 0.01, *np.arange(0.02, 0.99, 0.02), 0.99, 0.995, 0.998, 0.999])
 # Each bet has a Beta density of the rank in (0, 1): ranks lower than before, higher, at both ends, in the middle; those
 # near (1, 1) are for slight changes.
 _BETS = (

@@ -33,7 +33,7 @@ _SHOWN = ("auc", "aurc", "fpr_at_95_tpr")
 
 @dataclass(frozen=True)
 class Card:
-    """Facts that a card shows. name: the oracle's for people. learnt_from: a number of samples, 0 where it is not known.
+    """Facts that a card shows. name: the oracle's for people. learnt_from: a number of samples, 0 if not known.
 
     elsewhere: effects of the threshold on other data sets, without rows where there are none.
     """

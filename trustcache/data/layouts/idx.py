@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import math
 import struct
 import zlib
@@ -50,6 +49,8 @@ def _load_idx(path: Path, magic: int) -> np.ndarray:
     try:
         raw = read_file(str(path))
         if raw.startswith(b"\x1f\x8b"):  # by content: browsers unpack .gz files and keep the name
+            import gzip
+
             raw = gzip.GzipFile(fileobj=BytesIO(raw)).read(LARGEST_FILE)
     except (OSError, EOFError, zlib.error) as error:
         raise UsageError(f"{path}: cannot be unpacked ({error}); fetch it again") from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -127,4 +127,4 @@ class DatasetSamples(Samples):
 
     def stamps(self) -> bytes:
         # Nothing tells whether a function's images have changed but a look at each.
-        return secrets.token_bytes(16)
+        return os.urandom(16)

@@ -6,7 +6,6 @@ import functools
 import math
 from dataclasses import dataclass, field, fields, replace
 from fnmatch import fnmatchcase
-from importlib import resources
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -19,7 +18,7 @@ from trustcache.oracles.head_inputs import parse_inputs
 from trustcache.oracles.heads import HEADS, HeadSpec
 from trustcache.protocols import OPTIMISERS, Optimiser
 
-_FOLDER = resources.files("trustcache.oracles.presets")
+_FOLDER = Path(__file__).parent
 
 
 @dataclass(frozen=True)
