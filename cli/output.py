@@ -47,8 +47,10 @@ class Output:
 def print_table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print rows under their heads: aligned within the terminal's width, or for a pipe with tabs between the cells."""
     texts = [[visible(str(cell)) for cell in row] for row in rows]
-    console = terminal()
-    if not console.is_terminal:
+    # In a pipe rich is not needed, whose import takes as long as the rest of a listing.
+    forced = any(os.environ.get(name) for name in ("FORCE_COLOR", "TTY_COMPATIBLE"))
+    console = terminal() if forced or sys.stdout.isatty() else None
+    if console is None or not console.is_terminal:
         for row in [heads, *texts]:
             print_line("\t".join(row))
         return

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from trustcache.errors import percent
 
 if TYPE_CHECKING:  # extraction is declared without torch, which takes seconds to import
+    from concurrent.futures import Future
+
     import numpy as np
     import torch
 
@@ -164,6 +165,8 @@ class Writer:
     """
 
     def __init__(self, waits: Waits) -> None:
+        from concurrent.futures import ThreadPoolExecutor
+
         self.waits, self._pool = waits, ThreadPoolExecutor(1)
         self._pending: Future[Any] | None = None
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import logging
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -35,7 +35,13 @@ IMAGE_SUFFIXES = frozenset(suffix for suffixes in IMAGE_FORMATS.values() for suf
 
 # What Pillow has to say about an odd image is no use on the terminal: it is read, or named with the reason.
 warnings.filterwarnings("ignore", module=r"PIL\b")
-logging.getLogger("PIL").addHandler(logging.NullHandler())
+
+
+@functools.cache
+def _silence_log() -> None:
+    import logging  # not by a command that decodes nothing
+
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 class BadImage(TrustcacheError):
@@ -166,6 +172,7 @@ def decode_rgb(data: bytes, name: str, least: tuple[int, int] | None = None) -> 
     """
     from PIL import Image, UnidentifiedImageError
 
+    _silence_log()
     try:
         with Image.open(BytesIO(data), formats=list(IMAGE_FORMATS)) as image:
             if least:

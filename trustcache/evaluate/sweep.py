@@ -7,7 +7,6 @@ is better than what it is worth; the report therefore shows each sweep's validat
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
@@ -124,7 +123,9 @@ def mean_metrics(seeds: Sequence[Metrics]) -> Metrics:
     """Return the mean of each metric over seeds, None where a seed lacks it."""
     keys = dict.fromkeys(key for metrics in seeds for key in metrics)
     known = {key: [value for metrics in seeds if (value := metrics.get(key)) is not None] for key in keys}
-    return {key: statistics.fmean(values) if len(values) == len(seeds) else None for key, values in known.items()}
+    return {
+        key: math.fsum(values) / len(values) if len(values) == len(seeds) else None for key, values in known.items()
+    }
 
 
 def reference(cache: CacheView, z: np.ndarray, config: RunConfig) -> Metrics:

@@ -11,10 +11,12 @@ import functools
 import os
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 # More would only multiply the memory of the blocks.
 MOST_THREADS = 16
@@ -35,6 +37,8 @@ def over_blocks(work: Callable[[slice], np.ndarray], count: int, rows: int) -> n
     with _libraries(len(sys.modules)).limit(limits=1, user_api="blas"):
         if threads < 2:
             return np.concatenate([work(block) for block in slices])
+        from concurrent.futures import ThreadPoolExecutor
+
         with ThreadPoolExecutor(threads) as pool:
             return np.concatenate(list(pool.map(work, slices)))
 
@@ -42,6 +46,8 @@ def over_blocks(work: Callable[[slice], np.ndarray], count: int, rows: int) -> n
 @functools.lru_cache(maxsize=1)
 def _libraries(modules: int) -> ThreadpoolController:
     """Return the libraries that have threads; found again, which takes milliseconds, once more modules are loaded."""
+    from threadpoolctl import ThreadpoolController
+
     return ThreadpoolController()
 
 

@@ -6,7 +6,6 @@ Kaggle's `LOC_val_solution.csv`, Tiny-ImageNet's `val_annotations.txt`, Places36
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import posixpath
@@ -91,6 +90,8 @@ def read_table(
 
 def _rows(file: Path, path_column: str, label_column: str) -> Iterator[Row]:
     """Yield the rows below the header. Raises UsageError for a table that cannot be read, or lacks a column."""
+    import csv
+
     try:
         cells = list(_cells(file))
     except OSError as error:
@@ -113,6 +114,8 @@ def _rows(file: Path, path_column: str, label_column: str) -> Iterator[Row]:
 def _cells(file: Path) -> Iterator[list[str]]:
     """Yield the cells of each row, the header's too. Raises OSError, and other errors for what is no table."""
     # Names of files need not be UTF-8.
+    import csv
+
     text = read_file(str(file), _LARGEST).decode("utf-8", "surrogateescape").removeprefix("\ufeff")
     delimiter = next((mark for mark in "\t,;" if mark in text.partition("\n")[0]), None)
     if file.suffix.lower() == ".jsonl":
