@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 import itertools
 import math
 import re
@@ -57,7 +58,8 @@ def load_manifests(path: Path, variants: tuple[Path, ...] = ()) -> list[Manifest
     fault.
     """
     try:
-        table = read_table(str(path), str(path))
+        found = path.stat()
+        table = {**_read_once(str(path), found.st_mtime_ns, found.st_size)}
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror or error}); see trustcache data list") from None
     family = table.pop("family", None)
@@ -74,6 +76,12 @@ def load_manifests(path: Path, variants: tuple[Path, ...] = ()) -> list[Manifest
         keys = "/".join(f"{{{key}}}" for key in family)
         raise UsageError(f"{path}: 'name' is the same for several of the family; add its keys, as in name/{keys}")
     return manifests
+
+
+@functools.lru_cache(maxsize=64)
+def _read_once(path: str, mtime_ns: int, size: int) -> dict[str, Any]:
+    """Return the table of a file, which several data sets are variants of; read again once the file has changed."""
+    return read_table(path, path)
 
 
 def packaged_manifests() -> list[Manifest]:
