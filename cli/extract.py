@@ -62,7 +62,11 @@ def _outcome(cache: CacheView) -> str:
             else ""
         )
         + (f"; {skipped} unreadable ones skipped" if skipped else "")
-        + (f"; adversarial images kept: {decimal(cache.index.kept_bytes)}" if cache.index.kept_images else "")
+        + (
+            f"; adversarial images kept: {decimal(cache.index.kept_bytes)}"
+            if cache.index.meaning.data.kept_images
+            else ""
+        )
         + (f" (of {manifest.count:,} in the whole data set)" if manifest.count not in (None, samples) else "")
         + f"  →  {cache.index.folder}"
     )

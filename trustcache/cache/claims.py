@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from trustcache.cache.publish import BEING_WRITTEN
+from trustcache.cache.publish import BEING_WRITTEN, locked
 from trustcache.errors import TrustcacheError
 
 # A claim that fails is tried again after so long.
@@ -51,7 +51,7 @@ def require_unclaimed(folder: Path) -> None:
     >>> require_unclaimed(tmp / "cache")
     """
     for path in folder.parent.glob(f".{folder.name}.*.lock"):
-        with _lock(path) as free:
+        with locked(path) as free:
             if not free:
                 raise TrustcacheError(f"{folder}: {BEING_WRITTEN}")
 
@@ -59,28 +59,9 @@ def require_unclaimed(folder: Path) -> None:
 @contextlib.contextmanager
 def _claim(folder: Path, number: int) -> Iterator[bool]:
     path = folder.with_name(f".{folder.name}.{number:05d}.lock")
-    with _lock(path) as mine:
+    with locked(path) as mine:
         try:
             yield mine
         finally:
             if mine:
                 path.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _lock(path: Path) -> Iterator[bool]:
-    """Hold the lock of a file within the context, which gets False where another process does."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(path, blocking=False)
-    mine = True
-    try:
-        lock.acquire()
-    except Timeout:
-        mine = False
-    except (OSError, NotImplementedError):
-        pass
-    try:
-        yield mine
-    finally:
-        lock.release()

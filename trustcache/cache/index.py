@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from trustcache.cache.columns import COLUMNS, open_shard, widths_of
-from trustcache.cache.kept_images import kept_image_fault
+from trustcache.cache.kept_images import REBUILT, kept_image_fault
 from trustcache.cache.meaning import CacheRecord, MadeFrom, Meaning, ShardRecord
 from trustcache.cache.publish import file_sha256, pack, publish, sweep
 from trustcache.cache.records import as_read, fingerprint, read_record, write_record
@@ -46,7 +46,6 @@ OTHER_IMAGES = (
     "--as NAME"
 )
 """Remedy where a cache was extracted from other images."""
-_REBUILT = "the same trustcache extract as before rebuilds the shard"
 _MADE_AGAIN = "remove this file and run the same trustcache extract again, sound shards are kept"
 # Plain words for entries of the meaning, in messages.
 _IN_WORDS = {
@@ -148,7 +147,7 @@ class Index:
         path, start = self._path(number), number * self.meaning.shard_rows
         stop = min(start + self.meaning.shard_rows, self.samples)
         try:
-            record = read_record(path, ShardRecord, _REBUILT)
+            record = read_record(path, ShardRecord, REBUILT)
             if record.meaning != self._shard_meaning:
                 raise ValueError("it was made with other settings than this cache's")
             if (record.file, record.start, record.stop) != (self._path(number, ".h5").name, start, stop):
@@ -158,7 +157,7 @@ class Index:
         except FileNotFoundError:
             return None
         except ValueError as error:
-            raise TrustcacheError(f"{path}: not this shard's record ({error}); {_REBUILT}") from None
+            raise TrustcacheError(f"{path}: not this shard's record ({error}); {REBUILT}") from None
         return record
 
     def records(self) -> list[ShardRecord]:
@@ -239,9 +238,10 @@ class Index:
     @cached_property
     def _fingerprint(self) -> str:
         # A damaged record has no content: what was made of the whole cache does not count until that is mended.
-        known = map(self._old, range(len(self.ranges())))
+        known = [self._old(number) for number in range(len(self.ranges()))]
         contents = [record.content if record else None for record in known]
-        return fingerprint([self.meaning, contents, *self.kept_images.values()])
+        images = [sha256 for record in known if record for sha256 in record.kept_images.values()]
+        return fingerprint([self.meaning, contents, *images])
 
     @cached_property
     def _shard_meaning(self) -> str:
@@ -261,16 +261,16 @@ class Index:
             return str(error)
         path = self._path(number, ".h5")
         if not path.is_file():
-            return f"{path}: missing; {_REBUILT}"
+            return f"{path}: missing; {REBUILT}"
         try:
             if record and file_sha256(path) != record.sha256:
-                return f"{path}: its bytes are not the ones that were written; {_REBUILT}"
+                return f"{path}: its bytes are not the ones that were written; {REBUILT}"
             if record:
                 with open_shard(path, self.meaning, record.rows, record.widths):
                     pass
                 return kept_image_fault(self.folder, record.kept_images)
         except OSError as error:
-            return f"{path}: cannot be read ({error}); {_REBUILT}"
+            return f"{path}: cannot be read ({error}); {REBUILT}"
         return None
 
 

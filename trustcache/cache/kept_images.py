@@ -17,7 +17,8 @@ from trustcache.errors import DamagedError, naming
 
 IMAGES = r"^images-\d{8,}\.safetensors$"
 """Pattern of the files' names."""
-_REMADE = "the same trustcache extract as before rebuilds the shard"
+REBUILT = "the same trustcache extract as before rebuilds the shard"
+"""Remedy for a shard, and for what is kept beside it."""
 
 
 class KeptImages(NamedTuple):
@@ -63,17 +64,17 @@ def read_images(path: Path, sha256: str) -> KeptImages:
     from safetensors.numpy import load
 
     if not path.is_file():
-        raise DamagedError(f"{path}: missing; {_REMADE}")
+        raise DamagedError(f"{path}: missing; {REBUILT}")
     with naming(path):
         data = path.read_bytes()
     if hashlib.sha256(data).hexdigest() != sha256:
-        raise DamagedError(f"{path}: its bytes are not the ones that were written; {_REMADE}")
+        raise DamagedError(f"{path}: its bytes are not the ones that were written; {REBUILT}")
     try:
         found = KeptImages(**load(data))
         if (found.pixels.dtype, found.pixels.ndim) != (np.uint8, 4) or len({*map(len, found)}) > 1:
             raise ValueError("it does not hold the images of a batch")
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise DamagedError(f"{path}: damaged ({error}); {_REMADE}") from None
+        raise DamagedError(f"{path}: damaged ({error}); {REBUILT}") from None
     return found
 
 
@@ -85,7 +86,7 @@ def kept_image_fault(folder: Path, files: Mapping[str, str]) -> str | None:
     """
     for name, sha256 in files.items():
         if not (folder / name).is_file():
-            return f"{folder / name}: missing; {_REMADE}"
+            return f"{folder / name}: missing; {REBUILT}"
         if file_sha256(folder / name) != sha256:
-            return f"{folder / name}: its bytes are not the ones that were written; {_REMADE}"
+            return f"{folder / name}: its bytes are not the ones that were written; {REBUILT}"
     return None

@@ -84,18 +84,36 @@ def sole_writer(folder: Path, together: bool = False) -> Iterator[None]:
     >>> with sole_writer(tmp / "cache"):
     ...     publish(tmp / "cache" / "00000.h5", b"")
     """
+    wait_s = LOCK_WAIT_TOGETHER_S if together else LOCK_WAIT_S
+    with locked(folder.with_name(f".{folder.name}.lock"), wait_s) as mine:
+        if not mine:
+            raise TrustcacheError(f"{folder}: {BEING_WRITTEN}")
+        yield
+
+
+@contextlib.contextmanager
+def locked(path: Path, wait_s: float = 0.0) -> Iterator[bool]:
+    """Hold the lock of a file; where another process still does after so many seconds, the context gets False.
+
+    It gets True where nothing can be locked.
+
+    >>> with locked(tmp / "lock") as mine:
+    ...     mine
+    True
+    """
     from filelock import FileLock, Timeout
 
-    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
+    lock = FileLock(path)
+    mine = True
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=LOCK_WAIT_TOGETHER_S if together else LOCK_WAIT_S)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=wait_s)
     except Timeout:
-        raise TrustcacheError(f"{folder}: {BEING_WRITTEN}") from None
+        mine = False
     except (OSError, NotImplementedError):
         pass
     try:
-        yield
+        yield mine
     finally:
         lock.release()
 

@@ -35,7 +35,7 @@ from trustcache.errors import UsageError
 from trustcache.extract.batch_size import USUAL
 from trustcache.extract.settings import ExtractSettings
 from trustcache.models.classifiers import Classifier, as_classifier
-from trustcache.models.label_spaces import judged_outputs, space_of
+from trustcache.models.label_spaces import judging
 from trustcache.models.precision import resolved
 from trustcache.models.stage_features import POOLINGS
 from trustcache.registry import check_options
@@ -86,8 +86,7 @@ def extract_in_memory(
     dataset = _dataset(data, Path(data_root))
     known = classes or (dataset.classes if dataset else getattr(getattr(data, "dataset", data), "classes", None))
     if known:
-        if space := space_of(classifier):
-            classifier = classifier.judging(judged_outputs(space, known, name or "the data set")[0])
+        classifier = judging(classifier, name or "the data set", lambda: known)
         require_classes(classifier.num_classes, classifier.spec.name, name or "the data set", known)
     places = classifier.stage_places() if chosen.features == "stages" else ()
     seen = (_of_dataset if dataset else _of_given)(dataset or data, classifier, device, chosen)

@@ -77,19 +77,28 @@ def extract_each(
     the machine's settings before the work, and at the end where the time went. Raises UsageError for a classifier that
     cannot be loaded, and for MC dropout of one without dropout.
     """
+    from trustcache.models.label_spaces import judging
+
     classifier, label = model.load(note)
     settings.require_ready(classifier, note)
-    classifier = _judging(classifier, manifests[0], data_root, note)
+    opened: dict[str, Dataset] = {}  # listed for their classes; once, as that takes minutes for a million files
+
+    def classes_of(manifest: Manifest) -> Sequence[str]:
+        if not manifest.classes and manifest.name not in opened:
+            opened[manifest.name] = open_dataset(manifest, data_root)
+        return manifest.classes or opened[manifest.name].classes
+
+    classifier = judging(classifier, manifests[0].name, lambda: classes_of(manifests[0]), note)
     subject, log = Subject(classifier, label), WorkLog(note)
     for manifest in manifests if check_first else ():
         require_files(manifest, data_root)
-        classes = manifest.classes or open_dataset(manifest, data_root).classes
+        classes = classes_of(manifest)
         require_classes(classifier.num_classes, label, manifest.name, classes)
         require_known_classes(subject.identity, label, manifest, classes, workspace)
     with settings.decoders(len(manifests)) as decoders:
         for manifest in manifests:
             try:
-                dataset = open_dataset(manifest, data_root)
+                dataset = opened.pop(manifest.name, None) or open_dataset(manifest, data_root)
                 if dataset.passed_over:
                     note(f"{manifest.name}: {told(dataset.passed_over)}")
                 require_known_classes(subject.identity, label, manifest, dataset.classes, workspace)
@@ -99,19 +108,6 @@ def extract_each(
             except TrustcacheError as error:
                 yield manifest, error
     log.end()
-
-
-def _judging(classifier: Classifier, manifest: Manifest, data_root: Path, note: Callable[[str], None]) -> Classifier:
-    """Return a classifier that gives logits for a data set's classes, in their order, as far as its own have names."""
-    from trustcache.models.label_spaces import judged_outputs, space_of
-
-    if not (space := space_of(classifier)):
-        return classifier
-    classes = manifest.classes or open_dataset(manifest, data_root).classes
-    kept, line = judged_outputs(space, classes, manifest.name)
-    if line:
-        note(f"{classifier.spec.name}: {line}")
-    return classifier.judging(kept)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,6 +79,25 @@ def space_of(classifier: Classifier) -> LabelSpace | None:
 
     info = ImageNetInfo(_IMAGENETS[outputs])
     return LabelSpace(tuple(info.label_names()), tuple(info.label_descriptions()))
+
+
+def judging(
+    classifier: Classifier,
+    data: str,
+    classes: Callable[[], Sequence[str]],
+    note: Callable[[str], None] | None = None,
+) -> Classifier:
+    """Return a classifier that gives logits for a data set's classes, in their order, as far as its own have names.
+
+    data: the data set's name. classes: asked only then, as they may have to be listed. note: told what is done. Raises
+    as `space_of` and `judged_outputs`.
+    """
+    if not (space := space_of(classifier)):
+        return classifier
+    kept, line = judged_outputs(space, classes(), data)
+    if line and note:
+        note(f"{classifier.spec.name}: {line}")
+    return classifier.judging(kept)
 
 
 def judged_outputs(space: LabelSpace, classes: Sequence[str], data: str) -> tuple[tuple[int, ...], str]:
