@@ -235,8 +235,7 @@ def _left_out(samples: Samples, record: Record, threshold: Threshold) -> Samples
         return samples
     rows = np.zeros_like(samples.rows)
     rows[scored[half]] = True
-    kept = samples.among(rows)
-    return kept if len(kept.z) else samples
+    return samples.among_or_all(rows)
 
 
 def _told(threshold: Threshold) -> str:

@@ -123,10 +123,8 @@ def _explored(
 
 def _stated(samples: Samples, record: Record, answer: Answer) -> Samples:
     """Return the samples that the answer is stated on, so that all figures at a threshold are of the same images."""
-    if record.dataset != answer.dataset:
-        return samples
-    stated = samples.among(answer.rows)
-    return stated if len(stated.z) else samples  # a run may have learnt from all of them
+    # A run may have learnt from all of them.
+    return samples.among_or_all(answer.rows) if record.dataset == answer.dataset else samples
 
 
 def _sampled(z: np.ndarray) -> np.ndarray:

@@ -35,6 +35,11 @@ class Samples:
         kept = rows[self.rows]
         return replace(self, z=self.z[kept], correct=self.correct[kept], rows=self.rows & rows)
 
+    def among_or_all(self, rows: np.ndarray) -> Samples:
+        """Return those that are among some rows of the cache, bool (N,), or all of them if none is."""
+        kept = self.among(rows)
+        return kept if len(kept.z) else self
+
 
 class ScoreReader:
     """Reads the scores of a workspace's records."""
