@@ -41,7 +41,6 @@ def calibrate(
     on new images; rather name evaluation data with --data.
     """
     from trustcache.cache.workspace import Workspace
-    from trustcache.deploy.calibrate import calibrate as find
     from trustcache.deploy.scorers import find_scorer
 
     goal = targets.goal()
@@ -50,6 +49,8 @@ def calibrate(
     if run is None:
         raise UsageError("RUN is missing: name one of trustcache runs list, winner, or a score such as mcp")
     scorer = find_scorer(Workspace(place.workspace), run, classifier)
+    from trustcache.deploy.calibrate import calibrate as find
+
     found = find(scorer, goal, calibration, place.data_root, machine, console)
     about = {"scorer": scorer.name, "classifier": scorer.classifier, "path": scorer.threshold_path}
     return Output({**about, "threshold": found}, lambda: _show(scorer, found))

@@ -68,6 +68,11 @@ class Workspace:
         return path.with_name(f"{path.name}.safetensors")
 
     @property
+    def drawings_file(self) -> Path:
+        """The file of the charts that the report's page was drawn with."""
+        return self.root / "figures" / "drawings.json"
+
+    @property
     def step_log(self) -> Path:
         """The file of the steps of `trustcache reproduce` that are done."""
         return self.root / "reproduced.json"

@@ -286,7 +286,7 @@ def open_tree(path: Path) -> FileTree:
 
 def tree_exists(path: Path) -> bool:
     """Return True if there is a folder or archive at `path`, or any of several; the content is not read."""
-    return any(tar.is_file() for tar in _tars(path)[0]) or path.is_dir() or is_compressed(path)
+    return path.is_dir() or any(tar.is_file() for tar in _tars(path)[0]) or is_compressed(path)
 
 
 def _tars(path: Path) -> tuple[tuple[Path, ...], str, bool]:

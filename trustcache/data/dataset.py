@@ -114,6 +114,12 @@ def available(manifest: Manifest, data_root: Path) -> Files | None:
     return next((f for f in manifest.files if f.exists(data_root)), None)
 
 
+def is_here(manifest: Manifest, data_root: Path) -> bool:
+    """Return True if a data set's files are here, and what its variant needs beside them."""
+    variant = manifest.variant
+    return available(manifest, data_root) is not None and not (variant and missing_material(variant, data_root))
+
+
 def why_missing(manifest: Manifest, data_root: Path) -> str | None:
     """Return the reason why a data set cannot be read, or None if its files are here."""
     if not available(manifest, data_root):

@@ -181,7 +181,7 @@ def _fill(value: Any, member: dict[str, Any], path: Path) -> Any:
         return {key: _fill(v, member, path) for key, v in value.items()}
     if isinstance(value, list):
         return [_fill(v, member, path) for v in value]
-    if not isinstance(value, str):
+    if not isinstance(value, str) or "{" not in value:
         return value
 
     def filled(key: str) -> Any:

@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from trustcache.data.dataset import available, open_dataset, why_missing
+from trustcache.data.dataset import available, is_here, open_dataset, why_missing
 from trustcache.data.image_files import told
 from trustcache.data.known_data import packaged_manifests
 from trustcache.data.manifest import Manifest
@@ -46,11 +46,11 @@ def known_families(data_root: Path) -> list[FamilySummary]:
 
 def _summarise(name: str, members: list[Manifest], data_root: Path) -> FamilySummary:
     first = members[0]
-    lacking = [one for one in members if why_missing(one, data_root)]
-    files = available(first, data_root) if len(members) == 1 and not lacking else None
+    here = sum(is_here(one, data_root) for one in members)
+    files = available(first, data_root) if here == len(members) == 1 else None
     where = files.describe(data_root) if files else ""
     made = first.variant.kind if first.variant else ""
-    return FamilySummary(name, first.role, len(members), len(members) - len(lacking), where, made)
+    return FamilySummary(name, first.role, len(members), here, where, made)
 
 
 @dataclass(frozen=True)

@@ -182,11 +182,17 @@ def _classes(reader: TableReader, table: dict[str, Any], key: str) -> tuple[str,
     """Read a list of classes, written out or given as the name of a known list."""
     if isinstance(table.get(key), str):
         return _class_list(reader.choice(key, tuple(CLASS_LISTS)))
-    classes = tuple(map(normal_form, reader.take(key, tuple[str, ...]) or ()))
+    classes = _normal_forms(reader.take(key, tuple[str, ...]) or ())
     if len(set(classes)) != len(classes):
         twice = next(c for i, c in enumerate(classes) if c in classes[:i])
         raise UsageError(f"{reader.where}: '{key}' names '{twice}' twice; each class needs a name of its own")
     return classes
+
+
+@functools.lru_cache(maxsize=64)
+def _normal_forms(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return names in Unicode's composed form; the members of a family share theirs."""
+    return tuple(map(normal_form, names))
 
 
 @functools.cache

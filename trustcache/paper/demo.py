@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+
+import torch
 
 from trustcache.cache.workspace import Workspace
 from trustcache.data.dataset import open_dataset
@@ -37,6 +41,22 @@ def run_demo(workspace: Workspace, data_root: Path, progress: Progress = silent)
 
     Everything lands in the workspace as the ordinary commands would leave it; what is there already is kept.
     """
+    with _one_thread():
+        _run_all(workspace, data_root, progress)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute in one thread: on images this small more of them only wait for each other, at full load."""
+    usual = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(usual)
+
+
+def _run_all(workspace: Workspace, data_root: Path, progress: Progress) -> None:
     weights = workspace.root / "demo" / f"{LABEL}.safetensors"
     if not weights.is_file():
         fit_digits(weights, data_root, progress)

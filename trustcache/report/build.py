@@ -102,7 +102,8 @@ def report(
         alone=place is None,
     )
     write_cards(workspace, scored, resampler)
-    paths = write_report(workspace.report, contents, {"intervals.json": intervals_json(compared)})
+    files = {"intervals.json": intervals_json(compared)}
+    paths = write_report(workspace.report, contents, files, workspace.drawings_file)
     exhibits = [one for section in contents.sections for one in section.exhibits if one.key in only]
     return Report(contents, exhibits, paths)
 
@@ -119,11 +120,13 @@ def answer(workspace: Workspace, place: Sequence[str] = (), progress: Progress =
     return answers(scored, compared, calibrated, workspace, reader, place)
 
 
-def write_report(folder: Path, contents: Contents, files: Mapping[str, str] = MappingProxyType({})) -> list[Path]:
+def write_report(
+    folder: Path, contents: Contents, files: Mapping[str, str] = MappingProxyType({}), kept: Path | None = None
+) -> list[Path]:
     """Write the report's files and `files` (text by name) to a folder, and return their paths but for the figures'.
 
-    Everything is rendered before anything is written. Raises OSError where a file cannot be written, and ValueError on
-    a histogram that lacks a group.
+    kept: as of `page`. Everything is rendered before anything is written. Raises OSError where a file cannot be
+    written, and ValueError on a histogram that lacks a group.
     """
     charts = contents.figure_files
     texts = {
@@ -132,7 +135,7 @@ def write_report(folder: Path, contents: Contents, files: Mapping[str, str] = Ma
         "tables.csv": tables_csv(contents),
         "results.csv": results_csv(contents.records),
         "results.json": results_json(contents.records),
-        "index.html": page(contents),
+        "index.html": page(contents, kept),
         "paper.html": tables_page(contents),
         **files,
     }

@@ -22,6 +22,7 @@ from trustcache.evaluate.sweep import Sweep
 from trustcache.oracles.runs import CARD, CONFIG, LOG, WEIGHTS, RunScores, read_log, read_run, weights_bytes
 from trustcache.report.cards import REMADE as CARD_REMADE
 from trustcache.report.kept import REMADE, KeptFigures
+from trustcache.report.render.drawing import Drawings
 from trustcache.scores.fits import FIT, SCORES, FitRecord
 from trustcache.scores.stored import ScoreRecord
 
@@ -67,6 +68,7 @@ KINDS = [
     Kind("post-hoc scores", rf"scores/.*{SCORES}", lambda path: read_arrays(path, ScoreRecord, MADE_ANEW)),
     Kind("sweeps", r"sweeps/.*\.json", lambda path: read_record(path, Sweep, _SWEPT_AGAIN)),
     Kind("resamples", r"bootstrap/.*", lambda path: read_arrays(path, KeptFigures, REMADE)),
+    Kind("drawings", r"figures/[^/]+\.json", lambda path: read_record(path, Drawings, REMADE)),
     Kind("figures", r"figures/.*", lambda path: read_arrays(path, KeptFigures, REMADE)),
     Kind("step logs", r"reproduced\.json", _sealed("remove it; trustcache reproduce then looks at every step anew")),
     Kind(

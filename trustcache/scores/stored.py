@@ -15,7 +15,6 @@ from trustcache.cache.arrays import MADE_ANEW, read_arrays, scores_in, write_arr
 from trustcache.cache.columns import OUTPUTS
 from trustcache.cache.index import Index, judged_fingerprint
 from trustcache.cache.workspace import Workspace
-from trustcache.command_lines import extract_line
 from trustcache.data.progress import Progress, silent
 from trustcache.errors import DamagedError, TrustcacheError, UsageError
 from trustcache.scores.fits import FIT, SCORES, KeptFits, recipe_fingerprint, score_file
@@ -110,6 +109,8 @@ class ScoreStore:
             return None
         training = self._training(index)
         if training is None:
+            from trustcache.command_lines import extract_line
+
             role = ["--role", "train"] if index.imported else []
             command = extract_line(index, "TRAINING-DATA", *role)
             return f"there is no training cache of {index.classifier} to learn from: run `{command}`"

@@ -7,9 +7,10 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
+from trustcache.cache.records import read_record, write_record
 from trustcache.report.charts import Chart, curve_rows, heat_map, lines, reliability, roc, score_histogram
 from trustcache.report.figures import confidence_histogram, risk_coverage_chart
-from trustcache.report.render.drawing import draw_figures, inline
+from trustcache.report.render.drawing import Drawings, draw_figures, inline
 
 pytestmark = pytest.mark.figures
 
@@ -56,7 +57,7 @@ def test_the_same_chart_is_the_same_svg_whatever_was_drawn_before(charts, tmp_pa
 def test_files_for_print_do_not_take_the_colour_of_what_surrounds_them(charts, tmp_path):
     draw_figures(tmp_path, charts)
     assert not [path.name for path in tmp_path.glob("*.svg") if "currentColor" in path.read_text(encoding="utf-8")]
-    assert "currentColor" in inline("risk", charts["risk"].sized(480, 300))
+    assert "currentColor" in inline({"risk": charts["risk"].sized(480, 300)})["risk"]
 
 
 def test_the_numbers_are_those_that_are_drawn(charts, tmp_path):
@@ -92,6 +93,20 @@ def test_figures_that_are_no_more_are_removed(charts, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_page_draws_again_only_what_changed(charts, tmp_path):
+    kept = tmp_path / "drawings.json"
+    specs = {name: charts[name].sized(480, 300) for name in ("risk", "roc")}
+    first = inline(specs, kept)
+    assert first == inline(specs)
+    text = kept.read_text()
+    write_record(kept, Drawings(dict.fromkeys(read_record(kept, Drawings, "").svg, "<svg>kept</svg>")))
+    changed = inline({"risk": specs["risk"], "roc": charts["heat"].sized(480, 300)}, kept)
+    assert changed["risk"] == "<svg>kept</svg>"
+    assert changed["roc"] == inline({"roc": charts["heat"].sized(480, 300)})["roc"]
+    kept.write_text(text.replace("<svg", "<gvs", 1))  # damaged: all is drawn anew
+    assert inline(specs, kept) == first
+
+
 @pytest.mark.parametrize("damage", ["{", "[]", '{"risk.svg": 3}'])
 def test_a_damaged_list_of_what_is_drawn_costs_only_time(charts, tmp_path, damage):
     draw_figures(tmp_path, charts)
@@ -102,7 +117,7 @@ def test_a_damaged_list_of_what_is_drawn_costs_only_time(charts, tmp_path, damag
 
 def test_names_stay_text(charts):
     root = ET.fromstring(
-        f'<svg xmlns="http://www.w3.org/2000/svg">{inline("risk", charts["risk"].sized(480, 300))}</svg>'
+        f'<svg xmlns="http://www.w3.org/2000/svg">{inline({"risk": charts["risk"].sized(480, 300)})["risk"]}</svg>'
     )
     assert not list(root.iter(f"{SVG}script"))
     assert any("</script><script>" in (text.text or "") for text in root.iter(f"{SVG}text"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from markupsafe import Markup
 
@@ -47,6 +48,6 @@ def point(unit: Unit) -> Point:
     return Point(right, wrong, n - bad - right, bad - wrong, shares(trusted, wrong), mcp)
 
 
-def drawings(unit: Unit) -> dict[str, Markup]:
-    """Return the charts as they are before the script draws them, and where there is none."""
-    return {name: inline(name, chart.sized(480, 300)) for name, chart in unit_charts(unit).items() if name != "heat"}
+def drawings(unit: Unit, kept: Path | None) -> dict[str, Markup]:
+    """Return the charts as they are before the script draws them, and where there is none; kept: as of `inline`."""
+    return inline({name: c.sized(480, 300) for name, c in unit_charts(unit).items() if name != "heat"}, kept)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import io
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from markupsafe import Markup
 
 from trustcache.cache.publish import publish
-from trustcache.errors import spreadsheet_cell
+from trustcache.cache.records import read_record, write_record
+from trustcache.errors import DamagedError, spreadsheet_cell
 from trustcache.report.charts import CONFIG, Chart, Spec
+from trustcache.report.kept import REMADE
 from trustcache.report.render.engine import engine
 
 _SIZES = {"": (240, 170), "-wide": (500, 240)}
@@ -30,12 +34,33 @@ _PRINTED = {
 }
 
 
-def inline(name: str, spec: Spec) -> Markup:
-    """Return a chart as part of a page, its text in the colour of what surrounds it; name: makes its ids its own.
+@dataclass(frozen=True)
+class Drawings:
+    """The charts of a page as SVG, by the SHA-256 of what they show: a third of a report's time, kept for the next."""
 
-    The namespaces are implied there, and would read as addresses.
+    SCHEMA: ClassVar[int] = 1
+
+    svg: dict[str, str]
+
+
+def inline(specs: Mapping[str, Spec], kept: Path | None = None) -> dict[str, Markup]:
+    """Return charts as parts of a page by their names, which make their ids their own.
+
+    Their text is in the colour of what surrounds it. The namespaces are implied there, and would read as addresses.
+    kept: the file that remembers drawings; a damaged one counts as none.
     """
-    text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", _svg(spec))
+    before: dict[str, str] = {}
+    with contextlib.suppress(FileNotFoundError, DamagedError):
+        before = read_record(kept, Drawings, REMADE).svg if kept else {}
+    keys = {name: _key(spec) for name, spec in specs.items()}
+    drawn = {key: before.get(key) or _svg(specs[name]) for name, key in keys.items()}
+    if kept and drawn.keys() - before.keys():
+        write_record(kept, Drawings(drawn))
+    return {name: _inline(name, drawn[key]) for name, key in keys.items()}
+
+
+def _inline(name: str, svg: str) -> Markup:
+    text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg)
     return Markup(re.sub(r'( id="|url\(#)', rf"\1{name}-", text))
 
 
@@ -48,8 +73,7 @@ def draw_figures(folder: Path, charts: Mapping[str, Chart]) -> None:
     files: dict[str, str] = {}
     for name, chart in charts.items():
         rows = chart.shown_rows()
-        made_of = json.dumps([version("vl-convert-python"), _SIZES, _PRINTED, CONFIG, chart.spec, rows, chart.now])
-        mine = dict.fromkeys(_names(name), hashlib.sha256(made_of.encode()).hexdigest())
+        mine = dict.fromkeys(_names(name), _key([_SIZES, _PRINTED, CONFIG, chart.spec, rows, chart.now]))
         if not all(before.get(file) == shown and (folder / file).is_file() for file, shown in mine.items()):
             _draw(folder, name, chart)
         files |= mine
@@ -59,6 +83,11 @@ def draw_figures(folder: Path, charts: Mapping[str, Chart]) -> None:
     for stale in folder.glob("*.*"):
         if stale.name not in kept:
             stale.unlink()
+
+
+def _key(made_of: Any) -> str:
+    """Return the SHA-256 of what a drawing is made of."""
+    return hashlib.sha256(json.dumps([version("vl-convert-python"), made_of]).encode()).hexdigest()
 
 
 def _names(name: str) -> list[str]:

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup, escape
@@ -22,8 +23,11 @@ from trustcache.report.render.templates import render, without_folders
 from trustcache.report.table import MISSING, UNDEFINED, Cell
 
 
-def page(contents: Contents) -> str:
-    """Return the report as one HTML document. All text from data is escaped. With nothing scored it says so."""
+def page(contents: Contents, kept: Path | None = None) -> str:
+    """Return the report as one HTML document. All text from data is escaped. With nothing scored it says so.
+
+    kept: the file that remembers how its charts are drawn.
+    """
     units = contents.units
     return render(
         "index.html",
@@ -31,7 +35,7 @@ def page(contents: Contents) -> str:
         contents=contents,
         units=units,
         point=point(units[0]) if units else None,
-        drawings=drawings(units[0]) if units else {},
+        drawings=drawings(units[0], kept) if units else {},
         pictured=any(one.examples.trusted_wrong or one.examples.doubted_right for one in contents.failures),
         marks={**MARKS, None: "", "": ""},
         missing=MISSING,
