@@ -420,6 +420,9 @@ def svhn(shop: Shop) -> None:
     assert shop.labels("test_32x32.mat") == expected
     files({"test_32x32.mat": b"no matrix"})
     assert tells(shop.refusal("test_32x32.mat"), "test_32x32.mat", "fetch it again")
+    header = b"MATLAB 7.3 MAT-file".ljust(124) + b"\0\2IM"
+    files({"test_32x32.mat": header.ljust(600, b"\0")})
+    assert tells(shop.refusal("test_32x32.mat"), "test_32x32.mat", "-v7")
 
 
 @row("webdataset shards")

@@ -189,6 +189,41 @@ def hub_folder(folder: Path) -> Case:
     return Case(model, f"local-dir:{folder / 'hub'}")
 
 
+def jax(folder: Path) -> Case:
+    """The weights of a Vision Transformer as Google's Flax code saves them."""
+    model = small()
+    state = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    wide = state["norm.weight"].shape[0]
+    found = {
+        "embedding/kernel": state["patch_embed.proj.weight"].transpose(2, 3, 1, 0),
+        "embedding/bias": state["patch_embed.proj.bias"],
+        "cls": state["cls_token"],
+        "Transformer/posembed_input/pos_embedding": state["pos_embed"],
+        "Transformer/encoder_norm/scale": state["norm.weight"],
+        "Transformer/encoder_norm/bias": state["norm.bias"],
+        "head/kernel": state["head.weight"].T,
+        "head/bias": state["head.bias"],
+    }
+    heads = model.blocks[0].attn.num_heads  # type: ignore[index,union-attr]
+    for number in range(len(model.blocks)):  # type: ignore[arg-type]
+        ours, theirs = f"blocks.{number}.", f"Transformer/encoderblock_{number}/"
+        attention = f"{theirs}MultiHeadDotProductAttention_1/"
+        for i, part in enumerate(("query", "key", "value")):
+            rows = slice(i * wide, (i + 1) * wide)
+            found[f"{attention}{part}/kernel"] = state[f"{ours}attn.qkv.weight"][rows].T.reshape(wide, heads, -1)
+            found[f"{attention}{part}/bias"] = state[f"{ours}attn.qkv.bias"][rows].reshape(heads, -1)
+        found[f"{attention}out/kernel"] = state[f"{ours}attn.proj.weight"].T.reshape(heads, -1, wide)
+        found[f"{attention}out/bias"] = state[f"{ours}attn.proj.bias"]
+        for norm, place in (("norm1", "LayerNorm_0"), ("norm2", "LayerNorm_2")):
+            found[f"{theirs}{place}/scale"] = state[f"{ours}{norm}.weight"]
+            found[f"{theirs}{place}/bias"] = state[f"{ours}{norm}.bias"]
+        for layer, place in (("fc1", "Dense_0"), ("fc2", "Dense_1")):
+            found[f"{theirs}MlpBlock_3/{place}/kernel"] = state[f"{ours}mlp.{layer}.weight"].T
+            found[f"{theirs}MlpBlock_3/{place}/bias"] = state[f"{ours}mlp.{layer}.bias"]
+    np.savez(folder / "w.npz", **found)
+    return Case(model, weights=str(folder / "w.npz"))
+
+
 CASES: dict[str, Callable[[Path], Case]] = {
     "`timm/train.py`: `model_best.pth.tar`": lambda folder: timm_saver(folder, ema=True),
     "the same with `--no-ema`": lambda folder: timm_saver(folder, ema=False),
@@ -210,6 +245,7 @@ CASES: dict[str, Callable[[Path], Case]] = {
     "original Swin names": swin,
     "original BEiT names": beit,
     "original DeiT III names": deit,
+    "JAX: `.npz` of Vision Transformers, BiT ResNets": jax,
     "`local-dir:FOLDER` of `push_to_hf_hub`": hub_folder,
 }  # fmt: skip
 
@@ -248,6 +284,28 @@ def test_weights_without_a_classifier_lead_to_fit_classifier(tmp_path: Path) -> 
     save_file(state, tmp_path / "w")
     said = refusal_of(lambda: load_classifier(ModelSpec("test_vit", str(tmp_path / "w"))))
     assert tells(said, "no classifier", "fit-classifier", "--start", str(tmp_path / "w"))
+
+
+JAX_REFUSED = [("resnet18", "-"), ("test_vit", "MlpBlock_3/Dense_1"), ("test_vit2", "-")]
+
+
+@pytest.mark.parametrize(("name", "dropped"), JAX_REFUSED)
+def test_jax_weights_that_are_not_the_model_s_are_refused(tmp_path: Path, name: str, dropped: str) -> None:
+    jax(tmp_path)
+    with np.load(tmp_path / "w.npz") as file:
+        kept = {key: file[key] for key in file.files if dropped not in key}
+    np.savez(tmp_path / "w.npz", **kept)
+    refused = refusal_of(lambda: load_classifier(ModelSpec(name, str(tmp_path / "w.npz"))))
+    assert tells(refused, str(tmp_path / "w.npz"), name, "--classifier")
+
+
+def test_jax_weights_without_a_classifier_lead_to_fit_classifier(tmp_path: Path) -> None:
+    jax(tmp_path)
+    with np.load(tmp_path / "w.npz") as file:
+        kept = {key: file[key] for key in file.files if not key.startswith("head/")}
+    np.savez(tmp_path / "w.npz", **kept)
+    refused = refusal_of(lambda: load_classifier(ModelSpec("test_vit", str(tmp_path / "w.npz"))))
+    assert tells(refused, "fit-classifier", f"--start {tmp_path / 'w.npz'}")
 
 
 def test_weights_for_grey_images_name_the_argument_that_they_need(tmp_path: Path) -> None:

@@ -11,13 +11,13 @@ import torch
 from torch import nn
 
 from trustcache.errors import TrustcacheError, UsageError, kind_and_line
-from trustcache.models.checkpoints import load_into, read_checkpoint, without_prefix
+from trustcache.models.checkpoints import Checkpoint, load_into, read_checkpoint, without_prefix
 from trustcache.models.hub_folders import folder_of, is_timm_folder, transformers_model, weights_in
 from trustcache.models.identity import Reading
 from trustcache.models.preprocessing import Preprocessing, model_config, preprocessing_of
 from trustcache.models.programs import Program, is_program, load_program
 from trustcache.models.timm_models import timm_model
-from trustcache.models.timm_weights import converted
+from trustcache.models.timm_weights import JAX_SUFFIX, converted, from_jax
 from trustcache.models.torchvision_models import is_torchvision, torchvision_model
 from trustcache.models.zoo.registry import BuiltIn, built_in
 
@@ -55,7 +55,7 @@ def load_model(spec: ModelSpec, note: Callable[[str], None] = lambda line: None)
     if spec.weights or (folder and is_timm_folder(folder)):
         path = Path(spec.weights).resolve() if spec.weights else weights_in(folder)  # type: ignore[arg-type]
         where = f"--weights {path}"
-        checkpoint = read_checkpoint(path, use_ema=spec.reading.use_ema)
+        checkpoint = _read(spec, path, "--weights")
         model, weights, notes = _matched(spec, checkpoint.weights, where)
         for line in (*checkpoint.notes, *notes):
             note(line)
@@ -91,7 +91,7 @@ def new_model(spec: ModelSpec, classes: int) -> nn.Module:
     if spec.weights:
         path = Path(spec.weights).resolve()
         where, own = f"--start {path}", model.state_dict()
-        found = read_checkpoint(path, "--start", spec.reading.use_ema).weights
+        found = _read(spec, path, "--start").weights
         weights, _ = _converted(spec, model, without_prefix(found, own, where, spec.reading.use_ema)[0])
         for name in _head_names(model, spec.name):
             if name not in weights or weights[name].shape[:1] != own[name].shape[:1]:
@@ -138,6 +138,12 @@ def _build(spec: ModelSpec, pretrained: bool = False) -> nn.Module:
         settings = " ".join(f"{key}={value}" for key, value in spec.arguments.items())
         cause = f"with --model-arg {settings}: {kind_and_line(error)}" if settings else f"({kind_and_line(error)})"
         raise UsageError(f"--classifier {spec.name}: cannot be built {cause}") from error
+
+
+def _read(spec: ModelSpec, path: Path, option: str) -> Checkpoint:
+    if path.suffix == JAX_SUFFIX and path.is_file():
+        return Checkpoint(from_jax(spec.name, spec.arguments, path, f"{option} {path}"))
+    return read_checkpoint(path, option, spec.reading.use_ema)
 
 
 def _matched(

@@ -1,15 +1,21 @@
-"""A checkpoint under the names and shapes of a timm model, as timm itself would load it."""
+"""Checkpoints, JAX's among them, under the names and shapes of a timm model, as timm itself would load them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
+from trustcache.errors import UsageError, kind_and_line
 from trustcache.models.timm_models import built_by_timm
+
+JAX_SUFFIX = ".npz"
+_JAX_HEADS = ("head/kernel", "head/conv2d/kernel")
 
 
 def converted(
@@ -59,3 +65,32 @@ def _not_loaded() -> Iterator[dict[str, torch.Tensor]]:
         yield given
     finally:
         nn.Module.load_state_dict = load  # type: ignore[method-assign]
+
+
+def from_jax(name: str, arguments: Mapping[str, Any], path: Path, where: str) -> dict[str, torch.Tensor]:
+    """Return Google's JAX weights of a Vision Transformer or BiT ResNet (`.npz`) under timm's names.
+
+    name, arguments: what the model is built from. where: the option and file, with which messages begin. Raises
+    UsageError where timm cannot read them for that architecture, or where they lack some of its tensors.
+    """
+    try:
+        with np.load(path) as file:  # without pickles
+            classes = [file[key].shape[-1] for key in file.files if key.endswith(_JAX_HEADS)]
+        model = built_by_timm(name, False, {**arguments, **({"num_classes": classes[0]} if classes else {})})
+        load: Any = model.load_pretrained
+        for parameter in model.parameters():
+            parameter.detach().fill_(torch.nan)  # timm passes over what the file lacks
+        load(str(path))
+    except Exception as error:  # timm's readers may raise anything for the weights of another architecture
+        raise UsageError(
+            f"{where}: is no JAX checkpoint of {name} that timm reads ({kind_and_line(error)}); name its own "
+            "architecture, such as vit_base_patch16_224, by --classifier"
+        ) from error
+    state = model.state_dict()
+    lacking = [key for key, tensor in state.items() if tensor.isnan().any()]
+    if [key for key in lacking if classes or not key.startswith("head.")]:
+        raise UsageError(
+            f"{where}: lacks {len(lacking)} tensors of {name} (first '{lacking[0]}'); name its own architecture by "
+            "--classifier"
+        )
+    return {key: tensor for key, tensor in state.items() if key not in lacking}

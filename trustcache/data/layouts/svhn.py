@@ -25,7 +25,9 @@ def read_svhn(data_root: Path, classes: tuple[str, ...] | None, path: str) -> Ar
     try:
         tables = loadmat(file, variable_names=["X", "y"])
         pixels, numbers = tables["X"], tables["y"].ravel().astype(np.int64)
-    except Exception as error:  # scipy raises many kinds for a damaged file, and NotImplementedError for MATLAB 7.3
+    except NotImplementedError:
+        raise UsageError(f"{file}: is of MATLAB 7.3; SVHN's own cropped digits are not, or save it with -v7") from None
+    except Exception as error:  # scipy raises many kinds for a damaged file
         raise UsageError(
             f"{file}: not SVHN's cropped digits with X and y ({first_line(error)}); fetch it again"
         ) from None
