@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +23,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from cli import app
+from tests.command_process import CommandProcess
 from trustcache.cache.workspace import Workspace
 from trustcache.registry import Registry
 from trustcache.registry.permission import CodePermission, code_permission
@@ -143,30 +143,31 @@ def extract_digits(run_cli: Callable[..., Result], classifier_file: Path) -> Cal
     return run
 
 
-@pytest.fixture
-def start_cli(in_tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """`start_cli("extract", …)`: the command in a process of its own, to be killed; keywords are its environment."""
-    started: list[subprocess.Popen[str]] = []
+@pytest.fixture(scope="session")
+def command_server() -> Iterator[None]:
+    """Run what commands in processes of their own are forked from."""
+    from multiprocessing import forkserver
 
-    def start(*args: object, **environment: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-c", "from cli import app; app(prog_name='trustcache')", *map(str, args)],
-            env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            # A suite that was itself started in the background ignores Ctrl-C, and its processes would inherit that.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
-        started.append(process)
-        return process
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(ROOT))
+        forkserver.ensure_running()
+    yield
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def start_cli(in_tmp_path: Path, command_server: None) -> Iterator[Callable[..., CommandProcess]]:
+    """`start_cli("extract", …)`: the command in a process of its own, to be killed; keywords are those of `CommandProcess`."""
+    started: list[CommandProcess] = []
+
+    def start(*args: object, **given: Any) -> CommandProcess:
+        started.append(CommandProcess([str(arg) for arg in args], **given))
+        return started[-1]
 
     yield start
     for process in started:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture
