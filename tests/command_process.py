@@ -74,6 +74,7 @@ def _run(
     """Be the command, as a process finds things that was started in the folder."""
     from cli import app, signals
 
+    multiprocessing.set_start_method(None, force=True)  # its decoding processes are made as ever
     os.setsid()
     os.chdir(folder)
     os.environ.clear()

@@ -98,11 +98,12 @@ def nothing_allowed() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def figures_left_out(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the folder of figures out of reports, which takes half of their time, but for tests marked `figures`."""
+    """Leave charts and the folder of figures out of reports, of whose time they take half, but in `figures` tests."""
     if not request.node.get_closest_marker("figures"):
         from trustcache.report.render import drawing
 
         monkeypatch.setattr(drawing, "_draw", lambda folder, name, chart: None)
+        monkeypatch.setattr(drawing, "_svg", lambda spec: "<svg></svg>")
 
 
 @pytest.fixture
@@ -157,7 +158,7 @@ def command_server() -> Iterator[None]:
 
 @pytest.fixture
 def start_cli(in_tmp_path: Path, command_server: None) -> Iterator[Callable[..., CommandProcess]]:
-    """`start_cli("extract", …)`: the command in a process of its own, to be killed; keywords are those of `CommandProcess`."""
+    """`start_cli("extract", …)`: the command in a process of its own, to be killed; keywords as `CommandProcess` has them."""
     started: list[CommandProcess] = []
 
     def start(*args: object, **given: Any) -> CommandProcess:
