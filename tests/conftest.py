@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 # torch and timm are imported where they are needed: tests of plain arithmetic should not wait for them.
 
-# A busy machine is no failure.
-hypothesis.settings.register_profile("without a stopwatch", deadline=None)
+# A busy machine is no failure. Where an invariant breaks, few examples show it; tests of rare cases ask for more.
+hypothesis.settings.register_profile("without a stopwatch", deadline=None, max_examples=30)
 hypothesis.settings.load_profile("without a stopwatch")
 
 pytest_plugins = ["tests.record_fixtures", "tests.doctest_workspace", "tests.faults.table"]
@@ -136,9 +136,9 @@ def run_cli(in_tmp_path: Path) -> Iterator[Callable[..., Result]]:
 def extract_digits(run_cli: Callable[..., Result], classifier_file: Path) -> Callable[..., Result]:
     """`extract_digits("--precision", "bf16")`: what made digits-test's cache in `workspace`, with options."""
 
-    def run(*options: object, weights: Path = classifier_file, name: str = LABEL) -> Result:
+    def run(*options: object, weights: Path = classifier_file, name: str = LABEL, data: str = "digits-test") -> Result:
         model = ("--classifier", "cifar-resnet8", "--weights", weights, "--preprocess", "input_size=8", "--as", name)
-        work = ("--data", "digits-test", "--device", "cpu", "--workers", 0, "--batch-size", 100, "--shard-rows", 200)
+        work = ("--data", data, "--device", "cpu", "--workers", 0, "--batch-size", 100, "--shard-rows", 200)
         return run_cli("extract", *model, *work, *options)
 
     return run
@@ -158,7 +158,7 @@ def command_server() -> Iterator[None]:
 
 @pytest.fixture
 def start_cli(in_tmp_path: Path, command_server: None) -> Iterator[Callable[..., CommandProcess]]:
-    """`start_cli("extract", …)`: the command in a process of its own, to be killed; keywords as `CommandProcess` has them."""
+    """`start_cli("extract", …)`: the command in a process of its own, to be killed; keywords of `CommandProcess`."""
     started: list[CommandProcess] = []
 
     def start(*args: object, **given: Any) -> CommandProcess:
