@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import Result
 
-from tests.index_builder import build_index
+from tests.index_builder import build_index, build_manifest
 from trustcache.cache.index import create_or_continue
 from trustcache.cache.publish import publish
 from trustcache.cache.workspace import LONGEST_NAME, Workspace, data_path, file_name
@@ -23,7 +23,7 @@ from trustcache.errors import UsageError
 def make(workspace: Workspace, classifier: str, data: str, role: str = "train") -> Path:
     """A cache with an index and nothing else."""
     folder = workspace.cache_folder(classifier, data)
-    create_or_continue(build_index(folder, classifier, data, role), lambda start, stop: "")
+    create_or_continue(build_index(folder, classifier, manifest=build_manifest(data, role)), lambda start, stop: "")
     return folder
 
 
