@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +23,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from cli import app
+from tests.command_process import CommandProcess
 from trustcache.cache.workspace import Workspace
 from trustcache.registry import Registry
 from trustcache.registry.permission import CodePermission, code_permission
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 # torch and timm are imported where they are needed: tests of plain arithmetic should not wait for them.
 
-# A busy machine is no failure.
-hypothesis.settings.register_profile("without a stopwatch", deadline=None)
+# A busy machine is no failure. Where an invariant breaks, few examples show it; tests of rare cases ask for more.
+hypothesis.settings.register_profile("without a stopwatch", deadline=None, max_examples=30)
 hypothesis.settings.load_profile("without a stopwatch")
 
 pytest_plugins = ["tests.record_fixtures", "tests.doctest_workspace", "tests.faults.table"]
@@ -98,11 +98,12 @@ def nothing_allowed() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def figures_left_out(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the folder of figures out of reports, which takes half of their time, but for tests marked `figures`."""
+    """Leave charts and the folder of figures out of reports, of whose time they take half, but in `figures` tests."""
     if not request.node.get_closest_marker("figures"):
         from trustcache.report.render import drawing
 
         monkeypatch.setattr(drawing, "_draw", lambda folder, name, chart: None)
+        monkeypatch.setattr(drawing, "_svg", lambda spec: "<svg></svg>")
 
 
 @pytest.fixture
@@ -135,38 +136,39 @@ def run_cli(in_tmp_path: Path) -> Iterator[Callable[..., Result]]:
 def extract_digits(run_cli: Callable[..., Result], classifier_file: Path) -> Callable[..., Result]:
     """`extract_digits("--precision", "bf16")`: what made digits-test's cache in `workspace`, with options."""
 
-    def run(*options: object, weights: Path = classifier_file, name: str = LABEL) -> Result:
+    def run(*options: object, weights: Path = classifier_file, name: str = LABEL, data: str = "digits-test") -> Result:
         model = ("--classifier", "cifar-resnet8", "--weights", weights, "--preprocess", "input_size=8", "--as", name)
-        work = ("--data", "digits-test", "--device", "cpu", "--workers", 0, "--batch-size", 100, "--shard-rows", 200)
+        work = ("--data", data, "--device", "cpu", "--workers", 0, "--batch-size", 100, "--shard-rows", 200)
         return run_cli("extract", *model, *work, *options)
 
     return run
 
 
-@pytest.fixture
-def start_cli(in_tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """`start_cli("extract", …)`: the command in a process of its own, to be killed; keywords are its environment."""
-    started: list[subprocess.Popen[str]] = []
+@pytest.fixture(scope="session")
+def command_server() -> Iterator[None]:
+    """Run what commands in processes of their own are forked from."""
+    from multiprocessing import forkserver
 
-    def start(*args: object, **environment: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-c", "from cli import app; app(prog_name='trustcache')", *map(str, args)],
-            env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            # A suite that was itself started in the background ignores Ctrl-C, and its processes would inherit that.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
-        started.append(process)
-        return process
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(ROOT))
+        forkserver.ensure_running()
+    yield
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def start_cli(in_tmp_path: Path, command_server: None) -> Iterator[Callable[..., CommandProcess]]:
+    """`start_cli("extract", …)`: the command in a process of its own, to be killed; keywords of `CommandProcess`."""
+    started: list[CommandProcess] = []
+
+    def start(*args: object, **given: Any) -> CommandProcess:
+        started.append(CommandProcess([str(arg) for arg in args], **given))
+        return started[-1]
 
     yield start
     for process in started:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture

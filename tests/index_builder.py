@@ -23,24 +23,27 @@ def build_identity(name: str = "net", **changes: Any) -> Identity:
     return replace(Identity(name, name, {}, f"sha of {name}", PLAIN), **changes)
 
 
+def build_manifest(name: str = "birds", role: str = "test") -> Manifest:
+    """A data set in class folders."""
+    return Manifest(name, role, (Files("folders", {"path": name}),))
+
+
 def build_index(
     folder: Path,
     classifier: str = "net",
-    data: str = "birds",
-    role: str = "test",
+    *,
+    manifest: Manifest | None = None,
     samples: int = 30,
-    shard_rows: int = 10,
     fingerprint: str = "bb",
     identity: Identity | None = None,
-    manifest: Manifest | None = None,
     weights: str | None = None,
     preprocessing: dict[str, Any] | None = None,
     **meaning: Any,
 ) -> Index:
-    """An index that is not written yet; further keywords are fields of its meaning."""
-    manifest = manifest or Manifest(data, role, (Files("folders", {"path": data}),))
+    """An index of shards of ten rows that is not written yet; further keywords are fields of its meaning."""
+    manifest = manifest or build_manifest()
     images = DataMeaning(manifest.name, fingerprint, samples)
-    settings = {**vars(ExtractSettings(precision="float32", shard_rows=shard_rows)), "mc_dropout": None, **meaning}
+    settings = {**vars(ExtractSettings(precision="float32", shard_rows=10)), "mc_dropout": None, **meaning}
     told = {field.name: settings[field.name] for field in fields(Meaning) if field.name in settings}
     means = Meaning(classifier, identity or build_identity(), images, **told)
     return Index(folder, means, MadeFrom(manifest, (), "/data", weights, None, preprocessing or {}), {"numpy": "2"})

@@ -33,6 +33,11 @@ def browser() -> Iterator[Any]:
         started.close()
 
 
+@pytest.fixture(autouse=True)
+def figures_left_out() -> None:
+    """Draw the charts here."""
+
+
 @pytest.fixture
 def tab(browser: Any) -> Iterator[Callable[..., Any]]:
     """`tab(file, fragment, color_scheme="dark")`: the page, started; what it asks for or complains of is a failure."""

@@ -9,11 +9,12 @@ import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
-from subprocess import Popen, TimeoutExpired
+from subprocess import TimeoutExpired
 
 import pytest
 from click.testing import Result
 
+from tests.command_process import CommandProcess
 from tests.refusals import tells
 from trustcache.cache.workspace import Workspace
 
@@ -163,7 +164,7 @@ def test_lines_appear_as_batches_are_done(
     with_runs: Workspace,
     own_model: Callable[..., str],
     run_cli: RunCli,
-    start_cli: Callable[..., Popen[str]],
+    start_cli: Callable[..., CommandProcess],
     digit_files: Path,
 ) -> None:
     model = ("--classifier", own_model(), "--as", "own")

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
+from tests.command_process import CommandProcess
 from trustcache.data.ranks import Ranks, ranks
 from trustcache.errors import TrustcacheError
 from trustcache.evaluate.removal import cache_removal
@@ -64,7 +65,7 @@ def forwards() -> list[str]:
 
 
 def test_each_shard_is_made_once_and_all_are_those_of_one_process(
-    words: Words, start_cli: Callable[..., subprocess.Popen[str]], run_cli: Callable[..., Result]
+    words: Words, start_cli: Callable[..., CommandProcess], run_cli: Callable[..., Result]
 ) -> None:
     together = [
         start_cli(*words, RANK=str(rank), WORLD_SIZE="2", SECONDS_A_BATCH="0.1", TRUSTCACHE_WORKSPACE="many")
@@ -82,7 +83,7 @@ def test_each_shard_is_made_once_and_all_are_those_of_one_process(
 
 
 def test_what_a_killed_process_had_begun_others_make(
-    words: Words, start_cli: Callable[..., subprocess.Popen[str]], run_cli: Callable[..., Result]
+    words: Words, start_cli: Callable[..., CommandProcess], run_cli: Callable[..., Result]
 ) -> None:
     together = [start_cli(*words, RANK=str(n), WORLD_SIZE="3", SECONDS_A_BATCH="0.2") for n in range(3)]
     while len(list(Path().glob("trustcache-workspace/cache/m/digits-test/*.h5"))) < 4:
@@ -98,7 +99,7 @@ def test_what_a_killed_process_had_begun_others_make(
 
 
 def test_a_cache_that_several_processes_fill_is_not_removed_and_not_filled_by_one_that_works_alone(
-    words: Words, start_cli: Callable[..., subprocess.Popen[str]], run_cli: Callable[..., Result]
+    words: Words, start_cli: Callable[..., CommandProcess], run_cli: Callable[..., Result]
 ) -> None:
     from trustcache.cache.workspace import Workspace
 

@@ -282,7 +282,7 @@ def found_for(samples: int, max_risk: float, delta: float, risk: float, coverage
     return point if point and point.trusted >= trusted else None
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.floats(0.05, 0.3), st.floats(1e-3, 0.2), st.sampled_from([1.0, 0.55, 0.5, 0.25]))
 @example(0.02, 0.001, 0.55)  # 622 to 683 suffice, and 684, which begin at four places, do not
 def test_the_flawless_samples_that_are_planned_suffice_and_so_do_more_but_not_one_less(

@@ -20,7 +20,7 @@ def faults():
 def arrays(count):
     before = faults()
     for _ in range(count):
-        torch.ones(25_000_000)
+        torch.ones(10_000_000)
     return faults() - before
 
 # A small array that comes to lie in a freed block makes the next large one ask for pages of its own: now and then
@@ -31,7 +31,7 @@ print(arrays(6))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="it is glibc that is told so")
-def test_a_command_keeps_what_an_array_of_100_mb_leaves_for_the_next() -> None:
+def test_a_command_keeps_what_an_array_of_40_mb_leaves_for_the_next() -> None:
     asked = {
         way: int(subprocess.check_output([sys.executable, "-c", FAULTS, way], text=True).splitlines()[-1])
         for way in ("command", "plain")

@@ -16,6 +16,7 @@ from click.testing import Result
 from safetensors.torch import load_file, save_file
 
 from tests.refusals import tells
+from tests.running import call
 from trustcache.cache import open_cache
 from trustcache.cache.index import Index
 from trustcache.cache.provenance import original_dataset
@@ -36,34 +37,47 @@ JUDGED, OTHER = "digits-net", "other-net"
 QUIET = ("--workers", 0, "--device", "cpu")
 
 
-@pytest.fixture
-def other_weights(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def other_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights of a cifar-resnet14 that nobody trained: its features differ from the judged classifier's."""
-    path = tmp_path / f"{OTHER}.safetensors"
+    path = tmp_path_factory.mktemp("weights") / f"{OTHER}.safetensors"
     with torch.random.fork_rng():
         torch.manual_seed(7)
         save_file(CifarResNet(14).state_dict(), path)
     return path
 
 
+def other(weights: Path) -> tuple[str, ...]:
+    """The extraction by that model, under the name `OTHER`, at 12 pixels a side."""
+    model = ("--classifier", "cifar-resnet14", "--weights", str(weights), "--preprocess", "input_size=12")
+    return ("extract", *model, "--as", OTHER, "--workers", "0")
+
+
 @pytest.fixture
 def extract_other(run_cli: RunCli, other_weights: Path) -> RunCli:
-    """`extract_other("--data", "digits-test")`: that model's cache, under the name `OTHER`, at 12 pixels a side."""
+    """`extract_other("--data", "digits-test")`: that model's cache."""
 
     def run(*options: object) -> Result:
-        model = ("--classifier", "cifar-resnet14", "--weights", other_weights, "--preprocess", "input_size=12")
-        done = run_cli("extract", *model, "--as", OTHER, "--workers", 0, *options)
+        done = run_cli(*other(other_weights), *options)
         assert done.exit_code == 0, done.stderr
         return done
 
     return run
 
 
+@pytest.fixture(scope="module")
+def paired_once(prepared_workspace: Workspace, other_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with both models' caches of the digits' training and test parts; to be read only."""
+    root = tmp_path_factory.mktemp("paired") / "workspace"
+    shutil.copytree(prepared_workspace.root, root)
+    call(Workspace(root), *other(other_weights), "--data", "digits-train", "--data", "digits-test")
+    return root
+
+
 @pytest.fixture
-def paired(workspace: Workspace, extract_other: RunCli) -> Workspace:
-    """A workspace with both models' caches of the digits' training and test parts."""
-    extract_other("--data", "digits-train", "--data", "digits-test")
-    return workspace
+def paired(paired_once: Path, tmp_path: Path) -> Workspace:
+    """A copy of it to change at will."""
+    return Workspace(Path(shutil.copytree(paired_once, tmp_path / "trustcache-workspace")))
 
 
 def cache_of(workspace: Workspace, model: str, data: str) -> Index:
@@ -207,17 +221,18 @@ def test_heads_score_the_images_that_were_attacked_for_the_judged_classifier(
     digits_classifier: Classifier,
     other_weights: Path,
 ) -> None:
-    extract_other("--data", "digits-pgd")  # attacked for the other model: other images
-    assert extract_digits("--data", "digits-pgd").exit_code == 0
+    extract_other("--data", "digits-pgd", "--subset", 200)  # attacked for the other model: other images
+    done = extract_digits("--subset", 200, data="digits-pgd")
+    assert done.exit_code == 0, done.stderr
     done = train(run_cli, "--frozen", "--oracle", OTHER)
     assert done.exit_code == 0, done.stderr
     assert "note:" not in done.stderr
     index = cache_of(paired, JUDGED, "digits-pgd")
-    other = load_classifier(ModelSpec("cifar-resnet14", str(other_weights), preprocessing={"input_size": (12, 12)}))
-    viewer = Viewer(other.preprocessing, torch.device("cpu"), 0, judged=digits_classifier)
+    loaded = load_classifier(ModelSpec("cifar-resnet14", str(other_weights), preprocessing={"input_size": (12, 12)}))
+    viewer = Viewer(loaded.preprocessing, torch.device("cpu"), 0, judged=digits_classifier)
     first = next(viewed_batches(original_dataset(index, Path()), viewer, [np.arange(100)]))
     (run,) = finished_runs(paired)
-    expected = score_heads([frozen_head(run)], other(first.pixels)[1].numpy())[:, 0]
+    expected = score_heads([frozen_head(run)], loaded(first.pixels)[1].numpy())[:, 0]
     scores = run.scores(index)
     assert scores is not None
     np.testing.assert_allclose(scores[:100], expected, atol=1e-4)
@@ -235,18 +250,18 @@ def test_heads_score_attacked_images_in_the_precision_that_either_model_was_extr
 ) -> None:
     shutil.rmtree(workspace.root / "cache")
     low = ("--precision", "bf16", "--device", "cpu")
-    data = ("--data", "digits-train", "--data", "digits-pgd")
-    assert extract_digits(*data, *low).exit_code == 0
+    assert extract_digits("--data", "digits-train", *low).exit_code == 0
+    assert extract_digits("--subset", 200, *low, data="digits-pgd").exit_code == 0
     extract_other("--data", "digits-train", *low)
     done = train(run_cli, "--frozen", "--oracle", OTHER)
     assert done.exit_code == 0, done.stderr
     (run,) = finished_runs(workspace)
     index = cache_of(workspace, JUDGED, "digits-pgd")
-    other = load_classifier(ModelSpec("cifar-resnet14", str(other_weights), preprocessing={"input_size": (12, 12)}))
-    viewer = Viewer(other.preprocessing, torch.device("cpu"), 0, judged=digits_classifier)
+    loaded = load_classifier(ModelSpec("cifar-resnet14", str(other_weights), preprocessing={"input_size": (12, 12)}))
+    viewer = Viewer(loaded.preprocessing, torch.device("cpu"), 0, judged=digits_classifier)
     first = next(viewed_batches(original_dataset(index, Path()), viewer, [np.arange(100)]))
     with torch.autocast("cpu", torch.bfloat16):
-        features = other(first.pixels)[1].numpy()
+        features = loaded(first.pixels)[1].numpy()
     np.testing.assert_allclose(run.scores(index)[:100], score_heads([frozen_head(run)], features)[:, 0], atol=1e-4)
 
 
@@ -258,7 +273,7 @@ def test_an_attack_is_made_again_once_for_all_that_are_to_see_its_images(
         assert done.exit_code == 0, done.stderr
     for oracle in ((), ("--oracle", OTHER)):
         assert train(run_cli, "--epochs", 1, "--protocol", "released", *oracle).exit_code == 0
-    assert extract_digits("--data", "digits-pgd").exit_code == 0
+    assert extract_digits("--subset", 200, data="digits-pgd").exit_code == 0
     attacked = []
 
     def counted(name: str, logits: object, images: torch.Tensor, *rest: object) -> torch.Tensor:
@@ -270,16 +285,17 @@ def test_an_attack_is_made_again_once_for_all_that_are_to_see_its_images(
     assert done.exit_code == 0, done.stderr
     index = cache_of(paired, JUDGED, "digits-pgd")
     assert [run.scores(index) is not None for run in finished_runs(paired)] == [True] * 6
-    assert sum(attacked) == len(open_cache(index.folder)) == 647
+    assert sum(attacked) == len(open_cache(index.folder)) == 200
 
 
 # --- fine-tuning -----------------------------------------------------------------------------------------------
 
 
 def test_fine_tuning_begins_with_the_oracles_own_weights_at_its_own_size(
-    workspace: Workspace, run_cli: RunCli, other_weights: Path
+    workspace: Workspace, run_cli: RunCli, other_weights: Path, tmp_path: Path
 ) -> None:
-    own = ("--oracle-weights", other_weights, "--oracle-preprocess", "input_size=12")
+    weights_file = Path(shutil.copy(other_weights, tmp_path))
+    own = ("--oracle-weights", weights_file, "--oracle-preprocess", "input_size=12")
     done = train(run_cli, "--oracle", "cifar-resnet14", *own, "--epochs", 1, "--lr", 1e-12)
     assert done.exit_code == 0, done.stderr
     (run,) = finished_runs(workspace)
@@ -290,7 +306,7 @@ def test_fine_tuning_begins_with_the_oracles_own_weights_at_its_own_size(
         if name.endswith("weight") and not name.startswith("linear"):
             torch.testing.assert_close(weights[f"backbone.{name}"], tensor, atol=1e-6, rtol=0)
     # It is scored from the run alone: the weights it began with may go.
-    other_weights.unlink()
+    weights_file.unlink()
     (run.folder / "scores" / "digits-test.safetensors").unlink()
     assert run_cli("evaluate", *QUIET).stdout.splitlines()[0] == "1 scores made"
     index = cache_of(workspace, JUDGED, "digits-test")

@@ -25,6 +25,7 @@ from trustcache.errors import TrustcacheError
 from trustcache.metrics.ranking import trust_metrics
 from trustcache.oracles.estimator import SETTINGS, Oracle, SavedOracle
 from trustcache.oracles.runs import RunScores, finished_runs
+from trustcache.protocols import LEAST_STEPS
 from trustcache.registry.permission import allow_code
 
 
@@ -67,8 +68,13 @@ def fitted(training: CacheView) -> Oracle:
     ],
 )
 def test_it_is_the_run_that_the_command_line_trains(
-    workspace: Workspace, run_cli: Callable[..., Result], words: str, settings: dict[str, Any]
+    workspace: Workspace,
+    run_cli: Callable[..., Result],
+    monkeypatch: pytest.MonkeyPatch,
+    words: str,
+    settings: dict[str, Any],
 ) -> None:
+    monkeypatch.setitem(LEAST_STEPS, "adam", 50)
     done = run_cli("train", "--frozen", *words.split(), "--device", "cpu")
     assert done.exit_code == 0, done.stderr
     (run,) = finished_runs(workspace)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 import torch
 from typer.testing import Result
 
+from tests.command_process import CommandProcess
 from trustcache.cache import CacheView, open_cache
 from trustcache.cache.provenance import original_dataset, original_model
 from trustcache.cache.workspace import Workspace
@@ -107,7 +107,7 @@ def test_an_interrupted_fine_tuning_ends_where_the_uninterrupted_one_ends(
 
 @pytest.mark.slow
 def test_a_killed_command_goes_on_from_its_checkpoint(
-    workspace: Workspace, start_cli: Callable[..., subprocess.Popen[str]]
+    workspace: Workspace, start_cli: Callable[..., CommandProcess]
 ) -> None:
     command = [
         "train",

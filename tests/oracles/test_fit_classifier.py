@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from typer.testing import Result
 
+from tests.command_process import CommandProcess
 from tests.damage import damaged
 from tests.refusals import tells
 from trustcache.cache import open_cache
@@ -228,7 +228,7 @@ def test_an_interrupted_fitting_ends_where_the_uninterrupted_one_ends(
 
 
 def test_a_killed_command_goes_on_from_its_checkpoint(
-    start_cli: Callable[..., subprocess.Popen[str]], run_cli: Cli, own_model: Callable[..., str], tmp_path: Path
+    start_cli: Callable[..., CommandProcess], run_cli: Cli, own_model: Callable[..., str], tmp_path: Path
 ) -> None:
     command = (*DIGITS, "--classifier", own_model(), "--epochs", 3, "--batch-size", 32, "--checkpoint-every", 0)
     process = start_cli(*command, "--out", "w", SECONDS_A_BATCH="0.2")

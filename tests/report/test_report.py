@@ -55,6 +55,7 @@ def test_every_file_holds_the_papers_part(with_runs, run_cli):
         *("table1", "table-g", "figure2b", "figure3", "figure4a"),
     }
     assert (folder / "figures" / "figure2b-1.svg").is_file()
+    assert len(re.findall("<svg[^>]*>.*?<path", (folder / "index.html").read_text(encoding="utf-8"))) > 1
 
 
 def test_a_record_knows_its_run_and_how_much_it_learnt_from(with_runs):

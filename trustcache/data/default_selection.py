@@ -104,7 +104,7 @@ def thinned(manifests: Sequence[Manifest], subset: int | None) -> list[Manifest]
     return [replace(manifest, thinned_to=subset or manifest.thinned_to) for manifest in manifests]
 
 
-def _take(manifest: Manifest, known: list[Manifest], data_root: Path, selection: Selection) -> None:
+def _take(manifest: Manifest, known: Sequence[Manifest], data_root: Path, selection: Selection) -> None:
     reason = why_missing(manifest, data_root)
     if reason is None:
         selection.taken.append(manifest)

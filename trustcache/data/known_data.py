@@ -84,10 +84,15 @@ def _read_once(path: str, mtime_ns: int, size: int) -> dict[str, Any]:
     return read_table(path, path)
 
 
-def packaged_manifests() -> list[Manifest]:
+def packaged_manifests() -> tuple[Manifest, ...]:
     """Return every data set that trustcache knows, in the order of the file names."""
-    files = sorted(_manifest_folder().glob("*.toml"))
-    return [manifest for file in files for manifest in load_manifests(file)]
+    return _all_in(_manifest_folder())
+
+
+@functools.cache
+def _all_in(folder: Path) -> tuple[Manifest, ...]:
+    """Return the data sets of a folder that stays as it is, of which a command asks several times."""
+    return tuple(manifest for file in sorted(folder.glob("*.toml")) for manifest in load_manifests(file))
 
 
 def find_manifests(request: str, role: str = "test") -> list[Manifest]:

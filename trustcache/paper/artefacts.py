@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from trustcache.cache.index import Index
 from trustcache.command_lines import command_line
+from trustcache.data.known_data import packaged_manifests
 from trustcache.data.manifest import Manifest
 from trustcache.losses import LOSSES
 from trustcache.paper.alpha_sweep import sweep_figures, sweep_tables
@@ -19,7 +20,7 @@ from trustcache.paper.corruptions import corruption_tables
 from trustcache.paper.curves import loss_figures, loss_tables
 from trustcache.paper.figures import FOUR, FigureLayout, Subject, histograms, risks
 from trustcache.paper.gaps import reproduce_options
-from trustcache.paper.paper_index import Method, PaperIndex, Setup, known_manifests
+from trustcache.paper.paper_index import Method, PaperIndex, Setup
 from trustcache.paper.recipes import FOUR_LOSSES, Recipe
 from trustcache.report.build import SectionMaker
 from trustcache.report.records import Scored
@@ -56,7 +57,7 @@ def shifted(paper: PaperIndex, setup: Setup) -> list[tuple[str, str]]:
     sets = []
     for condition in SHIFTS:
         names = [manifest.name for manifest in here if manifest.condition == condition]
-        known = [m for m in known_manifests() if m.variant_of == setup.data and m.condition == condition]
+        known = [m for m in packaged_manifests() if m.variant_of == setup.data and m.condition == condition]
         sets += [(condition, name) for name in names or [m.name for m in sorted(known, key=_easily_had)[:1]]]
     return sets
 

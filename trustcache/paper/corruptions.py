@@ -8,12 +8,13 @@ from itertools import groupby
 from operator import itemgetter
 
 from trustcache.command_lines import Command, merged
+from trustcache.data.known_data import packaged_manifests
 from trustcache.data.manifest import Manifest
 from trustcache.data.variants.corruptions import COMMON, SEVERITIES
 from trustcache.paper.comparisons import COLUMNS, begun, heads, row_label, table_row
 from trustcache.paper.figures import FOUR
 from trustcache.paper.gaps import extraction, fill
-from trustcache.paper.paper_index import Found, Method, PaperIndex, Setup, known_manifests, pair_name
+from trustcache.paper.paper_index import Found, Method, PaperIndex, Setup, pair_name
 from trustcache.protocols import PROTOCOLS
 from trustcache.report.table import Row, Table, grouped_table
 
@@ -35,7 +36,7 @@ def corruption_tables(paper: PaperIndex) -> tuple[Table, ...]:
 
 def _table(paper: PaperIndex, setup: Setup, family: str) -> Table:
     pair, here = paper.first_pair(setup), _by_condition(paper.variants(setup.data), family)
-    expected = list(_by_condition(known_manifests(), family)) or [*CONDITIONS]
+    expected = list(_by_condition(packaged_manifests(), family)) or [*CONDITIONS]
     rows: list[Row] = []
     means: list[Row] = []
     commands: list[Command] = []

@@ -10,7 +10,6 @@ from typing import Any
 
 from trustcache.cache.index import Index
 from trustcache.cache.records import fingerprint
-from trustcache.data.known_data import packaged_manifests
 from trustcache.data.manifest import Manifest
 from trustcache.losses import LOSSES, settings_of
 from trustcache.models.timm_models import PAPER_MODELS, architecture
@@ -25,7 +24,6 @@ SEEDS = 3
 """Number of runs behind a cell of the paper's tables."""
 
 # What comes with trustcache, read once.
-known_manifests = functools.cache(packaged_manifests)
 known_preset = functools.cache(read_preset)
 
 
