@@ -327,7 +327,7 @@ def test_released_fine_tuning_too_ends_the_same_whichever_sample_a_label_belongs
         cache, run = open_cache(index.folder), open_run(workspace, config)
         if shuffle:
             cache.correct = np.random.default_rng(0).permutation(cache.correct)
-        finetune(run, oracle.spec(), original_dataset(index, Path()), cache, Machine("cpu", workers=0))
+        finetune([run], oracle.spec(), original_dataset(index, Path()), cache, Machine("cpu", workers=0))
         ended.append(run.weights())
     assert all(torch.equal(ended[0][name], ended[1][name]) for name in ended[0]) == same
 
