@@ -123,10 +123,11 @@ def _batch_norm(
     if not training:
         return F.batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps)
     places = [i for i in range(x.ndim) if i != 1]
-    n = _Sum.apply(torch.tensor(float(x.numel() // x.shape[1])))
-    mean = _Sum.apply(x.float().sum(places)) / n
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    n = _Sum.apply(wide.new_tensor(x.numel() // x.shape[1]))
+    mean = _Sum.apply(wide.sum(places)) / n
     shape = [1, -1, *[1] * (x.ndim - 2)]
-    apart = x.float() - mean.view(shape)
+    apart = wide - mean.view(shape)
     var = _Sum.apply(apart.square().sum(places)) / n
     if running_mean is not None and running_var is not None:
         running_mean.lerp_(mean.detach(), momentum)
