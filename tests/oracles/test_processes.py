@@ -18,8 +18,8 @@ from trustcache.cache.workspace import Workspace
 from trustcache.oracles.finetune import CHECKPOINT
 from trustcache.oracles.runs import Run, finished_runs
 
-# Shares of 16 and 17 images. At a higher rate, the last digits soon are others.
-SHORT = ("--epochs", 2, "--batch-size", 33, "--lr", 0.002, "--workers", 0, "--device", "cpu")
+# Shares of 31 and 32 images. At a higher rate, the last digits soon are others.
+SHORT = ("--epochs", 2, "--batch-size", 63, "--lr", 0.002, "--workers", 0, "--device", "cpu")
 TUNE = ("train", "--loss", "ce,class-balanced", *SHORT, "--together")
 RunCli = Callable[..., Result]
 
@@ -48,25 +48,19 @@ def assert_same_curves(runs: list[Run], expected: list[Run]) -> None:
             assert entry.validation["auc"] == pytest.approx(wanted.validation["auc"], abs=0.01)
 
 
-def test_two_processes_fine_tune_as_one_does(alone: list[Run], workspace: Workspace, forks: Forks) -> None:
-    first, second = together(forks, workspace.root.parent, TUNE)
-    assert (first.code, second.code) == (0, 0), first.text + second.text
-    assert_same_curves(finished_runs(workspace), alone)
-    assert "ce" in first.out  # the first tells of it
-    assert second.out == ""
-
-
 def test_another_number_of_processes_goes_on_where_one_died(
     alone: list[Run], workspace: Workspace, forks: Forks
 ) -> None:
     folder, words = workspace.root.parent, (*TUNE, "--checkpoint-every", 0)
-    left, died = together(forks, folder, (25, *words), function="tests.ranks:dying_trainer")
+    left, died = together(forks, folder, (15, *words), function="tests.ranks:dying_trainer")
     assert (left.code, died.code) == (1, 9), left.text
     assert tells(left.err, "process 0 of 2", "goes on from the last checkpoint")
     assert len([*workspace.runs.glob(f"*/{CHECKPOINT}")]) == 2  # both of the runs, taking turns
     outcomes = together(forks, folder, words, count=3)
     assert [one.code for one in outcomes] == [0, 0, 0], outcomes[0].text
     assert_same_curves(finished_runs(workspace), alone)
+    assert "ce" in outcomes[0].out  # the first tells of it
+    assert [one.out for one in outcomes[1:]] == ["", ""]
 
 
 def test_a_batch_with_too_few_images_for_all_is_refused(workspace: Workspace, forks: Forks) -> None:
