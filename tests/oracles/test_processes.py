@@ -25,18 +25,15 @@ RunCli = Callable[..., Result]
 
 
 def copy_of(workspace: Workspace, folder: Path) -> Workspace:
-    """A copy of a workspace where a command in the folder finds it."""
-    return Workspace(shutil.copytree(workspace.root, folder / "trustcache-workspace"))
+    """A copy of a workspace, without data to score, where a command in the folder finds it."""
+    copy = Workspace(shutil.copytree(workspace.root, folder / "trustcache-workspace"))
+    shutil.rmtree(copy.find_cache("test").folder)
+    return copy
 
 
-@pytest.fixture(scope="module")
-def alone(prepared_workspace: Workspace, tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> list[Run]:
-    """The runs as one process makes them."""
-    folder = tmp_path_factory.mktemp("alone")
-    workspace = copy_of(prepared_workspace, folder)
-    done = forks.command(folder, *TUNE)
-    assert done.code == 0, done.text
-    return finished_runs(workspace)
+@pytest.fixture
+def training(prepared_workspace: Workspace, in_tmp_path: Path) -> Workspace:
+    return copy_of(prepared_workspace, in_tmp_path)
 
 
 def assert_same_curves(runs: list[Run], expected: list[Run]) -> None:
@@ -49,23 +46,26 @@ def assert_same_curves(runs: list[Run], expected: list[Run]) -> None:
 
 
 def test_another_number_of_processes_goes_on_where_one_died(
-    alone: list[Run], workspace: Workspace, forks: Forks
+    prepared_workspace: Workspace, training: Workspace, tmp_path_factory: pytest.TempPathFactory, forks: Forks
 ) -> None:
-    folder, words = workspace.root.parent, (*TUNE, "--checkpoint-every", 0)
+    single = tmp_path_factory.mktemp("single")
+    expected = copy_of(prepared_workspace, single)
+    assert forks.command(single, *TUNE).code == 0
+    folder, words = training.root.parent, (*TUNE, "--checkpoint-every", 0)
     left, died = together(forks, folder, (15, *words), function="tests.ranks:dying_trainer")
     assert (left.code, died.code) == (1, 9), left.text
     assert tells(left.err, "process 0 of 2", "goes on from the last checkpoint")
-    assert len([*workspace.runs.glob(f"*/{CHECKPOINT}")]) == 2  # both of the runs, taking turns
+    assert len([*training.runs.glob(f"*/{CHECKPOINT}")]) == 2  # both of the runs, taking turns
     outcomes = together(forks, folder, words, count=3)
     assert [one.code for one in outcomes] == [0, 0, 0], outcomes[0].text
-    assert_same_curves(finished_runs(workspace), alone)
+    assert_same_curves(finished_runs(training), finished_runs(expected))
     assert "ce" in outcomes[0].out  # the first tells of it
     assert [one.out for one in outcomes[1:]] == ["", ""]
 
 
-def test_a_batch_with_too_few_images_for_all_is_refused(workspace: Workspace, forks: Forks) -> None:
+def test_a_batch_with_too_few_images_for_all_is_refused(training: Workspace, forks: Forks) -> None:
     words = ("train", "--loss", "ce", "--epochs", 1, "--batch-size", 2, "--workers", 0, "--device", "cpu")
-    for outcome in together(forks, workspace.root.parent, words, count=3):
+    for outcome in together(forks, training.root.parent, words, count=3):
         assert outcome.code == 2, outcome.text
         assert tells(outcome.err, "--batch-size", "2 images", "3 processes")
 
@@ -85,15 +85,15 @@ def test_two_processes_fit_a_classifier_as_one_does(in_tmp_path: Path, forks: Fo
 
 
 def test_processes_that_cannot_meet_leave_what_is_trained_at_once_to_one(
-    workspace: Workspace, prepared_workspace: Workspace, tmp_path_factory: pytest.TempPathFactory, forks: Forks
+    prepared_workspace: Workspace, training: Workspace, tmp_path_factory: pytest.TempPathFactory, forks: Forks
 ) -> None:
     words = ("train", "--frozen", "--loss", "ce,ss", "--epochs", 5, "--device", "cpu")
-    outcomes = together(forks, workspace.root.parent, words, meet=False)
+    outcomes = together(forks, training.root.parent, words, meet=False)
     assert [one.code for one in outcomes] == [0, 0], outcomes[0].text + outcomes[1].text
     folder = tmp_path_factory.mktemp("single")
     single = copy_of(prepared_workspace, folder)
     assert forks.command(folder, *words).code == 0
-    made = {path.relative_to(workspace.root): path.read_bytes() for path in workspace.runs.rglob("*.*")}
+    made = {path.relative_to(training.root): path.read_bytes() for path in training.runs.rglob("*.*")}
     assert made == {path.relative_to(single.root): path.read_bytes() for path in single.runs.rglob("*.*")}
 
 
