@@ -84,10 +84,17 @@ def test_two_processes_fit_a_classifier_as_one_does(in_tmp_path: Path, forks: Fo
     assert not list(in_tmp_path.glob("*.checkpoint"))
 
 
+HEADS = ("train", "--frozen", "--loss", "ce,ss", "--epochs", 5, "--device", "cpu")
+
+
+@pytest.mark.parametrize("words", [HEADS, ("train", "--loss", "ce,ss", *SHORT, "--epochs", 1)])
 def test_processes_that_cannot_meet_leave_what_is_trained_at_once_to_one(
-    prepared_workspace: Workspace, training: Workspace, tmp_path_factory: pytest.TempPathFactory, forks: Forks
+    prepared_workspace: Workspace,
+    training: Workspace,
+    tmp_path_factory: pytest.TempPathFactory,
+    forks: Forks,
+    words: tuple,
 ) -> None:
-    words = ("train", "--frozen", "--loss", "ce,ss", "--epochs", 5, "--device", "cpu")
     outcomes = together(forks, training.root.parent, words, meet=False)
     assert [one.code for one in outcomes] == [0, 0], outcomes[0].text + outcomes[1].text
     folder = tmp_path_factory.mktemp("single")

@@ -49,7 +49,8 @@ class ProcessGroup:
         """Return a model whose gradients are averaged over the processes, on the parameters of this one."""
         if self.count == 1:
             return model
-        if next(model.parameters()).is_cuda:
+        converted = any(isinstance(module, nn.SyncBatchNorm) for module in model.modules())
+        if next(model.parameters()).is_cuda and not converted:
             from timm.layers.norm_act import convert_sync_batchnorm  # keeps the activations in timm's own layers
 
             convert_sync_batchnorm(model)
