@@ -74,17 +74,26 @@ class Fit:
             store.scorer(self.index, self.name)
 
 
-def fit_locks(workspace: Workspace, store: ScoreStore, usable: Sequence[Index]) -> dict[Fit, Path]:
-    """Return the fits that the missing scores of evaluation caches need, each once, with their locks."""
+def fit_locks(
+    workspace: Workspace, store: ScoreStore, lacked: Iterable[tuple[Index, Sequence[str]]]
+) -> dict[Fit, Path]:
+    """Return the fits that some caches' missing scores need, each once, with their locks."""
     fits: dict[str, Fit] = {}
-    for index in usable:
-        for name in store.missing(index):
+    for index, names in lacked:
+        for name in names:
             if POST_HOC[name].fitted:
                 fits.setdefault(fingerprint([store.learnt_from(index, name), name]), Fit(index, name))
     folder = workspace.root / "scores"
     return {fit: lock_beside(folder / key[:16]) for key, fit in fits.items()}
 
 
-def post_hoc_locks(workspace: Workspace, usable: Sequence[Index]) -> dict[Path, Path]:
-    """Return the folders of evaluation caches with the locks of their post-hoc scores."""
-    return {index.folder: lock_beside(workspace.scores_folder(index.classifier, index.data)) for index in usable}
+def post_hoc_lock(workspace: Workspace, index: Index) -> Path:
+    """Return the lock of the post-hoc scores of a cache."""
+    return lock_beside(workspace.scores_folder(index.classifier, index.data))
+
+
+def is_kept(store: ScoreStore, index: Index, name: str) -> bool:
+    """Return True if a post-hoc score of a cache is there and sound."""
+    with contextlib.suppress(DamagedError, OSError):
+        return store.read(index, name) is not None
+    return False

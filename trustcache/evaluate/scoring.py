@@ -18,7 +18,7 @@ from trustcache.data.progress import Progress, silent
 from trustcache.data.ranks import ranks
 from trustcache.data.splits import validation_rows
 from trustcache.errors import DamagedError, TrustcacheError, UsageError
-from trustcache.evaluate.dealing import by_cache, fit_locks, lacking_scores, piece_locks, post_hoc_locks
+from trustcache.evaluate.dealing import by_cache, fit_locks, is_kept, lacking_scores, piece_locks, post_hoc_lock
 from trustcache.oracles.backbones import why_not
 from trustcache.oracles.optim import Machine
 from trustcache.oracles.runs import Run
@@ -88,26 +88,34 @@ def evaluate(
     for index, error in left_out:
         if index.finished() and failed:  # damaged, where the others are still being extracted
             failed(error)
-    processes, missing = ranks().count, unscored(usable, runs, tell)
-    caches = {index.folder: index for index in usable}
-    lacked = {folder: store.missing(index) for folder, index in caches.items()}
-    for share in dealt(piece_locks(missing, scoring.caches), processes, lambda piece: piece.scored):
+    missing = unscored(usable, runs, tell)
+    for share in dealt(piece_locks(missing, scoring.caches), ranks().count, lambda piece: piece.scored):
         for index, left in by_cache(share):
             each.runs(scoring, index, left)
-    for fits in dealt(fit_locks(workspace, store, usable) if processes > 1 else {}, processes, lambda fit: False):
-        for fit in fits:
-            fit.make(store)
-    locks = post_hoc_locks(workspace, usable)
-    for folders in dealt(locks, processes, lambda folder: not store.missing(caches[folder])):
-        for folder in folders:
-            each.post_hoc(store, caches[folder], progress)
     made = sum(len(left) - len(lacking_scores(left, index)) for index, left in missing)
-    made += sum(store.read(caches[folder], name) is not None for folder, names in lacked.items() for name in names)
+    made += _make_post_hoc(workspace, store, usable, each, progress)
     for damage in store.damage:
         tell(damage)
     if each.unusable:
         raise UsageError("; ".join(each.unusable))
     return made
+
+
+def _make_post_hoc(
+    workspace: Workspace, store: ScoreStore, usable: Sequence[Index], each: _EachDataSet, progress: Progress
+) -> int:
+    """Make the post-hoc scores that caches lack, and return their number."""
+    lacked = {index.folder: (index, names) for index in usable if (names := each.missing(store, index))}
+    processes = ranks().count
+    fits = fit_locks(workspace, store, lacked.values()) if processes > 1 else {}
+    for some in dealt(fits, processes, lambda fit: False):
+        for fit in some:
+            fit.make(store)
+    locks = {folder: post_hoc_lock(workspace, index) for folder, (index, _) in lacked.items()}
+    for folders in dealt(locks, processes, lambda folder: not each.missing(store, lacked[folder][0])):
+        for folder in folders:
+            each.post_hoc(store, lacked[folder][0], progress)
+    return sum(is_kept(store, index, name) for index, names in lacked.values() for name in names)
 
 
 class _EachDataSet:
@@ -127,6 +135,14 @@ class _EachDataSet:
                     self.runs(scoring, index, [run])
             else:
                 self._fail(index, error)
+
+    def missing(self, store: ScoreStore, index: Index) -> list[str]:
+        """Return the post-hoc scores that a data set lacks; none where that cannot be told."""
+        try:
+            return store.missing(index)
+        except (TrustcacheError, OSError) as error:
+            self._fail(index, error)
+            return []
 
     def post_hoc(self, store: ScoreStore, index: Index, progress: Progress) -> None:
         """Make the post-hoc scores of a data set."""
