@@ -71,10 +71,10 @@ def score_images(
         oracle.to(viewer.device).eval()
     starts = np.cumsum([0, *map(len, batches)])
     z = torch.zeros(int(starts[-1]), len(oracles), dtype=torch.float64)
-    own = batches[group.rank :: group.count]
+    own, own_starts = batches[group.rank :: group.count], starts[:-1][group.rank :: group.count]
     seen = unchanged(readable(viewed_batches(dataset, viewer, own)), cache)
     with progress(f"scoring {dataset.manifest.name}", sum(map(len, own))) as advance:
-        for start, numbers, batch in zip(starts[group.rank :: group.count], own, seen, strict=False):
+        for start, numbers, batch in zip(own_starts, own, seen, strict=True):
             each = [z_of(oracle, batch.pixels, viewer, precision) for oracle in oracles]
             z[start : start + len(numbers)] = torch.from_numpy(np.stack(each, axis=1))
             advance(len(numbers))
