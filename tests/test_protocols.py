@@ -305,12 +305,12 @@ def test_fine_tuning_by_the_scripts_sees_images_their_way(workspace: Workspace, 
 def test_only_the_released_protocol_mirrors_images(
     workspace: Workspace, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drawn: list[int] = []
-    rand = torch.rand
-    monkeypatch.setattr(torch, "rand", lambda *size: drawn.append(1) or rand(*size))
+    mirrored: list[int] = []
+    flip = torch.Tensor.flip
+    monkeypatch.setattr(torch.Tensor, "flip", lambda self, *axes: mirrored.append(1) or flip(self, *axes))
     for protocol in PROTOCOLS:
         run_cli("train", "--loss", "ce", "--epochs", 1, "--workers", 0, "--device", "cpu", "--protocol", protocol)
-        assert bool(drawn) == (protocol == "released")
+        assert bool(mirrored) == (protocol == "released")
 
 
 @pytest.mark.parametrize(("protocol", "same"), [("released", True), ("equations", False)])
