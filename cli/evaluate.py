@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from trustcache.data.ranks import ranks
 from trustcache.errors import TrustcacheError, UsageError
 
 from .options import ScoringMachine
@@ -54,7 +55,7 @@ def evaluate(
     told = f"{made} scores made" if made or lacks else "everything is scored on every evaluation cache already"
     answers = []
     try:
-        answers = answer(workspace, place.given(), console) if usable else []
+        answers = answer(workspace, place.given(), console) if usable and ranks().first else []
     except TrustcacheError as error:
         failed(error)
 

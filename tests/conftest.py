@@ -29,6 +29,7 @@ from trustcache.registry import Registry
 from trustcache.registry.permission import CodePermission, code_permission
 
 if TYPE_CHECKING:
+    from tests.faults.forks import Forks
     from trustcache.models.classifiers import Classifier
 
 # torch and timm are imported where they are needed: tests of plain arithmetic should not wait for them.
@@ -169,6 +170,18 @@ def start_cli(in_tmp_path: Path, command_server: None) -> Iterator[Callable[...,
     for process in started:
         process.kill()
         process.wait()
+
+
+@pytest.fixture(scope="session")
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    """What runs commands in forked processes."""
+    from tests.faults.forks import Forks
+
+    if not shutil.which("cc"):
+        pytest.skip("needs a C compiler, for the calls that fail")
+    started = Forks(tmp_path_factory.mktemp("forks"))
+    yield started
+    started.close()
 
 
 @pytest.fixture

@@ -14,6 +14,9 @@ from typer.testing import CliRunner
 
 from cli import app, loaded
 from cli.program import COMMANDS
+from tests.faults.forks import Forks
+from tests.ranks import together
+from trustcache.cache.workspace import Workspace
 from trustcache.metrics.selective import samples_needed
 
 ROOT = Path(__file__).parent.parent
@@ -24,7 +27,9 @@ PROGRAM = {name: loaded(name) for name in COMMANDS}
 def fenced(path: Path, languages: str) -> list[str]:
     """The `trustcache` lines of a document's code blocks in these languages."""
     blocks = re.findall(rf"^```(?:{languages})\n(.*?)^```", path.read_text(encoding="utf-8"), re.S | re.M)
-    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    lines = re.sub(
+        r"^torchrun .*?-m (?=trustcache )", "", "\n".join(blocks).replace("\\\n", " "), flags=re.M
+    ).splitlines()
     return [line.split("  #")[0].strip() for line in lines if line.startswith("trustcache ")]
 
 
@@ -36,7 +41,7 @@ def commands(group: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[t
             yield (*path, name), found
 
 
-SHOWN = sorted({line for path in DOCUMENTS for line in fenced(path, "sh|tour|start|walk")})
+SHOWN = sorted({line for path in DOCUMENTS for line in fenced(path, "sh|tour|start|walk|scale")})
 
 
 @pytest.mark.parametrize("line", SHOWN)
@@ -161,6 +166,18 @@ def test_a_checkpoint_of_each_trainer_leads_to_a_verdict_as_written(checkpoints:
     for text in printed[3::4]:
         (answer,) = (json.loads(each) for each in text.splitlines())
         assert answer["trusted"] in (True, False)
+
+
+@pytest.mark.slow
+def test_the_page_on_scale_runs_as_written(workspace: Workspace, forks: Forks) -> None:
+    folder, lines = workspace.root.parent, fenced(ROOT / "docs" / "scale.md", "scale")
+    assert len(lines) == 5
+    for line in lines:
+        first, second = together(forks, folder, [*shlex.split(line)[1:], "--workers", 0, "--device", "cpu"])
+        assert (first.code, second.code) == (0, 0), f"{line}\n{first.text}\n{second.text}"
+        assert first.out
+        assert second.out == ""
+    assert "already" in first.out  # training scored its own runs
 
 
 def test_the_page_on_oracles_says_what_a_plan_says(in_tmp_path: Path) -> None:

@@ -238,7 +238,7 @@ def tuned(workspace: Workspace, every_s: float = 60.0, precision: str = "float32
     settings = TrainSettings(False, Optimiser("sgd", epochs=2, batch_size=64, lr=0.02, momentum=0.9), (0,))
     (config,) = plan(index, oracle, [LossChoice("ss", dict(LOSSES["ss"].defaults))], settings).configs
     run, machine = open_run(workspace, replace(config, precision=precision)), Machine(DEVICE, 0, every_s)
-    finetune(run, original_model(index), original_dataset(index, Path()), open_cache(index.folder), machine)
+    finetune([run], original_model(index), original_dataset(index, Path()), open_cache(index.folder), machine)
     return run
 
 

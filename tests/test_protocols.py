@@ -305,12 +305,12 @@ def test_fine_tuning_by_the_scripts_sees_images_their_way(workspace: Workspace, 
 def test_only_the_released_protocol_mirrors_images(
     workspace: Workspace, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drawn: list[int] = []
-    rand = torch.rand
-    monkeypatch.setattr(torch, "rand", lambda *size: drawn.append(1) or rand(*size))
+    mirrored: list[int] = []
+    flip = torch.Tensor.flip
+    monkeypatch.setattr(torch.Tensor, "flip", lambda self, *axes: mirrored.append(1) or flip(self, *axes))
     for protocol in PROTOCOLS:
         run_cli("train", "--loss", "ce", "--epochs", 1, "--workers", 0, "--device", "cpu", "--protocol", protocol)
-        assert bool(drawn) == (protocol == "released")
+        assert bool(mirrored) == (protocol == "released")
 
 
 @pytest.mark.parametrize(("protocol", "same"), [("released", True), ("equations", False)])
@@ -327,7 +327,7 @@ def test_released_fine_tuning_too_ends_the_same_whichever_sample_a_label_belongs
         cache, run = open_cache(index.folder), open_run(workspace, config)
         if shuffle:
             cache.correct = np.random.default_rng(0).permutation(cache.correct)
-        finetune(run, oracle.spec(), original_dataset(index, Path()), cache, Machine("cpu", workers=0))
+        finetune([run], oracle.spec(), original_dataset(index, Path()), cache, Machine("cpu", workers=0))
         ended.append(run.weights())
     assert all(torch.equal(ended[0][name], ended[1][name]) for name in ended[0]) == same
 

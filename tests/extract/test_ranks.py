@@ -131,13 +131,16 @@ def test_torchrun_starts_them(words: Words, run_cli: Callable[..., Result]) -> N
         ({"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}, Ranks(3, 8, 1, 2)),
         ({"SLURM_PROCID": "5", "SLURM_NTASKS": "6", "SLURM_LOCALID": "1"}, Ranks(5, 6, 1, 1)),
         ({"SLURM_ARRAY_TASK_ID": "7", "SLURM_ARRAY_TASK_COUNT": "10", "SLURM_NTASKS": "1"}, Ranks(7, 10)),
+        ({"SLURM_ARRAY_TASK_ID": "1", "SLURM_ARRAY_TASK_COUNT": "10", "SLURM_ARRAY_TASK_MIN": "1"}, Ranks(0, 10)),
+        ({"SLURM_PROCID": "1", "SLURM_NTASKS": "2", "MASTER_ADDR": "node1"}, Ranks(1, 2, meet=True)),
+        ({"SLURM_ARRAY_TASK_ID": "1", "SLURM_ARRAY_TASK_COUNT": "2", "MASTER_ADDR": "node1"}, Ranks(1, 2)),
         ({"RANK": "0", "WORLD_SIZE": "1", "SLURM_NTASKS": ""}, Ranks()),
     ],
 )
 def test_the_launcher_tells_each_process_its_place(
     environment: dict[str, str], expected: Ranks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in [name for name in os.environ if name.startswith(("RANK", "WORLD", "LOCAL_", "SLURM_"))]:
+    for name in [name for name in os.environ if name.startswith(("RANK", "WORLD", "LOCAL_", "SLURM_", "MASTER_"))]:
         monkeypatch.delenv(name)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,16 +13,6 @@ from filelock import FileLock
 from tests.faults.cases import Tally
 from tests.faults.forks import Forks
 from tests.faults.laboratory import Laboratory
-
-
-@pytest.fixture(scope="session")
-def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
-    """What runs commands in forked processes."""
-    if not shutil.which("cc"):
-        pytest.skip("needs a C compiler, for the calls that fail")
-    started = Forks(tmp_path_factory.mktemp("forks"))
-    yield started
-    started.close()
 
 
 @pytest.fixture(scope="session")

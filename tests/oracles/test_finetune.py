@@ -43,13 +43,13 @@ def new_run(workspace: Workspace, loss: str = "ss", optimiser: Optimiser = SHORT
 
 def scored(oracle: Oracle, dataset: Dataset, cache: CacheView, batches: list[np.ndarray]) -> np.ndarray:
     viewer = Viewer(oracle.preprocessing, torch.device("cpu"), workers=0)
-    return score_images(oracle, dataset, batches, viewer, cache, "float32")
+    return score_images([oracle], dataset, batches, viewer, cache, "float32")[:, 0]
 
 
 def tune(workspace: Workspace, run: Run, machine: Machine = MACHINE) -> Run:
     index = workspace.find_cache("train")
     dataset = original_dataset(index, Path())
-    finetune(run, original_model(index), dataset, open_cache(index.folder), machine)
+    finetune([run], original_model(index), dataset, open_cache(index.folder), machine)
     return run
 
 

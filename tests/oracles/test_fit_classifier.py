@@ -173,7 +173,7 @@ def test_augmentation_varies_what_is_learnt_but_not_what_is_tested(
 ) -> None:
     seen: list[tuple[int, int]] = []
 
-    def flipped(pixels: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    def flipped(pixels: torch.Tensor, rng: np.random.Generator, first: int, batch: int) -> torch.Tensor:
         seen.append((len(pixels), int(rng.integers(2**60))))
         return pixels.flip(-1)
 

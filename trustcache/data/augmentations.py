@@ -14,17 +14,20 @@ if TYPE_CHECKING:
 _SHIFT = 1 / 8
 
 
-def flip_crop(pixels: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+def flip_crop(pixels: torch.Tensor, rng: np.random.Generator, first: int = 0, batch: int | None = None) -> torch.Tensor:
     """Mirror each image (N, C, H, W) with probability 1/2 and shift it by up to an eighth of its sides.
 
     The uncovered border is filled by reflection. The dtype stays.
+    first, batch: of images that are part of a batch, the place of the first in it and its size; each becomes what it
+    becomes in the whole batch.
     """
     import torch
 
     n, _, height, width = pixels.shape
-    rows = _shifted(height, rng.integers(-int(height * _SHIFT), int(height * _SHIFT) + 1, n))
-    columns = _shifted(width, rng.integers(-int(width * _SHIFT), int(width * _SHIFT) + 1, n))
-    mirrored = rng.random(n) < 0.5
+    own, drawn = slice(first, first + n), n if batch is None else batch
+    rows = _shifted(height, rng.integers(-int(height * _SHIFT), int(height * _SHIFT) + 1, drawn)[own])
+    columns = _shifted(width, rng.integers(-int(width * _SHIFT), int(width * _SHIFT) + 1, drawn)[own])
+    mirrored = rng.random(drawn)[own] < 0.5
     columns[mirrored] = columns[mirrored, ::-1]
     at_rows = torch.from_numpy(rows).to(pixels.device)[:, :, None]
     at_columns = torch.from_numpy(columns).to(pixels.device)[:, None, :]
@@ -38,12 +41,12 @@ def _shifted(side: int, by: np.ndarray) -> np.ndarray:
     return (side - 1) - np.abs((side - 1) - places)
 
 
-def unchanged(pixels: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+def unchanged(pixels: torch.Tensor, rng: np.random.Generator, first: int = 0, batch: int | None = None) -> torch.Tensor:
     """Return the images unchanged."""
     return pixels
 
 
-AUGMENTATIONS: dict[str, Callable[[torch.Tensor, np.random.Generator], torch.Tensor]] = {
+AUGMENTATIONS: dict[str, Callable[..., torch.Tensor]] = {
     "none": unchanged,
     "flip-crop": flip_crop,
 }

@@ -28,13 +28,20 @@ def choose_device(name: str) -> torch.device:
     """
     if name == "auto":
         accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-        if accelerator and ranks().local_count > 1:  # as many processes here as GPUs: one each
-            return torch.device(accelerator.type, ranks().local_rank % torch.accelerator.device_count())
+        if accelerator and ranks().local_count > 1:
+            return _own(accelerator.type)
         return accelerator or torch.device("cpu")
     try:
-        return torch.empty(0, device=name).device
+        device = torch.empty(0, device=name).device
+        several = ranks().local_count > 1 and name == device.type and device.index is not None
+        return _own(name) if several else device
     except (RuntimeError, AssertionError) as error:
         raise UsageError(f"--device {name}: not available here ({first_line(error)})") from None
+
+
+def _own(kind: str) -> torch.device:
+    """Return this process's device of an accelerator: as many processes here as GPUs have one each."""
+    return torch.device(kind, ranks().local_rank % torch.accelerator.device_count())
 
 
 @dataclass(frozen=True)

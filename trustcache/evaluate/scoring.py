@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trustcache.cache import open_cache
+from trustcache.cache.claims import dealt
 from trustcache.cache.index import Index
 from trustcache.cache.workspace import Workspace
 from trustcache.data.progress import Progress, silent
+from trustcache.data.ranks import ranks
 from trustcache.data.splits import validation_rows
 from trustcache.errors import DamagedError, TrustcacheError, UsageError
+from trustcache.evaluate.dealing import by_cache, fit_locks, is_kept, lacking_scores, piece_locks, post_hoc_lock
 from trustcache.oracles.backbones import why_not
 from trustcache.oracles.optim import Machine
 from trustcache.oracles.runs import Run
@@ -69,6 +72,8 @@ def evaluate(
 ) -> int:
     """Make the scores that are missing, and return their number (runs and post-hoc scores x data sets).
 
+    Of several processes each makes those that are free; all end when everything is there, and return the same number.
+
     failed: told, for each data set that cannot be scored or only in part, the reason and its remedy, while the others
     are scored; None raises at the first.
     Left out are heads whose oracle's features of the images are not cached, heads that learnt from an unknown part of
@@ -83,16 +88,34 @@ def evaluate(
     for index, error in left_out:
         if index.finished() and failed:  # damaged, where the others are still being extracted
             failed(error)
-    made = 0
-    for index, left in unscored(usable, runs, tell):
-        made += each.runs(scoring, index, left)
-    for index in usable:
-        made += each.post_hoc(store, index, progress)
+    missing = unscored(usable, runs, tell)
+    for share in dealt(piece_locks(missing, scoring.caches), ranks().count, lambda piece: piece.scored):
+        for index, left in by_cache(share):
+            each.runs(scoring, index, left)
+    made = sum(len(left) - len(lacking_scores(left, index)) for index, left in missing)
+    made += _make_post_hoc(workspace, store, usable, each, progress)
     for damage in store.damage:
         tell(damage)
     if each.unusable:
         raise UsageError("; ".join(each.unusable))
     return made
+
+
+def _make_post_hoc(
+    workspace: Workspace, store: ScoreStore, usable: Sequence[Index], each: _EachDataSet, progress: Progress
+) -> int:
+    """Make the post-hoc scores that caches lack, and return their number."""
+    lacked = {index.folder: (index, names) for index in usable if (names := each.missing(store, index))}
+    processes = ranks().count
+    fits = fit_locks(workspace, store, lacked.values()) if processes > 1 else {}
+    for some in dealt(fits, processes, lambda fit: False):
+        for fit in some:
+            fit.make(store)
+    locks = {folder: post_hoc_lock(workspace, index) for folder, (index, _) in lacked.items()}
+    for folders in dealt(locks, processes, lambda folder: not each.missing(store, lacked[folder][0])):
+        for folder in folders:
+            each.post_hoc(store, lacked[folder][0], progress)
+    return sum(is_kept(store, index, name) for index, names in lacked.values() for name in names)
 
 
 class _EachDataSet:
@@ -102,29 +125,35 @@ class _EachDataSet:
         self.failed = failed
         self.unusable: dict[str, None] = {}  # faults of users' own scores, which are those of all data sets
 
-    def runs(self, scoring: Scoring, index: Index, runs: Sequence[Run]) -> int:
-        """Score a data set by runs, and return the number of scores; by each alone where a file is damaged."""
+    def runs(self, scoring: Scoring, index: Index, runs: Sequence[Run]) -> None:
+        """Score a data set by runs; by each alone where a file is damaged."""
         try:
-            return scoring.keep(runs, index)
+            scoring.keep(runs, index)
         except (TrustcacheError, OSError) as error:
-            left = [run for _, lacking in unscored([index], runs) for run in lacking]
-            made = len(runs) - len(left)
             if isinstance(error, DamagedError) and len(runs) > 1:  # perhaps of one run
-                return made + sum(self.runs(scoring, index, [run]) for run in left)
-            self._fail(index, error)
-            return made
+                for run in lacking_scores(runs, index):
+                    self.runs(scoring, index, [run])
+            else:
+                self._fail(index, error)
 
-    def post_hoc(self, store: ScoreStore, index: Index, progress: Progress) -> int:
-        """Make the post-hoc scores of a data set, and return their number."""
+    def missing(self, store: ScoreStore, index: Index) -> list[str]:
+        """Return the post-hoc scores that a data set lacks; none where that cannot be told."""
         try:
-            return store.fill([index], progress=progress)
+            return store.missing(index)
+        except (TrustcacheError, OSError) as error:
+            self._fail(index, error)
+            return []
+
+    def post_hoc(self, store: ScoreStore, index: Index, progress: Progress) -> None:
+        """Make the post-hoc scores of a data set."""
+        try:
+            store.fill([index], progress=progress)
         except UsageError as error:
             self.unusable[str(error)] = None
         except (TrustcacheError, OSError) as error:
             self._fail(index, error)
             with contextlib.suppress(TrustcacheError, OSError):  # training data may be what is damaged
-                return store.fill([index], unfitted_only=True, progress=progress)
-        return 0
+                store.fill([index], unfitted_only=True, progress=progress)
 
     def _fail(self, index: Index, error: TrustcacheError | OSError) -> None:
         if isinstance(error, OSError):
@@ -160,15 +189,11 @@ class Scoring:
     machine: Machine
     progress: Progress = silent
 
-    def keep(self, runs: Sequence[Run], index: Index) -> int:
-        """Score a cache by those runs that can be scored there, keep the scores, and return their number."""
+    def keep(self, runs: Sequence[Run], index: Index) -> None:
+        """Score a cache by those runs that can be scored there, and keep the scores."""
         forward = self._forward(index)
-        scores = forward.scores([run for run in runs if not why_not(run.config, index, self.caches)])
-        made = 0
-        for run, z in scores:
+        for run, z in forward.scores([run for run in runs if not why_not(run.config, index, self.caches)]):
             run.save_scores(index, z, run.unseen(forward.cache, self.caches))
-            made += 1
-        return made
 
     def of_cache(self, run: Run, index: Index) -> np.ndarray:
         """Return a run's z, float64 (N,), for a cache's rows, nan where it learnt; a missing score is made and kept.

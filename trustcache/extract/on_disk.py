@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trustcache.cache.claims import dealt, require_unclaimed
+from trustcache.cache.claims import dealt, require_unclaimed, shard_lock
 from trustcache.cache.content import compare_images, refuse_gaps, require_same_images
 from trustcache.cache.index import OTHER_IMAGES, Index, OtherImages, create_or_continue, read_index
 from trustcache.cache.known_classes import require_classes, require_known_classes
@@ -158,8 +158,8 @@ class _Extraction:
         require_same_images(index, self.dataset, sound, progress)
         if self.settings.on_bad_image == "error":
             refuse_gaps(index, missing)
-        shares = dealt(self.folder, list(missing), processes, index.sound) if processes > 1 else [list(missing)]
-        for share in shares:
+        locks = {number: shard_lock(self.folder, number) for number in missing}
+        for share in dealt(locks, processes, index.sound):
             self._fill(index, share, device, progress)
 
     def _create_or_continue(self, progress: Progress) -> Index:

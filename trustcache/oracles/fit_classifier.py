@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save
 from torch.nn import functional as F
 
+from trustcache.cache.claims import dealt, lock_beside
 from trustcache.cache.meaning import Entry
 from trustcache.cache.provenance import FITTED, fitted_text
 from trustcache.cache.publish import file_sha256
@@ -23,13 +24,15 @@ from trustcache.data.dataset import Dataset
 from trustcache.data.in_memory import DECODED_AT_ONCE, Images
 from trustcache.data.loader import Viewer, choose_device, machine_at_its_limits, model_at_work
 from trustcache.data.progress import Progress, silent
+from trustcache.data.ranks import ranks
 from trustcache.data.splits import validation_rows
 from trustcache.errors import UsageError
 from trustcache.models.building import ModelSpec, new_model
 from trustcache.models.precision import arithmetic, resolved
 from trustcache.models.preprocessing import preprocessing_of
 from trustcache.oracles.optim import FitSettings, Machine, fitting_optimiser
-from trustcache.oracles.training_loop import TrainingLoop, epoch_batches
+from trustcache.oracles.process_group import ProcessGroup, process_group
+from trustcache.oracles.training_loop import TrainingLoop, epoch_batches, require_enough
 
 # Training images that the accuracy on them is measured on, at most.
 MEASURED = 5000
@@ -92,26 +95,41 @@ def fit_classifier(
     """
     settings = settings.filled()
     origin = _origin(spec, dataset, settings)
-    if out.exists():
-        finished = _finished(out, origin)
-        _remove_checkpoints(out)  # a disk that failed may have left them
-        return finished
-    if dataset.manifest.role != "train":
+    if not out.exists() and dataset.manifest.role != "train":
         raise UsageError(
             f"{dataset.manifest.name}: its role is '{dataset.manifest.role}', and a classifier would be tested on what "
             "it has learnt; fit it on data whose manifest says role = 'train'"
         )
-    digest = fingerprint(origin)[:8]
-    checkpoint = out.with_name(f"{out.name}.{digest}.checkpoint")
+    with process_group(choose_device(machine.device)) as group:
+        # Processes that cannot meet leave it to one of them.
+        for _ in dealt({out: lock_beside(out)}, ranks().count // group.count, lambda _: out.exists()):
+            if not out.exists():
+                _fit(spec, dataset, out, origin, machine, progress, group)
+        group.wait()
+    fitted = _finished(out, origin)
+    _remove_checkpoints(out)  # a disk that failed may have left them
+    return fitted
+
+
+def _fit(
+    spec: ModelSpec,
+    dataset: Dataset,
+    out: Path,
+    origin: FitOrigin,
+    machine: Machine,
+    progress: Progress,
+    group: ProcessGroup,
+) -> None:
+    settings = origin.settings
+    checkpoint = out.with_name(f"{out.name}.{fingerprint(origin)[:8]}.checkpoint")
     with torch.random.fork_rng(), machine_at_its_limits():
-        fitting = _Fitting(spec, dataset, settings, machine, checkpoint, progress)
+        fitting = _Fitting(spec, dataset, settings, machine, checkpoint, progress, group)
         with arithmetic(resolved(settings.precision, fitting.device), fitting.device):
             fitting.run(progress)
             fitted = fitting.measured(progress)
-    weights = {name: tensor.cpu().contiguous() for name, tensor in fitting.model.state_dict().items()}
-    publish_sealed(out, save(weights, {FITTED: record_text(FitRecord(origin, fitted))}))
-    _remove_checkpoints(out)
-    return fitted
+    if group.rank == 0:
+        weights = {name: tensor.cpu().contiguous() for name, tensor in fitting.model.state_dict().items()}
+        publish_sealed(out, save(weights, {FITTED: record_text(FitRecord(origin, fitted))}))
 
 
 def _remove_checkpoints(out: Path) -> None:
@@ -131,9 +149,11 @@ class _Fitting:
         machine: Machine,
         checkpoint: Path,
         progress: Progress,
+        group: ProcessGroup,
     ) -> None:
         self.name, self.settings, self.device = spec.name, settings, choose_device(machine.device)
-        torch.manual_seed(settings.seed)  # first weights and dropout
+        self.group = group
+        torch.manual_seed(settings.seed)  # first weights
         model = new_model(spec, len(dataset.classes))
         self.preprocessing = preprocessing_of(model, spec.preprocessing)
         self.model = model.to(self.device).to(memory_format=torch.channels_last)
@@ -142,18 +162,21 @@ class _Fitting:
         if not len(self.training):
             raise UsageError(f"{dataset.manifest.name}: no image is left to learn from; use a smaller --val-fraction")
         self.batches = epoch_batches(self.training, settings.batch_size, settings.epochs, [settings.seed, 0])
+        require_enough(self.batches, group)
         groups = _decaying(self.model, settings.weight_decay or 0.0)
         optimiser = fitting_optimiser(settings, groups, len(self.batches))
         self.images = Images(dataset, Viewer(self.preprocessing, self.device, machine.workers), progress)
         place = checkpoint, machine.checkpoint_every_s
-        self.loop = TrainingLoop(self.name, self.model, *optimiser, len(self.batches), *place)
+        whose = self.name, self.model, *optimiser, len(self.batches)
+        self.loop = TrainingLoop(*whose, *place, settings.seed, group)
 
     def run(self, progress: Progress) -> None:
         """Take the steps that are left."""
         size = len(self.batches[0])
         with progress(f"fitting {self.name}", self.loop.steps * size) as advance:
             advance(self.loop.step * size)
-            seen = self.images.batches(self.batches[self.loop.step :])
+            left = self.batches[self.loop.step :]
+            seen = self.images.batches([rows[self.group.share(len(rows))] for rows in left])
             self.loop.run(seen, self._loss, lambda: advance(size))
 
     def measured(self, progress: Progress) -> Fitted:
@@ -166,27 +189,27 @@ class _Fitting:
 
     def _loss(self, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
         pixels, labels = batch
-        rng = np.random.default_rng([self.settings.seed, 1, self.loop.step])
-        varied = AUGMENTATIONS[self.settings.augment](pixels, rng)
+        rng, size = np.random.default_rng([self.settings.seed, 1, self.loop.step]), len(self.batches[self.loop.step])
+        varied = AUGMENTATIONS[self.settings.augment](pixels, rng, self.group.share(size).start, size)
         with model_at_work(self.name, pixels):
-            return F.cross_entropy(self._logits(varied), labels)
+            return F.cross_entropy(self._logits(self.loop.network, varied), labels, reduction="sum") / size
 
-    def _logits(self, pixels: torch.Tensor) -> torch.Tensor:
-        logits = self.model(self.preprocessing.normalise(pixels))
+    def _logits(self, network: torch.nn.Module, pixels: torch.Tensor) -> torch.Tensor:
+        logits = network(self.preprocessing.normalise(pixels))
         if not isinstance(logits, torch.Tensor):
             raise UsageError(f"--classifier {self.name}: gives no plain logits while it learns; fit another model")
         return logits.flatten(1)
 
     def _right(self, rows: np.ndarray, advance: Callable[[int], None]) -> int:
-        """Return the number of samples that are classified rightly."""
+        """Return the number of samples that are classified rightly; each process of a group looks at some of them."""
         self.model.eval()
-        right = 0
+        right = torch.zeros((), dtype=torch.int64, device=self.device)
         parts = [rows[i : i + DECODED_AT_ONCE] for i in range(0, len(rows), DECODED_AT_ONCE)]
-        for pixels, labels in self.images.batches(parts):
+        for pixels, labels in self.images.batches(parts[self.group.rank :: self.group.count]):
             with torch.inference_mode(), model_at_work(self.name, pixels):
-                right += int((self._logits(pixels).argmax(1) == labels).sum())
+                right += (self._logits(self.model, pixels).argmax(1) == labels).sum()
             advance(len(labels))
-        return right
+        return int(self.group.summed(right))
 
 
 def _decaying(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:

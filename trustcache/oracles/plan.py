@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,12 +10,14 @@ import numpy as np
 import torch
 
 from trustcache.cache import CacheView, open_cache
+from trustcache.cache.claims import dealt, lock_beside
 from trustcache.cache.content import require_same_images
 from trustcache.cache.index import Index, judged_fingerprint
 from trustcache.cache.provenance import original_dataset
 from trustcache.cache.workspace import Workspace
 from trustcache.data.loader import choose_device
 from trustcache.data.progress import Progress, silent
+from trustcache.data.ranks import ranks
 from trustcache.data.splits import VAL_FRACTION, training_rows, validation_rows
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.losses import LossChoice
@@ -26,6 +28,7 @@ from trustcache.oracles.head_training import Diverged, HeadTask, Trained, train_
 from trustcache.oracles.heads import LINEAR, AnyHead, HeadSpec, LinearHead
 from trustcache.oracles.mlp_heads import MlpHead
 from trustcache.oracles.optim import Machine
+from trustcache.oracles.process_group import ALONE, ProcessGroup, process_group
 from trustcache.oracles.runs import Run, RunConfig, open_run
 from trustcache.oracles.tracking import Track, untracked
 from trustcache.protocols import PROTOCOLS, Optimiser, negative_threshold
@@ -53,12 +56,16 @@ class TrainSettings:
 
 @dataclass(frozen=True)
 class Training:
-    """Planned runs, all frozen or all fine-tuned, and what they learn from: `index`, and for heads `also`."""
+    """Planned runs, all frozen or all fine-tuned, and what they learn from: `index`, and for heads `also`.
+
+    together: fine-tune those of one seed in one pass over the images, which come in an order that the seed draws.
+    """
 
     index: Index
     oracle: OracleModel
     configs: list[RunConfig]
     also: tuple[Index, ...]
+    together: bool = False
 
     def run(
         self,
@@ -70,30 +77,66 @@ class Training:
     ) -> list[Run]:
         """Train the runs that are not finished yet; return all of them. track: told of the epochs of these.
 
-        Heads on cached features are trained all at once; fine-tunings one after the other, each resumed where it was
-        stopped. Raises UsageError where the cache has nothing to learn from, or a seed leaves nothing of it, and
-        TrustcacheError where a loss is no longer finite.
+        Heads on cached features are trained all at once; fine-tunings one after the other, or `together`, each resumed
+        where it was stopped. Processes that can meet take each step of a fine-tuning together; what is trained at once
+        is else done by one of them, while the others do other work, or wait. Raises UsageError where the cache has
+        nothing to learn from, or a seed leaves nothing of it, and TrustcacheError where a loss is no longer finite.
         """
-        index, cache = self.index, open_cache(self.index.folder)
-        _require_both_outcomes(self.configs[0], cache)
+        _require_both_outcomes(self.configs[0], open_cache(self.index.folder))
         runs = [open_run(workspace, config) for config in self.configs]
-        new = [run for run in runs if not run.finished]
         for run in runs:
-            if run.finished:  # a disk that failed may have left its checkpoint
+            if run.finished and ranks().first:  # a disk that failed may have left its checkpoint
                 (run.folder / CHECKPOINT).unlink(missing_ok=True)
-        if new and new[0].config.training == "frozen":
-            features = open_cache(self.oracle.features().folder)
-            require_same_rows(cache, features)
-            also = [open_cache(other.folder) for other in self.also]
-            # Finished ones beside the others, as what a head is trained with decides its last digits.
-            _publish(runs, learn_heads(self.configs, cache, features, also, machine.device, progress), track)
-        elif new:
-            _require_both_kinds([run.config for run in new], cache.correct)
-            dataset, spec = original_dataset(index, data_root), self.oracle.spec()
-            require_same_images(index, dataset, range(len(index.ranges())), progress)
-            for run in new:
-                finetune(run, spec, dataset, cache, machine, progress, track)
+        if all(run.finished for run in runs):
+            return runs
+        if self.configs[0].training == "frozen":
+            self._train([runs], ALONE, lambda some: self._heads(some, machine, progress, track))
+            return runs
+        tune = self._tuner(runs, data_root, machine, progress, track)
+        with process_group(choose_device(machine.device)) as group:
+            self._train(self._passes(runs), group, lambda some: tune(some, group=group))
         return runs
+
+    def _passes(self, runs: Sequence[Run]) -> list[list[Run]]:
+        """Return the fine-tunings that share a pass over the images."""
+        passes: dict[object, list[Run]] = {}
+        for run in runs:
+            passes.setdefault(run.config.seed if self.together else run.name, []).append(run)
+        return [*passes.values()]
+
+    def _train(self, passes: Sequence[list[Run]], group: ProcessGroup, train: Callable[[list[Run]], object]) -> None:
+        """Train the runs of each pass that are not finished; of processes that do not meet, each takes free passes."""
+        by_name = {some[0].name: some for some in passes if not all(run.finished for run in some)}
+        locks = {name: lock_beside(some[0].folder) for name, some in by_name.items()}
+
+        def finished(name: str) -> bool:
+            return all(run.finished for run in by_name[name])
+
+        for names in dealt(locks, ranks().count // group.count, finished):
+            for name in names:
+                train(by_name[name])
+
+    def _heads(self, runs: Sequence[Run], machine: Machine, progress: Progress, track: Track) -> None:
+        cache, features = open_cache(self.index.folder), open_cache(self.oracle.features().folder)
+        require_same_rows(cache, features)
+        also = [open_cache(other.folder) for other in self.also]
+        # Finished ones beside the others, as what a head is trained with decides its last digits.
+        _publish(runs, learn_heads(self.configs, cache, features, also, machine.device, progress), track)
+
+    def _tuner(
+        self, runs: Sequence[Run], data_root: Path, machine: Machine, progress: Progress, track: Track
+    ) -> Callable[..., None]:
+        """Return the function that fine-tunes some of the runs, whose images are those of the cache."""
+        cache, new = open_cache(self.index.folder), [run for run in runs if not run.finished]
+        _require_both_kinds([run.config for run in new], cache.correct)
+        dataset, spec = original_dataset(self.index, data_root), self.oracle.spec()
+        require_same_images(self.index, dataset, range(len(self.index.ranges())), progress)
+
+        def tune(some: Sequence[Run], group: ProcessGroup) -> None:
+            left = [run for run in some if not run.finished]
+            finetune(left, spec, dataset, cache, machine, progress, track, group)
+
+        return tune
 
     def note(self) -> str:
         """Return how the cache's classifier saw images otherwise than the protocol shows them, "" where it did not."""

@@ -86,6 +86,12 @@ class TrainRequest:
     val_fraction: float | None = option(
         None, f"Part set aside for validation ({VAL_FRACTION}).", min=0, max=0.9, panel=_TRAINING
     )
+    together: bool = option(
+        False,
+        "Fine-tune the runs of each seed in one pass over the images, decoded once for all of them; takes the memory "
+        "of as many networks.",
+        panel=_TRAINING,
+    )
     precision: str = option(
         "auto",
         "Of a fine-tuned oracle's network; auto: as of the cache it learns from, where one can train in it.",
@@ -137,7 +143,8 @@ def resolve(
     training = plan(index, model, losses, chosen)
     if not chosen.frozen:
         precision = _precision(request, index)
-        training = replace(training, configs=[replace(config, precision=precision) for config in training.configs])
+        configs = [replace(config, precision=precision) for config in training.configs]
+        training = replace(training, configs=configs, together=request.together)
     if (start := request.start or preset.start) and not chosen.frozen:
         return replace(training, configs=_starting_from(workspace, start, training.configs))
     return training
@@ -229,6 +236,7 @@ def _refuse_idle(request: TrainRequest, frozen: bool, head: HeadSpec, optimiser:
             "means nothing to --frozen, which reads cached features: extract the oracle with those options",
         ),
         (frozen and optimiser.get("momentum") and "--momentum", "means nothing to --frozen, which uses Adam"),
+        (frozen and request.together and "--together", "means nothing to --frozen, which trains all heads at once"),
         (frozen and request.start and "--start", "means nothing to --frozen, which tunes nothing"),
         (frozen and request.precision != "auto" and "--precision", "means nothing to --frozen, which tunes nothing"),
         (request.oracle is None and of_model, "says something of an oracle's model; name that with --oracle"),

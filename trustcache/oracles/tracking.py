@@ -74,22 +74,20 @@ def _wandb(folder: Path) -> Iterator[Track]:
     folder.mkdir(parents=True, exist_ok=True)
     opened: dict[str, Any] = {}
 
-    def finish() -> None:
-        for run in opened.values():
-            run.finish()
-        opened.clear()
-
     def track(run: Run, entry: Entry) -> None:
         if run.name not in opened:
-            finish()  # its library keeps one open at a time
-            config = msgspec.to_builtins(run.config)
-            opened[run.name] = wandb.init(project="trustcache", name=run.name, config=config, dir=str(folder))
+            about = {"name": run.name, "config": msgspec.to_builtins(run.config), "dir": str(folder)}
+            # Several are open at a time where they are trained together.
+            opened[run.name] = wandb.init(project="trustcache", reinit="create_new", **about)
         opened[run.name].log(figures(entry), step=entry["epoch"])
+        if entry["epoch"] == run.config.optimiser.epochs:
+            opened.pop(run.name).finish()
 
     try:
         yield track
     finally:
-        finish()
+        for run in opened.values():
+            run.finish()
 
 
 TRACKERS = {"tensorboard": Tracker("tensorboard", _tensorboard), "wandb": Tracker("wandb", _wandb)}

@@ -8,7 +8,6 @@ import pickle
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,8 +17,9 @@ from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from trustcache.cache.seal import UNSEALED, publish_sealed, read_sealed
-from trustcache.errors import DamagedError, TrustcacheError, kind_and_line
+from trustcache.errors import DamagedError, TrustcacheError, UsageError, kind_and_line
 from trustcache.models.precision import Repeatable
+from trustcache.oracles.process_group import ALONE, ProcessGroup
 
 _ANEW = "remove it to begin anew"
 T = TypeVar("T")
@@ -28,12 +28,19 @@ T = TypeVar("T")
 READ_EVERY = 8
 
 
+class Diverged(TrustcacheError):
+    """A training whose loss is no longer finite."""
+
+
 @dataclass
 class TrainingLoop:
     """A network in training, which after a kill continues from its checkpoint, to the same end.
 
     name: what the network is called in messages. steps: of the whole training; `step` is the number of those done.
     history: lists, by name, that a checkpoint keeps too; the losses of the steps are added to the one called "losses".
+    seed: draws what the network leaves out at random, anew for each step, so that a step is the same whatever was drawn
+    before it. group: the processes that take each step together, of which the first writes checkpoints.
+    `network` is what a loss is to be computed by: `model`, or in a group its share of that.
     """
 
     name: str
@@ -43,6 +50,8 @@ class TrainingLoop:
     steps: int
     checkpoint: Path
     save_every_s: float
+    seed: int = 0
+    group: ProcessGroup = ALONE
     history: dict[str, list[Any]] = field(default_factory=dict)
     step: int = 0
 
@@ -56,57 +65,91 @@ class TrainingLoop:
         self._unread: list[torch.Tensor] = []
         if self.checkpoint.is_file():
             self._restore()
+        self._require_same_step()
+        self.network = self.group.shared(self.model)
+        self._saved = time.monotonic()
 
     def run(self, batches: Iterable[T], loss_of: Callable[[T], torch.Tensor], note: Callable[[], None]) -> None:
         """Take a step on each of the batches that are left; `note` is called after each.
 
-        Raises TrustcacheError where a loss is not finite.
+        Raises Diverged where a loss is not finite.
         """
-        saved = time.monotonic()
         self.model.train()
         for batch in batches:
-            self._unread.append(self._repeatable(partial(self._gradients, batch, loss_of)))
-            self.optimiser.step()
-            if self.schedule:
-                self.schedule.step()
-            self.step += 1
-            if len(self._unread) >= self._read_every:
-                self.read_losses()
+            self.take(batch, loss_of)
             note()
-            if time.monotonic() - saved >= self.save_every_s:
-                self.read_losses()
-                self._save()
-                saved = time.monotonic()
+            self.save_if_due()
         self.read_losses()
+
+    def take(self, batch: T, loss_of: Callable[[T], torch.Tensor]) -> None:
+        """Take a step on a batch. loss_of: its part of a mean over the whole batch, which all processes add up to.
+
+        Raises Diverged where the loss of this or one of the last steps is not finite.
+        """
+        self._unread.append(self._repeatable(self._attempts(batch, loss_of)))
+        self.optimiser.step()
+        if self.schedule:
+            self.schedule.step()
+        self.step += 1
+        if len(self._unread) >= self._read_every:
+            self.read_losses()
+
+    def save_if_due(self) -> None:
+        """Write a checkpoint where it is time for one, after a step whose loss has been read."""
+        if self.group.rank == 0 and not self._unread and time.monotonic() - self._saved >= self.save_every_s:
+            self._save()
+            self._saved = time.monotonic()
 
     def read_losses(self) -> None:
         """Add the losses of the last steps to the history: reading one off a GPU waits for all work on it.
 
-        Raises TrustcacheError where one is not finite.
+        Raises Diverged where one is not finite.
         """
-        values = torch.stack(self._unread).tolist() if self._unread else []
+        values = self.group.summed(torch.stack(self._unread)).tolist() if self._unread else []
         self._unread = []
         for step, value in enumerate(values, self.step - len(values) + 1):
             if not math.isfinite(value):
                 where = f"step {step} of {self.steps}"
-                raise TrustcacheError(f"{self.name}: the loss is no longer finite at {where}; use a smaller --lr")
+                raise Diverged(f"{self.name}: the loss is no longer finite at {where}; use a smaller --lr")
         self.history.setdefault("losses", []).extend(values)
 
-    def _gradients(self, batch: T, loss_of: Callable[[T], torch.Tensor]) -> torch.Tensor:
-        """Set the gradients of a batch's loss, and return that."""
-        loss = loss_of(batch)
-        self.optimiser.zero_grad()
-        loss.backward()
-        return loss.detach()
+    def _attempts(self, batch: T, loss_of: Callable[[T], torch.Tensor]) -> Callable[[], torch.Tensor]:
+        """Return a function that sets the gradients of a batch's loss and returns that; it may be called again."""
+        begun = False
+
+        def attempt() -> torch.Tensor:
+            nonlocal begun
+            if begun and self.group.count > 1:  # its buckets of gradients are as the failed attempt left them
+                self.network = self.group.shared(self.model)
+            begun = True
+            drawn = np.random.SeedSequence([self.seed, self.step, self.group.rank]).generate_state(1, np.uint64)
+            torch.manual_seed(int(drawn[0]))
+            with self.group.normalising(self._repeatable.device):
+                loss = loss_of(batch)
+            self.optimiser.zero_grad()
+            (loss * self.group.count).backward()  # gradients are averaged over the processes
+            return loss.detach()
+
+        return attempt
+
+    def _require_same_step(self) -> None:
+        """Raise TrustcacheError where the first process goes on from another step than this one."""
+        if self.group.count == 1:
+            return
+        own = self.step if self.group.rank == 0 else 0
+        first = self.group.summed(torch.tensor(own, device=self._repeatable.device))
+        if int(first) != self.step:
+            raise TrustcacheError(
+                f"{self.checkpoint}: at step {self.step} here and {int(first)} in the first process; give all of them "
+                "one workspace, on a disk that they share"
+            )
 
     def _save(self) -> None:
-        """Save all state, and that of torch's random generators."""
+        """Save all state."""
         state = {
             "step": self.step,
             "state": {name: part.state_dict() for name, part in self._parts.items()},
             "history": self.history,
-            "rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state_all(),
         }
         buffer = io.BytesIO()
         buffer.write(UNSEALED.encode())
@@ -121,12 +164,9 @@ class TrainingLoop:
             for name, part in self._parts.items():
                 part.load_state_dict(state["state"][name])
             self.step, self.history = state["step"], state["history"]
-            torch.set_rng_state(state["rng"])
         except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, TypeError, ValueError) as error:
             reason = kind_and_line(error)
             raise DamagedError(f"{self.checkpoint}: no checkpoint of this training ({reason}); {_ANEW}") from error
-        if len(state["cuda_rng"]) == torch.cuda.device_count():
-            torch.cuda.set_rng_state_all(state["cuda_rng"])
 
 
 def epoch_batches(rows: np.ndarray, size: int, epochs: int, seed: Sequence[int]) -> list[np.ndarray]:
@@ -139,3 +179,12 @@ def epoch_batches(rows: np.ndarray, size: int, epochs: int, seed: Sequence[int])
         order = np.random.default_rng([*seed, epoch]).permutation(rows)
         batches += [order[i * size : (i + 1) * size] for i in range(max(len(order) // size, 1))]
     return batches
+
+
+def require_enough(batches: Sequence[np.ndarray], group: ProcessGroup) -> None:
+    """Raise UsageError where a batch has less than an image for each process of a group."""
+    if (least := min(map(len, batches))) < group.count:
+        raise UsageError(
+            f"--batch-size: a batch of {least} images is too small for {group.count} processes; take a larger one, or "
+            "fewer processes"
+        )
