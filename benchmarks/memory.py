@@ -2,13 +2,13 @@
 
     python benchmarks/memory.py [--rows 10000,100000] [--features 768] [--classes 1000] [--memory 1GiB] [--json FILE]
 
-Writes random caches of a classifier, one to learn from and one to evaluate on, and runs `train --frozen --loss all
---seed 0,1,2 --epochs 1`, `evaluate`, `report` and `calibrate` on them, each in a process of its own. Prints the
-processor seconds, wall seconds and largest resident memory of each, what a further row takes, and the exponents of
-time and memory between the sizes. `--memory` is handed on to the commands. Scores that search neighbours take rows x
-50,000 products, hours for a million rows on a few cores, and hold their 50,000 references whatever the number of
-rows: they are left out unless `--neighbours` is given. Disk: 2 x rows x (features + classes) x 2 bytes, 7 GB for a
-million rows.
+Writes random caches of a classifier, one to learn from and one to evaluate on, and runs on them `evaluate`, which
+fits and makes the post-hoc scores, `train --frozen --loss all --seed 0,1,2 --epochs 1`, `report` and `calibrate`,
+each in a process of its own. Prints the processor seconds, wall seconds and largest resident memory of each, what a
+further row takes, and the exponents of time and memory between the sizes. `--memory` is handed on to `train`. Scores
+that search neighbours take rows x 50,000 products, hours for a million rows on a few cores, and hold their 50,000
+references whatever the number of rows: they are left out unless `--neighbours` is given. Disk: 2 x rows x (features +
+classes) x 2 bytes, 7 GB for a million rows.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ sys.path.insert(0, str(ROOT))  # this checkout, installed or not
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 COMMANDS = {
-    "train": ("train", "--frozen", "--loss", "all", "--seed", "0,1,2", "--epochs", "1"),
     "evaluate": ("evaluate",),
+    "train": ("train", "--frozen", "--loss", "all", "--seed", "0,1,2", "--epochs", "1"),
     "report": ("report", "--no-images"),
     "calibrate": ("calibrate", "mcp", "--data", "test", "--coverage", "0.8"),
 }
-TAKING_MEMORY = ("train", "evaluate")
+TAKING_MEMORY = ("train",)
 NEIGHBOURS = ("knn", "delta-knn", "trust-score")
 SHARD_ROWS, NOISE_ROWS = 2048, 8192
 
@@ -155,7 +155,7 @@ def main() -> None:
     parser.add_argument("--rows", default="10000,100000")
     parser.add_argument("--features", type=int, default=768)
     parser.add_argument("--classes", type=int, default=1000)
-    parser.add_argument("--memory", help="of the commands that take it, as 1GiB")
+    parser.add_argument("--memory", help="of train, as 1GiB")
     parser.add_argument("--neighbours", action="store_true", help="make the scores that search neighbours too")
     parser.add_argument("--folder", type=Path, help="for the caches; a temporary one")
     parser.add_argument("--json", type=Path)

@@ -18,6 +18,7 @@ from trustcache.errors import DamagedError, TrustcacheError, UsageError
 
 # Columns of numbers that others are looked up by.
 _NUMBERS = ("labels", "predictions", "sample_indices")
+_CHUNK_ROWS, _CHUNK_BYTES = 8192, 1 << 26
 
 
 class _Column:
@@ -104,8 +105,9 @@ class CacheView:
         whole = (self._start, self._stop) == (0, self.index.rows)
         return self.index.fingerprint() if whole else fingerprint([self.index.fingerprint(), self._start, self._stop])
 
-    def chunks(self, rows: int = 8192) -> Iterator[CacheView]:
-        """Return views of at most `rows` rows each, in order."""
+    def chunks(self, rows: int | None = None) -> Iterator[CacheView]:
+        """Return views of at most `rows` rows each, in order; by default 8192, or as many as take 64 MiB."""
+        rows = rows or max(min(_CHUNK_ROWS, _CHUNK_BYTES // self._row_bytes()), 1)
         return (self[start : start + rows] for start in range(0, len(self), rows))
 
     def column(self, name: str) -> np.ndarray:
@@ -157,6 +159,10 @@ class CacheView:
         members = np.array([manifest.classes.index(name) for name in manifest.subset])
         right = sum(int((members[c.logits[:, members].argmax(axis=1)] == c.labels).sum()) for c in self.chunks())
         return right / len(self)
+
+    def _row_bytes(self) -> int:
+        """Return the bytes of a row's wide columns."""
+        return sum(self._records[0].widths.values()) * np.dtype(self.index.meaning.store).itemsize
 
     def _pieces(self) -> Iterator[tuple[ShardRecord, slice]]:
         """Yield the shards that hold this view's rows, each with the slice of its own rows."""
@@ -214,6 +220,9 @@ class _InMemory(CacheView):
     @cached_property
     def sample_ids(self) -> list[str]:
         return [raw.decode("utf-8", "surrogateescape") for raw in self._column("sample_ids").tolist()]
+
+    def _row_bytes(self) -> int:
+        return sum(column[:1].nbytes for column in self._columns.values()) or 1
 
     def _column(self, name: str) -> np.ndarray:
         return self._columns[name][self._start : self._stop]
