@@ -1,14 +1,14 @@
 """Time and peak memory of the commands that read whole caches, against the number of rows.
 
-    python benchmarks/memory.py [--rows 10000,100000] [--features 768] [--classes 1000] [--memory 1GiB] [--json FILE]
+    python benchmarks/memory.py [--rows 10000,100000] [--features 768] [--classes 1000] [--memory 1GiB]
 
 Writes random caches of a classifier, one to learn from and one to evaluate on, and runs on them `evaluate`, which
 fits and makes the post-hoc scores, `train --frozen --loss all --seed 0,1,2 --epochs 1`, `report` and `calibrate`,
 each in a process of its own. Prints the processor seconds, wall seconds and largest resident memory of each, what a
-further row takes, and the exponents of time and memory between the sizes. `--memory` is handed on to `train`. Scores
-that search neighbours take rows x 50,000 products, hours for a million rows on a few cores, and hold their 50,000
-references whatever the number of rows: they are left out unless `--neighbours` is given. Disk: 2 x rows x (features +
-classes) x 2 bytes, 7 GB for a million rows.
+further row takes, and the exponents of time and memory between the sizes. `--memory` is handed on to `train`.
+`--post-hoc usual` leaves out the scores that search neighbours, which take rows x 50,000 products, hours for a
+million rows on a few cores, and hold their 50,000 references whatever the number of rows; `none` leaves out all, so
+that `evaluate` has nothing to do. Disk: 2 x rows x (features + classes) x 2 bytes, 7 GB for a million rows.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ NEIGHBOURS = ("knn", "delta-knn", "trust-score")
 SHARD_ROWS, NOISE_ROWS = 2048, 8192
 
 
-def make_workspace(folder: Path, rows: int, features: int, classes: int, neighbours: bool) -> None:
+def make_workspace(folder: Path, rows: int, features: int, classes: int, post_hoc: str) -> None:
     """Write a training and an evaluation cache of random outputs, right on about three of four samples."""
     import numpy as np
 
@@ -52,6 +52,8 @@ def make_workspace(folder: Path, rows: int, features: int, classes: int, neighbo
     from trustcache.data.manifest import Files, Manifest
     from trustcache.models.identity import Identity
     from trustcache.models.preprocessing import Preprocessing
+    from trustcache.scores.registry import POST_HOC
+    from trustcache.scores.stored import ScoreRecord, ScoreStore
 
     rng, workspace = np.random.default_rng(0), Workspace(folder)
     model = Identity("net", "net", {}, "sha", Preprocessing((8, 8), 1.0, "center", "bilinear", (0.5,) * 3, (0.5,) * 3))
@@ -80,22 +82,12 @@ def make_workspace(folder: Path, rows: int, features: int, classes: int, neighbo
                 **outcome(logits.astype(np.float32), labels),
             }
             index.add(number, columns, {}, "")
-    if not neighbours:
-        _leave_out(workspace, rows)
-
-
-def _leave_out(workspace: object, rows: int) -> None:
-    """Keep random numbers as the scores that search neighbours, so that no command makes these."""
-    import numpy as np
-
-    from trustcache.scores.registry import POST_HOC
-    from trustcache.scores.stored import ScoreRecord, ScoreStore
-
-    store = ScoreStore(workspace)  # type: ignore[arg-type]
-    for name in NEIGHBOURS:
-        entry = POST_HOC[name]
+    store = ScoreStore(workspace)
+    test = workspace.find_cache("test")
+    for name in {"all": (), "usual": NEIGHBOURS, "none": store.missing(test)}[post_hoc]:
+        entry = POST_HOC[name]  # random numbers in its place, so that no command makes it
         about = ScoreRecord(name, "", {}, entry.fitted, entry.meaning, entry.natural_zero, entry.source)
-        store.keep(workspace.find_cache("test"), about, np.random.default_rng(0).standard_normal(rows))  # type: ignore[attr-defined]
+        store.keep(test, about, rng.standard_normal(rows))
 
 
 def measured(words: list[str]) -> dict[str, float]:
@@ -117,7 +109,7 @@ def measure(rows: int, asked: argparse.Namespace) -> dict[str, dict[str, float]]
     folder = Path(tempfile.mkdtemp(dir=asked.folder))
     try:
         made = ["--make", str(folder), "--rows", str(rows), "--features", str(asked.features)]
-        made += ["--classes", str(asked.classes), *(["--neighbours"] if asked.neighbours else [])]
+        made += ["--classes", str(asked.classes), "--post-hoc", asked.post_hoc]
         subprocess.run(
             [sys.executable, __file__, *made], check=True
         )  # this process stays small, as what it starts inherits
@@ -156,13 +148,13 @@ def main() -> None:
     parser.add_argument("--features", type=int, default=768)
     parser.add_argument("--classes", type=int, default=1000)
     parser.add_argument("--memory", help="of train, as 1GiB")
-    parser.add_argument("--neighbours", action="store_true", help="make the scores that search neighbours too")
+    parser.add_argument("--post-hoc", choices=("none", "usual", "all"), default="usual", help="scores to make")
     parser.add_argument("--folder", type=Path, help="for the caches; a temporary one")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--make", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.make:
-        make_workspace(asked.make, int(asked.rows), asked.features, asked.classes, asked.neighbours)
+        make_workspace(asked.make, int(asked.rows), asked.features, asked.classes, asked.post_hoc)
         return
     print(f"{'rows':>12}  {'command':<10}{'cpu s':>10}{'wall s':>10}{'MiB':>10}")
     table = {int(rows): measure(int(rows), asked) for rows in asked.rows.split(",")}
@@ -173,7 +165,7 @@ def main() -> None:
             "memory, {cpu_exponent:.2f} of processor time".format(**row)
         )
     if asked.json:
-        about = {key: getattr(asked, key) for key in ("features", "classes", "memory", "neighbours")}
+        about = {key: getattr(asked, key) for key in ("features", "classes", "memory", "post_hoc")}
         asked.json.write_text(json.dumps({**about, "rows": table, "slopes": slopes}, indent=1) + "\n")
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +100,9 @@ class CacheView:
         return self._rows(self._start + start, self._start + max(start, stop))
 
     def _rows(self, start: int, stop: int) -> CacheView:
-        return CacheView(self.index, self._records, start, stop)
+        view = CacheView(self.index, self._records, start, stop)
+        vars(view)["_firsts"] = self._firsts
+        return view
 
     def fingerprint(self) -> str:
         """Return SHA-256 over what its numbers mean and which rows these are; of a whole cache that of its index."""
@@ -166,12 +170,19 @@ class CacheView:
 
     def _pieces(self) -> Iterator[tuple[ShardRecord, slice]]:
         """Yield the shards that hold this view's rows, each with the slice of its own rows."""
-        first = 0
-        for record in self._records:
+        # Found by halving: 14 million rows are 7,000 shards, and are read in as many blocks.
+        number = bisect_right(self._firsts, self._start) - 1
+        while number < len(self._records) and (first := self._firsts[number]) < self._stop:
+            record = self._records[number]
             start, stop = max(self._start, first), min(self._stop, first + record.rows)
             if start < stop:
                 yield record, slice(start - first, stop - first)
-            first += record.rows
+            number += 1
+
+    @cached_property
+    def _firsts(self) -> list[int]:
+        """The number of each shard's first row, and of all rows."""
+        return list(accumulate((record.rows for record in self._records), initial=0))
 
     def _column(self, name: str) -> np.ndarray:
         # An empty slice still has its column's dtype and width.
