@@ -49,7 +49,8 @@ def before_forward(folder: Path) -> None:
     from trustcache.data.dataset import open_dataset
     from trustcache.data.known_data import find_manifests
     from trustcache.data.progress import console
-    from trustcache.extract import on_disk
+    from trustcache.extract import extract
+    from trustcache.extract.rows import Forward
     from trustcache.extract.settings import ExtractSettings
     from trustcache.models.building import ModelSpec
     from trustcache.models.classifiers import load_classifier
@@ -60,7 +61,7 @@ def before_forward(folder: Path) -> None:
         print(json.dumps(found), flush=True)
         os._exit(0)
 
-    on_disk.Forward.__call__ = stop  # type: ignore[method-assign, assignment]
+    Forward.__call__ = stop  # type: ignore[method-assign, assignment]
     allow_code("listing:net")
     spec = ModelSpec("listing:net", None, {"classes": len(os.listdir(folder / "images"))}, {"input_size": (8, 8)})
     classifier = load_classifier(spec)
@@ -69,7 +70,7 @@ def before_forward(folder: Path) -> None:
     (manifest,) = find_manifests(str(folder / "images"))
     dataset = open_dataset(manifest, folder, console)
     place = Workspace(folder / "workspace").cache_folder("net", "images")
-    on_disk.extract(classifier, "net", dataset, folder, place, settings, console)
+    extract(classifier, "net", dataset, folder, place, settings, console)
 
 
 def net(classes: int) -> Any:
@@ -108,7 +109,7 @@ def main() -> None:
                 print(f"{files:>12,}  {call:<10}{found['cpu_s']:>10.2f}{found['wall_s']:>10.2f}", flush=True)
         finally:
             shutil.rmtree(folder)
-    slopes = [
+    slopes: list[dict[str, Any]] = [
         {"from": few, "to": many, "call": call,
          "cpu_exponent": math.log(more[call]["cpu_s"] / less[call]["cpu_s"]) / math.log(many / few)}
         for (few, less), (many, more) in pairwise(sorted(table.items())) for call in CALLS

@@ -58,8 +58,8 @@ class Labelled:
 
     def probabilities(self) -> np.ndarray:
         """Return the softmax probability of the predicted class, float64 (N,)."""
-        blocks = Rows(self.cache, self.rows).blocks(BLOCK_ROWS, "logits")
-        z = [maximum_class_probability(logits) for (logits,) in blocks]
+        rows, starts = Rows(self.cache, self.rows), range(0, len(self), BLOCK_ROWS)
+        z = [maximum_class_probability(rows.part(start, start + BLOCK_ROWS).logits) for start in starts]
         return scipy.special.expit(np.concatenate(z)) if z else np.empty(0)
 
 

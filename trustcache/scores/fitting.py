@@ -129,9 +129,13 @@ class Rows(Outputs):
         """
         held = {name: getattr(self, name) for name in columns if self._fits(name)}
         for start in range(0, len(self), rows):
-            numbers = self._numbers[start : start + rows]
-            part = Rows(self._cache[numbers[0] : numbers[-1] + 1], numbers - numbers[0])
+            part = self.part(start, start + rows)
             yield tuple(held[name][start : start + rows] if name in held else part._gathered(name) for name in columns)
+
+    def part(self, start: int, stop: int) -> Rows:
+        """Return the rows from the one at `start` to the one before `stop`, of which there is one at least."""
+        numbers = self._numbers[start:stop]
+        return Rows(self._cache[numbers[0] : numbers[-1] + 1], numbers - numbers[0])
 
     def _fits(self, column: str) -> bool:
         like = self._cache[:0].column(column)
