@@ -154,14 +154,19 @@ class _Inputs:
     def _raw(self, outputs: Outputs) -> Tensor:
         return head_inputs(self._spec.inputs, outputs)
 
-    def _blocks(self) -> Iterator[Tensor]:
-        return map(self._raw, self.learnt.passed())
+    def _summed(self, of: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return the sum over all rows of a function of the inputs, float64 (D,), of float32 sums over blocks."""
+        blocks = (of(self._raw(outputs)).sum(0).double() for outputs in self.learnt.passed())
+        total = next(blocks)
+        for each in blocks:
+            total += each
+        return total
 
     def _moments(self) -> tuple[Tensor, Tensor]:
         """Return mean and deviation of each input, float32 (D,), in two passes over slices; 1 where one is constant."""
-        mean = (torch.stack([part.sum(0) for part in self._blocks()]).double().sum(0) / self.learnt.rows).float()
-        squares = torch.stack([(part - mean).square_().sum(0) for part in self._blocks()]).double().sum(0)
-        std = (squares / self.learnt.rows).sqrt().float()
+        # Summed as they come: small arrays that outlive the blocks between them would keep freed memory in pieces.
+        mean = (self._summed(lambda part: part) / self.learnt.rows).float()
+        std = (self._summed(lambda part: (part - mean).square_()) / self.learnt.rows).sqrt().float()
         return mean, torch.where(std > 1e-6 * mean.abs().clamp(min=1e-6), std, 1.0)
 
 
@@ -258,8 +263,11 @@ class _Batch:
         if not len(rows):
             return [{} for _ in tasks]
         held_out = torch.from_numpy(rows)
+        z, done = torch.empty(len(rows), len(self.columns), device=self.inputs.device), 0
         with torch.no_grad():
-            z = torch.cat([self.z(part) for part in self.inputs.passed(held_out)])
+            for part in self.inputs.passed(held_out):
+                z[done : done + len(part)] = self.z(part)
+                done += len(part)
         mean = z.double().view(len(rows), len(self.tasks), -1).mean(2).cpu().numpy()
         found = []
         for i in tasks:
