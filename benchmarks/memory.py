@@ -1,76 +1,172 @@
-"""A classifier's forward pass with freed memory kept, as the commands have it, against the C library's own way.
+"""Time and peak memory of the commands that read whole caches, against the number of rows.
 
-    python benchmarks/memory.py [--model mobilenetv2_100] [--batch-size 64] [--rounds 3]
+    python benchmarks/memory.py [--rows 10000,100000] [--features 768] [--classes 1000] [--memory 1GiB]
 
-Each round asks a model with random weights in two fresh processes, one after the other. Prints images a second,
-processor seconds and the largest memory of each, medians over rounds, and the ratio of the speeds.
+Writes random caches of a classifier, one to learn from and one to evaluate on, and runs on them `evaluate`, which
+fits and makes the post-hoc scores, `train --frozen --loss all --seed 0,1,2 --epochs 1`, `report` and `calibrate`,
+each in a process of its own. Prints the processor seconds, wall seconds and largest resident memory of each, what a
+further row takes, and the exponents of time and memory between the sizes. `--memory` is handed on to `train`.
+`--post-hoc usual` leaves out the scores that search neighbours, which take rows x 50,000 products, hours for a
+million rows on a few cores, and hold their 50,000 references whatever the number of rows; `none` leaves out all, so
+that `evaluate` has nothing to do. Disk: 2 x rows x (features + classes) x 2 bytes, 7 GB for a million rows.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
-import resource
-import statistics
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # this checkout, installed or not
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-import timm
-import torch
+COMMANDS = {
+    "evaluate": ("evaluate",),
+    "train": ("train", "--frozen", "--loss", "all", "--seed", "0,1,2", "--epochs", "1"),
+    "report": ("report", "--no-images"),
+    "calibrate": ("calibrate", "mcp", "--data", "test", "--coverage", "0.8"),
+}
+TAKING_MEMORY = ("train",)
+NEIGHBOURS = ("knn", "delta-knn", "trust-score")
+SHARD_ROWS, NOISE_ROWS = 2048, 8192
 
-from trustcache.models.memory import keep_freed_memory
 
-BATCHES = 4
-WAYS = ("kept", "given back")
+def make_workspace(folder: Path, rows: int, features: int, classes: int, post_hoc: str) -> None:
+    """Write a training and an evaluation cache of random outputs, right on about three of four samples."""
+    import numpy as np
+
+    from trustcache.cache.index import Index, create_or_continue
+    from trustcache.cache.meaning import DataMeaning, MadeFrom, Meaning
+    from trustcache.cache.outcome import outcome
+    from trustcache.cache.workspace import Workspace
+    from trustcache.data.manifest import Files, Manifest
+    from trustcache.models.identity import Identity
+    from trustcache.models.preprocessing import Preprocessing
+    from trustcache.scores.registry import POST_HOC
+    from trustcache.scores.stored import ScoreRecord, ScoreStore
+
+    rng, workspace = np.random.default_rng(0), Workspace(folder)
+    model = Identity("net", "net", {}, "sha", Preprocessing((8, 8), 1.0, "center", "bilinear", (0.5,) * 3, (0.5,) * 3))
+    noise = rng.standard_normal((NOISE_ROWS, features + classes), np.float32).astype(np.float16)
+    towards = rng.standard_normal((classes, features), np.float32).astype(np.float16)
+    for role in ("train", "test"):
+        meaning = Meaning(
+            "net", model, DataMeaning(role, role, rows), "float32", "float16", SHARD_ROWS, "last", None, None
+        )
+        manifest = Manifest(role, role, (Files("folders", {"path": role}),))
+        found = Index(workspace.cache_folder("net", role), meaning, MadeFrom(manifest, (), "/data", None, None, {}), {})
+        index = create_or_continue(found, lambda start, stop: "")
+        for number, (start, stop) in enumerate(index.ranges()):
+            count = stop - start
+            drawn = noise[rng.integers(0, NOISE_ROWS, count)]
+            labels = rng.integers(0, classes, count)
+            logits = np.roll(drawn[:, features:], number, axis=1)
+            logits[np.arange(count), labels] += rng.normal(5, 2, count).astype(np.float16)
+            columns = {
+                "sample_indices": np.arange(start, stop),
+                "sample_ids": np.array([f"{label:04d}/{i:08d}.jpg".encode() for i, label in enumerate(labels, start)]),
+                "content": rng.integers(0, 1 << 63, count, dtype=np.uint64),
+                "labels": labels,
+                "features": drawn[:, :features] + towards[labels],
+                "logits": logits,
+                **outcome(logits.astype(np.float32), labels),
+            }
+            index.add(number, columns, {}, "")
+    store = ScoreStore(workspace)
+    test = workspace.find_cache("test")
+    for name in {"all": (), "usual": NEIGHBOURS, "none": store.missing(test)}[post_hoc]:
+        entry = POST_HOC[name]  # random numbers in its place, so that no command makes it
+        about = ScoreRecord(name, "", {}, entry.fitted, entry.meaning, entry.natural_zero, entry.source)
+        store.keep(test, about, rng.standard_normal(rows))
 
 
-def measured(model: str, batch_size: int, way: str) -> dict[str, float]:
-    """Images a second, user and system seconds, and MiB at most, of one process."""
-    if way == "kept":
-        keep_freed_memory()
-    network: Any = timm.create_model(model).eval().to(memory_format=torch.channels_last)
-    size = network.pretrained_cfg["input_size"]
-    images = torch.rand(batch_size, *size).contiguous(memory_format=torch.channels_last)
-    with torch.inference_mode():
-        network(images)
-        before, began = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
-        for _ in range(BATCHES):
-            network(images)
-        seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF)
-    return {
-        "images a second": BATCHES * batch_size / seconds,
-        "user s": after.ru_utime - before.ru_utime,
-        "system s": after.ru_stime - before.ru_stime,
-        "MiB": after.ru_maxrss / 1024,
-    }
+def measured(words: list[str]) -> dict[str, float]:
+    """Run a command in a process of its own; return its processor and wall seconds and its largest memory in MiB."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    began = time.perf_counter()
+    process = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert process.stderr
+    told = process.stderr.read().decode()
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"{' '.join(words)}:\n{told}")
+    seconds = usage.ru_utime + usage.ru_stime
+    return {"cpu_s": seconds, "wall_s": time.perf_counter() - began, "mib": usage.ru_maxrss / 1024}
+
+
+def measure(rows: int, asked: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Return what each command takes for so many rows."""
+    folder = Path(tempfile.mkdtemp(dir=asked.folder))
+    try:
+        made = ["--make", str(folder), "--rows", str(rows), "--features", str(asked.features)]
+        made += ["--classes", str(asked.classes), "--post-hoc", asked.post_hoc]
+        subprocess.run(
+            [sys.executable, __file__, *made], check=True
+        )  # this process stays small, as what it starts inherits
+        found = {}
+        for name, words in COMMANDS.items():
+            more = ["--memory", asked.memory] if asked.memory and name in TAKING_MEMORY else []
+            found[name] = measured([sys.executable, "-m", "trustcache", *words, "--workspace", str(folder), *more])
+            print(
+                f"{rows:>12,}  {name:<10}" + "{cpu_s:>10.1f}{wall_s:>10.1f}{mib:>10.0f}".format(**found[name]),
+                flush=True,
+            )
+        return found
+    finally:
+        shutil.rmtree(folder)
+
+
+def exponents(table: dict[int, dict[str, dict[str, float]]]) -> list[dict[str, Any]]:
+    """Return, between sizes, each command's bytes a row and its exponents of processor time and memory."""
+    found: list[dict[str, Any]] = []
+    for (few, less), (many, more) in pairwise(sorted(table.items())):
+        for name in less:
+            times = math.log(many / few)
+            found.append({
+                "command": name, "from": few, "to": many,
+                "bytes_a_row": (more[name]["mib"] - less[name]["mib"]) * 2**20 / (many - few),
+                "memory_exponent": math.log(more[name]["mib"] / less[name]["mib"]) / times,
+                "cpu_exponent": math.log(more[name]["cpu_s"] / less[name]["cpu_s"]) / times,
+            })  # fmt: skip
+    return found
 
 
 def main() -> None:
+    """Measure each number of rows, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="mobilenetv2_100")
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.way:
-        print(json.dumps(measured(options.model, options.batch_size, options.way)))
+    parser.add_argument("--rows", default="10000,100000")
+    parser.add_argument("--features", type=int, default=768)
+    parser.add_argument("--classes", type=int, default=1000)
+    parser.add_argument("--memory", help="of train, as 1GiB")
+    parser.add_argument("--post-hoc", choices=("none", "usual", "all"), default="usual", help="scores to make")
+    parser.add_argument("--folder", type=Path, help="for the caches; a temporary one")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--make", type=Path, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.make:
+        make_workspace(asked.make, int(asked.rows), asked.features, asked.classes, asked.post_hoc)
         return
-    rounds: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
-    same = [sys.executable, __file__, "--model", options.model, "--batch-size", str(options.batch_size)]
-    for _ in range(options.rounds):
-        for way in WAYS:
-            rounds[way].append(json.loads(subprocess.check_output([*same, "--way", way])))
-    speeds = {}
-    for way, found in rounds.items():
-        medians = {key: statistics.median(one[key] for one in found) for key in found[0]}
-        speeds[way] = medians["images a second"]
-        print(f"freed memory {way}: " + ", ".join(f"{value:.1f} {key}" for key, value in medians.items()))
-    print(f"ratio {speeds['kept'] / speeds['given back']:.2f}")
+    print(f"{'rows':>12}  {'command':<10}{'cpu s':>10}{'wall s':>10}{'MiB':>10}")
+    table = {int(rows): measure(int(rows), asked) for rows in asked.rows.split(",")}
+    slopes = exponents(table)
+    for row in slopes:
+        print(
+            "{command:<10} from {from:,} to {to:,}: {bytes_a_row:,.0f} bytes a row, exponents {memory_exponent:.2f} of "
+            "memory, {cpu_exponent:.2f} of processor time".format(**row)
+        )
+    if asked.json:
+        about = {key: getattr(asked, key) for key in ("features", "classes", "memory", "post_hoc")}
+        asked.json.write_text(json.dumps({**about, "rows": table, "slopes": slopes}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

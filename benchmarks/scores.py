@@ -36,7 +36,7 @@ PROMISED_SECONDS, PROMISED_RATIO = 2.0, 15
 def logit_scores(logits: np.ndarray) -> dict[str, Callable[[], np.ndarray]]:
     """Every score of logits, ready to call; what it takes to fit them is not counted."""
     few = logits[:2000]
-    matrix = uncertainty_matrix(mean_outer_product(few[:500]), mean_outer_product(few[500:]), 0.5)
+    matrix = uncertainty_matrix(mean_outer_product([few[:500]]), mean_outer_product([few[500:]]), 0.5)
     plain = {name: entry.compute for name, entry in POST_HOC.items() if entry.of_logits}
     return {
         **{name: partial(score, logits) for name, score in plain.items()},

@@ -69,7 +69,7 @@ def check(
     checked, faulty = [], []
     for manifest in manifests:
         try:
-            checked.append(count(manifest, place.data_root))
+            checked.append(count(manifest, place.data_root, console))
         except TrustcacheError as error:
             if len(manifests) == 1:
                 raise

@@ -11,6 +11,7 @@ from trustcache.errors import UsageError, percent
 from trustcache.models.model_options import ModelOptions
 from trustcache.oracles.optim import FitSettings, Machine
 
+from .from_dataclass import Without
 from .options import Subset
 from .program import Place, command, console, print_line
 
@@ -27,7 +28,7 @@ def fit_classifier(
     model: ModelOptions,
     out: Annotated[Path, typer.Option(help="Where its weights go, as safetensors.")],
     settings: FitSettings,
-    machine: Machine,
+    machine: Annotated[Machine, Without("memory")],
     subset: Subset = None,
     start: Annotated[
         str | None,

@@ -12,5 +12,5 @@ from trustcache.oracles.optim import Machine
 from .from_dataclass import Without
 
 Subset = Annotated[int | None, typer.Option(min=1, help=SUBSET_HELP)]
-ScoringMachine = Annotated[Machine, Without("checkpoint_every_s")]
+ScoringMachine = Annotated[Machine, Without("checkpoint_every_s", "memory")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]

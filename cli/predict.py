@@ -20,7 +20,7 @@ def predict(
     place: Place,
     run: Annotated[str, typer.Argument(help=f"{RUN}.")],
     paths: Annotated[list[Path], typer.Argument(help="Image files, folders of them, or .tar files.")],
-    machine: Annotated[Machine, Without("checkpoint_every_s", "workers")],
+    machine: Annotated[Machine, Without("checkpoint_every_s", "memory", "workers")],
     format: Annotated[
         Literal["json", "csv"], typer.Option(help="A JSON object a line, or CSV with a header.")
     ] = "json",

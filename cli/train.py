@@ -52,7 +52,7 @@ def train(
     if note := training.note():
         say(f"note: {note}")
     with tracking(workspace, request.log) as track:
-        runs = training.run(workspace, place.data_root, machine, console, track)
+        runs = training.run(workspace, place.data_root, machine, console, track, lambda text: say(f"note: {text}"))
     sweep = save(workspace, choose(training.index, runs)) if request.sweep else None
     mcp = mean_reference(training.index, runs)
     failures: list[TrustcacheError] = []

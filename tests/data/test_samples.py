@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ast
 import io
+import os
 import random
 import struct
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +18,7 @@ import pytest
 from PIL import Image
 
 from tests.pictures import picture, read_rgb
-from trustcache.data.dataset import open_dataset
+from trustcache.data.dataset import Dataset, open_dataset
 from trustcache.data.known_data import folder_manifest
 from trustcache.data.samples import IMAGE_FORMATS, IMAGE_SUFFIXES, BadImage, decode_rgb
 
@@ -208,3 +211,33 @@ logging.getLogger("PIL.TiffImagePlugin").error("odd")
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr == ""
+
+
+def test_surveyed_files_are_those_that_were_there_whatever_changes_since(
+    image_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = image_folder({"cat": 3, "dog": 2})
+    (root / "dog" / "gone.png").symlink_to(root / "nowhere")
+    dataset = open_dataset(folder_manifest(root), Path())
+    reports: list[tuple[str, int, int]] = []
+
+    @contextmanager
+    def heard(label: str, total: int) -> Iterator[Callable[[int], None]]:
+        yield lambda done: reports.append((label, total, done))
+
+    monkeypatch.setattr("trustcache.data.samples.FEW", 5)
+    survey = dataset.surveyed(heard)
+    before = dataset.fingerprint(), dataset.fingerprint(2, 4), dataset.stamp(0, 6), dataset.stamp(3, 6)
+
+    def now(of: Dataset) -> tuple[str, ...]:
+        return of.fingerprint(), of.fingerprint(2, 4), of.stamp(0, 6), of.stamp(3, 6)
+
+    assert now(survey) == before
+    assert reports == [(f"looking at the files of {root}", 6, 6)]
+    (root / "cat" / "002.png").write_bytes(b"another size")
+    assert now(survey) == before
+    assert now(dataset) != before
+    assert now(dataset.surveyed()) == now(dataset)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", lambda *arguments: pytest.fail("a file is looked at again"))
+        assert now(survey) == before

@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from trustcache.cache import open_cache
 from trustcache.cache.index import read_index
 from trustcache.cache.provenance import original_dataset
 from trustcache.cache.workspace import Workspace
+from trustcache.data.archives import FolderTree
 from trustcache.data.dataset import open_dataset
 from trustcache.data.known_data import find_manifests
 from trustcache.data.samples import ArraySamples
@@ -824,3 +826,34 @@ def test_too_few_files_for_decoding_processes_is_an_error_of_one_line(
     _, said = process.communicate(timeout=60)
     assert (process.returncode, said.count("\n")) == (1, 1), said
     assert tells(said, "error: ", "open files", "--workers")
+
+
+def test_each_file_is_looked_at_once_before_the_first_forward_pass(
+    digits_classifier: Classifier, digit_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "images"
+    for number, file in enumerate(sorted(digit_files.iterdir())[:30]):
+        (root / f"{number % 10}").mkdir(parents=True, exist_ok=True)
+        (root / f"{number % 10}" / file.name).symlink_to(file)
+    looked = Counter[str]()
+
+    def counting(own: Callable[..., Any]) -> Callable[..., Any]:
+        def look(self: FolderTree, name: str) -> Any:
+            looked[name] += 1
+            return own(self, name)
+
+        return look
+
+    class Reached(Exception):
+        pass
+
+    def stop(self: object, batch: object) -> None:
+        raise Reached
+
+    for method in ("size", "stamp"):
+        monkeypatch.setattr(FolderTree, method, counting(getattr(FolderTree, method)))
+    monkeypatch.setattr("trustcache.extract.on_disk.Forward.__call__", stop)
+    dataset = open_dataset(find_manifests(str(root))[0], tmp_path)
+    with pytest.raises(Reached):
+        extract(digits_classifier, "net", dataset, tmp_path, tmp_path / "cache", ExtractSettings(8, 0, "cpu"))
+    assert looked == dict.fromkeys(dataset.ids, 1)

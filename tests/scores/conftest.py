@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +31,10 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def blocks(self, rows: int, *columns: str) -> Iterator[tuple[np.ndarray, ...]]:
+        for start in range(0, len(self), rows):
+            yield tuple(getattr(self, name)[start : start + rows] for name in columns)
 
     def __getitem__(self, rows: object) -> Samples:
         return Samples(self.logits[rows], self.features[rows], self.labels[rows], self.weight, self.bias)

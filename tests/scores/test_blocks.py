@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
+from trustcache.scores import blocks
 from trustcache.scores.blocks import PRODUCT_ROWS, over_blocks, row_products, squared_lengths
 
 
@@ -36,6 +37,18 @@ def test_a_rows_products_have_the_same_bits_in_any_company(width: int, columns: 
     for rows in (slice(0, 1), slice(5, 7), slice(30, 80), slice(len(x) - 1, None)):
         np.testing.assert_array_equal(products(x[rows]), whole[rows])
         np.testing.assert_array_equal(squared_lengths(x[rows].copy()), squared_lengths(x)[rows])
+
+
+def test_a_matrix_made_float64_in_parts_gives_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    x, matrix = rng.normal(size=(100, 300)), rng.normal(size=(300, 300)).astype(np.float32)
+
+    def products() -> np.ndarray:
+        return over_blocks(lambda block: row_products(x[block], matrix), len(x), 2 * PRODUCT_ROWS)
+
+    whole = products()
+    monkeypatch.setattr(blocks, "MATRIX_COLUMNS", 128)
+    np.testing.assert_array_equal(products(), whole)
 
 
 def test_an_error_in_a_block_is_raised_and_blas_has_its_threads_back() -> None:

@@ -69,7 +69,7 @@ def test_two_wrong_answers_of_one_class_are_too_few_and_three_are_not(training: 
 
 def test_the_last_layer_is_found_from_what_it_makes(training: FittingData) -> None:
     rows = training.everyone
-    weight, bias = last_layer(rows.features, rows.logits)
+    weight, bias = last_layer(lambda: [(rows.features, rows.logits)])
     np.testing.assert_allclose(weight, rows.weight, atol=2e-3)
     np.testing.assert_allclose(bias, rows.bias, atol=2e-3)
 
@@ -78,7 +78,7 @@ def test_the_last_layer_ignores_features_that_do_not_vary() -> None:
     rng = np.random.default_rng(0)
     features = np.hstack([rng.normal(size=(400, 3)), np.full((400, 2), 7.0)])
     truth = rng.normal(size=(3, 4))
-    weight, bias = last_layer(features, features[:, :3] @ truth + 1)
+    weight, bias = last_layer(lambda: [(features, features[:, :3] @ truth + 1)])
     np.testing.assert_allclose(weight, np.vstack([truth, np.zeros((2, 4))]), atol=1e-8)
     np.testing.assert_allclose(bias, 1, atol=1e-7)
 

@@ -170,9 +170,9 @@ def test_rel_us_matrix_is_the_papers(training: FittingData) -> None:
         return torch.einsum("ij,ik->ijk", p, p).mean(dim=0).numpy()
 
     wrong, right = training.wrong.logits, training.right.logits
-    np.testing.assert_allclose(mean_outer_product(right), mean(right), rtol=1e-10)
+    np.testing.assert_allclose(mean_outer_product([right]), mean(right), rtol=1e-10)
     expected = np.maximum(0.6 * mean(wrong) - 0.4 * mean(right), 0) * (1 - np.eye(5))
-    found = uncertainty_matrix(mean_outer_product(wrong), mean_outer_product(right), 0.6)
+    found = uncertainty_matrix(mean_outer_product([wrong]), mean_outer_product([right]), 0.6)
     np.testing.assert_allclose(found, expected / np.linalg.norm(expected), rtol=1e-5)
     assert (np.diag(found) == 0).all()
 
@@ -185,7 +185,7 @@ def test_rel_u_with_nothing_to_tell_pairs_apart_ranks_as_doctor() -> None:
 
 def test_rel_u_takes_the_lambda_of_least_aurc(training: FittingData) -> None:
     rows = training.validation
-    wrong, right = mean_outer_product(training.wrong.logits), mean_outer_product(training.right.logits)
+    wrong, right = mean_outer_product([training.wrong.logits]), mean_outer_product([training.right.logits])
     ratios = [i / 10 for i in range(1, 10)]
     scores = [relative_uncertainty(rows.logits, uncertainty_matrix(wrong, right, ratio)) for ratio in ratios]
     aurc = [trust_metrics(score, rows.correct)["aurc"] for score in scores]

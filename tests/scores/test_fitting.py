@@ -8,6 +8,9 @@ import pytest
 from trustcache.cache import CacheView, open_cache
 from trustcache.cache.workspace import Workspace
 from trustcache.scores import fitting
+from trustcache.scores.entry import arrays_of
+from trustcache.scores.feature_scores import VirtualLogit
+from trustcache.scores.fitted_logit_scores import RelU
 from trustcache.scores.fitting import Rows, TooFew, fitting_data
 
 
@@ -53,6 +56,24 @@ def test_rows_are_the_caches_in_its_order_and_dtype(cache: CacheView, monkeypatc
         assert getattr(rows, column).dtype == expected.dtype
         np.testing.assert_array_equal(getattr(rows, column), expected)
     assert Rows(cache, numbers[:0]).features.shape == (0, cache.features.shape[1])
+
+
+def test_what_is_learnt_from_blocks_of_a_file_has_the_bits_of_what_is_learnt_from_columns_in_memory(
+    cache: CacheView, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = fitting_data(cache)
+    fits = [arrays_of(kind.fit(whole)) for kind in (VirtualLogit, RelU)]
+    monkeypatch.setattr(fitting, "HELD_BYTES", 0)
+    blocked = fitting_data(cache)
+    for kind, expected in zip((VirtualLogit, RelU), fits, strict=True):
+        found = arrays_of(kind.fit(blocked))
+        assert found.keys() == expected.keys()
+        assert all(np.array_equal(found[name], expected[name]) for name in expected)
+    assert "logits" in vars(whole.everyone)
+    assert "logits" not in vars(blocked.everyone)  # nothing kept it
+    parts = list(blocked.right.blocks(100, "labels", "logits"))
+    np.testing.assert_array_equal(np.concatenate([labels for labels, _ in parts]), whole.right.labels)
+    assert {len(labels) for labels, _ in parts[:-1]} == {100}
 
 
 def test_a_handful_of_samples_is_too_few(cache: CacheView) -> None:

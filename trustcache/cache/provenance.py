@@ -57,7 +57,7 @@ def original_dataset(index: Index, data_root: Path) -> Dataset:
     reasons = []
     for root in data_roots(index, data_root):
         try:
-            dataset = open_dataset(manifest, root)
+            dataset = open_dataset(manifest, root).surveyed()
         except UsageError as error:
             reasons.append(str(error))
             continue

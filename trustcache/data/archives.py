@@ -12,16 +12,24 @@ import posixpath
 import stat
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from trustcache.data.content import Stamp, stamp_of
 from trustcache.data.path_patterns import is_pattern, matches
+from trustcache.data.progress import Advance
+from trustcache.data.system_calls import in_threads
 from trustcache.data.tar_listing import SUFFIX, is_compressed, list_members, refuse_compressed
 from trustcache.errors import UsageError
 
 LARGEST_FILE = 1 << 30
 """Bytes of a file that is read whole. An image of more is none: its pixels alone would not fit into memory."""
+STATUS = np.dtype([("size", "<i8"), ("modified", "<i8"), ("changed", "<i8"), ("inode", "<u8")])
+"""A file's stamp as a row of an array."""
+_GONE = (-1, 0, 0, 0)
+_AT_ONCE = 1000
 _HEAD = 64
 # What systems put into folders beside the files that they hide by a dot.
 _OF_SYSTEMS = ("__macosx", "@eadir", "thumbs.db", "ehthumbs.db", "desktop.ini")
@@ -81,6 +89,13 @@ class FileTree(ABC):
     @abstractmethod
     def stamp(self, name: str) -> Stamp:
         """Return what changes whenever the bytes of a file do, without reading it."""
+
+    def statuses(self, names: Sequence[str], advance: Advance) -> np.ndarray | None:
+        """Return the stamps of some files as `STATUS` (N,), size -1 for one that is gone; None where a look-up is free.
+
+        advance: told of the files done.
+        """
+        return None
 
     @abstractmethod
     def read(self, name: str) -> bytes:
@@ -184,6 +199,15 @@ class FolderTree(FileTree):
             return stamp_of(os.stat(f"{self.root}/{name}"))
         except OSError:
             return ()
+
+    def statuses(self, names: Sequence[str], advance: Advance) -> np.ndarray:
+        found, done = np.empty(len(names), STATUS), 0
+        parts = [names[first : first + _AT_ONCE] for first in range(0, len(names), _AT_ONCE)]
+        for stamps in in_threads(lambda part: [self.stamp(name) or _GONE for name in part], parts):
+            found[done : done + len(stamps)] = stamps
+            done += len(stamps)
+            advance(len(stamps))
+        return found
 
     def read(self, name: str) -> bytes:
         return read_file(f"{self.root}/{name}")

@@ -12,6 +12,7 @@ import numpy as np
 from trustcache.data.content import content_of, digest_of
 from trustcache.data.image_files import told
 from trustcache.data.manifest import Files, Manifest
+from trustcache.data.progress import Progress, listing_shown, silent
 from trustcache.data.samples import BadImage, Samples, spread_evenly
 from trustcache.data.variants.variation import Variation, make_variation, missing_material
 from trustcache.errors import UsageError
@@ -85,6 +86,14 @@ class Dataset:
             digest.update(self.variation.contents())
         return digest.hexdigest()
 
+    def surveyed(self, progress: Progress = silent) -> Dataset:
+        """Return the same data set with its files as they are now, each looked at once and many at a time.
+
+        `fingerprint` and `stamp` then say what was there, whatever changes since.
+        """
+        samples = self.samples.surveyed(progress)
+        return Dataset(self.manifest, samples, self.variation, self.thinned_from, self.passed_over)
+
     def contents(self, numbers: Sequence[int]) -> list[int | None]:
         """Return the hashes of the bytes of some samples' images, None for one that cannot be read."""
         from concurrent.futures import ThreadPoolExecutor
@@ -139,11 +148,12 @@ def require_files(manifest: Manifest, data_root: Path) -> Files:
     return files
 
 
-def open_dataset(manifest: Manifest, data_root: Path) -> Dataset:
+def open_dataset(manifest: Manifest, data_root: Path, progress: Progress = silent) -> Dataset:
     """List the samples of a data set. Raises UsageError if its files are missing or not what the manifest says."""
     files = require_files(manifest, data_root)
     variation = make_variation(manifest.variant, data_root, manifest.name) if manifest.variant else None
-    samples = files.read(data_root, manifest.classes)
+    with listing_shown(progress):
+        samples = files.read(data_root, manifest.classes)
     passed_over = samples.passed_over
     if not samples.ids:
         others = f" ({told(passed_over)})" if passed_over else ""

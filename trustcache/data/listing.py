@@ -12,6 +12,7 @@ from trustcache.data.dataset import available, is_here, open_dataset, why_missin
 from trustcache.data.image_files import told
 from trustcache.data.known_data import packaged_manifests
 from trustcache.data.manifest import Manifest
+from trustcache.data.progress import Progress, silent
 
 
 @dataclass(frozen=True)
@@ -143,12 +144,12 @@ class Check:
             yield f"  {image.id}: {image.width} x {image.height}, class {image.label}"
 
 
-def check(manifest: Manifest, data_root: Path) -> Check:
+def check(manifest: Manifest, data_root: Path, progress: Progress = silent) -> Check:
     """Count a data set's images, and decode the first, the middle and the last.
 
     Raises TrustcacheError where one cannot be read.
     """
-    dataset = open_dataset(manifest, data_root)
+    dataset = open_dataset(manifest, data_root, progress)
     images = []
     for index in sorted({0, len(dataset) // 2, len(dataset) - 1}):
         image = dataset.read(index)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import sys
+from pathlib import Path
 from typing import Any
 
 from trustcache.data.ranks import ranks
+from trustcache.errors import UsageError
 from trustcache.registry import option
 
 PANEL = "Machine"
@@ -31,6 +35,51 @@ def workers_option() -> Any:
     return option(
         None, "Decoding processes, 0: this one alone (for a GPU all cores but one, else 2).", min=0, panel=PANEL
     )
+
+
+def memory_option() -> Any:
+    """Declare a dataclass field `memory: str | None`, None for half of what is free."""
+    return option(
+        None,
+        "--frozen: the most memory for cached columns, as 4GiB; larger ones are read in shuffled blocks (half of what "
+        "is free).",
+        panel=PANEL,
+    )
+
+
+def memory_bytes(asked: str) -> int:
+    """Return the bytes of a text such as 512MiB or 4 GB. Raises UsageError.
+
+    >>> memory_bytes("1.5GiB"), memory_bytes("2 kB"), memory_bytes("64")
+    (1610612736, 2000, 64)
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d*)?)\s*(?:([kmgt])(i?)b?|b?)", asked.strip().lower())
+    if not found or not float(found[1]):
+        raise UsageError(f"--memory {asked}: expected a size such as 4GiB or 800MB")
+    power = "kmgt".index(found[2]) + 1 if found[2] else 0
+    return int(float(found[1]) * (1024 if found[3] else 1000) ** power)
+
+
+def free_memory() -> int:
+    """Return the bytes that this process may still take: what the system has, or its container allows."""
+    free = _linux_free() or _physical()
+    with contextlib.suppress(OSError, ValueError):  # "max" without a limit
+        group = Path("/sys/fs/cgroup")
+        taken = int((group / "memory.current").read_text())
+        free = min(free, max(int((group / "memory.max").read_text()) - taken, 0))
+    return free
+
+
+def _linux_free() -> int:
+    with contextlib.suppress(OSError):
+        found = re.search(r"^MemAvailable:\s*(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
+        return int(found[1]) * 1024 if found else 0
+    return 0
+
+
+def _physical() -> int:
+    known = hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if known else 1 << 33
 
 
 def decoding_workers(asked: int | None, images: int, device: str) -> int:

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 
 from trustcache.errors import visible
 
@@ -14,6 +15,8 @@ Advance = Callable[[int], None]
 Progress = Callable[[str, int], AbstractContextManager[Advance]]
 
 LOG_EVERY_S = 15.0
+FEW = 10_000
+"""Files of which nobody waits for a look-up."""
 
 
 @contextmanager
@@ -26,6 +29,24 @@ def console(label: str, total: int) -> AbstractContextManager[Advance]:
     """Report on standard error, as a bar with rate and remaining time where that is a terminal."""
     label = visible(label)
     return _bar(label, total) if sys.stderr.isatty() else _log(label, total)
+
+
+_listing: ContextVar[Progress] = ContextVar("listing", default=silent)
+
+
+@contextmanager
+def listing_shown(progress: Progress) -> Iterator[None]:
+    """Have `listing` report to a progress within the context: layouts, which may be a user's own, take none."""
+    before = _listing.set(progress)
+    try:
+        yield
+    finally:
+        _listing.reset(before)
+
+
+def listing(label: str, total: int) -> AbstractContextManager[Advance]:
+    """Report on the listing of files, to whom `listing_shown` says."""
+    return _listing.get()(label, total)
 
 
 class _Rate:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trustcache.data.archives import FileTree
+from trustcache.data.progress import FEW, Progress, silent
 from trustcache.errors import TrustcacheError, first_line
 
 if TYPE_CHECKING:
@@ -81,6 +82,10 @@ class Samples(ABC):
     def take(self, numbers: np.ndarray) -> Samples:
         """Return the samples with these numbers (M,), in this order."""
 
+    def surveyed(self, progress: Progress) -> Samples:
+        """Return the same samples, with their files as they are now: `contents` and `stamps` look at none again."""
+        return self
+
     @abstractmethod
     def contents(self) -> bytes:
         """Return what identifies these images beside ids and labels: file sizes, or a hash of the bytes."""
@@ -99,10 +104,12 @@ class FileSamples(Samples):
         self,
         tree: FileTree,
         files: list[str],
-        labels: Sequence[int],
+        labels: Sequence[int] | np.ndarray,
         classes: tuple[str, ...],
         passed_over: Mapping[str, int] = MappingProxyType({}),
+        status: np.ndarray | None = None,
     ) -> None:
+        self._status = status
         self.tree, self.ids, self.classes, self.passed_over = tree, files, classes, dict(passed_over)
         self.labels = np.asarray(labels, dtype=np.int64)
 
@@ -117,13 +124,24 @@ class FileSamples(Samples):
         return decode_rgb(raw, f"{self.tree.root}/{self.ids[index]}", least)
 
     def take(self, numbers: np.ndarray) -> FileSamples:
-        return FileSamples(self.tree, [self.ids[i] for i in numbers], self.labels[numbers].tolist(), self.classes)
+        status = None if self._status is None else self._status[numbers]
+        return FileSamples(self.tree, [self.ids[i] for i in numbers], self.labels[numbers], self.classes, status=status)
+
+    def surveyed(self, progress: Progress) -> FileSamples:
+        shown = progress if len(self.ids) > FEW else silent
+        with shown(f"looking at the files of {self.tree.root}", len(self.ids)) as advance:
+            status = self.tree.statuses(self.ids, advance)
+        return FileSamples(self.tree, self.ids, self.labels, self.classes, self.passed_over, status)
 
     def contents(self) -> bytes:
         # Sizes rather than hashes: a look-up of file entries, not a read of 140 GB.
+        if self._status is not None:
+            return self._status["size"].tobytes()
         return np.fromiter(map(self.tree.size, self.ids), "<i8", len(self.ids)).tobytes()
 
     def stamps(self) -> bytes:
+        if self._status is not None:
+            return repr([stamp if stamp[0] >= 0 else () for stamp in self._status.tolist()]).encode()
         return repr([self.tree.stamp(name) for name in self.ids]).encode()
 
 

@@ -17,6 +17,8 @@ from trustcache.scores import POST_HOC
 from trustcache.scores.fitting import Rows, outputs_of
 from trustcache.scores.logit_scores import maximum_class_probability
 
+BLOCK_ROWS = 8192
+
 
 @dataclass(frozen=True)
 class Labelled:
@@ -56,7 +58,9 @@ class Labelled:
 
     def probabilities(self) -> np.ndarray:
         """Return the softmax probability of the predicted class, float64 (N,)."""
-        return scipy.special.expit(maximum_class_probability(Rows(self.cache, self.rows).logits))
+        rows, starts = Rows(self.cache, self.rows), range(0, len(self), BLOCK_ROWS)
+        z = [maximum_class_probability(rows.part(start, start + BLOCK_ROWS).logits) for start in starts]
+        return scipy.special.expit(np.concatenate(z)) if z else np.empty(0)
 
 
 def whole_cache(cache: CacheView, z: np.ndarray) -> Labelled:

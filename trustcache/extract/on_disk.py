@@ -85,7 +85,7 @@ def extract_each(
 
     def classes_of(manifest: Manifest) -> Sequence[str]:
         if not manifest.classes and manifest.name not in opened:
-            opened[manifest.name] = open_dataset(manifest, data_root)
+            opened[manifest.name] = open_dataset(manifest, data_root, progress)
         return manifest.classes or opened[manifest.name].classes
 
     classifier = judging(classifier, manifests[0].name, lambda: classes_of(manifests[0]), note)
@@ -98,7 +98,7 @@ def extract_each(
     with settings.decoders(len(manifests)) as decoders:
         for manifest in manifests:
             try:
-                dataset = opened.pop(manifest.name, None) or open_dataset(manifest, data_root)
+                dataset = opened.pop(manifest.name, None) or open_dataset(manifest, data_root, progress)
                 if dataset.passed_over:
                     note(f"{manifest.name}: {told(dataset.passed_over)}")
                 require_known_classes(subject.identity, label, manifest, dataset.classes, workspace)
@@ -144,35 +144,39 @@ class _Extraction:
                 require_unclaimed(self.folder)
             with machine_at_its_limits():
                 size = self.subject.batch_size(self.dataset, self.folder, settings, device)
-            sized = replace(self, settings=replace(settings, batch_size=size))
-            index = sized._create_or_continue(progress)
+            sized, survey = replace(self, settings=replace(settings, batch_size=size)), self.dataset.surveyed(progress)
+            index = sized._create_or_continue(survey, progress)
             if processes > 1:
                 held.close()  # the others, too, may go on with the index
-            sized._complete(index, processes, device, progress)
+            sized._complete(index, survey, processes, device, progress)
         return open_cache(self.folder)
 
-    def _complete(self, index: Index, processes: int, device: torch.device, progress: Progress) -> None:
+    def _complete(
+        self, index: Index, survey: Dataset, processes: int, device: torch.device, progress: Progress
+    ) -> None:
         """Check the shards that are there, and make the others; of several processes each makes its share."""
         missing = index.faults(progress)
         sound = (number for number in range(len(index.ranges())) if number not in missing)
-        require_same_images(index, self.dataset, sound, progress)
+        require_same_images(index, survey, sound, progress)
         if self.settings.on_bad_image == "error":
             refuse_gaps(index, missing)
         locks = {number: shard_lock(self.folder, number) for number in missing}
         for share in dealt(locks, processes, index.sound):
-            self._fill(index, share, device, progress)
+            self._fill(index, survey, share, device, progress)
 
-    def _create_or_continue(self, progress: Progress) -> Index:
+    def _create_or_continue(self, survey: Dataset, progress: Progress) -> Index:
         """Write the index, or continue the one that lies there. Raises UsageError where that is of another meaning."""
         try:
-            index = self.subject.index(self.dataset, self.data_root, self.folder, self.settings)
-            return create_or_continue(index, self.dataset.fingerprint)
+            index = self.subject.index(survey, self.data_root, self.folder, self.settings)
+            return create_or_continue(index, survey.fingerprint)
         except OtherImages as error:
-            differences = compare_images(read_index(self.folder), self.dataset, progress, contents=False)
+            differences = compare_images(read_index(self.folder), survey, progress, contents=False)
             raise UsageError(f"{error}: {differences}; {OTHER_IMAGES}") from None
 
-    def _fill(self, index: Index, missing: Sequence[int], device: torch.device, progress: Progress) -> None:
-        """Make the shards of some numbers, in order."""
+    def _fill(
+        self, index: Index, survey: Dataset, missing: Sequence[int], device: torch.device, progress: Progress
+    ) -> None:
+        """Make the shards of some numbers, in order. survey: the data set as it was before an image was read."""
         if not missing:
             return
         from trustcache.data.loader import Viewer, machine_at_its_limits, shard_batches, viewed_batches
@@ -180,7 +184,7 @@ class _Extraction:
         classifier, dataset, settings = self.subject.classifier, self.dataset, self.settings
         ranges = [index.ranges()[number] for number in missing]
         # Taken before the images are read: one that changes meanwhile is compared again.
-        stamps = [dataset.stamp(start, stop) for start, stop in ranges]
+        stamps = [survey.stamp(start, stop) for start, stop in ranges]
         asked = shard_batches(ranges, settings.batch_size or USUAL)
         waits, decoders = self.log.waits, self.decoders
         kept = index.meaning.data.kept_images

@@ -35,8 +35,10 @@ def draw_counts(samples: int, resamples: int = RESAMPLES, seed: int = SEED) -> n
     counts = np.empty((samples, resamples), np.uint8)  # a count above 255 has a chance of 1e-500
     for first in range(0, resamples, _DRAWN):
         some = counts[:, first : first + _DRAWN]
-        draws = (generator.integers(samples, size=samples) for _ in range(some.shape[1]))
-        some[:] = np.array([np.bincount(drawn, minlength=samples) for drawn in draws]).T
+        drawn = np.empty((some.shape[1], samples), np.uint8)
+        for one in drawn:
+            one[:] = np.bincount(generator.integers(samples, size=samples), minlength=samples)
+        some[:] = drawn.T
     return counts.T
 
 

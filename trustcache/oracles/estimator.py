@@ -24,6 +24,7 @@ from trustcache.metrics.ranking import trust_metrics
 from trustcache.oracles.backbones import OracleModel
 from trustcache.oracles.head_training import Diverged
 from trustcache.oracles.heads import AnyHead, HeadSpec, score_cache
+from trustcache.oracles.optim import Machine
 from trustcache.oracles.plan import head_of, head_tensors, learn_heads, plan
 from trustcache.oracles.presets.preset import Preset, preset_names, read_preset
 from trustcache.oracles.request import TrainRequest, settle
@@ -116,7 +117,7 @@ class Oracle(BaseEstimator):
         model = OracleModel(cache.index.classifier, cache.index.identity, cache.index)
         (config,) = plan(cache.index, model, chosen, shared).configs
         config = replace(config, cache=cache.fingerprint(), features=cache.fingerprint())
-        (trained,) = learn_heads([config], cache, cache, device_name=self.device or "auto", progress=progress)
+        (trained,) = learn_heads([config], cache, cache, machine=Machine(self.device or "auto"), progress=progress)
         if isinstance(trained, Diverged):
             raise TrustcacheError(
                 f"{self!r}: the loss is no longer finite in epoch {trained.epoch}; use a smaller lr, or milder settings"

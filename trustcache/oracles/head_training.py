@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ from trustcache.data.splits import training_rows, validation_rows
 from trustcache.losses import LossChoice
 from trustcache.oracles.cuda_graphs import on_graphs
 from trustcache.oracles.head_inputs import Outputs, head_inputs
+from trustcache.oracles.head_rows import LearntRows, WholeColumns
 from trustcache.oracles.heads import LINEAR, AnyHead, HeadSpec, LinearHead
 from trustcache.oracles.mlp_heads import MlpHead, first_parameters, joined, mlp_scores
 from trustcache.oracles.network import initial_weight
@@ -25,7 +26,6 @@ from trustcache.protocols import PROTOCOLS, Optimiser, validation_entry
 # All heads of a job see the samples in one order, with the same inputs and hidden units left out, whatever their
 # seeds; a seed draws the head's first weights and its validation rows. So one matrix product can serve them all.
 ORDER_SEED = 0
-BLOCK_ROWS = 8192
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Diverged:
 
 
 def train_heads(
-    outputs: Outputs,
+    outputs: Outputs | LearntRows,
     correct: Tensor,
     true_class_prob: Tensor,
     tasks: Sequence[HeadTask],
@@ -72,14 +72,15 @@ def train_heads(
     """Train every task's head with AdamW; each ends where it would end if trained alone (to float tolerance).
 
     One that diverges touches no other's column, so the others go on.
-    outputs: the columns that the inputs need, of any float dtype, correct and true_class_prob (N,), all on the device
-    to train on. Inputs are standardised by all rows' mean and deviation. Only a minibatch of inputs is made at a time.
+    outputs: the columns that the inputs need, of any float dtype, or rows that are read in blocks; correct and
+    true_class_prob (N,); all on the device to train on. Inputs are standardised by all rows' mean and deviation. Only a
+    minibatch of inputs is made at a time.
     shown_again: of as many last rows as it has, int (M,), the number of the row whose sample each shows again, changed,
     or -1. These are never validated on, and not learnt from where that row is held out.
     """
     # Heads of one formula stand side by side, so that each formula works on a slice, not on a copy.
     place = sorted(range(len(tasks)), key=lambda i: tasks[i].formula_key)
-    inputs = _Inputs(spec, outputs)
+    inputs = _Inputs(spec, WholeColumns(outputs) if isinstance(outputs, Mapping) else outputs)
     targets = {"correct": correct.float(), "true_class_prob": true_class_prob.float()}
     again = np.empty(0, dtype=np.int64) if shown_again is None else shown_again
     batch = _Batch([tasks[i] for i in place], correct, inputs, spec, val_fraction, again)
@@ -89,11 +90,12 @@ def train_heads(
     order = torch.Generator().manual_seed(ORDER_SEED)
     with progress(f"{len(tasks)} heads", optimiser.epochs) as advance:
         for epoch in range(1, optimiser.epochs + 1):
-            parts = torch.randperm(len(correct), generator=order).to(correct.device).split(optimiser.batch_size)
             step.total.zero_()
-            for rows in parts:
+            parts = 0
+            for rows in inputs.learnt.epoch(order, optimiser.batch_size):
                 advance_by(rows)
-            mean = torch.where(batch.finite(), step.total / len(parts), torch.nan)
+                parts += 1
+            mean = torch.where(batch.finite(), step.total / parts, torch.nan)
             keeper.look(epoch, mean.tolist(), last=epoch == optimiser.epochs)
             advance(1)
             if keeper.all_ended:
@@ -120,10 +122,9 @@ class _Step:
 class _Inputs:
     """The inputs of all rows, made, standardised and dropped a few at a time."""
 
-    def __init__(self, spec: HeadSpec, outputs: Outputs) -> None:
-        self._spec, self._outputs = spec, outputs
-        first = next(iter(outputs.values()))
-        self.rows, self.device = len(first), first.device
+    def __init__(self, spec: HeadSpec, learnt: LearntRows) -> None:
+        self._spec, self.learnt = spec, learnt
+        self.device = learnt.device
         self.mean, self.std = self._moments()
         self._scale = 1 / self.std
         # A GPU draws its own dropout, and another one than the processor: none is copied to it at each step.
@@ -133,34 +134,39 @@ class _Inputs:
     def width(self) -> int:
         return len(self.mean)
 
-    def raw(self, rows: Tensor | slice) -> Tensor:
-        some = {
-            name: column[rows] if isinstance(rows, slice) else column.index_select(0, rows)
-            for name, column in self._outputs.items()
-        }
-        return head_inputs(self._spec.inputs, some)
+    def _standardised(self, outputs: Outputs) -> Tensor:
+        """Return standardised inputs (n, D) of outputs that are no one else's."""
+        return self._raw(outputs).sub_(self.mean).mul_(self._scale)
 
-    def __getitem__(self, rows: Tensor) -> Tensor:
-        """Return standardised inputs (n, D)."""
-        return self.raw(rows).sub_(self.mean).mul_(self._scale)  # in place, as gathered rows are no one else's
+    def passed(self, rows: Tensor) -> Iterator[Tensor]:
+        """Yield the standardised inputs of some rows, ascending, a block at a time."""
+        return map(self._standardised, self.learnt.passed(rows))
 
     def dropped(self, rows: Tensor) -> Tensor:
-        """Return the same with input dropout, as a training step sees them."""
-        x = self[rows]
+        """Return the standardised inputs of a minibatch with input dropout, as a training step sees them."""
+        x = self._standardised(self.learnt.at(rows))
         return x * self.keep(x.shape, self._spec.input_dropout) if self._spec.input_dropout else x
 
     def keep(self, shape: Sequence[int], dropout: float) -> Tensor:
         """Return the factors of dropout for a tensor of a shape: 0, or 1/(1 - dropout)."""
         return (torch.rand(*shape, generator=self.generator, device=self.device) >= dropout) / (1 - dropout)
 
-    def _blocks(self) -> Iterator[Tensor]:
-        return (self.raw(slice(first, first + BLOCK_ROWS)) for first in range(0, self.rows, BLOCK_ROWS))
+    def _raw(self, outputs: Outputs) -> Tensor:
+        return head_inputs(self._spec.inputs, outputs)
+
+    def _summed(self, of: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return the sum over all rows of a function of the inputs, float64 (D,), of float32 sums over blocks."""
+        blocks = (of(self._raw(outputs)).sum(0).double() for outputs in self.learnt.passed())
+        total = next(blocks)
+        for each in blocks:
+            total += each
+        return total
 
     def _moments(self) -> tuple[Tensor, Tensor]:
         """Return mean and deviation of each input, float32 (D,), in two passes over slices; 1 where one is constant."""
-        mean = (torch.stack([part.sum(0) for part in self._blocks()]).double().sum(0) / self.rows).float()
-        squares = torch.stack([(part - mean).square_().sum(0) for part in self._blocks()]).double().sum(0)
-        std = (squares / self.rows).sqrt().float()
+        # Summed as they come: small arrays that outlive the blocks between them would keep freed memory in pieces.
+        mean = (self._summed(lambda part: part) / self.learnt.rows).float()
+        std = (self._summed(lambda part: (part - mean).square_()) / self.learnt.rows).sqrt().float()
         return mean, torch.where(std > 1e-6 * mean.abs().clamp(min=1e-6), std, 1.0)
 
 
@@ -256,9 +262,12 @@ class _Batch:
         rows = np.flatnonzero(self.held_out.any(axis=1))
         if not len(rows):
             return [{} for _ in tasks]
-        held_out = torch.from_numpy(rows).to(self.inputs.device)
+        held_out = torch.from_numpy(rows)
+        z, done = torch.empty(len(rows), len(self.columns), device=self.inputs.device), 0
         with torch.no_grad():
-            z = torch.cat([self.z(self.inputs[part]) for part in held_out.split(BLOCK_ROWS)])
+            for part in self.inputs.passed(held_out):
+                z[done : done + len(part)] = self.z(part)
+                done += len(part)
         mean = z.double().view(len(rows), len(self.tasks), -1).mean(2).cpu().numpy()
         found = []
         for i in tasks:

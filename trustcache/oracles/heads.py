@@ -93,8 +93,11 @@ def score_cache(heads: Sequence[AnyHead], inputs: Sequence[str], cache: CacheVie
 
     Raises UsageError where the cache lacks a column that they read.
     """
-    made = (head_inputs(inputs, read_columns(inputs, rows)).numpy() for rows in cache.chunks())
-    return np.concatenate([score_heads(heads, x) for x in made])
+    z, done = np.empty((len(cache), len(heads))), 0
+    for rows in cache.chunks():
+        z[done : done + len(rows)] = score_heads(heads, head_inputs(inputs, read_columns(inputs, rows)).numpy())
+        done += len(rows)
+    return z
 
 
 _ROWS = 1024  # stay in the processor's cache while heads are scored one after the other

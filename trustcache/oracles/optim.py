@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from trustcache.data.augmentations import AUGMENTATIONS
-from trustcache.data.machine import PANEL, device_option, workers_option
+from trustcache.data.machine import PANEL, device_option, memory_option, workers_option
 from trustcache.data.splits import VAL_FRACTION
 from trustcache.models.precision import TUNING
 from trustcache.protocols import Optimiser
@@ -31,6 +31,7 @@ class Machine:
     checkpoint_every_s: float = option(
         60.0, "Seconds between checkpoints.", min=0, name="--checkpoint-every", panel=PANEL
     )
+    memory: str | None = memory_option()
 
 
 @dataclass(frozen=True)

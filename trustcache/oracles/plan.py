@@ -16,6 +16,7 @@ from trustcache.cache.index import Index, judged_fingerprint
 from trustcache.cache.provenance import original_dataset
 from trustcache.cache.workspace import Workspace
 from trustcache.data.loader import choose_device
+from trustcache.data.pipeline import unheard
 from trustcache.data.progress import Progress, silent
 from trustcache.data.ranks import ranks
 from trustcache.data.splits import VAL_FRACTION, training_rows, validation_rows
@@ -23,7 +24,8 @@ from trustcache.errors import TrustcacheError, UsageError
 from trustcache.losses import LossChoice
 from trustcache.oracles.backbones import OracleModel, require_same_rows
 from trustcache.oracles.finetune import CHECKPOINT, finetune
-from trustcache.oracles.head_inputs import held_inputs, read_columns
+from trustcache.oracles.head_inputs import columns_of, held_inputs
+from trustcache.oracles.head_rows import CachedRows, learnt_rows
 from trustcache.oracles.head_training import Diverged, HeadTask, Trained, train_heads
 from trustcache.oracles.heads import LINEAR, AnyHead, HeadSpec, LinearHead
 from trustcache.oracles.mlp_heads import MlpHead
@@ -74,14 +76,19 @@ class Training:
         machine: Machine,
         progress: Progress = silent,
         track: Track = untracked,
+        note: Callable[[str], None] = unheard,
     ) -> list[Run]:
-        """Train the runs that are not finished yet; return all of them. track: told of the epochs of these.
+        """Train the runs that are not finished yet; return all of them.
+
+        track: told of their epochs. note: told where cached columns are read in blocks.
 
         Heads on cached features are trained all at once; fine-tunings one after the other, or `together`, each resumed
         where it was stopped. Processes that can meet take each step of a fine-tuning together; what is trained at once
         is else done by one of them, while the others do other work, or wait. Raises UsageError where the cache has
         nothing to learn from, or a seed leaves nothing of it, and TrustcacheError where a loss is no longer finite.
         """
+        if machine.memory and self.configs[0].training != "frozen":
+            raise UsageError("--memory: is of heads on cached outputs; add --frozen")
         _require_both_outcomes(self.configs[0], open_cache(self.index.folder))
         runs = [open_run(workspace, config) for config in self.configs]
         for run in runs:
@@ -90,7 +97,7 @@ class Training:
         if all(run.finished for run in runs):
             return runs
         if self.configs[0].training == "frozen":
-            self._train([runs], ALONE, lambda some: self._heads(some, machine, progress, track))
+            self._train([runs], ALONE, lambda some: self._heads(some, machine, progress, track, note))
             return runs
         tune = self._tuner(runs, data_root, machine, progress, track)
         with process_group(choose_device(machine.device)) as group:
@@ -116,12 +123,14 @@ class Training:
             for name in names:
                 train(by_name[name])
 
-    def _heads(self, runs: Sequence[Run], machine: Machine, progress: Progress, track: Track) -> None:
+    def _heads(
+        self, runs: Sequence[Run], machine: Machine, progress: Progress, track: Track, note: Callable[[str], None]
+    ) -> None:
         cache, features = open_cache(self.index.folder), open_cache(self.oracle.features().folder)
         require_same_rows(cache, features)
         also = [open_cache(other.folder) for other in self.also]
         # Finished ones beside the others, as what a head is trained with decides its last digits.
-        _publish(runs, learn_heads(self.configs, cache, features, also, machine.device, progress), track)
+        _publish(runs, learn_heads(self.configs, cache, features, also, machine, progress, note), track)
 
     def _tuner(
         self, runs: Sequence[Run], data_root: Path, machine: Machine, progress: Progress, track: Track
@@ -210,42 +219,48 @@ def learn_heads(
     cache: CacheView,
     features: CacheView,
     also: Sequence[CacheView] = (),
-    device_name: str = "auto",
+    machine: Machine | None = None,
     progress: Progress = silent,
+    note: Callable[[str], None] = unheard,
 ) -> list[Trained | Diverged]:
     """Train heads of one kind that learn from the same rows in the same way, differing in loss and seed.
 
     features: of the oracle's model for the images of `cache`. also: further training caches of the judged classifier.
+    note: told where columns are read in blocks.
     Raises UsageError where there is nothing to learn from, or a seed leaves nothing of it.
     """
-    config, device = configs[0], choose_device(device_name)
+    config, machine = configs[0], machine or Machine()
     _require_both_outcomes(config, cache)
-    columns = _columns(config, cache, features)
-    if config.part:
-        rows = torch.from_numpy(config.learnt_rows(cache))
-        columns = {name: column[rows] for name, column in columns.items()}
+    taken = config.learnt_rows(cache) if config.part else None
     numbers = {sample: number for number, sample in enumerate(cache.sample_ids)} if also else {}
     shown_again = np.array([numbers.get(sample, -1) for other in also for sample in other.sample_ids], dtype=np.int64)
-    for other in also:
-        more = _columns(config, other, other)
-        columns = {name: torch.cat([column, more[name]]) for name, column in columns.items()}
-    _require_both_kinds(configs, columns["correct"].numpy(), shown_again)
-    classes = cache[:1].logits.shape[1]
+    targets = [_target(name, cache, taken, also) for name in ("correct", "true_class_prob")]
+    _require_both_kinds(configs, targets[0], shown_again)
     tasks = [
-        HeadTask(c.loss, c.signed_distance, c.seed, c.protocol, negative_threshold(c.loss.name, classes))
+        HeadTask(c.loss, c.signed_distance, c.seed, c.protocol, negative_threshold(c.loss.name, cache.classes))
         for c in configs
     ]
-    outputs = {name: column.to(device) for name, column in columns.items()}
-    targets = outputs.pop("correct"), outputs.pop("true_class_prob")
+    parts = [(features, taken), *((other, None) for other in also)]
+    device = choose_device(machine.device)
+    rows = learnt_rows(CachedRows(parts, columns_of(config.head.inputs)), device, machine.memory, note)
+    correct, true_class_prob = (torch.from_numpy(target).to(device) for target in targets)
     return train_heads(
-        outputs, *targets, tasks, config.optimiser, config.val_fraction, config.head, progress, shown_again
+        rows,
+        correct,
+        true_class_prob,
+        tasks,
+        config.optimiser,
+        config.val_fraction,
+        config.head,
+        progress,
+        shown_again,
     )
 
 
-def _columns(config: RunConfig, cache: CacheView, features: CacheView) -> dict[str, torch.Tensor]:
-    """Return the columns that a head learns from: what its inputs need, and the targets."""
-    targets = {name: torch.from_numpy(getattr(cache, name)) for name in ("correct", "true_class_prob")}
-    return read_columns(config.head.inputs, features) | targets
+def _target(name: str, cache: CacheView, taken: np.ndarray | None, also: Sequence[CacheView]) -> np.ndarray:
+    """Return a column of one number a row of all rows that a head learns from."""
+    own = getattr(cache, name)
+    return np.concatenate([own if taken is None else own[taken], *(getattr(other, name) for other in also)])
 
 
 def _publish(runs: Sequence[Run], trained: Sequence[Trained | Diverged], track: Track) -> None:

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 MOST_THREADS = 16
 PRODUCT_ROWS = 64  # and columns
 LENGTH_ROWS = 1024
+# Of a matrix made float64 at once; ImageNet's 1000 classes are fewer.
+MATRIX_COLUMNS = 4096
+# Blocks of a fixed number of rows are of arrays up to this width, such as features and the classes of ImageNet.
+USUAL_COLUMNS = 2048
 
 
 def over_blocks(work: Callable[[slice], np.ndarray], count: int, rows: int) -> np.ndarray:
@@ -66,17 +70,31 @@ def row_products(x: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
     So within `over_blocks`, where BLAS has one thread. Rows and columns are filled up with zeros to whole blocks, since
     BLAS sums what is left beside them in another order. (For float32 some kernels do so within blocks, too.)
+    matrix: of any float dtype, made float64 some columns at a time.
 
     >>> row_products(np.array([[1.0, 2.0]]), np.eye(2)).tolist()
     [[1.0, 2.0]]
     """
     columns = matrix.shape[1]
-    if columns % PRODUCT_ROWS:
-        matrix = np.pad(matrix, ((0, 0), (0, -columns % PRODUCT_ROWS)))
     products = np.empty((len(x), columns))
-    for start in range(0, len(x), PRODUCT_ROWS):
-        rows = x[start : start + PRODUCT_ROWS]
-        if len(rows) < PRODUCT_ROWS:
-            rows = np.pad(rows, ((0, PRODUCT_ROWS - len(rows)), (0, 0)))
-        products[start : start + PRODUCT_ROWS] = (rows @ matrix)[: len(x) - start, :columns]
+    for first in range(0, columns, MATRIX_COLUMNS):
+        part = matrix[:, first : first + MATRIX_COLUMNS].astype(np.float64, copy=False)
+        width = part.shape[1]
+        if width % PRODUCT_ROWS:
+            part = np.pad(part, ((0, 0), (0, -width % PRODUCT_ROWS)))
+        for start in range(0, len(x), PRODUCT_ROWS):
+            rows = x[start : start + PRODUCT_ROWS]
+            if len(rows) < PRODUCT_ROWS:
+                rows = np.pad(rows, ((0, PRODUCT_ROWS - len(rows)), (0, 0)))
+            products[start : start + PRODUCT_ROWS, first : first + width] = (rows @ part)[: len(x) - start, :width]
     return products
+
+
+def rows_beside(columns: int, most: int) -> int:
+    """Return the rows of a block: `most`, and fewer, in whole steps, where a block would be wider than usual.
+
+    >>> rows_beside(1000, 4096), rows_beside(21_841, 4096), rows_beside(10**9, 4096)
+    (4096, 384, 64)
+    """
+    fitting = most * USUAL_COLUMNS // max(columns, USUAL_COLUMNS)
+    return max(fitting // PRODUCT_ROWS * PRODUCT_ROWS, min(most, PRODUCT_ROWS))

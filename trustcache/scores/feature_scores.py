@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import scipy
 
-from trustcache.scores.blocks import over_blocks, row_products, squared_lengths
+from trustcache.scores.blocks import over_blocks, row_products, rows_beside, squared_lengths
 from trustcache.scores.fitting import FittingData, Outputs, TooFew
 from trustcache.scores.logit_scores import maximum_class_probability, negative_energy
 
@@ -75,7 +75,7 @@ class ClassGaussians:
             x = row_products(features[rows].astype(np.float64) - centre, self.whitening)
             return (lengths - 2 * row_products(x, means.T)).min(axis=1) + squared_lengths(x)
 
-        return over_blocks(one, len(features), BLOCK_ROWS)
+        return over_blocks(one, len(features), rows_beside(len(means), BLOCK_ROWS))
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class VirtualLogit:
         rows = data.everyone
         if len(rows.features) <= rows.features.shape[1]:
             raise TooFew(f"it needs more samples than features, {rows.features.shape[1]:,}, to find the last layer")
-        weight, bias = last_layer(rows.features, rows.logits)
+        weight, bias = last_layer(lambda: rows.blocks(BLOCK_ROWS, "features", "logits"))
         origin = -np.linalg.pinv(weight.T) @ bias
         second = np.zeros((len(origin),) * 2)
         for (x,) in _blocks(rows.features):
@@ -136,8 +136,9 @@ class VirtualLogit:
         _, vectors = scipy.linalg.eigh(second)  # ascending: the first are the residual's
         residual = vectors[:, : len(origin) - principal_dimensions(len(origin))]
         lengths = residual_length(rows.features, origin, residual)
-        largest = float(rows.logits.max(axis=1).mean(dtype=np.float64))
-        return cls(origin, residual, largest / max(float(lengths.mean()), np.finfo(np.float64).tiny))
+        largest = np.concatenate([z.max(axis=1) for (z,) in rows.blocks(BLOCK_ROWS, "logits")])
+        mean = float(largest.mean(dtype=np.float64))
+        return cls(origin, residual, mean / max(float(lengths.mean()), np.finfo(np.float64).tiny))
 
     def score(self, rows: Outputs) -> np.ndarray:
         return negative_energy(rows.logits) - self.alpha * residual_length(rows.features, self.origin, self.residual)
@@ -165,26 +166,39 @@ def residual_length(features: np.ndarray, origin: np.ndarray, residual: np.ndarr
     return over_blocks(one, len(features), BLOCK_ROWS)
 
 
-def last_layer(features: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Find the linear layer that turns features (N, D) into logits (N, K): weight (D, K) and bias (K,), float64.
+def last_layer(blocks: Callable[[], Iterable[tuple[np.ndarray, ...]]]) -> tuple[np.ndarray, np.ndarray]:
+    """Find the linear layer that turns features into logits: weight (D, K) and bias (K,), float64.
 
-    By least squares; along directions in which the features do not vary the weight is 0.
+    By least squares; along directions in which the features do not vary the weight is 0. blocks: gives the rows anew
+    each time, as features (n, D) and logits (n, K).
 
-    >>> weight, bias = last_layer(np.array([[0.0], [1.0]]), np.array([[1.0], [3.0]]))
+    >>> weight, bias = last_layer(lambda: [(np.array([[0.0], [1.0]]), np.array([[1.0], [3.0]]))])
     >>> weight.round(6).tolist(), bias.round(6).tolist()
     ([[2.0]], [1.0])
     """
-    x_mean, z_mean = features.mean(axis=0, dtype=np.float64), logits.mean(axis=0, dtype=np.float64)
+    x_mean, z_mean = _means(blocks())
     second, cross = np.zeros((len(x_mean),) * 2), np.zeros((len(x_mean), len(z_mean)))
-    for x, z in _blocks(features, logits):
-        x -= x_mean
+    for features, logits in blocks():
+        x = features - x_mean
         second += x.T @ x
-        cross += x.T @ (z - z_mean)
+        cross += x.T @ (logits - z_mean)
     values, vectors = scipy.linalg.eigh(second)
     kept = values > RANK_TOLERANCE * values[-1]
     basis = vectors[:, kept]
     weight = basis @ ((basis.T @ cross) / values[kept, None])
     return weight, z_mean - x_mean @ weight
+
+
+def _means(blocks: Iterable[tuple[np.ndarray, ...]]) -> list[np.ndarray]:
+    """Return the means of arrays' columns, float64 (D,) each, from blocks of rows: the same bits in any blocks."""
+    sums: list[np.ndarray] | None = None
+    count = 0
+    for arrays in blocks:
+        sums = sums or [np.zeros(array.shape[1]) for array in arrays]
+        sums = [np.concatenate([total[None], array]).sum(axis=0) for total, array in zip(sums, arrays, strict=True)]
+        count += len(arrays[0])
+    assert sums
+    return [total / count for total in sums]
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,14 @@
 1.28 million samples with 2048 features are 5.2 GB as float16, and scores that search them would take hours a data
 set. So every score is fitted on at most `FITTING_ROWS` samples of a kind and chooses on at most `VALIDATION_ROWS`
 others: 160,000 x 2048 float16 features, 0.65 GB, at most. For neighbours, 1 % of ImageNet's training images
-rank as well as all of them (Sun et al. 2022, arXiv:2204.06507); moments and temperatures need fewer.
+rank as well as all of them (Sun et al. 2022, arXiv:2204.06507); moments and temperatures need fewer. What needs only
+sums over rows takes them in blocks, as the logits of 21,841 classes are 2.2 GB of each kind.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +23,8 @@ FITTING_ROWS = 50_000
 VALIDATION_ROWS = 10_000
 VALIDATION_FRACTION = 0.1
 SEED = 0
+# A larger column is read again for each pass over its blocks.
+HELD_BYTES = 1 << 28
 
 
 class TooFew(Exception):
@@ -103,7 +107,7 @@ def _drawn(kind: np.ndarray) -> np.ndarray:
 
 
 class Rows(Outputs):
-    """Scattered rows of a cache, with the truth: `labels` (N,) int64 and `correct` (N,) bool too.
+    """Scattered rows of a cache, ascending, with the truth: `labels` (N,) int64 and `correct` (N,) bool too.
 
     A column is read in one pass of bounded memory.
     """
@@ -114,6 +118,28 @@ class Rows(Outputs):
 
     def __len__(self) -> int:
         return len(self._numbers)
+
+    def blocks(self, rows: int, *columns: str) -> Iterator[tuple[np.ndarray, ...]]:
+        """Yield some columns for `rows` rows at a time; of a large one no more than that is in memory.
+
+        >>> from trustcache.cache import open_cache
+        >>> cache = open_cache(demo_workspace.cache_folder("net", "birds"))
+        >>> [labels.shape for (labels,) in Rows(cache, np.arange(0, 30, 2)).blocks(10, "labels")]
+        [(10,), (5,)]
+        """
+        held = {name: getattr(self, name) for name in columns if self._fits(name)}
+        for start in range(0, len(self), rows):
+            part = self.part(start, start + rows)
+            yield tuple(held[name][start : start + rows] if name in held else part._gathered(name) for name in columns)
+
+    def part(self, start: int, stop: int) -> Rows:
+        """Return the rows from the one at `start` to the one before `stop`, of which there is one at least."""
+        numbers = self._numbers[start:stop]
+        return Rows(self._cache[numbers[0] : numbers[-1] + 1], numbers - numbers[0])
+
+    def _fits(self, column: str) -> bool:
+        like = self._cache[:0].column(column)
+        return len(self) * math.prod(like.shape[1:]) * like.itemsize <= HELD_BYTES
 
     def _gathered(self, column: str) -> np.ndarray:
         like = self._cache[:0].column(column)

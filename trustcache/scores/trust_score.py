@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trustcache.scores.blocks import over_blocks, squared_lengths
+from trustcache.scores.blocks import over_blocks, rows_beside, squared_lengths
 from trustcache.scores.fitted_logit_scores import least_aurc
 from trustcache.scores.fitting import FittingData, Outputs, TooFew
 from trustcache.scores.neighbour_scores import nearest_squares, product_error
@@ -42,7 +42,7 @@ def trust_score(features: np.ndarray, predictions: np.ndarray, members: np.ndarr
         own, other = _own_and_other(features[rows].astype(np.float64) - classes.centre, predictions[rows], classes)
         return other / (own + LEAST_DISTANCE)
 
-    return over_blocks(one, len(features), QUERY_ROWS)
+    return over_blocks(one, len(features), rows_beside(len(classes.labels), QUERY_ROWS))
 
 
 @dataclass(frozen=True)

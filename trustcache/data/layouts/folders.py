@@ -10,9 +10,14 @@ from pathlib import Path
 from trustcache.data.archives import FileTree, open_tree, why_hidden
 from trustcache.data.image_files import image_files, why_no_image
 from trustcache.data.layouts.numbers import normal_form
+from trustcache.data.progress import listing, silent
 from trustcache.data.samples import FileSamples
+from trustcache.data.system_calls import in_threads
 from trustcache.data.tar_listing import SUFFIX
 from trustcache.errors import UsageError
+
+# Folders that are listed in no time.
+_FEW = 100
 
 
 def read_folders(data_root: Path, classes: tuple[str, ...] | None, path: str) -> FileSamples:
@@ -82,13 +87,16 @@ def _labelled(tree: FileTree, folders: list[str], meaning: Labels, passed_over: 
     labels_of = _labels_of(tree, folders, meaning)
     ids: list[str] = []
     labels: list[int] = []
-    for folder in sorted(folders, key=lambda folder: (labels_of[folder], folder)):
-        inside = image_files(tree, folder)
-        if not inside.names:
-            raise UsageError(f"{tree.root}/{folder}: class folder without images; add some or remove the folder")
-        ids += inside.names
-        labels += [labels_of[folder]] * len(inside.names)
-        passed_over += inside.passed_over
+    in_order = sorted(folders, key=lambda folder: (labels_of[folder], folder))
+    with listing(f"listing {tree.root}", len(folders)) if len(folders) > _FEW else silent("", 0) as advance:
+        listed = in_threads(lambda folder: image_files(tree, folder), in_order)
+        for folder, inside in zip(in_order, listed, strict=True):
+            if not inside.names:
+                raise UsageError(f"{tree.root}/{folder}: class folder without images; add some or remove the folder")
+            ids += inside.names
+            labels += [labels_of[folder]] * len(inside.names)
+            passed_over += inside.passed_over
+            advance(1)
     return FileSamples(tree, ids, labels, meaning[0], passed_over + _beside(tree, folders))
 
 
