@@ -1,4 +1,4 @@
-"""GEN, NNGuide, ASH-S and SCALE against values that their authors' code gives, and confidence from invariance."""
+"""GEN, NNGuide, ASH-S and SCALE against values that their authors' code gives; small networks that learn trust."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from trustcache.metrics.ranking import trust_metrics
 from trustcache.scores.activation_scores import PERCENTILES, ActivationScaling, ActivationShaping
 from trustcache.scores.fitting import FittingData, Outputs, TooFew
 from trustcache.scores.guided_neighbours import NeighbourGuidance
-from trustcache.scores.invariance import Invariance
 from trustcache.scores.logit_scores import negative_generalised_entropy
+from trustcache.scores.small_networks import ConfidenceNetwork, Invariance
 
 FEATURES = np.array(
     [[3, 1, 2, 0, 0.5, 0.25, 4, 0], [1, 1.125, 0.5, 0.375, 0.75, 0, 0, 2], [0, 0, 6, 0.125, 0, 0, 0.25, 0]], float
@@ -135,3 +135,14 @@ def test_invariance_needs_wrong_answers() -> None:
     rows = two_views(20, seed=1)
     with pytest.raises(TooFew):
         Invariance.fit(FittingData(rows, rows, right=rows, wrong=rows[slice(0, 0)]))  # type: ignore[arg-type]
+
+
+def test_confidnet_learns_the_probability_of_the_true_class(training: FittingData) -> None:
+    fitted, rows = ConfidenceNetwork.fit(training), training.validation
+    assert fitted.widths.tolist() == [12, 400, 400, 400, 400, 1]
+    logits = rows.logits.astype(np.float64)
+    p = np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))[np.arange(len(rows)), rows.labels]
+    learnt = 1 / (1 + np.exp(-fitted.score(rows)))
+    assert learnt.mean() == pytest.approx(p.mean(), abs=0.05)
+    assert learnt[p > 0.9].mean() > learnt[p < 0.1].mean() + 0.05
+    assert fitted.chosen == {"epochs": fitted.epochs}

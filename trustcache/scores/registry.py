@@ -20,7 +20,6 @@ from trustcache.scores.feature_scores import DeltaMahalanobis, SoftmaxRetaining,
 from trustcache.scores.fitted_logit_scores import PNorm, RelU, Temperature, least_aurc
 from trustcache.scores.fitting import FittingData, Outputs, TooFew, fitting_data, outputs_of
 from trustcache.scores.guided_neighbours import NeighbourGuidance
-from trustcache.scores.invariance import Invariance
 from trustcache.scores.logit_scores import (
     doctor,
     logit_margin,
@@ -33,6 +32,7 @@ from trustcache.scores.logit_scores import (
     negative_predictive_entropy,
 )
 from trustcache.scores.neighbour_scores import DeltaNeighbour, NearestNeighbour
+from trustcache.scores.small_networks import ConfidenceNetwork, Invariance
 from trustcache.scores.trust_score import TrustScore
 
 # In units that bring both parts of a sum to one spread.
@@ -63,7 +63,7 @@ _TEMPERATURE = {"T": ("T=", "temperature: what the logits are divided by, by cro
 _NEIGHBOURS = {"k": ("k=", "how many nearest training samples count")}
 _WEIGHT = {"weight": ("×", "sums: what the margin is multiplied by")}
 _PERCENTILE = {"percentile": ("%=", "ash, scale: the percentile that a sample's largest features lie above")}
-_EPOCHS = {"epochs": ("epochs=", "invariance: passes over the training samples")}
+_EPOCHS = {"epochs": ("epochs=", "confidnet, invariance: passes over the training samples")}
 _ALPHA = {"alpha": ("α=", "trust-score: share of each class's training samples, of least density, that is left out")}
 
 _FEATURES, _BOTH = ("features",), ("logits", "features")
@@ -122,6 +122,12 @@ _BUILT_IN = {
         settings=_PERCENTILE,
     ),
     "scale": PostHoc("energy after all features are sharpened", ActivationScaling, _BOTH, settings=_PERCENTILE),
+    "confidnet": PostHoc(
+        "five layers on the features that regress the probability of the true class",
+        ConfidenceNetwork,
+        _BOTH,
+        settings=_EPOCHS,
+    ),
     "trust-score": PostHoc(
         "distance to the nearest other class over that to the predicted one",
         TrustScore,
