@@ -20,12 +20,15 @@ from trustcache.scores.registry import Learnt, Weight
 
 METHODS = (Path(__file__).parents[2] / "docs" / "methods.md").read_text(encoding="utf-8")
 NAMES = [
-    *("mcp", "margin", "max-logit", "p-norm", "entropy", "energy", "doctor", "rel-u", "temperature"),
-    *("knn", "delta-knn", "delta-mahalanobis", "delta-knn+margin", "delta-mahalanobis+margin"),
-    *("sirc", "vim", "trust-score", "mc-dropout", "mcp-mirrored"),
+    *("mcp", "margin", "max-logit", "p-norm", "entropy", "gen", "energy", "doctor", "rel-u", "temperature"),
+    *("knn", "nnguide", "delta-knn", "delta-mahalanobis", "delta-knn+margin", "delta-mahalanobis+margin"),
+    *("sirc", "vim", "ash", "scale", "confidnet", "trust-score", "mc-dropout", "mcp-mirrored", "invariance"),
 ]
-# The others need a column that only some caches have; test_mc_dropout.py and test_strong.py have their promises.
+# Others need a column that only some caches have; test_mc_dropout, test_strong and test_peers have their promises.
 COMPUTED = [name for name, entry in POST_HOC.items() if not {"mc_dropout", "mirrored_logits"} & {*entry.columns}]
+
+# Made to tell images from elsewhere.
+FOR_OTHER_IMAGES = {"vim", "max-logit", "energy", "knn", "nnguide", "ash", "scale"}
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +45,9 @@ def test_a_score_has_a_meaning_and_a_line_in_the_docs_with_the_paper_that_its_co
     entry = POST_HOC[name]
     assert entry.meaning
     (line,) = [line for line in METHODS.splitlines() if line.startswith("|") and f"`{name}`" in line.split("|")[1]]
-    ((authors, number),) = re.findall(r"\[([^]]+)\]\(https://arxiv.org/abs/(\d{4}\.\d{5})\)", line)
+    ((authors, number),) = re.findall(
+        r"\[([^]]+)\]\(https://(?:arxiv.org/abs/|openreview.net/forum\?id=)([\w.]+)\)", line
+    )
     assert ("*" in line.split("|")[1]) == entry.fitted
     if not entry.sum_of:
         text = (inspect.getdoc(entry.compute) or "") + (inspect.getmodule(entry.compute).__doc__ or "")
@@ -70,7 +75,7 @@ def test_a_score_is_finite_and_the_same_to_the_last_bit_in_chunks_in_any_order_a
     assert (rows.features == before[1]).all()
 
 
-@pytest.mark.parametrize("name", sorted(set(COMPUTED) - {"vim", "max-logit", "energy", "knn"}))
+@pytest.mark.parametrize("name", sorted(set(COMPUTED) - FOR_OTHER_IMAGES))
 def test_a_score_that_is_made_to_find_mistakes_finds_them(
     name: str, learnt: Learnt, samples: Callable[..., FittingData]
 ) -> None:

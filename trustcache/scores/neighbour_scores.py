@@ -164,7 +164,7 @@ class NearestNeighbour:
     @classmethod
     def fit(cls, data: FittingData) -> NearestNeighbour:
         references, rows = data.everyone.features, data.validation
-        ks = _possible(len(references))
+        ks = possible_neighbours(len(references))
         squares = nearest_squares(unit(rows.features), unit(references), max(ks))
         return cls(ks[least_aurc([-squares[:, k - 1] for k in ks], rows.correct)], references)
 
@@ -195,7 +195,7 @@ class DeltaNeighbour:
     @classmethod
     def fit(cls, data: FittingData) -> DeltaNeighbour:
         right, wrong = (kind.features for kind in data.right_and_wrong())
-        ks, rows = _possible(min(len(right), len(wrong))), data.validation
+        ks, rows = possible_neighbours(min(len(right), len(wrong))), data.validation
         near, far = (_mean_log_distances(rows.features, kind, ks) for kind in (right, wrong))
         scores = [w - r for r, w in zip(near, far, strict=True)]
         return cls(ks[least_aurc(scores, rows.correct)], right, wrong)
@@ -209,6 +209,10 @@ class DeltaNeighbour:
         return {"k": self.k}
 
 
-def _possible(samples: int) -> tuple[int, ...]:
-    """Return the numbers of neighbours to choose from, given the number of samples."""
+def possible_neighbours(samples: int) -> tuple[int, ...]:
+    """Return the numbers of neighbours to choose from, given the number of samples.
+
+    >>> possible_neighbours(30), possible_neighbours(3)
+    ((5, 10, 25), (3,))
+    """
     return tuple(k for k in NEIGHBOURS if k <= samples) or (samples,)

@@ -14,10 +14,12 @@ import numpy as np
 from trustcache.cache import CacheView
 from trustcache.errors import TrustcacheError, UsageError, kind_and_line
 from trustcache.registry import Registry
+from trustcache.scores.activation_scores import ActivationScaling, ActivationShaping
 from trustcache.scores.entry import Fitted, PostHoc, arrays_of, entry_of, restored
 from trustcache.scores.feature_scores import DeltaMahalanobis, SoftmaxRetaining, VirtualLogit
 from trustcache.scores.fitted_logit_scores import PNorm, RelU, Temperature, least_aurc
 from trustcache.scores.fitting import FittingData, Outputs, TooFew, fitting_data, outputs_of
+from trustcache.scores.guided_neighbours import NeighbourGuidance
 from trustcache.scores.logit_scores import (
     doctor,
     logit_margin,
@@ -26,9 +28,11 @@ from trustcache.scores.logit_scores import (
     mirrored_confidence,
     negative_energy,
     negative_entropy,
+    negative_generalised_entropy,
     negative_predictive_entropy,
 )
 from trustcache.scores.neighbour_scores import DeltaNeighbour, NearestNeighbour
+from trustcache.scores.small_networks import ConfidenceNetwork, Invariance
 from trustcache.scores.trust_score import TrustScore
 
 # In units that bring both parts of a sum to one spread.
@@ -58,6 +62,8 @@ _LAMBDA = {"lambda": ("λ=", "rel-u: how much wrong training samples count besid
 _TEMPERATURE = {"T": ("T=", "temperature: what the logits are divided by, by cross-entropy on held-out training data")}
 _NEIGHBOURS = {"k": ("k=", "how many nearest training samples count")}
 _WEIGHT = {"weight": ("×", "sums: what the margin is multiplied by")}
+_PERCENTILE = {"percentile": ("%=", "ash, scale: the percentile that a sample's largest features lie above")}
+_EPOCHS = {"epochs": ("epochs=", "confidnet, invariance: passes over the training samples")}
 _ALPHA = {"alpha": ("α=", "trust-score: share of each class's training samples, of least density, that is left out")}
 
 _FEATURES, _BOTH = ("features",), ("logits", "features")
@@ -72,6 +78,7 @@ _BUILT_IN = {
         "the largest centred logit over the p-norm of all; mcp where that is better", PNorm, settings=_NORM
     ),
     "entropy": PostHoc("how little the softmax is spread over the classes", negative_entropy),
+    "gen": PostHoc("like entropy, but small probabilities count for more", negative_generalised_entropy),
     "energy": PostHoc("log-sum-exp of the logits", negative_energy),
     "doctor": PostHoc("the chance that two draws from the softmax agree, as log-odds", doctor),
     "rel-u": PostHoc("like doctor, but pairs of classes count by how often they are confused", RelU, settings=_LAMBDA),
@@ -82,6 +89,9 @@ _BUILT_IN = {
         settings=_TEMPERATURE,
     ),
     "knn": PostHoc("how near the k-th nearest training feature is", NearestNeighbour, _FEATURES, settings=_NEIGHBOURS),
+    "nnguide": PostHoc(
+        "energy times how similar training samples of high energy are", NeighbourGuidance, _BOTH, settings=_NEIGHBOURS
+    ),
     "delta-knn": PostHoc(
         "log distance to the nearest wrong training samples less that to right ones",
         DeltaNeighbour,
@@ -105,6 +115,19 @@ _BUILT_IN = {
     ),
     "sirc": PostHoc("mcp, lowered where the features are shorter than those of training data", SoftmaxRetaining, _BOTH),
     "vim": PostHoc("energy less how far the features lie outside their principal space", VirtualLogit, _BOTH),
+    "ash": PostHoc(
+        "energy after small features are left out and the others sharpened",
+        ActivationShaping,
+        _BOTH,
+        settings=_PERCENTILE,
+    ),
+    "scale": PostHoc("energy after all features are sharpened", ActivationScaling, _BOTH, settings=_PERCENTILE),
+    "confidnet": PostHoc(
+        "five layers on the features that regress the probability of the true class",
+        ConfidenceNetwork,
+        _BOTH,
+        settings=_EPOCHS,
+    ),
     "trust-score": PostHoc(
         "distance to the nearest other class over that to the predicted one",
         TrustScore,
@@ -121,6 +144,12 @@ _BUILT_IN = {
         mirrored_confidence,
         ("logits", "mirrored_logits"),
         natural_zero=True,
+    ),
+    "invariance": PostHoc(
+        "a small network on the logits of the image and its mirror image (extract --features stages)",
+        Invariance,
+        ("logits", "mirrored_logits"),
+        settings=_EPOCHS,
     ),
 }
 
