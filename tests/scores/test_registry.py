@@ -22,7 +22,7 @@ METHODS = (Path(__file__).parents[2] / "docs" / "methods.md").read_text(encoding
 NAMES = [
     *("mcp", "margin", "max-logit", "p-norm", "entropy", "energy", "doctor", "rel-u", "temperature"),
     *("knn", "delta-knn", "delta-mahalanobis", "delta-knn+margin", "delta-mahalanobis+margin"),
-    *("sirc", "vim", "trust-score", "mc-dropout", "mcp-mirrored"),
+    *("sirc", "vim", "trust-score", "mc-dropout", "mcp-mirrored", "mcp-views"),
 ]
 # The others need a column that only some caches have; test_mc_dropout.py and test_strong.py have their promises.
 COMPUTED = [name for name, entry in POST_HOC.items() if not {"mc_dropout", "mirrored_logits"} & {*entry.columns}]

@@ -56,6 +56,7 @@ _IN_WORDS = {
     "data.kept_images": "what --keep-images says",
     "features": "what features are kept",
     "stages": "whose outputs are kept as stages",
+    "views": "what views of an image are kept",
 }
 
 

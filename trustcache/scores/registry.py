@@ -13,6 +13,7 @@ import numpy as np
 
 from trustcache.cache import CacheView
 from trustcache.errors import TrustcacheError, UsageError, kind_and_line
+from trustcache.models.views import VIEWS, view_column
 from trustcache.registry import Registry
 from trustcache.scores.entry import Fitted, PostHoc, arrays_of, entry_of, restored
 from trustcache.scores.feature_scores import DeltaMahalanobis, SoftmaxRetaining, VirtualLogit
@@ -23,7 +24,7 @@ from trustcache.scores.logit_scores import (
     logit_margin,
     max_logit,
     maximum_class_probability,
-    mirrored_confidence,
+    mean_confidence,
     negative_energy,
     negative_entropy,
     negative_predictive_entropy,
@@ -117,9 +118,15 @@ _BUILT_IN = {
         ("mc_dropout",),
     ),
     "mcp-mirrored": PostHoc(
-        "mcp of the image and its mirror image, averaged (extract --features stages)",
-        mirrored_confidence,
+        "mcp of the image and its mirror image, averaged (extract --views mirrored)",
+        mean_confidence,
         ("logits", "mirrored_logits"),
+        natural_zero=True,
+    ),
+    "mcp-views": PostHoc(
+        "mcp of the image and all views of it, averaged (extract --views all)",
+        mean_confidence,
+        ("logits", *map(view_column, VIEWS)),
         natural_zero=True,
     ),
 }
