@@ -33,7 +33,7 @@ def _mirrored(x: Tensor) -> Tensor:
     return x.flip(-1)
 
 
-def _placed(x: Tensor, scale: float, degrees: float = 0.0, shift: float = 0.0) -> Tensor:
+def placed(x: Tensor, scale: float, degrees: float = 0.0, shift: float = 0.0) -> Tensor:
     """Scale images about their centre, turn them, and move them up and left by a share of half their sides.
 
     What was outside repeats their borders.
@@ -48,11 +48,11 @@ def _placed(x: Tensor, scale: float, degrees: float = 0.0, shift: float = 0.0) -
 
 
 def _shrunk(x: Tensor) -> Tensor:
-    return _placed(x, 0.85, shift=0.125)
+    return placed(x, 0.85, shift=0.125)
 
 
 def _tilted(x: Tensor) -> Tensor:
-    return _mirrored(_placed(x, 0.88, degrees=-8))
+    return _mirrored(placed(x, 0.88, degrees=-8))
 
 
 VIEWS: dict[str, View] = {
