@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +21,13 @@ from trustcache.cache.workspace import Workspace
 from trustcache.data.splits import half_rows
 from trustcache.metrics.ranking import trust_metrics
 from trustcache.models.classifiers import Classifier
-from trustcache.models.views import VIEWS
-from trustcache.oracles.head_inputs import INPUTS, head_inputs, read_columns
+from trustcache.models.views import VIEWS, view_column
+from trustcache.oracles.head_inputs import INPUTS, head_inputs, parse_inputs, read_columns
 from trustcache.oracles.heads import score_heads
 from trustcache.oracles.plan import frozen_head
+from trustcache.oracles.presets.preset import read_preset
 from trustcache.oracles.runs import Run, finished_runs
+from trustcache.report.names import run_names
 
 RunCli = Callable[..., Result]
 LABEL = "digits-net"
@@ -44,8 +47,6 @@ def extract_stages(run_cli: RunCli, weights: Path, *data: str) -> None:
 @pytest.fixture(scope="module")
 def strong_workspace(tmp_path_factory: pytest.TempPathFactory, classifier_file: Path) -> Path:
     """A workspace with stages of digits-train and digits-test, and a strong oracle of two members; to be read only."""
-    from dataclasses import replace
-
     from trustcache.data.dataset import open_dataset
     from trustcache.data.known_data import find_manifests
     from trustcache.evaluate.scoring import evaluate
@@ -109,19 +110,20 @@ def test_a_cache_with_stages_says_so_and_holds_the_rest_as_before(
     np.testing.assert_allclose(with_stages.stages[:, -192:-128], with_stages.features, rtol=2e-3, atol=1e-3)
 
 
-def test_a_cache_with_stages_holds_what_the_classifier_says_of_the_mirror_images(
-    strong: Workspace, digits_classifier: Classifier
-) -> None:
+def test_a_cache_holds_what_the_classifier_says_of_each_view(strong: Workspace, digits_classifier: Classifier) -> None:
     from trustcache.data.dataset import open_dataset
     from trustcache.data.known_data import find_manifests
 
     cache = open_cache(strong.cache_folder(LABEL, "digits-test"))
     samples = open_dataset(find_manifests("digits-test")[0], Path()).samples
     images = np.stack([np.asarray(samples.read(int(i))) for i in cache.sample_indices[:20]])
-    mirrored = torch.from_numpy(images[:, :, ::-1].copy()).permute(0, 3, 1, 2)
-    said = digits_classifier(mirrored)[0].numpy()
-    np.testing.assert_allclose(cache.column("mirrored_logits")[:20].astype(float), said, atol=2e-2)
-    assert np.abs(cache.column("mirrored_logits")[:20].astype(float) - cache.logits[:20]).max() > 1
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float()
+    assert cache.index.meaning.views == tuple(VIEWS)
+    for name, view in VIEWS.items():
+        said = digits_classifier(view.make(pixels))[0].numpy()
+        kept = cache.column(view_column(name))[:20].astype(float)
+        np.testing.assert_allclose(kept, said, atol=2e-2)
+        assert np.abs(kept - cache.logits[:20]).max() > 1
 
 
 def test_what_was_not_kept_is_refused_with_the_remedy(
@@ -191,6 +193,19 @@ def test_the_report_never_averages_heads_of_two_kinds(strong: Workspace, run_cli
     rows = {(r["settings"].get("head"), r["settings"].get("hidden")) for r in records if r["method"] == "ce"}
     assert rows == {("linear", 0.0), ("mlp on all, 2 members", 32.0), ("mlp on all", 8.0)} or len(rows) == 3
     assert "mlp on all, 2 members" in (strong.report / "report.md").read_text()
+
+
+def test_only_heads_on_the_presets_inputs_or_fewer_are_called_strong(strong: Workspace) -> None:
+    run, preset = only_run(strong), read_preset("strong").head
+    assert preset is not None
+
+    def name(*inputs: str) -> str:
+        config = replace(run.config, head=replace(preset, inputs=parse_inputs(inputs)))
+        return run_names([Run(run.folder, config)])[config.name]
+
+    assert name("strong") == "strong"
+    assert name("log-probs", "sorted-log-probs", "prediction", "mirrored") == "strong without features, shrunk, tilted"
+    assert not name("all").startswith("strong")
 
 
 def test_attacked_and_other_caches_without_stages_are_named_as_what_is_lacking(

@@ -124,7 +124,7 @@ def _head_name(head: HeadSpec) -> str:
     if not strong or head != replace(strong, members=head.members, inputs=head.inputs):
         return head.label
     lacking = [name for name in strong.inputs if name not in head.inputs]
-    if not set(lacking) <= _OF_IMAGES:
+    if not set(lacking) <= _OF_IMAGES or not set(head.inputs) <= set(strong.inputs):
         return head.label
     members = f", {head.members} members" if head.members > 1 else ""
     return STRONG + (f" without {', '.join(lacking)}" if lacking else "") + members
