@@ -59,7 +59,7 @@ def test_mean_confidence_keeps_its_digits_where_both_views_are_sure() -> None:
     np.testing.assert_allclose(mean_confidence(logits, logits), logits[:, 0] - np.log(2), rtol=1e-12)
     # Two views that are sure of different classes: one half, whatever is left of either.
     np.testing.assert_allclose(mean_confidence(logits, np.roll(logits, 1, axis=1)), 0, atol=1e-12)
-    with pytest.raises(ValueError, match="two arrays of logits"):
+    with pytest.raises(ValueError, match="arrays of logits"):
         mean_confidence(logits, logits[:1])
 
 
