@@ -16,6 +16,7 @@ import io
 import math
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -73,11 +74,11 @@ def dull(x: Tensor) -> Tensor:
 
 CHANGES: dict[str, Callable[[Tensor], Tensor]] = {
     **{name: view.make for name, view in VIEWS.items()},
-    **{f"scaled {scale}": lambda x, scale=scale: placed(x, scale) for scale in (0.78, 0.85, 0.93, 1.18)},
+    **{f"scaled {scale}": partial(placed, scale=scale) for scale in (0.78, 0.85, 0.93, 1.18)},
     "scaled 0.85, mirrored": lambda x: placed(x, 0.85).flip(-1),
     "scaled 0.88, turned 8": lambda x: placed(x, 0.88, degrees=8),
     "moved by half a pixel": lambda x: placed(x, 1.0, shift=1 / 32),
-    **{f"blurred {sigma}": lambda x, sigma=sigma: blurred(x, sigma) for sigma in (0.5, 0.8)},
+    **{f"blurred {sigma}": partial(blurred, sigma=sigma) for sigma in (0.5, 0.8)},
     "noise 8": lambda x: noisy(x, 8),
     "8 levels": lambda x: torch.floor(x / 32) * 32 + 16,
     "grey": grey,

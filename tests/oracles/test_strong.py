@@ -131,7 +131,9 @@ def test_what_was_not_kept_is_refused_with_the_remedy(
 ) -> None:
     refused = run_cli("train", *STRONG)
     assert refused.exit_code == 2
-    assert all(fact in refused.stderr for fact in ("without stages", "--features stages"))
+    assert all(
+        fact in refused.stderr for fact in ("without stages", "--features stages --views mirrored,shrunk,tilted")
+    )
     again = extract_digits("--features", "stages")
     assert again.exit_code == 2
     assert all(fact in again.stderr for fact in ("features", "'last'", "'stages'", "remove that folder"))

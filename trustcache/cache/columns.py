@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -58,6 +58,20 @@ COLUMNS = {
     "true_class_prob": Column("float32"),
 }
 """All columns of a shard by name."""
+
+
+def options_of(columns: Iterable[str]) -> str:
+    """Return the options of `extract` that keep some columns.
+
+    >>> options_of(["stages", "mirrored_logits", "tilted_logits"])
+    '--features stages --views mirrored,tilted'
+    """
+    values: dict[str, list[str]] = {}
+    for column in columns:
+        name, _, value = COLUMNS[column].option.partition(" ")
+        values.setdefault(name, []).append(value)
+    # Views make a list; of the others the last one keeps what those before it keep too.
+    return " ".join(f"{name} {','.join(them) if name == '--views' else them[-1]}" for name, them in values.items())
 
 
 def widths_of(columns: Mapping[str, np.ndarray]) -> dict[str, int]:

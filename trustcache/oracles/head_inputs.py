@@ -109,11 +109,14 @@ def columns_of(names: Sequence[str]) -> tuple[str, ...]:
 def read_columns(names: Sequence[str], cache: CacheView) -> dict[str, Tensor]:
     """Return the cache's columns that some inputs need, in the dtype they are stored in.
 
-    Raises UsageError where the cache was extracted without one of them.
+    Raises UsageError naming those that the cache was extracted without.
     """
     import torch
 
-    return {name: torch.from_numpy(cache.column(name)) for name in columns_of(names)}
+    columns = columns_of(names)
+    if lacking := [name for name in columns if not cache.index.holds(name)]:
+        raise UsageError(cache.index.lacks(*lacking))
+    return {name: torch.from_numpy(cache.column(name)) for name in columns}
 
 
 def head_inputs(names: Sequence[str], outputs: Outputs) -> Tensor:
