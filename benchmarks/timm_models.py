@@ -80,7 +80,7 @@ def faults(name: str, export: bool) -> list[str]:
         if last := found.last_layer():
             wrong.append(differs("last layer of the features", F.linear(features, *last), logits))
         places = found.stage_places()
-        stages = found.outputs(x, places, mirrored=True)["stages"]
+        stages = found.outputs(x, places, views=("mirrored",))["stages"]
     wrong += [] if stages.isfinite().all() else ["stages: not finite"]
     if export:
         pair = Pair(found, TopLogit())

@@ -65,7 +65,7 @@ def test_float32_rounds_as_on_the_cpu_and_tf32_does_not() -> None:
 
 @pytest.mark.parametrize("precision", ["float32", "tf32", "bf16"])
 def test_shards_made_again_have_the_same_bytes(extract_digits: Cli, precision: str) -> None:
-    options = ("--device", DEVICE, "--precision", precision, "--features", "stages", "--workers", 2)
+    options = ("--device", DEVICE, "--precision", precision, "--features", "stages", "--views", "all", "--workers", 2)
     assert extract_digits(*options).exit_code == 0
     whole = shards("digits-test")
     (CACHE / "digits-test" / "00002.h5").write_bytes(b"damaged")

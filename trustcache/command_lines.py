@@ -44,6 +44,8 @@ def extraction_options(index: Index) -> list[str]:
     for key in ("precision", "store", "features"):
         if (chosen := getattr(index.meaning, key)) != getattr(usual, key):
             words += [f"--{key}", chosen]
+    if index.meaning.views:
+        words += ["--views", ",".join(index.meaning.views)]
     if (decode := index.meaning.data.decode) != usual.decode:
         words += ["--decode", decode]
     if index.meaning.data.kept_images:

@@ -16,6 +16,7 @@ from trustcache.data.dataset import Dataset, open_dataset
 from trustcache.data.known_data import find_manifests
 from trustcache.extract.in_memory import extract_in_memory
 from trustcache.models.classifiers import Classifier
+from trustcache.models.views import VIEWS
 from trustcache.oracles.estimator import Oracle
 
 SMALL = {"input_size": (8, 8)}
@@ -84,10 +85,9 @@ def test_a_module_is_copied_and_left_as_it_is(digits_classifier: Classifier, dig
     assert all(parameter.requires_grad for parameter in model.parameters())
     assert all(tensor.equal(before[name]) for name, tensor in model.state_dict().items())
     assert cache.index.data == "digits"
-    assert cache.stages.shape == (len(cache), 336)  # unless told otherwise, all that a strong oracle reads
     oracle = Oracle("strong", epochs=1, device="cpu").fit(cache[:400])
-    assert {"stages", "mirrored"} <= set(oracle.config_.head.inputs)
-    other = extracted(digits_classifier, digits, features="stages")
+    assert set(VIEWS) < set(oracle.config_.head.inputs)  # unless told otherwise, it keeps all that a strong one reads
+    other = extracted(digits_classifier, digits, features="stages", views=())
     assert tells(refusal_of(lambda: oracle.decision_function(other)), "judges")  # a classifier of another name
 
 
@@ -97,6 +97,7 @@ def test_a_module_is_copied_and_left_as_it_is(digits_classifier: Classifier, dig
         ([], {}, ("no images",)),
         ("digits-c", {}, ("digits-c", "data sets")),
         ("unheard", {}, ("unheard",)),
+        ([], {"views": ["upside-down"]}, ("views", "upside-down", *VIEWS)),
         ([], {"features": "all"}, ("extract", "features", "last, stages, none", "'all'")),
         ([], {"batch_size": 0}, ("batch_size", "0")),
         ([], {"classes": ["a", "b"]}, ("2 classes", "10")),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,30 +21,32 @@ from trustcache.cache.workspace import Workspace
 from trustcache.data.splits import half_rows
 from trustcache.metrics.ranking import trust_metrics
 from trustcache.models.classifiers import Classifier
-from trustcache.oracles.head_inputs import INPUTS, head_inputs, read_columns
+from trustcache.models.views import VIEWS, view_column
+from trustcache.oracles.head_inputs import INPUTS, head_inputs, parse_inputs, read_columns
 from trustcache.oracles.heads import score_heads
 from trustcache.oracles.plan import frozen_head
+from trustcache.oracles.presets.preset import read_preset
 from trustcache.oracles.runs import Run, finished_runs
+from trustcache.report.names import run_names
 
 RunCli = Callable[..., Result]
 LABEL = "digits-net"
+EVERYTHING = ("--features", "stages", "--views", "all")
 STRONG = ("--frozen", "--head", "mlp", "--inputs", "all", "--loss", "ce", "--batch-size", 64)
 
 
 def extract_stages(run_cli: RunCli, weights: Path, *data: str) -> None:
-    """Caches with features of stages, in place of those that are there."""
+    """Caches with features of stages and all views, in place of those that are there."""
     shutil.rmtree("trustcache-workspace/cache", ignore_errors=True)
     model = ("--classifier", "cifar-resnet8", "--weights", weights, "--preprocess", "input_size=8", "--as", LABEL)
     for name in data:
-        done = run_cli("extract", *model, "--data", name, "--features", "stages", "--workers", 0, "--batch-size", 100)
+        done = run_cli("extract", *model, "--data", name, *EVERYTHING, "--workers", 0, "--batch-size", 100)
         assert done.exit_code == 0, done.stderr
 
 
 @pytest.fixture(scope="module")
 def strong_workspace(tmp_path_factory: pytest.TempPathFactory, classifier_file: Path) -> Path:
     """A workspace with stages of digits-train and digits-test, and a strong oracle of two members; to be read only."""
-    from dataclasses import replace
-
     from trustcache.data.dataset import open_dataset
     from trustcache.data.known_data import find_manifests
     from trustcache.evaluate.scoring import evaluate
@@ -59,7 +62,9 @@ def strong_workspace(tmp_path_factory: pytest.TempPathFactory, classifier_file: 
 
     workspace = Workspace(tmp_path_factory.mktemp("strong"))
     classifier = load_classifier(ModelSpec("cifar-resnet8", str(classifier_file), preprocessing={"input_size": (8, 8)}))
-    settings = ExtractSettings(batch_size=100, workers=0, device="cpu", shard_rows=200, features="stages")
+    settings = ExtractSettings(
+        batch_size=100, workers=0, device="cpu", shard_rows=200, features="stages", views=("all",)
+    )
     for name in ("digits-train", "digits-test"):
         dataset = open_dataset(find_manifests(name)[0], Path())
         extract(classifier, LABEL, dataset, Path(), workspace.cache_folder(LABEL, name), settings)
@@ -105,19 +110,20 @@ def test_a_cache_with_stages_says_so_and_holds_the_rest_as_before(
     np.testing.assert_allclose(with_stages.stages[:, -192:-128], with_stages.features, rtol=2e-3, atol=1e-3)
 
 
-def test_a_cache_with_stages_holds_what_the_classifier_says_of_the_mirror_images(
-    strong: Workspace, digits_classifier: Classifier
-) -> None:
+def test_a_cache_holds_what_the_classifier_says_of_each_view(strong: Workspace, digits_classifier: Classifier) -> None:
     from trustcache.data.dataset import open_dataset
     from trustcache.data.known_data import find_manifests
 
     cache = open_cache(strong.cache_folder(LABEL, "digits-test"))
     samples = open_dataset(find_manifests("digits-test")[0], Path()).samples
     images = np.stack([np.asarray(samples.read(int(i))) for i in cache.sample_indices[:20]])
-    mirrored = torch.from_numpy(images[:, :, ::-1].copy()).permute(0, 3, 1, 2)
-    said = digits_classifier(mirrored)[0].numpy()
-    np.testing.assert_allclose(cache.mirrored_logits[:20].astype(float), said, atol=2e-2)
-    assert np.abs(cache.mirrored_logits[:20].astype(float) - cache.logits[:20]).max() > 1
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float()
+    assert cache.index.meaning.views == tuple(VIEWS)
+    for name, view in VIEWS.items():
+        said = digits_classifier(view.make(pixels))[0].numpy()
+        kept = cache.column(view_column(name))[:20].astype(float)
+        np.testing.assert_allclose(kept, said, atol=2e-2)
+        assert np.abs(kept - cache.logits[:20]).max() > 1
 
 
 def test_what_was_not_kept_is_refused_with_the_remedy(
@@ -125,7 +131,9 @@ def test_what_was_not_kept_is_refused_with_the_remedy(
 ) -> None:
     refused = run_cli("train", *STRONG)
     assert refused.exit_code == 2
-    assert all(fact in refused.stderr for fact in ("without stages", "--features stages"))
+    assert all(
+        fact in refused.stderr for fact in ("without stages", "--features stages --views mirrored,shrunk,tilted")
+    )
     again = extract_digits("--features", "stages")
     assert again.exit_code == 2
     assert all(fact in again.stderr for fact in ("features", "'last'", "'stages'", "remove that folder"))
@@ -189,6 +197,19 @@ def test_the_report_never_averages_heads_of_two_kinds(strong: Workspace, run_cli
     assert "mlp on all, 2 members" in (strong.report / "report.md").read_text()
 
 
+def test_only_heads_on_the_presets_inputs_or_fewer_are_called_strong(strong: Workspace) -> None:
+    run, preset = only_run(strong), read_preset("strong").head
+    assert preset is not None
+
+    def name(*inputs: str) -> str:
+        config = replace(run.config, head=replace(preset, inputs=parse_inputs(inputs)))
+        return run_names([Run(run.folder, config)])[config.name]
+
+    assert name("strong") == "strong"
+    assert name("log-probs", "sorted-log-probs", "prediction", "mirrored") == "strong without features, shrunk, tilted"
+    assert not name("all").startswith("strong")
+
+
 def test_attacked_and_other_caches_without_stages_are_named_as_what_is_lacking(
     strong: Workspace, run_cli: RunCli, extract_digits: RunCli
 ) -> None:
@@ -196,7 +217,7 @@ def test_attacked_and_other_caches_without_stages_are_named_as_what_is_lacking(
     assert extract_digits().exit_code == 0
     done = run_cli("evaluate")
     assert done.exit_code == 0, done.stderr
-    assert "--features stages --data digits-test" in done.stderr
+    assert f"--features stages --views {','.join(VIEWS)} --data digits-test" in done.stderr
     poorer = strong.cache_folder(LABEL, "digits-test").relative_to(strong.root.parent)
     assert f"are not cached: remove {poorer}, run `trustcache extract" in done.stderr
 
@@ -210,7 +231,9 @@ def test_confidence_averaged_over_the_mirror_image_is_a_score_of_caches_that_hav
     records = [r for r in results if r["method"] == "mcp-mirrored"]
     (record,) = records  # none of the cache without the mirror images' logits
     cache = open_cache(strong.cache_folder(LABEL, "digits-test"))
-    p = (softmax(cache.logits.astype(float), axis=1) + softmax(cache.mirrored_logits.astype(float), axis=1)) / 2
+    p = (
+        softmax(cache.logits.astype(float), axis=1) + softmax(cache.column("mirrored_logits").astype(float), axis=1)
+    ) / 2
     p = p[np.arange(len(cache)), cache.predictions]
     assert record["classifier"] == LABEL
     assert record["metrics"]["auc"] == pytest.approx(roc_auc_score(cache.correct, p))
@@ -223,7 +246,7 @@ def test_confidence_averaged_over_the_mirror_image_is_a_score_of_caches_that_hav
     np.testing.assert_allclose([1 / (1 + np.exp(-a.score)) for a in answers], p[:50], atol=0.01)
     refused = run_cli("calibrate", "mcp-mirrored", "--classifier", "bare", "--data", "digits-test", "--coverage", 0.5)
     assert refused.exit_code == 2
-    assert "without mirrored_logits" in refused.stderr
+    assert all(fact in refused.stderr for fact in ("without mirrored_logits", "--views mirrored"))
 
 
 # --- shipping --------------------------------------------------------------------------------------------------
@@ -312,7 +335,7 @@ def test_intervals_of_an_oracle_fitted_on_one_half_are_of_the_samples_that_it_is
     assert run_cli("train", *STRONG, "--epochs", 3, "--data", "digits-test", "--part", "first-half").exit_code == 0
     (in_tmp_path / "others.toml").write_text(OTHERS)
     model = ("--classifier", "cifar-resnet8", "--weights", classifier_file, "--preprocess", "input_size=8")
-    others = ("--data", "others.toml", "--features", "stages", "--workers", 0)
+    others = ("--data", "others.toml", *EVERYTHING, "--workers", 0)
     assert run_cli("extract", *model, "--as", LABEL, *others).exit_code == 0
     assert run_cli("evaluate").exit_code == 0
     assert run_cli("report").exit_code == 0
@@ -432,7 +455,7 @@ def test_changed_images_are_learnt_from_too_and_named(
         "--as",
         LABEL,
     )
-    made = run_cli("extract", *model, "--data", "bent.toml", "--features", "stages", "--workers", 0)
+    made = run_cli("extract", *model, "--data", "bent.toml", *EVERYTHING, "--workers", 0)
     assert made.exit_code == 0, made.stderr
     options = (*STRONG, "--epochs", 2, "--data", "digits-train")
     assert run_cli("train", *options, "--also", "digits-train-bent").exit_code == 0

@@ -20,7 +20,7 @@ from trustcache.scores.logit_scores import (
     logit_margin,
     max_logit,
     maximum_class_probability,
-    mirrored_confidence,
+    mean_confidence,
     negative_energy,
     negative_entropy,
 )
@@ -41,26 +41,26 @@ def test_mcp_is_the_log_odds_of_the_largest_softmax_probability(logits: np.ndarr
 
 
 @given(LOGITS, st.randoms(use_true_random=False))
-def test_mirrored_confidence_is_the_log_odds_of_the_mean_probability_of_the_predicted_class(
+def test_mean_confidence_is_the_log_odds_of_the_mean_probability_of_the_predicted_class(
     logits: np.ndarray, random: Random
 ) -> None:
     mirrored = np.array([random.sample(list(row), len(row)) for row in logits])
     rows, predicted = np.arange(len(logits)), logits.argmax(axis=1)
     p = (softmax(logits, axis=1)[rows, predicted] + softmax(mirrored, axis=1)[rows, predicted]) / 2
     before = logits.copy(), mirrored.copy()
-    np.testing.assert_allclose(1 / (1 + np.exp(-mirrored_confidence(logits, mirrored))), p, rtol=1e-9)
+    np.testing.assert_allclose(1 / (1 + np.exp(-mean_confidence(logits, mirrored))), p, rtol=1e-9)
     np.testing.assert_array_equal((logits, mirrored), before)
-    same = mirrored_confidence(logits, logits)
+    same = mean_confidence(logits, logits, logits)
     np.testing.assert_allclose(same, maximum_class_probability(logits), rtol=1e-9, atol=1e-9)
 
 
-def test_mirrored_confidence_keeps_its_digits_where_both_views_are_sure() -> None:
+def test_mean_confidence_keeps_its_digits_where_both_views_are_sure() -> None:
     logits = np.array([[50.0, 0.0, 0.0], [60.0, 0.0, 0.0]])
-    np.testing.assert_allclose(mirrored_confidence(logits, logits), logits[:, 0] - np.log(2), rtol=1e-12)
+    np.testing.assert_allclose(mean_confidence(logits, logits), logits[:, 0] - np.log(2), rtol=1e-12)
     # Two views that are sure of different classes: one half, whatever is left of either.
-    np.testing.assert_allclose(mirrored_confidence(logits, np.roll(logits, 1, axis=1)), 0, atol=1e-12)
-    with pytest.raises(ValueError, match="two arrays of logits"):
-        mirrored_confidence(logits, logits[:1])
+    np.testing.assert_allclose(mean_confidence(logits, np.roll(logits, 1, axis=1)), 0, atol=1e-12)
+    with pytest.raises(ValueError, match="arrays of logits"):
+        mean_confidence(logits, logits[:1])
 
 
 @given(LOGITS)

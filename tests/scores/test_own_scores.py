@@ -116,11 +116,11 @@ def test_a_score_of_a_cached_column_goes_from_evaluate_over_the_report_to_predic
     workspace: Workspace, run_cli: RunCli, extract_digits: Callable[..., Result], own: str, digit_files: Path
 ) -> None:
     name = f"{own}:agreement"
-    assert extract_digits("--features", "stages", name="both-sides").exit_code == 0
+    assert extract_digits("--views", "mirrored", name="both-sides").exit_code == 0
     done = run_cli("evaluate", "--score", name)
     assert done.exit_code == 0, done.stderr
     assert f"{name} left out: digits-net/digits-test" in done.stderr
-    assert "--features stages" in done.stderr
+    assert "--views mirrored" in done.stderr
     sys.modules.pop(own)  # the report reads what is kept, and imports nothing of the user's
     POST_HOC._loaded.clear()
     (Path.cwd() / f"{own}.py").rename("elsewhere.py")
@@ -129,7 +129,7 @@ def test_a_score_of_a_cached_column_goes_from_evaluate_over_the_report_to_predic
     assert own not in sys.modules
     record = methods(workspace)[name]
     cache = open_cache(workspace.find_cache("test", "both-sides").folder)
-    same = cache.logits.argmax(1) == cache.mirrored_logits.argmax(1)
+    same = cache.logits.argmax(1) == cache.column("mirrored_logits").argmax(1)
     assert record["classifier"] == "both-sides"
     assert record["metrics"]["tpr"] == np.count_nonzero(same & cache.correct) / np.count_nonzero(cache.correct)
     for file in ("report.md", "index.html"):

@@ -22,7 +22,8 @@ METHODS = (Path(__file__).parents[2] / "docs" / "methods.md").read_text(encoding
 NAMES = [
     *("mcp", "margin", "max-logit", "p-norm", "entropy", "gen", "energy", "doctor", "rel-u", "temperature"),
     *("knn", "nnguide", "delta-knn", "delta-mahalanobis", "delta-knn+margin", "delta-mahalanobis+margin"),
-    *("sirc", "vim", "ash", "scale", "confidnet", "trust-score", "mc-dropout", "mcp-mirrored", "invariance"),
+    *("sirc", "vim", "ash", "scale", "confidnet", "trust-score", "mc-dropout", "mcp-mirrored"),
+    *("mcp-views", "invariance"),
 ]
 # Others need a column that only some caches have; test_mc_dropout, test_strong and test_peers have their promises.
 COMPUTED = [name for name, entry in POST_HOC.items() if not {"mc_dropout", "mirrored_logits"} & {*entry.columns}]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from trustcache.cache.meaning import Meaning
 from trustcache.cache.publish import chunk_shape
+from trustcache.models.views import VIEWS, view_column
 
 if TYPE_CHECKING:
     import h5py
@@ -33,12 +35,16 @@ class Column:
     kept: Callable[[Meaning], bool] = lambda meaning: True
 
 
+def _holds_view(view: str, meaning: Meaning) -> bool:
+    return view in meaning.views
+
+
 OUTPUTS = {
     "logits": Column("", wide=True),
     "predictions": Column("int64"),
     "features": Column("", True, "--features last", lambda meaning: meaning.features != "none"),
     "stages": Column("", True, "--features stages", lambda meaning: meaning.features == "stages"),
-    "mirrored_logits": Column("", True, "--features stages", lambda meaning: meaning.features == "stages"),
+    **{view_column(view): Column("", True, f"--views {view}", partial(_holds_view, view)) for view in VIEWS},
     "mc_dropout": Column("float32", False, "--mc-dropout N", lambda meaning: meaning.mc_dropout is not None),
 }
 """Columns of a classifier's outputs by name, as `CacheView` and shards have them."""
@@ -52,6 +58,20 @@ COLUMNS = {
     "true_class_prob": Column("float32"),
 }
 """All columns of a shard by name."""
+
+
+def options_of(columns: Iterable[str]) -> str:
+    """Return the options of `extract` that keep some columns.
+
+    >>> options_of(["stages", "mirrored_logits", "tilted_logits"])
+    '--features stages --views mirrored,tilted'
+    """
+    values: dict[str, list[str]] = {}
+    for column in columns:
+        name, _, value = COLUMNS[column].option.partition(" ")
+        values.setdefault(name, []).append(value)
+    # Views make a list; of the others the last one keeps what those before it keep too.
+    return " ".join(f"{name} {','.join(them) if name == '--views' else them[-1]}" for name, them in values.items())
 
 
 def widths_of(columns: Mapping[str, np.ndarray]) -> dict[str, int]:

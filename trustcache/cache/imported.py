@@ -26,6 +26,7 @@ from trustcache.data.content import content_of
 from trustcache.data.manifest import Manifest
 from trustcache.errors import UsageError
 from trustcache.models.identity import Identity
+from trustcache.models.views import views_in
 
 SHARD_ROWS = 2048
 KINDS = ("logits", "probabilities")
@@ -102,6 +103,7 @@ class ImportedOutputs:
             SHARD_ROWS,
             "stages" if "stages" in self.arrays else "last" if "features" in self.arrays else "none",
             stages=origin.stages,
+            views=views_in(self.arrays),
         )
         manifest = Manifest(origin.data, origin.role, (), title=origin.data, classes=self.classes)
         made_from = MadeFrom(manifest, self.classes, "", None, None, {}, imported=dict(files))

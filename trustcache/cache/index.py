@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from trustcache.cache.columns import COLUMNS, open_shard, widths_of
+from trustcache.cache.columns import COLUMNS, open_shard, options_of, widths_of
 from trustcache.cache.kept_images import REBUILT, kept_image_fault
 from trustcache.cache.meaning import CacheRecord, MadeFrom, Meaning, ShardRecord
 from trustcache.cache.publish import file_sha256, pack, publish, sweep
@@ -116,17 +116,17 @@ class Index:
         """Return True if its shards have a column."""
         return COLUMNS[column].kept(self.meaning)
 
-    def lacks(self, column: str) -> str:
-        """Return the sentence that a column is missing, and what makes a cache that has it."""
-        option = COLUMNS[column].option
+    def lacks(self, *columns: str) -> str:
+        """Return the sentence that columns are missing, and what makes a cache that has them."""
+        option, named = options_of(columns), ", ".join(columns)
         if not self.imported:
             return (
-                f"{self.folder}: was extracted without {column}; remove that folder and extract again with {option}, "
+                f"{self.folder}: was extracted without {named}; remove that folder and extract again with {option}, "
                 "or keep both by giving the new one another name with --as NAME"
             )
         imported = "import them too: --features FILE, or features=ARRAY in Python"
-        remedy = imported if column == "features" else f"they take images: trustcache extract {option}"
-        return f"{self.folder}: was imported without {column}; {remedy}"
+        remedy = imported if columns[0] == "features" else f"they take images: trustcache extract {option}"
+        return f"{self.folder}: was imported without {named}; {remedy}"
 
     def fingerprint(self) -> str:
         """Return SHA-256 over the meaning and the images: scores made from one cache are refused beside another."""

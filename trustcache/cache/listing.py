@@ -90,6 +90,7 @@ def describe(index: Index) -> dict[str, Any]:
         "classes": cache[:1].logits.shape[1],
         "features": cache[:1].features.shape[1] if index.holds("features") else 0,
         "stages": cache[:1].stages.shape[1] if index.holds("stages") else 0,
+        "views": index.meaning.views,
         "skipped": {sample: reason for record in index.records() for sample, reason in record.skipped.items()},
         **({"imported": index.made_from.imported} if index.imported else {}),
         "meaning": index.meaning,

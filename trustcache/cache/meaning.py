@@ -53,7 +53,7 @@ class Meaning:
     """Everything that decides a cache's numbers; a cache of another meaning is refused.
 
     label: the classifier's name in the workspace. precision: one of `PRECISIONS`. store: the dtype of logits
-    and features. features: "last", "stages" (those too) or "none".
+    and features. features: "last", "stages" (those too) or "none". views: keys of `VIEWS` whose logits are kept.
     """
 
     label: str
@@ -65,6 +65,7 @@ class Meaning:
     features: str
     mc_dropout: McDropout | None = None
     stages: Stages | None = None
+    views: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.data.samples > MOST_SHARDS * self.shard_rows:
@@ -95,7 +96,7 @@ class MadeFrom:
 class CacheRecord:
     """`index.json`. made_with: versions of the software."""
 
-    SCHEMA: ClassVar[int] = 4
+    SCHEMA: ClassVar[int] = 5
 
     meaning: Meaning
     made_from: MadeFrom

@@ -129,7 +129,6 @@ class CacheView:
     logits = _Column("Logits (N, K), in the dtype they were stored in (float16 unless asked otherwise).")
     features = _Column("Pooled features (N, D), the last layer's input.")
     stages = _Column("Pooled outputs of the model's stages (N, S).")
-    mirrored_logits = _Column("Logits of each image's mirror image (N, K).")
     labels = _Column("True classes, int64 (N,).")
     predictions = _Column("Predicted classes, int64 (N,), from float32 logits.")
     correct = _Column("True where the prediction is the label, bool (N,).")

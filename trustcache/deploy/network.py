@@ -21,6 +21,7 @@ from trustcache.models.checkpoints import state_sha256
 from trustcache.models.classifiers import Classifier, load_classifier
 from trustcache.models.precision import arithmetic
 from trustcache.models.preprocessing import Preprocessing
+from trustcache.models.views import views_in
 from trustcache.oracles.finetune import load_oracle
 from trustcache.oracles.head_inputs import head_inputs
 from trustcache.oracles.mlp_heads import mlp_scores
@@ -112,18 +113,18 @@ def _geometry(preprocessing: Preprocessing) -> tuple[Any, ...]:
 class Pair(nn.Module):
     """Network of images uint8 (N, 3, H, W), RGB at the classifier's input size, to float32 logits (N, K) and z (N,).
 
-    stages, mirrored: what the score reads beside logits and last features, as `Classifier.outputs` takes them.
+    stages, views: what the score reads beside logits and last features, as `Classifier.outputs` takes them.
     `precision` is that of the classifier's forward pass, None for plain operations that can be traced.
     """
 
     precision: str | None = None
 
     def __init__(
-        self, classifier: Classifier, score: nn.Module, stages: Sequence[str] = (), mirrored: bool = False
+        self, classifier: Classifier, score: nn.Module, stages: Sequence[str] = (), views: Sequence[str] = ()
     ) -> None:
         super().__init__()
         self.classifier = classifier
-        self.stages, self.mirrored = stages, mirrored
+        self.stages, self.views = stages, views
         self.network = classifier.model  # the classifier is no module, and its weights must move along
         self.score = score
         self.requires_grad_(False).eval()
@@ -141,7 +142,7 @@ class Pair(nn.Module):
 
     def _outputs(self, x: Tensor) -> dict[str, Tensor]:
         with arithmetic(self.precision, x.device) if self.precision else nullcontext():
-            return self.classifier.outputs(x, self.stages, self.mirrored)
+            return self.classifier.outputs(x, self.stages, self.views)
 
     def in_equal_batches(self, pixels: Tensor, rows: int) -> tuple[Tensor, Tensor]:
         """Return the same, each image's to the last bit in any company: the networks are always given `rows` images.
@@ -178,9 +179,9 @@ def load_pair(scorer: Scorer) -> Pair:
     if scorer.run is None:
         columns = POST_HOC[scorer.name].columns
         stages = classifier.stage_places() if "stages" in columns else ()
-        return Pair(classifier, PostHocScore(scorer.post_hoc()), stages, "mirrored_logits" in columns)
+        return Pair(classifier, PostHocScore(scorer.post_hoc()), stages, views_in(columns))
     config = scorer.run.config
-    return Pair(classifier, _run_score(scorer.run, index, classifier), config.stages, config.head.mirrored)
+    return Pair(classifier, _run_score(scorer.run, index, classifier), config.stages, config.head.views)
 
 
 def pair_of(classifier: Classifier, method: Method) -> Pair:
@@ -194,7 +195,7 @@ def pair_of(classifier: Classifier, method: Method) -> Pair:
         if "mc_dropout" in entry.columns:
             raise UsageError(f"{method.name}: takes many passes, and is only made by extraction; name another score")
         stages = classifier.stage_places() if "stages" in entry.columns else ()
-        return Pair(classifier, PostHocScore(method.of_outputs()), stages, "mirrored_logits" in entry.columns)
+        return Pair(classifier, PostHocScore(method.of_outputs()), stages, views_in(entry.columns))
     config = getattr(method.scorer, "config_", None)
     if config is None:
         raise UsageError(f"{method.name}: is no oracle that has learnt; call fit(cache) first")
@@ -202,7 +203,7 @@ def pair_of(classifier: Classifier, method: Method) -> Pair:
     if weights and weights != state_sha256(classifier.model):
         raise UsageError(f"{method.name}: judges {config.classifier}, and this model has other weights than that")
     score = HeadScore(config, method.scorer.tensors())  # type: ignore[union-attr]
-    pair = Pair(classifier, score, config.stages, config.head.mirrored)
+    pair = Pair(classifier, score, config.stages, config.head.views)
     try:
         with torch.no_grad():
             pair.eval()(classifier.black().byte())

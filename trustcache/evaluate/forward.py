@@ -131,7 +131,7 @@ class Forward:
 
         def z(pixels: torch.Tensor) -> np.ndarray:
             with computing(config.oracle, pixels, precision), torch.inference_mode():
-                outputs = model.outputs(model.preprocessing.normalise(pixels), config.stages, config.head.mirrored)
+                outputs = model.outputs(model.preprocessing.normalise(pixels), config.stages, config.head.views)
             return score_heads(heads, head_inputs(config.head.inputs, outputs).cpu().numpy())
 
         return viewer, z

@@ -38,9 +38,10 @@ from trustcache.models.classifiers import Classifier, as_classifier
 from trustcache.models.label_spaces import judging
 from trustcache.models.precision import resolved
 from trustcache.models.stage_features import POOLINGS
+from trustcache.models.views import ALL
 from trustcache.registry import check_options
 
-_SETTINGS = ("batch_size", "workers", "device", "precision", "store", "features")
+_SETTINGS = ("batch_size", "workers", "device", "precision", "store", "features", "views")
 
 
 @dataclass(frozen=True)
@@ -68,15 +69,15 @@ def extract_in_memory(
     names them (`data_root` holds the files of the last); a torch Dataset of images with labels; or a DataLoader of
     batches. Images are paths, PIL images, uint8 arrays or tensors; tensors of floats are what the model takes.
     name: of the data set, for tables. classes: names in label order, by default the data set's. preprocess: entries
-    that replace the model's own preprocessing. settings: batch_size, workers, device, precision, store and features, as
-    `trustcache extract` has them; unless told otherwise it keeps what every stage and the mirror image give, which a
-    strong oracle reads, and `features="last"` takes half the time.
+    that replace the model's own preprocessing. settings: batch_size, workers, device, precision, store, features and
+    views, as `trustcache extract` has them; unless told otherwise it keeps the logits of all views, which a strong
+    oracle reads, and `views=()` takes a part of the time.
     Raises UsageError for images of other classes than the model's, TrustcacheError for one that cannot be read.
     """
     if unknown := settings.keys() - _SETTINGS:
         raise TypeError(f"extract has no setting {min(unknown)!r}; it has {', '.join(_SETTINGS)}")
     check_options(ExtractSettings, settings, "extract")
-    chosen = ExtractSettings(**{"features": "stages", **settings})
+    chosen = ExtractSettings(**{"views": (ALL,), **settings})
     if chosen.decode != "pil":
         raise UsageError(f"decode={chosen.decode!r}: is of trustcache extract, whose caches record it; leave it out")
     classifier, device = as_classifier(model, preprocess), choose_device(chosen.device)
@@ -113,7 +114,7 @@ def _outputs(
     """Yield the outputs for each batch by the names of a cache's columns, and the labels."""
     for batch in seen:
         with computing(classifier.spec.name, batch.x, settings.precision), torch.inference_mode():
-            outputs = classifier.outputs(batch.x, places, mirrored=bool(places))
+            outputs = classifier.outputs(batch.x, places, settings.views)
         if settings.features == "none":
             del outputs["features"]
         yield {"labels": batch.labels, **{key: value.cpu().numpy() for key, value in outputs.items()}}

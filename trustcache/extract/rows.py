@@ -67,7 +67,7 @@ class Forward:
         classifier, settings = self.classifier, self.settings
         with self.waits("model"), computing(classifier.spec.name, pixels, settings.precision), torch.inference_mode():
             x = classifier.preprocessing.normalise(pixels)
-            outputs = classifier.outputs(x, self.places, mirrored=bool(self.places))
+            outputs = classifier.outputs(x, self.places, settings.views)
             if settings.features == "none":
                 del outputs["features"]
             if dropout := settings.dropout:

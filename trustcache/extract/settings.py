@@ -12,6 +12,7 @@ from trustcache.errors import UsageError
 from trustcache.models.identity import McDropout, Reading
 from trustcache.models.model_options import ModelOptions
 from trustcache.models.precision import PRECISIONS
+from trustcache.models.views import ALL, VIEWS, parse_views
 from trustcache.protocols import PROTOCOLS
 from trustcache.registry import option
 from trustcache.registry.permission import short_name
@@ -54,11 +55,14 @@ class ExtractSettings:
     mc_seed: int | None = option(None, "Draws what --mc-dropout drops (0).", min=0)
     features: str = option(
         "last",
-        "What the last layer sees; for strong oracles every stage's output, pooled, and the mirror image's "
-        "logits too, which takes twice the time; or none.",
+        "What the last layer sees; every stage's output, pooled, too; or none.",
         choices=("last", "stages", "none"),
     )
-
+    views: tuple[str, ...] = option(
+        (),
+        f"Ask about changed copies of each image too, which strong oracles read, at a forward pass each: a list of "
+        f"{', '.join(VIEWS)}, or {ALL} (none).",
+    )
     keep_images: bool = option(
         False,
         "Keep adversarial images (as 8-bit pixels, 150 kB an image of 224 px), so that every oracle is shown the same "
@@ -66,6 +70,7 @@ class ExtractSettings:
     )
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "views", parse_views(self.views))
         if self.mc_seed is not None and not self.mc_dropout:
             raise UsageError("--mc-seed: means nothing without --mc-dropout")
 

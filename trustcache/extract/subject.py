@@ -117,6 +117,7 @@ class Subject:
             settings.features,
             settings.dropout,
             Stages(self._stages(settings), tuple(POOLINGS)) if settings.features == "stages" else None,
+            settings.views,
         )
         weights, sha256 = self.weights
         made_from = MadeFrom(

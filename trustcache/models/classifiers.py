@@ -19,6 +19,7 @@ from trustcache.models.preprocessing import preprocessing_of
 from trustcache.models.programs import Program
 from trustcache.models.stage_features import noted, pooled_outputs, stage_places
 from trustcache.models.timm_models import architecture
+from trustcache.models.views import VIEWS, view_column
 
 
 class Classifier:
@@ -128,11 +129,13 @@ class Classifier:
             )
         return places
 
-    def outputs(self, x: torch.Tensor, places: Sequence[str] = (), mirrored: bool = False) -> dict[str, torch.Tensor]:
+    def outputs(
+        self, x: torch.Tensor, places: Sequence[str] = (), views: Sequence[str] = ()
+    ) -> dict[str, torch.Tensor]:
         """Return its outputs for normalised images by the names of a cache's columns, float32: logits and features.
 
-        places: names of modules whose pooled outputs are added side by side, as `stages` (N, S). mirrored: add
-        `mirrored_logits` (N, K), those of the images with left and right exchanged, from a second forward pass. Plain
+        places: names of modules whose pooled outputs are added side by side, as `stages` (N, S). views: keys of
+        `VIEWS`, whose logits (N, K) are added as `mirrored_logits` ..., at a forward pass each. Plain
         operations only, as in `answer`.
         """
         with pooled_outputs(self.model, places) as seen:
@@ -140,9 +143,7 @@ class Classifier:
             outputs = {"logits": logits, "features": features}
             if places:
                 outputs["stages"] = torch.cat([seen[place] for place in places], 1)
-        if mirrored:
-            outputs["mirrored_logits"] = self.answer(x.flip(-1))[0]
-        return outputs
+        return outputs | {view_column(view): self.answer(VIEWS[view].make(x))[0] for view in views}
 
     def logits_of(self, images: torch.Tensor) -> torch.Tensor:
         """Map RGB images, float32 (N, 3, H, W) in [0, 1] at its input size, to logits (N, K), with gradients."""

@@ -150,8 +150,9 @@ def why_not(config: RunConfig, judged: Index, caches: Sequence[Index]) -> str | 
     data = config.data if attacked(judged) else judged.data
     of_oracle = [index for index in caches if index.identity == config.backbone]
     known = next((index for index in of_oracle if _holds(index, config)), None)
-    stages = ["--features", "stages"] if config.stages or config.head.mirrored else []
-    command = _extract_command(config.backbone.name, data, known, ["--as", config.oracle, *stages])
+    stages = ["--features", "stages"] if config.stages else []
+    views = ["--views", ",".join(config.head.views)] if config.head.views else []
+    command = _extract_command(config.backbone.name, data, known, ["--as", config.oracle, *stages, *views])
     # Features are not added to a cache that was made with fewer.
     poorer = next((index for index in of_oracle if index.data == data and not _holds(index, config)), None)
     first = f"remove {poorer.folder}, " if poorer else ""

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 from trustcache.cache import CacheView
 from trustcache.errors import UsageError
+from trustcache.models.views import VIEWS, view_column
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-# A model's outputs for some rows, by the cache's names, any float dtype: logits and mirrored_logits (N, K),
+# A model's outputs for some rows, by the cache's names, any float dtype: logits and those of views (N, K),
 # features (N, D), stages (N, S).
 Outputs = Mapping[str, "Tensor"]
 
@@ -45,12 +46,12 @@ def _prediction(logits: Tensor) -> Tensor:
     return (logits.argmax(dim=1, keepdim=True) == classes).to(logits.dtype)
 
 
-def _mirrored(logits: Tensor, mirrored: Tensor) -> Tensor:
-    """Return the mirror image's three inputs, and its log-probability of the class predicted for the image itself."""
+def _view(logits: Tensor, of_view: Tensor) -> Tensor:
+    """Return a view's three inputs, and its log-probability of the class predicted for the image itself."""
     import torch
 
-    agreed = (_log_probs(mirrored) * _prediction(logits)).sum(dim=1, keepdim=True)
-    return torch.cat([_log_probs(mirrored), _sorted_log_probs(mirrored), _prediction(mirrored), agreed], 1)
+    agreed = (_log_probs(of_view) * _prediction(logits)).sum(dim=1, keepdim=True)
+    return torch.cat([_log_probs(of_view), _sorted_log_probs(of_view), _prediction(of_view), agreed], 1)
 
 
 INPUTS: dict[str, HeadInput] = {
@@ -61,35 +62,42 @@ INPUTS: dict[str, HeadInput] = {
     "log-probs": HeadInput(("logits",), "the classes' log-probabilities, in the classifier's order", _log_probs),
     "sorted-log-probs": HeadInput(("logits",), "the same, largest first", _sorted_log_probs),
     "prediction": HeadInput(("logits",), "the predicted class, one column a class", _prediction),
-    "mirrored": HeadInput(
-        ("logits", "mirrored_logits"),
-        "log-probabilities in both orders and predicted class of the mirror image, and how far it agrees",
-        _mirrored,
-    ),
+    **{
+        name: HeadInput(
+            ("logits", view_column(name)),
+            f"log-probabilities in both orders and predicted class of the image {view.meaning}, and how far it agrees",
+            _view,
+        )
+        for name, view in VIEWS.items()
+    },
 }
 """All inputs by name; a head takes them in this order."""
 
-NAMED = {"last": ("features",), "all": tuple(INPUTS)}
+NAMED = {
+    "last": ("features",),
+    "strong": ("features", "log-probs", "sorted-log-probs", "prediction", *VIEWS),
+    "all": tuple(INPUTS),
+}
 """Names that stand for several inputs."""
 
 
 def parse_inputs(words: Sequence[str]) -> tuple[str, ...]:
-    """Return the inputs asked for, in the order of `INPUTS`; `last` and `all` stand for several. Raises UsageError."""
+    """Return the inputs asked for, in the order of `INPUTS`; those of `NAMED` stand for several. Raises UsageError."""
     asked = {name for word in words for name in NAMED.get(word, (word,))}
     if unknown := sorted(asked - INPUTS.keys()):
-        raise UsageError(f"--inputs {unknown[0]}: unknown; last, all, or a list of {', '.join(INPUTS)}")
+        raise UsageError(f"--inputs {unknown[0]}: unknown; {', '.join(NAMED)}, or a list of {', '.join(INPUTS)}")
     return tuple(name for name in INPUTS if name in asked)
 
 
 def held_inputs(names: Sequence[str], holds: Callable[[str], bool]) -> tuple[str, ...]:
-    """Return the inputs of a head on one cache: of "all" those whose columns it holds; other lists stay as they are."""
-    if tuple(names) != NAMED["all"]:
+    """Return the inputs of a head on one cache: of "strong" and "all" those whose columns it holds, else all given."""
+    if tuple(names) not in (NAMED["strong"], NAMED["all"]):
         return tuple(names)
     return tuple(name for name in names if all(map(holds, INPUTS[name].columns)))
 
 
 def inputs_label(names: Sequence[str]) -> str:
-    """Return a short name of some inputs: "all", "last", or their names joined."""
+    """Return a short name of some inputs: one of `NAMED`, or their names joined."""
     return next((name for name, named in NAMED.items() if named == tuple(names)), "+".join(names))
 
 
@@ -101,11 +109,14 @@ def columns_of(names: Sequence[str]) -> tuple[str, ...]:
 def read_columns(names: Sequence[str], cache: CacheView) -> dict[str, Tensor]:
     """Return the cache's columns that some inputs need, in the dtype they are stored in.
 
-    Raises UsageError where the cache was extracted without one of them.
+    Raises UsageError naming those that the cache was extracted without.
     """
     import torch
 
-    return {name: torch.from_numpy(getattr(cache, name)) for name in columns_of(names)}
+    columns = columns_of(names)
+    if lacking := [name for name in columns if not cache.index.holds(name)]:
+        raise UsageError(cache.index.lacks(*lacking))
+    return {name: torch.from_numpy(cache.column(name)) for name in columns}
 
 
 def head_inputs(names: Sequence[str], outputs: Outputs) -> Tensor:

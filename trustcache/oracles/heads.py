@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from trustcache.cache import CacheView
-from trustcache.oracles.head_inputs import INPUTS, columns_of, head_inputs, inputs_label, read_columns
+from trustcache.models.views import views_in
+from trustcache.oracles.head_inputs import INPUTS, NAMED, columns_of, head_inputs, inputs_label, read_columns
 from trustcache.oracles.mlp_heads import MlpHead
 from trustcache.registry import option
 
@@ -31,7 +32,7 @@ class HeadSpec:
         panel=_PANEL,
     )
     inputs: tuple[str, ...] = option(
-        ("features",), f"Its inputs: last, all, or a list of {', '.join(INPUTS)} (last).", panel=_PANEL
+        ("features",), f"Its inputs: {', '.join(NAMED)}, or a list of {', '.join(INPUTS)} (last).", panel=_PANEL
     )
     members: int = option(
         1, "mlp: so many networks, their scores averaged (1).", min=1, name="--ensemble", panel=_PANEL
@@ -54,9 +55,9 @@ class HeadSpec:
         return self.kind + seen + (f", {self.members} members" if self.members > 1 else "")
 
     @property
-    def mirrored(self) -> bool:
-        """True if its inputs include the classifier's outputs for the mirror image."""
-        return "mirrored_logits" in columns_of(self.inputs)
+    def views(self) -> tuple[str, ...]:
+        """The views of an image whose logits its inputs are made from."""
+        return views_in(columns_of(self.inputs))
 
 
 LINEAR = HeadSpec()

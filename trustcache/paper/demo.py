@@ -18,6 +18,7 @@ from trustcache.extract import ExtractSettings, extract
 from trustcache.losses import LOSSES
 from trustcache.models.building import ModelSpec
 from trustcache.models.classifiers import load_classifier
+from trustcache.models.views import ALL
 from trustcache.oracles.backbones import cached_oracle
 from trustcache.oracles.fit_classifier import fit_classifier
 from trustcache.oracles.loss_grid import loss_grid
@@ -64,7 +65,7 @@ def _run_all(workspace: Workspace, data_root: Path, progress: Progress) -> None:
     for name in DATA:
         (manifest,) = find_manifests(name)
         folder = workspace.cache_folder(LABEL, name)
-        settings = ExtractSettings(features="stages", workers=0, device="cpu", batch_size=256)
+        settings = ExtractSettings(views=(ALL,), workers=0, device="cpu", batch_size=256)
         extract(classifier, LABEL, open_dataset(manifest, data_root), data_root, folder, settings, progress)
     index = workspace.find_cache("train", LABEL, DATA[0])
     losses = loss_grid(list(LOSSES), {})

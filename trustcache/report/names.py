@@ -11,6 +11,7 @@ from trustcache.data.splits import other_half
 from trustcache.errors import TrustcacheError
 from trustcache.evaluate.sweep import Candidate
 from trustcache.losses import LOSSES, loss_settings
+from trustcache.models.views import VIEWS
 from trustcache.oracles.heads import LINEAR, HeadSpec
 from trustcache.oracles.presets.preset import read_preset
 from trustcache.oracles.runs import Run, RunConfig
@@ -33,7 +34,7 @@ _OF_RUNS = {
     "also": ("with ", "what the oracle learnt from beside its training data: the same images, changed"),
 }
 # Inputs that a strong oracle does without where logits, and perhaps features, are all that there is.
-_OF_IMAGES = {"features", "stages", "mirrored"}
+_OF_IMAGES = {"features", *VIEWS}
 _HEAD_SETTINGS = ("hidden", "dropout", "input_dropout", "weight_decay", "patience")
 # Readers would take these for the usual, so a label has them wherever they are not, whatever else is there.
 _USUAL = {"head": LINEAR.label, "rows": "", "also": ""}
@@ -123,7 +124,7 @@ def _head_name(head: HeadSpec) -> str:
     if not strong or head != replace(strong, members=head.members, inputs=head.inputs):
         return head.label
     lacking = [name for name in strong.inputs if name not in head.inputs]
-    if not set(lacking) <= _OF_IMAGES:
+    if not set(lacking) <= _OF_IMAGES or not set(head.inputs) <= set(strong.inputs):
         return head.label
     members = f", {head.members} members" if head.members > 1 else ""
     return STRONG + (f" without {', '.join(lacking)}" if lacking else "") + members

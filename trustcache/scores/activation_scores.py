@@ -60,7 +60,7 @@ class _Reshaping:
         rows, everyone = data.validation, data.everyone
         if len(everyone.features) <= everyone.features.shape[1]:
             raise TooFew(f"it needs more samples than features, {everyone.features.shape[1]:,}, to find the last layer")
-        layer = last_layer(everyone.features, everyone.logits)
+        layer = last_layer(lambda: everyone.blocks(BLOCK_ROWS, "features", "logits"))
         options = [cls(percentile, *layer) for percentile in PERCENTILES]
         return options[least_aurc([option.score(rows) for option in options], rows.correct)]
 

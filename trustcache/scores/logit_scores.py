@@ -188,24 +188,25 @@ def doctor(z: np.ndarray) -> np.ndarray:
     return np.log(np.square(1 - error) + np.square(error) * r) - log_error - np.log(2 - error * (1 + r))
 
 
-def mirrored_confidence(logits: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
-    """Return the log-odds of the predicted class's mean probability over an image and its mirror image, float64 (N,).
+def mean_confidence(logits: np.ndarray, *views: np.ndarray) -> np.ndarray:
+    """Return the log-odds of the predicted class's mean probability over an image and views of it, float64 (N,).
 
     Averaging over test-time augmentations, as Ashukha et al. 2020 (arXiv:2002.06470) recommend for every classifier.
-    The class is the one predicted for the image itself. logits and mirrored: (N, K) of any float dtype. Raises
+    The class is the one predicted for the image itself. logits and views: (N, K) of any float dtype. Raises
     ValueError on other shapes.
 
-    >>> mirrored_confidence(np.array([[4.0, 1.0]]), np.array([[2.0, 1.0]])).round(3).tolist()
+    >>> mean_confidence(np.array([[4.0, 1.0]]), np.array([[2.0, 1.0]])).round(3).tolist()
     [1.672]
     """
-    if logits.shape != mirrored.shape or logits.ndim != 2 or logits.shape[1] < 2:
-        raise ValueError(f"expected two arrays of logits (N, K), K >= 2, not {logits.shape} and {mirrored.shape}")
+    shapes = {array.shape for array in (logits, *views)}
+    if len(shapes) > 1 or logits.ndim != 2 or logits.shape[1] < 2:
+        raise ValueError(f"expected arrays of logits (N, K) of one shape, K >= 2, not {sorted(shapes)}")
 
     def one(rows: slice) -> np.ndarray:
         predicted = logits[rows].argmax(axis=1)[:, None]
-        views = [_log_odds(view[rows].astype(np.float64), predicted) for view in (logits, mirrored)]
+        odds = [_log_odds(view[rows].astype(np.float64), predicted) for view in (logits, *views)]
         # p and 1 - p are summed apart, as logarithms: their ratio keeps its digits where either is next to nothing.
-        right, wrong = (np.logaddexp(*(-np.logaddexp(0.0, sign * view) for view in views)) for sign in (-1, 1))
+        right, wrong = (np.logaddexp.reduce([-np.logaddexp(0.0, sign * view) for view in odds]) for sign in (-1, 1))
         return right - wrong
 
     return over_blocks(one, len(logits), BLOCK_ROWS)

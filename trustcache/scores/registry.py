@@ -13,6 +13,7 @@ import numpy as np
 
 from trustcache.cache import CacheView
 from trustcache.errors import TrustcacheError, UsageError, kind_and_line
+from trustcache.models.views import VIEWS, view_column
 from trustcache.registry import Registry
 from trustcache.scores.activation_scores import ActivationScaling, ActivationShaping
 from trustcache.scores.entry import Fitted, PostHoc, arrays_of, entry_of, restored
@@ -25,7 +26,7 @@ from trustcache.scores.logit_scores import (
     logit_margin,
     max_logit,
     maximum_class_probability,
-    mirrored_confidence,
+    mean_confidence,
     negative_energy,
     negative_entropy,
     negative_generalised_entropy,
@@ -140,13 +141,19 @@ _BUILT_IN = {
         ("mc_dropout",),
     ),
     "mcp-mirrored": PostHoc(
-        "mcp of the image and its mirror image, averaged (extract --features stages)",
-        mirrored_confidence,
+        "mcp of the image and its mirror image, averaged (extract --views mirrored)",
+        mean_confidence,
         ("logits", "mirrored_logits"),
         natural_zero=True,
     ),
+    "mcp-views": PostHoc(
+        "mcp of the image and all views of it, averaged (extract --views all)",
+        mean_confidence,
+        ("logits", *map(view_column, VIEWS)),
+        natural_zero=True,
+    ),
     "invariance": PostHoc(
-        "a small network on the logits of the image and its mirror image (extract --features stages)",
+        "a small network on the logits of the image and its mirror image (extract --views mirrored)",
         Invariance,
         ("logits", "mirrored_logits"),
         settings=_EPOCHS,
