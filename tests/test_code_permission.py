@@ -240,6 +240,7 @@ CHECKED = {
     "trustcache/__init__.py": ["import_module"],  # the package's own modules
     "trustcache/report/compared.py": ["import_module"],  # packages by their own names
     "trustcache/cache/array_files.py": ["np.load("],  # no pickles
+    "trustcache/models/timm_weights.py": ["np.load("],  # no pickles
     "trustcache/models/zoo/registry.py": ["resolve_name"],  # the package's own networks
     "trustcache/data/variants/attacks.py": ["resolve_name"],  # the package's own attacks
     "trustcache/models/checkpoints.py": ["torch.load(", "Unpickler"],  # weights_only; the name in torch's errors

@@ -76,7 +76,7 @@ def test_every_packaged_file_gives_data_sets_under_names_of_their_own() -> None:
     files = sorted((Path(__file__).parents[2] / "data_manifests").glob("*.toml"))
     assert files
     loaded = [m for file in files for m in load_manifests(file)]
-    assert packaged_manifests() == loaded
+    assert packaged_manifests() == tuple(loaded)
     names = [m.name for m in loaded]
     assert len(set(names)) == len(names)
     for file in files:

@@ -493,7 +493,7 @@ def test_changed_images_are_learnt_from_too_and_named(
         (("--frozen", "--loss", "ce", "--ensemble", 3), ("--ensemble", "linear head")),
         (("--frozen", "--loss", "ce", "--part", "first-half"), ("--part first-half", "--data")),
         (("--loss", "ce", "--part", "first-half", "--data", "digits-test"), ("--part", "add --frozen")),
-        (("--frozen", "--loss", "ce", "--inputs", "x"), ("--inputs x", "last, all")),
+        (("--frozen", "--loss", "ce", "--inputs", "x"), ("--inputs x", "last, strong, all")),
     ],
 )
 def test_options_that_would_do_nothing_are_refused(
@@ -504,10 +504,10 @@ def test_options_that_would_do_nothing_are_refused(
     assert all(fact in refused.stderr for fact in facts), refused.stderr
 
 
-def test_the_preset_is_what_head_mlp_on_all_inputs_is_by_default(strong: Workspace, run_cli: RunCli) -> None:
+def test_the_preset_is_what_head_mlp_on_its_inputs_is_by_default(strong: Workspace, run_cli: RunCli) -> None:
     assert run_cli("train", "--preset", "strong", "--seed", 3, "--epochs", 2).exit_code == 0
     before = {run.name for run in finished_runs(strong)}
-    same = ("--frozen", "--head", "mlp", "--inputs", "all", "--loss", "ce", "--batch-size", 512, "--lr", 1e-3)
+    same = ("--frozen", "--head", "mlp", "--inputs", "strong", "--loss", "ce", "--batch-size", 512, "--lr", 1e-3)
     assert run_cli("train", *same, "--seed", 3, "--epochs", 2).exit_code == 0
     assert {run.name for run in finished_runs(strong)} == before
     done = run_cli("train", "--preset", "strong", "--seed", 3, "--epochs", 2, "--ensemble", 2, "--hidden", 4)

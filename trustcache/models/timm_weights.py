@@ -74,7 +74,7 @@ def from_jax(name: str, arguments: Mapping[str, Any], path: Path, where: str) ->
     UsageError where timm cannot read them for that architecture, or where they lack some of its tensors.
     """
     try:
-        with np.load(path) as file:  # without pickles
+        with np.load(path, allow_pickle=False) as file:
             classes = [file[key].shape[-1] for key in file.files if key.endswith(_JAX_HEADS)]
         model = built_by_timm(name, False, {**arguments, **({"num_classes": classes[0]} if classes else {})})
         load: Any = model.load_pretrained
