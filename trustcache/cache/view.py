@@ -122,9 +122,13 @@ class CacheView:
         >>> open_cache(demo_workspace.cache_folder("net", "birds"))[:5].column("features").shape
         (5, 3)
         """
-        if not self.index.holds(name):
-            raise UsageError(self.index.lacks(name))
-        return self._column(name)
+        return self.columns([name])[name]
+
+    def columns(self, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Return columns by their names. Raises UsageError naming all that the cache was extracted without."""
+        if lacking := [name for name in names if not self.index.holds(name)]:
+            raise UsageError(self.index.lacks(*lacking))
+        return {name: self._column(name) for name in names}
 
     logits = _Column("Logits (N, K), in the dtype they were stored in (float16 unless asked otherwise).")
     features = _Column("Pooled features (N, D), the last layer's input.")
