@@ -125,10 +125,14 @@ class CacheView:
         return self.columns([name])[name]
 
     def columns(self, names: Sequence[str]) -> dict[str, np.ndarray]:
-        """Return columns by their names. Raises UsageError naming all that the cache was extracted without."""
-        if lacking := [name for name in names if not self.index.holds(name)]:
-            raise UsageError(self.index.lacks(*lacking))
+        """Return columns by their names. Raises as `require`."""
+        self.require(names)
         return {name: self._column(name) for name in names}
+
+    def require(self, columns: Sequence[str]) -> None:
+        """Raise UsageError naming all of some columns that the cache was extracted without."""
+        if lacking := [name for name in columns if not self.index.holds(name)]:
+            raise UsageError(self.index.lacks(*lacking))
 
     logits = _Column("Logits (N, K), in the dtype they were stored in (float16 unless asked otherwise).")
     features = _Column("Pooled features (N, D), the last layer's input.")
