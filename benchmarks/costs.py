@@ -1,4 +1,4 @@
-"""What extracting a study costs in hours, disk and money by the number of GPUs: `python benchmarks/costs.py`.
+"""Hours, disk and money that extracting a study costs, by the number of GPUs: `python benchmarks/costs.py`.
 
 Counted, not run: rates of one GPU with its cores, as `benchmarks/gpu.py` measures them, and the processes of `torchrun`
 that each take whole shards and wait for one another at the end of each data set.

@@ -1,4 +1,4 @@
-"""How much less `train --together` takes than the same runs one by one: `python benchmarks/together.py`.
+"""Time of `train --together` against the same runs one by one: `python benchmarks/together.py`.
 
 A small network learns from JPEGs of 384 x 384 pixels, whose decoding takes most of the time. The times are those of
 whole commands, their start included; processor time is that of all their processes.

@@ -1,4 +1,4 @@
-"""Which views of an image say most about whether a classifier is right?
+"""Views of an image, ranked by how much they say about whether a classifier is right.
 
     python benchmarks/views.py resnet32.safetensors
     python benchmarks/views.py resnet32.safetensors --beside shrunk

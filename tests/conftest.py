@@ -174,7 +174,7 @@ def start_cli(in_tmp_path: Path, command_server: None) -> Iterator[Callable[...,
 
 @pytest.fixture(scope="session")
 def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
-    """What runs commands in forked processes."""
+    """Run commands in forked processes."""
     from tests.faults.forks import Forks
 
     if not shutil.which("cc"):

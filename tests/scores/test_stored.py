@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from click.testing import Result
 
-from tests.refusals import tells
+from tests.refusals import refusal_of, tells
 from tests.sealed import edit_record
 from trustcache.cache import open_cache
 from trustcache.cache.arrays import read_arrays, write_arrays
 from trustcache.cache.workspace import Workspace
+from trustcache.models.views import VIEWS
 from trustcache.scores import POST_HOC, fits, post_hoc_score
 from trustcache.scores.fits import KeptFits
 from trustcache.scores.fitting import TooFew
@@ -60,6 +61,18 @@ def test_kept_scores_are_those_of_the_caches(workspace: Workspace) -> None:
         stored = store.read(index, name)
         assert stored is not None
         np.testing.assert_allclose(stored.z, post_hoc_score(name, cache, training), rtol=1e-9, atol=1e-9)
+
+
+def test_all_that_a_cache_lacks_for_a_score_is_named_with_the_options_that_keep_it(
+    workspace: Workspace, run_cli: RunCli
+) -> None:
+    index = workspace.find_cache("test")
+    options = f"--views {','.join(VIEWS)}"
+    assert options in str(ScoreStore(workspace).why_not(index, "mcp-views"))
+    assert options in refusal_of(lambda: post_hoc_score("mcp-views", open_cache(index.folder)))
+    refused = run_cli("calibrate", "mcp-views", "--data", "digits-test", "--coverage", 0.5)
+    assert refused.exit_code == 2
+    assert options in refused.stderr
 
 
 def test_the_report_makes_only_what_needs_no_fitting_and_says_the_rest(workspace: Workspace, run_cli: RunCli) -> None:

@@ -63,14 +63,14 @@ COLUMNS = {
 def options_of(columns: Iterable[str]) -> str:
     """Return the options of `extract` that keep some columns.
 
-    >>> options_of(["stages", "mirrored_logits", "tilted_logits"])
+    >>> options_of(["stages", "features", "tilted_logits", "mirrored_logits"])
     '--features stages --views mirrored,tilted'
     """
-    values: dict[str, list[str]] = {}
-    for column in columns:
-        name, _, value = COLUMNS[column].option.partition(" ")
+    wanted, values = {*columns}, dict[str, list[str]]()
+    for column in (column for name, column in COLUMNS.items() if name in wanted):
+        name, _, value = column.option.partition(" ")
         values.setdefault(name, []).append(value)
-    # Views make a list; of the others the last one keeps what those before it keep too.
+    # Views make a list; of the others the last in COLUMNS keeps what those before it keep too.
     return " ".join(f"{name} {','.join(them) if name == '--views' else them[-1]}" for name, them in values.items())
 
 

@@ -122,9 +122,17 @@ class CacheView:
         >>> open_cache(demo_workspace.cache_folder("net", "birds"))[:5].column("features").shape
         (5, 3)
         """
-        if not self.index.holds(name):
-            raise UsageError(self.index.lacks(name))
-        return self._column(name)
+        return self.columns([name])[name]
+
+    def columns(self, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Return columns by their names. Raises as `require`."""
+        self.require(names)
+        return {name: self._column(name) for name in names}
+
+    def require(self, columns: Sequence[str]) -> None:
+        """Raise UsageError naming all of some columns that the cache was extracted without."""
+        if lacking := [name for name in columns if not self.index.holds(name)]:
+            raise UsageError(self.index.lacks(*lacking))
 
     logits = _Column("Logits (N, K), in the dtype they were stored in (float16 unless asked otherwise).")
     features = _Column("Pooled features (N, D), the last layer's input.")

@@ -128,6 +128,7 @@ class LabelledData:
                     f"{option} {data}: {scorer.name} learns from training data, so its scores there promise nothing; "
                     "name other data"
                 )
+            cache.require(POST_HOC[scorer.name].columns)
             score = scorer.post_hoc()
             return whole_cache(cache, np.concatenate([score(outputs_of(part)) for part in cache.chunks()]))
         z, unseen = self.scoring.of_cache(run, index), run.unseen(cache, scorer.workspace_caches)

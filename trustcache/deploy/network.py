@@ -177,11 +177,14 @@ def load_pair(scorer: Scorer) -> Pair:
             "train anew, or bring those back"
         )
     if scorer.run is None:
-        columns = POST_HOC[scorer.name].columns
-        stages = classifier.stage_places() if "stages" in columns else ()
-        return Pair(classifier, PostHocScore(scorer.post_hoc()), stages, views_in(columns))
+        return _with_post_hoc(classifier, scorer.post_hoc(), POST_HOC[scorer.name].columns)
     config = scorer.run.config
     return Pair(classifier, _run_score(scorer.run, index, classifier), config.stages, config.head.views)
+
+
+def _with_post_hoc(classifier: Classifier, score: Callable[[Outputs], np.ndarray], columns: Sequence[str]) -> Pair:
+    stages = classifier.stage_places() if "stages" in columns else ()
+    return Pair(classifier, PostHocScore(score), stages, views_in(columns))
 
 
 def pair_of(classifier: Classifier, method: Method) -> Pair:
@@ -194,8 +197,7 @@ def pair_of(classifier: Classifier, method: Method) -> Pair:
     if entry:
         if "mc_dropout" in entry.columns:
             raise UsageError(f"{method.name}: takes many passes, and is only made by extraction; name another score")
-        stages = classifier.stage_places() if "stages" in entry.columns else ()
-        return Pair(classifier, PostHocScore(method.of_outputs()), stages, views_in(entry.columns))
+        return _with_post_hoc(classifier, method.of_outputs(), entry.columns)
     config = getattr(method.scorer, "config_", None)
     if config is None:
         raise UsageError(f"{method.name}: is no oracle that has learnt; call fit(cache) first")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,13 +30,14 @@ class Piece:
         return not lacking_scores(self.runs, self.index)
 
 
-def lacking_scores(runs: Iterable[Run], index: Index) -> list[Run]:
-    """Return the runs without sound scores of a cache."""
+def lacking_scores(runs: Iterable[Run], index: Index, tell: Callable[[str], None] = lambda damage: None) -> list[Run]:
+    """Return the runs without sound scores of a cache. tell: receives a sentence on each damaged file of scores."""
 
     def lacks(run: Run) -> bool:
         try:
             return run.scores(index) is None
-        except DamagedError:
+        except DamagedError as damage:
+            tell(str(damage))
             return True
 
     return [run for run in runs if lacks(run)]

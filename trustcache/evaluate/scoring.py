@@ -46,17 +46,9 @@ def unscored(
 ) -> list[tuple[Index, list[Run]]]:
     """Return the evaluation caches that lack scores, each with the runs of its classifier that lack them.
 
-    tell: receives a sentence on each file of scores that is not as it was written, and therefore lacks.
+    tell: as of `lacking_scores`.
     """
-
-    def lacks(run: Run, index: Index) -> bool:
-        try:
-            return run.scores(index) is None
-        except DamagedError as damage:
-            tell(str(damage))
-            return True
-
-    missing = [(index, [run for run in runs if run.judges(index) and lacks(run, index)]) for index in usable]
+    missing = [(index, lacking_scores([run for run in runs if run.judges(index)], index, tell)) for index in usable]
     return [(index, left) for index, left in missing if left]
 
 

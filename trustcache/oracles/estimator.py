@@ -117,7 +117,7 @@ class Oracle(BaseEstimator):
         model = OracleModel(cache.index.classifier, cache.index.identity, cache.index)
         (config,) = plan(cache.index, model, chosen, shared).configs
         config = replace(config, cache=cache.fingerprint(), features=cache.fingerprint())
-        (trained,) = learn_heads([config], cache, cache, machine=Machine(self.device or "auto"), progress=progress)
+        (trained,) = learn_heads([config], cache, cache, Machine(self.device or "auto"), progress=progress)
         if isinstance(trained, Diverged):
             raise TrustcacheError(
                 f"{self!r}: the loss is no longer finite in epoch {trained.epoch}; use a smaller lr, or milder settings"

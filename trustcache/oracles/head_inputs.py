@@ -113,10 +113,7 @@ def read_columns(names: Sequence[str], cache: CacheView) -> dict[str, Tensor]:
     """
     import torch
 
-    columns = columns_of(names)
-    if lacking := [name for name in columns if not cache.index.holds(name)]:
-        raise UsageError(cache.index.lacks(*lacking))
-    return {name: torch.from_numpy(cache.column(name)) for name in columns}
+    return {name: torch.from_numpy(column) for name, column in cache.columns(columns_of(names)).items()}
 
 
 def head_inputs(names: Sequence[str], outputs: Outputs) -> Tensor:

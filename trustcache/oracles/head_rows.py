@@ -71,7 +71,7 @@ class CachedRows:
         self.names = tuple(names)
         self._parts = [(view, numbers, len(view) if numbers is None else len(numbers)) for view, numbers in parts]
         self.rows = sum(count for _, _, count in self._parts)
-        none = [_columns(view[:0], self.names) for view, _ in parts]
+        none = [view[:0].columns(self.names) for view, _ in parts]
         joined = {name: np.concatenate([each[name] for each in none]) for name in self.names}
         self._like = {name: torch.from_numpy(column) for name, column in joined.items()}
 
@@ -101,8 +101,7 @@ class CachedRows:
         """Return the rows with all their columns on a device. No more than a block is in memory twice."""
         view, numbers, _ = self._parts[0]
         if len(self._parts) == 1 and numbers is None and device.type == "cpu":
-            columns = _columns(view, self.names)
-            return WholeColumns({name: torch.from_numpy(column) for name, column in columns.items()})
+            return WholeColumns({name: torch.from_numpy(column) for name, column in view.columns(self.names).items()})
         held = self.empty(self.rows, device)
         for start in range(0, self.rows, BLOCK_ROWS):
             _fill(held, start, self.read(start, min(start + BLOCK_ROWS, self.rows)))
@@ -179,16 +178,12 @@ def _fill(held: dict[str, Tensor], place: int, columns: dict[str, np.ndarray]) -
         held[name][place : place + len(column)] = torch.from_numpy(column)
 
 
-def _columns(view: CacheView, names: Sequence[str]) -> dict[str, np.ndarray]:
-    return {name: view.column(name) for name in names}
-
-
 def _taken(
     view: CacheView, numbers: np.ndarray | None, low: int, high: int, names: Sequence[str]
 ) -> dict[str, np.ndarray]:
     """Return the columns of the rows that are taken from `low` to `high`."""
     if numbers is None:
-        return _columns(view[low:high], names)
+        return view[low:high].columns(names)
     some = numbers[low:high]
     first = int(some[0])
-    return {name: column[some - first] for name, column in _columns(view[first : some[-1] + 1], names).items()}
+    return {name: column[some - first] for name, column in view[first : some[-1] + 1].columns(names).items()}

@@ -130,7 +130,7 @@ class Training:
         require_same_rows(cache, features)
         also = [open_cache(other.folder) for other in self.also]
         # Finished ones beside the others, as what a head is trained with decides its last digits.
-        _publish(runs, learn_heads(self.configs, cache, features, also, machine, progress, note), track)
+        _publish(runs, learn_heads(self.configs, cache, features, machine, also, progress, note), track)
 
     def _tuner(
         self, runs: Sequence[Run], data_root: Path, machine: Machine, progress: Progress, track: Track
@@ -218,8 +218,8 @@ def learn_heads(
     configs: Sequence[RunConfig],
     cache: CacheView,
     features: CacheView,
+    machine: Machine,
     also: Sequence[CacheView] = (),
-    machine: Machine | None = None,
     progress: Progress = silent,
     note: Callable[[str], None] = unheard,
 ) -> list[Trained | Diverged]:
@@ -229,7 +229,7 @@ def learn_heads(
     note: told where columns are read in blocks.
     Raises UsageError where there is nothing to learn from, or a seed leaves nothing of it.
     """
-    config, machine = configs[0], machine or Machine()
+    config = configs[0]
     _require_both_outcomes(config, cache)
     taken = config.learnt_rows(cache) if config.part else None
     numbers = {sample: number for number, sample in enumerate(cache.sample_ids)} if also else {}

@@ -12,9 +12,9 @@ from typing import Self
 import numpy as np
 
 from trustcache.scores.blocks import over_blocks, row_products
-from trustcache.scores.feature_scores import last_layer
+from trustcache.scores.feature_scores import fitted_last_layer
 from trustcache.scores.fitted_logit_scores import least_aurc
-from trustcache.scores.fitting import FittingData, Outputs, TooFew
+from trustcache.scores.fitting import FittingData, Outputs
 from trustcache.scores.logit_scores import negative_energy
 
 # Those that OpenOOD (arXiv:2306.09301) tries for both.
@@ -57,10 +57,7 @@ class _Reshaping:
 
     @classmethod
     def fit(cls, data: FittingData) -> Self:
-        rows, everyone = data.validation, data.everyone
-        if len(everyone.features) <= everyone.features.shape[1]:
-            raise TooFew(f"it needs more samples than features, {everyone.features.shape[1]:,}, to find the last layer")
-        layer = last_layer(lambda: everyone.blocks(BLOCK_ROWS, "features", "logits"))
+        rows, layer = data.validation, fitted_last_layer(data.everyone)
         options = [cls(percentile, *layer) for percentile in PERCENTILES]
         return options[least_aurc([option.score(rows) for option in options], rows.correct)]
 

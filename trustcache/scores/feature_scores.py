@@ -9,7 +9,7 @@ import numpy as np
 import scipy
 
 from trustcache.scores.blocks import over_blocks, row_products, rows_beside, squared_lengths
-from trustcache.scores.fitting import FittingData, Outputs, TooFew
+from trustcache.scores.fitting import FittingData, Outputs, Rows, TooFew
 from trustcache.scores.logit_scores import maximum_class_probability, negative_energy
 
 BLOCK_ROWS = 4096
@@ -125,9 +125,7 @@ class VirtualLogit:
     @classmethod
     def fit(cls, data: FittingData) -> VirtualLogit:
         rows = data.everyone
-        if len(rows.features) <= rows.features.shape[1]:
-            raise TooFew(f"it needs more samples than features, {rows.features.shape[1]:,}, to find the last layer")
-        weight, bias = last_layer(lambda: rows.blocks(BLOCK_ROWS, "features", "logits"))
+        weight, bias = fitted_last_layer(rows)
         origin = -np.linalg.pinv(weight.T) @ bias
         second = np.zeros((len(origin),) * 2)
         for (x,) in _blocks(rows.features):
@@ -164,6 +162,14 @@ def residual_length(features: np.ndarray, origin: np.ndarray, residual: np.ndarr
         return np.sqrt(squared_lengths(row_products(features[rows].astype(np.float64) - origin, residual)))
 
     return over_blocks(one, len(features), BLOCK_ROWS)
+
+
+def fitted_last_layer(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+    """Return what `last_layer` finds from training samples. Raises TooFew for no more of them than features."""
+    samples, width = rows.features.shape
+    if samples <= width:
+        raise TooFew(f"it needs more samples than features, {width:,}, to find the last layer")
+    return last_layer(lambda: rows.blocks(BLOCK_ROWS, "features", "logits"))
 
 
 def last_layer(blocks: Callable[[], Iterable[tuple[np.ndarray, ...]]]) -> tuple[np.ndarray, np.ndarray]:

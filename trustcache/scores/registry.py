@@ -263,6 +263,7 @@ def scored_rows(name: str, cache: CacheView, learnt: Learnt) -> np.ndarray:
     >>> scored_rows("margin", open_cache(demo_workspace.cache_folder("net", "birds")), learnt_from(None)).dtype
     dtype('float64')
     """
+    cache.require(learnt.entry(name).columns)
     return np.concatenate([learnt.scores([name], outputs_of(part))[name] for part in cache.chunks()])
 
 

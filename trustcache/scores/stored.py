@@ -12,7 +12,7 @@ import numpy as np
 
 from trustcache.cache import open_cache
 from trustcache.cache.arrays import MADE_ANEW, read_arrays, scores_in, write_arrays
-from trustcache.cache.columns import OUTPUTS
+from trustcache.cache.columns import options_of
 from trustcache.cache.index import Index, judged_fingerprint
 from trustcache.cache.workspace import Workspace
 from trustcache.data.progress import Progress, silent
@@ -256,7 +256,7 @@ class ScoreStore:
 def _without(index: Index, columns: Sequence[str]) -> str:
     where = f"{index.classifier}/{index.data}"
     if index.imported:
-        return index.lacks(columns[0])
+        return index.lacks(*columns)
     if "features" in columns:
         return f"{where} was extracted with --features none"
-    return f"{where} was extracted without {OUTPUTS[columns[0]].option}; extract it so under another --as"
+    return f"{where} was extracted without {options_of(columns)}; extract it so under another --as"
