@@ -16,7 +16,7 @@ Progress = Callable[[str, int], AbstractContextManager[Advance]]
 
 LOG_EVERY_S = 15.0
 FEW = 10_000
-"""Files of which nobody waits for a look-up."""
+"""Number of files that are looked at in no noticeable time, without progress."""
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def listing_shown(progress: Progress) -> Iterator[None]:
 
 
 def listing(label: str, total: int) -> AbstractContextManager[Advance]:
-    """Report on the listing of files, to whom `listing_shown` says."""
+    """Report on the listing of files to the progress that `listing_shown` has set."""
     return _listing.get()(label, total)
 
 

@@ -35,7 +35,7 @@ from trustcache.scores.methods import Method
 
 
 class HeadScore(nn.Module):
-    """A trained head on the classifier's own outputs: last features, stage features, logits."""
+    """A trained head on the classifier's own outputs: last features, stage features, logits, logits of views."""
 
     def __init__(self, config: RunConfig, weights: Mapping[str, Tensor]) -> None:
         super().__init__()

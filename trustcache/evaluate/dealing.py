@@ -70,7 +70,7 @@ class Fit:
     name: str
 
     def make(self, store: ScoreStore) -> None:
-        """Fit it, or read what is kept of it; whoever scores the cache tells what is in the way."""
+        """Fit it, or read the fit that is kept. Errors are left to the scoring of the cache, which tells of them."""
         with contextlib.suppress(TrustcacheError, OSError):
             store.scorer(self.index, self.name)
 

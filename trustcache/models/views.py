@@ -1,7 +1,7 @@
 """Views: changed copies of an image that a classifier is asked about too, each by one more forward pass.
 
-Each is a plain tensor operation that any classifier's images can stand: it serves extraction, predictions and the
-exported graph, and a cache's index, a score and an oracle's inputs know it by its name.
+Each is a plain tensor operation on the images of any classifier, so that extraction, predictions and exported graphs
+share it. A cache's index, a score's columns and an oracle's inputs know it by its name.
 """
 
 from __future__ import annotations

@@ -62,10 +62,10 @@ def score_images(
     group: ProcessGroup = ALONE,
     progress: Progress = silent,
 ) -> np.ndarray:
-    """Return z, float64 (N, oracles), of oracles with one viewer for the samples of a cache, which they see together.
+    """Return z, float64 (N, oracles), for samples of a cache; the oracles, of one viewer, see each batch in turn.
 
-    batches: numbers (B,), in whose order the samples come. Of a group each process scores some of the batches. Raises
-    TrustcacheError for an image that is unreadable, or not the cached one.
+    batches: numbers (B,) of samples, in the order of the rows of z. In a group each process scores some of the batches.
+    Raises TrustcacheError for an image that is unreadable, or not the cached one.
     """
     for oracle in oracles:
         oracle.to(viewer.device).eval()
@@ -193,7 +193,7 @@ class _Pass:
     def run(self, progress: Progress) -> dict[_Training, TrustcacheError]:
         """Take the steps that are left, and return the errors of those whose loss is no longer finite.
 
-        One that is further than another, as it was begun alone, waits for that.
+        A training that is ahead, as it was begun alone, waits for the others.
         """
         first, count = self.trainings[0], len(self.trainings)
         steps, begun = first.loop.steps, min(each.loop.step for each in self.trainings)

@@ -91,7 +91,7 @@ class CachedRows:
         return found[0] if len(found) == 1 else {name: np.concatenate([f[name] for f in found]) for name in self.names}
 
     def empty(self, rows: int, device: torch.device) -> dict[str, Tensor]:
-        """Return columns of so many rows on a device, with nothing in them yet."""
+        """Return uninitialised columns of `rows` rows on a device."""
         return {
             name: torch.empty((rows, *column.shape[1:]), dtype=column.dtype, device=device)
             for name, column in self._like.items()

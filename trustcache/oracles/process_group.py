@@ -54,7 +54,7 @@ class ProcessGroup:
             from timm.layers.norm_act import convert_sync_batchnorm  # keeps the activations in timm's own layers
 
             convert_sync_batchnorm(model)
-        # Parameters that take no part, as of a layer that a backbone has no use for, never do.
+        # static_graph: a parameter without a gradient, as of a layer that the backbone leaves unused, never has one.
         return DistributedDataParallel(model, static_graph=True)
 
     def normalising(self, device: torch.device) -> AbstractContextManager[object]:
@@ -96,7 +96,7 @@ def process_group(device: torch.device) -> Iterator[ProcessGroup]:
             raise
         raise TrustcacheError(
             f"process {place.rank} of {place.count}: another one cannot be reached ({first_line(cause):.120}); see its "
-            "error; the same command, by any number of processes, goes on from the last checkpoint"
+            "error; the same command, by any number of processes, continues from the last checkpoint"
         ) from error
     finally:
         if dist.is_initialized():

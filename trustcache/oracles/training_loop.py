@@ -40,7 +40,7 @@ class TrainingLoop:
     history: lists, by name, that a checkpoint keeps too; the losses of the steps are added to the one called "losses".
     seed: draws what the network leaves out at random, anew for each step, so that a step is the same whatever was drawn
     before it. group: the processes that take each step together, of which the first writes checkpoints.
-    `network` is what a loss is to be computed by: `model`, or in a group its share of that.
+    `network` computes the loss: `model` itself, or in a group the module that averages its gradients.
     """
 
     name: str
