@@ -20,7 +20,7 @@ LIGHT = "import numpy, scipy, typer, rich"
 # every run; the third computes bounds of binomial distributions.
 GROUPS = (
     (LIGHT, 2.0, (
-        ["--help"], ["data", "list"], ["cache", "list"], ["presets"], ["report"], ["bound"],
+        ["--help"], ["data", "list"], ["cache", "list"], ["presets"], ["report"], ["bound", "--samples", "45000"],
         ["calibrate", "mcp", "--max-risk", "0.1", "--data", "digits-test"], ["train", "--loss", "ss", "--print-config"],
     )),
     (LIGHT, 3.0, (["train", "--help"], ["extract", "--help"], ["runs", "list"])),
