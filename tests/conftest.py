@@ -97,6 +97,14 @@ def nothing_allowed() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def short_confidnet() -> None:
+    """Let the largest network among the post-hoc scores be small: every training fits it, and few tests ask for it."""
+    from trustcache.scores.small_networks import ConfidenceNetwork
+
+    ConfidenceNetwork.hidden, ConfidenceNetwork.most_epochs = (8,) * 4, 5
+
+
 @pytest.fixture(autouse=True)
 def figures_left_out(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave charts and the folder of figures out of reports, of whose time they take half, but in `figures` tests."""

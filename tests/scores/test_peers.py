@@ -137,7 +137,11 @@ def test_invariance_needs_wrong_answers() -> None:
         Invariance.fit(FittingData(rows, rows, right=rows, wrong=rows[slice(0, 0)]))  # type: ignore[arg-type]
 
 
-def test_confidnet_learns_the_probability_of_the_true_class(training: FittingData) -> None:
+def test_confidnet_learns_the_probability_of_the_true_class(
+    training: FittingData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ConfidenceNetwork, "hidden", (400,) * 4)  # of its own size here, which conftest cuts down
+    monkeypatch.setattr(ConfidenceNetwork, "most_epochs", 20)
     fitted, rows = ConfidenceNetwork.fit(training), training.validation
     assert fitted.widths.tolist() == [12, 400, 400, 400, 400, 1]
     logits = rows.logits.astype(np.float64)

@@ -165,7 +165,14 @@ def residual_length(features: np.ndarray, origin: np.ndarray, residual: np.ndarr
 
 
 def fitted_last_layer(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-    """Return what `last_layer` finds from training samples. Raises TooFew for no more of them than features."""
+    """Return what `last_layer` finds from training samples. Raises TooFew for no more of them than features.
+
+    >>> from trustcache.cache import open_cache
+    >>> cache = open_cache(demo_workspace.cache_folder("net", "birds"))
+    >>> weight, bias = fitted_last_layer(Rows(cache, np.arange(30)))
+    >>> weight.shape == (cache.features.shape[1], cache.logits.shape[1])
+    True
+    """
     samples, width = rows.features.shape
     if samples <= width:
         raise TooFew(f"it needs more samples than features, {width:,}, to find the last layer")
