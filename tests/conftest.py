@@ -102,7 +102,7 @@ def short_confidnet() -> None:
     """Let the largest network among the post-hoc scores be small: every training fits it, and few tests ask for it."""
     from trustcache.scores.small_networks import ConfidenceNetwork
 
-    ConfidenceNetwork.hidden, ConfidenceNetwork.most_epochs = (8,) * 4, 5
+    ConfidenceNetwork.hidden = (32,) * 4
 
 
 @pytest.fixture(autouse=True)

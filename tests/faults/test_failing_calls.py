@@ -14,7 +14,7 @@ from tests.faults.laboratory import COMMANDS, STEPS, Laboratory
 
 pytestmark = pytest.mark.faults
 
-FEW = 4
+FEW = 3
 # Reads outnumber all other calls, and the table of promises does not name them.
 MOST_READS = 40
 

@@ -141,7 +141,6 @@ def test_confidnet_learns_the_probability_of_the_true_class(
     training: FittingData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ConfidenceNetwork, "hidden", (400,) * 4)  # of its own size here, which conftest cuts down
-    monkeypatch.setattr(ConfidenceNetwork, "most_epochs", 20)
     fitted, rows = ConfidenceNetwork.fit(training), training.validation
     assert fitted.widths.tolist() == [12, 400, 400, 400, 400, 1]
     logits = rows.logits.astype(np.float64)
