@@ -13,22 +13,11 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
 import timm
 import torch
-from PIL import Image
+from pictures import write_photographs
 
 ROOT = Path(__file__).parent.parent
-
-
-def photographs(folder: Path, count: int) -> None:
-    """Write so many JPEGs of 256 x 256 pixels, of two classes."""
-    rng = np.random.default_rng(0)
-    for number in range(count):
-        path = folder / str(number % 2) / f"{number:05d}.jpg"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        coarse = Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8))
-        coarse.resize((256, 256), Image.Resampling.BICUBIC).save(path, quality=90)
 
 
 def seconds(processes: int, folder: str, classifier: str, shard_rows: int) -> float:
@@ -62,7 +51,7 @@ def main() -> None:
     parser.add_argument("--shard-rows", type=int, default=64)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        photographs(Path(folder) / "photos", options.images)
+        write_photographs(Path(folder) / "photos", options.images, 256, 16)
         torch.save(timm.create_model(options.classifier, num_classes=2).state_dict(), Path(folder) / "weights.pth")
         one, two = (seconds(n, folder, options.classifier, options.shard_rows) for n in (1, 2))
         shards = [sorted(Path(folder, f"by-{n}").rglob("*.h5")) for n in (1, 2)]

@@ -15,8 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
+from pictures import write_photographs
 
 ROOT = Path(__file__).parent.parent
 NETWORK = """
@@ -31,16 +30,6 @@ def build(classes=2):
     model.pretrained_cfg = {"input_size": (3, 64, 64), "crop_pct": 1.0}
     return model
 """
-
-
-def photographs(folder: Path, count: int) -> None:
-    """Write so many JPEGs of two classes."""
-    rng = np.random.default_rng(0)
-    for number in range(count):
-        path = folder / str(number % 2) / f"{number:05d}.jpg"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        coarse = Image.fromarray(rng.integers(0, 256, (48, 48, 3), dtype=np.uint8))
-        coarse.resize((384, 384), Image.Resampling.BICUBIC).save(path, quality=90)
 
 
 def command(folder: str, *words: str) -> tuple[float, float]:
@@ -62,7 +51,7 @@ def main() -> None:
     options = parser.parse_args()
     train = ("train", "--loss", "ss", "--alpha-pos", "1,2,3", "--alpha-neg", "1,2,3,4", "--epochs", "1")
     with tempfile.TemporaryDirectory() as folder:
-        photographs(Path(folder) / "photos", options.images)
+        write_photographs(Path(folder) / "photos", options.images, 384, 48)
         (Path(folder) / "small.py").write_text(NETWORK, encoding="utf-8")
         command(folder, "extract", "--classifier", "small:build", "--data", "photos:train")
         runs = Path(folder, "trustcache-workspace", "runs")

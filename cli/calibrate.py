@@ -49,7 +49,7 @@ def calibrate(
     if run is None:
         raise UsageError("RUN is missing: name one of trustcache runs list, winner, or a score such as mcp")
     scorer = find_scorer(Workspace(place.workspace), run, classifier)
-    from trustcache.deploy.calibrate import calibrate as find
+    from trustcache.deploy.calibrate import calibrate as find  # not by a call that finds no scorer
 
     found = find(scorer, goal, calibration, place.data_root, machine, console)
     about = {"scorer": scorer.name, "classifier": scorer.classifier, "path": scorer.threshold_path}

@@ -6,6 +6,7 @@ images from elsewhere, and choose the percentile by such images; here it is the 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Self
 
@@ -48,7 +49,7 @@ def sharpening(x: np.ndarray, kept: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class _Reshaping:
+class _Reshaping(ABC):
     """A percentile and the last layer: weight (D, K) and bias (K,), float64."""
 
     percentile: int
@@ -61,9 +62,9 @@ class _Reshaping:
         options = [cls(percentile, *layer) for percentile in PERCENTILES]
         return options[least_aurc([option.score(rows) for option in options], rows.correct)]
 
+    @abstractmethod
     def reshaped(self, x: np.ndarray) -> np.ndarray:
         """Return features (n, D), float64, as the last layer is to see them."""
-        raise NotImplementedError
 
     def score(self, rows: Outputs) -> np.ndarray:
         features = rows.features

@@ -7,6 +7,7 @@ inputs. The epoch, of every fifth, is the one of least AURC on the validation pa
 from __future__ import annotations
 
 import itertools
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Self
@@ -27,7 +28,7 @@ Target = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
-class _SmallNetwork:
+class _SmallNetwork(ABC):
     """A network of ReLU layers on standardised inputs (D,): widths of its layers, and all W and b in one array.
 
     hidden: widths of the hidden layers. dropped: the share of their units that each step leaves out. most_epochs: of
@@ -46,14 +47,14 @@ class _SmallNetwork:
     parameters: np.ndarray
 
     @staticmethod
+    @abstractmethod
     def inputs(rows: Outputs) -> np.ndarray:
         """Return the network's inputs, float64 (N, D)."""
-        raise NotImplementedError
 
     @staticmethod
+    @abstractmethod
     def target(rows: Rows) -> Target:
         """Return what the network learns of training samples."""
-        raise NotImplementedError
 
     @classmethod
     def fit(cls, data: FittingData) -> Self:

@@ -109,7 +109,7 @@ class ScoreStore:
             return None
         training = self._training(index)
         if training is None:
-            from trustcache.command_lines import extract_line
+            from trustcache.command_lines import extract_line  # only where something is amiss
 
             role = ["--role", "train"] if index.imported else []
             command = extract_line(index, "TRAINING-DATA", *role)

@@ -113,9 +113,9 @@ def _rows(file: Path, path_column: str, label_column: str) -> Iterator[Row]:
 
 def _cells(file: Path) -> Iterator[list[str]]:
     """Yield the cells of each row, the header's too. Raises OSError, and other errors for what is no table."""
-    # Names of files need not be UTF-8.
     import csv
 
+    # Names of files need not be UTF-8.
     text = read_file(str(file), _LARGEST).decode("utf-8", "surrogateescape").removeprefix("\ufeff")
     delimiter = next((mark for mark in "\t,;" if mark in text.partition("\n")[0]), None)
     if file.suffix.lower() == ".jsonl":
