@@ -68,14 +68,15 @@ def train_in_double(out: str) -> None:
 
     from trustcache.models.building import ModelSpec
     from trustcache.oracles.network import Oracle
-    from trustcache.oracles.process_group import process_group
+    from trustcache.oracles.process_group import ProcessGroup, process_group
     from trustcache.oracles.training_loop import TrainingLoop
 
     torch.manual_seed(0)
     batches = [(torch.rand(17, 3, 8, 8).double(), torch.rand(17).double()) for _ in range(8)]
     oracle = Oracle(ModelSpec("cifar-resnet8", preprocessing={"input_size": (8, 8)}), False, 0, pretrained=False)
     sgd = torch.optim.SGD(oracle.double().parameters(), 0.02, momentum=0.9)
-    with process_group(torch.device("cpu")) as group:
+
+    def steps(group: ProcessGroup) -> list[float]:
         loop = TrainingLoop("noise", oracle, sgd, None, len(batches), Path("none"), 1e9, group=group)
 
         def loss_of(batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
@@ -84,6 +85,10 @@ def train_in_double(out: str) -> None:
             return F.binary_cross_entropy_with_logits(z, batch[1][own], reduction="sum") / 17
 
         loop.run(batches, loss_of, lambda: None)
+        return loop.history["losses"]
+
+    # A network that averages its gradients must not outlive the group: torch may then wait for ever.
+    with process_group(torch.device("cpu")) as group:
+        losses = torch.tensor(steps(group), dtype=torch.float64)
     if group.rank == 0:
-        losses = torch.tensor(loop.history["losses"], dtype=torch.float64)
         save_file({"losses": losses, **{name: t.contiguous() for name, t in oracle.state_dict().items()}}, out)

@@ -109,13 +109,13 @@ def test_the_section_says_when_nothing_trained_beats_the_classifiers_own_confide
 
 def test_notes_are_visible_gaps_with_commands_as_code(scored):
     shown = document([scored()], ["3 runs: run `trustcache evaluate`"])
-    (gap,) = shown.all("aside")
+    (gap,) = shown.all("div", "notes")
     assert "3 runs: run trustcache evaluate" in gap["text"]
     assert [code["text"] for code in shown.all("code")] == ["trustcache evaluate"]
 
 
 def test_without_gaps_none_are_shown(scored):
-    assert not document([scored()]).all("aside")
+    assert not document([scored()]).all("div", "notes")
 
 
 def test_the_glossary_explains_every_column_and_the_protocol(scored):
@@ -150,7 +150,7 @@ def test_the_contents_tell_apart_what_shares_a_name_and_compare_at_a_glance(scor
 def test_with_nothing_scored_the_page_says_so_and_still_shows_the_gaps():
     shown = document([], ["No oracle has been trained"])
     assert "Nothing is scored yet." in "".join(shown.texts)
-    assert "No oracle has been trained" in shown.all("aside")[0]["text"]
+    assert "No oracle has been trained" in shown.all("div", "notes")[0]["text"]
 
 
 # --- many data sets and rows -----------------------------------------------------------------------------------
@@ -224,7 +224,7 @@ def test_names_notes_and_versions_that_hold_markup_are_shown_as_text(scored):
     shown = document([nasty, rival, other], [f"note {NASTY}"], {NASTY: NASTY})
     assert any(p["text"].startswith(f"Highest AUC: 50.00, by {NASTY}") for p in shown.all("p"))
     assert not any("alert" in script["text"] for script in shown.all("script"))
-    for kind in ("h2", "aside", "dt", "dd", "td", "p"):
+    for kind in ("h2", "div", "dt", "dd", "td", "p"):
         assert any(NASTY in element["text"] for element in shown.all(kind)), kind
     assert all(set(cell) <= {"tag", "text", "class", "data-value"} for cell in shown.all("td"))
 
