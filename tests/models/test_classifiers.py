@@ -68,7 +68,8 @@ def cifar_weights(path: Path, depth: int = 8, classes: int = 10) -> dict[str, to
 
 # --- logits and features ---------------------------------------------------------------------------------------
 
-# Model, its last layers, the input's side: the built-in one; token, pooled and convolutional heads; two heads.
+# Model, its last layers, the input's side: the built-in one; token, pooled and convolutional heads; two heads; weights
+# of five dimensions.
 CASES = [
     ("cifar-resnet8", ["linear"], 32),
     ("cifar-resnet20", ["linear"], 32),
@@ -76,6 +77,7 @@ CASES = [
     ("test_resnet", ["fc"], 64),
     ("dpn48b", ["classifier"], 64),
     ("efficientformerv2_s0", ["head", "head_dist"], 224),
+    ("lambda_resnet26t", ["head.fc"], 64),
 ]
 
 

@@ -120,6 +120,16 @@ def backbone(spec: ModelSpec, pretrained: bool = True) -> tuple[nn.Module, int]:
     return model, layer.weight.shape[1]
 
 
+def with_channels_last(model: nn.Module) -> nn.Module:
+    """Return a model with its weights' channels last in memory: convolutions then run up to half as fast again.
+
+    A model with weights of three dimensions of space, as timm's lambda networks, stays as it is: torch refuses those.
+    """
+    if any(tensor.ndim == 5 for tensor in model.state_dict().values() if isinstance(tensor, torch.Tensor)):
+        return model
+    return model.to(memory_format=torch.channels_last)
+
+
 def _build(spec: ModelSpec, pretrained: bool = False) -> nn.Module:
     """Return the network of a spec, with its published weights if `pretrained`."""
     try:

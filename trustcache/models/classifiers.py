@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from trustcache.errors import UsageError
-from trustcache.models.building import LastLayer, ModelSpec, last_layers, load_model
+from trustcache.models.building import LastLayer, ModelSpec, last_layers, load_model, with_channels_last
 from trustcache.models.checkpoints import state_sha256
 from trustcache.models.identity import Identity
 from trustcache.models.preprocessing import preprocessing_of
@@ -27,8 +27,7 @@ class Classifier:
 
     def __init__(self, spec: ModelSpec, model: nn.Module) -> None:
         self.spec = spec
-        # Convolutions run up to half as fast again with the channels last.
-        self.model = model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        self.model = with_channels_last(model.eval().requires_grad_(False))
         self.preprocessing = preprocessing_of(model, spec.preprocessing)
         self._last: dict[str, LastLayer] = {}
         if isinstance(model, Program):

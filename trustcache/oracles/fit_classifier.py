@@ -27,7 +27,7 @@ from trustcache.data.progress import Progress, silent
 from trustcache.data.ranks import ranks
 from trustcache.data.splits import validation_rows
 from trustcache.errors import UsageError
-from trustcache.models.building import ModelSpec, new_model
+from trustcache.models.building import ModelSpec, new_model, with_channels_last
 from trustcache.models.precision import arithmetic, resolved
 from trustcache.models.preprocessing import preprocessing_of
 from trustcache.oracles.optim import FitSettings, Machine, fitting_optimiser
@@ -156,7 +156,7 @@ class _Fitting:
         torch.manual_seed(settings.seed)  # first weights
         model = new_model(spec, len(dataset.classes))
         self.preprocessing = preprocessing_of(model, spec.preprocessing)
-        self.model = model.to(self.device).to(memory_format=torch.channels_last)
+        self.model = with_channels_last(model.to(self.device))
         held_out = validation_rows(len(dataset), settings.val_fraction, settings.seed)
         self.training, self.validation = np.flatnonzero(~held_out), np.flatnonzero(held_out)
         if not len(self.training):

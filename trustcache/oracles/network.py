@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from trustcache.models.building import ModelSpec, backbone
+from trustcache.models.building import ModelSpec, backbone, with_channels_last
 from trustcache.models.preprocessing import preprocessing_of
 
 
@@ -33,7 +33,7 @@ class Oracle(nn.Module):
         super().__init__()
         self.backbone, features = backbone(spec, pretrained)
         self.preprocessing = preprocessing_of(self.backbone, spec.preprocessing)
-        self.backbone.to(memory_format=torch.channels_last)
+        with_channels_last(self.backbone)
         self.head = Head(features, signed_distance, seed)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
