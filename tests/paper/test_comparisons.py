@@ -9,9 +9,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.index_builder import RELEASED
+from tests.index_builder import RELEASED, build_index, build_manifest
 from trustcache.oracles.presets.preset import read_preset
 from trustcache.paper.artefacts import ARTEFACTS
+from trustcache.paper.gaps import extraction
 from trustcache.paper.paper_index import PaperIndex
 from trustcache.protocols import Optimiser
 from trustcache.report.table import GAP
@@ -327,3 +328,13 @@ def test_heads_on_another_models_features_need_those_of_the_variant_too(run, mcp
     assert "--classifier resnet" in extractions[0]
     assert extractions[0].endswith("--data birds-styled")
     assert found[-1] == "trustcache evaluate"
+
+
+def test_an_extraction_is_as_large_as_what_is_there_of_its_data_set(tmp_path):
+    thinned = replace(build_manifest("a-styled"), thinned_to=300)
+    indices = [build_index(tmp_path / one.name, manifest=one) for one in (thinned, build_manifest("birds"))]
+    paper = PaperIndex((), tuple(indices))
+    assert "--subset" not in extraction(paper, "net", ("birds",), "--mc-dropout", "50").words
+    for elsewhere in ("a-styled", "a-c"):
+        words = extraction(paper, "net", (elsewhere,)).words
+        assert words[words.index("--subset") + 1] == "300"

@@ -169,7 +169,8 @@ def extraction(paper: PaperIndex, classifier: str, data: Sequence[str], *options
     words = ["--classifier", classifier]
     if index is not None:
         words = extraction_options(index)
-        words += _subset(i for i in paper.indices if i.classifier == classifier and i.role == "test")
+        tests = [i for i in paper.indices if i.classifier == classifier and i.role == "test"]
+        words += _subset([i for i in tests if i.data in data] or tests)
     return Extraction((*words, *options), tuple(data))
 
 
