@@ -30,6 +30,7 @@ def extract(
     extraction goes on where it was; finished ones are only checked.
     """
     from trustcache.cache.workspace import Workspace
+    from trustcache.extract.chance import chance_warning
 
     manifests, notes = data.manifests(place.data_root)
     for note in notes:
@@ -46,6 +47,8 @@ def extract(
             failed.append(manifest.name)
         else:
             print_line(_outcome(outcome))
+            if warning := chance_warning(outcome, workspace):
+                say(warning)
     if failed:
         raise TrustcacheError(f"{len(failed)} of {len(manifests)} data sets failed: {', '.join(failed)}")
 

@@ -20,6 +20,7 @@ import typer
 from trustcache.errors import UsageError
 from trustcache.models.memory import keep_freed_memory
 from trustcache.registry import option, option_name
+from trustcache.registry.options import WORKSPACE
 from trustcache.registry.permission import CodePermission, code_permission, is_code_name
 
 from .config import CONFIGURABLE, config_options, config_text, from_file, typed
@@ -138,7 +139,7 @@ class Place:
     """The folders a command works in: options that every command takes."""
 
     workspace: Path = option(
-        Path("trustcache-workspace"),
+        WORKSPACE,
         "The folder for cache, runs and report.",
         envvar="TRUSTCACHE_WORKSPACE",
         panel=_PANEL,

@@ -6,8 +6,10 @@ TrustcacheError     what went wrong while working          exit code 1
 """
 
 import contextlib
+import itertools
+import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 
@@ -81,6 +83,35 @@ def spreadsheet_cell(value: object) -> object:
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _NUMBER = re.compile(r"[+-]?[\d.]+(e[+-]?\d+)?|[+-]?inf")
+
+
+def did_you_mean(name: str, names: Iterable[str], most: int = 1) -> str:
+    """Return the end of a sentence that names those of some names that are nearest to a wrong one, "" for none.
+
+    >>> did_you_mean("tset", ["train", "test"])
+    '; did you mean test?'
+    """
+    import difflib
+
+    near = difflib.get_close_matches(name, names, n=most)
+    return f"; did you mean {visible(', '.join(near))}?" if near else ""
+
+
+def did_you_mean_path(path: Path) -> str:
+    """Return the end of a sentence that names the existing path nearest to a missing one, "" for none."""
+    import difflib
+
+    found = Path(path.anchor)
+    for part in path.relative_to(path.anchor).parts:
+        if not (found / part).exists():
+            with contextlib.suppress(OSError), os.scandir(found) as entries:
+                names = [entry.name for entry in itertools.islice(entries, _SIBLINGS)]
+                part = next(iter(difflib.get_close_matches(part, names, n=1)), part)
+        found /= part
+    return f"; did you mean {visible(str(found))}?" if found.exists() else ""
+
+
+_SIBLINGS = 10_000  # of more than these, comparing takes seconds
 
 
 def first_line(error: BaseException) -> str:

@@ -181,8 +181,22 @@ def test_a_name_finds_one_data_set_a_family_all_its_members_and_a_pattern_some()
 
 
 def test_a_part_of_a_name_is_not_a_family() -> None:
-    assert "known: " in refusal("digits-c/gauss")
-    assert "known: " in refusal("imagenet")
+    assert tells(refusal("digits-c/gauss"), "--data digits-c/gauss", "no such", "trustcache data list")
+    assert tells(refusal("imagenet"), "no such", "did you mean imagenet")
+
+
+def test_a_mistyped_path_is_answered_by_the_nearest_one_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("photos/test", "photos/train", "other"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "notes").touch()
+    for typed in ("photos/tset", "photso/test", "photos/tset:train"):
+        assert tells(refusal(typed), f"--data {typed}", "no", "did you mean photos/test?")
+    assert tells(refusal("digits-tset"), "did you mean digits-test?")
+    assert "did you mean" not in refusal("zzz/test")
+    assert "no such" not in refusal("notes")
 
 
 def test_ten_lines_describe_a_data_set_of_ones_own(write: Write) -> None:

@@ -15,8 +15,9 @@ import pytest
 from click.testing import Result
 
 from tests.command_process import CommandProcess
-from tests.refusals import tells
+from tests.refusals import refusal_of, tells
 from trustcache.cache.workspace import Workspace
+from trustcache.deploy.predict import pictures
 
 RunCli = Callable[..., Result]
 FROZEN = "digits-net-ce-frozen"
@@ -177,3 +178,8 @@ def test_lines_appear_as_batches_are_done(
         assert json.loads(slow.stdout.readline())["path"] == str(file)
     with pytest.raises(TimeoutExpired):  # twelve batches are to come
         slow.wait(timeout=2.5)
+
+
+def test_a_mistyped_path_is_answered_by_the_nearest_one_that_is_there(photos: Path) -> None:
+    said = refusal_of(lambda: pictures([photos.with_name("phtos") / "a"]))
+    assert tells(said, str(photos.with_name("phtos")), "no such", f"did you mean {photos / 'a'}?")

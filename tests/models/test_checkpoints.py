@@ -160,7 +160,8 @@ def test_a_torch_file_without_a_state_dict_is_named(tmp_path: Path, content: obj
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    assert "no such file" in refusal(tmp_path / "w.pt")
+    (tmp_path / "mine.pth").touch()
+    assert tells(refusal(tmp_path / "mien.pth"), "no such file", f"did you mean {tmp_path / 'mine.pth'}?")
     assert "no such file" in refusal(tmp_path)
 
 

@@ -313,6 +313,15 @@ def test_weights_for_grey_images_name_the_argument_that_they_need(tmp_path: Path
     assert "--model-arg in_chans=1" in refusal_of(lambda: load_classifier(ModelSpec("test_vit", weights)))
 
 
+def test_one_value_for_all_colours_is_refused_but_for_grey_images(tmp_path: Path) -> None:
+    weights, one = saved(small().state_dict(), tmp_path), {"mean": (0.485,)}
+    said = refusal_of(lambda: load_classifier(ModelSpec("test_vit", weights, preprocessing=one)))
+    assert tells(said, "--preprocess mean=0.485", "3 channels", "mean=R,G,B")
+    weights = saved(small(in_chans=1).state_dict(), tmp_path)
+    grey = load_classifier(ModelSpec("test_vit", weights, {"in_chans": 1}, one))
+    assert grey.preprocessing.mean == (0.485,)
+
+
 def test_a_name_with_terminal_codes_is_shown_without_them(tmp_path: Path) -> None:
     state = {**small().state_dict(), "a\x1b[2Jb": torch.ones(1)}
     said = refusal_of(lambda: load_classifier(ModelSpec("test_vit", saved(state, tmp_path))))

@@ -9,7 +9,7 @@ that stopped it was replaced.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from trustcache.cache.columns import COLUMNS, open_shard, options_of, widths_of
+from trustcache.cache.differences import differences_of, in_words
 from trustcache.cache.kept_images import REBUILT, kept_image_fault
 from trustcache.cache.meaning import CacheRecord, MadeFrom, Meaning, ShardRecord
 from trustcache.cache.publish import file_sha256, pack, publish, sweep
@@ -47,16 +48,6 @@ OTHER_IMAGES = (
 )
 """Remedy where a cache was extracted from other images."""
 _MADE_AGAIN = "remove this file and run the same trustcache extract again, sound shards are kept"
-# Plain words for entries of the meaning, in messages.
-_IN_WORDS = {
-    "classifier.state_sha256": "the SHA-256 of the classifier's weights",
-    "data.fingerprint": "the fingerprint of the images' names, labels and sizes",
-    "data.samples": "the number of images",
-    "data.subset": "the part of the images that --subset takes",
-    "data.kept_images": "what --keep-images says",
-    "features": "what features are kept",
-    "stages": "whose outputs are kept as stages",
-}
 
 
 @dataclass(frozen=True)
@@ -304,21 +295,16 @@ def create_or_continue(index: Index, images: Images) -> Index:
         _write(here)
         return here
     there = read_index(index.folder)
-    differences = dict(_differences(msgspec.to_builtins(there.meaning), msgspec.to_builtins(here.meaning)))
-    if "features" in differences:  # that stages are kept says more than which
-        differences.pop("stages", None)
+    differences = differences_of(msgspec.to_builtins(there.meaning), msgspec.to_builtins(here.meaning))
     ahead = differences.keys() <= {f"data.{key}" for key in _WHOLE_DATA} and not there.finished()
     if differences and (not ahead or there.made_of_others(images)):
         if "data.subset" in differences:  # other images follow from another part
             differences = {where: both for where, both in differences.items() if where[5:] not in _WHOLE_DATA}
         if differences.keys() <= {f"data.{key}" for key in _WHOLE_DATA}:
             raise OtherImages(f"{index.folder}: was extracted from other images")
-        named = ", ".join(
-            f"{_IN_WORDS.get(where, where)} was {a!r} and is now {b!r}" for where, (a, b) in differences.items()
-        )
         raise UsageError(
-            f"{index.folder}: made with other settings: {named}; remove that folder to extract anew, or keep both by "
-            "giving this classifier another name with --as NAME"
+            f"{index.folder}: made with other settings: {in_words(differences)}; remove that folder to extract anew, "
+            "or keep both by giving this classifier another name with --as NAME"
         )
     made_from = here.made_from
     if there.finished():  # what it was made in is no longer asked
@@ -331,14 +317,6 @@ def create_or_continue(index: Index, images: Images) -> Index:
 
 def _write(index: Index) -> None:
     write_record(index.folder / INDEX, CacheRecord(index.meaning, index.made_from, index.made_with))
-
-
-def _differences(there: Any, here: Any, where: str = "") -> Iterator[tuple[str, tuple[Any, Any]]]:
-    if isinstance(there, dict) and isinstance(here, dict):
-        for key in sorted(there.keys() | here.keys()):
-            yield from _differences(there.get(key), here.get(key), f"{where}.{key}" if where else key)
-    elif there != here:
-        yield where, (there, here)
 
 
 def judged_fingerprint(index: Index) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Sequence
+import shlex
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from trustcache.cache.index import INDEX, Index, read_index
-from trustcache.errors import TrustcacheError, UsageError
+from trustcache.errors import TrustcacheError, UsageError, visible
+from trustcache.registry.options import WORKSPACE
 
 REMOVED = ".removed-"
 """Beginning of the names of folders that hold what is being removed."""
@@ -140,6 +142,16 @@ class Workspace:
         if found:
             raise UsageError(f"{name}: {len(found)} caches have that name: {', '.join(str(i.folder) for i in found)}")
         raise UsageError(f"no cache '{name}' in {self.root / 'cache'}; make one with trustcache extract")
+
+    def removal_line(self, caches: Iterable[Index]) -> str:
+        """Return the command that removes caches of this workspace.
+
+        >>> Workspace(Path("my place")).removal_line(demo_workspace.caches()[:1])
+        "trustcache cache rm net/birds --workspace 'my place'"
+        """
+        place = [] if self.root == WORKSPACE else ["--workspace", str(self.root)]
+        names = [f"{index.classifier}/{index.data}" for index in caches]
+        return visible(shlex.join(["trustcache", "cache", "rm", *names, *place]))
 
     def find_cache(self, role: str | None, classifier: str | None = None, data: str | None = None) -> Index:
         """Return the one cache of a role, None for any, that fits. Raises UsageError where none or several fit."""

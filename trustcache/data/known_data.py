@@ -13,21 +13,13 @@ from typing import Any
 from trustcache.data.archives import tree_exists
 from trustcache.data.layouts import bare_files
 from trustcache.data.manifest import ROLES, Files, Manifest, parse_manifest
-from trustcache.data.path_patterns import base_name, is_pattern
+from trustcache.data.path_patterns import PARTS, base_name, is_pattern
 from trustcache.data.toml_tables import read_table
-from trustcache.errors import UsageError
+from trustcache.errors import UsageError, did_you_mean, did_you_mean_path
 from trustcache.registry.permission import code_file, is_import_path
 
 MOST_MEMBERS = 10_000
 """Data sets of one family."""
-
-
-# Names of folders that do not tell data sets apart.
-_PARTS = re.compile(
-    r"(train|test|val|valid|eval|dev)(ing|idation|uation)?|calib(ration)?|holdout|images|data"
-    r"|labels|metadata|val_annotations",
-    re.IGNORECASE,
-)
 
 
 def folder_manifest(folder: Path, role: str = "test") -> Manifest:
@@ -39,7 +31,7 @@ def folder_manifest(folder: Path, role: str = "test") -> Manifest:
     full = folder.resolve()
     above = full.parent
     name = first = base_name(full.name).removesuffix(full.suffix if full.suffix in _FILES else "") or above.name
-    while _PARTS.fullmatch(first) and above.name:
+    while PARTS.fullmatch(first) and above.name:
         first, above = above.name, above.parent
         name = f"{first}-{name}"
     return Manifest(name, role, (Files(*bare_files(full)),), title=f"images in {full}")
@@ -117,17 +109,18 @@ def find_manifests(request: str, role: str = "test") -> list[Manifest]:
         return [folder_manifest(path, role)]
     if _is_code(request):
         return [code_manifest(request, role)]
+    near = did_you_mean_path(Path(asked if own_role in ROLES else request))
+    near = near or did_you_mean(request, (name for m in known for name in (m.family, m.name)))
     if own_role in ROLES:
-        raise UsageError(f"--data {request}: no images are there; other data say themselves what they are for")
+        raise UsageError(f"--data {request}: no images are there; other data say themselves what they are for{near}")
     if is_import_path(request):
         raise UsageError(f"--data {request}: there is no module {request.partition(':')[0]} here; correct its name")
     if path.suffix.lower() in _FILES:
-        raise UsageError(f"--data {request}: there is no such file; correct the path")
-    names = sorted({m.family for m in known})
-    raise UsageError(
-        f"--data {request}: not a known data set, a folder, a file of {', '.join(_FILES)} or a manifest's .toml, nor a "
-        f"package.module:function; known: {', '.join(names)}"
-    )
+        raise UsageError(f"--data {request}: there is no such file; correct the path{near}")
+    kinds = f"a folder, a file of {', '.join(_FILES)}, a manifest's .toml, or one of trustcache data list"
+    if path.exists():
+        raise UsageError(f"--data {request}: is no file that images are read from; name {kinds}")
+    raise UsageError(f"--data {request}: there is no such file, folder or known data set; name {kinds}{near}")
 
 
 def named_code(request: str) -> str:

@@ -9,6 +9,12 @@ from pathlib import Path
 
 from trustcache.errors import UsageError
 
+PARTS = re.compile(
+    r"(train|test|val|valid|eval|dev)(ing|idation|uation)?|calib(ration)?|holdout|images|data"
+    r"|labels|metadata|val_annotations",
+    re.IGNORECASE,
+)
+"""Names of folders that are parts of a data set, and do not tell data sets apart."""
 _BRACES = re.compile(r"\{(\d{1,18})\.\.(\d{1,18})\}|\{([^{}]*,[^{}]*)\}")
 _MOST = 1_000_000
 

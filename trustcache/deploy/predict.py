@@ -19,7 +19,7 @@ from trustcache.data.pipeline import unheard
 from trustcache.deploy.groups import group_of, read_groups
 from trustcache.deploy.threshold import Threshold
 from trustcache.deploy.trusted import Answer, TrustedClassifier
-from trustcache.errors import UsageError, percent, spreadsheet_cell
+from trustcache.errors import UsageError, did_you_mean_path, percent, spreadsheet_cell
 from trustcache.metrics.estimated_accuracy import RunningEstimate
 
 # Of two slashes after a colon a path keeps one.
@@ -40,7 +40,8 @@ def pictures(paths: Sequence[Path], note: Callable[[str], None] = unheard) -> It
     """
     if missing := [path for path in paths if not path.exists() and not tree_exists(path)]:
         name = _ADDRESS.sub(r"\1//", str(missing[0]))
-        raise UsageError(f"{name}: there is no such file, folder or .tar file; correct the path")
+        near = did_you_mean_path(missing[0])
+        raise UsageError(f"{name}: there is no such file, folder or .tar file; correct the path{near}")
     return itertools.chain.from_iterable([_below(path, note) for path in paths])
 
 

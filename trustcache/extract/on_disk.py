@@ -27,6 +27,7 @@ from trustcache.data.ranks import ranks
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.extract.batch_size import USUAL
 from trustcache.extract.kept_images import ImageKeeper
+from trustcache.extract.made_before import refuse_other_settings
 from trustcache.extract.rows import Forward, columns_of
 from trustcache.extract.settings import ClassifierOptions, ExtractSettings
 from trustcache.extract.subject import Subject
@@ -79,7 +80,9 @@ def extract_each(
     """
     from trustcache.models.label_spaces import judging
 
-    classifier, label = model.load(note)
+    named = manifests if check_first else ()
+    refuse_other_settings(model.label, named, workspace, settings)  # before seconds of loading
+    classifier, label = model.load(note), model.label
     settings.require_ready(classifier, note)
     opened: dict[str, Dataset] = {}  # listed for their classes; once, as that takes minutes for a million files
 
@@ -90,7 +93,8 @@ def extract_each(
 
     classifier = judging(classifier, manifests[0].name, lambda: classes_of(manifests[0]), note)
     subject, log = Subject(classifier, label), WorkLog(note)
-    for manifest in manifests if check_first else ():
+    refuse_other_settings(label, named, workspace, settings, subject.identity)
+    for manifest in named:
         require_files(manifest, data_root)
         classes = classes_of(manifest)
         require_classes(classifier.num_classes, label, manifest.name, classes)

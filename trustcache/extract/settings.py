@@ -132,18 +132,23 @@ class ClassifierOptions(ModelOptions):
         choices=tuple(PROTOCOLS),
     )
 
-    def load(self, note: Callable[[str], None]) -> tuple[Classifier, str]:
-        """Return the classifier, as the protocol shows images to it, and its name in the workspace.
+    @property
+    def label(self) -> str:
+        """The classifier's name in the workspace."""
+        suffix = "" if self.protocol == "equations" else f"-{self.protocol}"
+        return self.name or short_name(self.classifier) + suffix
+
+    def load(self, note: Callable[[str], None]) -> Classifier:
+        """Return the classifier, as the protocol shows images to it.
 
         note: as in `load_model`.
         """
         from trustcache.models.classifiers import load_classifier
 
-        suffix = "" if self.protocol == "equations" else f"-{self.protocol}"
         labels = self.classes or ""
         spec = replace(
             self.spec(self.weights, PROTOCOLS[self.protocol].preprocessing),
             reading=Reading(self.use_ema, self.outputs),
             labels=str(Path(labels).resolve()) if labels and Path(labels).is_file() else labels,
         )
-        return load_classifier(spec, note), self.name or short_name(self.classifier) + suffix
+        return load_classifier(spec, note)

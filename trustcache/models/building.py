@@ -164,6 +164,11 @@ def _matched(
     found, passed_over = without_prefix(given, model.state_dict(), where, spec.reading.use_ema)
     weights, converted_shapes = _converted(spec, model, found)
     if classes := _other_classes(spec, model, weights):
+        if "num_classes" in spec.arguments:
+            raise UsageError(
+                f"{where}: has {classes} classes, not --model-arg num_classes={spec.arguments['num_classes']}; leave "
+                "that out, as the number follows from the weights"
+            )
         spec = replace(spec, arguments={**spec.arguments, "num_classes": classes})
         model = _build(spec)
         weights, converted_shapes = _converted(spec, model, found)
@@ -196,10 +201,10 @@ def _head_names(model: nn.Module, name: str) -> set[str]:
 
 
 def _other_classes(spec: ModelSpec, model: nn.Module, weights: Mapping[str, torch.Tensor]) -> int | None:
-    """Return the number of classes of a file's weights, None if it is the model's or `num_classes` was given."""
+    """Return the number of classes of a file's weights, None if it is the model's."""
     last = last_layers(model, spec.name)
     found = weights.get(f"{next(iter(last), '')}.weight")
-    if found is None or found.ndim == 0 or "num_classes" in spec.arguments or not _takes_classes(spec.name):
+    if found is None or found.ndim == 0 or not _takes_classes(spec.name):
         return None  # the shapes will be compared
     return found.shape[0] if found.shape[0] != _classes(last) else None
 

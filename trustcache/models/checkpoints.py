@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from trustcache.errors import UsageError, kind_and_line, visible
+from trustcache.errors import UsageError, did_you_mean_path, kind_and_line, visible
 from trustcache.models.harmless import allowed_globals, refused_globals
 from trustcache.models.programs import program_kind
 
@@ -46,7 +46,10 @@ def read_checkpoint(path: Path, option: str = "--weights", use_ema: bool = True)
     the file, if it is missing or holds no state dict.
     """
     if not path.is_file():
-        raise UsageError(f"{option} {path}: there is no such file; give a .safetensors file or a torch checkpoint")
+        raise UsageError(
+            f"{option} {path}: there is no such file; give a .safetensors file or a torch checkpoint"
+            f"{did_you_mean_path(path)}"
+        )
     if kind := program_kind(path):
         raise UsageError(f"{option} {path}: is a {kind} program, not weights; give it as --classifier {path}")
     found, note = _unwrapped(_load(path, option), use_ema, f"{option} {path}")

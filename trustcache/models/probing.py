@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from torch.nn import functional as F
 
 from trustcache.errors import UsageError
 from trustcache.models.classifiers import Classifier
+from trustcache.models.hub_folders import folder_of
 from trustcache.models.preprocessing import assumed
 
 _IMAGES = 2
@@ -24,10 +26,7 @@ def probed(classifier: Classifier) -> Iterator[str]:
     single labels.
     """
     name, preprocessing = classifier.spec.name, classifier.preprocessing
-    unsaid = assumed(classifier.model, classifier.spec.preprocessing)
-    yield f"images as by --preprocess {preprocessing}" + (
-        " (assumed, as the model declares none: name what differs)" if unsaid else ""
-    )
+    yield f"images as by --preprocess {preprocessing}{_not_known(classifier)}"
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (_IMAGES, 3, *preprocessing.input_size), generator=generator)
     with torch.inference_mode():
@@ -60,6 +59,21 @@ def probed(classifier: Classifier) -> Iterator[str]:
                 f"note: the output of {name} is not that of its last layer alone: it differs by up to "
                 f"{(own - output).abs().max():.3g}, as after a temperature or another head; it is taken as logits"
             )
+
+
+def _not_known(classifier: Classifier) -> str:
+    """Return a remark on preprocessing that need not be that of the training, "" where somebody says that it is."""
+    spec = classifier.spec
+    if assumed(classifier.model, spec.preprocessing):
+        return " (assumed, as the model declares none: name what differs)"
+    usual = [key for key in ("input_size", "crop_pct", "mean", "std") if key not in spec.preprocessing]
+    # What a model declares is how its published weights were trained; a folder has its own weights' configuration.
+    if not spec.weights or not usual or folder_of(spec.name):
+        return ""
+    return (
+        f" ({', '.join(usual)}: the default of {spec.name}, not known to be what {Path(spec.weights).name} was trained "
+        "with; name what differs)"
+    )
 
 
 def _near(a: torch.Tensor, b: torch.Tensor) -> bool:

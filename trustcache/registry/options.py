@@ -8,9 +8,13 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, get_type_hints
 
 from trustcache.errors import UsageError
+
+WORKSPACE = Path("trustcache-workspace")
+"""Default of --workspace."""
 
 
 @dataclass(frozen=True)

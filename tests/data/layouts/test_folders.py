@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.pictures import picture, put, refusal
+from tests.refusals import tells
 from trustcache.data.dataset import available, open_dataset
 from trustcache.data.known_data import find_manifests, folder_manifest
 from trustcache.data.manifest import parse_manifest
@@ -83,7 +84,18 @@ def test_an_empty_class_folder_is_refused(tmp_path: Path) -> None:
 
 def test_images_without_class_folders_are_refused(tmp_path: Path) -> None:
     put(tmp_path, "a.png", ".cache/a.png")
-    assert refusal(folder_manifest(tmp_path), tmp_path).startswith(f"{tmp_path}: holds no class folders")
+    said = refusal(folder_manifest(tmp_path), tmp_path)
+    assert tells(said, f"{tmp_path}: holds no class folders", "without labels", "trustcache predict")
+
+
+def test_folders_of_splits_are_not_taken_for_classes(tmp_path: Path) -> None:
+    splits = ("train", "test", "fit")
+    put(tmp_path, *(f"{split}/{name}/a.png" for split in splits for name in ("wren", "owl")))
+    assert tells(refusal(folder_manifest(tmp_path), tmp_path), "test, train", "splits", str(tmp_path / "test"))
+    given = replace(folder_manifest(tmp_path), classes=splits)
+    assert len(open_dataset(given, tmp_path)) == 6, "a manifest may call its classes so"
+    put(tmp_path, *(f"{split}/a.png" for split in splits))
+    assert open_dataset(folder_manifest(tmp_path), tmp_path).classes == ("fit", "test", "train")
 
 
 def test_hidden_files_and_folders_and_other_files_do_not_count(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from trustcache.data.archives import FileTree, open_tree, why_hidden
 from trustcache.data.image_files import image_files, why_no_image
 from trustcache.data.layouts.numbers import normal_form
+from trustcache.data.path_patterns import PARTS
 from trustcache.data.progress import listing, silent
 from trustcache.data.samples import FileSamples
 from trustcache.data.system_calls import in_threads
@@ -24,6 +25,8 @@ def read_folders(data_root: Path, classes: tuple[str, ...] | None, path: str) ->
     """List folders named after the classes; without class names, the sorted folder names are the classes."""
     tree, outside = _innermost(open_tree(data_root / path), classes)
     folders = _folders(tree)
+    if not classes:
+        _refuse_splits(tree, folders)
     return _labelled(tree, folders, _by_name(tree, folders, classes), outside)
 
 
@@ -114,8 +117,22 @@ def _folders(tree: FileTree) -> list[str]:
     if not folders:
         tars = any(name.endswith(SUFFIX) for name, _ in tree.entries())
         others = f", or name its tar files: '{tree.root}/*{SUFFIX}'" if tars else ""
-        raise UsageError(f"{tree.root}: holds no class folders; put images into {tree.root}/<class>/{others}")
+        raise UsageError(
+            f"{tree.root}: holds no class folders; put images into {tree.root}/<class>/{others}; images without labels "
+            "are answered by trustcache predict"
+        )
     return folders
+
+
+def _refuse_splits(tree: FileTree, folders: list[str]) -> None:
+    """Raise UsageError where the folders are no classes but parts of a data set, each with class folders."""
+    parts = [name for name in folders if PARTS.fullmatch(name)]
+    if len(parts) > 1 and all(is_folder for name in parts for _, is_folder in tree.entries(name)):
+        example = "test" if "test" in parts else parts[0]
+        raise UsageError(
+            f"{tree.root}: its folders {', '.join(parts)} look like splits, not classes, as they hold folders; name "
+            f"them one by one, as in {tree.root}/{example}"
+        )
 
 
 def _innermost(tree: FileTree, classes: tuple[str, ...] | None) -> tuple[FileTree, Counter[str]]:
