@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from trustcache.cache.index import Index
@@ -71,6 +72,20 @@ def extract_line(index: Index, data: str, *more: str) -> str:
         files = (word for name in arrays for word in (f"--{name}", "FILE"))
         return command_line("import", *files, "--as", index.classifier, "--data", data, *more)
     return command_line("extract", *extraction_options(index), "--data", data, *more)
+
+
+def training_line(index: Index, *more: str) -> str:
+    """Return the extraction that makes training data, by a cache's classifier: of its own images if it is called so.
+
+    Nothing is computed again for a folder that was extracted without `:train`.
+    """
+    named = str(next(iter(index.manifest.files[0].keys.values()), ""))
+    if "train" not in index.data or not Path(named).is_absolute():  # as what is named without a manifest is kept
+        return extract_line(index, "FOLDER:train", *more)
+    path, here = Path(named), Path.cwd()
+    thinned = index.manifest.thinned_to
+    part = ("--subset", str(thinned)) if thinned else ()
+    return extract_line(index, f"{path.relative_to(here) if path.is_relative_to(here) else path}:train", *part, *more)
 
 
 @dataclass(frozen=True)

@@ -149,9 +149,13 @@ class Workspace:
         >>> Workspace(Path("my place")).removal_line(demo_workspace.caches()[:1])
         "trustcache cache rm net/birds --workspace 'my place'"
         """
-        place = [] if self.root == WORKSPACE else ["--workspace", str(self.root)]
         names = [f"{index.classifier}/{index.data}" for index in caches]
-        return visible(shlex.join(["trustcache", "cache", "rm", *names, *place]))
+        return visible(shlex.join(["trustcache", "cache", "rm", *names, *self.words]))
+
+    @property
+    def words(self) -> list[str]:
+        """The option that makes a command work in this workspace, [] for the default."""
+        return [] if self.root == WORKSPACE else ["--workspace", str(self.root)]
 
     def find_cache(self, role: str | None, classifier: str | None = None, data: str | None = None) -> Index:
         """Return the one cache of a role, None for any, that fits. Raises UsageError where none or several fit."""

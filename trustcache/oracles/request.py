@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from trustcache.cache.index import Index, judged_fingerprint
 from trustcache.cache.workspace import Workspace
-from trustcache.command_lines import command_line
+from trustcache.command_lines import command_line, training_line
 from trustcache.data.splits import HALVES, VAL_FRACTION, seed_list
 from trustcache.errors import UsageError
 from trustcache.losses import LOSSES
@@ -132,7 +132,7 @@ def resolve(
 
     if request.part and request.data is None:
         raise UsageError(f"--part {request.part}: is one half of which data? name them with --data")
-    index = workspace.find_cache(None if request.part else "train", request.classifier, request.data)
+    index = _learnt_from(workspace, request)
     preset = read_preset(request.preset) if request.preset else Preset()
     losses, chosen = settle(request, preset, settings, head, optimiser, index.samples)
     if chosen.frozen:
@@ -148,6 +148,20 @@ def resolve(
     if (start := request.start or preset.start) and not chosen.frozen:
         return replace(training, configs=_starting_from(workspace, start, training.configs))
     return training
+
+
+def _learnt_from(workspace: Workspace, request: TrainRequest) -> Index:
+    """Return the cache that oracles learn from. Raises UsageError where there is none, or several."""
+    if not request.part:
+        others = [i for i in workspace.caches() if request.classifier in (None, i.classifier) and not i.imported]
+        if others and all(index.role != "train" for index in others):
+            first = next((index for index in others if "train" in index.data), others[0])
+            there = ", ".join(f"{index.classifier}/{index.data} ({index.role})" for index in others)
+            raise UsageError(
+                f"no train cache in {workspace.root / 'cache'} (there is: {there}); name what oracles learn from with "
+                f":train behind it: {training_line(first, *workspace.words)}"
+            )
+    return workspace.find_cache(None if request.part else "train", request.classifier, request.data)
 
 
 def settle(
