@@ -16,6 +16,7 @@ from cli import app, loaded
 from cli.program import COMMANDS
 from tests.faults.forks import Forks
 from tests.ranks import together
+from tests.refusals import tells
 from trustcache.cache.workspace import Workspace
 from trustcache.metrics.selective import samples_needed
 
@@ -121,6 +122,19 @@ def test_the_first_hour_runs_as_written_and_ends_in_a_verdict(photos: None) -> N
     (answer,) = (json.loads(each) for each in result.stdout.splitlines())
     assert {"path", "score", "trusted"} <= {*answer}
     assert "no threshold" not in result.stderr
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/start.md"])
+def test_a_low_accuracy_is_answered_by_the_whole_preprocessing_in_a_workspace_of_others_too(page: str) -> None:
+    lines = fenced(ROOT / page, "sh|start")
+    again = next(line for line in lines if tells(line, "extract", "--weights mine.pth", "--preprocess crop_pct"))
+    assert all(f"--preprocess {key}=" in again for key in ("input_size", "crop_pct", "mean", "std"))
+    removed = lines[lines.index(again) - 1].split()
+    named = (word.removesuffix(":train") for word in again.split() if word.startswith("photos/"))
+    assert removed == ["trustcache", "cache", "rm", *(f"mine/{name.replace('/', '-')}" for name in named)]
+    assert [line for line in lines if "train --preset strong" in line] == [
+        "trustcache train --preset strong --classifier mine"
+    ]
 
 
 @pytest.fixture

@@ -146,8 +146,8 @@ class Workspace:
     def removal_line(self, caches: Iterable[Index]) -> str:
         """Return the command that removes caches of this workspace.
 
-        >>> Workspace(Path("my place")).removal_line(demo_workspace.caches()[:1])
-        "trustcache cache rm net/birds --workspace 'my place'"
+        >>> Workspace(Path("mine")).removal_line(demo_workspace.caches()).split()[3:]
+        ['net/birds', '--workspace', 'mine']
         """
         names = [f"{index.classifier}/{index.data}" for index in caches]
         return visible(shlex.join(["trustcache", "cache", "rm", *names, *self.words]))

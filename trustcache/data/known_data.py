@@ -92,7 +92,7 @@ def find_manifests(request: str, role: str = "test") -> list[Manifest]:
 
     `digits-test` is one data set, `cifar10-c` all of a family, `cifar10-c/*/5` some of it. `role` is that of images or
     a data set without a role of its own, as in `photos/train:train` and `package.module:function:train`. Raises
-    UsageError with the known names if nothing matches.
+    UsageError with the nearest path or name if nothing matches.
     """
     asked, _, own_role = request.rpartition(":")
     if own_role in ROLES and not Path(request).exists() and (_is_bare(asked) or _is_code(asked)):
