@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from tests.refusals import refusal_of, tells
-from trustcache.models.building import ModelSpec
+from trustcache.models.building import ModelSpec, new_model
 from trustcache.models.classifiers import load_classifier
 from trustcache.models.label_spaces import space_of
 from trustcache.models.probing import probed
@@ -53,6 +55,32 @@ def test_a_folder_of_the_trainer_is_a_classifier_with_named_classes(tmp_path: Pa
     weight, bias = (part.detach() for part in model.classifier.parameters())
     torch.testing.assert_close(logits, features @ weight.T + bias, rtol=1e-4, atol=1e-5)
     assert len(list(probed(classifier))) == 1
+
+
+def without(folder: Path, *parts: str) -> ModelSpec:
+    """A folder of the Trainer's whose weights lack the tensors with one of these parts in their names."""
+    saved(folder, **PREPARATIONS["ViT"])
+    state = load_file(folder / "model.safetensors")
+    kept = {name: tensor for name, tensor in state.items() if not any(part in name for part in parts)}
+    save_file(kept, folder / "model.safetensors", {"format": "pt"})
+    return ModelSpec(f"local-dir:{folder}")
+
+
+def test_a_folder_of_features_is_offered_a_classifier_and_takes_it(tmp_path: Path) -> None:
+    spec = without(tmp_path, "classifier")
+    said = refusal_of(lambda: load_classifier(spec))
+    assert tells(said, "no classifier", f"fit-classifier --classifier {spec.name} --data")
+    fitted = new_model(spec, 5)
+    save_file(fitted.state_dict(), tmp_path / "fitted")
+    again = load_classifier(replace(spec, weights=str(tmp_path / "fitted")))
+    assert again.num_classes == 5
+    torch.testing.assert_close(again.model.state_dict(), fitted.state_dict(), rtol=0, atol=0)
+
+
+def test_weights_that_a_folder_lacks_are_no_random_ones(tmp_path: Path) -> None:
+    spec = without(tmp_path, "classifier", "layernorm_before.weight")
+    for load in (lambda: load_classifier(spec), lambda: new_model(spec, 5)):
+        assert tells(refusal_of(load), spec.name, "layernorm_before.weight", "save_pretrained")
 
 
 @pytest.mark.parametrize("kind", PREPARATIONS)

@@ -96,6 +96,11 @@ def with_prefix(folder: Path, prefix: str) -> Case:
     return Case(model, weights=saved({prefix + n: t for n, t in model.state_dict().items()}, folder))
 
 
+def own_prefix(folder: Path) -> Case:
+    """A wrapper's prefix that is also the first part of some of the model's own names."""
+    return with_prefix(folder, "head.")
+
+
 def lightning(folder: Path) -> Case:
     model = small()
     state = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
@@ -236,6 +241,7 @@ CASES: dict[str, Callable[[Path], Case]] = {
         f"all names begin with `{prefix}`": lambda folder, prefix=prefix: with_prefix(folder, prefix)
         for prefix in ("model.", "net.", "module.", "backbone.", "_orig_mod.", "encoder.")
     },
+    "all names begin with a part that some of the model's names begin with": own_prefix,
     "`torch.optim.swa_utils.AveragedModel` (`n_averaged`)": averaged,
     "counters of thop (`total_ops`, `total_params`)": counted,
     "other `--model-arg img_size=N`": other_size,

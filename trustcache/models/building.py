@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -61,16 +62,42 @@ def load_model(spec: ModelSpec, note: Callable[[str], None] = lambda line: None)
             note(line)
         missing = model.state_dict().keys() - weights.keys()
         if missing and missing == _head_names(model, spec.name):
-            raise UsageError(
-                f"{where}: has no classifier, as '{min(missing)}' is missing; fit one on its features: trustcache "
-                f"fit-classifier --classifier {spec.name} --start {path} --data TRAIN --out FILE"
-            )
+            raise without_classifier(spec, f"{where}: has no classifier, as '{min(missing)}' is missing")
         load_into(model, weights, where)
         return model
     own = built_in(spec.name)
     if own and not own.outside:
         raise UsageError(f"--classifier {spec.name}: has no published weights to fetch; pass yours with --weights FILE")
-    return _build(spec, pretrained=True)
+    model = _build(spec, pretrained=True)
+    _require_whole(model, spec)
+    return model
+
+
+def without_classifier(spec: ModelSpec, what: str) -> UsageError:
+    """Return the error for a model of features alone: `what` it is, and the command that fits a classifier on it."""
+    words = ["trustcache", "fit-classifier", "--classifier", spec.name]
+    for key, value in spec.arguments.items():
+        words += ["--model-arg", f"{key}={value}"]
+    for key, value in spec.preprocessing.items():
+        words += ["--preprocess", f"{key}={','.join(map(str, value)) if isinstance(value, tuple) else value}"]
+    if spec.weights or not folder_of(spec.name):
+        words += ["--start", str(Path(spec.weights).resolve()) if spec.weights else "ITS_WEIGHTS"]
+    return UsageError(f"{what}; fit one on its features: {shlex.join(words)} --data TRAIN --out FILE")
+
+
+def _require_whole(model: nn.Module, spec: ModelSpec, needs_head: bool = True) -> None:
+    """Raise UsageError where a folder of transformers' lacks tensors; of its last layer only if `needs_head`."""
+    missing: set[str] = getattr(model, "missing", set())
+    heads = _head_names(model, spec.name) if missing else set()
+    if missing - heads:
+        raise UsageError(
+            f"--classifier {spec.name}: its file has no weights for {len(missing)} of its tensors (first "
+            f"'{min(missing - heads)}'); save the whole model with save_pretrained"
+        )
+    if missing and needs_head:
+        raise without_classifier(
+            spec, f"--classifier {spec.name}: has no classifier, as '{min(missing)}' is missing in its weights"
+        )
 
 
 def new_model(spec: ModelSpec, classes: int) -> nn.Module:
@@ -82,6 +109,7 @@ def new_model(spec: ModelSpec, classes: int) -> nn.Module:
     given = {"num_classes": classes} if _takes_classes(spec.name) else {}
     spec = replace(spec, arguments=given | spec.arguments)
     model = _build(spec)
+    _require_whole(model, spec, needs_head=False)
     last = last_layers(model, spec.name)
     if _classes(last) != classes:
         raise UsageError(

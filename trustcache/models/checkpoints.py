@@ -158,6 +158,8 @@ def without_prefix(
         return found, ""
     taken = {name.removeprefix(whole[0]): found[name] for name in found if name.startswith(whole[0])}
     others = [name for name in found if not name.startswith(whole[0])]
+    if not others:
+        return taken, ""
     return taken, (
         f"'{visible(whole[0])}…' is taken, {len(others)} other tensors are passed over (first '{visible(min(others))}')"
     )

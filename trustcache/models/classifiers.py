@@ -12,7 +12,14 @@ import torch
 from torch import nn
 
 from trustcache.errors import UsageError
-from trustcache.models.building import LastLayer, ModelSpec, last_layers, load_model, with_channels_last
+from trustcache.models.building import (
+    LastLayer,
+    ModelSpec,
+    last_layers,
+    load_model,
+    with_channels_last,
+    without_classifier,
+)
 from trustcache.models.checkpoints import state_sha256
 from trustcache.models.identity import Identity
 from trustcache.models.preprocessing import preprocessing_of
@@ -35,10 +42,7 @@ class Classifier:
         else:
             self._last = last_layers(model, spec.name)
             if not self._last:
-                raise UsageError(
-                    f"--classifier {spec.name}: has no classifier, its output is features; fit one on them: trustcache "
-                    f"fit-classifier --classifier {spec.name} --start ITS_WEIGHTS --data TRAIN --out FILE"
-                )
+                raise without_classifier(spec, f"--classifier {spec.name}: has no classifier, its output is features")
             self._width = next(iter(self._last.values())).weight.shape[0]
 
     @property

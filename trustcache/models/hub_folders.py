@@ -51,33 +51,42 @@ def weights_in(folder: Path) -> Path:
 def transformers_model(folder: Path, arguments: Mapping[str, Any]) -> nn.Module:
     """Return the image classifier of a folder of transformers', with weights, class names and preprocessing.
 
-    No code of the folder is run. Raises UsageError without the package, and for a folder that it cannot read.
+    Its `missing` are the names of the tensors that the folder lacks, which have random numbers. arguments: as
+    transformers takes them; `num_classes`, as timm's builders take it, gives it a last layer for as many. No code of
+    the folder is run. Raises UsageError without the package, and for a folder that it cannot read.
     """
     try:
-        from transformers import AutoModelForImageClassification
+        from transformers import AutoModelForImageClassification, logging
     except ImportError:
         raise UsageError(
             f"--classifier {SCHEME}{folder}: is a folder of transformers', which is not installed here; "
             "pip install transformers"
         ) from None
+    settings = {"local_files_only": True, "trust_remote_code": False, "output_loading_info": True, **arguments}
+    if "num_classes" in settings:
+        settings |= {"num_labels": settings.pop("num_classes"), "ignore_mismatched_sizes": True}
+    loudness = logging.get_verbosity()
+    logging.set_verbosity_error()  # its table of what is missing; we tell
     try:
-        model = AutoModelForImageClassification.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False, **arguments
-        )
+        model, found = AutoModelForImageClassification.from_pretrained(folder, **settings)
     except Exception as error:  # the library raises many kinds for a folder that is no image classifier
         raise UsageError(
             f"--classifier {SCHEME}{folder}: transformers cannot read it as an image classifier ({first_line(error)}); "
             "name a folder that its Trainer wrote"
         ) from error
-    return _Logits(model, _json(folder / "preprocessor_config.json", {}))
+    finally:
+        logging.set_verbosity(loudness)
+    missing = {*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])}
+    return _Logits(model, _json(folder / "preprocessor_config.json", {}), missing)
 
 
 class _Logits(nn.Module):
     """A classifier of transformers' as a function from pixels to logits, with a configuration such as timm's."""
 
-    def __init__(self, model: Any, preparation: Mapping[str, Any]) -> None:
+    def __init__(self, model: Any, preparation: Mapping[str, Any], missing: set[str]) -> None:
         super().__init__()
         self.model = model
+        self.missing = {f"model.{name}" for name in missing}
         names = [model.config.id2label[i] for i in range(model.config.num_labels)]
         unnamed = names == [f"LABEL_{i}" for i in range(len(names))]
         if inner := getattr(model, "timm_model", None):
