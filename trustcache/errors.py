@@ -7,7 +7,7 @@ TrustcacheError     what went wrong while working          exit code 1
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 
@@ -67,6 +67,18 @@ def percent(share: float, digits: int = 2) -> str:
     '18.39 %'
     """
     return f"{100 * share:.{digits}f} %"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return what to add to a message on an unknown name: the known ones that are spelt much like it; "" without any.
+
+    >>> did_you_mean("stong", ["paper", "strong"])
+    '; did you mean strong?'
+    """
+    import difflib
+
+    near = difflib.get_close_matches(name, known, n=3)
+    return f"; did you mean {', '.join(near)}?" if near else ""
 
 
 def spreadsheet_cell(value: object) -> object:

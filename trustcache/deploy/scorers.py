@@ -12,9 +12,9 @@ from trustcache.cache.index import Index, judged_fingerprint
 from trustcache.cache.records import read_record, write_record
 from trustcache.cache.workspace import Workspace
 from trustcache.deploy.threshold import THRESHOLD, Threshold
-from trustcache.errors import TrustcacheError, UsageError
+from trustcache.errors import TrustcacheError, UsageError, did_you_mean
 from trustcache.evaluate.sweep import saved_sweeps
-from trustcache.oracles.runs import Run, finished_runs
+from trustcache.oracles.runs import Run, finished_runs, without_cache
 from trustcache.scores import POST_HOC
 from trustcache.scores.fitting import Outputs
 from trustcache.scores.stored import ScoreStore
@@ -126,14 +126,17 @@ def find_scorer(workspace: Workspace, name: str, classifier: str | None = None) 
     runs = finished_runs(workspace)
     fitting = [run for run in runs if run.name.startswith(name) and classifier in (None, run.config.classifier)]
     fitting = [run for run in fitting if run.name == name] or fitting
+    stale = without_cache(fitting, caches)
+    fitting = [run for run in fitting if run not in stale] or fitting
     if len(fitting) != 1:
         raise UsageError(_which(workspace, name, [run.name for run in fitting or runs], bool(fitting)))
     (run,) = fitting
     judged = [index for index in caches if run.judges(index)]
     if not judged:
         raise UsageError(
-            f"{run.name}: there is no cache of the {run.config.classifier} that it judges in "
-            f"{workspace.root / 'cache'}, to say where its weights are; run the same trustcache extract as before"
+            f"{run.name}: the cache of the {run.config.classifier} that it judges is gone from "
+            f"{workspace.root / 'cache'}, or was made anew with other weights or options; run the same trustcache extract as before, or remove "
+            f"this run with trustcache runs rm {run.name}"
         )
     own_first = sorted(judged, key=lambda index: index.fingerprint() != run.config.cache)
     return Scorer(run.name, run.folder, tuple(own_first), run, tuple(caches), ScoreStore(workspace))
@@ -170,4 +173,7 @@ def _which(workspace: Workspace, name: str, names: Sequence[str], several: bool)
     if several:
         return f"{name}: {len(names)} runs begin so; give more of one's name: {shown}"
     there = f"there are {shown}" if names else "train one with trustcache train"
-    return f"{name}: no finished run in {workspace.runs} has a name that begins so, and no post-hoc score; {there}"
+    near = did_you_mean(name, [*names, *POST_HOC])
+    return (
+        f"{name}: no finished run in {workspace.runs} has a name that begins so, and no post-hoc score; {there}{near}"
+    )

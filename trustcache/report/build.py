@@ -79,7 +79,7 @@ def report(
     if unknown := [key for key in only if key not in known]:
         raise UsageError(f"--only {unknown[0]}: no such table or figure; one or several of {', '.join(known)}")
     engine()  # raises where it cannot draw, before the work of minutes
-    scored, notes = collect(workspace, progress)
+    scored, notes = collect(workspace, progress, place or ())
     records, selected = [one.record for one in scored], select(scored).detailed
     detailed = [record for record in records if record.dataset in selected]
     reader = ScoreReader(workspace)
