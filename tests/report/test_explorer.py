@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import zlib
 from base64 import b64decode
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -128,3 +130,16 @@ def test_the_charts_of_the_answer_show_mcp_the_best_of_each_family_and_the_ideal
     assert {(row["row"], row["column"]) for row in charts["heat"].rows} == {
         ("digits", "whole"), ("fog", "1"), ("fog", "3")
     }  # fmt: skip
+
+
+def test_images_for_a_threshold_come_last_and_count_in_no_mean(scored):
+    names = "calibration", "digits"
+    made = [scored(method, 0, dataset=name, accuracy=0.8, n=300) for name in names for method in ("ce", "mcp")]
+    made = [replace(one, record=replace(one.record, run="run" if one.record.method == "ce" else None)) for one in made]
+    contents = make_contents([*reversed(made)], spare=["calibration"], made={})
+    (unit,) = contents.units
+    assert [data.name for data in unit.data] == ["digits", "calibration"]
+    assert [one.dataset for one in contents.comparisons] == ["digits", "calibration"]
+    for method in unit.methods:
+        assert method.clean.value == pytest.approx(method.explored.steps["digits"].record.metrics["auc"])
+        assert math.isnan(method.changed)

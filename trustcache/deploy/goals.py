@@ -16,6 +16,15 @@ CLASS, GROUP = "class", "group"
 """The two ways to group images: by the predicted class, and by a file or list."""
 
 
+def named_for_calibration(data: str) -> bool:
+    """Return True if a data set's name says that its images are there to set a threshold.
+
+    >>> named_for_calibration("photos-calibration"), named_for_calibration("photos-test")
+    (True, False)
+    """
+    return "calibration" in data.lower()
+
+
 @dataclass(frozen=True)
 class Goal:
     """A threshold's goal: "max-risk" at confidence 1 - delta, or a key of `TARGETS` without a guarantee."""

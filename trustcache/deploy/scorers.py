@@ -135,8 +135,8 @@ def find_scorer(workspace: Workspace, name: str, classifier: str | None = None) 
     if not judged:
         raise UsageError(
             f"{run.name}: the cache of the {run.config.classifier} that it judges is gone from "
-            f"{workspace.root / 'cache'}, or was made anew with other weights or options; run the same trustcache extract as before, or remove "
-            f"this run with trustcache runs rm {run.name}"
+            f"{workspace.root / 'cache'}, or was made anew with other weights or options; run the same trustcache "
+            f"extract as before, or remove this run with trustcache runs rm {run.name}"
         )
     own_first = sorted(judged, key=lambda index: index.fingerprint() != run.config.cache)
     return Scorer(run.name, run.folder, tuple(own_first), run, tuple(caches), ScoreStore(workspace))
