@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ import numpy as np
 from trustcache.cache.index import Index, judged_fingerprint
 from trustcache.cache.records import read_record, write_record
 from trustcache.cache.workspace import Workspace
+from trustcache.command_lines import command_line
+from trustcache.deploy.goals import COVERAGE, named_for_calibration
 from trustcache.deploy.threshold import THRESHOLD, Threshold
 from trustcache.errors import TrustcacheError, UsageError, did_you_mean
 from trustcache.evaluate.sweep import saved_sweeps
@@ -86,6 +89,12 @@ class Scorer:
             )
         return found
 
+    def probability(self, z: float) -> float | None:
+        """Return the probability that a score stands for, None where scores are no log-odds of one."""
+        if self.run or not self.name.startswith("mcp"):
+            return None
+        return 1 / (1 + math.exp(min(-z, 700.0)))
+
     def save_threshold(self, threshold: Threshold) -> None:
         """Write a threshold in place of the one before."""
         write_record(self.threshold_path, threshold)
@@ -99,9 +108,24 @@ class Scorer:
         if calibrated is None and self.run is None and not POST_HOC[self.name].natural_zero:
             raise UsageError(
                 f"{self.name}: only orders samples and has no threshold of its own; set one with "
-                f"trustcache calibrate {self.name} --classifier {self.classifier} --data DATA --max-risk R"
+                f"{self.calibration_line()}, or with --max-risk in place of --coverage, which is a promise"
             )
         return calibrated.point.threshold if calibrated else 0.0
+
+    def calibration_line(self, place: Sequence[str] = ()) -> str:
+        """Return a command line that sets its threshold: on images named for it, else on the largest clean data set.
+
+        Without any it takes what a run set aside. place: the options that make a command work in the workspace.
+        """
+        config = self.run.config if self.run else None
+        fit = [index for index in self.caches if index.role == "test" and not index.manifest.variant_of]
+        fit = [index for index in fit if not index.manifest.condition]
+        if config and not config.part:
+            fit = [index for index in fit if not config.learnt_images_of(index, self.workspace_caches)]
+        best = max(fit, key=lambda index: (named_for_calibration(index.data), index.rows), default=None)
+        data = ["--data", best.data] if best else [] if self.run else ["--data", "DATA"]
+        which = [] if self.run else ["--classifier", self.classifier]
+        return command_line("calibrate", self.name, *which, *data, "--coverage", f"{COVERAGE:g}", *place)
 
     @property
     def threshold_path(self) -> Path:

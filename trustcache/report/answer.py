@@ -13,7 +13,7 @@ import numpy as np
 
 from trustcache.cache.workspace import Workspace
 from trustcache.command_lines import command_line
-from trustcache.deploy.goals import DEFAULT_DELTA, named_for_calibration
+from trustcache.deploy.goals import COVERAGE, DEFAULT_DELTA, named_for_calibration
 from trustcache.deploy.threshold import Threshold
 from trustcache.errors import percent
 from trustcache.metrics.selective import at_target, guaranteed, working_point
@@ -26,8 +26,6 @@ from trustcache.report.samples import Samples, ScoreReader
 from trustcache.report.thresholds import Thresholds, for_thresholds, used_whole
 from trustcache.report.trade import Trade, at_coverage, at_risk, at_threshold
 
-COVERAGE = 0.8
-"""Share of the images that the answer accepts where no threshold is calibrated."""
 _RISKS = (0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
 _EASIER = (0.05, 0.1, 0.2)
 """Promises to propose where images for a threshold are there and the answer's risk is out of reach for so many."""
@@ -285,12 +283,11 @@ def _calibration(record: Record, samples: Samples, same: Sequence[Record], max_r
 
     The promise is chosen by the images of the answer, of which as many are looked at as there are to calibrate on.
     """
-    risks = (max_risk,)
+    risks = [max_risk]
     if spare := [one for one in same if named_for_calibration(one.dataset) and one.dataset != record.dataset]:
         largest = max(spare, key=lambda one: one.n)
         data, step = [largest.dataset], max(1, -(-len(samples.z) // largest.n))
-        # Nothing else proves it here: images that choose their own promise prove none.
-        risks += tuple(risk for risk in _EASIER if risk > max_risk)
+        risks += [risk for risk in _EASIER if risk > max_risk]
     else:
         # On one half, so that the other shows what the threshold is worth; a run of a half takes the half it did not
         # learn.
