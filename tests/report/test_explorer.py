@@ -14,6 +14,7 @@ import pytest
 from tests.page_contents import CALIBRATED, Reader, make_contents
 from trustcache.metrics.selective import EVERYTHING, at_target, working_point
 from trustcache.report.charts import IDEAL
+from trustcache.report.render.html import page
 from trustcache.report.render.page_data import page_data
 from trustcache.report.unit_charts import unit_charts
 
@@ -143,3 +144,11 @@ def test_images_for_a_threshold_come_last_and_count_in_no_mean(scored):
     for method in unit.methods:
         assert method.clean.value == pytest.approx(method.explored.steps["digits"].record.metrics["auc"])
         assert math.isnan(method.changed)
+
+
+def test_a_debiased_error_of_nothing_does_not_read_as_perfect(scored):
+    contents = make_contents([scored("mcp"), scored("ce")], made={})
+    cells = contents.units[0].methods[0].calibration
+    assert ">&lt; 0.01</td>" not in page(contents)
+    cells["ece"] = replace(cells["ece"], mean=0.0)
+    assert ">&lt; 0.01</td>" in page(contents)

@@ -334,7 +334,8 @@ def _sentences(answer: Answer) -> Iterator[str]:
             f"{_percent(a.weakest.risk)} are wrong."
         )
     else:
-        yield f"Only {a.dataset} is scored; changed images, on which it may be weaker, are not."
+        beside = " beside images for a threshold" if a.spare else ""
+        yield f"Only {a.dataset} is scored{beside}; changed images, on which it may be weaker, are not."
     if not a.compared:
         yield f"Nothing is compared with {BASELINE}, the classifier's own confidence."
     elif a.worse:
