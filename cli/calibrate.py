@@ -51,7 +51,7 @@ def calibrate(
     scorer = find_scorer(Workspace(place.workspace), run, classifier)
     from trustcache.deploy.calibrate import calibrate as find  # not by a call that finds no scorer
 
-    found = find(scorer, goal, calibration, place.data_root, machine, console)
+    found = find(scorer, goal, calibration, place.data_root, machine, console, lambda text: say(f"note: {text}"))
     about = {"scorer": scorer.name, "classifier": scorer.classifier, "path": scorer.threshold_path}
     return Output({**about, "threshold": found}, lambda: _show(scorer, found))
 
@@ -76,7 +76,7 @@ def _plan(goal: Goal) -> Output:
 def _show(scorer: Scorer, found: Threshold) -> None:
     point, other = found.point, found.other_half
     above = "a score above the threshold of its group; one for all would be" if found.groups else "a score above"
-    print_line(f"{scorer.name}: trusted is {above} {point.threshold:.6g}")
+    print_line(f"{scorer.name}: trusted is {above} {point.threshold:.6g}{_probability(scorer, point)}")
     print_line(f"calibrated on {found.samples}: {_effect(point)}")
     if other:
         print_line(f"on the other half: {_effect(other)}")
@@ -99,6 +99,12 @@ def _show(scorer: Scorer, found: Threshold) -> None:
         "of all streams"
     )
     print_line(scorer.threshold_path)
+
+
+def _probability(scorer: Scorer, point: WorkingPoint) -> str:
+    """Return what a threshold on log-odds is as a probability, in brackets, "" where it is none."""
+    share = scorer.probability(point.threshold)
+    return "" if share is None else f" (log-odds; a probability above {percent(share)})"
 
 
 def _effect(point: WorkingPoint) -> str:

@@ -41,13 +41,17 @@ def predict(
     line with the error, and the rest goes on. Where scores no longer look like those that the threshold was calibrated
     on, an alarm says from which image on nothing is promised; each call begins anew.
     """
+    from trustcache.cache.workspace import Workspace
     from trustcache.deploy.predict import FORMATS, Tally, pictures, with_groups
+    from trustcache.deploy.scorers import find_scorer
     from trustcache.deploy.trusted import TrustedClassifier
 
     images = pictures(paths, note=say)
     trusted = TrustedClassifier.load(place.workspace, run, classifier=classifier, device=machine.device)
     if trusted.threshold is None:
-        say(f"no threshold is calibrated, so a score above 0 is trusted; set one with trustcache calibrate {run}")
+        line = find_scorer(Workspace(place.workspace), run, classifier).calibration_line(place.given())
+        say(f"no threshold is calibrated, so a score above 0 is trusted; set one with {line}")
+        say("with --max-risk in place of --coverage it promises how much of what is trusted is wrong at most")
     grouped = with_groups(images, groups) if groups else (images, None)
     tally = Tally(trusted, say)
     answers = tally.of(trusted(grouped[0], groups=grouped[1], batch_size=batch_size, workers=workers, ahead=1))

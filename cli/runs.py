@@ -24,7 +24,7 @@ def list_runs(place: Place) -> Output:
     found = listed(Workspace(place.workspace))
     heads = ("oracle", "seed", "classifier", "learnt from", "validation AUC", "threshold", "run")
     rows = [
-        (one.name, one.seed, one.classifier, one.data, one.auc_in_words, one.threshold_in_words, one.run)
+        (one.name, one.seed, one.classifier_in_words, one.data, one.auc_in_words, one.threshold_in_words, one.run)
         for one in found
     ]
     return Output({"runs": found}, lambda: print_table(heads, rows))

@@ -57,7 +57,7 @@ def train(
     mcp = mean_reference(training.index, runs)
     failures: list[TrustcacheError] = []
     made = evaluate(workspace, runs, place.data_root, machine, console, failed=failures.append)
-    document = {"runs": summarise(runs), "mcp": mcp, "sweep": sweep}
+    document = {"runs": summarise(runs, workspace.caches()), "mcp": mcp, "sweep": sweep}
 
     def show() -> None:
         from trustcache.report.render.terminal import print_tables

@@ -36,9 +36,12 @@ class Reader:
         return Samples(z, correct, rows, cache=None, negative=None)  # type: ignore[arg-type]
 
 
-def make_contents(scored: Sequence[Scored], **fields: Any) -> Contents:
-    """Return a page's contents with a unit for each classifier, whose answer is its first trained method."""
-    units = [_unit([one for one in scored if one.record.classifier == name]) for name in _classifiers(scored)]
+def make_contents(scored: Sequence[Scored], spare: Sequence[str] = (), **fields: Any) -> Contents:
+    """Return a page's contents with a unit for each classifier, whose answer is its first trained method.
+
+    spare: data sets whose images are there for a threshold.
+    """
+    units = [_unit([one for one in scored if one.record.classifier == name], spare) for name in _classifiers(scored)]
     return Contents(scored, units=units, answers=[unit.answer for unit in units], **fields)
 
 
@@ -46,7 +49,7 @@ def _classifiers(scored: Sequence[Scored]) -> list[str]:
     return list(dict.fromkeys(one.record.classifier for one in scored))
 
 
-def _unit(scored: Sequence[Scored]) -> Unit:
+def _unit(scored: Sequence[Scored], spare: Sequence[str]) -> Unit:
     for one in scored:
         samples = Reader().read(one.record)
         one.record.metrics.update(trust_metrics(samples.z, samples.correct))
@@ -62,6 +65,7 @@ def _unit(scored: Sequence[Scored]) -> Unit:
         at_threshold=trade, at_coverage=trade, max_risk=0.05, at_risk=trade,
         gain=gain, weakest=Weakest(scored[-1].record.dataset, 0.5, 0.4, 0.3), worse=["knn"], compared=3,
         commands=["trustcache calibrate x", "trustcache predict x PATH"],
+        spare=spare,
     )  # fmt: skip
     comparisons = compare_methods([one.record for one in scored])
     compared = [

@@ -85,7 +85,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _NUMBER = re.compile(r"[+-]?[\d.]+(e[+-]?\d+)?|[+-]?inf")
 
 
-def did_you_mean(name: str, names: Iterable[str], most: int = 1) -> str:
+def did_you_mean(name: str, names: Iterable[str]) -> str:
     """Return the end of a sentence that names those of some names that are nearest to a wrong one, "" for none.
 
     >>> did_you_mean("tset", ["train", "test"])
@@ -93,7 +93,7 @@ def did_you_mean(name: str, names: Iterable[str], most: int = 1) -> str:
     """
     import difflib
 
-    near = difflib.get_close_matches(name, names, n=most)
+    near = difflib.get_close_matches(name, names, n=3)
     return f"; did you mean {visible(', '.join(near))}?" if near else ""
 
 

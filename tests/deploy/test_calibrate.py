@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import Result
+from scipy.special import expit
 from scipy.stats import binomtest
 
 from tests.refusals import tells
@@ -21,7 +22,7 @@ from trustcache.errors import percent
 from trustcache.evaluate.scoring import Scoring
 from trustcache.metrics.calibration import fitted_temperature
 from trustcache.metrics.ranking import trust_metrics
-from trustcache.metrics.selective import EVERYTHING, WorkingPoint, guaranteed, samples_needed, selected
+from trustcache.metrics.selective import EVERYTHING, WorkingPoint, at_target, guaranteed, samples_needed, selected
 from trustcache.oracles.optim import Machine
 from trustcache.oracles.runs import Run, finished_runs
 from trustcache.scores import post_hoc_score
@@ -138,6 +139,37 @@ def test_where_no_threshold_keeps_the_promise_it_is_said_and_the_one_before_stay
     assert kept(folder) == before
 
 
+def test_where_no_threshold_keeps_the_promise_the_nearest_miss_is_told(with_runs: Workspace, run_cli: RunCli) -> None:
+    cache = open_cache(with_runs.find_cache("test").folder)
+    z = post_hoc_score("mcp", cache)
+    near = at_target(z, cache.correct, "precision", 1 - 0.004)
+    assert near
+    failed = run_cli("calibrate", "mcp", "--data", "digits-test", "--max-risk", 0.004)
+    assert failed.exit_code == 1
+    assert tells(failed.stderr, f"{near.trusted} most trusted ({percent(near.coverage, 1)})", f"{near.wrong} of them")
+
+
+def test_the_threshold_of_log_odds_is_shown_as_a_probability_too(with_runs: Workspace, run_cli: RunCli) -> None:
+    told = run_cli("calibrate", "mcp", "--data", "digits-test", "--coverage", 0.5).stdout
+    z = kept(with_runs.threshold_folder("digits-net", "mcp"))["point"]["threshold"]
+    assert f"a probability above {percent(float(expit(z)))}" in told
+    assert "a probability" not in run_cli("calibrate", FROZEN, "--data", "digits-test", "--coverage", 0.5).stdout
+
+
+def test_another_goal_on_the_same_images_is_noted(with_runs: Workspace, run_cli: RunCli) -> None:
+    def noted(*words: object) -> str:
+        done = run_cli("calibrate", *words)
+        assert done.exit_code == 0
+        return done.stderr
+
+    assert "same images" not in noted("mcp", "--data", "digits-test", "--coverage", 0.5)
+    assert "same images" not in noted("mcp", "--data", "digits-test", "--coverage", 0.5)  # is no second one
+    assert tells(noted("mcp", "--data", "digits-test", "--coverage", 0.6), "1 threshold is stored", "digits-test")
+    assert tells(noted(FROZEN, "--data", "digits-test", "--coverage", 0.6), "1 threshold is stored")
+    assert tells(noted(FROZEN, "--data", "digits-test", "--coverage", 0.7), "2 thresholds are stored")
+    assert "same images" not in noted(FROZEN, "--coverage", 0.7)  # on what it set aside
+
+
 @pytest.mark.parametrize(("right", "code"), [(True, 0), (False, 1)])
 def test_all_right_is_trusted_whole_and_all_wrong_is_refused(
     with_runs: Workspace, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, right: bool, code: int
@@ -163,6 +195,7 @@ def test_all_right_is_trusted_whole_and_all_wrong_is_refused(
         (("--max-risk", 0.1, "--delta", 1), "--delta 1: "),
         (("--coverage", 0.5, "--delta", 0.1), "--delta: means nothing to --coverage"),
         (("--coverage", 0.5, "--seed", 1), "--seed: draws the halves of --part"),
+        (("--max-risk", 10), "10 % is 0.1"),
         (("--coverage", 0.5, "--data", "cifar10-test"), "there are digits-train, digits-test"),
         (("--coverage", 0.5, "--data", "digits-train"), "learnt from its images"),
     ],

@@ -61,6 +61,14 @@ def test_a_folder_with_broken_files_among_200_images(with_runs: Workspace, run_c
     assert all(line["trusted"] is (line["score"] > 0) for line in answered)
     assert tells(done.stderr, "200 images", "3 without")
     assert "a score above 0 is trusted" in done.stderr
+    trusted = sum(line["trusted"] for line in answered)
+    assert f"{trusted} of 200 images trusted" in done.stderr
+    command = next(line for line in done.stderr.splitlines() if "trustcache calibrate" in line)
+    assert run_cli(*command.split("trustcache ")[1].split()).exit_code == 0
+    again = run_cli("predict", FROZEN, photos).stderr
+    assert tells(again, "images trusted", "no promise: coverage 80.0 % was reached", "digits-test")
+    assert run_cli("calibrate", FROZEN, "--data", "digits-test", "--max-risk", 0.3, "--delta", 0.1).exit_code == 0
+    assert tells(run_cli("predict", FROZEN, photos).stderr, "at most 30 %", "confidence 0.9", "digits-test")
 
 
 def test_it_decodes_in_its_own_thread_where_no_others_are_wanted(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -11,7 +12,7 @@ from trustcache.cache.workspace import Workspace
 from trustcache.deploy.scorers import find_scorer
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.evaluate.sweep import choose, save
-from trustcache.oracles.runs import finished_runs
+from trustcache.oracles.runs import Run, finished_runs, open_run
 
 
 def test_a_run_is_found_by_its_name_or_an_unambiguous_beginning(runs_workspace: Workspace) -> None:
@@ -104,3 +105,49 @@ def test_winner_is_the_run_that_the_only_sweep_chose(with_runs: Workspace) -> No
         find_scorer(with_runs, "winner")
     shutil.rmtree(by_training["fine-tuned"].folder)  # a sweep whose winner is gone counts no more
     assert find_scorer(with_runs, "winner").name == by_training["frozen"].name
+
+
+def test_a_beginning_takes_the_only_run_whose_cache_is_here(with_runs: Workspace, run_cli) -> None:
+    runs = {run.config.training: run for run in finished_runs(with_runs)}
+    kept, stale = runs["frozen"], runs["fine-tuned"]
+    renamed = judging_another(with_runs, stale)
+    assert find_scorer(with_runs, "digits-net-ce").name == kept.name
+    with pytest.raises(UsageError, match=rf"{renamed}: .*gone.*trustcache runs rm {renamed}"):
+        find_scorer(with_runs, renamed)
+    listed = {line.split("\t")[-1]: line.split("\t")[2] for line in run_cli("runs", "list").stdout.splitlines()}
+    assert listed[kept.name] == "digits-net"
+    assert "no cache" in listed[renamed]
+    noted = run_cli("report").stderr
+    assert f"1 runs judge another digits-net than the one digits-test was extracted with; {REMOVES} {renamed}`" in noted
+    assert run_cli("runs", "rm", renamed, "--yes").exit_code == 0
+    assert "another digits-net" not in run_cli("report").stderr
+
+
+REMOVES = "they have no cache any more; `trustcache runs rm"
+
+
+def judging_another(workspace: Workspace, run: Run) -> str:
+    """Let a run judge a classifier of the same name that no cache is of, and return its new name."""
+    config = replace(run.config, judged="0" * 64)
+    log, weights = [asdict(entry) for entry in run.log()], run.weights()
+    shutil.rmtree(run.folder)
+    moved = open_run(workspace, config)
+    moved.begin()
+    moved.finish(weights, log)
+    return moved.name
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (("calibrate", "digits-net-ce-forzen", "--coverage", "0.5"), "digits-net-ce-frozen-seed0-"),
+        (("calibrate", "mpc", "--coverage", "0.5"), "mcp"),
+        (("runs", "show", "digits-net-ce-forzen"), "digits-net-ce-frozen-seed0-"),
+        (("train", "--frozen", "--preset", "stong"), "strong"),
+        (("evaluate", "--score", "enrgy"), "energy"),
+    ],
+)
+def test_a_name_with_a_slip_suggests_the_near_ones(with_runs: Workspace, run_cli, words, meant: str) -> None:
+    done = run_cli(*words)
+    assert done.exit_code == 2
+    assert meant in " ".join(done.stderr.split()).split("did you mean ")[1]

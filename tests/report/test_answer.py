@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -11,6 +12,8 @@ import pytest
 from typer.testing import Result
 
 from tests.running import call
+from tests.sealed import edit_record
+from trustcache.cache.index import read_index
 from trustcache.cache.records import write_lines
 from trustcache.cache.workspace import Workspace
 from trustcache.data.splits import HALVES, half_rows, other_half
@@ -214,6 +217,26 @@ def test_its_commands_work_as_they_stand(answered, monkeypatch: pytest.MonkeyPat
     assert (predict[:2], export[:2]) == (["predict", found.record.run], ["export", found.record.run])
     call(with_runs, *calibrate)
     assert (with_runs.run_folder(found.record.run) / "threshold.json").is_file()
+
+
+def test_images_for_a_threshold_are_proposed_to_set_one_and_are_no_weakest(answered) -> None:
+    with_runs, before = answered
+    caches = with_runs.root / "cache" / "digits-net"
+    shutil.copytree(caches / "digits-test", caches / "digits-calibration")
+    name = "digits-calibration"
+    edit_record(caches / name / "index.json", {"meaning.data.name": name, "made_from.manifest.name": name})
+    meaning = read_index(caches / name)._shard_meaning
+    for path in (caches / name).glob("0*.json"):
+        edit_record(path, {"meaning": meaning})
+    call(with_runs, "evaluate")
+    (found,) = answer(with_runs)
+    assert (found.dataset, found.weakest, found.spare) == ("digits-test", None, [name])
+    assert f"--data {name} --max-risk" in found.commands[0]
+    call(with_runs, *found.commands[0].split()[1:])
+    call(with_runs, "calibrate", found.record.run, "--data", name, "--coverage", "0.5")
+    made = report(with_runs)
+    assert [table.title for table in made.contents.tables if name in table.title] == [made.contents.tables[-1].title]
+    assert before.dataset == found.dataset
 
 
 def test_it_is_five_lines_with_the_figures_and_ends_evaluate_and_report_and_begins_the_document(answered) -> None:

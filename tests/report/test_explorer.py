@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import zlib
 from base64 import b64decode
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from tests.page_contents import CALIBRATED, Reader, make_contents
 from trustcache.metrics.selective import EVERYTHING, at_target, working_point
 from trustcache.report.charts import IDEAL
+from trustcache.report.render.html import page
 from trustcache.report.render.page_data import page_data
 from trustcache.report.unit_charts import unit_charts
 
@@ -128,3 +131,24 @@ def test_the_charts_of_the_answer_show_mcp_the_best_of_each_family_and_the_ideal
     assert {(row["row"], row["column"]) for row in charts["heat"].rows} == {
         ("digits", "whole"), ("fog", "1"), ("fog", "3")
     }  # fmt: skip
+
+
+def test_images_for_a_threshold_come_last_and_count_in_no_mean(scored):
+    names = "calibration", "digits"
+    made = [scored(method, 0, dataset=name, accuracy=0.8, n=300) for name in names for method in ("ce", "mcp")]
+    made = [replace(one, record=replace(one.record, run="run" if one.record.method == "ce" else None)) for one in made]
+    contents = make_contents([*reversed(made)], spare=["calibration"], made={})
+    (unit,) = contents.units
+    assert [data.name for data in unit.data] == ["digits", "calibration"]
+    assert [one.dataset for one in contents.comparisons] == ["digits", "calibration"]
+    for method in unit.methods:
+        assert method.clean.value == pytest.approx(method.explored.steps["digits"].record.metrics["auc"])
+        assert math.isnan(method.changed)
+
+
+def test_a_debiased_error_of_nothing_does_not_read_as_perfect(scored):
+    contents = make_contents([scored("mcp"), scored("ce")], made={})
+    cells = contents.units[0].methods[0].calibration
+    assert ">&lt; 0.01</td>" not in page(contents)
+    cells["ece"] = replace(cells["ece"], mean=0.0)
+    assert ">&lt; 0.01</td>" in page(contents)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,13 +12,15 @@ import numpy as np
 
 from trustcache.cache import CacheView
 from trustcache.cache.index import judged_fingerprint
+from trustcache.cache.records import read_record
+from trustcache.data.pipeline import unheard
 from trustcache.data.progress import Progress, silent
 from trustcache.data.splits import half_rows
 from trustcache.deploy.goals import ALARM_RATE, CLASS, GROUP, Calibration, Goal, Targets
 from trustcache.deploy.groups import grouped
 from trustcache.deploy.labelled import Labelled, LabelledData, whole_cache
 from trustcache.deploy.scorers import Scorer
-from trustcache.deploy.threshold import Check, GroupPoint, Threshold, Watch
+from trustcache.deploy.threshold import THRESHOLD, Check, GroupPoint, Threshold, Watch
 from trustcache.errors import TrustcacheError, UsageError, percent
 from trustcache.evaluate.scoring import Scoring
 from trustcache.metrics.calibration import wilson
@@ -38,8 +41,11 @@ def calibrate(
     data_root: Path,
     machine: Machine,
     progress: Progress = silent,
+    note: Callable[[str], None] = unheard,
 ) -> Threshold:
     """Find the threshold that reaches a goal, and keep it in the scorer's folder.
+
+    note: told where thresholds of other goals or scores were set on the same images.
 
     Raises TrustcacheError where no threshold reaches it, which leaves an older one in place; UsageError where there is
     no such data, or the run learnt from it.
@@ -59,8 +65,28 @@ def calibrate(
         [grouped(one, calibration.by) for name in calibration.check_on for one in source.family("--check-on", name)],
     )
     threshold = _threshold((scorer.name, scorer.judged, scorer.learnt), data, goal, calibration)
+    if others := _others(scorer, threshold):
+        note(
+            f"{others} stored before on the same images ({threshold.data}): a promise's confidence is spent once for "
+            "each threshold tried there"
+        )
     scorer.save_threshold(threshold)
     return threshold
+
+
+def _others(scorer: Scorer, threshold: Threshold) -> str:
+    """Count the stored thresholds of other goals or scores on the same images, "" for none; unreadable ones are not."""
+    found = []
+    for path in scorer.folder.parent.glob(f"*/{THRESHOLD}"):
+        with contextlib.suppress(TrustcacheError):
+            found.append((path.parent == scorer.folder, read_record(path, Threshold, "")))
+    goal = threshold.goal, threshold.target, threshold.delta
+    count = sum(
+        (one.judged, one.data) == (threshold.judged, threshold.data)
+        and not (own and (one.goal, one.target, one.delta) == goal)
+        for own, one in found
+    )
+    return f"{count} threshold{'s are' if count > 1 else ' is'}" if count else ""
 
 
 def calibrate_on(
@@ -236,8 +262,16 @@ def _reach(name: str, goal: Goal, samples: Labelled) -> WorkingPoint:
     else:
         point = guaranteed(z, correct, goal.target, goal.delta)
         fewest = least_trusted(len(z), goal.target, goal.delta)
+        near = at_target(z, correct, "precision", 1 - goal.target)
+        miss = (
+            f"the most that keep to it here are the {near.trusted:,} most trusted ({percent(near.coverage, 1)}), "
+            f"{near.wrong:,} of them wrong, which is too few to prove it"
+            if near
+            else "even of the most trusted more are wrong"
+        )
         least = (
-            f" (at --delta {goal.delta:g} it takes {fewest:,} trusted samples, all right, and more where some are not)"
+            f"; {miss} (at --delta {goal.delta:g} it takes {fewest:,} trusted samples, all right, and more where some "
+            "are not)"
         )
     if point is None:
         easier = "larger" if goal.delta is not None else "smaller"

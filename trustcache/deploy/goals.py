@@ -10,10 +10,21 @@ from trustcache.registry import option
 
 MAX_RISK = "max-risk"
 DEFAULT_DELTA = 0.001
+COVERAGE = 0.8
+"""Share of the images to trust where nobody has said which, which every score can reach."""
 ALARM_RATE = 0.01
 """Default share of the streams of usual images in which a false alarm ever comes."""
 CLASS, GROUP = "class", "group"
 """The two ways to group images: by the predicted class, and by a file or list."""
+
+
+def named_for_calibration(data: str) -> bool:
+    """Return True if a data set's name says that its images are there to set a threshold.
+
+    >>> named_for_calibration("photos-calibration"), named_for_calibration("photos-test")
+    (True, False)
+    """
+    return "calibration" in data.lower()
 
 
 @dataclass(frozen=True)
@@ -52,7 +63,8 @@ class Targets:
         ((kind, target),) = given
         if not 0 < target <= 1 or (kind == MAX_RISK and target == 1):
             most = "below" if kind == MAX_RISK else "at most"
-            raise UsageError(f"--{kind} {target:g}: must be a share above 0 and {most} 1")
+            percent = f"; {target:g} % is {target / 100:g}" if 1 < target <= 100 else ""
+            raise UsageError(f"--{kind} {target:g}: must be a share above 0 and {most} 1{percent}")
         if kind != MAX_RISK and self.delta is not None:
             raise UsageError(f"--delta: means nothing to --{kind}, which is met on the calibration data only")
         delta = DEFAULT_DELTA if self.delta is None else self.delta

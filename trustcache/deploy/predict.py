@@ -71,7 +71,7 @@ class Tally:
     """Counts of answers, and of errors among them, and the alarm. tell: told at once when it is raised."""
 
     def __init__(self, trusted: TrustedClassifier, tell: Callable[[str], None]) -> None:
-        self.images = self.errors = 0
+        self.images = self.errors = self.trusted = 0
         self.alarm = False
         self._trusted, self._tell = trusted, tell
         calibrated = trusted.threshold if isinstance(trusted.threshold, Threshold) else None
@@ -82,6 +82,7 @@ class Tally:
         for answer in answers:
             self.images += 1
             self.errors += answer.error is not None
+            self.trusted += answer.trusted
             if self._accuracy and answer.score is not None and answer.probability is not None:
                 self._accuracy.add([answer.score], [answer.probability])
             if answer.alarm and not self.alarm:
@@ -92,10 +93,12 @@ class Tally:
     def summary(self) -> Iterator[str]:
         """Yield sentences on all answers."""
         answered = self.images - self.errors
-        yield f"{answered:,} images answered, {self.errors:,} without an answer"
+        threshold = self._trusted.threshold
+        promise = threshold.promise if isinstance(threshold, Threshold) else "no promise: the threshold is uncalibrated"
+        yield f"{self.trusted:,} of {answered:,} images trusted, {self.errors:,} without an answer; {promise}"
         if self._accuracy and answered:
             told = ", ".join(f"{percent(share, 1)} ({name})" for name, share in self._accuracy.estimates.items())
-            yield f"accuracy, estimated without labels: {told}"
+            yield f"accuracy of all of them, trusted or not, estimated without labels: {told}"
         if self.alarm and self._trusted.alarm:
             void = percent(self._trusted.alarm.void, 1)
             yield f"nothing is promised for {void} of them, as the alarm says; files sorted by class raise it too"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,12 @@ import numpy as np
 from trustcache.cache.index import Index, judged_fingerprint
 from trustcache.cache.records import read_record, write_record
 from trustcache.cache.workspace import Workspace
+from trustcache.command_lines import command_line
+from trustcache.deploy.goals import COVERAGE, named_for_calibration
 from trustcache.deploy.threshold import THRESHOLD, Threshold
-from trustcache.errors import TrustcacheError, UsageError
+from trustcache.errors import TrustcacheError, UsageError, did_you_mean
 from trustcache.evaluate.sweep import saved_sweeps
-from trustcache.oracles.runs import Run, finished_runs
+from trustcache.oracles.runs import Run, finished_runs, without_cache
 from trustcache.scores import POST_HOC
 from trustcache.scores.fitting import Outputs
 from trustcache.scores.stored import ScoreStore
@@ -86,6 +89,12 @@ class Scorer:
             )
         return found
 
+    def probability(self, z: float) -> float | None:
+        """Return the probability that a score stands for, None where scores are no log-odds of one."""
+        if self.run or not self.name.startswith("mcp"):
+            return None
+        return 1 / (1 + math.exp(min(-z, 700.0)))
+
     def save_threshold(self, threshold: Threshold) -> None:
         """Write a threshold in place of the one before."""
         write_record(self.threshold_path, threshold)
@@ -99,9 +108,24 @@ class Scorer:
         if calibrated is None and self.run is None and not POST_HOC[self.name].natural_zero:
             raise UsageError(
                 f"{self.name}: only orders samples and has no threshold of its own; set one with "
-                f"trustcache calibrate {self.name} --classifier {self.classifier} --data DATA --max-risk R"
+                f"{self.calibration_line()}, or with --max-risk in place of --coverage, which is a promise"
             )
         return calibrated.point.threshold if calibrated else 0.0
+
+    def calibration_line(self, place: Sequence[str] = ()) -> str:
+        """Return a command line that sets its threshold: on images named for it, else on the largest clean data set.
+
+        Without any it takes what a run set aside. place: the options that make a command work in the workspace.
+        """
+        config = self.run.config if self.run else None
+        fit = [index for index in self.caches if index.role == "test" and not index.manifest.variant_of]
+        fit = [index for index in fit if not index.manifest.condition]
+        if config and not config.part:
+            fit = [index for index in fit if not config.learnt_images_of(index, self.workspace_caches)]
+        best = max(fit, key=lambda index: (named_for_calibration(index.data), index.rows), default=None)
+        data = ["--data", best.data] if best else [] if self.run else ["--data", "DATA"]
+        which = [] if self.run else ["--classifier", self.classifier]
+        return command_line("calibrate", self.name, *which, *data, "--coverage", f"{COVERAGE:g}", *place)
 
     @property
     def threshold_path(self) -> Path:
@@ -126,14 +150,17 @@ def find_scorer(workspace: Workspace, name: str, classifier: str | None = None) 
     runs = finished_runs(workspace)
     fitting = [run for run in runs if run.name.startswith(name) and classifier in (None, run.config.classifier)]
     fitting = [run for run in fitting if run.name == name] or fitting
+    stale = without_cache(fitting, caches)
+    fitting = [run for run in fitting if run not in stale] or fitting
     if len(fitting) != 1:
         raise UsageError(_which(workspace, name, [run.name for run in fitting or runs], bool(fitting)))
     (run,) = fitting
     judged = [index for index in caches if run.judges(index)]
     if not judged:
         raise UsageError(
-            f"{run.name}: there is no cache of the {run.config.classifier} that it judges in "
-            f"{workspace.root / 'cache'}, to say where its weights are; run the same trustcache extract as before"
+            f"{run.name}: the cache of the {run.config.classifier} that it judges is gone from "
+            f"{workspace.root / 'cache'}, or was made anew with other weights or options; run the same trustcache "
+            f"extract as before, or remove this run with trustcache runs rm {run.name}"
         )
     own_first = sorted(judged, key=lambda index: index.fingerprint() != run.config.cache)
     return Scorer(run.name, run.folder, tuple(own_first), run, tuple(caches), ScoreStore(workspace))
@@ -170,4 +197,7 @@ def _which(workspace: Workspace, name: str, names: Sequence[str], several: bool)
     if several:
         return f"{name}: {len(names)} runs begin so; give more of one's name: {shown}"
     there = f"there are {shown}" if names else "train one with trustcache train"
-    return f"{name}: no finished run in {workspace.runs} has a name that begins so, and no post-hoc score; {there}"
+    near = did_you_mean(name, [*names, *POST_HOC])
+    return (
+        f"{name}: no finished run in {workspace.runs} has a name that begins so, and no post-hoc score; {there}{near}"
+    )

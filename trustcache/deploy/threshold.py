@@ -102,6 +102,14 @@ class Threshold:
         figures = f"coverage {percent(self.point.coverage)}, risk {percent(self.point.risk or 0.0)}"
         return f"<threshold {float(self):.6g}: {goal} on {self.samples}, {figures} there>"
 
+    @property
+    def promise(self) -> str:
+        """What it promises of what is trusted, in short."""
+        on = f"on images like {self.samples}"
+        if self.delta is None:
+            return f"no promise: {self.goal} {percent(self.target, 1)} was reached {on}"
+        return f"promise: at most {100 * self.target:g} % of these are wrong, with confidence {1 - self.delta:g}, {on}"
+
     def of_groups(self) -> dict[str, float]:
         """Return the threshold of each group, infinite where nothing is trusted."""
         return {one.group: one.point.threshold if one.point else math.inf for one in self.groups}

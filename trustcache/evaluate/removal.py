@@ -14,7 +14,7 @@ from trustcache.cache.claims import require_unclaimed
 from trustcache.cache.index import INDEX, Index
 from trustcache.cache.publish import sole_writer
 from trustcache.cache.workspace import REMOVED, Workspace
-from trustcache.errors import UsageError
+from trustcache.errors import UsageError, did_you_mean
 from trustcache.evaluate.sweep import saved_sweeps
 from trustcache.oracles.runs import Run, read_runs
 
@@ -94,7 +94,8 @@ def run_named(runs: Sequence[Run], name: str, workspace: Workspace) -> Run:
         return fitting[0]
     what = f"{len(fitting)} runs begin so" if fitting else f"no run in {workspace.runs} has a name that begins so"
     shown = ", ".join(run.name for run in (fitting or runs)[:6]) or "none"
-    raise UsageError(f"{name}: {what}; see trustcache runs list (there is: {shown})")
+    near = "" if fitting else did_you_mean(name, [run.name for run in runs])
+    raise UsageError(f"{name}: {what}; see trustcache runs list (there is: {shown}){near}")
 
 
 def _needing(index: Index, runs: Sequence[Run]) -> Iterator[str]:

@@ -52,8 +52,8 @@ def _created(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Modul
     named = not full.startswith(TIMM_SCHEMES)
     if named and not _timm_knows(full):
         names = [*PAPER_MODELS, *example_names(), *timm.list_models(), *timm.list_models(pretrained=True)]
-        near = did_you_mean(full, names, most=3)
-        raise UsageError(f"--classifier {name}: unknown; it takes {', '.join(classifier_names())}{near}")
+        takes, near = ", ".join(classifier_names()), did_you_mean(full, names)
+        raise UsageError(f"--classifier {name}: unknown; it takes {takes}{near}")
     if named and pretrained and not timm.is_model_pretrained(full):
         raise UsageError(f"--classifier {name}: has no published weights to fetch; pass yours with --weights FILE")
     if (named and pretrained) or full.startswith(_HUB_SCHEMES):

@@ -269,6 +269,12 @@ def finished_runs(workspace: Workspace) -> list[Run]:
     return [run for run in read_runs(workspace) if run.finished]
 
 
+def without_cache(runs: Sequence[Run], caches: Sequence[Index]) -> list[Run]:
+    """Return the runs that judge no classifier of some caches, as after an extraction that was made anew otherwise."""
+    here = {judged_fingerprint(index) for index in caches}
+    return [run for run in runs if run.config.judged not in here]
+
+
 def read_run(folder: Path) -> Run:
     """Return the run of a folder. Raises TrustcacheError where its config cannot be read, or is another run's."""
     path = folder / CONFIG

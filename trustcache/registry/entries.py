@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from trustcache.errors import UsageError, kind_and_line
+from trustcache.errors import UsageError, did_you_mean, kind_and_line
 from trustcache.registry.permission import (
     import_object,
     is_import_path,
@@ -55,8 +55,10 @@ class Registry(Mapping[str, T]):
         try:
             return self[name]
         except KeyError:
-            known = ", ".join(self)
-            raise UsageError(f"{self.option} {name}: unknown; one of {known}, or package.module:function") from None
+            known, near = ", ".join(self), did_you_mean(name, self)
+            raise UsageError(
+                f"{self.option} {name}: unknown; one of {known}, or package.module:function{near}"
+            ) from None
 
     @property
     def built_in(self) -> tuple[str, ...]:

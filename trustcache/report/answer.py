@@ -13,7 +13,7 @@ import numpy as np
 
 from trustcache.cache.workspace import Workspace
 from trustcache.command_lines import command_line
-from trustcache.deploy.goals import DEFAULT_DELTA
+from trustcache.deploy.goals import COVERAGE, DEFAULT_DELTA, named_for_calibration
 from trustcache.deploy.threshold import Threshold
 from trustcache.errors import percent
 from trustcache.metrics.selective import at_target, guaranteed, working_point
@@ -23,12 +23,12 @@ from trustcache.report.intervals import Compared, Estimate
 from trustcache.report.names import BASELINE, entry_name, method_label
 from trustcache.report.records import Record, Scored, manifests_of
 from trustcache.report.samples import Samples, ScoreReader
-from trustcache.report.thresholds import Thresholds, used_whole
+from trustcache.report.thresholds import Thresholds, for_thresholds, used_whole
 from trustcache.report.trade import Trade, at_coverage, at_risk, at_threshold
 
-COVERAGE = 0.8
-"""Share of the images that the answer accepts where no threshold is calibrated."""
 _RISKS = (0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
+_EASIER = (0.05, 0.1, 0.2)
+"""Promises to propose where images for a threshold are there and the answer's risk is out of reach for so many."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ class Answer:
     coverage whose risk is at most max_risk, each score's own; None where no threshold reaches it. gain: AUC less that
     of mcp on the same rows, all of them, with its 95 % interval, the mean over seeds. worse: methods that rank worse
     than mcp by AUC, the whole interval below it, of `compared` ones. commands: the lines of calibrate,
-    predict and export, without the first where a threshold is calibrated.
+    predict and export, without the first where a threshold is calibrated. spare: the data sets whose images are there
+    for a threshold, which no mean is over.
     """
 
     classifier: str
@@ -78,6 +79,7 @@ class Answer:
     worse: Sequence[str]
     compared: int
     commands: Sequence[str]
+    spare: Sequence[str] = ()
 
     def images(self, dataset: str) -> str:
         """Return which images of a data set the answer is stated on."""
@@ -141,7 +143,7 @@ def _dataset(scored: Sequence[Scored], calibrated: Thresholds) -> str:
     def order(name: str) -> tuple[object, ...]:
         changed = bool(manifests[name].variant_of or manifests[name].condition)
         mine = [one.record for one in scored if one.record.dataset == name]
-        spent = name in used, "calibration" in name.lower()
+        spent = name in used, named_for_calibration(name)
         return changed, *spent, -len(mine), -max(record.n for record in mine), name
 
     return min(manifests, key=order)
@@ -173,6 +175,13 @@ def _answer(
     error = 1 - float(samples.correct.mean())
     max_risk = next((risk for risk in _RISKS if risk < error), _RISKS[-1])
     others = [one for one in rows if one.row.record.method != BASELINE]
+    same = [
+        one.record
+        for one in scored
+        if (one.record.run, one.record.method, one.record.settings) == (record.run, record.method, record.settings)
+    ]
+    names = {one.record.dataset for one in scored} - {record.dataset}
+    spare = for_thresholds(thresholds, record.classifier, names)
     return Answer(
         classifier=record.classifier,
         dataset=record.dataset,
@@ -191,10 +200,13 @@ def _answer(
         max_risk=max_risk,
         at_risk=at_risk(samples, mcp, max_risk),
         gain=next((one.differences.get("auc") for one in rows if one.row is row), None),
-        weakest=_weakest(record, samples, threshold, scored, reader),
+        weakest=_weakest(record, samples, threshold, [one for one in same if one.dataset not in spare], reader),
         worse=_worse(others),
         compared=sum(one.verdict("auc") is not None for one in others),
-        commands=_commands(record, everything, None if calibrated else max_risk, place),
+        commands=_commands(
+            record, [] if calibrated else _calibration(record, everything, same, max_risk), everything, place
+        ),
+        spare=sorted(spare),
     )
 
 
@@ -250,14 +262,12 @@ def _promised(threshold: Threshold) -> str:
 
 
 def _weakest(
-    record: Record, own: Samples, threshold: float, scored: Sequence[Scored], reader: ScoreReader
+    record: Record, own: Samples, threshold: float, same: Sequence[Record], reader: ScoreReader
 ) -> Weakest | None:
-    """Return the data set with the largest risk at a threshold; of equal ones the first. own: of the record."""
-    same = [
-        one.record
-        for one in scored
-        if (one.record.run, one.record.method, one.record.settings) == (record.run, record.method, record.settings)
-    ]
+    """Return the data set with the largest risk at a threshold; of equal ones the first.
+
+    own: the samples of the record. same: the records of its method, its own among them.
+    """
     if len(same) < 2:
         return None
     found = []
@@ -268,22 +278,35 @@ def _weakest(
     return max(found, key=lambda one: one.risk)
 
 
-def _commands(record: Record, samples: Samples, max_risk: float | None, place: Sequence[str] | None) -> list[str]:
-    """Return the commands that go on from an answer. max_risk: of the threshold to find, None where one is found."""
+def _calibration(record: Record, samples: Samples, same: Sequence[Record], max_risk: float) -> list[str]:
+    """Return the options of a calibration: on images that are there for it, else on half of those of the answer.
+
+    The promise is chosen by the images of the answer, of which as many are looked at as there are to calibrate on.
+    """
+    risks = [max_risk]
+    if spare := [one for one in same if named_for_calibration(one.dataset) and one.dataset != record.dataset]:
+        largest = max(spare, key=lambda one: one.n)
+        data, step = [largest.dataset], max(1, -(-len(samples.z) // largest.n))
+        risks += [risk for risk in _EASIER if risk > max_risk]
+    else:
+        # On one half, so that the other shows what the threshold is worth; a run of a half takes the half it did not
+        # learn.
+        half = ["--part", "first-half"] if samples.rows.all() else []
+        data, step = [record.dataset, *half], 2 if half else 1
+    z, correct = samples.z[::step], samples.correct[::step]
+    for risk in risks:
+        if guaranteed(z, correct, risk, DEFAULT_DELTA):
+            return ["--data", *data, "--max-risk", f"{risk:g}"]
+    return ["--data", *data, "--coverage", f"{COVERAGE:g}"]
+
+
+def _commands(record: Record, calibration: Sequence[str], samples: Samples, place: Sequence[str] | None) -> list[str]:
+    """Return the commands that go on from an answer. calibration: the options of the first, none to leave it out."""
     if place is None:
         return []
     name = record.run or record.method
     which = [] if record.run else ["--classifier", record.classifier]
-    lines = []
-    if max_risk:
-        # On one half, so that the other shows what the threshold is worth; a run of a half takes the half it did not
-        # learn.
-        half = ["--part", "first-half"] if samples.rows.all() else []
-        rows = slice(None, None, 2 if half else 1)
-        goal = ["--coverage", f"{COVERAGE:g}"]
-        if guaranteed(samples.z[rows], samples.correct[rows], max_risk, DEFAULT_DELTA):
-            goal = ["--max-risk", f"{max_risk:g}"]
-        lines = [command_line("calibrate", name, *which, "--data", record.dataset, *half, *goal, *place)]
+    lines = [command_line("calibrate", name, *which, *calibration, *place)] if calibration else []
     if samples.cache.index.imported:  # there is no model that could see an image
         return lines
     lines.append(command_line("predict", name, *which, "PATH", *place))
@@ -311,7 +334,8 @@ def _sentences(answer: Answer) -> Iterator[str]:
             f"{_percent(a.weakest.risk)} are wrong."
         )
     else:
-        yield f"Only {a.dataset} is scored; changed images, on which it may be weaker, are not."
+        beside = " beside images for a threshold" if a.spare else ""
+        yield f"Only {a.dataset} is scored{beside}; changed images, on which it may be weaker, are not."
     if not a.compared:
         yield f"Nothing is compared with {BASELINE}, the classifier's own confidence."
     elif a.worse:

@@ -79,17 +79,19 @@ def report(
     if unknown := [key for key in only if key not in known]:
         raise UsageError(f"--only {unknown[0]}: no such table or figure; one or several of {', '.join(known)}")
     engine()  # raises where it cannot draw, before the work of minutes
-    scored, notes = collect(workspace, progress)
+    scored, notes = collect(workspace, progress, place or ())
     records, selected = [one.record for one in scored], select(scored).detailed
     detailed = [record for record in records if record.dataset in selected]
     reader = ScoreReader(workspace)
     resampler = Resampler(workspace, reader, progress)
     compared = compare(detailed, resampler)
     swept, incomplete = outcomes(saved_sweeps(workspace), records)
-    tables = [*map(outcome_table, swept), *interval_tables(compared)]
     made = [section.make(scored, workspace.caches(), place or ()) for section in sections]
     calibrated, comparisons = calibrated_thresholds(workspace, records), compare_methods(records)
     first = answers(scored, compared, calibrated, workspace, reader, place)
+    spare = {(one.classifier, name) for one in first for name in one.spare}
+    ordered = sorted(compared, key=lambda one: (one.table.classifier, one.table.dataset) in spare)
+    tables = [*map(outcome_table, swept), *interval_tables(ordered)]
     units = [make_unit(one, explore(scored, one, calibrated, reader), scored, comparisons, compared) for one in first]
     contents = Contents(
         scored,

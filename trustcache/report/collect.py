@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,11 +12,12 @@ from trustcache.cache import CacheView, open_cache
 from trustcache.cache.content import training_images
 from trustcache.cache.index import Index
 from trustcache.cache.workspace import Workspace
+from trustcache.command_lines import command_line
 from trustcache.data.progress import Progress, silent
 from trustcache.data.splits import other_half
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.oracles.backbones import why_not
-from trustcache.oracles.runs import Run, finished_runs
+from trustcache.oracles.runs import Run, finished_runs, without_cache
 from trustcache.report.kept import Kept
 from trustcache.report.measured import Measurer
 from trustcache.report.names import BASELINE, run_labels
@@ -30,14 +31,17 @@ _MOST_NAMED = 3
 _SCALED = "temperature"  # mcp after temperature scaling
 
 
-def collect(workspace: Workspace, progress: Progress = silent) -> tuple[list[Scored], list[str]]:
+def collect(
+    workspace: Workspace, progress: Progress = silent, place: Sequence[str] = ()
+) -> tuple[list[Scored], list[str]]:
     """Return everything scored in a workspace, and sentences that name what is missing and what fills it.
 
-    Scores that need nothing but logits are made here where they are missing, the others by `evaluate`.
+    Scores that need nothing but logits are made here where they are missing, the others by `evaluate`. place: the
+    options that make a command work in the workspace.
 
     Raises UsageError where there is nothing to report on.
     """
-    found = _Collector(workspace, progress)
+    found = _Collector(workspace, progress, place)
     indices = workspace.reportable(found.caches)
     found.notes += _parts(indices)
     for index in indices:
@@ -61,8 +65,8 @@ class _Collector:
     notes: sentences that name what is missing and what fills it. gaps: by sentence with `_DATA` in it, its data sets.
     """
 
-    def __init__(self, workspace: Workspace, progress: Progress) -> None:
-        self.workspace, self.progress = workspace, progress
+    def __init__(self, workspace: Workspace, progress: Progress, place: Sequence[str]) -> None:
+        self.workspace, self.progress, self.place = workspace, progress, place
         self.caches, self.runs, self.store = workspace.caches(), finished_runs(workspace), ScoreStore(workspace)
         names = [(index.classifier, index.data) for index in self.caches]
         if twice := [index for index in self.caches if names.count((index.classifier, index.data)) > 1]:
@@ -109,9 +113,14 @@ class _Collector:
         """Return the runs that judge a cache's classifier; runs of another one by that name are a gap."""
         here = [run for run in self.runs if run.config.classifier == index.classifier]
         judging = [run for run in here if run.judges(index)]
-        if strangers := len(here) - len(judging):
-            sentence = f"{strangers} runs judge another {index.classifier} than the one {_DATA} was extracted with; "
-            self._gap(f"{sentence}train them again", index)
+        stale = without_cache(here, self.caches)
+        others = {"train them again": len(here) - len(judging) - len(stale)}
+        remove = command_line("runs", "rm", *(run.name for run in stale), *self.place)
+        others[f"they have no cache any more; `{remove}` removes them"] = len(stale)
+        for remedy, count in others.items():
+            if count:
+                what = f"{count} runs judge another {index.classifier} than the one {_DATA} was extracted with"
+                self._gap(f"{what}; {remedy}", index)
         return judging
 
     def _gather_post_hoc(self, cache: CacheView, judging: list[Run]) -> dict[str, StoredScore]:

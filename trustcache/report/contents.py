@@ -54,7 +54,9 @@ class Contents:
 
     @cached_property
     def comparisons(self) -> list[Comparison]:
-        return compare_methods(self.records)
+        """One a data set, classifier and protocol; those of images for a threshold come last."""
+        spare = {(answer.classifier, name) for answer in self.answers for name in answer.spare}
+        return sorted(compare_methods(self.records), key=lambda one: (one.classifier, one.dataset) in spare)
 
     @cached_property
     def selection(self) -> Selection:

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trustcache.cache.index import Index
 from trustcache.cache.records import read_record
 from trustcache.cache.workspace import Workspace
 from trustcache.deploy.threshold import THRESHOLD, Threshold
 from trustcache.errors import UsageError
 from trustcache.evaluate.removal import run_named
 from trustcache.evaluate.sweep import Metrics
-from trustcache.oracles.runs import Run, read_runs
+from trustcache.oracles.runs import Run, read_runs, without_cache
 from trustcache.report.names import run_names
 
 
@@ -22,7 +23,8 @@ class RunSummary:
     """A line of `trustcache runs list`.
 
     name: for people. classifier: the one it judges. oracle: the model it is built on. data: of the training cache.
-    validation: metrics on the part that it set aside, None if undefined. threshold: None without a calibrated one.
+    cached: whether a cache of the classifier that it judges is here. validation: metrics on the part that it set aside,
+    None if undefined. threshold: None without a calibrated one.
     """
 
     run: str
@@ -35,9 +37,15 @@ class RunSummary:
     training: str
     seed: int
     finished: bool
+    cached: bool
     validation: Metrics
     threshold: float | None
     folder: Path
+
+    @property
+    def classifier_in_words(self) -> str:
+        """The classifier, or that no cache of it is here, as after it was extracted anew with other weights."""
+        return self.classifier if self.cached else f"{self.classifier} (no cache of it here)"
 
     @property
     def auc_in_words(self) -> str:
@@ -58,16 +66,16 @@ def list_runs(workspace: Workspace) -> list[RunSummary]:
     runs = read_runs(workspace)
     if not runs:
         raise UsageError(f"no runs in {workspace.runs}; train one with trustcache train --loss ss --frozen")
-    return summarise(runs)
+    return summarise(runs, workspace.caches())
 
 
-def summarise(runs: Sequence[Run]) -> list[RunSummary]:
-    """Return each run at a glance, with a name that tells it from the others."""
-    names = run_names(runs)
-    return [_summarise(run, names[run.name]) for run in runs]
+def summarise(runs: Sequence[Run], caches: Sequence[Index]) -> list[RunSummary]:
+    """Return each run at a glance, with a name that tells it from the others. caches: all of the workspace."""
+    names, stale = run_names(runs), without_cache(runs, caches)
+    return [_summarise(run, names[run.name], run not in stale) for run in runs]
 
 
-def _summarise(run: Run, name: str) -> RunSummary:
+def _summarise(run: Run, name: str, cached: bool) -> RunSummary:
     config, found = run.config, _threshold(run)
     return RunSummary(
         run.name,
@@ -80,6 +88,7 @@ def _summarise(run: Run, name: str) -> RunSummary:
         config.training,
         config.seed,
         run.finished,
+        cached,
         run.log()[-1].validation if run.finished else {},
         found.point.threshold if found else None,
         run.folder,

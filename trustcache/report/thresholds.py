@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterable, Mapping
 
 from trustcache.cache.workspace import Workspace
+from trustcache.deploy.goals import named_for_calibration
 from trustcache.deploy.scorers import find_scorer
 from trustcache.deploy.threshold import THRESHOLD, Threshold
 from trustcache.errors import TrustcacheError
@@ -25,6 +26,12 @@ def calibrated_thresholds(workspace: Workspace, records: Iterable[Record]) -> Th
                 threshold = find_scorer(workspace, name, classifier).threshold()
                 found |= {(classifier, name): threshold} if threshold else {}
     return found
+
+
+def for_thresholds(thresholds: Thresholds, classifier: str, names: Iterable[str]) -> set[str]:
+    """Return the data sets whose images are there to set a threshold of a classifier, by their use or by their name."""
+    used = used_whole(thresholds, classifier)
+    return {name for name in names if name in used or named_for_calibration(name)}
 
 
 def used_whole(thresholds: Thresholds, classifier: str) -> set[str]:

@@ -137,16 +137,20 @@ def make_unit(
     same = (answer.classifier, answer.record.protocol)
     here = [one for one in comparisons if (one.classifier, one.protocol) == same]
     manifests = manifests_of(one for one in scored if one.record.classifier == answer.classifier)
-    data = sorted((_data(one, manifests[one.dataset]) for one in here), key=lambda d: (not d.clean, d.row, d.column))
+    data = sorted(
+        (_data(one, manifests[one.dataset]) for one in here),
+        key=lambda d: (d.name in answer.spare, not d.clean, d.row, d.column),
+    )
     data = _shortened(data)
-    clean = {d.name for d in data if d.clean} or {answer.dataset}
+    counting = [d for d in data if d.name not in answer.spare]
+    clean = {d.name for d in counting if d.clean} or {answer.dataset}
     averages = {(family(row.record), one.dataset): row for one in here for row in one.rows}
     estimates = {
         (family(one.row.record), one.table.dataset): one
         for one in compared
         if (one.table.classifier, one.table.protocol) == same
     }
-    methods = _in_families([_method(one, data, clean, answer.dataset, averages, estimates) for one in explored])
+    methods = _in_families([_method(one, counting, clean, answer.dataset, averages, estimates) for one in explored])
     first = {method.family: method for method in reversed(methods)}
     chosen = answer.record.run or answer.record.method
     bests = [one for one in methods if one is first[one.family]][:MOST_PICKED]

@@ -12,7 +12,7 @@ from typing import Any, get_type_hints
 from trustcache.data.known_data import packaged_manifests
 from trustcache.data.splits import SEED
 from trustcache.data.toml_tables import NUMBERS, TableReader, parse_table
-from trustcache.errors import UsageError
+from trustcache.errors import UsageError, did_you_mean
 from trustcache.losses import loss_settings
 from trustcache.oracles.head_inputs import parse_inputs
 from trustcache.oracles.heads import HEADS, HeadSpec
@@ -76,7 +76,7 @@ def preset_text(request: str) -> str:
     except (OSError, UnicodeDecodeError):
         raise UsageError(
             f"--preset {request}: neither one of {', '.join(known)} nor a .toml file that can be read; print one with "
-            "trustcache presets NAME, change it, and pass your file"
+            f"trustcache presets NAME, change it, and pass your file{did_you_mean(request, known)}"
         ) from None
 
 

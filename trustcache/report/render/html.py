@@ -94,7 +94,12 @@ def _data(image: bytes) -> Markup:
 
 
 def _mean(cell: Cell, scale: float) -> str:
-    return UNDEFINED if cell.mean is None or cell.undefined else f"{scale * cell.mean:.{2 if scale > 1 else 3}f}"
+    if cell.mean is None or cell.undefined:
+        return UNDEFINED
+    digits = 2 if scale > 1 else 3
+    # No figure here is perfect: a debiased one of 0 is below its noise.
+    least = f"< {10**-digits:g}"
+    return f"{scale * cell.mean:.{digits}f}" if scale * cell.mean >= 10**-digits / 2 else least
 
 
 def _percent(share: float) -> str:
