@@ -63,6 +63,18 @@ def test_the_candidate_furthest_below_mcp_on_its_own_rows_is_chosen(candidate) -
     assert "20.00 %" in choose([candidate("focal", 0.15, 0.20)]).by
 
 
+def test_of_rows_with_a_calibrated_threshold_one_is_chosen_and_what_validation_prefers_is_told(candidate) -> None:
+    best, second, third = found = [
+        candidate(*each) for each in (("ce", 0.1, 0.2), ("ss", 0.15, 0.2), ("tcp", 0.3, 0.2))
+    ]
+    assert choose(found, [best.row, third.row]).row is best.row
+    choice = choose(found, [third.row, second.row])
+    assert choice.row is second.row
+    assert "ce" in choice.by
+    unknown = candidate("focal").row
+    assert choose(found, [unknown]).row is unknown
+
+
 def test_where_mcp_is_better_on_the_rows_held_out_it_is_the_answer(candidate) -> None:
     found = choose([candidate("ce", 0.05, 0.04), candidate("focal", 0.05, 0.03)])
     assert found.row is None

@@ -160,8 +160,8 @@ def _answer(
     runs = {one.run.name: one.run for one in scored if one.run}
     baseline = next(one.row for one in rows if one.row.record.method == BASELINE)
     found = candidates([one.row for one in rows], runs, workspace, reader.index(baseline.record))
-    chosen = choose(found)
-    row = chosen.row or baseline
+    mine = [one.row for one in rows if one.row is not baseline and _calibrated(one.row, thresholds)[1]]
+    row = (chosen := choose(found, mine)).row or baseline
     record, calibrated = _calibrated(row, thresholds)
     everything = reader.read(record)
     samples = _left_out(everything, record, calibrated) if calibrated else everything

@@ -73,12 +73,18 @@ def candidates(rows: Sequence[Average], runs: Mapping[str, Run], workspace: Work
     return found
 
 
-def choose(found: Sequence[Candidate]) -> Choice:
+def choose(found: Sequence[Candidate], calibrated: Sequence[Average] = ()) -> Choice:
     """Choose the candidate that is furthest below mcp on the rows held out, or mcp where none is below it.
 
-    The phrase tells of what could not be read, as another choice might follow from it.
+    Of rows with a threshold that the user has calibrated it is one of these: the user has chosen already. The phrase
+    tells what validation prefers, and of what could not be read, as another choice might follow from it.
     """
     choice = _best(found)
+    if calibrated and not any(choice.row is row for row in calibrated):
+        leads = {id(one.row): one.lead for one in found}
+        preferred = entry_name(choice.row.record, with_oracle=False) if choice.row else BASELINE
+        mine = min(calibrated, key=lambda row: leads.get(id(row), math.inf))
+        choice = Choice(mine, f"its calibrated threshold; without one {preferred}, by {choice.by}")
     fault = next((one.fault for one in found if one.fault), "")
     return replace(choice, by=f"{choice.by}; not all could be compared: {fault}") if fault else choice
 
