@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trustcache.errors import UsageError, first_line
 from trustcache.models.preprocessing import model_config
@@ -57,6 +57,11 @@ class LabelSpace:
 
 def _plain(name: str) -> str:
     return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
+
+
+def are_numbers(classes: Sequence[str]) -> bool:
+    """Return True for classes that are called 0, 1, … in any order: numbers are no names."""
+    return set(classes) == {str(number) for number in range(len(classes))}
 
 
 def space_of(classifier: Classifier) -> LabelSpace | None:
@@ -110,13 +115,13 @@ def judged_outputs(space: LabelSpace, classes: Sequence[str], data: str) -> tupl
     unknown = [name for name, number in zip(classes, found, strict=True) if number is None]
     kept = tuple(-1 if number is None else number for number in found)
     part = f"judged on {len(classes) - len(unknown):,} of its {outputs:,} classes, those of {data}"
+    if len(unknown) == len(classes) == outputs and are_numbers(classes):
+        kept, unknown = tuple(map(int, classes)), []  # numbers are no names
     if not unknown:
         if kept == tuple(range(outputs)):
             return (), ""
         return kept, part if len(kept) < outputs else f"its outputs are put in the order of the classes of {data}"
     if len(classes) == outputs and all(number in (-1, place) for place, number in enumerate(kept)):
-        if list(classes) == [*map(str, range(outputs))]:  # numbers are no names
-            return (), ""
         return (), (
             f"{len(unknown)} of the {outputs} classes of {data} are not among the model's by name (first "
             f"'{unknown[0]}'), so its outputs are taken in the order of the data's classes"
@@ -151,15 +156,30 @@ def given_classes(text: str) -> tuple[str, ...]:
         if path.suffix != ".json":
             return tuple(line.strip() for line in lines.splitlines() if line.strip())
         found = json.loads(lines)
-        if isinstance(found, dict):
-            numbered = (
-                {int(k): v for k, v in found.items()}
-                if next(iter(found)).isdigit()
-                else {v: k for k, v in found.items()}
-            )
-            found = [numbered[number] for number in range(len(numbered))]
-        return tuple(map(str, found))
-    except (ValueError, TypeError, KeyError, StopIteration, OSError) as error:
+        names = _in_order(found) if isinstance(found, dict) else list(found)
+        if not all(isinstance(name, str | int) for name in names):
+            raise ValueError("some are neither text nor a number")
+        return tuple(map(str, names))
+    except (ValueError, TypeError, OSError) as error:
         raise UsageError(
             f"--classes {text}: holds no names of classes ({first_line(error)}); write one a line"
         ) from None
+
+
+def _in_order(table: dict[str, Any]) -> list[Any]:
+    """Return the names of classes in order, of a table of names by number or of numbers by name.
+
+    Raises ValueError where neither side counts from 0, or both do and differ, unless the values are sorted as
+    torchvision sorts names that are numbers.
+    """
+    numbers = range(len(table))
+    by_key = {int(key): value for key, value in table.items() if key.isdecimal()}
+    by_value = {int(value): key for key, value in table.items() if str(value).isdecimal()}
+    read = [[found[n] for n in numbers] for found in (by_key, by_value) if table and found.keys() == set(numbers)]
+    if len(read) == 2 and [*map(str, read[0])] != [*map(str, read[1])]:
+        if read[1] != sorted(table):
+            raise ValueError("its names and its numbers both count from 0, so that either may be meant")
+        return read[1]
+    if not read:
+        raise ValueError("no side of it counts from 0")
+    return read[0]
