@@ -315,8 +315,8 @@ def tree_exists(path: Path) -> bool:
 
 def _tars(path: Path) -> tuple[tuple[Path, ...], str, bool]:
     """Return the tar files that a path goes through, the folder inside them, and True where it may mean several."""
-    for place in (path, *path.parents) if SUFFIX in str(path) else ():
-        if place.suffix == SUFFIX:
+    for place in (path, *path.parents) if SUFFIX in str(path).lower() else ():
+        if place.suffix.lower() == SUFFIX:
             inside = "" if place == path else path.relative_to(place).as_posix()
             if place.is_file():
                 return (place,), inside, False

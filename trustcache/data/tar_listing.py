@@ -152,9 +152,9 @@ def _add_members(listing: Listing, number: int, file: BinaryIO, end: int, prefix
         name = prefix + posixpath.normpath(member.name).lstrip("/")
         if member.size < 0 or member.issparse():
             raise tarfile.ReadError(f"{name} is stored as a sparse file, or in less than no bytes")
-        if member.isreg() and name.endswith(SUFFIX):
+        if member.isreg() and name.lower().endswith(SUFFIX):
             file.seek(member.offset_data)
-            _add_members(listing, number, file, member.offset_data + member.size, f"{name.removesuffix(SUFFIX)}/")
+            _add_members(listing, number, file, member.offset_data + member.size, f"{name[: -len(SUFFIX)]}/")
         elif member.isreg():
             listing.add(name, number, member.offset_data, member.size)
         elif member.islnk():
