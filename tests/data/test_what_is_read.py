@@ -291,6 +291,8 @@ TABLES = {
     "blanks": ("list.txt", "a.png dog\n\nb.png cat\n"),
     "a byte order mark": ("labels.csv", "\ufefffile,label\r\na.png,dog\r\nb.png,cat\r\n"),
     "quotes": ("labels.csv", 'path,label\n"a.png","dog"\n"b.png","cat"\n'),
+    "an index by pandas": ("labels.csv", ",path,label\n0,a.png,dog\n1,b.png,cat\n"),
+    "names in the plural": ("labels.csv", "class id,filepaths,labels,data set\n0,a.png,dog,train\n1,b.png,cat,test\n"),
     "no suffixes": ("labels.csv", "id,label\na,dog\nb,cat\n"),
     "Windows": ("labels.csv", "path,label\n.\\a.png,dog\n.\\b.png,cat\n"),
     "JSON lines": ("labels.jsonl", '{"label": "dog", "image": "a.png"}\n{"label": "cat", "image": "b.png"}\n'),
@@ -306,6 +308,8 @@ def tables(shop: Shop) -> None:
         Path("set", file).unlink()
     Path("set/labels.csv").write_text("a.png,image\nb.png,label\n")
     assert shop.labels("set/labels.csv") == {"a.png": "image", "b.png": "label"}, "words of headers as classes"
+    Path("set/captions.jsonl").write_text('{"file_name": "a.png", "text": "a dog runs"}')
+    assert tells(shop.refusal("set/captions.jsonl"), "captions.jsonl", "text", "label_column")
     Path("names.csv").write_text("foto,klasse,n\na.png,dog,1\nb.png,cat,2\n")
     said = shop.refusal(manifest("table", table="names.csv", images="set"))
     assert tells(said, "names.csv", "'foto'", "path_column", "label_column")
@@ -314,6 +318,34 @@ def tables(shop: Shop) -> None:
     Path("set.tar").write_bytes(packed({"a.png": encoded(0), "b.png": encoded(1)}))
     named = manifest("table", table="names.csv", images="set.tar", path_column="foto", label_column="klasse")
     assert shop.labels(named) == {"a.png": "dog", "b.png": "cat"}
+
+
+@row("a table's paths from the working folder, from a folder above, or absolute")
+def paths_of_tables(shop: Shop) -> None:
+    put(Path("photos/set"), "a.png", "b.png")
+    Path("via").symlink_to("photos")
+    here = Path.cwd()
+    for start in ("photos/set/", "set/", "../set/", f"{here}/photos/set/", f"{here}/via/set/"):
+        files({"photos/set/own.csv": f"path,label\n{start}a.png,dog\n{start}b.png,cat\n"})
+        assert shop.labels("photos/set/own.csv") == {"a.png": "dog", "b.png": "cat"}, start
+    for start in (f"{here}/photos/set/", "photos/set/", "../photos/set/"):
+        files({"tables/own.csv": f"path,label\n{start}a.png,dog\n{start}b.png,cat\n"})
+        assert shop.labels("tables/own.csv") == {"a.png": "dog", "b.png": "cat"}, start
+    for start in (f"{here}/photos/set/", "../photos/set/"):
+        files({"tables/own.csv": f"path,label\n{start}a.png,dog\n"})
+        said = shop.run_cli("data", "check", "tables/own.csv", "--data-root", "tables")
+        assert said.exit_code == 2
+        assert tells(said.stderr, "tables/own.csv", str(here / "photos" / "set"), "--data-root", "'images'")
+
+
+@row("Kaggle's `labels.csv` and `train.csv`")
+def tables_of_kaggle(shop: Shop) -> None:
+    put(Path("dogs"), "train/x.png", "train_images/y.png", "test/z.png")
+    for file, image in {"labels": "x", "train": "x.png", "test": "z"}.items():
+        files({f"dogs/{file}.csv": f"id,breed\n{image},pug\n"})
+        assert list(shop.labels(f"dogs/{file}.csv").values()) == ["pug"], file
+    files({"dogs/train.csv": "image_id,label\ny.png,3\n"})
+    assert shop.labels("dogs/train.csv") == {"y.png": "3"}
 
 
 @row("an image without a row, a row without an image")
