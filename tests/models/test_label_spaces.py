@@ -19,7 +19,7 @@ from trustcache.cache import open_cache
 from trustcache.models.building import ModelSpec
 from trustcache.models.classifiers import Classifier
 from trustcache.models.identity import Reading
-from trustcache.models.label_spaces import LabelSpace, given_classes, judged_outputs
+from trustcache.models.label_spaces import LabelSpace, given_classes, judged_outputs, space_of
 
 Cli = Callable[..., Result]
 Folder = Callable[..., Path]
@@ -60,6 +60,28 @@ def test_imagenet_s_classes_are_known_by_wordnet_id_and_by_word() -> None:
     assert space.outputs_of(["tench", "great_white_shark"]) == [0, 2]
 
 
+def test_own_names_may_be_imagenet_s_words() -> None:
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3, 1000))
+    model.pretrained_cfg = {"label_names": ONE.label_descriptions()}  # type: ignore[assignment]
+    space = space_of(Classifier(ModelSpec("net"), model))
+    assert space is not None
+    assert space.names[0] == "tench, Tinca tinca"
+    assert space.outputs_of(["n01440764", "English springer", "Tinca tinca, tench"]) == [0, 217, None]
+
+
+def test_a_few_words_do_not_make_a_thousand_classes_imagenet_s() -> None:
+    own = sorted([*(f"plant{number:03d}" for number in range(997)), "daisy", "acorn", "corn"])
+    names, words = tuple(ONE.label_names()), tuple(ONE.label_descriptions())
+    kept, line = judged_outputs(LabelSpace(names, words, assumed=True), own, "plants")
+    assert (kept, tells(line, "997 of the 1000", "plants", "order")) == ((), True)
+    said = refusal_of(lambda: judged_outputs(LabelSpace(names, words), own, "plants"))
+    assert tells(said, "plants", "997 of its 1000")
+
+
+def test_a_name_of_several_outputs_names_none() -> None:
+    assert LabelSpace(("wren", "jay", "wren", "Mo\u0308we")).outputs_of(["wren", "jay", "M\u00f6we"]) == [None, 1, 3]
+
+
 def test_outputs_follow_the_data_s_order() -> None:
     space = LabelSpace(("wren", "Barn Owl", "jay"))
     assert judged_outputs(space, ["barn-owl", "jay", "wren"], "birds")[0] == (1, 2, 0)
@@ -81,6 +103,8 @@ def test_outputs_follow_the_data_s_order() -> None:
     ("name", "content"),
     [
         ("names.txt", "wren\n\nbarn owl\njay\n"),
+        ("bom.txt", "\ufeffwren\r\nbarn owl\r\njay\r\n"),
+        ("NAMES.JSON", '["wren", "barn owl", "jay"]'),
         ("names.json", '["wren", "barn owl", "jay"]'),
         ("id2label.json", '{"0": "wren", "2": "jay", "1": "barn owl"}'),
         ("class_to_idx.json", '{"barn owl": 1, "jay": 2, "wren": 0}'),

@@ -30,8 +30,10 @@ _IN_FOLDERS = ("val_annotations.txt", "metadata.csv", "metadata.jsonl", "LOC_val
 # Where images lie beside a table: Tiny-ImageNet's, Kaggle's ImageNet's, those of Kaggle's contests, and others'.
 _PLACES = ("images", "ILSVRC/Data/CLS-LOC/val", "", "{stem}", "{stem}_images", "train", "train_images")
 # Names of columns, in small letters and without what is no letter.
-_PATHS = ("path", "filename", "file", "filepath", "image", "imageid", "imagepath", "imagename", "img", "imgpath")
-_PATHS += ("paths", "filenames", "files", "filepaths", "images", "id")
+_PATHS = (
+    *("path", "filename", "file", "filepath", "image", "imageid", "imagepath", "imagename", "img", "imgpath"),
+    *("paths", "filenames", "files", "filepaths", "images", "id"),
+)
 _LABELS = ("label", "class", "target", "category", "predictionstring", "wnid", "classname", "labelname", "labels", "y")
 # Texts about an image, which are no class of it.
 _NO_LABELS = ("text", "caption", "captions", "prompt", "description")
