@@ -443,4 +443,4 @@ def test_classes_may_stand_in_a_file_beside_the_manifest(write: Write, tmp_path:
     (tmp_path / "names.txt").write_text("wren\nwren\n")
     assert tells(refusal(write(text)), "birds.toml", "'wren' twice")
     (tmp_path / "names.txt").unlink()
-    assert tells(refusal(write(text)), "birds.toml", "'classes'", "'names.txt'", "imagenet-1k")
+    assert tells(refusal(write(text)), "birds.toml", "'classes'", "imagenet-1k", "a file", "'names.txt'")

@@ -191,6 +191,17 @@ def compressed_archives(shop: Shop) -> None:
     for name, command in (("photos.tar.gz", "tar -xzf"), ("photos.zip", "unzip"), ("gzipped.tar", "tar -xzf")):
         assert tells(shop.refusal(name), name, command)
         assert tells(shop.refusal(manifest("folders", path=name)), name, command)
+    files({f"s-{number}.tar.gz": gzip.compress(packed(TWO)) for number in range(2)})
+    for name in ("s-{0..1}.tar.gz", "s-*.tar.gz"):
+        assert tells(shop.refusal(name), name, "gunzip", name, ".tar files")
+
+
+@row("two members of one name in a tar file")
+def members_of_one_name(shop: Shop) -> None:
+    one, two = packed({"cat/a.png": encoded(1)}), packed(TWO)
+    Path("twice.tar").write_bytes(one[: 512 + (len(encoded(1)) + 511) // 512 * 512] + two)
+    found = shop.check("twice.tar")
+    assert (found["samples"], found["passed_over"]) == (2, {"replaced by a later one of the same name": 1})
 
 
 @row("a tar file that is cut short, or has bytes behind its end mark")
@@ -207,7 +218,7 @@ def tar_files_that_do_not_end_at_their_end(shop: Shop) -> None:
     assert shop.check("photos.tar")["samples"] == 2, "the command of the message mends it"
 
 
-@row("`'shards/s-{0000..0011}.tar'`, `'shards/*.tar'`, `'{a,b}.tar'`")
+@row("`'shards/s-{0000..0011}.tar'`, `'shards/*.tar'`, `'s-?.tar'`, `'s-[0-4].tar'`, `'{a,b}.tar'`")
 def lists_of_files(shop: Shop) -> None:
     for number in range(8, 12):
         files({f"shards/s-{number:04d}.tar": packed({"0.png": encoded(number), "0.cls": str(number % 2)})})
@@ -475,6 +486,10 @@ def webdataset(shop: Shop) -> None:
     assert found["passed_over"] == {"with the suffix .txt": 1}
     Path("c.tar").write_bytes(packed({"0.png": encoded(), "0.cls": "0", "0.seg.png": encoded(1)}))
     assert shop.check("c.tar")["passed_over"] == {"other parts of samples": 1}
+    Path("c.tar").write_bytes(
+        packed({"0.PNG": encoded(), "0.CLS": "0", "0.jpg": encoded(1, "JPEG"), "0.png": encoded(1)})
+    )
+    assert shop.check("c.tar")["passed_over"] == {"other parts of samples": 2}
     Path("d.tar").write_bytes(packed({"0.png": encoded(), "0.json": '{"label": "wren"}'}))
     assert shop.labels("d.tar") == {"0.png": "wren"}
     Path("e.tar").write_bytes(packed({"0.png": encoded(), "0.json": '{"caption": "wren"}'}))
