@@ -447,3 +447,14 @@ def test_a_key_without_end_is_refused_at_once(text: str) -> None:
 def test_texts_on_one_line_may_have_any_number_of_dots() -> None:
     names = [f"dog.n.{number}" for number in range(1000)]
     assert parse_table(f"classes = {names}", "own") == {"classes": names}
+
+
+def test_classes_may_stand_in_a_file_beside_the_manifest(write: Write, tmp_path: Path) -> None:
+    text = BIRDS.replace('["blackbird", "robin", "wren"]', '"names.txt"')
+    (tmp_path / "names.txt").write_text("wren\nrobin\nblackbird\n")
+    (manifest,) = load_manifests(write(text))
+    assert manifest.classes == ("wren", "robin", "blackbird")
+    (tmp_path / "names.txt").write_text("wren\nwren\n")
+    assert tells(refusal(write(text)), "birds.toml", "'wren' twice")
+    (tmp_path / "names.txt").unlink()
+    assert tells(refusal(write(text)), "birds.toml", "'classes'", "imagenet-1k", "a file", "'names.txt'")

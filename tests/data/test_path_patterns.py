@@ -35,6 +35,16 @@ def test_a_star_finds_what_is_there_in_the_order_of_the_names(tmp_path: Path) ->
     assert [path.name for path in matches(f"{tmp_path}/{{b,a}}-*.tar")] == ["b-1.tar", "a-0.tar", "a-1.tar"]
 
 
+def test_wild_cards_are_those_of_a_shell_but_brackets_in_names_of_files_stay(tmp_path: Path) -> None:
+    for name in ("s-0.tar", "s-1.tar", "s-2.tar", "a[1].tar"):
+        (tmp_path / name).touch()
+    for end in ("s-[0-1].tar", "{s,t}-[01].tar"):
+        assert [path.name for path in matches(f"{tmp_path}/{end}")] == ["s-0.tar", "s-1.tar"]
+    assert [path.name for path in matches(f"{tmp_path}/s-?.tar")] == ["s-0.tar", "s-1.tar", "s-2.tar"]
+    assert [path.name for path in matches(f"{tmp_path}/a[1].*")] == ["a[1].tar"]
+    assert [is_pattern(f"{tmp_path}/{name}") for name in ("a[1].tar", "s-[0-1].tar", "s-?.tar")] == [False, True, True]
+
+
 @pytest.mark.parametrize("pattern", ["{0..99999999}.tar", "{1..2000}{1..2000}.tar"])
 def test_a_list_without_end_is_refused_at_once(pattern: str) -> None:
     with pytest.raises(UsageError) as caught:

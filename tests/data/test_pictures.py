@@ -22,9 +22,15 @@ def test_every_form_of_an_image_has_the_same_pixels(tmp_path: Path) -> None:
     for picture in pictures_of(forms):
         assert isinstance(picture, Picture)
         np.testing.assert_array_equal(np.asarray(picture.decode()), PIXELS)
-    grey = picture_of(torch.from_numpy(PIXELS[:, :, 0]))
-    assert isinstance(grey, Picture)
-    assert grey.decode().size == (4, 5)
+    see_through = np.dstack([PIXELS, PIXELS[:, :, 0]])
+    for picture in map(picture_of, (see_through, torch.from_numpy(see_through).permute(2, 0, 1))):
+        assert isinstance(picture, Picture)
+        np.testing.assert_array_equal(np.asarray(picture.decode()), PIXELS)
+    grey = PIXELS[:, :, :1]
+    for image in (grey, grey[:, :, 0], torch.from_numpy(grey[:, :, 0]), torch.from_numpy(grey).permute(2, 0, 1)):
+        picture = picture_of(image)
+        assert isinstance(picture, Picture)
+        np.testing.assert_array_equal(np.asarray(picture.decode()), np.repeat(grey, 3, axis=2))
 
 
 def test_tensors_of_floats_are_taken_as_they_are() -> None:
@@ -55,6 +61,7 @@ def test_images_and_labels_of_a_batch_are_found(batch: Any) -> None:
     [
         (lambda: pictures_of("a.png"), "in a list"),
         (lambda: pictures_of(PIXELS), "in a list"),
+        (lambda: pictures_of(PIXELS[:, :, :1]), "in a list"),
         (lambda: pictures_of(torch.zeros(3, 4, 4)), "in a list"),
         (lambda: picture_of(PIXELS.astype(np.float32)), "float32"),
         (lambda: picture_of(torch.zeros(2, 3, 4, 4)), "(3, H, W)"),

@@ -191,6 +191,17 @@ def compressed_archives(shop: Shop) -> None:
     for name, command in (("photos.tar.gz", "tar -xzf"), ("photos.zip", "unzip"), ("gzipped.tar", "tar -xzf")):
         assert tells(shop.refusal(name), name, command)
         assert tells(shop.refusal(manifest("folders", path=name)), name, command)
+    files({f"s-{number}.tar.gz": gzip.compress(packed(TWO)) for number in range(2)})
+    for name in ("s-{0..1}.tar.gz", "s-*.tar.gz"):
+        assert tells(shop.refusal(name), name, "gunzip", name, ".tar files")
+
+
+@row("two members of one name in a tar file")
+def members_of_one_name(shop: Shop) -> None:
+    one, two = packed({"cat/a.png": encoded(1)}), packed(TWO)
+    Path("twice.tar").write_bytes(one[: 512 + (len(encoded(1)) + 511) // 512 * 512] + two)
+    found = shop.check("twice.tar")
+    assert (found["samples"], found["passed_over"]) == (2, {"replaced by a later one of the same name": 1})
 
 
 @row("a tar file that is cut short, or has bytes behind its end mark")
@@ -207,7 +218,7 @@ def tar_files_that_do_not_end_at_their_end(shop: Shop) -> None:
     assert shop.check("photos.tar")["samples"] == 2, "the command of the message mends it"
 
 
-@row("`'shards/s-{0000..0011}.tar'`, `'shards/*.tar'`, `'{a,b}.tar'`")
+@row("`'shards/s-{0000..0011}.tar'`, `'shards/*.tar'`, `'s-?.tar'`, `'s-[0-4].tar'`, `'{a,b}.tar'`")
 def lists_of_files(shop: Shop) -> None:
     for number in range(8, 12):
         files({f"shards/s-{number:04d}.tar": packed({"0.png": encoded(number), "0.cls": str(number % 2)})})
@@ -291,6 +302,8 @@ TABLES = {
     "blanks": ("list.txt", "a.png dog\n\nb.png cat\n"),
     "a byte order mark": ("labels.csv", "\ufefffile,label\r\na.png,dog\r\nb.png,cat\r\n"),
     "quotes": ("labels.csv", 'path,label\n"a.png","dog"\n"b.png","cat"\n'),
+    "an index by pandas": ("labels.csv", ",path,label\n0,a.png,dog\n1,b.png,cat\n"),
+    "names in the plural": ("labels.csv", "class id,filepaths,labels,data set\n0,a.png,dog,train\n1,b.png,cat,test\n"),
     "no suffixes": ("labels.csv", "id,label\na,dog\nb,cat\n"),
     "Windows": ("labels.csv", "path,label\n.\\a.png,dog\n.\\b.png,cat\n"),
     "JSON lines": ("labels.jsonl", '{"label": "dog", "image": "a.png"}\n{"label": "cat", "image": "b.png"}\n'),
@@ -306,6 +319,8 @@ def tables(shop: Shop) -> None:
         Path("set", file).unlink()
     Path("set/labels.csv").write_text("a.png,image\nb.png,label\n")
     assert shop.labels("set/labels.csv") == {"a.png": "image", "b.png": "label"}, "words of headers as classes"
+    Path("set/captions.jsonl").write_text('{"file_name": "a.png", "text": "a dog runs"}')
+    assert tells(shop.refusal("set/captions.jsonl"), "captions.jsonl", "text", "label_column")
     Path("names.csv").write_text("foto,klasse,n\na.png,dog,1\nb.png,cat,2\n")
     said = shop.refusal(manifest("table", table="names.csv", images="set"))
     assert tells(said, "names.csv", "'foto'", "path_column", "label_column")
@@ -314,6 +329,34 @@ def tables(shop: Shop) -> None:
     Path("set.tar").write_bytes(packed({"a.png": encoded(0), "b.png": encoded(1)}))
     named = manifest("table", table="names.csv", images="set.tar", path_column="foto", label_column="klasse")
     assert shop.labels(named) == {"a.png": "dog", "b.png": "cat"}
+
+
+@row("a table's paths from the working folder, from a folder above, or absolute")
+def paths_of_tables(shop: Shop) -> None:
+    put(Path("photos/set"), "a.png", "b.png")
+    Path("via").symlink_to("photos")
+    here = Path.cwd()
+    for start in ("photos/set/", "set/", "../set/", f"{here}/photos/set/", f"{here}/via/set/"):
+        files({"photos/set/own.csv": f"path,label\n{start}a.png,dog\n{start}b.png,cat\n"})
+        assert shop.labels("photos/set/own.csv") == {"a.png": "dog", "b.png": "cat"}, start
+    for start in (f"{here}/photos/set/", "photos/set/", "../photos/set/"):
+        files({"tables/own.csv": f"path,label\n{start}a.png,dog\n{start}b.png,cat\n"})
+        assert shop.labels("tables/own.csv") == {"a.png": "dog", "b.png": "cat"}, start
+    for start in (f"{here}/photos/set/", "../photos/set/"):
+        files({"tables/own.csv": f"path,label\n{start}a.png,dog\n"})
+        said = shop.run_cli("data", "check", "tables/own.csv", "--data-root", "tables")
+        assert said.exit_code == 2
+        assert tells(said.stderr, "tables/own.csv", str(here / "photos" / "set"), "--data-root", "'images'")
+
+
+@row("Kaggle's `labels.csv` and `train.csv`")
+def tables_of_kaggle(shop: Shop) -> None:
+    put(Path("dogs"), "train/x.png", "train_images/y.png", "test/z.png")
+    for file, image in {"labels": "x", "train": "x.png", "test": "z"}.items():
+        files({f"dogs/{file}.csv": f"id,breed\n{image},pug\n"})
+        assert list(shop.labels(f"dogs/{file}.csv").values()) == ["pug"], file
+    files({"dogs/train.csv": "image_id,label\ny.png,3\n"})
+    assert shop.labels("dogs/train.csv") == {"y.png": "3"}
 
 
 @row("an image without a row, a row without an image")
@@ -443,6 +486,10 @@ def webdataset(shop: Shop) -> None:
     assert found["passed_over"] == {"with the suffix .txt": 1}
     Path("c.tar").write_bytes(packed({"0.png": encoded(), "0.cls": "0", "0.seg.png": encoded(1)}))
     assert shop.check("c.tar")["passed_over"] == {"other parts of samples": 1}
+    Path("c.tar").write_bytes(
+        packed({"0.PNG": encoded(), "0.CLS": "0", "0.jpg": encoded(1, "JPEG"), "0.png": encoded(1)})
+    )
+    assert shop.check("c.tar")["passed_over"] == {"other parts of samples": 2}
     Path("d.tar").write_bytes(packed({"0.png": encoded(), "0.json": '{"label": "wren"}'}))
     assert shop.labels("d.tar") == {"0.png": "wren"}
     Path("e.tar").write_bytes(packed({"0.png": encoded(), "0.json": '{"caption": "wren"}'}))

@@ -109,18 +109,26 @@ def test_a_folder_and_a_file_alone_agree_on_what_an_image_is(
     with_runs: Workspace, run_cli: RunCli, photos: Path
 ) -> None:
     image = photos / "a" / "1150.png"
-    others = {"b/UPPER.PNG": True, "b/none": True, "b/x.jfif": True, "b/x.dat": False, "b/README": False}
+    others = {
+        "b/UPPER.PNG": True,
+        "b/none": True,
+        "b/x.jfif": True,
+        "b/x.dat": False,
+        "b/README": False,
+        "b/.hid.png": False,
+    }
     for name, is_image in others.items():
-        (photos / name).write_bytes(image.read_bytes() if is_image or name == "b/x.dat" else b"words")
+        (photos / name).write_bytes(image.read_bytes() if is_image or name in ("b/x.dat", "b/.hid.png") else b"words")
     done = run_cli("predict", FROZEN, photos / "b")
     answered = {line["path"] for line in lines(done) if "error" not in line}
     assert {name for name in others if f"{photos / name}" in answered} == {n for n, found in others.items() if found}
-    reasons = ("1 with the suffix .dat", "1 with the suffix .txt", "1 without the suffix or the content")
-    assert "passed over 3 files" in done.stderr
+    reasons = ("1 hidden", "1 with the suffix .dat", "1 with the suffix .txt", "1 without the suffix or the content")
+    assert "passed over 4 files" in done.stderr
     assert all(reason in done.stderr for reason in reasons)
     alone = lines(run_cli("predict", FROZEN, *(photos / name for name in others)))
     assert [("error" not in line) for line in alone] == list(others.values())
     assert tells(alone[3]["error"], ".dat", "rename")
+    assert tells(alone[5]["error"], "hidden", "rename")
 
 
 def test_a_line_break_in_a_name_splits_no_row_of_csv(with_runs: Workspace, run_cli: RunCli, photos: Path) -> None:

@@ -115,3 +115,21 @@ def test_what_is_no_model_and_images_without_labels_are_refused(digits_classifie
         extracted(digits_classifier, digits, mc_dropout=5)
     with pytest.raises(ValueError, match="labels"):
         extracted(digits_classifier, [digits.read(0)])
+
+
+def test_labels_may_be_words_where_the_classes_are_named(digits_classifier: Classifier, digits: Dataset) -> None:
+    names = [f"digit {number}" for number in range(10)]
+    pairs = [(digits.read(i), names[digits.labels[i]]) for i in range(5)]
+    assert extracted(digits_classifier, pairs, classes=names).labels.tolist() == digits.labels[:5].tolist()
+    assert tells(refusal_of(lambda: extracted(digits_classifier, pairs)), "extract", pairs[0][1], "'classes'")
+
+
+def test_files_that_are_passed_over_are_told_in_python_too(
+    digits_classifier: Classifier, digits: Dataset, tmp_path: Path
+) -> None:
+    for number in range(10):
+        (tmp_path / str(number)).mkdir()
+        digits.read(0).save(tmp_path / str(number) / "a.png")
+    (tmp_path / "0" / "notes.txt").touch()
+    with pytest.warns(UserWarning, match=r"passed over 1 file: 1 with the suffix \.txt"):
+        extracted(digits_classifier, tmp_path)

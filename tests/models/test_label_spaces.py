@@ -19,7 +19,7 @@ from trustcache.cache import open_cache
 from trustcache.models.building import ModelSpec
 from trustcache.models.classifiers import Classifier
 from trustcache.models.identity import Reading
-from trustcache.models.label_spaces import LabelSpace, given_classes, judged_outputs
+from trustcache.models.label_spaces import LabelSpace, given_classes, judged_outputs, space_of
 
 Cli = Callable[..., Result]
 Folder = Callable[..., Path]
@@ -60,6 +60,28 @@ def test_imagenet_s_classes_are_known_by_wordnet_id_and_by_word() -> None:
     assert space.outputs_of(["tench", "great_white_shark"]) == [0, 2]
 
 
+def test_own_names_may_be_imagenet_s_words() -> None:
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3, 1000))
+    model.pretrained_cfg = {"label_names": ONE.label_descriptions()}  # type: ignore[assignment]
+    space = space_of(Classifier(ModelSpec("net"), model))
+    assert space is not None
+    assert space.names[0] == "tench, Tinca tinca"
+    assert space.outputs_of(["n01440764", "English springer", "Tinca tinca, tench"]) == [0, 217, None]
+
+
+def test_a_few_words_do_not_make_a_thousand_classes_imagenet_s() -> None:
+    own = sorted([*(f"plant{number:03d}" for number in range(997)), "daisy", "acorn", "corn"])
+    names, words = tuple(ONE.label_names()), tuple(ONE.label_descriptions())
+    kept, line = judged_outputs(LabelSpace(names, words, assumed=True), own, "plants")
+    assert (kept, tells(line, "997 of the 1000", "plants", "order")) == ((), True)
+    said = refusal_of(lambda: judged_outputs(LabelSpace(names, words), own, "plants"))
+    assert tells(said, "plants", "997 of its 1000")
+
+
+def test_a_name_of_several_outputs_names_none() -> None:
+    assert LabelSpace(("wren", "jay", "wren", "Mo\u0308we")).outputs_of(["wren", "jay", "M\u00f6we"]) == [None, 1, 3]
+
+
 def test_outputs_follow_the_data_s_order() -> None:
     space = LabelSpace(("wren", "Barn Owl", "jay"))
     assert judged_outputs(space, ["barn-owl", "jay", "wren"], "birds")[0] == (1, 2, 0)
@@ -67,6 +89,7 @@ def test_outputs_follow_the_data_s_order() -> None:
     kept, line = judged_outputs(space, ["jay", "wren"], "birds")
     assert (kept, tells(line, "2 of its 3", "birds")) == ((2, 0), True)
     assert judged_outputs(space, ["0", "1", "2"], "birds") == ((), "")
+    assert judged_outputs(space, ["0", "2", "1"], "birds")[0] == (0, 2, 1), "numbers are those of the outputs"
     kept, line = judged_outputs(space, ["wren", "owl", "jay"], "birds")
     assert (kept, tells(line, "1 of the 3", "'owl'")) == ((), True)
     said = refusal_of(lambda: judged_outputs(space, ["jay", "owl", "wren"], "birds"))
@@ -80,6 +103,8 @@ def test_outputs_follow_the_data_s_order() -> None:
     ("name", "content"),
     [
         ("names.txt", "wren\n\nbarn owl\njay\n"),
+        ("bom.txt", "\ufeffwren\r\nbarn owl\r\njay\r\n"),
+        ("NAMES.JSON", '["wren", "barn owl", "jay"]'),
         ("names.json", '["wren", "barn owl", "jay"]'),
         ("id2label.json", '{"0": "wren", "2": "jay", "1": "barn owl"}'),
         ("class_to_idx.json", '{"barn owl": 1, "jay": 2, "wren": 0}'),
@@ -90,7 +115,30 @@ def test_classes_are_read_from_a_file_as_tools_write_it(name: str, content: str,
     assert given_classes(str(tmp_path / name)) == ("wren", "barn owl", "jay")
 
 
-@pytest.mark.parametrize("content", ["{", '{"a": "b"}', '{"0": "a", "5": "b"}', "3", "{}"])
+ELEVEN = tuple(map(str, range(11)))
+AMBIGUOUS = '{"0": "1", "1": "2", "2": "0"}'
+
+
+@pytest.mark.parametrize(
+    ("table", "names"),
+    [
+        ({str(number): number for number in range(11)}, ELEVEN),
+        ({name: number for number, name in enumerate(sorted(ELEVEN))}, tuple(sorted(ELEVEN))),
+        ({"10": 0, "9": 1}, ("10", "9")),
+        ({"0": 7, "1": 9}, ("7", "9")),
+        ({"wren": "0", "jay": "1"}, ("wren", "jay")),
+    ],
+)
+def test_names_that_are_numbers_are_told_from_numbers(
+    table: dict[str, object], names: tuple[str, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "c.json").write_text(json.dumps(table))
+    assert given_classes(str(tmp_path / "c.json")) == names
+
+
+@pytest.mark.parametrize(
+    "content", ["{", '{"a": "b"}', '{"0": "a", "5": "b"}', '{"0": ["n01", "wren"]}', "3", "{}", AMBIGUOUS]
+)
 def test_a_file_without_classes_is_named(content: str, tmp_path: Path) -> None:
     path = tmp_path / "names.json"
     path.write_text(content)
@@ -140,3 +188,16 @@ def test_classes_may_be_given_beside_a_checkpoint(run_cli: Cli, image_folder: Fo
     wrong = run_cli("extract", *model, "--classes", "wren,owl", "--as", "wrong")
     assert wrong.exit_code == 2
     assert tells(wrong.stderr, "--classes", "2 names", "4 outputs")
+
+
+def test_images_with_numbers_for_labels_come_before_and_after_those_with_names(
+    run_cli: Cli, image_folder: Folder
+) -> None:
+    torch.save(birds(None).state_dict(), "w.pth")
+    image_folder({"jay": 1, "kite": 1, "owl": 1, "wren": 1})
+    image_folder({"0": 1, "1": 1, "2": 1, "3": 1}, name="numbers")
+    for data in ("photos", "numbers", "photos"):
+        done = run_cli(
+            "extract", "--classifier", "test_resnet", "--weights", "w.pth", "--data", data, *OPTIONS[2:], "--as", "net"
+        )
+        assert done.exit_code == 0, done.stderr

@@ -10,6 +10,7 @@ from trustcache.cache.workspace import Workspace
 from trustcache.data.manifest import Manifest
 from trustcache.errors import UsageError
 from trustcache.models.identity import Identity
+from trustcache.models.label_spaces import are_numbers
 
 
 def require_classes(number: int, label: str, data: str, classes: Sequence[str]) -> None:
@@ -36,13 +37,14 @@ def require_known_classes(
     >>> index = demo_workspace.find_cache("test")
     >>> require_known_classes(index.identity, "net", index.manifest, index.made_from.classes, demo_workspace)
     """
-    if manifest.classes or list(classes) == [*map(str, range(len(classes)))]:
+    if manifest.classes or are_numbers(classes):
         return
     own, folder = as_read(identity), workspace.cache_folder(label, manifest.name)
     for index in workspace.caches():
-        if index.folder == folder or (index.classifier != label and index.identity != own):
+        others = index.made_from.classes
+        if index.folder == folder or (index.classifier != label and index.identity != own) or are_numbers(others):
             continue
-        if difference := class_differences(classes, index.made_from.classes):
+        if difference := class_differences(classes, others):
             raise UsageError(
                 f"{manifest.name}: its classes are not those of {index.classifier}/{index.data}: {difference}; rename "
                 "its folders, or name the classifier's classes in its own order as 'classes' in a manifest"

@@ -21,7 +21,7 @@ from trustcache.data.content import Stamp, stamp_of
 from trustcache.data.path_patterns import is_pattern, matches
 from trustcache.data.progress import Advance
 from trustcache.data.system_calls import in_threads
-from trustcache.data.tar_listing import SUFFIX, is_compressed, list_members, refuse_compressed
+from trustcache.data.tar_listing import SUFFIX, compressed, list_members, refuse_compressed
 from trustcache.errors import UsageError
 
 LARGEST_FILE = 1 << 30
@@ -157,6 +157,10 @@ class FileTree(ABC):
         """Return True if a folder lies elsewhere."""
         return False
 
+    def replaced(self, folder: str) -> int:
+        """Return the number of files below a folder in whose place a later one of the same name is read."""
+        return 0
+
     def place(self, folder: str) -> object:
         """Return what tells a folder from others, whatever path leads to it."""
         return folder
@@ -279,6 +283,10 @@ class TarTree(FileTree):
             raise OSError(f"{path} ends before it; fetch the tar file again")
         return data
 
+    def replaced(self, folder: str) -> int:
+        prefix = posixpath.join(self._inside, folder, "").lstrip("/")
+        return sum(name.startswith(prefix) for name in self._listing.replaced)
+
     def below(self, folder: str) -> FileTree:
         inside = posixpath.join(self._inside, folder).rstrip("/")
         return TarTree(tuple(Path(path) for path in self._listing.paths), inside, self._several)
@@ -293,8 +301,8 @@ def open_tree(path: Path) -> FileTree:
     Several are all matches of a `*`, or a list in braces (`s-{0000..0011}.tar`). Raises UsageError if a tar file is
     compressed, damaged or missing in the list, or lacks the folder. Each process reads the headers of all members once.
     """
-    if is_compressed(path):
-        refuse_compressed(str(path), read_head(str(path)))
+    if packed := compressed(path):
+        refuse_compressed(str(packed), read_head(str(packed)), "" if packed == path else str(path))
     tars, inside, several = _tars(path)
     if not tars:
         return FolderTree(path)
@@ -310,13 +318,13 @@ def open_tree(path: Path) -> FileTree:
 
 def tree_exists(path: Path) -> bool:
     """Return True if there is a folder or archive at `path`, or any of several; the content is not read."""
-    return path.is_dir() or any(tar.is_file() for tar in _tars(path)[0]) or is_compressed(path)
+    return path.is_dir() or any(tar.is_file() for tar in _tars(path)[0]) or compressed(path) is not None
 
 
 def _tars(path: Path) -> tuple[tuple[Path, ...], str, bool]:
     """Return the tar files that a path goes through, the folder inside them, and True where it may mean several."""
-    for place in (path, *path.parents) if SUFFIX in str(path) else ():
-        if place.suffix == SUFFIX:
+    for place in (path, *path.parents) if SUFFIX in str(path).lower() else ():
+        if place.suffix.lower() == SUFFIX:
             inside = "" if place == path else path.relative_to(place).as_posix()
             if place.is_file():
                 return (place,), inside, False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from trustcache.data.content import content_of, digest_of
 from trustcache.data.image_files import told
+from trustcache.data.layouts.numbers import odd_order
 from trustcache.data.manifest import Files, Manifest
 from trustcache.data.progress import Progress, listing_shown, silent
 from trustcache.data.samples import BadImage, Samples, spread_evenly
@@ -61,6 +62,11 @@ class Dataset:
     def varied(self, index: int, image: Image.Image) -> Image.Image:
         """Transform sample `index`, an image that `prepared` returned, if its variant works on single images."""
         return self.variation.image(image, index, self.samples) if self.variation else image
+
+    def notes(self) -> Iterator[str]:
+        """Yield what its user must know: the files passed over, and an order of classes that may not be meant."""
+        said = told(self.passed_over), "" if self.manifest.classes else odd_order(self.classes)
+        return filter(None, said)
 
     @property
     def plain_files(self) -> bool:

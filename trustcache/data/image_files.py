@@ -38,7 +38,8 @@ def image_files(tree: FileTree, folder: str = "") -> ImageFiles:
             passed_over[reason] += 1
         else:
             names.append(name)
-    return ImageFiles(sorted(names), passed_over)
+    passed_over["replaced by a later one of the same name"] += tree.replaced(folder)
+    return ImageFiles(sorted(names), +passed_over)
 
 
 def why_no_image(tree: FileTree, name: str) -> str:

@@ -30,7 +30,7 @@ def folder_manifest(folder: Path, role: str = "test") -> Manifest:
     """
     full = folder.resolve()
     above = full.parent
-    name = first = base_name(full.name).removesuffix(full.suffix if full.suffix in _FILES else "") or above.name
+    name = first = base_name(full.name).removesuffix(full.suffix if full.suffix.lower() in _FILES else "") or above.name
     while PARTS.fullmatch(first) and above.name:
         first, above = above.name, above.parent
         name = f"{first}-{name}"

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from trustcache.data.dataset import available, is_here, open_dataset, why_missing
-from trustcache.data.image_files import told
 from trustcache.data.known_data import packaged_manifests
 from trustcache.data.manifest import Manifest
 from trustcache.data.progress import Progress, silent
@@ -122,7 +121,7 @@ class Check:
     """A data set whose images were counted, and three of them decoded.
 
     count: how many its manifest says, None where it does not. whole: True if it has as many as that. passed_over: files
-    at their place that are none of the images, by the reason.
+    at their place that are none of the images, by the reason. notes: sentences for people.
     """
 
     name: str
@@ -133,13 +132,13 @@ class Check:
     images: tuple[Decoded, ...]
     whole: bool
     passed_over: dict[str, int]
+    notes: tuple[str, ...]
 
     def lines(self) -> Iterator[str]:
         """Yield it as lines for people."""
         counted = f" of {self.count:,}" if self.count else ""
         yield f"{self.name}: {self.samples:,}{counted} images, {self.classes:,} of {self.classes_of:,} classes"
-        if self.passed_over:
-            yield f"  {told(self.passed_over)}"
+        yield from (f"  {note}" for note in self.notes)
         for image in self.images:
             yield f"  {image.id}: {image.width} x {image.height}, class {image.label}"
 
@@ -166,4 +165,5 @@ def check(manifest: Manifest, data_root: Path, progress: Progress = silent) -> C
         tuple(images),
         whole,
         dict(dataset.passed_over),
+        tuple(dataset.notes()),
     )

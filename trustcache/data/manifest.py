@@ -16,6 +16,7 @@ from trustcache.data.toml_tables import TableReader, field_types
 from trustcache.data.variants.corruptions import SEVERITIES
 from trustcache.data.variants.variation import VARIATIONS, Variant
 from trustcache.errors import UsageError
+from trustcache.models.label_spaces import names_in
 from trustcache.models.preprocessing import LARGEST_SIDE
 
 ROLES = ("train", "test")
@@ -179,10 +180,14 @@ def _shown(reader: TableReader) -> str:
 
 
 def _classes(reader: TableReader, table: dict[str, Any], key: str) -> tuple[str, ...]:
-    """Read a list of classes, written out or given as the name of a known list."""
-    if isinstance(table.get(key), str):
-        return _class_list(reader.choice(key, tuple(CLASS_LISTS)))
-    classes = _normal_forms(reader.take(key, tuple[str, ...]) or ())
+    """Read a list of classes, written out or given as the name of a known list or of a file beside the manifest."""
+    file = Path(reader.where).parent / name if isinstance(name := table.get(key), str) else None
+    if file and name not in CLASS_LISTS and file.is_file():
+        classes = names_in(file, f"{reader.where}: '{key}' = '{reader.take(key, str)}'")
+    elif file:
+        return _class_list(reader.choice(key, (*CLASS_LISTS, "a file beside the manifest")))
+    else:
+        classes = _normal_forms(reader.take(key, tuple[str, ...]) or ())
     if len(set(classes)) != len(classes):
         twice = next(c for i, c in enumerate(classes) if c in classes[:i])
         raise UsageError(f"{reader.where}: '{key}' names '{twice}' twice; each class needs a name of its own")

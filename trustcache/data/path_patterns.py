@@ -1,9 +1,10 @@
-"""Several files in one text: lists in braces, as a shell and webdataset write them, and `*`."""
+"""Several files in one text: lists in braces, as a shell and webdataset write them, and `*`, `?` and `[0-9]`."""
 
 from __future__ import annotations
 
 import glob
 import itertools
+import os
 import re
 from pathlib import Path
 
@@ -16,26 +17,31 @@ PARTS = re.compile(
 )
 """Names of folders that are parts of a data set, and do not tell data sets apart."""
 _BRACES = re.compile(r"\{(\d{1,18})\.\.(\d{1,18})\}|\{([^{}]*,[^{}]*)\}")
+_WILD = re.compile(r"[*?]|\[[^\[\]]+\]")
 _MOST = 1_000_000
 
 
 def is_pattern(text: str) -> bool:
-    """Return True for a text with a `*`, or a list in braces."""
-    return "*" in text or bool(_BRACES.search(text))
+    """Return True for a text with a `*`, or a list in braces; with `?` or brackets if there is no file of that name."""
+    return "*" in text or bool(_BRACES.search(text)) or (bool(_WILD.search(text)) and not os.path.lexists(text))
 
 
 def matches(pattern: str) -> list[Path]:
-    """Return the files that a pattern means, in order: of braces each, be it there or not, of a `*` all that match.
+    """Return the files that a pattern means, in order: of braces each, be it there or not, of wild cards what matches.
 
-    Raises UsageError for a list of more than a million.
+    Brackets stand for themselves where this finds files: names of folders have them. Raises UsageError for a list of
+    more than a million.
 
     >>> [str(path) for path in matches("s-{08..10}.tar")]
     ['s-08.tar', 's-09.tar', 's-10.tar']
     """
     texts = _expanded(pattern)
-    # Brackets stand for themselves: names of folders have them.
-    found = [sorted(glob.glob(re.sub(r"([\[?])", r"[\1]", text))) if "*" in text else [text] for text in texts]
+    found = [_found(text) if _WILD.search(text) else [text] for text in texts]
     return [Path(text) for text in itertools.chain.from_iterable(found)]
+
+
+def _found(text: str) -> list[str]:
+    return sorted(glob.glob(text.replace("[", "[[]")) or glob.glob(text))
 
 
 def _expanded(pattern: str) -> list[str]:
@@ -64,5 +70,5 @@ def base_name(pattern: str) -> str:
     ('train', '')
     """
     name = pattern.rpartition("/")[2]
-    special = re.search(r"\*|" + _BRACES.pattern, name)
+    special = re.search(f"{_WILD.pattern}|{_BRACES.pattern}", name)
     return name[: special.start()].rstrip("-_. ") if special else name

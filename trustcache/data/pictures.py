@@ -64,8 +64,12 @@ def pictures_of(images: Any) -> Iterator[Picture | Prepared]:
     return map(picture_of, stream)
 
 
+# Channels behind rows and columns: grey, colours, colours with transparency.
+_DEPTHS = ((1,), (3,), (4,))
+
+
 def _is_one(image: np.ndarray | torch.Tensor) -> bool:
-    return image.ndim == 3 and (image.shape[2:] == (3,) if isinstance(image, np.ndarray) else image.shape[0] == 3)
+    return image.ndim == 3 and (image.shape[2:] in _DEPTHS if isinstance(image, np.ndarray) else image.shape[0] == 3)
 
 
 _IMAGES = ("image", "images", "pixel_values", "x", "data")
@@ -103,7 +107,8 @@ def _entry(batch: Mapping[Any, Any], names: tuple[str, ...]) -> Any:
 def picture_of(image: Any) -> Picture | Prepared:
     """Return one image to be decoded. Raises ValueError for what is none.
 
-    A tensor of bytes is an image, (H, W) or (3, H, W); one of floats is what the model takes, prepared already.
+    A tensor of bytes is an image, (H, W) or (C, H, W), as an array is (H, W) or (H, W, C); of four channels the last,
+    transparency, is dropped as in files. One of floats is what the model takes, prepared already.
     """
     if isinstance(image, Picture | Prepared):
         return image
@@ -115,11 +120,13 @@ def picture_of(image: Any) -> Picture | Prepared:
         image = image.cpu().numpy()
         image = image.transpose(1, 2, 0) if image.ndim == 3 else image
     if isinstance(image, np.ndarray):
-        if image.dtype != np.uint8 or image.shape[2:] not in ((), (3,)) or image.ndim < 2:
+        if image.dtype != np.uint8 or image.shape[2:] not in ((), *_DEPTHS) or image.ndim < 2:
             raise ValueError(
-                f"an array must hold an image as uint8 of shape (H, W) or (H, W, 3), not {image.dtype} of "
-                f"{image.shape}; a tensor (3, H, W), as uint8 or as the model takes it"
+                f"an array must hold an image as uint8 of shape (H, W) or (H, W, C), C = 1, 3 or 4, not {image.dtype} "
+                f"of {image.shape}; a tensor (C, H, W) as uint8, or (3, H, W) as the model takes it"
             )
+        if image.ndim == 3:
+            image = image[:, :, 0] if image.shape[2] == 1 else np.ascontiguousarray(image[:, :, :3])
         return _held(Image.fromarray(image))
     if isinstance(image, Image.Image):
         return _held(image)

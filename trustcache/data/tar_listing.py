@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from trustcache.data.content import Stamp
+from trustcache.data.path_patterns import is_pattern, matches
 from trustcache.errors import UsageError, first_line
 
 SUFFIX = ".tar"
@@ -28,6 +29,7 @@ _COMPRESSED = {
     b"7z\xbc\xaf": "7z x",
     b"Rar!": "unrar x",
 }
+_TO_TAR = {"tar -xzf": "gunzip", "tar -xJf": "unxz", "tar -xjf": "bunzip2", "tar --zstd -xf": "unzstd"}
 _COMPRESSED_SUFFIX = (".gz", ".tgz", ".xz", ".txz", ".bz2", ".tbz", ".tbz2", ".zst", ".tzst", ".zip", ".7z", ".rar")
 _LONGEST_HEADER = 1 << 20
 _MOST_HOPS = 40  # from link to link, as on Linux
@@ -38,19 +40,23 @@ _LONGEST_END = 1 << 26
 class Listing:
     """Index of tar files: by folder, each name's member number (-1: a folder); by member, the place of its bytes.
 
-    sizes: -1 for a member without bytes, as a link to a file that is not there.
+    sizes: -1 for a member without bytes, as a link to a file that is not there. replaced: names of members of which a
+    later one has the same name, as often as this is so.
     """
 
     def __init__(self, paths: tuple[str, ...], stamps: tuple[Stamp, ...]) -> None:
         self.paths, self.stamps = paths, stamps
         self.folders: dict[str, dict[str, int]] = {"": {}}
+        self.replaced: list[str] = []
         self._links: dict[str, str] = {}
         # Machine numbers: ImageNet has 1.28 million members.
         self.tars, self.offsets, self.sizes = array("q"), array("q"), array("q")
 
     def add(self, name: str, tar: int, offset: int, size: int) -> None:
         folder, base = posixpath.split(name)
-        self._folder(folder)[base] = len(self.sizes)
+        inside = self._folder(folder)
+        self.replaced += [name] if base in inside else []
+        inside[base] = len(self.sizes)
         for column, value in ((self.tars, tar), (self.offsets, offset), (self.sizes, size)):
             column.append(value)
 
@@ -89,14 +95,24 @@ class Listing:
         return found
 
 
-def is_compressed(path: Path) -> bool:
-    """Return True for a file that its name says is a compressed archive."""
-    return path.name.lower().endswith(_COMPRESSED_SUFFIX) and path.is_file()
+def compressed(path: Path) -> Path | None:
+    """Return the file, or the first of several that a pattern means, that its name says is a compressed archive."""
+    if not path.name.lower().endswith(_COMPRESSED_SUFFIX):
+        return None
+    return next((file for file in (matches(str(path)) if is_pattern(str(path)) else [path]) if file.is_file()), None)
 
 
-def refuse_compressed(path: str, head: bytes) -> None:
-    """Raise UsageError for a compressed archive that begins with some bytes, with the command that unpacks it."""
+def refuse_compressed(path: str, head: bytes, pattern: str = "") -> None:
+    """Raise UsageError for a compressed archive that begins with some bytes, with the command that unpacks it.
+
+    pattern: means this file and others like it.
+    """
     unpack = next((command for magic, command in _COMPRESSED.items() if head.startswith(magic)), None)
+    if unpack and pattern:
+        raise UsageError(
+            f"{pattern}: its files are compressed, so single images cannot be read from them; unpack each with "
+            f"{_TO_TAR.get(unpack, unpack)} {pattern}, and name the .tar files that come out"
+        )
     if unpack:
         raise UsageError(
             f"{path}: is compressed, so single images cannot be read from it; unpack it with {unpack} {path}, and name "
@@ -152,9 +168,9 @@ def _add_members(listing: Listing, number: int, file: BinaryIO, end: int, prefix
         name = prefix + posixpath.normpath(member.name).lstrip("/")
         if member.size < 0 or member.issparse():
             raise tarfile.ReadError(f"{name} is stored as a sparse file, or in less than no bytes")
-        if member.isreg() and name.endswith(SUFFIX):
+        if member.isreg() and name.lower().endswith(SUFFIX):
             file.seek(member.offset_data)
-            _add_members(listing, number, file, member.offset_data + member.size, f"{name.removesuffix(SUFFIX)}/")
+            _add_members(listing, number, file, member.offset_data + member.size, f"{name[: -len(SUFFIX)]}/")
         elif member.isreg():
             listing.add(name, number, member.offset_data, member.size)
         elif member.islnk():

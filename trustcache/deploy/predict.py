@@ -12,7 +12,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from types import SimpleNamespace
 
-from trustcache.data.archives import FolderTree, open_tree, read_file, tree_exists
+from trustcache.data.archives import FolderTree, open_tree, read_file, tree_exists, why_hidden
 from trustcache.data.image_files import image_files, told, why_no_image
 from trustcache.data.pictures import Picture, file_picture
 from trustcache.data.pipeline import unheard
@@ -62,6 +62,8 @@ def _below(path: Path, note: Callable[[str], None]) -> Iterable[Picture]:
 
 def _read_image(path: Path) -> bytes:
     """Return the bytes of an image. Raises OSError, for a file that is passed over in a folder too."""
+    if reason := why_hidden(path.name):
+        raise OSError(f"it is {reason}, so passed over as in a folder; rename it")
     if reason := why_no_image(FolderTree(path.parent), path.name):
         raise OSError(f"a file {reason} is none; rename it if it is one")
     return read_file(str(path))

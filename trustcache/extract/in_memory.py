@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from trustcache.cache.meaning import Stages
 from trustcache.cache.view import cache_in_memory
 from trustcache.data.dataset import Dataset, open_dataset
 from trustcache.data.known_data import find_manifests
+from trustcache.data.layouts.torch_dataset import class_names_of, label_number
 from trustcache.data.loader import (
     Viewer,
     choose_device,
@@ -85,12 +87,17 @@ def extract_in_memory(
     chosen = replace(chosen, precision=resolved(chosen.precision, device))
     classifier.model.to(device)
     dataset = _dataset(data, Path(data_root))
-    known = classes or (dataset.classes if dataset else getattr(getattr(data, "dataset", data), "classes", None))
+    known = classes or (dataset.classes if dataset else class_names_of(data)) or None
     if known:
         classifier = judging(classifier, name or "the data set", lambda: known)
         require_classes(classifier.num_classes, classifier.spec.name, name or "the data set", known)
     places = classifier.stage_places() if chosen.features == "stages" else ()
-    seen = (_of_dataset if dataset else _of_given)(dataset or data, classifier, device, chosen)
+    if dataset:
+        for line in dataset.notes() if isinstance(data, str | Path) else ():
+            warnings.warn(f"{dataset.manifest.name}: {line}", stacklevel=2)
+        seen = _of_dataset(dataset, classifier, device, chosen)
+    else:
+        seen = _of_given(data, classifier, device, chosen, known or ())
     with machine_at_its_limits(), progress(classifier.spec.name, _length(dataset or data)) as advance:
         parts = list(_outputs(classifier, seen, places, chosen, advance))
     if not parts:
@@ -142,13 +149,15 @@ def _of_dataset(
         yield _Seen(classifier.preprocessing.normalise(batch.pixels), batch.labels)
 
 
-def _of_given(data: Any, classifier: Classifier, device: torch.device, settings: ExtractSettings) -> Iterator[_Seen]:
+def _of_given(
+    data: Any, classifier: Classifier, device: torch.device, settings: ExtractSettings, classes: Sequence[str]
+) -> Iterator[_Seen]:
     transform = classifier.preprocessing.transform()
     pairs = iter(_pairs(data))
     while some := list(itertools.islice(pairs, settings.batch_size or USUAL)):
         pixels = torch.stack([picture_of(image).pixels(transform) for image, _ in some]).to(device)
         x = pixels.float() if pixels.is_floating_point() else classifier.preprocessing.normalise(pixels)
-        yield _Seen(x, np.array([int(label) for _, label in some], dtype=np.int64))
+        yield _Seen(x, np.array([label_number(label, classes, "extract") for _, label in some], dtype=np.int64))
 
 
 def _pairs(data: Any) -> Iterable[tuple[Any, Any]]:

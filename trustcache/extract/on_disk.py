@@ -19,7 +19,6 @@ from trustcache.cache.publish import sole_writer
 from trustcache.cache.view import CacheView, open_cache
 from trustcache.cache.workspace import Workspace
 from trustcache.data.dataset import Dataset, open_dataset, require_files
-from trustcache.data.image_files import told
 from trustcache.data.manifest import Manifest
 from trustcache.data.pipeline import WorkLog, Writer, fetched, unheard
 from trustcache.data.progress import Progress, silent
@@ -103,8 +102,8 @@ def extract_each(
         for manifest in manifests:
             try:
                 dataset = opened.pop(manifest.name, None) or open_dataset(manifest, data_root, progress)
-                if dataset.passed_over:
-                    note(f"{manifest.name}: {told(dataset.passed_over)}")
+                for line in dataset.notes():
+                    note(f"{manifest.name}: {line}")
                 require_known_classes(subject.identity, label, manifest, dataset.classes, workspace)
                 folder = workspace.cache_folder(label, manifest.name)
                 one = _Extraction(subject, dataset, data_root, folder, settings, log, decoders, workspace)

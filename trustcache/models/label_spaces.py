@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trustcache.errors import UsageError, first_line
 from trustcache.models.preprocessing import model_config
@@ -24,61 +25,82 @@ _IMAGENETS = {
     21842: "imagenet-22k-ms",
     21843: "imagenet-21k-goog",
 }
-
-
+# Share of names that tell that a model's thousand classes are ImageNet's; some words stand for two of these.
+_MOST = 0.9
 # Share of a data set's classes that a model may lack: the larger ImageNets do without some of the thousand.
 _FEW = 0.01
 
 
 @dataclass(frozen=True)
 class LabelSpace:
-    """The classes of a model's outputs in order: their names, and for each further names, separated by commas."""
+    """The classes of a model's outputs in order: their names, and for each further names, separated by commas.
+
+    assumed: True where only the number of outputs tells of them.
+    """
 
     names: tuple[str, ...]
     descriptions: tuple[str, ...] = ()
+    assumed: bool = False
 
     def outputs_of(self, classes: Sequence[str]) -> list[int | None]:
         """Return for each class the number of the output that it names, None if none does or several do.
 
-        A class may be named as the output is, in other letters or with `_` for spaces, or by one of its further names.
+        A class may be named as the output is, in other letters or with `_` for spaces, or by one of its further names
+        or a part of its own, between commas.
         """
-        exact = {name: number for number, name in enumerate(self.names)}
-        spoken: dict[str, set[int]] = defaultdict(set)
+        exact, whole, parts = (defaultdict[str, set[int]](set) for _ in range(3))
         for number, name in enumerate(self.names):
             further = self.descriptions[number] if self.descriptions else ""
-            for one in (name, further, *further.split(",")):
-                spoken[_plain(one)].add(number)
-        found = [
-            exact.get(name, next(iter(s)) if len(s := spoken.get(_plain(name), set())) == 1 else None)
-            for name in classes
-        ]
+            exact[name].add(number)
+            whole[_plain(name)].add(number)
+            for one in (further, *further.split(","), *name.split(",")):
+                parts[_plain(one)].add(number)
+        meant = [exact.get(name) or whole.get(_plain(name)) or parts.get(_plain(name)) or () for name in classes]
+        found = [next(iter(numbers)) if len(numbers) == 1 else None for numbers in meant]
         return [number if found.count(number) == 1 else None for number in found]
 
 
 def _plain(name: str) -> str:
-    return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
+    return " ".join(unicodedata.normalize("NFC", name).casefold().replace("_", " ").replace("-", " ").split())
+
+
+def are_numbers(classes: Sequence[str]) -> bool:
+    """Return True for classes that are called 0, 1, … in any order: numbers are no names."""
+    return set(classes) == {str(number) for number in range(len(classes))}
 
 
 def space_of(classifier: Classifier) -> LabelSpace | None:
     """Return the classes of a classifier's outputs, None if they are unknown.
 
-    Names that the user gave come first, then its own; ImageNet's are known by the number of outputs. Raises UsageError
-    for another number of names.
+    Names that the user gave come first, then its own; where most are ImageNet's words, its WordNet ids are further
+    ones. Without names ImageNet's are assumed by the number of outputs. Raises UsageError for another number of names.
     """
     config, outputs = model_config(classifier.model), classifier.all_outputs
     given = given_classes(classifier.spec.labels) if classifier.spec.labels else ()
     names = given or tuple(map(str, config.get("label_names") or ()))
     if given and len(given) != outputs:
         raise UsageError(f"--classes: {len(given)} names, but the model has {outputs} outputs; give one for each")
-    if len(names) == outputs:
-        further = config.get("label_descriptions") or {}
-        return LabelSpace(tuple(names), tuple(str(further.get(name, "")) for name in names) if further else ())
+    imagenet = _imagenet(outputs)
+    if len(names) != outputs:
+        return imagenet
+    further = config.get("label_descriptions") or {}
+    if further or not imagenet:
+        return LabelSpace(names, tuple(str(further.get(name, "")) for name in names) if further else ())
+    known = imagenet.outputs_of(names)
+    if sum(place == number for place, number in enumerate(known)) < _MOST * outputs:
+        return LabelSpace(names)
+    words = zip(imagenet.names, imagenet.descriptions, strict=True)
+    return LabelSpace(names, tuple(f"{wnid},{description}" for wnid, description in words))
+
+
+def _imagenet(outputs: int) -> LabelSpace | None:
+    """Return the classes of timm's ImageNet of a number of classes, None where there is none."""
     if outputs not in _IMAGENETS:
         return None
     from timm.data.imagenet_info import ImageNetInfo
 
     info = ImageNetInfo(_IMAGENETS[outputs])
-    return LabelSpace(tuple(info.label_names()), tuple(info.label_descriptions()))
+    return LabelSpace(tuple(info.label_names()), tuple(info.label_descriptions()), assumed=True)
 
 
 def judging(
@@ -110,13 +132,14 @@ def judged_outputs(space: LabelSpace, classes: Sequence[str], data: str) -> tupl
     unknown = [name for name, number in zip(classes, found, strict=True) if number is None]
     kept = tuple(-1 if number is None else number for number in found)
     part = f"judged on {len(classes) - len(unknown):,} of its {outputs:,} classes, those of {data}"
+    if len(unknown) == len(classes) == outputs and are_numbers(classes):
+        kept, unknown = tuple(map(int, classes)), []  # numbers are no names
     if not unknown:
         if kept == tuple(range(outputs)):
             return (), ""
         return kept, part if len(kept) < outputs else f"its outputs are put in the order of the classes of {data}"
-    if len(classes) == outputs and all(number in (-1, place) for place, number in enumerate(kept)):
-        if list(classes) == [*map(str, range(outputs))]:  # numbers are no names
-            return (), ""
+    others = space.assumed and len(unknown) > len(classes) / 2  # a few of its words do not make data ImageNet's
+    if len(classes) == outputs and (others or all(number in (-1, place) for place, number in enumerate(kept))):
         return (), (
             f"{len(unknown)} of the {outputs} classes of {data} are not among the model's by name (first "
             f"'{unknown[0]}'), so its outputs are taken in the order of the data's classes"
@@ -124,9 +147,9 @@ def judged_outputs(space: LabelSpace, classes: Sequence[str], data: str) -> tupl
     if len(unknown) <= _FEW * len(classes):
         return kept, f"{part}; images of the other {len(unknown)} count as wrong (first '{unknown[0]}')"
     raise UsageError(
-        f"{data}: {len(unknown)} of its {len(classes)} classes are not among the model's {outputs} by name (first "
-        f"'{unknown[0]}', where the model's first is '{space.names[0]}'); rename those folders, or name the classes in "
-        "the model's order as --classes FILE"
+        f"{data}: {len(unknown)} of its {len(classes)} classes are none, or several, of the model's {outputs} by name "
+        f"(first '{unknown[0]}', where the model's first is '{space.names[0]}'); rename those folders, or name the "
+        "classes in the model's order as --classes FILE"
     )
 
 
@@ -140,26 +163,43 @@ def given_classes(text: str) -> tuple[str, ...]:
         from timm.data.imagenet_info import ImageNetInfo
 
         return tuple(ImageNetInfo(text).label_names())
-    path = Path(text)
-    if not path.is_file():
+    if not Path(text).is_file():
         if "," in text:
             return tuple(name.strip() for name in text.split(","))
         known = ", ".join(_IMAGENETS.values())
         raise UsageError(f"--classes {text}: there is no such file; give one, a list a,b,c or one of {known}")
+    return names_in(Path(text), f"--classes {text}")
+
+
+def names_in(path: Path, where: str) -> tuple[str, ...]:
+    """Return the names of classes in a file, in Unicode's composed form. Raises UsageError that begins with `where`."""
     try:
-        lines = path.read_text(encoding="utf-8")
-        if path.suffix != ".json":
+        lines = unicodedata.normalize("NFC", path.read_text(encoding="utf-8-sig"))
+        if path.suffix.lower() != ".json":
             return tuple(line.strip() for line in lines.splitlines() if line.strip())
         found = json.loads(lines)
-        if isinstance(found, dict):
-            numbered = (
-                {int(k): v for k, v in found.items()}
-                if next(iter(found)).isdigit()
-                else {v: k for k, v in found.items()}
-            )
-            found = [numbered[number] for number in range(len(numbered))]
-        return tuple(map(str, found))
-    except (ValueError, TypeError, KeyError, StopIteration, OSError) as error:
-        raise UsageError(
-            f"--classes {text}: holds no names of classes ({first_line(error)}); write one a line"
-        ) from None
+        names = _in_order(found) if isinstance(found, dict) else list(found)
+        if not all(isinstance(name, str | int) for name in names):
+            raise ValueError("some are neither text nor a number")
+        return tuple(map(str, names))
+    except (ValueError, TypeError, OSError) as error:
+        raise UsageError(f"{where}: holds no names of classes ({first_line(error)}); write one a line") from None
+
+
+def _in_order(table: dict[str, Any]) -> list[Any]:
+    """Return the names of classes in order, of a table of names by number or of numbers by name.
+
+    Raises ValueError where neither side counts from 0, or both do and differ, unless the values are sorted as
+    torchvision sorts names that are numbers.
+    """
+    numbers = range(len(table))
+    by_key = {int(key): value for key, value in table.items() if key.isdecimal()}
+    by_value = {int(value): key for key, value in table.items() if str(value).isdecimal()}
+    read = [[found[n] for n in numbers] for found in (by_key, by_value) if table and found.keys() == set(numbers)]
+    if len(read) == 2 and [*map(str, read[0])] != [*map(str, read[1])]:
+        if read[1] != sorted(table):
+            raise ValueError("its names and its numbers both count from 0, so that either may be meant")
+        return read[1]
+    if not read:
+        raise ValueError("no side of it counts from 0")
+    return read[0]

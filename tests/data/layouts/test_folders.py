@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from torchvision.datasets import ImageFolder
 
 from tests.pictures import picture, put, refusal
 from tests.refusals import tells
@@ -37,12 +38,14 @@ def test_folders_give_sorted_ids_labels_and_classes(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.asarray(data.read(4)), picture(1))
 
 
-def test_folders_named_by_numbers_are_in_the_order_of_the_numbers(tmp_path: Path) -> None:
+def test_folders_named_by_numbers_are_in_the_order_of_text_as_torchvision_has_them(tmp_path: Path) -> None:
     put(tmp_path, *(f"{number}/x.png" for number in (10, 9, 100, 0, 2)))
     data = open_dataset(folder_manifest(tmp_path), tmp_path)
-    assert data.classes == ("0", "2", "9", "10", "100")
-    assert data.ids == ["0/x.png", "2/x.png", "9/x.png", "10/x.png", "100/x.png"]
+    assert list(data.classes) == ImageFolder(tmp_path).classes == ["0", "10", "100", "2", "9"]
+    assert data.ids == ["0/x.png", "10/x.png", "100/x.png", "2/x.png", "9/x.png"]
     assert data.labels.tolist() == [0, 1, 2, 3, 4]
+    assert tells(*data.notes(), "0, 10, 100, 2, …", "'classes'")
+    assert not [*open_dataset(replace(data.manifest, classes=data.classes), tmp_path).notes()]
 
 
 def test_200_of_imagenet_s_1000_folders_keep_their_labels(tmp_path: Path) -> None:

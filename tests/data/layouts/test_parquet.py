@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -121,3 +122,30 @@ def test_decoding_processes_read_them(
     view = open_cache(index.parent)
     np.testing.assert_allclose(view.logits[:, 0], 20 * np.arange(7) / 255, atol=1e-3)
     assert view.labels.tolist() == [0, 1, 0, 1, 0, 1, 0]
+
+
+def test_files_of_several_splits_are_not_one_data_set(tmp_path: Path) -> None:
+    for name in ("train-00000-of-00001", "test-00000-of-00001", "contest"):
+        as_parquet(tmp_path / "data" / f"{name}.parquet", ROWS[:2])
+    said = refusal(folder_manifest(tmp_path), Path())
+    assert tells(said, str(tmp_path), "test, train", f"'{tmp_path / 'data' / 'test*.parquet'}'")
+    assert opened(tmp_path / "data" / "test*.parquet").ids == [f"test-00000-of-00001/{row:06d}" for row in range(2)]
+
+
+def test_files_beside_are_counted(tmp_path: Path) -> None:
+    as_parquet(tmp_path / "data" / "a.PARQUET", ROWS[:2])
+    put(tmp_path, "data/extra.png")
+    (tmp_path / "README.md").touch()
+    (tmp_path / ".gitattributes").touch()
+    assert opened(tmp_path).passed_over == {"beside the Parquet files": 1, "with the suffix .md": 1, "hidden": 1}
+
+
+def test_columns_are_those_of_the_schema(tmp_path: Path) -> None:
+    put(tmp_path, "images/a.png")
+    features = {"photo": {"_type": "Image"}, "bird": {"names": ["robin", "wren"], "_type": "ClassLabel"}, "x": None}
+    table = pa.table({"label": ["?"], "bird": [1], "photo": ["images/a.png"]})
+    about = json.dumps({"info": {"features": features}})
+    pq.write_table(table.replace_schema_metadata({"huggingface": about}), tmp_path / "a.parquet")
+    data = opened(tmp_path / "a.parquet")
+    assert (data.classes, data.labels.tolist()) == (("robin", "wren"), [1])
+    np.testing.assert_array_equal(np.asarray(data.read(0)), picture(0))

@@ -46,6 +46,8 @@ class Pets(torch.utils.data.Dataset):
         label = i % 2
         if self.form == "array":
             return {"image": np.asarray(image), "label": torch.tensor(label)}
+        if self.form == "words":
+            return image, self.classes[label] if self.classes else ("cat", "dog")[label]
         if self.form == "path":
             image.save(f"{i}.png")
             return Path(f"{i}.png"), label
@@ -66,6 +68,26 @@ def arrays():
 
 def paths():
     return Pets("path")
+
+
+def words():
+    return Pets("words")
+
+
+def unnamed():
+    dataset = Pets("words")
+    dataset.classes = None
+    return dataset
+
+
+def strange():
+    dataset = Pets("words")
+    dataset.targets = ["cat", "cow"] * 3
+    return dataset
+
+
+def part():
+    return torch.utils.data.Subset(Pets(), range(6))
 
 
 def floats():
@@ -137,7 +159,7 @@ def extracted(run_cli: Cli, model: str, data: str, *options: object) -> Result:
     return run_cli("extract", *words, *(options or ("--workers", 0)))
 
 
-@pytest.mark.parametrize("function", ["pets", "arrays", "paths"])
+@pytest.mark.parametrize("function", ["pets", "arrays", "paths", "words", "unnamed", "part"])
 def test_what_a_function_returns_is_checked_and_extracted(
     run_cli: Cli, code: str, own_model: Callable[..., str], function: str
 ) -> None:
@@ -172,6 +194,7 @@ def test_an_image_that_changes_is_told_the_next_time(run_cli: Cli, code: str, ow
         ("floats", 1, ("floats[0]", "ToTensor")),
         ("broken", 1, ("broken[3]", "the disk is gone")),
         ("listed", 1, ("listed[4]", "label 0", "1 in the list")),
+        ("strange", 2, ("strange", "'cow'", "2 named classes", "'classes'")),
         ("none", 2, ("none", "Dataset")),
         ("absent", 2, ("absent", "AttributeError")),
         ("many", 2, ("many", "0 to 2", "2 classes", "'classes'")),

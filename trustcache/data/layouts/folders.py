@@ -68,7 +68,7 @@ def _by_name(tree: FileTree, folders: list[str], classes: tuple[str, ...] | None
     if len(set(composed)) < len(composed):
         twice = next(name for i, name in enumerate(composed) if name in composed[:i])
         raise UsageError(f"{tree.root}: has two folders called '{twice}', one in Unicode's decomposed form; join them")
-    names = classes or tuple(sorted(composed, key=_folder_order))
+    names = classes or tuple(sorted(composed))
     number = {normal_form(name): label for label, name in enumerate(names)}
     return names, lambda folder: number.get(normal_form(folder))
 
@@ -152,8 +152,3 @@ def _innermost(tree: FileTree, classes: tuple[str, ...] | None) -> tuple[FileTre
             return tree, outside
         outside += _beside(tree, folders)
         tree = lone
-
-
-def _folder_order(name: str) -> tuple[int, str]:
-    # Folders named by number: 10 comes after 9, not after 1.
-    return (int(name), name) if name.isdecimal() else (-1, name)

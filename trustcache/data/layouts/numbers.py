@@ -20,6 +20,21 @@ def normal_form(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+def odd_order(classes: Sequence[str]) -> str:
+    """Return a sentence where classes that are named by numbers stand in the order of text, else "".
+
+    >>> odd_order(["1", "2", "10"]), odd_order(["1", "10", "2"]).partition(":")[0]
+    ('', "its classes are in the order of text, as torchvision's ImageFolder has them")
+    """
+    if not all(name.isdecimal() for name in classes) or list(classes) == sorted(classes, key=int):
+        return ""
+    shown = ", ".join(classes[:4]) + (", …" if len(classes) > 4 else "")
+    return (
+        f"its classes are in the order of text, as torchvision's ImageFolder has them: {shown}; for another one name "
+        "'classes' in a manifest"
+    )
+
+
 def class_names(classes: tuple[str, ...] | None) -> tuple[str, ...]:
     """Return the manifest's class names, else the ten digits."""
     return classes or tuple(str(digit) for digit in range(10))

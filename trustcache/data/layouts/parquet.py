@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ import numpy as np
 
 from trustcache.data.archives import FolderTree, read_file
 from trustcache.data.content import Stamp, stamp_of
+from trustcache.data.image_files import image_files
 from trustcache.data.layouts.numbers import labels_as_written
 from trustcache.data.path_patterns import is_pattern, matches
 from trustcache.data.samples import BadImage, Samples, decode_rgb
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 
 SUFFIX = ".parquet"
 _IMAGES, _LABELS = ("image", "img"), ("label", "labels")
+# The names of splits by which `datasets` parts the files of a folder.
+_SPLIT = re.compile(r"(?<![a-z])(train|test|eval|val|dev)(?:ing|uation|id|idation)?(?![a-z])")
 
 
 def bare_parquet(path: Path) -> dict[str, Any] | None:
@@ -38,12 +43,13 @@ def parquet_exists(data_root: Path, path: str, image: str = "", label: str = "")
 def read_parquet(
     data_root: Path, classes: tuple[str, ...] | None, path: str, image: str = "", label: str = ""
 ) -> ParquetSamples:
-    """List the rows of one or more files; of a folder, those in it and in its folder `data`.
+    """List the rows of one or more files; of a folder, those in it and in its folder `data`, which are of one split.
 
-    image, label: their columns, where not called so. Labels are numbers, with names in the schema if `datasets` wrote
-    them, or names.
+    image, label: their columns, by default the one that the schema calls so if `datasets` wrote it, or one of a usual
+    name. Labels are numbers, with names in such a schema, or names.
     """
     files = _files(data_root / path)
+    passed_over = _others(data_root / path, files)
     if missing := [file for file in files if not file.is_file()]:
         raise UsageError(f"{missing[0]}: is missing; fetch it")
     rows: list[tuple[int, int, int]] = []
@@ -52,16 +58,20 @@ def read_parquet(
     columns, names = [], tuple[str, ...]()
     for number, file in enumerate(files):
         found = _open(file)
-        columns.append(_column(file, found.schema_arrow.names, image, _IMAGES, "image"))
-        chosen = _column(file, found.schema_arrow.names, label, _LABELS, "label")
-        names = _class_names(found.schema_arrow, chosen) or names
+        features = _features(found.schema_arrow)
+        columns.append(_column(file, found.schema_arrow.names, image, _typed(features, "Image") or _IMAGES, "image"))
+        usual = _typed(features, "ClassLabel") or _LABELS
+        chosen = _column(file, found.schema_arrow.names, label, usual, "label")
+        names = _class_names(features, chosen) or names
         values += found.read(columns=[chosen], use_threads=False).column(0).to_pylist()
         groups = [found.metadata.row_group(group).num_rows for group in range(found.num_row_groups)]
         rows += [(number, group, row) for group, count in enumerate(groups) for row in range(count)]
-        stem = file.name.removesuffix(SUFFIX) if len({f.name for f in files}) == len(files) else f"{number:05d}"
+        stem = file.stem if len({f.name for f in files}) == len(files) else f"{number:05d}"
         ids += [f"{stem}/{row:06d}" for row in range(sum(groups))]
     labels, classes = _labels(values, names, classes, lambda row: f"{data_root / path}: {ids[row]}")
-    return ParquetSamples([str(file) for file in files], columns, np.array(rows).reshape(-1, 3), ids, labels, classes)
+    samples = ParquetSamples([*map(str, files)], columns, np.array(rows).reshape(-1, 3), ids, labels, classes)
+    samples.passed_over = passed_over
+    return samples
 
 
 def _labels(
@@ -105,10 +115,11 @@ class ParquetSamples(Samples):
         try:
             cell = _cells(file, _stamp(file), group, self.columns[number])[row].as_py()
             found = cell.get("bytes") if isinstance(cell, dict) else cell
-            if found is None and isinstance(cell, dict) and cell.get("path"):
-                found = read_file(str(Path(file).parent / cell["path"]))
+            beside = cell.get("path") if isinstance(cell, dict) else cell
+            if not isinstance(found, bytes) and isinstance(beside, str) and beside:
+                found = read_file(str(Path(file).parent / beside))
             if not isinstance(found, bytes):
-                raise ValueError(f"its column '{self.columns[number]}' holds no bytes of an image")
+                raise ValueError(f"its column '{self.columns[number]}' holds no bytes and no path of an image")
         except Exception as error:  # pyarrow raises many kinds for a damaged file
             raise BadImage(f"{file}: {self.ids[index]}", first_line(error)) from None
         return found
@@ -154,12 +165,36 @@ def _open(file: Path) -> Any:
 
 
 def _files(path: Path) -> list[Path]:
-    if is_pattern(str(path)) and str(path).endswith(SUFFIX):
+    if is_pattern(str(path)) and path.suffix.lower() == SUFFIX:
         return matches(str(path))
     if path.is_dir():
-        found = [*path.glob(f"*{SUFFIX}"), *path.glob(f"data/*{SUFFIX}")]
+        found = [file for file in [*path.glob("*"), *path.glob("data/*")] if file.suffix.lower() == SUFFIX]
         return sorted(file for file in found if not file.name.startswith("."))
-    return [path] if path.suffix == SUFFIX and path.is_file() else []
+    return [path] if path.suffix.lower() == SUFFIX and path.is_file() else []
+
+
+def _others(folder: Path, files: Sequence[Path]) -> Counter[str]:
+    """Count the other files of a folder by the reason. Raises UsageError where its files are of several splits."""
+    if not folder.is_dir():
+        return Counter()
+    splits = {found[1]: (file, found.end()) for file in files if (found := _SPLIT.search(file.stem.lower()))}
+    if len(splits) > 1:
+        one, end = splits[min(splits)]
+        pattern = one.with_name(f"{one.name[:end]}*{one.suffix}")
+        raise UsageError(
+            f"{folder}: has Parquet files of several splits ({', '.join(sorted(splits))}); name those of one, as in "
+            f"--data '{pattern}'"
+        )
+    there = image_files(FolderTree(folder))
+    there.passed_over["beside the Parquet files"] += len(there.names)
+    there.passed_over[f"with the suffix {SUFFIX}"] -= len(files)
+    return +there.passed_over
+
+
+def _typed(features: Mapping[str, Any], kind: str) -> list[str]:
+    """Return the one column that `datasets` says is of a kind, or none."""
+    found = [name for name, about in features.items() if isinstance(about, Mapping) and about.get("_type") == kind]
+    return found if len(found) == 1 else []
 
 
 def _column(file: Path, names: Sequence[str], name: str, usual: Sequence[str], key: str) -> str:
@@ -171,10 +206,16 @@ def _column(file: Path, names: Sequence[str], name: str, usual: Sequence[str], k
     return found
 
 
-def _class_names(schema: Any, column: str) -> tuple[str, ...]:
-    """Return the names that `datasets` keeps of a column of class numbers, () where it keeps none."""
+def _features(schema: Any) -> dict[str, Any]:
+    """Return what `datasets` keeps in a schema about its columns by name, {} where it did not write it."""
     try:
-        about = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"][column]
-        return tuple(map(str, about.get("names") or ()))
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
-        return ()
+        return dict(json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"])
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return {}
+
+
+def _class_names(features: Mapping[str, Any], column: str) -> tuple[str, ...]:
+    """Return the names of a column of class numbers, () where there are none."""
+    about = features.get(column)
+    names = about.get("names") if isinstance(about, Mapping) else None
+    return tuple(map(str, names)) if isinstance(names, list) else ()

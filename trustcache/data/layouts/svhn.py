@@ -14,7 +14,7 @@ from trustcache.errors import UsageError, first_line
 
 def bare_svhn(path: Path) -> dict[str, Any] | None:
     """Return the keys for a .mat file."""
-    return {"path": str(path)} if path.suffix == ".mat" else None
+    return {"path": str(path)} if path.suffix.lower() == ".mat" else None
 
 
 def read_svhn(data_root: Path, classes: tuple[str, ...] | None, path: str) -> ArraySamples:

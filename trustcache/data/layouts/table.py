@@ -6,6 +6,7 @@ Kaggle's `LOC_val_solution.csv`, Tiny-ImageNet's `val_annotations.txt`, Places36
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import posixpath
@@ -26,11 +27,16 @@ _LARGEST = 1 << 30
 _SUFFIXES = (".csv", ".tsv", ".jsonl", ".txt")
 # Tables that are published inside the folder whose images they label.
 _IN_FOLDERS = ("val_annotations.txt", "metadata.csv", "metadata.jsonl", "LOC_val_solution.csv")
-# Where images lie beside a table: Tiny-ImageNet's, Kaggle's ImageNet's, and others'.
-_PLACES = ("images", "ILSVRC/Data/CLS-LOC/val", "")
+# Where images lie beside a table: Tiny-ImageNet's, Kaggle's ImageNet's, those of Kaggle's contests, and others'.
+_PLACES = ("images", "ILSVRC/Data/CLS-LOC/val", "", "{stem}", "{stem}_images", "train", "train_images")
 # Names of columns, in small letters and without what is no letter.
-_PATHS = ("path", "filename", "file", "filepath", "image", "imageid", "imagepath", "imagename", "img", "imgpath", "id")
+_PATHS = (
+    *("path", "filename", "file", "filepath", "image", "imageid", "imagepath", "imagename", "img", "imgpath"),
+    *("paths", "filenames", "files", "filepaths", "images", "id"),
+)
 _LABELS = ("label", "class", "target", "category", "predictionstring", "wnid", "classname", "labelname", "labels", "y")
+# Texts about an image, which are no class of it.
+_NO_LABELS = ("text", "caption", "captions", "prompt", "description")
 _COLUMNS = "path_column and label_column"
 Row = tuple[str, str]
 """The image and the label of a row, as they are written."""
@@ -50,7 +56,7 @@ def _labels_images(file: Path) -> bool:
         path, _ = next(_rows(file, "", ""), ("", ""))
     except UsageError:  # a table of something else
         return False
-    return "/" not in path and _folder(file.parent, path) is not None
+    return "/" not in path and _folder(file, path) is not None
 
 
 def read_table(
@@ -63,15 +69,17 @@ def read_table(
 ) -> FileSamples:
     """List the images that a table names, in its order; those that it does not name are passed over.
 
-    images: their folder or tar file, by default the table's folder or `images` in it. Paths may lack the suffix.
+    images: their folder or tar file, by default one beside the table, else the folder in the data root that holds them
+    all. Paths may lack the suffix.
     """
     file = data_root / table
     rows = list(_rows(file, path_column, label_column))
-    beside = _folder(file.parent, rows[0][0] if rows else "") or file.parent
-    tree = open_tree(data_root / images if images else beside)
+    paths = [path for path, _ in rows]
+    beside = (_folder(file, paths[0]) or _common_folder(file, paths, data_root)) if rows else None
+    tree = open_tree(data_root / images if images else beside or file.parent)
     found = image_files(tree)
-    names = _by_path(found.names)
-    ids = [next((names[key] for key in _spellings(path, tree.root) if names.get(key)), "") for path, _ in rows]
+    names, spellings = _by_path(found.names), _Spellings(Path(tree.root), file.parent)
+    ids = [next((names[key] for key in spellings(path) if names.get(key)), "") for path in paths]
     if missing := [row for row, name in enumerate(ids) if not name]:
         raise UsageError(
             f"{file}: row {missing[0] + 1} names '{rows[missing[0]][0]}', which is no image in {tree.root}, nor are "
@@ -140,19 +148,23 @@ def _is_header(cells: Sequence[str], heads: Sequence[str]) -> bool:
 
 def _column(file: Path, cells: Sequence[str], heads: Sequence[str], name: str, usual: Sequence[str], other: int) -> int:
     """Return the number of a column: the one of a name, else of a usual one, else of two columns the other one."""
-    if name in cells:
+    if name and name in cells:
         return cells.index(name)
-    found = next((heads.index(one) for one in usual if one in heads), other if len(cells) == 2 else None)
+    either = len(cells) == 2 and heads[other] not in _NO_LABELS
+    found = next((heads.index(one) for one in usual if one in heads), other if either else None)
     if name or found is None:
+        cells = [cell or "(unnamed)" for cell in cells]
         wanted = f"column '{name}'" if name else f"column called {usual[0]}"
         raise UsageError(f"{file}: has no {wanted} among {', '.join(cells)}; name {_COLUMNS} in a manifest")
     return found
 
 
-def _folder(folder: Path, image: str) -> Path | None:
+def _folder(file: Path, image: str) -> Path | None:
     """Return the folder beside a table in which an image lies, None where there is none."""
     relative = image.replace("\\", "/").lstrip("/")
-    for place in (folder / place for place in _PLACES):
+    if ".." in relative.split("/"):
+        return None
+    for place in (file.parent / place.format(stem=file.stem) for place in _PLACES):
         if any(os.path.lexists(f"{place}/{relative}{suffix}") for suffix in ("", ".JPEG", *IMAGE_SUFFIXES)):
             return place
     return None
@@ -167,7 +179,45 @@ def _by_path(names: Sequence[str]) -> dict[str, str]:
     return found | {normal_form(name): name for name in names}
 
 
-def _spellings(path: str, root: str) -> Iterator[str]:
-    """Yield the names in a tree that a path in a table may mean: with `\\` for `/`, from the root, or absolute."""
-    for text in (path, path.replace("\\", "/")):
-        yield normal_form(posixpath.normpath(text.removeprefix(f"{root}/")).lstrip("/"))
+def _common_folder(file: Path, paths: Sequence[str], data_root: Path) -> Path | None:
+    """Return the folder of images that a table names from another place: absolute, from its own, or the data root.
+
+    Returns None where the first is not there, or all lie in the table's folder. Raises UsageError where they lie
+    outside of both that and the data root: a table alone does not lead out of these.
+    """
+    bases = [place for place in (file.parent, data_root) if os.path.isfile(place / paths[0])]
+    if not bases:
+        return None
+    folders = {os.path.dirname(path) for path in paths}
+    common = os.path.commonpath([os.path.realpath(bases[0] / folder) for folder in folders])
+    inside = [os.path.realpath(place) for place in (file.parent, data_root)]
+    if _within(common, inside[0]):
+        return None
+    if not _within(common, inside[1]):
+        raise UsageError(
+            f"{file}: names images in {common}, outside of its own folder and of the data root {data_root}; name a "
+            "folder above them as --data-root, or as 'images' in a manifest"
+        )
+    return Path(common)
+
+
+def _within(folder: str, other: str) -> bool:
+    return os.path.commonpath([folder, other]) == other
+
+
+class _Spellings:
+    """The names in a tree that a path in a table may mean."""
+
+    def __init__(self, root: Path, beside: Path) -> None:
+        self.root = os.path.realpath(root)
+        self._bases = [os.path.realpath(beside), *map(str, Path(self.root).parents)]
+        self._real = functools.lru_cache(maxsize=4096)(os.path.realpath)
+
+    def __call__(self, path: str) -> Iterator[str]:
+        """Yield them: as it is, with `\\` for `/`, from the root, then absolute, or from a folder above the root."""
+        for text in (path, path.replace("\\", "/")):
+            yield normal_form(posixpath.normpath(text).lstrip("/"))
+        for base in self._bases:
+            folder, name = posixpath.split(posixpath.join(base, text))
+            if _within(folder := self._real(folder), self.root):
+                yield normal_form(posixpath.relpath(posixpath.join(folder, name), self.root))

@@ -35,7 +35,10 @@ def read_torch_dataset(data_root: Path, classes: tuple[str, ...] | None, functio
     try:
         dataset = made() if callable(made) else made
         length = len(dataset)
-        labels, names = _labels(dataset, length), _class_names(dataset)
+        found, names = _labels(dataset, length), classes or class_names_of(dataset)
+        if not names and any(isinstance(label, str) for label in found):
+            names = tuple(sorted(set(map(str, found))))
+        labels = [label_number(label, names, f"--data {function}") for label in found]
     except TrustcacheError:
         raise
     except Exception as error:  # a user's code may raise anything
@@ -43,7 +46,7 @@ def read_torch_dataset(data_root: Path, classes: tuple[str, ...] | None, functio
             f"--data {function}: {kind_and_line(error)}; it must return a torch Dataset with a length, of pairs "
             "(image, label)"
         ) from error
-    names = classes or names or tuple(map(str, range(max(labels, default=-1) + 1)))
+    names = names or tuple(map(str, range(max(labels, default=-1) + 1)))
     if labels and not 0 <= min(labels) <= max(labels) < len(names):
         raise UsageError(
             f"--data {function}: has labels from {min(labels)} to {max(labels)} for {len(names)} classes; give the "
@@ -52,21 +55,36 @@ def read_torch_dataset(data_root: Path, classes: tuple[str, ...] | None, functio
     return DatasetSamples(function, dataset, np.arange(length), labels, names)
 
 
-def _labels(dataset: Any, length: int) -> list[int]:
+def _labels(dataset: Any, length: int) -> list[Any]:
     """Return all labels: those that the data set has listed, else those of its items, which takes a pass over them."""
     column = _label_column(dataset)
     lists = [dataset[column]] if column else [getattr(dataset, name, None) for name in _LISTS]
     if getattr(dataset, "target_transform", None) is None:
         for found in lists:
             if found is not None and len(found) == length:
-                return [int(label) for label in found]
-    return [int(_parts(dataset[number])[1]) for number in range(length)]
+                return list(found)
+    return [_parts(dataset[number])[1] for number in range(length)]
 
 
-def _class_names(dataset: Any) -> tuple[str, ...]:
+def label_number(label: Any, classes: Sequence[str], where: str) -> int:
+    """Return the number of a label that is a class's name, or its number.
+
+    Raises UsageError that begins with `where` for another name.
+    """
+    if isinstance(label, str) and label not in classes:
+        raise UsageError(
+            f"{where}: has the label '{label}', none of its {len(classes)} named classes; give the data set an "
+            "attribute 'classes' with all their names"
+        )
+    return classes.index(label) if isinstance(label, str) else int(label)
+
+
+def class_names_of(dataset: Any) -> tuple[str, ...]:
+    """Return the names that a data set gives its classes, or the one that it is a part of; () without names."""
     column = _label_column(dataset)
     names = getattr(dataset.features[column], "names", None) if column else getattr(dataset, "classes", None)
-    return tuple(map(str, names or ()))
+    inner = getattr(dataset, "dataset", None)
+    return tuple(map(str, names)) if names else () if inner is None else class_names_of(inner)
 
 
 def _label_column(dataset: Any) -> str:
@@ -108,9 +126,9 @@ class DatasetSamples(Samples):
                 found = b"P6 %d %d 255\n" % rgb.size + rgb.tobytes()
         except Exception as error:  # a user's code may raise anything
             raise BadImage(f"{self.function}[{self.numbers[index]}]", first_line(error)) from error
-        if int(label) != self.labels[index]:
+        if (number := label_number(label, self.classes, self.function)) != self.labels[index]:
             raise TrustcacheError(
-                f"{self.function}[{self.numbers[index]}]: has the label {int(label)}, and {self.labels[index]} in the "
+                f"{self.function}[{self.numbers[index]}]: has the label {number}, and {self.labels[index]} in the "
                 "list of all labels; let the data set return the same one each time"
             )
         return found

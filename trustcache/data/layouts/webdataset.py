@@ -16,7 +16,7 @@ from trustcache.data.path_patterns import is_pattern
 from trustcache.data.samples import FileSamples
 from trustcache.errors import UsageError
 
-_LABELS = (".cls", ".json")
+_LABELS = (".cls", ".json", ".CLS", ".JSON")
 _GLANCE = 10_000
 _FIELDS = ("label", "cls", "class", "target", "label_id", "class_id", "class_name")
 """Entries of a `.json` file that are a sample's label; the first one there counts."""
@@ -33,7 +33,7 @@ def bare_webdataset(path: Path) -> dict[str, Any] | None:
     names = [name for name in itertools.islice(tree.walk(), _GLANCE) if not why_no_image(tree, name)]
     labelled = ((name, _label_file(tree, stem)) for name in names for stem in (posixpath.splitext(name)[0], _key(name)))
     image, file = next(((name, file) for name, file in labelled if file), ("", ""))
-    if file.endswith(".json") and "/" in image and not is_pattern(str(path)):
+    if file.lower().endswith(".json") and "/" in image and not is_pattern(str(path)):
         try:
             _label(tree, image, file)
         except UsageError:
@@ -45,7 +45,8 @@ def read_webdataset(data_root: Path, classes: tuple[str, ...] | None, path: str)
     """List images in the order of shards and keys.
 
     `.cls` holds the number or name of the class as text, `.json` has it as `label`. A key ends at the first dot, so
-    x.seg.png is another part of sample x, unless it has a label of its own, x.seg.cls, or is the only image of x.
+    x.seg.png is another part of sample x, unless it has a label of its own, x.seg.cls, or is the only image of x. So is
+    the second of two images with the same label.
     """
     tree = open_tree(data_root / path)
     found = image_files(tree)
@@ -54,14 +55,14 @@ def read_webdataset(data_root: Path, classes: tuple[str, ...] | None, path: str)
     for name in found.names:
         key, stem = _key(name), posixpath.splitext(name)[0]
         file = _label_file(tree, stem) or (_label_file(tree, key) if images_of[key] == 1 else None)
-        if file is None and stem != key:
+        if file in files or (file is None and stem != key):
             found.passed_over["other parts of samples"] += 1
             continue
         texts.append(_label(tree, name, file or f"{stem}.cls"))
         ids.append(name)
         files.add(file)
     for file in files:
-        found.passed_over[f"with the suffix {posixpath.splitext(file or '')[1]}"] -= 1
+        found.passed_over[f"with the suffix {posixpath.splitext(file or '')[1].lower()}"] -= 1
     labels, classes = labels_as_written(texts, classes, lambda row: f"{tree.root}/{ids[row]}", numbers_first=True)
     return FileSamples(tree, ids, labels, classes, +found.passed_over)
 
@@ -79,7 +80,7 @@ def _label(tree: FileTree, image: str, file: str) -> str:
     """Return an image's label as text. Raises UsageError where the file holds none."""
     try:
         text = tree.read(file).decode().strip()
-        if file.endswith(".json"):
+        if file.lower().endswith(".json"):
             table = json.loads(text)
             text = table if not isinstance(table, dict) else next(table[key] for key in _FIELDS if key in table)
         if isinstance(text, bool) or not isinstance(text, str | int) or text == "":
