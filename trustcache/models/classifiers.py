@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import torch
@@ -17,13 +18,14 @@ from trustcache.models.building import (
     ModelSpec,
     last_layers,
     load_model,
+    require_classifier,
     with_channels_last,
     without_classifier,
 )
 from trustcache.models.checkpoints import state_sha256
 from trustcache.models.identity import Identity
 from trustcache.models.preprocessing import preprocessing_of
-from trustcache.models.programs import Program
+from trustcache.models.programs import Program, program_width
 from trustcache.models.stage_features import noted, pooled_outputs, stage_places
 from trustcache.models.timm_models import architecture
 from trustcache.models.views import VIEWS, view_column
@@ -38,7 +40,7 @@ class Classifier:
         self.preprocessing = preprocessing_of(model, spec.preprocessing)
         self._last: dict[str, LastLayer] = {}
         if isinstance(model, Program):
-            self._width: int = self.model(self.preprocessing.normalise(self.black())).shape[1]
+            self._width: int = program_width(model, spec.name, self.preprocessing.normalise(self.black()))
         else:
             self._last = last_layers(model, spec.name)
             if not self._last:
@@ -116,7 +118,7 @@ class Classifier:
 
     def black(self) -> torch.Tensor:
         """Return one black image at the input size, on the model's device: pixels 0 (1, 3, H, W), to probe it."""
-        device = next(self.model.parameters()).device
+        device = next(chain(self.model.parameters(), self.model.buffers())).device  # frozen programs have no parameters
         return torch.zeros(1, 3, *self.preprocessing.input_size, device=device)
 
     def stage_places(self) -> tuple[str, ...]:
@@ -179,4 +181,6 @@ def as_classifier(model: Classifier | nn.Module, preprocess: Mapping[str, Any] |
 
 def load_classifier(spec: ModelSpec, note: Callable[[str], None] = lambda line: None) -> Classifier:
     """Build a classifier and load its weights; `note` as in `load_model`. Raises UsageError if either fails."""
-    return Classifier(spec, load_model(spec, note))
+    model = load_model(spec, note)
+    require_classifier(model, spec)
+    return Classifier(spec, model)
