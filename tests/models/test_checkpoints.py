@@ -153,7 +153,7 @@ def test_a_whole_pickled_model_is_refused_with_lines_that_work(
     monkeypatch.chdir(tmp_path)
     torch.save(wrap(network()), "it's.pth", _use_new_zipfile_serialization=zipped)
     _, _, lines = refusal(Path("it's.pth")).partition("state dict: ")
-    exec(lines.replace("FILE", "'state.pth'"))
+    exec(lines.replace("FILE", "'state.pth'"), {})
     assert_same(read_weights(Path("state.pth")), state)
 
 
