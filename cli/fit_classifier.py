@@ -49,7 +49,9 @@ def fit_classifier(
     if len(manifests) > 1:
         raise UsageError(f"--data {data}: names {len(manifests)} data sets; a classifier is fitted on one, so name one")
     (manifest,) = thinned(manifests, subset)
-    fitted = fit(model.spec(start), open_dataset(manifest, place.data_root), out, settings, machine, console)
+    fitted = fit(
+        model.spec(start), open_dataset(manifest, place.data_root), out, settings, machine, console, print_line
+    )
     print_line(_outcome(out, fitted))
     thin = ["--subset", str(subset)] if subset else []
     print_line("go on with:")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
+from collections import defaultdict, deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from torch import nn
 
 from tests.refusals import refusal_of, tells
 from trustcache.errors import UsageError
-from trustcache.models.checkpoints import load_into, read_weights, state_sha256
+from trustcache.models.checkpoints import load_into, read_checkpoint, read_weights, state_sha256
 
 State = dict[str, torch.Tensor]
 
@@ -66,6 +68,37 @@ def test_what_training_scripts_wrap_around_a_state_dict_is_taken_off(tmp_path: P
     assert_same(read_weights(tmp_path / "w.pt"), state)
 
 
+@pytest.mark.parametrize(
+    ("beside", "taken"),
+    [
+        ({"state_dict": "plain", "ema": {"decay": 0.9, "updates": 5}}, "plain"),
+        ({"model": {"name": "resnet18"}, "weights": "plain"}, "plain"),
+        ({"params": {"lr": 0.1}, "weights": "plain"}, "plain"),
+        ({"model": {"state_dict": "plain", "state_dict_ema": "averaged"}}, "averaged"),
+        *(
+            ({"state_dict": "plain", key: "averaged"}, "averaged")
+            for key in ("ema_model", "model_ema_state_dict", "ema_weights", "swa_model")
+        ),
+    ],
+)
+def test_settings_are_no_weights_and_averaged_ones_are_told(
+    tmp_path: Path, state: State, beside: dict[str, Any], taken: str
+) -> None:
+    states = {"plain": state, "averaged": {name: tensor + 1 for name, tensor in state.items()}}
+
+    def filled(part: Any) -> Any:
+        if isinstance(part, dict):
+            return {key: filled(value) for key, value in part.items()}
+        return states.get(part, part)
+
+    torch.save(filled(beside), tmp_path / "w.pt")
+    found = read_checkpoint(tmp_path / "w.pt")
+    assert_same(found.weights, states[taken])
+    assert [tells(note, "--weights", "'state_dict'", "--no-ema") for note in found.notes] == [True] * (taken != "plain")
+    if taken != "plain":
+        assert_same(read_checkpoint(tmp_path / "w.pt", use_ema=False).weights, state)
+
+
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
 def test_wrappers_prefixes_are_dropped(tmp_path: Path, state: State, prefix: str) -> None:
     torch.save({prefix + name: tensor for name, tensor in state.items()}, tmp_path / "w.pt")
@@ -112,9 +145,25 @@ def test_a_file_that_would_run_code_is_refused_and_does_not_run(
         assert trace.exists(), "the bomb is one"
 
 
-def test_a_whole_pickled_model_is_refused_with_the_remedy(tmp_path: Path) -> None:
-    torch.save(network(), tmp_path / "w.pt")
-    assert "torch.save(model.state_dict(), FILE)" in refusal(tmp_path / "w.pt")
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("wrap", [lambda model: model, lambda model: {"epoch": 3, "model": model}])
+def test_a_whole_pickled_model_is_refused_with_lines_that_work(
+    tmp_path: Path, state: State, wrap: Callable[[Any], Any], zipped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save(wrap(network()), "it's.pth", _use_new_zipfile_serialization=zipped)
+    _, _, lines = refusal(Path("it's.pth")).partition("state dict: ")
+    exec(lines.replace("FILE", "'state.pth'"), {})
+    assert_same(read_weights(Path("state.pth")), state)
+
+
+def test_harmless_collections_are_read_and_no_culprits(tmp_path: Path, state: State) -> None:
+    path = tmp_path / "w.pt"
+    kept = {"log": defaultdict(list, loss=[1.0]), "last": deque([1, 2], 5)}
+    torch.save({"state_dict": state, **kept}, path)
+    assert_same(read_weights(path), state)
+    torch.save({"state_dict": state, **kept, "extra": Bomb(tmp_path)}, path)
+    assert not {"list", "deque"} & {*re.findall(r"[a-z]+", refusal(path))}
 
 
 @pytest.mark.parametrize(

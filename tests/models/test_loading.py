@@ -9,7 +9,7 @@ import argparse
 import pathlib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from timm.utils import CheckpointSaver, ModelEmaV3
 from torch import nn
 
 from tests.refusals import refusal_of, tells
-from trustcache.models.building import ModelSpec
+from trustcache.models.building import ModelSpec, new_model
 from trustcache.models.checkpoints import state_sha256
 from trustcache.models.classifiers import load_classifier
 from trustcache.models.identity import Reading
@@ -99,6 +99,12 @@ def with_prefix(folder: Path, prefix: str) -> Case:
 def own_prefix(folder: Path) -> Case:
     """A wrapper's prefix that is also the first part of some of the model's own names."""
     return with_prefix(folder, "head.")
+
+
+def partly_wrapped(folder: Path) -> Case:
+    model = small()
+    state = {f"module.{n}" if n.startswith("blocks") else n: t for n, t in model.state_dict().items()}
+    return Case(model, weights=saved(state, folder))
 
 
 def lightning(folder: Path) -> Case:
@@ -242,6 +248,7 @@ CASES: dict[str, Callable[[Path], Case]] = {
         for prefix in ("model.", "net.", "module.", "backbone.", "_orig_mod.", "encoder.")
     },
     "all names begin with a part that some of the model's names begin with": own_prefix,
+    "some names begin with `module.`": partly_wrapped,
     "`torch.optim.swa_utils.AveragedModel` (`n_averaged`)": averaged,
     "counters of thop (`total_ops`, `total_params`)": counted,
     "other `--model-arg img_size=N`": other_size,
@@ -290,6 +297,45 @@ def test_weights_without_a_classifier_lead_to_fit_classifier(tmp_path: Path) -> 
     save_file(state, tmp_path / "w")
     said = refusal_of(lambda: load_classifier(ModelSpec("test_vit", str(tmp_path / "w"))))
     assert tells(said, "no classifier", "fit-classifier", "--start", str(tmp_path / "w"))
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("vit_small_patch14_dinov2", SMALL_VIT | {"patch_size": 8}),
+        ("vit_base_patch16_siglip_224", SMALL_VIT | {"patch_size": 8}),
+        ("vit_base_patch16_clip_224.openai", SMALL_VIT | {"patch_size": 8}),
+        ("vit_base_patch16_clip_224", SMALL_VIT | {"patch_size": 8, "num_classes": 512}),
+        ("folder", {}),
+    ],
+)
+def test_what_is_fitted_on_features_is_extracted_with(name: str, arguments: dict[str, Any], tmp_path: Path) -> None:
+    if name == "folder":
+        save_for_hf(timm.create_model("test_vit", num_classes=0), str(tmp_path / "f"), safe_serialization=True)
+        spec = ModelSpec(f"local-dir:{tmp_path / 'f'}")
+    else:
+        start = saved(timm.create_model(name, **arguments).state_dict(), tmp_path)
+        arguments = {key: value for key, value in arguments.items() if key != "num_classes"}
+        spec = ModelSpec(name, start, arguments, {"crop_pct": 0.9})
+        offered = "--model-arg embed_dim=24", "--preprocess crop_pct=0.9", f"--start {start}"
+        assert tells(refusal_of(lambda: load_classifier(spec)), "no classifier", "fit-classifier", *offered)
+    save_file(new_model(spec, CLASSES).state_dict(), tmp_path / "fitted")
+    assert load_classifier(replace(spec, weights=str(tmp_path / "fitted"))).num_classes == CLASSES
+
+
+def test_what_a_start_is_taken_from_is_told(tmp_path: Path) -> None:
+    state = small().state_dict()
+    start = saved({"state_dict": state, "ema": {name: tensor + 1 for name, tensor in state.items()}}, tmp_path)
+    notes: list[str] = []
+    new_model(ModelSpec("test_vit", start), CLASSES, notes.append)
+    assert tells(*notes, "--start", "'ema' is taken", "'state_dict'")
+    assert "--no-ema" not in notes[0], "fit-classifier has no such option"
+
+
+def test_as_many_classes_as_a_projection_has_are_said(tmp_path: Path) -> None:
+    name = "vit_base_patch16_clip_224.openai"
+    weights = saved(timm.create_model(name, **SMALL_VIT).state_dict(), tmp_path)
+    assert load_classifier(ModelSpec(name, weights, SMALL_VIT | {"num_classes": 512})).num_classes == 512
 
 
 JAX_REFUSED = [("resnet18", "-"), ("test_vit", "MlpBlock_3/Dense_1"), ("test_vit2", "-")]

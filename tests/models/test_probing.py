@@ -62,6 +62,19 @@ def test_another_output_than_the_last_layer_s_is_told_with_its_size() -> None:
     assert tells(said[1], "net", "last layer", "up to")
 
 
+def test_features_that_do_not_give_the_output_are_refused() -> None:
+    classifier = Classifier(ModelSpec("net"), Net(lambda x: x.flip(1)))
+    said = refusal_of(lambda: list(probed(classifier)))
+    assert tells(said, "net", "'fc'", "'classifier'", "--features none")
+    assert len(list(probed(classifier, features=False))) == 2
+
+
+@pytest.mark.parametrize("layers", [(nn.Conv2d(3, 5, 1), nn.ReLU()), (nn.Conv2d(3, 5, 3),)])
+def test_more_than_a_mean_may_be_made_of_a_last_convolution(layers: tuple[nn.Module, ...]) -> None:
+    model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    assert len(list(probed(Classifier(ModelSpec("net", preprocessing={"input_size": (8, 8)}), model)))) == 1
+
+
 def test_probabilities_are_kept_as_their_logarithms() -> None:
     pixels = torch.randint(0, 256, (4, 3, 8, 8))
     reading = Reading(outputs="probabilities")

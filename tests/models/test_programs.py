@@ -105,6 +105,61 @@ def test_a_file_that_is_no_program_for_images_is_named(
     assert tells(refusal_of(lambda: allowed(str(path))), f"--classifier {path}", *facts)
 
 
+class Returning(nn.Module):
+    """The network with something done to its images and to its output."""
+
+    def __init__(self, before: Callable[..., torch.Tensor], after: Callable[[torch.Tensor], object]) -> None:
+        super().__init__()
+        self.model, self.before, self.after = network(), before, after
+
+    def forward(self, x: torch.Tensor) -> object:
+        return self.after(self.model(self.before(x)))
+
+
+def traced(path: Path, model: nn.Module, channels: int = 3, frozen: bool = False) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.jit.trace(model.eval(), torch.randn(2, channels, SIDE, SIDE), strict=False)
+        torch.jit.save(torch.jit.freeze(program) if frozen else program, path)
+
+
+def of_bytes(path: Path) -> None:
+    images = (torch.zeros(2, 3, SIDE, SIDE, dtype=torch.uint8),)
+    model = Returning(lambda x: x.float(), lambda y: y)
+    torch.export.save(torch.export.export(model, images, dynamic_shapes=({0: torch.export.Dim.DYNAMIC},)), path)
+
+
+FLAT = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIDE**2, CLASSES))
+
+
+@pytest.mark.parametrize(
+    ("make", "side", "facts"),
+    [
+        (lambda path: traced(path, FLAT), 64, ("64 x 64", "--preprocess input_size")),
+        (lambda path: exported(path), 64, ("64 x 64", "--preprocess input_size")),
+        (lambda path: traced(path, nn.Conv2d(1, 3, SIDE), 1), SIDE, ("3 channels", "mean=")),
+        (lambda path: traced(path, Returning(lambda x: x, lambda y: {"logits": y})), SIDE, ("dict", "logits")),
+        (lambda path: traced(path, nn.Conv2d(3, 3, 3)), SIDE, ("(1, 3, 30, 30)", "logits")),
+        (of_bytes, SIDE, ("uint8", "float32")),
+    ],
+    ids=["other size", "other size of an export", "grey", "dictionary", "maps", "bytes"],
+)
+def test_a_program_that_does_not_fit_is_one_sentence(
+    make: Callable[[Path], object], side: int, facts: tuple[str, ...], tmp_path: Path
+) -> None:
+    name = str(tmp_path / "pets.pt2")
+    make(Path(name))
+    allow_code(name)
+    spec = ModelSpec(name, preprocessing={"input_size": (side, side)})
+    assert tells(refusal_of(lambda: load_classifier(spec)), f"--classifier {name}", *facts)
+
+
+def test_frozen_programs_and_endings_in_capitals_are_taken(tmp_path: Path) -> None:
+    traced(tmp_path / "Pets.PT", network(), frozen=True)
+    classifier = allowed(str(tmp_path / "Pets.PT"))
+    assert classifier(classifier.black())[0].shape == (1, CLASSES)
+
+
 def test_a_program_given_as_weights_is_led_to_the_right_option(tmp_path: Path) -> None:
     path = scripted(tmp_path / "pets.pt")
     assert tells(

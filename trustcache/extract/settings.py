@@ -90,7 +90,7 @@ class ExtractSettings:
             )
         black = classifier.black()
         with computing(classifier.spec.name, black, "float32"):
-            for line in probed(classifier):
+            for line in probed(classifier, features=self.features != "none"):
                 note(line)
         if self.mc_dropout:
             require_dropout(classifier)

@@ -17,7 +17,7 @@ from trustcache.models.hub_folders import folder_of, is_timm_folder, transformer
 from trustcache.models.identity import Reading
 from trustcache.models.preprocessing import Preprocessing, model_config, preprocessing_of
 from trustcache.models.programs import Program, is_program, load_program
-from trustcache.models.timm_models import timm_model
+from trustcache.models.timm_models import projection_widths, timm_model
 from trustcache.models.timm_weights import JAX_SUFFIX, converted, from_jax
 from trustcache.models.torchvision_models import is_torchvision, torchvision_model
 from trustcache.models.zoo.registry import BuiltIn, built_in
@@ -64,12 +64,13 @@ def load_model(spec: ModelSpec, note: Callable[[str], None] = lambda line: None)
         if missing and missing == _head_names(model, spec.name):
             raise without_classifier(spec, f"{where}: has no classifier, as '{min(missing)}' is missing")
         load_into(model, weights, where)
+        vars(model).pop("missing", None)
         return model
     own = built_in(spec.name)
     if own and not own.outside:
         raise UsageError(f"--classifier {spec.name}: has no published weights to fetch; pass yours with --weights FILE")
     model = _build(spec, pretrained=True)
-    _require_whole(model, spec)
+    _require_body(model, spec)
     return model
 
 
@@ -85,31 +86,41 @@ def without_classifier(spec: ModelSpec, what: str) -> UsageError:
     return UsageError(f"{what}; fit one on its features: {shlex.join(words)} --data TRAIN --out FILE")
 
 
-def _require_whole(model: nn.Module, spec: ModelSpec, needs_head: bool = True) -> None:
-    """Raise UsageError where a folder of transformers' lacks tensors; of its last layer only if `needs_head`."""
+def _require_body(model: nn.Module, spec: ModelSpec) -> None:
+    """Raise UsageError where a folder of transformers' lacks tensors other than those of its last layer."""
     missing: set[str] = getattr(model, "missing", set())
-    heads = _head_names(model, spec.name) if missing else set()
-    if missing - heads:
+    if lacking := missing and missing - _head_names(model, spec.name):
         raise UsageError(
             f"--classifier {spec.name}: its file has no weights for {len(missing)} of its tensors (first "
-            f"'{min(missing - heads)}'); save the whole model with save_pretrained"
+            f"'{min(lacking)}'); save the whole model with save_pretrained"
         )
-    if missing and needs_head:
+
+
+def require_classifier(model: nn.Module, spec: ModelSpec) -> None:
+    """Raise UsageError for a loaded model whose last layer is no classifier's: it is missing, or CLIP's projection."""
+    missing: set[str] = getattr(model, "missing", set())
+    if missing:
+        what = f"--classifier {spec.name}: has no classifier, as '{min(missing)}' is missing in its weights"
+        raise without_classifier(spec, what)
+    width = getattr(model, "num_classes", 0)
+    if "num_classes" not in spec.arguments and width in projection_widths(model):
         raise without_classifier(
-            spec, f"--classifier {spec.name}: has no classifier, as '{min(missing)}' is missing in its weights"
+            spec,
+            f"--classifier {spec.name}: has no classifier, as a CLIP tower projects to {width} numbers to compare with "
+            f"texts (if they are classes, add --model-arg num_classes={width})",
         )
 
 
-def new_model(spec: ModelSpec, classes: int) -> nn.Module:
+def new_model(spec: ModelSpec, classes: int, note: Callable[[str], None] = lambda line: None) -> nn.Module:
     """Return the network of a spec for this number of classes, initialised from torch's generator.
 
     If the spec names weights, they are loaded, except those of last layers that are missing or for another number of
-    classes. Raises UsageError if the network is for another number of classes.
+    classes. note: as in `load_model`. Raises UsageError if the network is for another number of classes.
     """
     given = {"num_classes": classes} if _takes_classes(spec.name) else {}
     spec = replace(spec, arguments=given | spec.arguments)
     model = _build(spec)
-    _require_whole(model, spec, needs_head=False)
+    _require_body(model, spec)
     last = last_layers(model, spec.name)
     if _classes(last) != classes:
         raise UsageError(
@@ -119,8 +130,11 @@ def new_model(spec: ModelSpec, classes: int) -> nn.Module:
     if spec.weights:
         path = Path(spec.weights).resolve()
         where, own = f"--start {path}", model.state_dict()
-        found = _read(spec, path, "--start").weights
-        weights, _ = _converted(spec, model, without_prefix(found, own, where, spec.reading.use_ema)[0])
+        checkpoint = _read(spec, path, "--start")
+        found, passed_over = without_prefix(checkpoint.weights, own, where, spec.reading.use_ema)
+        weights, converted_shapes = _converted(spec, model, found)
+        for line in (*checkpoint.notes, *(f"{where}: {line}" for line in (passed_over, converted_shapes) if line)):
+            note(line)
         for name in _head_names(model, spec.name):
             if name not in weights or weights[name].shape[:1] != own[name].shape[:1]:
                 weights[name] = own[name]
@@ -230,11 +244,14 @@ def _head_names(model: nn.Module, name: str) -> set[str]:
 
 def _other_classes(spec: ModelSpec, model: nn.Module, weights: Mapping[str, torch.Tensor]) -> int | None:
     """Return the number of classes of a file's weights, None if it is the model's."""
-    last = last_layers(model, spec.name)
-    found = weights.get(f"{next(iter(last), '')}.weight")
-    if found is None or found.ndim == 0 or not _takes_classes(spec.name):
+    if not _takes_classes(spec.name):
         return None  # the shapes will be compared
-    return found.shape[0] if found.shape[0] != _classes(last) else None
+    last = last_layers(model, spec.name)
+    # A classifier may have been fitted on a model that has none.
+    found = weights.get(f"{next(iter(last or _configured(model)), '')}.weight")
+    if found is None or found.ndim == 0:
+        return None
+    return found.shape[0] if not last or found.shape[0] != _classes(last) else None
 
 
 def _takes_classes(name: str) -> bool:
@@ -263,15 +280,20 @@ def last_layers(model: nn.Module, name: str) -> dict[str, LastLayer]:
     """
     if getattr(model, "num_classes", None) == 0:
         return {}
-    named = model_config(model).get("classifier") or ()
     modules = dict(model.named_modules())
-    heads = {n: modules.get(n) for n in ([named] if isinstance(named, str) else named)}
+    heads = {n: modules.get(n) for n in _configured(model)}
     if found := {n: head for n, head in heads.items() if isinstance(head, LastLayer)}:
         return found
     for kind in (nn.Linear, nn.Conv2d):
         if layers := [(n, m) for n, m in modules.items() if isinstance(m, kind)]:
             return dict(layers[-1:])
     raise UsageError(f"--classifier {name}: has no linear or convolutional layer whose input could be its features")
+
+
+def _configured(model: nn.Module) -> list[str]:
+    """Return the names that a model's configuration gives its last layers."""
+    named = model_config(model).get("classifier") or ()
+    return [named] if isinstance(named, str) else list(named)
 
 
 def _classes(last: Mapping[str, LastLayer]) -> int:

@@ -18,7 +18,10 @@ from trustcache.models.programs import program_kind
 # Keys of the weights in the dictionaries that training scripts save, of averaged weights first.
 # timm's `load_state_dict` does not replace `read_checkpoint`: it knows fewer keys, recognises safetensors by the suffix
 # alone and strips the prefixes of two wrappers.
-_AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "params_ema", "ema")
+_AVERAGED = (
+    *("state_dict_ema", "model_ema", "ema_state_dict", "params_ema", "ema"),
+    *("ema_model", "model_ema_state_dict", "ema_weights", "swa_model"),
+)
 _CONTAINERS = ("state_dict", "model_state_dict", "model", "net", "module", "params", "weights")
 _WRAPPERS = ("module.", "_orig_mod.")
 # What torch's AveragedModel and the profiler thop add to a network's own tensors.
@@ -66,16 +69,27 @@ def read_checkpoint(path: Path, option: str = "--weights", use_ema: bool = True)
 
 def _unwrapped(found: Mapping[Any, Any], use_ema: bool, where: str) -> tuple[Mapping[Any, Any], str]:
     """Return the weights in the dictionary of a training script, and a note if there were averaged ones beside."""
-    averaged = next((key for key in _AVERAGED if isinstance(found.get(key), Mapping)), None)
-    plain = next((key for key in _CONTAINERS if isinstance(found.get(key), Mapping)), None)
-    key, other = (averaged, plain) if averaged and (use_ema or not plain) else (plain, averaged)
-    note = f"{where}: '{key}' is taken, not '{other}' beside it" if other else ""
-    if note and key == averaged:
-        note += "; --no-ema takes that one"
+    note = ""
     for _ in _CONTAINERS:  # no longer, as one may hold itself
-        found = found[key] if key is not None else found
-        key = next((k for k in _CONTAINERS if isinstance(found.get(k), Mapping)), None)
+        averaged, plain = (next((k for k in keys if _holds(found.get(k))), None) for keys in (_AVERAGED, _CONTAINERS))
+        key, other = (averaged, plain) if averaged and (use_ema or not plain) else (plain, averaged)
+        if key is None:
+            break
+        if other:
+            note = f"{where}: '{key}' is taken, not '{other}' beside it"
+            # An option of extract's alone.
+            note += "; --no-ema takes that one" if key == averaged and where.startswith("--weights") else ""
+        found = found[key]
     return found, note
+
+
+def _holds(value: Any, deep: int = 3) -> bool:
+    """Return True if a value of a checkpoint holds tensors, in containers so deep: settings may be called a model."""
+    if not isinstance(value, Mapping):
+        return False
+    if any(isinstance(one, torch.Tensor) for one in value.values()):
+        return True
+    return deep > 0 and any(_holds(value.get(key), deep - 1) for key in (*_AVERAGED, *_CONTAINERS))
 
 
 def _is_plain(value: Any) -> bool:
@@ -108,7 +122,8 @@ def _why_refused(path: Path, error: Exception) -> str:
     if whole:
         return (
             "holds a whole pickled model, which runs code when it is opened; where it was made, turn it into a state "
-            f"dict: import torch; model = torch.load('{path.name}', weights_only=False); "
+            f"dict: import torch; found = torch.load({path.name!r}, weights_only=False); kind = torch.nn.Module; "
+            "model = found if isinstance(found, kind) else next(m for m in found.values() if isinstance(m, kind)); "
             "torch.save(model.state_dict(), FILE)"
         )
     if refused:
@@ -137,6 +152,9 @@ def without_prefix(
     UsageError for several networks with nothing to choose by.
     """
     found = dict(weights)
+    for prefix in _WRAPPERS:  # of a part of the network alone
+        bare = {name if name in own or (b := name.removeprefix(prefix)) not in own else b: name for name in found}
+        found = {name: found[old] for name, old in bare.items()} if len(bare) == len(found) else found
     while len(first := {name.partition(".")[0] + "." for name in found}) == 1:
         prefix = first.pop()
         if any(name.startswith(prefix) for name in own) or any(name == prefix[:-1] for name in found):

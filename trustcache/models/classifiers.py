@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import torch
@@ -17,13 +18,14 @@ from trustcache.models.building import (
     ModelSpec,
     last_layers,
     load_model,
+    require_classifier,
     with_channels_last,
     without_classifier,
 )
 from trustcache.models.checkpoints import state_sha256
 from trustcache.models.identity import Identity
 from trustcache.models.preprocessing import preprocessing_of
-from trustcache.models.programs import Program
+from trustcache.models.programs import Program, program_width
 from trustcache.models.stage_features import noted, pooled_outputs, stage_places
 from trustcache.models.timm_models import architecture
 from trustcache.models.views import VIEWS, view_column
@@ -38,7 +40,7 @@ class Classifier:
         self.preprocessing = preprocessing_of(model, spec.preprocessing)
         self._last: dict[str, LastLayer] = {}
         if isinstance(model, Program):
-            self._width: int = self.model(self.preprocessing.normalise(self.black())).shape[1]
+            self._width: int = program_width(model, spec.name, self.preprocessing.normalise(self.black()))
         else:
             self._last = last_layers(model, spec.name)
             if not self._last:
@@ -88,7 +90,7 @@ class Classifier:
         pooled = [seen[n] for n, m in self._last.items() if n in seen and seen[n].shape[1] == m.weight.shape[1]]
         if not pooled or not isinstance(output, torch.Tensor) or math.prod(output.shape[1:]) != self._width:
             raise UsageError(
-                f"{self.spec.name}: its output is not that of '{', '.join(self._last)}', taken for its last layer; "
+                f"{self.spec.name}: its output is not that of '{self.last_names}', taken for its last layer; "
                 "name the right one in the module's pretrained_cfg = {'classifier': NAME}, and return its output"
             )
         return output.flatten(1), torch.cat(pooled, 1).float()
@@ -108,15 +110,28 @@ class Classifier:
         return torch.where(absent, lowest, logits[:, [max(number, 0) for number in reading.kept]])
 
     def last_layer(self) -> tuple[torch.Tensor, torch.Tensor | None] | None:
-        """Return weight (K, D) and bias (K,) of its last layer; None where it has several, or cannot be seen."""
-        if len(self._last) != 1:
+        """Return weight (K, D) and bias (K,) of its last layer; None where it has several, or cannot be seen.
+
+        None also for a convolution that sees more than one position at a time: features are means over positions.
+        """
+        layers = list(self._last.values())
+        if len(layers) != 1 or layers[0].weight[0, 0].numel() != 1:
             return None
-        ((_, layer),) = self._last.items()
-        return layer.weight.flatten(1), layer.bias
+        return layers[0].weight.flatten(1), layers[0].bias
+
+    @property
+    def last_is_map(self) -> bool:
+        """True if a last layer is a convolution, of whose map a model may make more than a mean, as SqueezeNet does."""
+        return any(isinstance(layer, torch.nn.Conv2d) for layer in self._last.values())
+
+    @property
+    def last_names(self) -> str:
+        """The names of its last layers, for messages."""
+        return ", ".join(self._last)
 
     def black(self) -> torch.Tensor:
         """Return one black image at the input size, on the model's device: pixels 0 (1, 3, H, W), to probe it."""
-        device = next(self.model.parameters()).device
+        device = next(chain(self.model.parameters(), self.model.buffers())).device  # frozen programs have no parameters
         return torch.zeros(1, 3, *self.preprocessing.input_size, device=device)
 
     def stage_places(self) -> tuple[str, ...]:
@@ -179,4 +194,6 @@ def as_classifier(model: Classifier | nn.Module, preprocess: Mapping[str, Any] |
 
 def load_classifier(spec: ModelSpec, note: Callable[[str], None] = lambda line: None) -> Classifier:
     """Build a classifier and load its weights; `note` as in `load_model`. Raises UsageError if either fails."""
-    return Classifier(spec, load_model(spec, note))
+    model = load_model(spec, note)
+    require_classifier(model, spec)
+    return Classifier(spec, model)

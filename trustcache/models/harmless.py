@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import pathlib
+import pickletools
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -39,6 +40,14 @@ def _latin1(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
+def _plain_dict(*_: Any) -> dict[Any, Any]:
+    return {}
+
+
+def _plain_list(*_: Any) -> list[Any]:
+    return []
+
+
 def allowed_globals() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
     """Return what `torch.serialization.safe_globals` takes: types of settings and numbers, and their names in files."""
     kinds = {type(np.dtype(code)) for code in "?bhilqBHILQefdSU"}
@@ -47,6 +56,10 @@ def allowed_globals() -> list[Callable[..., Any] | tuple[Callable[..., Any], str
         datetime.datetime,
         datetime.timedelta,
         datetime.date,
+        *(list, dict, int, float),
+        # As plain ones, which are all that torch fills.
+        (_plain_dict, "collections.defaultdict"),
+        (_plain_list, "collections.deque"),
         (_latin1, "_codecs.encode"),
         np.ndarray,
         np.dtype,
@@ -57,7 +70,7 @@ def allowed_globals() -> list[Callable[..., Any] | tuple[Callable[..., Any], str
 
 
 def refused_globals(path: Path, error: Exception) -> list[str]:
-    """Return the names in a torch file that are not allowed; of a file before torch 1.6 the first."""
+    """Return the names in a torch file that are not allowed; of a file before torch 1.6 the first, and of modules."""
     if "GLOBAL" not in str(error):  # another fault, such as half a file, which looks as if it held strange names
         return []
     try:
@@ -65,4 +78,19 @@ def refused_globals(path: Path, error: Exception) -> list[str]:
             found = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     except Exception:  # no zip file, or a broken one
         found = []
-    return sorted(found) or re.findall(r"GLOBAL (\S+[^\s.]) was not an allowed global", str(error))
+    return sorted(found) or [*re.findall(r"GLOBAL (\S+[^\s.]) was not an allowed global", str(error)), *_modules(path)]
+
+
+def _modules(path: Path) -> list[str]:
+    """Return the modules of torch's that a file before torch 1.6 names, by its four pickles, which are not run."""
+    try:
+        with path.open("rb") as file:
+            named = {
+                str(arg).replace(" ", ".")
+                for _ in range(4)
+                for op, arg, _ in pickletools.genops(file)
+                if op.name == "GLOBAL"
+            }
+    except Exception:  # of other kinds of files
+        return []
+    return sorted(name for name in named if name.startswith("torch.nn.modules."))

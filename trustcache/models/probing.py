@@ -19,18 +19,18 @@ _SUMS_TO_ONE = 1e-3
 _EQUAL = 1e-2
 
 
-def probed(classifier: Classifier) -> Iterator[str]:
+def probed(classifier: Classifier, features: bool = True) -> Iterator[str]:
     """Yield lines on a classifier for the user: how it sees images, and an output that is not that of its last layer.
 
-    It is shown noise. Raises UsageError where its output is not what it is taken for: probabilities, or the scores of
-    single labels.
+    It is shown noise. features: they are to be kept. Raises UsageError where its output is not what it is taken for:
+    probabilities, the scores of single labels, or, with features, logits of another layer than the last.
     """
     name, preprocessing = classifier.spec.name, classifier.preprocessing
     yield f"images as by --preprocess {preprocessing}{_not_known(classifier)}"
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (_IMAGES, 3, *preprocessing.input_size), generator=generator)
     with torch.inference_mode():
-        output, features = classifier.raw(preprocessing.normalise(pixels.to(classifier.black().device)))
+        output, seen = classifier.raw(preprocessing.normalise(pixels.to(classifier.black().device)))
     output = output.float()
     sums = output.sum(1)
     distribution = bool((output >= 0).all() and ((sums - 1).abs() < _SUMS_TO_ONE).all())
@@ -47,18 +47,24 @@ def probed(classifier: Classifier) -> Iterator[str]:
         return
     if last := classifier.last_layer():
         weight, bias = last
-        own = F.linear(features, weight.float(), None if bias is None else bias.float())
+        own = F.linear(seen, weight.float(), None if bias is None else bias.float())
         if _near(torch.sigmoid(own), output):
             raise UsageError(
                 f"{name}: its outputs are sigmoids, scores of single labels, where logits of one class among others "
                 "are needed; return what comes before the sigmoid"
             )
         # Log-probabilities are logits as good as any.
-        if not _near(own, output) and not _near(own.log_softmax(1), output):
-            yield (
-                f"note: the output of {name} is not that of its last layer alone: it differs by up to "
-                f"{(own - output).abs().max():.3g}, as after a temperature or another head; it is taken as logits"
+        if classifier.last_is_map or _near(own, output) or _near(own.log_softmax(1), output):
+            return
+        differs = f"it differs by up to {(own - output).abs().max():.3g}"
+        scale = (own * output).sum() / (own * own).sum()
+        if features and not _near(own * scale.clamp_min(0), output):
+            raise UsageError(
+                f"{name}: its output is not that of '{classifier.last_names}', taken for its last layer ({differs}), "
+                "so that its features are not known; name the right one in the module's pretrained_cfg = "
+                "{'classifier': NAME}, or add --features none"
             )
+        yield f"note: the output of {name} is not that of its last layer alone: {differs}; it is taken as logits"
 
 
 def _not_known(classifier: Classifier) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from trustcache.errors import UsageError, first_line
+from trustcache.errors import UsageError, first_line, visible
 from trustcache.registry.permission import PROGRAM_FILES, is_import_path, remember_permission, require_permission
 
 
@@ -32,7 +32,7 @@ def program_kind(path: Path) -> str:
 
 def is_program(name: str) -> bool:
     """Return True if a classifier's name is that of a file, by its ending."""
-    return Path(name).suffix in PROGRAM_FILES and not is_import_path(name)
+    return Path(name).suffix.lower() in PROGRAM_FILES and not is_import_path(name)
 
 
 def load_program(name: str) -> Program:
@@ -81,6 +81,26 @@ class Program(nn.Module):
         return logits, logits.new_empty(len(logits), 0)
 
 
+def program_width(program: Program, name: str, images: torch.Tensor) -> int:
+    """Return the number of a program's outputs for normalised images. Raises UsageError if it does not take them."""
+    try:
+        output = program(images)
+    except Exception as error:  # of whatever it was made for
+        colours, *sides = images.shape[1:]
+        cause = visible(str(error).strip().rpartition("\n")[2])  # TorchScript tells where before it tells what
+        raise UsageError(
+            f"--classifier {name}: fails on {' x '.join(map(str, sides))} pixels of {colours} channels ({cause}); "
+            "name what it takes by --preprocess input_size=N, for grey images also mean=M and std=S"
+        ) from error
+    if not isinstance(output, torch.Tensor) or output.ndim != 2:
+        kind = f"a tensor {tuple(output.shape)}" if isinstance(output, torch.Tensor) else f"a {type(output).__name__}"
+        raise UsageError(
+            f"--classifier {name}: returns {kind} where logits (N, classes) are needed; save a program that returns "
+            "these alone"
+        )
+    return output.shape[1]
+
+
 class _Scripted(Program):
     def __init__(self, path: Path, digest: bytes) -> None:
         super().__init__(digest)
@@ -96,11 +116,15 @@ class _Exported(Program):
     def __init__(self, path: Path, digest: bytes) -> None:
         super().__init__(digest)
         exported = torch.export.load(path)
-        shapes = [
-            node.meta["val"].shape for node in exported.graph.nodes if node.name in exported.graph_signature.user_inputs
-        ]
+        inputs = exported.graph_signature.user_inputs
+        given = [node.meta["val"] for node in exported.graph.nodes if node.name in inputs]
+        shapes = [tensor.shape for tensor in given]
         if len(shapes) != 1 or len(shapes[0]) != 4:
             raise UsageError(f"--classifier {path}: takes {len(shapes)} inputs, not one batch of images (N, 3, H, W)")
+        if not given[0].is_floating_point():
+            raise UsageError(
+                f"--classifier {path}: takes images of {given[0].dtype}; export it for torch.float32, normalised"
+            )
         if isinstance(shapes[0][0], int):
             raise UsageError(
                 f"--classifier {path}: takes batches of exactly {shapes[0][0]} images; export it for any number: "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -68,6 +69,18 @@ def built_by_timm(name: str, pretrained: bool, arguments: Mapping[str, Any]) -> 
 
     with _offline(constants):
         return timm.create_model(architecture(name), pretrained=pretrained, **arguments)
+
+
+def projection_widths(model: nn.Module) -> set[int]:
+    """Return the widths of the projections that CLIP's weights have for a timm model where others have a classifier."""
+    import timm
+
+    name = (getattr(model, "pretrained_cfg", None) or {}).get("architecture")
+    tagged = timm.list_models(f"{name}.*", pretrained=True) if name else []
+    # Those fitted on ImageNet afterwards are classifiers.
+    towers = [n for n in tagged if ("clip" in n or "_pe_core_" in n) and not re.search(r"in\d+k", n)]
+    configs: list[Any] = [timm.get_pretrained_cfg(n) for n in towers]
+    return {config.num_classes for config in configs}
 
 
 def _timm_knows(name: str) -> bool:

@@ -83,6 +83,7 @@ def fit_classifier(
     settings: FitSettings,
     machine: Machine,
     progress: Progress = silent,
+    note: Callable[[str], None] = lambda line: None,
 ) -> Fitted:
     """Fit the model of a spec on a data set and publish its weights as safetensors.
 
@@ -90,8 +91,9 @@ def fit_classifier(
     `checkpoint_every_s` seconds all state is saved beside `out`; after a kill the same call continues from there, and
     ends where the uninterrupted one ends. Where `out` was made by the same call, its recorded outcome is returned.
 
-    Raises UsageError where `out` is another file, for data that are no training data, and for a model that cannot be
-    built for their classes; TrustcacheError for an unreadable image and for a loss that is no longer finite.
+    note: told what was chosen in the first weights. Raises UsageError where `out` is another file, for data that are no
+    training data, and for a model that cannot be built for their classes; TrustcacheError for an unreadable image and
+    for a loss that is no longer finite.
     """
     settings = settings.filled()
     origin = _origin(spec, dataset, settings)
@@ -104,7 +106,7 @@ def fit_classifier(
         # Processes that cannot meet leave it to one of them.
         for _ in dealt({out: lock_beside(out)}, ranks().count // group.count, lambda _: out.exists()):
             if not out.exists():
-                _fit(spec, dataset, out, origin, machine, progress, group)
+                _fit(spec, dataset, out, origin, machine, progress, note, group)
         group.wait()
     fitted = _finished(out, origin)
     _remove_checkpoints(out)  # a disk that failed may have left them
@@ -118,12 +120,13 @@ def _fit(
     origin: FitOrigin,
     machine: Machine,
     progress: Progress,
+    note: Callable[[str], None],
     group: ProcessGroup,
 ) -> None:
     settings = origin.settings
     checkpoint = out.with_name(f"{out.name}.{fingerprint(origin)[:8]}.checkpoint")
     with torch.random.fork_rng(), machine_at_its_limits():
-        fitting = _Fitting(spec, dataset, settings, machine, checkpoint, progress, group)
+        fitting = _Fitting(spec, dataset, settings, machine, checkpoint, progress, note, group)
         with arithmetic(resolved(settings.precision, fitting.device), fitting.device):
             fitting.run(progress)
             fitted = fitting.measured(progress)
@@ -149,12 +152,13 @@ class _Fitting:
         machine: Machine,
         checkpoint: Path,
         progress: Progress,
+        note: Callable[[str], None],
         group: ProcessGroup,
     ) -> None:
         self.name, self.settings, self.device = spec.name, settings, choose_device(machine.device)
         self.group = group
         torch.manual_seed(settings.seed)  # first weights
-        model = new_model(spec, len(dataset.classes))
+        model = new_model(spec, len(dataset.classes), note)
         self.preprocessing = preprocessing_of(model, spec.preprocessing)
         self.model = with_channels_last(model.to(self.device))
         held_out = validation_rows(len(dataset), settings.val_fraction, settings.seed)

@@ -37,7 +37,7 @@ def is_import_path(name: str) -> bool:
 
 def is_code_name(name: str) -> bool:
     """Return True for an import path, and for the name of a file that may be a program."""
-    return is_import_path(name) or Path(name).suffix in PROGRAM_FILES
+    return is_import_path(name) or Path(name).suffix.lower() in PROGRAM_FILES
 
 
 def full_name(name: str) -> str:
@@ -63,7 +63,7 @@ def short_name(name: str) -> str:
 
 
 def _is_file(module: str) -> bool:
-    return module.endswith((".py", *PROGRAM_FILES))
+    return module.lower().endswith((".py", *PROGRAM_FILES))
 
 
 _own_folders: list[str] = []
