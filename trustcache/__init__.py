@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from trustcache.oracles.estimator import Oracle
     from trustcache.report.compared import compare
     from trustcache.report.written import write_page as report
+    from trustcache.scores.registry import post_hoc_score
 
     __version__: str
 
@@ -31,6 +32,7 @@ __all__ = [
     "compare",
     "extract",
     "open_cache",
+    "post_hoc_score",
     "report",
     "trust_metrics",
 ]
@@ -43,6 +45,7 @@ _PLACES = {
     "calibrate": "deploy.calibrate:calibrate_on",
     "compare": "report.compared:compare",
     "open_cache": "cache.view:open_cache",
+    "post_hoc_score": "scores.registry:post_hoc_score",
     "trust_metrics": "metrics.ranking:trust_metrics",
 }
 # Modules of these names are functions too, since importing one binds its name here.
