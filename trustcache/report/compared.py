@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
 _SIZE = 560, 340
 """Pixels of a chart."""
+_LEGEND = "Percent; the best of a column is bold or has a *."
+_OF_DIFFERENCES = f" ▲ better than {BASELINE}, ▼ worse, ○ undecided by the 95 % interval in brackets."
+_WITH_INTERVALS = ("auc", "aurc")
+"""Metrics whose intervals stand in a data frame."""
 
 
 def compare(
@@ -125,19 +129,25 @@ class MethodTable:
             ]
             rows = [replace(row, cells=(*row.cells, end)) for row, end in zip(rows, ends, strict=True)]
             columns = (*columns, Column(f"Δ AUC to {BASELINE}", "Difference in AUC with its 95 % interval."))
-        return replace(shown, labels=("Method",), rows=tuple(rows), columns=columns, notes=tuple(self.notes))
+        notes = _LEGEND + (_OF_DIFFERENCES if len(columns) > len(shown.columns) else ""), *self.notes
+        return replace(shown, labels=("Method",), rows=tuple(rows), columns=columns, notes=notes)
 
     def to_dataframe(self) -> pandas.DataFrame:
         """Return a pandas data frame: a row a method, metrics as fractions, seeds' means.
 
-        With intervals there are also `auc_low` and `auc_high`, and with mcp `auc_gain`, `auc_gain_low`,
-        `auc_gain_high`. Raises UsageError without pandas.
+        With intervals there are also `auc_low`, `auc_high`, `aurc_low` and `aurc_high`, and with mcp `auc_gain`,
+        `auc_gain_low`, `auc_gain_high`. Raises UsageError without pandas.
         """
         pandas = _needs("pandas")
-        rows = {self._name(row): {key: row.value(key) for key in row.cells} for row in self.comparison.rows}
+        # Nothing is held out in arrays, so no temperature is fitted and what it would scale is undefined.
+        rows = {
+            self._name(row): {key: row.value(key) for key in row.cells if not key.endswith("_scaled")}
+            for row in self.comparison.rows
+        }
         for one in self.compared:
             found = rows[self._name(one.row)]
-            found |= _ends("auc", one.figures["auc"])
+            for key in _WITH_INTERVALS:
+                found |= _ends(key, one.figures[key])
             if gain := one.differences.get("auc"):
                 found |= {"auc_gain": gain.value} | _ends("auc_gain", gain)
         return pandas.DataFrame.from_dict(rows, orient="index").rename_axis("method")
