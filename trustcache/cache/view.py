@@ -75,7 +75,8 @@ class CacheView:
         logits (N, K), features (N, D): arrays or tensors; kept as float16 where all are, else as float32. labels: (N,)
         numbers from 0 to K - 1, or names among `classes`, the K names in the order of the columns. ids: N texts, by
         default the rows' numbers. outputs: "probabilities" where the logits are these; their logarithms are kept.
-        name, classifier: of the data set and of the classifier, for tables. Raises UsageError as `import_outputs`.
+        name, classifier: of the data set and of the classifier, for tables. Raises UsageError where lengths differ,
+        numbers are not finite, labels are out of range, or logits are probabilities.
 
         >>> cache = CacheView.from_arrays([[2.0, 0.5], [0.1, 0.3]], [0, 0])
         >>> cache.correct, cache
