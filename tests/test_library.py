@@ -8,11 +8,14 @@ import pydoc
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import trustcache as tc
+from trustcache.errors import TrustcacheError
 from trustcache.extract.in_memory import extract_in_memory
 from trustcache.report.written import write_page
 
@@ -83,6 +86,31 @@ def test_functions_that_are_modules_too_show_their_signature_and_docstring(name:
 def test_the_reference_has_every_function_and_class() -> None:
     reference = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
     assert {name for name in tc.__all__ if f"`tc.{name}`" not in reference} == {"__version__"}
+
+
+LOGITS, LABELS = 4 * np.eye(3)[[0, 1, 2] * 10], [0, 1, 1] * 10
+CACHE = tc.Cache.from_arrays(LOGITS, LABELS, features=LOGITS)
+
+
+@pytest.mark.parametrize(
+    ("call", "parameter"),
+    [
+        (lambda: tc.calibrate("mcp", CACHE, max_risk=0.01), "max_risk"),
+        (lambda: tc.calibrate("mcp", CACHE, max_risk=0.5, coverage=0.5), "coverage"),
+        (lambda: tc.Oracle("steep").fit(CACHE), "steep"),
+        (lambda: tc.Oracle("ss", alpha_neg=-1).fit(CACHE), "alpha_neg"),
+        (lambda: tc.Cache.from_arrays(LOGITS, LABELS, classes="ab"), "classes"),
+        (lambda: tc.Cache.from_arrays(LOGITS, LABELS, outputs="probabilities"), "outputs"),
+        (lambda: tc.Cache.from_arrays(LOGITS, ["a"] * 30), "classes"),
+        (lambda: tc.post_hoc_score("knn", CACHE), "training"),
+    ],
+)
+def test_messages_speak_of_parameters_and_not_of_options(call: Callable[[], object], parameter: str) -> None:
+    with pytest.raises(TrustcacheError) as caught:
+        call()
+    message = str(caught.value)
+    assert parameter in message
+    assert not re.search("(?<!trustcache )--[a-z]", re.sub("trustcache [a-z][^;,()]*", "", message))
 
 
 def test_every_name_is_there_and_no_other() -> None:

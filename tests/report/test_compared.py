@@ -20,6 +20,7 @@ from trustcache.metrics.ranking import METRICS, trust_metrics
 from trustcache.oracles.estimator import Oracle
 from trustcache.protocols import negative_threshold
 from trustcache.report.compared import MethodTable, compare
+from trustcache.scores import post_hoc_score
 
 TRAINING, TEST = cache_of(500, 1, name="train"), cache_of(300, 2, name="photos")
 
@@ -119,6 +120,23 @@ def test_the_data_frame_has_the_intervals_that_are_known_and_no_empty_columns(ta
     frame = table.to_dataframe()
     assert not frame.columns[frame.isna().all()].tolist()
     assert ((frame.aurc_low <= frame.aurc) & (frame.aurc <= frame.aurc_high)).all()
+
+
+def test_scores_that_are_numbers_are_compared_by_the_names_they_are_given() -> None:
+    z = post_hoc_score("mcp", TEST)
+    found = compare(["mcp", {"mine": z, "worse": -z}], TEST, intervals=False)
+    frame = found.to_dataframe()
+    assert frame.auc["mine"] == frame.auc["mcp"] == 1 - frame.auc["worse"]
+    for methods, facts in (
+        ("mcp", ("compare", "list", "'mcp'")),
+        ([z], ("name", "mapping")),
+        ([{"mine": z[1:]}], ("mine", "299", "300")),
+        (["mpc"], ("score mpc",)),
+        (["knn"], ("training",)),
+    ):
+        message = refusal_of(lambda given=methods: compare(given, TEST))  # type: ignore[misc]
+        assert tells(message, *facts)
+        assert "--" not in message
 
 
 def test_in_a_notebook_it_is_one_output_and_not_a_line_each(

@@ -16,7 +16,7 @@ from trustcache.cache.imported import ImportedOutputs, Origin, import_outputs, i
 from trustcache.cache.index import Index, read_index
 from trustcache.cache.meaning import ShardRecord
 from trustcache.cache.records import fingerprint
-from trustcache.errors import DamagedError, TrustcacheError, UsageError
+from trustcache.errors import DamagedError, TrustcacheError, UsageError, in_python
 
 # Columns of numbers that others are looked up by.
 _NUMBERS = ("labels", "predictions", "sample_indices")
@@ -59,6 +59,7 @@ class CacheView:
         self._start, self._stop = start, stop
 
     @staticmethod
+    @in_python()
     def from_arrays(
         logits: Any,
         labels: Any,

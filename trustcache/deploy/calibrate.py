@@ -18,7 +18,7 @@ from trustcache.deploy.groups import grouped
 from trustcache.deploy.labelled import Labelled, LabelledData, whole_cache
 from trustcache.deploy.scorers import Scorer
 from trustcache.deploy.threshold import Check, GroupPoint, Threshold, Watch
-from trustcache.errors import TrustcacheError, UsageError, percent
+from trustcache.errors import TrustcacheError, UsageError, in_python, percent
 from trustcache.evaluate.scoring import Scoring
 from trustcache.metrics.calibration import wilson
 from trustcache.metrics.estimated_accuracy import AccuracyFit, estimated_accuracy, fit_accuracy
@@ -63,6 +63,7 @@ def calibrate(
     return threshold
 
 
+@in_python()
 def calibrate_on(
     method: AnyMethod,
     cache: CacheView,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trustcache.cache import CacheView
-from trustcache.errors import UsageError
+from trustcache.errors import UsageError, in_python
 from trustcache.oracles.runs import Run
 from trustcache.protocols import negative_threshold
 from trustcache.report.comparison import Average, Comparison, compare_methods
@@ -41,14 +41,16 @@ _WITH_INTERVALS = ("auc", "aurc")
 """Metrics whose intervals stand in a data frame."""
 
 
+@in_python()
 def compare(
     methods: Sequence[AnyMethod], test: CacheView, *, training: CacheView | None = None, intervals: bool = True
 ) -> MethodTable:
     """Return a table of how well methods tell a classifier's right answers from its wrong ones, on one cache.
 
     methods: fitted oracles, post-hoc scores by name ("mcp", "delta-knn"), functions of columns (`logits`, `features`,
-    `predictions`) and classes of your own. Oracles that differ in their seed only become one row. training: what scores
-    that learn do so from; without it, the cache that the first oracle has learnt from. intervals: by the bootstrap.
+    `predictions`) and classes of your own, and {name: array (N,)} of scores that you have. Oracles that differ in their
+    seed only become one row. training: what scores that learn do so from; without it, the cache that the first oracle
+    has learnt from. intervals: by the bootstrap.
     Raises UsageError for an unknown method, and where one cannot be computed on this cache.
 
     >>> cache = CacheView.from_arrays([[2.0, 0.5], [0.1, 0.3], [3.0, 0.0]], [0, 0, 0])
@@ -56,6 +58,8 @@ def compare(
     >>> [round(row.value("auc"), 2) for row in table.comparison.rows]
     [1.0, 1.0]
     """
+    if isinstance(methods, (str, Mapping)) or not isinstance(methods, Sequence):
+        raise UsageError(f"compare: takes a list of methods, not {methods!r:.60}; put it into [ ]")
     if not methods:
         raise UsageError("compare: no method is given; name one, as in compare([oracle, 'mcp'], test)")
     found = methods_of(methods, training)
