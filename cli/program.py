@@ -33,10 +33,6 @@ from .signals import received
 if os.environ.get("NO_COLOR"):
     os.environ.setdefault("_TYPER_FORCE_DISABLE_TERMINAL", "1")
 
-# Torch's threads otherwise spin while they wait for each other, which makes decoding processes (or anything else on
-# the same cores) slow them down several times. Read when torch is first imported.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
 __all__ = [
     "Output", "Place", "app", "command", "command_group", "console", "loaded", "print_line", "print_table", "say",
     "say_error", "terminal",

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import pydoc
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import trustcache as tc
+from trustcache.errors import TrustcacheError
+from trustcache.extract.in_memory import extract_in_memory
+from trustcache.report.written import write_page
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "library.md"
@@ -30,6 +37,18 @@ def test_the_import_pulls_nothing() -> None:
         name for name in new if not name.startswith("trustcache") and name.split(".")[0] not in sys.stdlib_module_names
     }
     assert {name for name in new if name.startswith("trustcache")} == {"trustcache"}
+
+
+@pytest.mark.parametrize(
+    ("before", "policy"),
+    [("", "PASSIVE"), ("os.environ['OMP_WAIT_POLICY'] = 'ACTIVE'", "ACTIVE"), ("import torch", None)],
+)
+def test_threads_of_torch_wait_without_spinning_unless_it_is_too_late_or_the_user_says_so(
+    before: str, policy: str | None
+) -> None:
+    clean = "import os; os.environ.pop('OMP_WAIT_POLICY', None)"
+    code = f"{clean}\n{before}\nimport trustcache\nprint(os.environ.get('OMP_WAIT_POLICY'))"
+    assert in_a_fresh_process(code) == str(policy)
 
 
 def test_a_cache_of_arrays_needs_neither_torch_nor_scikit_learn() -> None:
@@ -53,6 +72,45 @@ print(tc.extract.ExtractSettings is ExtractSettings)
 print(extract is tc.extract, report is tc.report)
 """
     assert in_a_fresh_process(code) == "True True trustcache.report.build\nTrue\nTrue True"
+
+
+@pytest.mark.parametrize(("name", "function"), [("report", write_page), ("extract", extract_in_memory)])
+def test_functions_that_are_modules_too_show_their_signature_and_docstring(name: str, function: object) -> None:
+    called = getattr(tc, name)
+    assert inspect.signature(called) == inspect.signature(function)  # type: ignore[arg-type]
+    helped = pydoc.render_doc(called, renderer=pydoc.plaintext)  # type: ignore[attr-defined]
+    for shown in (*inspect.signature(called).parameters, str(inspect.getdoc(function)).splitlines()[0]):
+        assert shown in helped
+
+
+def test_the_reference_has_every_function_and_class() -> None:
+    reference = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    assert {name for name in tc.__all__ if f"`tc.{name}`" not in reference} == {"__version__"}
+
+
+LOGITS, LABELS = 4 * np.eye(3)[[0, 1, 2] * 10], [0, 1, 1] * 10
+CACHE = tc.Cache.from_arrays(LOGITS, LABELS, features=LOGITS)
+
+
+@pytest.mark.parametrize(
+    ("call", "parameter"),
+    [
+        (lambda: tc.calibrate("mcp", CACHE, max_risk=0.01), "max_risk"),
+        (lambda: tc.calibrate("mcp", CACHE, max_risk=0.5, coverage=0.5), "coverage"),
+        (lambda: tc.Oracle("steep").fit(CACHE), "steep"),
+        (lambda: tc.Oracle("ss", alpha_neg=-1).fit(CACHE), "alpha_neg"),
+        (lambda: tc.Cache.from_arrays(LOGITS, LABELS, classes="ab"), "classes"),
+        (lambda: tc.Cache.from_arrays(LOGITS, LABELS, outputs="probabilities"), "outputs"),
+        (lambda: tc.Cache.from_arrays(LOGITS, ["a"] * 30), "classes"),
+        (lambda: tc.post_hoc_score("knn", CACHE), "training"),
+    ],
+)
+def test_messages_speak_of_parameters_and_not_of_options(call: Callable[[], object], parameter: str) -> None:
+    with pytest.raises(TrustcacheError) as caught:
+        call()
+    message = str(caught.value)
+    assert parameter in message
+    assert not re.search("(?<!trustcache )--[a-z]", re.sub("trustcache [a-z][^;,()]*", "", message))
 
 
 def test_every_name_is_there_and_no_other() -> None:

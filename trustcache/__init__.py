@@ -3,10 +3,16 @@
 In Python, `import trustcache as tc` has all that docs/library.md shows. It imports nothing else until a name is used.
 """
 
+import os
 import sys
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+# Torch's threads otherwise spin while they wait for each other, which makes decoding processes (or anything else on
+# the same cores) slow them down several times. Read when torch is first imported, so of no use after it.
+if "torch" not in sys.modules:
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
     from trustcache.cache.view import CacheView as Cache
@@ -18,6 +24,7 @@ if TYPE_CHECKING:
     from trustcache.oracles.estimator import Oracle
     from trustcache.report.compared import compare
     from trustcache.report.written import write_page as report
+    from trustcache.scores.registry import post_hoc_score
 
     __version__: str
 
@@ -31,6 +38,7 @@ __all__ = [
     "compare",
     "extract",
     "open_cache",
+    "post_hoc_score",
     "report",
     "trust_metrics",
 ]
@@ -43,6 +51,7 @@ _PLACES = {
     "calibrate": "deploy.calibrate:calibrate_on",
     "compare": "report.compared:compare",
     "open_cache": "cache.view:open_cache",
+    "post_hoc_score": "scores.registry:post_hoc_score",
     "trust_metrics": "metrics.ranking:trust_metrics",
 }
 # Modules of these names are functions too, since importing one binds its name here.
@@ -71,10 +80,27 @@ def __dir__() -> list[str]:
 
 
 class _Called(ModuleType):
-    """A module that can be called as the function that `_CALLED` names."""
+    # A module that can be called as the function that `_CALLED` names, whose signature and docstring it shows.
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return _find(_CALLED[self.__name__.rpartition(".")[2]])(*args, **kwargs)
+        return self._function()(*args, **kwargs)
+
+    def _function(self) -> Any:
+        return _find(_CALLED[self.__name__.rpartition(".")[2]])
+
+    @property
+    def __signature__(self) -> Any:
+        import inspect
+
+        return inspect.signature(self._function())
+
+    @property
+    def __doc__(self) -> str:  # type: ignore[override]
+        """The function's docstring, below its signature: `help` prints that of a module without one."""
+        import inspect
+
+        name = self.__name__.rpartition(".")[2]
+        return f"{name}{self.__signature__}\n\n{inspect.getdoc(self._function())}"
 
 
 class _Package(ModuleType):

@@ -39,6 +39,27 @@ def naming(path: Path) -> Iterator[None]:
         raise
 
 
+@contextlib.contextmanager
+def in_python() -> Iterator[None]:
+    """Name parameters in place of options in the errors of a function that Python code calls: `--max-risk` by max_risk.
+
+    Commands to run, such as `trustcache train --preset strong`, stay.
+
+    >>> with in_python():
+    ...     raise UsageError("--max-risk 2: too large")
+    Traceback (most recent call last):
+    trustcache.errors.UsageError: max_risk 2: too large
+    """
+    try:
+        yield
+    except TrustcacheError as error:
+        error.args = (_OPTION.sub(lambda m: m[1].replace("-", "_") if m[1] else m[0], str(error)),)
+        raise
+
+
+_OPTION = re.compile(r"trustcache [a-z][^;,()]*|(?<![\w-])--([a-z][a-z0-9-]*)")
+
+
 def visible(text: str, kept: str = "") -> str:
     r"""Return text as a terminal or page may show it: what moves the cursor, ends or turns the line is written out.
 

@@ -84,6 +84,13 @@ def test_float64_is_kept_as_float32_and_predictions_are_those_before_rounding() 
     assert cache.correct.tolist() == [True, True]
 
 
+def test_reversed_arrays_are_those_of_their_copies() -> None:
+    logits, features = np.array([[2.0, 0.5], [0.1, 0.3]]), np.arange(4.0).reshape(2, 2)
+    cache = CacheView.from_arrays(logits[::-1], [1, 0], features=features[:, ::-1])
+    assert cache.logits.tolist() == logits[::-1].astype(np.float32).tolist()
+    assert min(*cache.logits.strides, *cache.features.strides) > 0  # torch takes no others
+
+
 def test_tensors_names_ids_and_probabilities_are_taken() -> None:
     import torch
 
@@ -152,7 +159,7 @@ NAN[2, 1] = np.nan
         ({"labels": [0, -1, 1, 2]}, ("labels", "row 1", "-1")),
         ({"labels": [1, 2, 2, 3]}, ("labels", "3", "subtract 1")),
         ({"labels": [0.5, 1, 1, 2]}, ("labels", "whole numbers")),
-        ({"labels": ["owl", "wren", "owl", "owl"]}, ("labels", "'owl'", "--classes")),
+        ({"labels": ["owl", "wren", "owl", "owl"]}, ("labels", "'owl'", "with classes")),
         ({"labels": ["a", "b", "x", "a"], "classes": ["a", "b", "c"]}, ("labels", "'x'", "a, b, c")),
         ({"labels": np.eye(4, 3)}, ("labels", "(4, 3)")),
         ({"classes": ["a", "b"]}, ("classes", "2", "3")),
@@ -160,7 +167,7 @@ NAN[2, 1] = np.nan
         ({"logits": LOGITS[:, :1]}, ("logits", "one column")),
         ({"logits": LOGITS[0]}, ("logits", "(3,)")),
         ({"logits": np.array([["a", "b"]] * 4)}, ("logits", "numbers")),
-        ({"logits": np.full((4, 3), 1 / 3)}, ("logits", "sum to one", "--outputs probabilities")),
+        ({"logits": np.full((4, 3), 1 / 3)}, ("logits", "sum to one", "outputs='probabilities'")),
         ({"outputs": "probabilities"}, ("logits", "row", "no probabilities")),
         ({"outputs": "odds"}, ("odds", "logits", "probabilities")),
     ],

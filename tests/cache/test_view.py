@@ -155,6 +155,9 @@ def test_a_cache_whose_extraction_is_unfinished_is_refused_with_the_remedy(tmp_p
 def test_a_folder_without_a_cache_is_refused_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no cache; .*trustcache extract"):
         open_cache(str(tmp_path))
+    (tmp_path / "z.npy").touch()
+    with pytest.raises(UsageError, match=r"z\.npy: .*no cache"):
+        open_cache(tmp_path / "z.npy")
 
 
 def test_a_cache_without_a_single_row_is_refused(tmp_path: Path) -> None:

@@ -123,6 +123,25 @@ def test_each_class_has_a_threshold_at_its_share_of_delta_and_void_ones_are_told
     assert rare["common"]
 
 
+def test_thresholds_of_groups_are_applied_group_by_group_and_are_no_single_number() -> None:
+    z = post_hoc_score("mcp", HELD_OUT)
+    plain = calibrate_on("mcp", HELD_OUT, max_risk=0.25, delta=0.05)
+    assert plain.trusts(z).tolist() == (z > float(plain)).tolist()
+    by_class = calibrate_on("mcp", HELD_OUT, max_risk=0.25, delta=0.05, by="class")
+    assert tells(refusal_of(lambda: float(by_class)), "3", "class", "trusts")
+    assert tells(refusal_of(lambda: by_class.trusts(z)), "class", "cache")
+    trusted = by_class.trusts(z, HELD_OUT)
+    for one in by_class.groups:
+        of_class = trusted[str(one.group) == HELD_OUT.predictions.astype(str)]
+        assert of_class.sum() == (one.point.trusted if one.point else 0)
+    named = ["night" if row % 3 else "day" for row in range(len(z))]
+    by_list = calibrate_on("mcp", HELD_OUT, max_risk=0.3, delta=0.05, by=named)
+    assert tells(refusal_of(lambda: by_list.trusts(z, HELD_OUT)), "group", "groups")
+    assert tells(refusal_of(lambda: by_list.trusts(z, groups=named[:-1])), "600", "599")
+    assert by_list.trusts(z, groups=named).sum() == by_list.point.trusted
+    assert not by_list.trusts(z, groups=["dusk"] * len(z)).any()
+
+
 def test_predict_goes_by_the_predicted_class(with_runs: Workspace, run_cli: RunCli, digit_files: Path) -> None:
     words = ("calibrate", "mcp", "--data", "digits-test", "--max-risk", 0.1, "--delta", 0.2, "--by", "class")
     done = run_cli(*words, "--json")

@@ -72,9 +72,9 @@ def test_rows_that_it_has_learnt_from_are_refused(oracle: Oracle) -> None:
 
 
 def test_a_wrong_or_hopeless_target_is_refused(oracle: Oracle) -> None:
-    assert tells(refusal_of(lambda: calibrate_on(oracle, HELD_OUT)), "max-risk", "coverage")
-    assert tells(refusal_of(lambda: calibrate_on(oracle, HELD_OUT, max_risk=2)), "max-risk", "2")
+    assert tells(refusal_of(lambda: calibrate_on(oracle, HELD_OUT)), "max_risk", "coverage")
+    assert tells(refusal_of(lambda: calibrate_on(oracle, HELD_OUT, max_risk=2)), "max_risk", "2")
     with pytest.raises(TypeError, match="max_rsk"):
         calibrate_on(oracle, HELD_OUT, max_rsk=0.1)
-    with pytest.raises(TrustcacheError, match=r"max-risk 0.001.*held-out"):
+    with pytest.raises(TrustcacheError, match=r"max_risk 0.001.*held-out"):
         calibrate_on(lambda logits: np.arange(len(logits)), HELD_OUT[:50], max_risk=0.001)

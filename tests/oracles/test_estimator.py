@@ -186,8 +186,8 @@ def test_a_file_that_is_no_saved_oracle_is_refused(fitted: Oracle, tmp_path: Pat
     writes: list[Callable[[], object]] = [
         lambda: path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1])),
         lambda: write_arrays(path, {"z": np.zeros(3)}, RunScores("cache")),
-        lambda: write_arrays(path, {"weight": np.zeros(3)}, SavedOracle({"method": "ss"}, fitted.config_, ())),
-        lambda: write_arrays(path, {"weight": np.zeros(3)}, SavedOracle({"epoch": 1}, fitted.config_, ())),
+        lambda: write_arrays(path, {"weight": np.zeros(3)}, SavedOracle({"method": "ss"}, 3, fitted.config_, ())),
+        lambda: write_arrays(path, {"weight": np.zeros(3)}, SavedOracle({"epoch": 1}, 3, fitted.config_, ())),
     ]
     for write in writes:
         write()
@@ -196,6 +196,7 @@ def test_a_file_that_is_no_saved_oracle_is_refused(fitted: Oracle, tmp_path: Pat
         assert tells(str(caught.value), str(path), "save it again")
     with pytest.raises(FileNotFoundError):
         Oracle.load(tmp_path / "nowhere")
+    assert tells(refusal_of(lambda: Oracle.load(tmp_path)), str(tmp_path), "folder", "TrustedClassifier.load")
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------
@@ -205,7 +206,7 @@ def test_a_file_that_is_no_saved_oracle_is_refused(fitted: Oracle, tmp_path: Pat
     ("settings", "facts"),
     [
         ({"method": "sss"}, ("sss", "ss")),
-        ({"method": "ss", "alpha_neg": -1}, ("alpha-neg", "-1")),
+        ({"method": "ss", "alpha_neg": -1}, ("alpha_neg", "-1")),
         ({"method": "ss", "gamma": 1}, ("gamma", "ss")),
         ({"method": "ss", "dropout": 0.5}, ("dropout", "linear")),
         ({"method": "ss", "epochs": 0}, ("epochs", "0")),
@@ -243,3 +244,13 @@ def test_caches_of_another_classifier_and_other_columns_are_refused(fitted: Orac
     assert tells(refusal_of(lambda: fitted.decision_function(other)), "Oracle('ss'", "another")
     bare = cache_of(20, 3, features=False)
     assert tells(refusal_of(lambda: fitted.decision_function(bare)), "without features")
+
+
+def test_caches_of_other_widths_or_numbers_of_classes_are_refused(fitted: Oracle, tmp_path: Path) -> None:
+    logits, labels = 4 * np.eye(3)[[0, 1, 2]], [0, 1, 1]
+    narrow = CacheView.from_arrays(logits, labels, features=np.ones((3, 2)))
+    assert tells(refusal_of(lambda: fitted.score(narrow)), "data", "features", "2", "5")
+    fitted.save(tmp_path / "oracle")
+    fewer = CacheView.from_arrays(logits[:, :2], labels, features=np.ones((3, 5)))
+    for oracle in (fitted, Oracle.load(tmp_path / "oracle")):
+        assert tells(refusal_of(lambda one=oracle: one.score(fewer)), "3 classes", "has 2")  # type: ignore[misc]

@@ -20,6 +20,7 @@ from trustcache.metrics.ranking import METRICS, trust_metrics
 from trustcache.oracles.estimator import Oracle
 from trustcache.protocols import negative_threshold
 from trustcache.report.compared import MethodTable, compare
+from trustcache.scores import post_hoc_score
 
 TRAINING, TEST = cache_of(500, 1, name="train"), cache_of(300, 2, name="photos")
 
@@ -95,10 +96,47 @@ def test_the_table_is_shown_as_text_html_rich_and_latex(table: MethodTable) -> N
     Console(file=stream, width=90).print(table)
     assert max(map(len, stream.getvalue().splitlines())) <= 90
     html = table._repr_html_()
-    assert html.count("<tr>") == 1 + len(table.comparison.rows)
+    assert html.partition("<tbody>")[2].partition("</tbody>")[0].count("<tr>") == len(table.comparison.rows)
     latex = table.to_latex()
     assert tells(latex, r"\begin{table}", r"\toprule", "mcp", r"\end{table}")
     assert r"\documentclass" not in latex
+
+
+@pytest.mark.parametrize("width", [80, 60])
+def test_a_narrow_terminal_keeps_methods_and_whole_numbers_and_tells_what_it_leaves_out(
+    table: MethodTable, width: int
+) -> None:
+    stream = StringIO()
+    Console(file=stream, width=width).print(table)
+    text = stream.getvalue()
+    for fact in ("Method", "mcp", "delta-knn", "gap", "AUC", "Δ AUC", "AURC", "FPR@95"):
+        assert fact in text
+    assert "…" not in text
+    assert tells(text.partition("Not shown")[2], "AUPR-Error", "AUPR-Success")
+    assert tells(text, "Percent", "*", "▲", "▼", "○", "95 %")
+
+
+def test_the_data_frame_has_the_intervals_that_are_known_and_no_empty_columns(table: MethodTable) -> None:
+    frame = table.to_dataframe()
+    assert not frame.columns[frame.isna().all()].tolist()
+    assert ((frame.aurc_low <= frame.aurc) & (frame.aurc <= frame.aurc_high)).all()
+
+
+def test_scores_that_are_numbers_are_compared_by_the_names_they_are_given() -> None:
+    z = post_hoc_score("mcp", TEST)
+    found = compare(["mcp", {"mine": z, "worse": -z}], TEST, intervals=False)
+    frame = found.to_dataframe()
+    assert frame.auc["mine"] == frame.auc["mcp"] == 1 - frame.auc["worse"]
+    for methods, facts in (
+        ("mcp", ("compare", "list", "'mcp'")),
+        ([z], ("name", "mapping")),
+        ([{"mine": z[1:]}], ("mine", "299", "300")),
+        (["mpc"], ("score mpc",)),
+        (["knn"], ("training",)),
+    ):
+        message = refusal_of(lambda given=methods: compare(given, TEST))  # type: ignore[misc]
+        assert tells(message, *facts)
+        assert "--" not in message
 
 
 def test_in_a_notebook_it_is_one_output_and_not_a_line_each(

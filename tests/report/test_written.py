@@ -63,6 +63,8 @@ def test_the_page_shows_the_thresholds_that_calibrate_found(tmp_path: Path) -> N
     for stranger in (other, gap):
         message = refusal_of(lambda one=stranger: write_page([oracle], TEST, tmp_path / "r", thresholds={one: found}))  # type: ignore[misc]
         assert tells(message, "thresholds")
+    message = refusal_of(lambda: write_page([oracle], TEST, tmp_path / "r", thresholds={oracle: 0.5}))  # type: ignore[dict-item]
+    assert tells(message, "thresholds", "0.5", "calibrate")
 
 
 def test_caches_of_one_name_are_refused(tmp_path: Path) -> None:

@@ -180,6 +180,8 @@ def _matrix(array: Any, where: str) -> np.ndarray:
         raise UsageError(
             f"{where}: has shape {found.shape}; give a matrix, a row a sample and a column a class or feature"
         )
+    if min(found.strides) < 0:  # reversed rows, which torch does not take
+        found = np.ascontiguousarray(found)
     return found if found.dtype in (np.float16, np.float32, np.float64) else found.astype(np.float64)
 
 

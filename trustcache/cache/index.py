@@ -274,7 +274,7 @@ def read_index(folder: Path) -> Index:
     """
     try:
         record = read_record(folder / INDEX, CacheRecord, _MADE_AGAIN)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise UsageError(f"{folder}: holds no cache; make one with trustcache extract") from None
     return Index(folder, record.meaning, record.made_from, record.made_with)
 

@@ -16,7 +16,7 @@ from trustcache.cache.imported import ImportedOutputs, Origin, import_outputs, i
 from trustcache.cache.index import Index, read_index
 from trustcache.cache.meaning import ShardRecord
 from trustcache.cache.records import fingerprint
-from trustcache.errors import DamagedError, TrustcacheError, UsageError
+from trustcache.errors import DamagedError, TrustcacheError, UsageError, in_python
 
 # Columns of numbers that others are looked up by.
 _NUMBERS = ("labels", "predictions", "sample_indices")
@@ -59,6 +59,7 @@ class CacheView:
         self._start, self._stop = start, stop
 
     @staticmethod
+    @in_python()
     def from_arrays(
         logits: Any,
         labels: Any,
@@ -75,7 +76,8 @@ class CacheView:
         logits (N, K), features (N, D): arrays or tensors; kept as float16 where all are, else as float32. labels: (N,)
         numbers from 0 to K - 1, or names among `classes`, the K names in the order of the columns. ids: N texts, by
         default the rows' numbers. outputs: "probabilities" where the logits are these; their logarithms are kept.
-        name, classifier: of the data set and of the classifier, for tables. Raises UsageError as `import_outputs`.
+        name, classifier: of the data set and of the classifier, for tables. Raises UsageError where lengths differ,
+        numbers are not finite, labels are out of range, or logits are probabilities.
 
         >>> cache = CacheView.from_arrays([[2.0, 0.5], [0.1, 0.3]], [0, 0])
         >>> cache.correct, cache

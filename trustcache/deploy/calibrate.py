@@ -21,7 +21,7 @@ from trustcache.deploy.groups import grouped
 from trustcache.deploy.labelled import Labelled, LabelledData, whole_cache
 from trustcache.deploy.scorers import Scorer
 from trustcache.deploy.threshold import THRESHOLD, Check, GroupPoint, Threshold, Watch
-from trustcache.errors import TrustcacheError, UsageError, percent
+from trustcache.errors import TrustcacheError, UsageError, in_python, percent
 from trustcache.evaluate.scoring import Scoring
 from trustcache.metrics.calibration import wilson
 from trustcache.metrics.estimated_accuracy import AccuracyFit, estimated_accuracy, fit_accuracy
@@ -89,6 +89,7 @@ def _others(scorer: Scorer, threshold: Threshold) -> str:
     return f"{count} threshold{'s are' if count > 1 else ' is'}" if count else ""
 
 
+@in_python()
 def calibrate_on(
     method: AnyMethod,
     cache: CacheView,

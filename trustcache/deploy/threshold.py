@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
+from trustcache.cache.view import CacheView
 from trustcache.data.splits import half_rows, other_half
-from trustcache.errors import percent
+from trustcache.deploy.goals import CLASS
+from trustcache.errors import UsageError, percent
 from trustcache.metrics.estimated_accuracy import AccuracyFit
 from trustcache.metrics.exchangeability import Reference
 from trustcache.metrics.selective import WorkingPoint
@@ -95,12 +98,52 @@ class Threshold:
     learnt: str
 
     def __float__(self) -> float:
+        if self.groups:
+            raise UsageError(
+                f"threshold: there are {len(self.groups)}, one for each {self.by}, and one number for all keeps no "
+                "promise within them; call threshold.trusts(scores, "
+                + ("cache)" if self.by == CLASS else "groups=a group for each row)")
+            )
         return self.point.threshold
+
+    def trusts(self, scores: Any, cache: CacheView | None = None, *, groups: Iterable[str] | None = None) -> np.ndarray:
+        """Return True for every score that is trusted: above the threshold, or above that of its group. bool (N,).
+
+        scores: (N,), of the method that was calibrated. cache: of the N rows, which thresholds by class take their
+        predictions from. groups: a name for each row, where the thresholds are of a list's or a file's groups; nothing
+        of a group that calibration did not see is trusted.
+        Raises UsageError where the groups are missing, or the lengths differ.
+
+        >>> from trustcache.deploy.calibrate import calibrate_on
+        >>> cache = CacheView.from_arrays([[2.0, 0.5], [0.1, 0.3], [3.0, 0.0]], [0, 0, 0])
+        >>> calibrate_on("mcp", cache, coverage=0.6).trusts([1.5, 0.2, 3.0], cache)
+        array([ True, False,  True])
+        """
+        z = np.asarray(scores, dtype=np.float64)
+        if z.ndim != 1:
+            raise UsageError(f"trusts: scores have shape {z.shape}; give one a row")
+        cuts: float | np.ndarray = self.point.threshold
+        if self.groups:
+            cuts = self._cuts(cache, groups)
+            if cuts.shape != z.shape:
+                raise UsageError(f"trusts: there are {len(z):,} scores for {len(cuts):,} rows; give those of the same")
+        return z > cuts
+
+    def _cuts(self, cache: CacheView | None, groups: Iterable[str] | None) -> np.ndarray:
+        """Return the threshold of each row by its group, float64 (N,)."""
+        if self.by == CLASS and cache is not None:
+            groups = cache.predictions.astype(str)
+        elif self.by == CLASS or groups is None:
+            needs = "cache, whose predictions name the classes" if self.by == CLASS else "groups, a name for each row"
+            raise UsageError(f"trusts: these thresholds are by {self.by}; give {needs}")
+        known = self.of_groups()
+        return np.array([known.get(str(group), math.inf) for group in groups])
 
     def __repr__(self) -> str:
         goal = f"{self.goal} {self.target:g}" + (f" at delta {self.delta:g}" if self.delta is not None else "")
         figures = f"coverage {percent(self.point.coverage)}, risk {percent(self.point.risk or 0.0)}"
-        return f"<threshold {float(self):.6g}: {goal} on {self.samples}, {figures} there>"
+        value = f"{len(self.groups)} thresholds by {self.by}" if self.groups else f"threshold {float(self):.6g}"
+        return f"<{value}: {goal} on {self.samples}, {figures} there>"
 
     @property
     def promise(self) -> str:

@@ -112,8 +112,8 @@ class TrustedClassifier:
     ) -> None:
         self.pair = pair.to(device)
         self.classes, self.device = classes, device
-        self.threshold, self._cut = threshold, float(threshold or 0.0)
         calibrated = threshold if isinstance(threshold, Threshold) else None
+        self.threshold, self._cut = threshold, calibrated.point.threshold if calibrated else float(threshold or 0.0)
         self.alarm = Alarm(calibrated.watch) if calibrated else None
         self._by = calibrated.by if calibrated else ""
         self._cuts = calibrated.of_groups() if calibrated else {}

@@ -33,7 +33,7 @@ from trustcache.data.loader import (
 )
 from trustcache.data.pictures import parts_of, picture_of
 from trustcache.data.progress import Progress, silent
-from trustcache.errors import UsageError
+from trustcache.errors import UsageError, in_python
 from trustcache.extract.batch_size import USUAL
 from trustcache.extract.settings import ExtractSettings
 from trustcache.models.classifiers import Classifier, as_classifier
@@ -54,6 +54,7 @@ class _Seen:
     labels: np.ndarray
 
 
+@in_python()
 def extract_in_memory(
     model: Classifier | nn.Module,
     data: Any,

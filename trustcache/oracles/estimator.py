@@ -18,7 +18,7 @@ from trustcache.cache.index import judged_fingerprint
 from trustcache.cache.view import require_cache
 from trustcache.data.progress import Progress, silent
 from trustcache.data.splits import seed_list
-from trustcache.errors import DamagedError, TrustcacheError, UsageError
+from trustcache.errors import DamagedError, TrustcacheError, UsageError, in_python
 from trustcache.losses import LOSSES, loss_settings
 from trustcache.metrics.ranking import trust_metrics
 from trustcache.oracles.backbones import OracleModel
@@ -52,12 +52,13 @@ _REMEDY = "fit the oracle and save it again"
 class SavedOracle:
     """The record of an oracle's file, beside its weights and the hashes of the images that it has learnt from.
 
-    params: the settings that are given.
+    params: the settings that are given. classes: the number that its classifier tells apart.
     """
 
-    SCHEMA: ClassVar[int] = 1
+    SCHEMA: ClassVar[int] = 2
 
     params: dict[str, Any]
+    classes: int
     config: RunConfig
     log: tuple[LogEntry, ...]
 
@@ -99,6 +100,7 @@ class Oracle(BaseEstimator):
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in super().__getstate__().items() if name != "training_"}
 
+    @in_python()
     def fit(self, cache: CacheView, y: None = None, *, progress: Progress = silent) -> Oracle:
         """Learn from a cache, whose labels say where its classifier is right. y: ignored.
 
@@ -126,6 +128,7 @@ class Oracle(BaseEstimator):
         self.head_: AnyHead = trained.head
         self.log_ = [LogEntry(**entry) for entry in trained.log]
         self.content_ = np.unique(cache.content)
+        self.n_classes_ = cache.classes
         self.training_: CacheView = cache
         return self
 
@@ -141,6 +144,11 @@ class Oracle(BaseEstimator):
             raise UsageError(
                 f"{self!r}: judges {config.classifier}, and the cache is of another classifier, {index.classifier}; "
                 "fit it on a cache of that"
+            )
+        if cache.classes != self.n_classes_:
+            raise UsageError(
+                f"{self!r}: judges a classifier of {self.n_classes_} classes, and {index.data} has {cache.classes}; "
+                "fit it on a cache of those"
             )
         if "stages" in config.head.inputs and index.stages != config.stages:
             raise UsageError(f"{self!r}: reads the stages {', '.join(config.stages)}; {index.lacks('stages')}")
@@ -163,12 +171,22 @@ class Oracle(BaseEstimator):
         given = {name: _plain(value) for name, value in self.get_params().items() if value is not None}
         arrays = {name: tensor.numpy() for name, tensor in self.tensors().items()}
         write_arrays(
-            Path(path), {**arrays, _CONTENT: self.content_}, SavedOracle(given, self.config_, tuple(self.log_))
+            Path(path),
+            {**arrays, _CONTENT: self.content_},
+            SavedOracle(given, self.n_classes_, self.config_, tuple(self.log_)),
         )
 
     @classmethod
     def load(cls, path: str | Path) -> Oracle:
-        """Return the oracle that `save` wrote. Raises DamagedError where the file is not as it was written."""
+        """Return the oracle that `save` wrote.
+
+        Raises DamagedError where the file is not as it was written, UsageError where it is a folder.
+        """
+        if Path(path).is_dir():
+            raise UsageError(
+                f"{path}: is a folder, not a file that an oracle's save wrote; a run of the command line is loaded by "
+                "TrustedClassifier.load(workspace, run)"
+            )
         about, arrays = read_arrays(Path(path), SavedOracle, _REMEDY)
         try:
             oracle = cls(**about.params)
@@ -176,7 +194,7 @@ class Oracle(BaseEstimator):
             oracle.head_ = head_of(about.config, arrays)
         except (KeyError, TypeError) as error:
             raise DamagedError(f"{path}: damaged ({error}); {_REMEDY}") from None
-        oracle.config_, oracle.log_ = about.config, [*about.log]
+        oracle.config_, oracle.log_, oracle.n_classes_ = about.config, [*about.log], about.classes
         return oracle
 
     def _require_fitted(self) -> None:

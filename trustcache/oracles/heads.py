@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trustcache.cache import CacheView
+from trustcache.errors import UsageError
 from trustcache.models.views import views_in
 from trustcache.oracles.head_inputs import INPUTS, NAMED, columns_of, head_inputs, inputs_label, read_columns
 from trustcache.oracles.mlp_heads import MlpHead
@@ -92,11 +93,17 @@ AnyHead = LinearHead | MlpHead
 def score_cache(heads: Sequence[AnyHead], inputs: Sequence[str], cache: CacheView) -> np.ndarray:
     """Return z of heads that read the same inputs on every row of a cache, float64 (N, H), in slices of bounded memory.
 
-    Raises UsageError where the cache lacks a column that they read.
+    Raises UsageError where the cache lacks a column that they read, or has it in another width.
     """
     z, done = np.empty((len(cache), len(heads))), 0
     for rows in cache.chunks():
-        z[done : done + len(rows)] = score_heads(heads, head_inputs(inputs, read_columns(inputs, rows)).numpy())
+        x = head_inputs(inputs, read_columns(inputs, rows)).numpy()
+        if heads and x.shape[1] != (width := heads[0].mean.shape[-1]):
+            raise UsageError(
+                f"{cache.index.data}: {', '.join(inputs)} are {x.shape[1]:,} numbers a row, and the oracle has learnt "
+                f"from {width:,}; give outputs of the same model"
+            )
+        z[done : done + len(rows)] = score_heads(heads, x)
         done += len(rows)
     return z
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trustcache.cache import CacheView
-from trustcache.errors import UsageError
+from trustcache.errors import UsageError, in_python
 from trustcache.oracles.runs import Run
 from trustcache.protocols import negative_threshold
 from trustcache.report.comparison import Average, Comparison, compare_methods
@@ -35,16 +35,22 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
 _SIZE = 560, 340
 """Pixels of a chart."""
+_LEGEND = "Percent; the best of a column is bold or has a *."
+_OF_DIFFERENCES = f" ▲ better than {BASELINE}, ▼ worse, ○ undecided by the 95 % interval in brackets."
+_WITH_INTERVALS = ("auc", "aurc")
+"""Metrics whose intervals stand in a data frame."""
 
 
+@in_python()
 def compare(
     methods: Sequence[AnyMethod], test: CacheView, *, training: CacheView | None = None, intervals: bool = True
 ) -> MethodTable:
     """Return a table of how well methods tell a classifier's right answers from its wrong ones, on one cache.
 
     methods: fitted oracles, post-hoc scores by name ("mcp", "delta-knn"), functions of columns (`logits`, `features`,
-    `predictions`) and classes of your own. Oracles that differ in their seed only become one row. training: what scores
-    that learn do so from; without it, the cache that the first oracle has learnt from. intervals: by the bootstrap.
+    `predictions`) and classes of your own, and {name: array (N,)} of scores that you have. Oracles that differ in their
+    seed only become one row. training: what scores that learn do so from; without it, the cache that the first oracle
+    has learnt from. intervals: by the bootstrap.
     Raises UsageError for an unknown method, and where one cannot be computed on this cache.
 
     >>> cache = CacheView.from_arrays([[2.0, 0.5], [0.1, 0.3], [3.0, 0.0]], [0, 0, 0])
@@ -52,6 +58,8 @@ def compare(
     >>> [round(row.value("auc"), 2) for row in table.comparison.rows]
     [1.0, 1.0]
     """
+    if isinstance(methods, (str, Mapping)) or not isinstance(methods, Sequence):
+        raise UsageError(f"compare: takes a list of methods, not {methods!r:.60}; put it into [ ]")
     if not methods:
         raise UsageError("compare: no method is given; name one, as in compare([oracle, 'mcp'], test)")
     found = methods_of(methods, training)
@@ -125,19 +133,25 @@ class MethodTable:
             ]
             rows = [replace(row, cells=(*row.cells, end)) for row, end in zip(rows, ends, strict=True)]
             columns = (*columns, Column(f"Δ AUC to {BASELINE}", "Difference in AUC with its 95 % interval."))
-        return replace(shown, labels=("Method",), rows=tuple(rows), columns=columns, notes=tuple(self.notes))
+        notes = _LEGEND + (_OF_DIFFERENCES if len(columns) > len(shown.columns) else ""), *self.notes
+        return replace(shown, labels=("Method",), rows=tuple(rows), columns=columns, notes=notes)
 
     def to_dataframe(self) -> pandas.DataFrame:
         """Return a pandas data frame: a row a method, metrics as fractions, seeds' means.
 
-        With intervals there are also `auc_low` and `auc_high`, and with mcp `auc_gain`, `auc_gain_low`,
-        `auc_gain_high`. Raises UsageError without pandas.
+        With intervals there are also `auc_low`, `auc_high`, `aurc_low` and `aurc_high`, and with mcp `auc_gain`,
+        `auc_gain_low`, `auc_gain_high`. Raises UsageError without pandas.
         """
         pandas = _needs("pandas")
-        rows = {self._name(row): {key: row.value(key) for key in row.cells} for row in self.comparison.rows}
+        # Nothing is held out in arrays, so no temperature is fitted and what it would scale is undefined.
+        rows = {
+            self._name(row): {key: row.value(key) for key in row.cells if not key.endswith("_scaled")}
+            for row in self.comparison.rows
+        }
         for one in self.compared:
             found = rows[self._name(one.row)]
-            found |= _ends("auc", one.figures["auc"])
+            for key in _WITH_INTERVALS:
+                found |= _ends(key, one.figures[key])
             if gain := one.differences.get("auc"):
                 found |= {"auc_gain": gain.value} | _ends("auc_gain", gain)
         return pandas.DataFrame.from_dict(rows, orient="index").rename_axis("method")

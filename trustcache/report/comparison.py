@@ -16,6 +16,8 @@ _PLACES = {key: metric.column for key, metric in METRICS.items() if metric.colum
 COLUMNS = tuple(sorted(_PLACES, key=_PLACES.__getitem__))
 # The others depend on where a method's threshold lies: TPR alone is best for a method that trusts everything.
 RANKING = tuple(key for key in COLUMNS if not METRICS[key].at_threshold)
+# The least told of beside AUC and AURC; a narrow terminal leaves these out, the highest first.
+_SPARE = {"aupr_error": 2, "aupr_success": 2, "tpr": 1, "tnr": 1}
 READING = (
     "All figures are percent. ↑ higher is better, ↓ lower is better. a ± b is mean and sample standard "
     f"deviation over seeds. {UNDEFINED} is a value that at least one seed leaves undefined."
@@ -190,7 +192,7 @@ def heading(key: str, protocol: str) -> str:
 def column(key: str, protocol: str, prefix: str = "", suffix: str = "") -> Column:
     """Return the column of a metric, with words before and after its heading."""
     good = "low" if higher_is_better(key, protocol) is False else "high"
-    return Column(f"{prefix}{heading(key, protocol)}{suffix}", METRICS[key].meaning, good)
+    return Column(f"{prefix}{heading(key, protocol)}{suffix}", METRICS[key].meaning, good, _SPARE.get(key, 0))
 
 
 def legend(comparisons: Sequence[Comparison]) -> dict[str, list[tuple[str, str]]]:

@@ -96,11 +96,15 @@ def best_cells(cells: Sequence[Cell], *, higher: bool) -> frozenset[int]:
 
 @dataclass(frozen=True)
 class Column:
-    """A value column: its heading, its meaning, and its good end, "high" or "low"."""
+    """A value column: its heading, its meaning, and its good end, "high" or "low".
+
+    spare: above 0 where a narrow terminal may leave the column out, the highest first.
+    """
 
     head: str
     meaning: str = ""
     good: str = "high"
+    spare: int = 0
 
 
 @dataclass(frozen=True)
@@ -154,6 +158,14 @@ class Table:
     @property
     def has_gaps(self) -> bool:
         return any(cell.missing for row in self.rows for cell in row.cells)
+
+    def narrower(self) -> Iterator[Table]:
+        """Yield the table, and then with fewer and fewer of the columns that a narrow terminal may leave out."""
+        yield self
+        for least in sorted({column.spare for column in self.columns} - {0}, reverse=True):
+            kept = [i for i, column in enumerate(self.columns) if column.spare < least]
+            rows = tuple(replace(row, cells=tuple(row.cells[i] for i in kept)) for row in self.rows)
+            yield replace(self, columns=tuple(self.columns[i] for i in kept), rows=rows)
 
     def block(self, row: Row) -> str:
         """Return the heading of the block that a row stands in, "" where the table has no blocks."""

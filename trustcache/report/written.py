@@ -19,7 +19,7 @@ from trustcache.cache.workspace import Workspace
 from trustcache.data.progress import Progress, silent
 from trustcache.deploy.scorers import find_scorer
 from trustcache.deploy.threshold import Threshold
-from trustcache.errors import UsageError
+from trustcache.errors import UsageError, in_python
 from trustcache.oracles.runs import RunConfig, finished_runs, open_run
 from trustcache.report.build import report
 from trustcache.scores import POST_HOC
@@ -27,6 +27,7 @@ from trustcache.scores.methods import AnyMethod, Method, methods_of
 from trustcache.scores.stored import ScoreStore
 
 
+@in_python()
 def write_page(
     methods: Sequence[AnyMethod],
     test: CacheView | Sequence[CacheView],
@@ -58,6 +59,11 @@ def write_page(
             for method in found:
                 _write_scores(workspace, method, cache, index, learnt)
         for one, threshold in thresholds.items():
+            if not isinstance(threshold, Threshold):
+                raise UsageError(
+                    f"thresholds: {threshold!r} is none that calibrate found, which the page tells the promise of; "
+                    "call calibrate, and give what it returns"
+                )
             scorer = find_scorer(workspace, _name_in(workspace, one))
             scorer.save_threshold(replace(threshold, judged=scorer.judged, learnt=scorer.learnt))
         report(workspace, place=None, progress=progress)

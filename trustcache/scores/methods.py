@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -27,8 +27,23 @@ class Scores(Protocol):
         ...
 
 
-AnyMethod = Scores | str | Callable[..., Any]
-"""An oracle, a post-hoc score's name, or a function of columns or a class as `post_hoc` takes them."""
+AnyMethod = Scores | str | Callable[..., Any] | Mapping[str, Any]
+"""An oracle, a post-hoc score's name, a function of columns or a class as `post_hoc` takes them, or scores by name."""
+
+
+@dataclass(frozen=True, repr=False)
+class Given:
+    """Scores that were computed elsewhere, of the rows of one cache."""
+
+    name: str
+    z: Any
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def decision_function(self, cache: CacheView) -> np.ndarray:
+        """Return the scores, whatever the cache; `Method.scores` checks their number."""
+        return np.asarray(self.z)
 
 
 @dataclass(frozen=True)
@@ -97,12 +112,14 @@ class Method:
 def methods_of(given: Sequence[AnyMethod], training: CacheView | None = None) -> list[Method]:
     """Return methods with the names that tables give them.
 
+    given: as `AnyMethod` has them; a mapping holds an array (N,) of scores for each name.
     training: what scores that learn do so from; without it, the cache that the first oracle has learnt from.
     Raises UsageError for an unknown score, and for what is no method.
 
     >>> [method.name for method in methods_of(["mcp", lambda logits: logits.max(1)])]
     ['mcp', '<lambda>']
     """
+    given = [method for one in given for method in _each(one)]
     if training is None:
         learners = (getattr(one, "training_", None) for one in given)
         training = next((cache for cache in learners if cache is not None), None)
@@ -120,6 +137,16 @@ def methods_of(given: Sequence[AnyMethod], training: CacheView | None = None) ->
     for method in found:
         method.entry  # noqa: B018 (raises for an unknown name)
     return found
+
+
+def _each(one: AnyMethod) -> Iterator[AnyMethod]:
+    """Yield a method, or those of a mapping of scores by name. Raises UsageError for scores without a name."""
+    if isinstance(one, Mapping):
+        yield from (Given(name, z) for name, z in one.items())
+    elif (isinstance(one, Sequence) and not isinstance(one, str)) or hasattr(one, "__array__"):
+        raise UsageError("scores that are numbers need a name; give a mapping, as in {'mine': scores}")
+    else:
+        yield one
 
 
 def _scores(one: AnyMethod) -> bool:

@@ -26,7 +26,8 @@ from trustcache.report.table import LEGEND, Cell, Exhibit, Section, Table
 _PIPED_WIDTH = 120
 _NARROWEST_LABEL = 10
 _LONGEST_HEAD = 11
-_FEWER_DIGITS = (2, 1)
+_WIDEST_WORD = 24
+_FEWER_DIGITS = (None, 2, 1)
 _MOST_COMMANDS = 3
 
 
@@ -96,25 +97,44 @@ def _starred(console: Console) -> bool:
 
 
 def _print_grid(table: Table, console: Console) -> None:
-    """Print a table's heads and rows, its values shortened where they would not fit; a block stands under its name."""
+    """Print a table's heads and rows, with fewer digits and columns where all do not fit.
+
+    A block stands under its name.
+    """
     blocks = [table.block(row) for row in table.rows]
-    room = console.width if console.is_terminal else max(console.width, _PIPED_WIDTH)
-    unbounded, bounded = (console.options.update(max_width=width) for width in (sys.maxsize, room))
-    grid = _grid(table, blocks, _starred(console), None)
-    for digits in _FEWER_DIGITS:
-        if console.measure(grid, options=unbounded).maximum > room:
-            grid = _grid(table, blocks, _starred(console), digits)
+    grid, width, fitting = _fitting(table, blocks, console)
+    bounded = console.options.update(max_width=width)
     names = (name for name, _ in groupby(blocks) if name)
     for line in console.render_lines(grid, bounded, pad=False, new_lines=True):
         empty = not "".join(segment.text for segment in line).strip()
         shown = _text(next(names), style="italic").append("\n") if empty else Segments(line)
         console.print(shown, end="", crop=False, soft_wrap=True)
+    if left_out := [head for head in table.heads if head not in fitting.heads]:
+        _print_wrapped(console, "  ", f"Not shown, as the terminal is too narrow: {', '.join(left_out)}.")
 
 
-def _grid(table: Table, blocks: Sequence[str], starred: bool, digits: int | None) -> RichTable:
-    """Return heads and rows; in a table of blocks an empty row begins each, and a row has one label.
+def _fitting(table: Table, blocks: Sequence[str], console: Console) -> tuple[RichTable, int, Table]:
+    """Return a table's grid, the width to render it in, and the table with the columns that fit.
 
-    digits: shorten the values to so many.
+    Digits go before columns, and labels are broken before a value is: a line is rather too long.
+    """
+    room = console.width if console.is_terminal else max(console.width, _PIPED_WIDTH)
+    unbounded = console.options.update(max_width=sys.maxsize)
+    for narrower in table.narrower():
+        for digits in _FEWER_DIGITS:
+            grid, slack = _grid(narrower, blocks, _starred(console), digits)
+            width = console.measure(grid, options=unbounded).maximum
+            if width <= room:
+                return grid, room, narrower
+        if width - slack <= room:
+            break
+    return grid, max(width - slack, room), narrower
+
+
+def _grid(table: Table, blocks: Sequence[str], starred: bool, digits: int | None) -> tuple[RichTable, int]:
+    """Return heads and rows, and by how much their labels may be broken to make them narrower.
+
+    In a table of blocks an empty row begins each, and a row has one label. digits: shorten the values to so many.
     """
     grid = RichTable(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0, header_style="")
     labels = slice(None)
@@ -122,11 +142,13 @@ def _grid(table: Table, blocks: Sequence[str], starred: bool, digits: int | None
         labels = slice(-1, None) if table.grouped else slice(1)
     heads = [_two_lines(head) for head in table.heads]
     above = "\n" if any("\n" in head for head in heads) else ""
+    slack = 0
     for place, name in [*enumerate(table.labels)][labels]:
         widest = max((cell_len(row.labels[place]) + 1 for row in table.rows), default=0)
-        grid.add_column(
-            "" if any(blocks) else f"{above} {name}", overflow="fold", min_width=min(widest, _NARROWEST_LABEL)
-        )
+        word = max((cell_len(word) + 1 for row in table.rows for word in row.labels[place].split()), default=0)
+        least = min(widest, max(_NARROWEST_LABEL, min(word, _WIDEST_WORD)))
+        slack += widest - least
+        grid.add_column("" if any(blocks) else f"{above} {name}", overflow="fold", min_width=least)
     columns = []
     for place, head in enumerate(heads):
         cells = [row.cells[place] for row in table.rows]
@@ -142,7 +164,7 @@ def _grid(table: Table, blocks: Sequence[str], starred: bool, digits: int | None
         styles = [_style(cell.best or row.kind == "marked", starred) for cell in row.cells]
         values = [_text(column[i], style, kept="\n") for column, style in zip(columns, styles, strict=True)]
         grid.add_row(*(Padding(name, (0, 0, 0, 1)) for name in names), *values)
-    return grid
+    return grid, slack
 
 
 def _style(bold: bool, starred: bool) -> str:
