@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from trustcache.command_lines import Command, merged
 from trustcache.metrics.ranking import METRICS
 from trustcache.metrics.separability import average_kl_divergence, bhattacharyya_distance
-from trustcache.paper.gaps import fill
+from trustcache.paper.gaps import fill, no_dropout
 from trustcache.paper.paper_index import SEEDS, Found, Method, PaperIndex, Setup, pair_name, trained_alike
 from trustcache.paper.published import DEFINITIONS, beside, mismatches, remark
 from trustcache.protocols import PROTOCOLS
@@ -144,6 +144,8 @@ class _Draft:
         rows = self._rows(pair, data, methods)
         for method, found in rows:
             self.commands += fill(self.paper, self.setup, data, pair, method, found)
+            if method.score == "mc-dropout" and not found and no_dropout(self.paper, pair[1]):
+                self.notes.append(f"No command fills the row {method.label}: {pair[1]} has no dropout.")
         if not any(found for _, found in rows):
             names = [method.label for method in methods]
             every = ", ".join(names) if len(names) < 6 else f"all {len(names)} methods"
