@@ -7,7 +7,7 @@ TrustcacheError     what went wrong while working          exit code 1
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 
@@ -58,6 +58,22 @@ _UNSEEN = re.compile(
     "\ud800-\udfff\U000e0000-\U000e007f]"
 )
 """Control characters, invisible ones, marks of direction, and what is left of names that are not UTF-8."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return the end of a message on an unknown name: up to three known ones that are like it, "" for none.
+
+    Case and signs do not count, and names that have it as a part between hyphens come first.
+
+    >>> did_you_mean("Table 1", ["table1", "figure3"])
+    '; did you mean table1?'
+    """
+    import difflib
+
+    bare = {re.sub(r"[\W_]", "", one.lower()): one for one in known}
+    near = difflib.get_close_matches(re.sub(r"[\W_]", "", name.lower()), bare, n=3)
+    chosen = dict.fromkeys([*(one for one in bare.values() if name in one.split("-")), *(bare[one] for one in near)])
+    return f"; did you mean {', '.join([*chosen][:3])}?" if chosen else ""
 
 
 def percent(share: float, digits: int = 2) -> str:

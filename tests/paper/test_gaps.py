@@ -98,7 +98,9 @@ def test_rows_of_one_loss_that_cannot_be_had_alike_are_said_to_differ(workspace:
 def test_commands_work_in_the_workspace_that_the_report_is_of(workspace: Workspace, run_cli: Cli) -> None:
     elsewhere = workspace.root.rename(workspace.root.with_name("else where"))
     place = ("--workspace", elsewhere)
-    run_cli("train", "--frozen", "--loss", "ce", "--seed", "0,1,2", "--epochs", 3, *place)
+    trained = run_cli("train", "--frozen", "--loss", "ce", "--seed", "0,1,2", "--epochs", 3, *place)
+    assert f"trustcache report --workspace '{elsewhere}'" in trained.stderr
+    assert f"trustcache runs list --workspace '{elsewhere}'" in " ".join(trained.stdout.split())
     commands = printed_commands(run_cli, "table1", *place)
     assert all(shlex.split(command)[-2:] == ["--workspace", str(elsewhere)] for command in commands)
     run_all(run_cli, commands)

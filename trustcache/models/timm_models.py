@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from trustcache.errors import UsageError, kind_and_line
+from trustcache.errors import UsageError, did_you_mean, kind_and_line
 from trustcache.models.zoo.registry import MODELS, TIMM_SCHEMES, example_names
 
 if TYPE_CHECKING:
@@ -53,9 +52,9 @@ def _created(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Modul
     named = not full.startswith(TIMM_SCHEMES)
     if named and not _timm_knows(full):
         names = [*PAPER_MODELS, *example_names(), *timm.list_models(), *timm.list_models(pretrained=True)]
-        near = difflib.get_close_matches(full, names, n=3)
-        hint = f"; did you mean {', '.join(near)}?" if near else ""
-        raise UsageError(f"--classifier {name}: unknown; it takes {', '.join(classifier_names())}{hint}")
+        raise UsageError(
+            f"--classifier {name}: unknown; it takes {', '.join(classifier_names())}{did_you_mean(full, names)}"
+        )
     if named and pretrained and not timm.is_model_pretrained(full):
         raise UsageError(f"--classifier {name}: has no published weights to fetch; pass yours with --weights FILE")
     if (named and pretrained) or full.startswith(_HUB_SCHEMES):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from trustcache.command_lines import command_line
 from trustcache.data.suites import Suite, find_suite
-from trustcache.errors import UsageError
+from trustcache.errors import UsageError, did_you_mean
 from trustcache.models.timm_models import PAPER_MODELS as PAPER_NAMES
 from trustcache.models.zoo.registry import CIFAR_VGG16, MNIST_CONVNET
 from trustcache.oracles.presets.preset import papers_preset, read_preset, small_scale_preset
@@ -121,7 +121,7 @@ _ORDER = ("fit-classifier", "extract", "train", "report")
 
 
 def plan(recipes: Mapping[str, Recipe], names: Sequence[str], request: Request) -> list[Step]:
-    """Return the commands that make some recipes, each once: all extractions, then all trainings, then the report.
+    """Return the commands that make some recipes, each once: all extractions, then all trainings, then report.
 
     So a training scores its oracles on all test data at once. Raises UsageError for an unknown name, and for data and
     models that do not go with one, but for `all`, which leaves out what one model alone gives nothing for.
@@ -132,12 +132,14 @@ def plan(recipes: Mapping[str, Recipe], names: Sequence[str], request: Request) 
     every = [name for name, recipe in recipes.items() if not (alone and recipe.two_models)]
     for name in every if "all" in names else names:
         if name not in recipes:
-            raise UsageError(f"{name}: no table or figure of the paper; one of {', '.join(recipes)}, or all")
+            known = f"one of {', '.join(recipes)}, or all{did_you_mean(name, recipes)}"
+            raise UsageError(f"{name}: no table or figure of the paper; {known}")
         recipe = recipes[name]
         if alone and recipe.two_models:
             raise UsageError(f"{name}: {SECOND_MODEL}")
         steps += _small_scale(name, request, find) if recipe.small_scale else _steps(name, recipe, request, find)
-    steps.append(Step(("report", *request.place)))
+    only = () if "all" in names else ("--only", ",".join(dict.fromkeys(names)))
+    steps.append(Step(("report", *only, *request.place)))
     return sorted(dict.fromkeys(steps), key=lambda step: _ORDER.index(step.words[0]))
 
 
