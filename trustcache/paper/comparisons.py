@@ -238,7 +238,7 @@ def key_to_figures(founds: Sequence[Found], reference: str = "") -> str:
     best = (
         "bold, or * where nothing is bold, marks the best of a block in columns with ↑ (higher is better) or ↓ (lower)"
     )
-    parts.append(f"{best}, {reference} not counted" if reference else best)
+    parts.append(f"{best}; {reference.partition(',')[0]} is not counted" if reference else best)
     return f"{'; '.join(parts)}."
 
 

@@ -218,7 +218,7 @@ def test_a_paper_that_reads_the_tables_compiles_with_every_one_inside_its_text(s
     methods = [scored("mcp"), *(scored("ss", s, settings=settings, oracle="vit_base_patch16_224") for s in (0, 1))]
     wide = contents(*shown, Exhibit("table-a1", "T", "", (LONG,)), scored=methods)
     intervals = Cell(0.5, 0.01, interval=(0.4, 0.6), mark="▲")
-    rows = [Row((f"method {i}",), (intervals,) * 9) for i in range(40)]
+    rows = [Row((f"method {i}",), (intervals,) * 9) for i in range(1700)]
     text = tables_latex(replace(wide, tables=[FRUIT, grouped_table("x", ("m",), ["AUPR-Success"] * 9, rows)]))
     (tmp_path / "tables.tex").write_text(text, encoding="utf-8")
     preamble = "\n".join(re.findall(r"^% (\\usepackage.*)", text, re.M))

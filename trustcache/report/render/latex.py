@@ -84,7 +84,8 @@ def _part(key: str, title: str, table: Table) -> dict[str, Any]:
     head, text = " & ".join(map(escaped, heads)) + r" \\", " ".join(map(escaped, notes))
     fits = characters * _SIZES[size] <= room
     long = len(table.rows) > _LONGEST and fits
-    # Only what is on one page can be scaled, so that a table both long and wide is several.
+    # Only what is on one page can be scaled, so that a table both long and wide is several, each
+    # set before the next: LaTeX holds only so many back.
     rows_a_page = len(rows) if fits else _LONGEST
     pages = [rows[at : at + rows_a_page] for at in range(0, len(rows), rows_a_page or 1)] or [[]]
     parts = {"key": key, "caption": caption, "size": size, "columns": columns, "head": head, "rows": rows}
