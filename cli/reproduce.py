@@ -61,7 +61,7 @@ def reproduce(
     seed: Annotated[str, typer.Option(help="Seed, or a list of them.")] = "0,1,2",
     subset: Subset = None,
 ) -> None:
-    """Make the paper's tables and figures: run the commands that each needs, then the report.
+    """Make the paper's tables and figures: run the commands that each needs, then print them.
 
     By default with the paper's models on ImageNet (table2: MNIST and CIFAR-10). What has been done is not done again,
     and what was stopped goes on where it was.
@@ -93,7 +93,7 @@ def reproduce(
         return
     if stopped := carry_out(steps, Workspace(place.workspace), _run, say):
         raise typer.Exit(stopped)
-    say(f"{', '.join(names)}: in {place.workspace / 'report' / 'paper.html'}")
+    say(f"the page: {place.workspace / 'report' / 'paper.html'}")
 
 
 def _run(words: Sequence[str]) -> int:

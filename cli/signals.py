@@ -9,7 +9,7 @@ import sys
 import threading
 from types import FrameType
 
-RESUMED = "interrupted; the same command goes on from here"
+RESUMED = "interrupted; the same command goes on from here, but for a shard or a training step not kept yet"
 _process = os.getpid()
 _received: list[int] = []
 

@@ -42,6 +42,7 @@ def train(
     already is not trained again.
     """
     from trustcache.cache.workspace import Workspace
+    from trustcache.command_lines import command_line
     from trustcache.evaluate.scoring import evaluate, lacking
     from trustcache.evaluate.sweep import choose, mean_reference, save
     from trustcache.oracles.tracking import tracking
@@ -63,7 +64,8 @@ def train(
         from trustcache.report.render.terminal import print_tables
         from trustcache.report.sweeps import sweep_table, validation_table
 
-        print_tables([sweep_table(sweep) if sweep else validation_table(runs, mcp)], terminal())
-        say(f"{made} scores made; see them with trustcache report" if made else "nothing new to score")
+        print_tables([sweep_table(sweep) if sweep else validation_table(runs, mcp, place.given())], terminal())
+        seen = command_line("report", *place.given())
+        say(f"{made} scores made; see them with {seen}" if made else "nothing new to score")
 
     return scored(show, made, lacking(workspace, runs), failures, **document)

@@ -83,6 +83,22 @@ _UNSEEN = re.compile(
 """Control characters, invisible ones, marks of direction, and what is left of names that are not UTF-8."""
 
 
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return the end of a message on an unknown name: up to three known ones that are like it, "" for none.
+
+    Case and signs do not count, and names that have it as a part between hyphens come first.
+
+    >>> did_you_mean("Table 1", ["table1", "figure3"])
+    '; did you mean table1?'
+    """
+    import difflib
+
+    bare = {re.sub(r"[\W_]", "", one.lower()): one for one in known}
+    near = difflib.get_close_matches(re.sub(r"[\W_]", "", name.lower()), bare, n=3)
+    chosen = dict.fromkeys([*(one for one in bare.values() if name in one.split("-")), *(bare[one] for one in near)])
+    return f"; did you mean {visible(', '.join([*chosen][:3]))}?" if chosen else ""
+
+
 def percent(share: float, digits: int = 2) -> str:
     """Return a share as every text writes it.
 
@@ -104,18 +120,6 @@ def spreadsheet_cell(value: object) -> object:
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _NUMBER = re.compile(r"[+-]?[\d.]+(e[+-]?\d+)?|[+-]?inf")
-
-
-def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """Return the end of a sentence that names those of some names that are nearest to a wrong one, "" for none.
-
-    >>> did_you_mean("tset", ["train", "test"])
-    '; did you mean test?'
-    """
-    import difflib
-
-    near = difflib.get_close_matches(name, names, n=3)
-    return f"; did you mean {visible(', '.join(near))}?" if near else ""
 
 
 def did_you_mean_path(path: Path) -> str:

@@ -337,6 +337,7 @@ def test_a_model_without_published_weights_needs_a_file(name: str, no_network: l
     [
         ("resnet5O", "resnet50"),
         ("cifar-resnet33", "cifar-resnet32"),
+        ("resnet32", "cifar-resnet32"),
         ("vitt", "vit"),
         ("mobilenetv2_10", "mobilenetv2_100"),
         ("resnet50.tv_in1", "resnet50.tv_in1k"),

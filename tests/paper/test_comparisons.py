@@ -66,6 +66,16 @@ def test_a_cell_is_mean_and_deviation_over_seeds_in_percent(run):
     assert cells[5] == "50.00 ± 0.00"
 
 
+def test_a_table_says_what_its_figures_are_of(run, mcp):
+    runs = [run("ss", seed, n=5000, learnt_from=50000) for seed in (0, 1, 2)]
+    (table,) = grids("table1", [*runs, mcp()])
+    for fact in ("5,000 test images", "50,000 images", "3 seeds", "±", "mcp"):
+        assert fact in table.notes[0]
+    (without,) = grids("table1", [run("ss", 0)])
+    assert "mcp" not in without.notes[0]
+    assert "±" not in without.notes[0]
+
+
 def test_the_classifiers_accuracy_has_no_deviation(run):
     cells = rows("table1", [run("ss", seed) for seed in (0, 1, 2)])["⟨vit, vit⟩", "birds", "ss α⁻3"]
     assert cells[0] == "80.00"

@@ -45,7 +45,7 @@ def test_the_mean_goes_over_the_sets_seed_by_seed_and_says_over_how_many(foggy):
 def test_a_mean_over_all_sets_says_so(foggy):
     runs = [foggy(condition) for condition in CONDITIONS]
     assert ("mean of all 75 sets", "", "ce (1 seed)") in means(runs)
-    assert not grid(runs).notes
+    assert not [note for note in grid(runs).notes if "75 sets" in note]
 
 
 def test_only_seeds_that_have_scored_every_set_enter_the_mean(foggy):
@@ -60,7 +60,7 @@ def test_without_a_common_seed_the_mean_is_a_gap(foggy):
 
 def test_sets_that_are_not_here_are_named_with_one_command_for_all(foggy):
     found = grid([foggy("fog/1")])
-    (note,) = found.notes
+    note = found.notes[-1]
     assert note.startswith("74 of 75 sets")
     assert "gaussian_noise, " in note
     assert "fog 2 3 4 5" in note

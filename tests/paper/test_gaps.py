@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import shlex
 import shutil
 from collections.abc import Callable
@@ -11,6 +12,9 @@ import pytest
 from click.testing import Result
 
 from trustcache.cache.workspace import Workspace
+from trustcache.paper.gaps import reproduce_options
+from trustcache.paper.paper_index import PaperIndex
+from trustcache.report.records import Scored
 
 Cli = Callable[..., Result]
 
@@ -94,7 +98,9 @@ def test_rows_of_one_loss_that_cannot_be_had_alike_are_said_to_differ(workspace:
 def test_commands_work_in_the_workspace_that_the_report_is_of(workspace: Workspace, run_cli: Cli) -> None:
     elsewhere = workspace.root.rename(workspace.root.with_name("else where"))
     place = ("--workspace", elsewhere)
-    run_cli("train", "--frozen", "--loss", "ce", "--seed", "0,1,2", "--epochs", 3, *place)
+    trained = run_cli("train", "--frozen", "--loss", "ce", "--seed", "0,1,2", "--epochs", 3, *place)
+    assert f"trustcache report --workspace '{elsewhere}'" in trained.stderr
+    assert f"trustcache runs list --workspace '{elsewhere}'" in " ".join(trained.stdout.split())
     commands = printed_commands(run_cli, "table1", *place)
     assert all(shlex.split(command)[-2:] == ["--workspace", str(elsewhere)] for command in commands)
     run_all(run_cli, commands)
@@ -127,3 +133,45 @@ def test_two_sweeps_that_differ_in_more_than_alpha_have_two_names(workspace: Wor
     subjects = {subject for subject, _ in rows_of(workspace, "figure4bc")}
     assert len(subjects) == 2
     assert any("epochs=3" in subject for subject in subjects)
+
+
+def test_with_one_classifier_no_command_is_printed_for_what_needs_two(workspace: Workspace, run_cli: Cli) -> None:
+    run_cli("train", "--frozen", "--loss", "ce", "--seed", "0", "--epochs", 3)
+    for key in ("figure-d", "table-e"):
+        out = run_cli("report", "--only", key).stdout
+        assert "reproduce" not in out
+        assert "second model" in " ".join(out.split())
+    told = " ".join(run_cli("report").stdout.split())
+    keys = re.findall(r"Not run yet: ([\w, .-]+); to make one: trustcache reproduce KEY", told)
+    assert "table-f" in keys[0]
+    assert not {"figure-d", "table-e"} & {*keys[0].split(", ")}
+    refused = run_cli("reproduce", "figure-d", "--data", "digits", "--classifier", "cifar-resnet8", "--dry-run")
+    assert refused.exit_code == 2
+    assert "figure-d" in refused.stderr
+    assert "second model" in refused.stderr
+
+
+def test_no_command_fills_mc_dropout_of_a_classifier_without_dropout(workspace: Workspace, run_cli: Cli) -> None:
+    run_cli("train", "--loss", "tcp", "--seed", "0", "--workers", 0)
+    run_cli("train", "--loss", "ss", "--start", "tcp", "--seed", "0", "--workers", 0)
+    out = run_cli("report", "--only", "table2").stdout
+    assert "digits-net has no dropout" in " ".join(out.split())
+    assert "--mc-dropout" not in out
+
+
+def test_fine_tunings_beside_heads_leave_the_printed_recipes_to_heads(workspace: Workspace, run_cli: Cli) -> None:
+    run_cli("train", "--frozen", "--loss", "ce", "--seed", "0", "--epochs", 3)
+    run_cli("train", "--loss", "ce", "--seed", "0", "--workers", 0)
+    (recipe,) = printed_commands(run_cli, "table-f")
+    assert "--frozen" in shlex.split(recipe)
+
+
+def test_the_demo_in_a_workspace_does_not_stand_for_its_other_data(scored: Callable[..., Scored]) -> None:
+    def at(data: str, training: str) -> Scored:
+        return scored("ce", 0.7, dataset=data, classifier="net", oracle="net", training=training)
+
+    paper = PaperIndex([at("digits-test", "frozen"), at("digits-test", "fine-tuned"), at("mnist-test", "frozen")])
+    words = reproduce_options(paper)
+    assert words is not None
+    assert words[:2] == ["--data", "mnist"]
+    assert "--frozen" in words

@@ -13,7 +13,7 @@ from trustcache.data.dataset import is_here
 from trustcache.data.known_data import packaged_manifests
 from trustcache.data.manifest import PLAYS, Manifest
 from trustcache.data.variants.corruptions import COMMON
-from trustcache.errors import UsageError
+from trustcache.errors import UsageError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,9 @@ def find_suite(name: str, data_root: Path) -> Suite:
     parts = {play: [m for m in known if (m.suite, m.plays) == (name, play)] for play in PLAYS}
     if not parts["train"] or not parts["test"]:
         suites = sorted({manifest.suite for manifest in known})
-        raise UsageError(f"--data {name}: not a suite of data sets; one of {', '.join(suites)}")
+        raise UsageError(
+            f"--data {name}: not a suite of data sets; one of {', '.join(suites)}{did_you_mean(name, suites)}"
+        )
     return Suite(name, {play: _first_here(manifests, data_root) for play, manifests in parts.items()})
 
 

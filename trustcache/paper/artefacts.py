@@ -21,7 +21,7 @@ from trustcache.paper.curves import loss_figures, loss_tables
 from trustcache.paper.figures import FOUR, FigureLayout, Subject, histograms, risks
 from trustcache.paper.gaps import reproduce_options
 from trustcache.paper.paper_index import Method, PaperIndex, Setup
-from trustcache.paper.recipes import FOUR_LOSSES, Recipe
+from trustcache.paper.recipes import FOUR_LOSSES, SECOND_MODEL, Recipe
 from trustcache.report.build import SectionMaker
 from trustcache.report.records import Scored
 from trustcache.report.table import Exhibit, Figure, Section, Table
@@ -159,7 +159,7 @@ ARTEFACTS: dict[str, Artefact] = {
     "table-e": Artefact(
         "Table E: all pairs on stylized, adversarial and corrupted images",
         "a second classifier, and the sets of Table 3",
-        Recipe(unseen=_UNSEEN),
+        Recipe(unseen=_UNSEEN, two_models=True),
         Layout(FOUR, shifted, published="table3", fits=lambda p, s: _any_shifted(p, s) and len(p.pairs(s)) > 1).tables,
     ),
     "table-f": Artefact(
@@ -188,7 +188,7 @@ ARTEFACTS: dict[str, Artefact] = {
     ),
     "figure-d": _drawn(
         "Figure D: the same for the other pairs", "the runs of Table 1, of other pairs",
-        Recipe(), histograms(_other_pairs),
+        Recipe(two_models=True), histograms(_other_pairs),
     ),
     "figure4a": _drawn("Figure 4a: risk against coverage", "the runs of Table 1", Recipe("first"), risks(_first)),
     "figure-e": _drawn(
@@ -211,22 +211,26 @@ ARTEFACTS: dict[str, Artefact] = {
 RECIPES = {key: artefact.recipe for key, artefact in ARTEFACTS.items()}
 
 
+def _exhibit(paper: PaperIndex, key: str, options: Sequence[str] | None) -> Exhibit:
+    """Return an artefact as far as it is made. options: those of `reproduce` in this workspace, None for no command."""
+    artefact = ARTEFACTS[key]
+    lacks_model = options is not None and options.count("--classifier") == 1 and artefact.recipe.two_models
+    return Exhibit(
+        key,
+        artefact.title,
+        f"{artefact.requires}; {SECOND_MODEL}" if lacks_model else artefact.requires,
+        artefact.tables(paper),
+        artefact.figures(paper),
+        artefact.to_draw(paper),
+        "" if options is None or lacks_model else command_line("reproduce", key, *options),
+    )
+
+
 def paper_section(scored: Sequence[Scored], indices: Sequence[Index] = (), place: Sequence[str] = ()) -> Section:
     """Return every artefact in the paper's order, as far as what is scored makes it."""
     paper = PaperIndex(scored, indices, place)
     options = reproduce_options(paper)
-    exhibits = tuple(
-        Exhibit(
-            key,
-            artefact.title,
-            artefact.requires,
-            artefact.tables(paper),
-            artefact.figures(paper),
-            artefact.to_draw(paper),
-            "" if options is None else command_line("reproduce", key, *options),
-        )
-        for key, artefact in ARTEFACTS.items()
-    )
+    exhibits = tuple(_exhibit(paper, key, options) for key in ARTEFACTS)
     about = (
         "Those of “Learning to Predict Trustworthiness with Steep Slope Loss”, made from this workspace. A published "
         "figure stands beside ours, on the page in colour, only where both are defined alike."

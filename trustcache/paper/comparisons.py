@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from trustcache.command_lines import Command, merged
 from trustcache.metrics.ranking import METRICS
 from trustcache.metrics.separability import average_kl_divergence, bhattacharyya_distance
-from trustcache.paper.gaps import fill
+from trustcache.paper.gaps import fill, no_dropout
 from trustcache.paper.paper_index import SEEDS, Found, Method, PaperIndex, Setup, pair_name, trained_alike
 from trustcache.paper.published import DEFINITIONS, beside, mismatches, remark
 from trustcache.protocols import PROTOCOLS
@@ -114,6 +114,7 @@ class _Draft:
         self.alike = 0
         self.not_given: list[str] = []
         self.remarks: list[str] = []
+        self.founds: list[Found] = []
 
     def table(self) -> Table:
         layout, paper, setup = self.layout, self.paper, self.setup
@@ -133,7 +134,9 @@ class _Draft:
                 self.notes.append(
                     "One classifier is here, hence one pair; with a second one there are the paper's four."
                 )
-        notes = dict.fromkeys([*self._on_others(), *self.notes, *self._on_published(), *layout.notes])
+        reference = next((row.labels[-1] for row in rows if row.kind == "reference"), "")
+        reading = key_to_figures(self.founds, reference)
+        notes = dict.fromkeys([reading, *self._on_others(), *self.notes, *self._on_published(), *layout.notes])
         columns = heads(layout.columns, setup.protocol)
         return grouped_table(str(setup), LABELS, columns, rows, notes, merged(self.commands, paper.place))
 
@@ -142,8 +145,11 @@ class _Draft:
         columns = self.layout.columns
         labels = pair_name(pair), data if self.paper.cached(data, pair[1]) else condition
         rows = self._rows(pair, data, methods)
+        self.founds += [found for _, found in rows if found]
         for method, found in rows:
             self.commands += fill(self.paper, self.setup, data, pair, method, found)
+            if method.score == "mc-dropout" and not found and no_dropout(self.paper, pair[1]):
+                self.notes.append(f"No command fills the row {method.label}: {pair[1]} has no dropout.")
         if not any(found for _, found in rows):
             names = [method.label for method in methods]
             every = ", ".join(names) if len(names) < 6 else f"all {len(names)} methods"
@@ -212,6 +218,32 @@ class _Draft:
         if self.alike:
             beginning = "Published figures stand beside those rows only that are defined alike; the others' are"
         yield f"{beginning} {'; '.join(fewest[:_MOST_REASONS])}{more}."
+
+
+def key_to_figures(founds: Sequence[Found], reference: str = "") -> str:
+    """Return a sentence to read a table by: its images, its seeds, and its signs.
+
+    reference: the label of rows beside the table's own, which the best are not chosen from.
+    """
+    every = [one for found in founds for one in found.scored]
+    tests, trained = ({one.record.n for one in every}, {one.learnt_from for one in every if one.learnt_from})
+    seeds = {len(found.seeds) for found in founds if found.seeds}
+    parts = [f"{_span(tests)} test images a row"] if tests else []
+    parts += [f"oracles learn from {_span(trained)} images, those held out for validation included"] if trained else []
+    parts += (
+        [f"{_span(seeds)} seeds, and a ± b is their mean and sample standard deviation"]
+        if max(seeds, default=0) > 1
+        else []
+    )
+    best = (
+        "bold, or * where nothing is bold, marks the best of a block in columns with ↑ (higher is better) or ↓ (lower)"
+    )
+    parts.append(f"{best}; {reference.partition(',')[0]} is not counted" if reference else best)
+    return f"{'; '.join(parts)}."
+
+
+def _span(numbers: Iterable[int]) -> str:
+    return " to ".join(f"{number:,}" for number in dict.fromkeys((min(numbers), max(numbers))))
 
 
 def row_label(method: Method, found: Found, seeds: int | None = None) -> str:

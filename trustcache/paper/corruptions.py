@@ -11,7 +11,7 @@ from trustcache.command_lines import Command, merged
 from trustcache.data.known_data import packaged_manifests
 from trustcache.data.manifest import Manifest
 from trustcache.data.variants.corruptions import COMMON, SEVERITIES
-from trustcache.paper.comparisons import COLUMNS, begun, heads, row_label, table_row
+from trustcache.paper.comparisons import COLUMNS, begun, heads, key_to_figures, row_label, table_row
 from trustcache.paper.figures import FOUR
 from trustcache.paper.gaps import extraction, fill
 from trustcache.paper.paper_index import Found, Method, PaperIndex, Setup, pair_name
@@ -39,9 +39,11 @@ def _table(paper: PaperIndex, setup: Setup, family: str) -> Table:
     expected = list(_by_condition(packaged_manifests(), family)) or [*CONDITIONS]
     rows: list[Row] = []
     means: list[Row] = []
+    every: list[Found] = []
     commands: list[Command] = []
     for method in (method for method in FOUR if method.loss in PROTOCOLS[setup.protocol].losses):
         founds = {condition: paper.find(setup, name, pair, method) for condition, name in here.items()}
+        every += [found for found in founds.values() if found]
         for condition, found in founds.items():
             commands += fill(paper, setup, here[condition], pair, method, found)
             rows.append(table_row(CONDITIONS[condition], method, found, COLUMNS))
@@ -49,6 +51,7 @@ def _table(paper: PaperIndex, setup: Setup, family: str) -> Table:
     rows.sort(key=lambda row: [*CONDITIONS].index("/".join(row.labels[:2])))
     notes = list(_absent([CONDITIONS[c] for c in expected if c not in here], len(expected)))
     commands += [extraction(paper, pair[1], (family,))] if notes else []
+    notes.insert(0, key_to_figures(every))
     title, labels = f"{replace(setup, data=family)} · {pair_name(pair)}", ("corruption", "severity", "method")
     lines = merged(commands, paper.place)
     return grouped_table(title, labels, heads(COLUMNS, setup.protocol), (*means, *rows), notes, lines)

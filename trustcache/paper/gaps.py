@@ -15,12 +15,16 @@ from trustcache.data.suites import suite_of
 from trustcache.extract import ExtractSettings
 from trustcache.losses import LOSSES, loss_settings
 from trustcache.models.timm_models import PAPER_MODELS
+from trustcache.models.zoo.registry import without_dropout
 from trustcache.oracles.presets.preset import papers_preset, small_scale_preset
 from trustcache.paper.paper_index import SEEDS, Found, Method, PaperIndex, Setup, known_preset
 from trustcache.paper.recipes import model_name
 from trustcache.protocols import PROTOCOLS, Optimiser, shows_as_released
 from trustcache.registry import option_name
 from trustcache.report.records import Scored
+
+_DEMO = "digits"
+"""The suite of the demo's data sets."""
 
 
 def fill(
@@ -31,15 +35,22 @@ def fill(
         return []
     if not paper.cached(data, pair[1]):
         return [extraction(paper, pair[1], (data,))]
+    if method.score == "mc-dropout":
+        return [] if no_dropout(paper, pair[1]) else [extraction(paper, pair[1], (data,), "--mc-dropout", "50")]
     if method.score:
-        dropout = extraction(paper, pair[1], (data,), "--mc-dropout", "50")
-        return [dropout if method.score == "mc-dropout" else Evaluation()]
+        return [Evaluation()]
     elsewhere = paper.find(setup, setup.data, pair, method) if data != setup.data else None
     if elsewhere and (found is None or len(elsewhere.seeds) > len(found.seeds)):
         return [*_features(paper, setup, data, pair[0]), Evaluation()]
     there = found.seeds if found else ()
     seeds = tuple(seed for seed in range(SEEDS + len(there)) if seed not in there)[: SEEDS - len(there)]
     return [training(paper, setup, pair, method, seeds, found)]
+
+
+def no_dropout(paper: PaperIndex, classifier: str) -> bool:
+    """Return True for a classifier of the workspace that is known to have no dropout to ask it with."""
+    index = paper.index_of(classifier)
+    return index is not None and without_dropout(index.identity.name, index.identity.arguments)
 
 
 def _features(paper: PaperIndex, setup: Setup, data: str, oracle: str) -> list[Command]:
@@ -183,10 +194,15 @@ def _subset(indices: Iterable[Index]) -> list[str]:
 def reproduce_options(paper: PaperIndex) -> list[str] | None:
     """Return the options of `reproduce` that make artefacts on this workspace's data, None where it has no such data.
 
-    With nothing trained they are for the paper's own data and models.
+    With nothing trained they are for the paper's own data and models. They are of the setups of one data set, and of
+    heads where it has any: what was fine-tuned beside them, as Table 2 is, leaves them in use.
     """
     words: list[str] = []
     setups = paper.setups()
+    # The demo's digits stand for no other data in its workspace.
+    setups = [setup for setup in setups if suite_of(setup.data) != _DEMO] or setups
+    setups = [setup for setup in setups if setup.data == setups[0].data]
+    setups = [setup for setup in setups if setup.training == "frozen"] or setups
     if setups:
         family = suite_of(setups[0].data)
         if not family:
@@ -198,7 +214,7 @@ def reproduce_options(paper: PaperIndex) -> list[str] | None:
         protocols = {setup.protocol for setup in setups}
         if protocols != {"released"}:
             words += ["--protocol", "both" if len(protocols) > 1 else protocols.pop()]
-        words += ["--frozen"] if all(setup.training == "frozen" for setup in setups) else []
+        words += ["--frozen"] if setups[0].training == "frozen" else []
         words += _subset(i for i in paper.indices if i.data == setups[0].data)
     return [*words, *paper.place]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from trustcache.command_lines import command_line
 from trustcache.data.suites import Suite, find_suite
-from trustcache.errors import UsageError
+from trustcache.errors import UsageError, did_you_mean
 from trustcache.models.timm_models import PAPER_MODELS as PAPER_NAMES
 from trustcache.models.zoo.registry import CIFAR_VGG16, MNIST_CONVNET
 from trustcache.oracles.presets.preset import papers_preset, read_preset, small_scale_preset
@@ -102,6 +102,7 @@ class Recipe:
     5), `every-corruption`. trainings: the words of one `train` each, beside those of pair and protocol, and beside the
     paper's hyperparameters where they give none of their own. frozen: heads, whatever the request says. protocols:
     those it is held to, () for the request's. small_scale: it is Table 2, whose classifiers are fitted first.
+    two_models: one model alone gives nothing to show.
     """
 
     pairs: str = "all"
@@ -111,26 +112,34 @@ class Recipe:
     frozen: bool = False
     protocols: tuple[str, ...] = ()
     small_scale: bool = False
+    two_models: bool = False
 
 
+SECOND_MODEL = "it needs a second model: add --classifier 'NAME --weights FILE --as NAME2'"
 FindSuite = Callable[[str], Suite]
 _ORDER = ("fit-classifier", "extract", "train", "report")
 
 
 def plan(recipes: Mapping[str, Recipe], names: Sequence[str], request: Request) -> list[Step]:
-    """Return the commands that make some recipes, each once: all extractions, then all trainings, then the report.
+    """Return the commands that make some recipes, each once: all extractions, then all trainings, then report.
 
     So a training scores its oracles on all test data at once. Raises UsageError for an unknown name, and for data and
-    models that do not go with one.
+    models that do not go with one, but for `all`, which leaves out what one model alone gives nothing for.
     """
     steps: list[Step] = []
     find = functools.cache(lambda family: find_suite(family, request.data_root))
-    for name in recipes if "all" in names else names:
+    alone = len(request.models) == 1
+    every = [name for name, recipe in recipes.items() if not (alone and recipe.two_models)]
+    for name in every if "all" in names else names:
         if name not in recipes:
-            raise UsageError(f"{name}: no table or figure of the paper; one of {', '.join(recipes)}, or all")
+            known = f"one of {', '.join(recipes)}, or all{did_you_mean(name, recipes)}"
+            raise UsageError(f"{name}: no table or figure of the paper; {known}")
         recipe = recipes[name]
+        if alone and recipe.two_models:
+            raise UsageError(f"{name}: {SECOND_MODEL}")
         steps += _small_scale(name, request, find) if recipe.small_scale else _steps(name, recipe, request, find)
-    steps.append(Step(("report", *request.place)))
+    only = () if "all" in names else ("--only", ",".join(dict.fromkeys(names)))
+    steps.append(Step(("report", *only, *request.place)))
     return sorted(dict.fromkeys(steps), key=lambda step: _ORDER.index(step.words[0]))
 
 

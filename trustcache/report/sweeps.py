@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import scipy
 
+from trustcache.command_lines import command_line
 from trustcache.evaluate.sweep import REFERENCE, Metrics, Sweep, mean_metrics, standing
 from trustcache.oracles.runs import Run
 from trustcache.report.comparison import column
@@ -73,11 +74,11 @@ def _metrics(record: Record) -> Metrics:
     return {key: value if math.isfinite(value) else None for key, value in record.metrics.items()}
 
 
-def validation_table(runs: Sequence[Run], reference: Metrics) -> Table:
+def validation_table(runs: Sequence[Run], reference: Metrics, place: Sequence[str] = ()) -> Table:
     """Return the loss and the metrics on the validation part with which each run's training ended.
 
     Of runs that set nothing aside it has the loss alone. reference: mcp's metrics on the same part, the mean over the
-    seeds; empty where nothing was set aside.
+    seeds; empty where nothing was set aside. place: the options that make a command work in their workspace.
     """
     names = run_names(runs)
     rows, logs = [], [run.log()[-1] for run in runs]
@@ -89,7 +90,7 @@ def validation_table(runs: Sequence[Run], reference: Metrics) -> Table:
     if reference:
         rows.append(Row((REFERENCE, ""), (Cell(math.nan, text=""), *_cells(TRAINED, reference)), "reference"))
     columns = Column("Loss"), *(column(key, runs[0].config.protocol) for key in keys)
-    notes = ["The names of the runs, for calibrate and predict: trustcache runs list."]
+    notes = [f"The names of the runs, for calibrate and predict: {command_line('runs', 'list', *place)}."]
     if reference:
         notes.insert(0, f"{REFERENCE}: the classifier's own confidence, which needs no training.")
     title = "On the validation part" if validated else "At the end of training; nothing was set aside for validation"

@@ -253,7 +253,7 @@ class Exhibit:
 
     def state(self) -> str:
         """Say how much of it there is, such as "3 of 4 rows, 2 figures"."""
-        rows = [row for table in self.tables for row in table.rows if row.kind == "ours"]
+        rows = [row for table in self.tables for row in table.rows]
         there = sum(not row.missing for row in rows)
         words = []
         if rows:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +51,8 @@ BUILT_IN = {
 }
 """The package's own networks. A new one is a module with its class, and an entry here."""
 
+_TIMM_WITHOUT_DROPOUT = ("vit", "deit", "resnet")
+"""The beginnings of timm's names of networks whose dropout has rate 0 by default."""
 TIMM_SCHEMES = ("hf_hub:", "hf-hub:", "local-dir:")
 """The beginnings of names that tell timm where a model lies."""
 
@@ -76,6 +78,17 @@ def built_in(name: str) -> BuiltIn | None:
         return None
     found = MODELS.find(name)
     return None if found.depths else found
+
+
+def without_dropout(name: str, arguments: Mapping[str, object]) -> bool:
+    """Return True for a network that is known to have no dropout at a rate above 0; it is not built to find out.
+
+    So are the package's own that say so, and timm's ViTs and ResNets, unless an argument asks for it.
+    """
+    if name.startswith(_TIMM_WITHOUT_DROPOUT):
+        return not any("drop" in key for key in arguments)
+    own = BUILT_IN.get(name) or BUILT_IN.get(f"{name.rstrip(string.digits)}N")
+    return own is not None and not own.dropout
 
 
 def example_names() -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,8 +20,8 @@ _WIDEST_LABEL = 36
 """Characters of a label before it is broken into lines."""
 _PAGE = 345.0
 """Points between the margins of an article, for tables of several pages; others are scaled to whatever there is."""
-_NUMBERED = re.compile(r"^(Table|Figure|Theorem) \S+: ")
-"""A number in the paper, which LaTeX would put before its own."""
+_NUMBERED = re.compile(r"^((?:Table|Figure|Theorem) \S+): ")
+"""A number in the paper, which does not stand for LaTeX's own."""
 _SIZES = {r"\footnotesize": 4.5, r"\scriptsize": 3.9, r"\tiny": 3.0}
 """Font sizes with the points that a character takes, somewhat more than on average."""
 _GAP = 4.0
@@ -39,8 +40,15 @@ _SPECIAL = {mark: "\\" + mark for mark in "#$%&_{}"} | {
 
 
 def tables_latex(contents: Contents) -> str:
-    """Return every table of the report, one after the other; commands that fill gaps follow their table as comments."""
-    tables = [_part(key, title, table) for key, title, table in contents.every_table()]
+    """Return every table of the report, one after the other; commands that fill gaps follow their table as comments.
+
+    Labels are `tab:` and the key of the exhibit, such as tab:table1; its second table is tab:table1-2.
+    """
+    seen, tables = Counter[str](), []
+    for key, title, table in contents.every_table():
+        seen[key] += 1
+        label = key if seen[key] == 1 else f"{key}-{seen[key]}"
+        tables.append(_part(key, title, table) | {"label": f"tab:{label}"})
     return render("tables.tex", {}, tables=tables)
 
 
@@ -71,12 +79,17 @@ def _part(key: str, title: str, table: Table) -> dict[str, Any]:
         rows += ["\\addlinespace"] if starts else []
         rows.append(" & ".join(texts) + r" \\")
     notes = [*([f"{LEGEND}."] if table.has_gaps else []), *table.notes]
-    titles = dict.fromkeys(_NUMBERED.sub("", text) for text in (title, table.title))
+    titles = dict.fromkeys(_NUMBERED.sub(r"\1 of the paper: ", text) for text in (title, table.title))
     caption = escaped(". ".join(filter(None, (*titles, table.facts))))
     head, text = " & ".join(map(escaped, heads)) + r" \\", " ".join(map(escaped, notes))
-    long = len(table.rows) > _LONGEST
+    fits = characters * _SIZES[size] <= room
+    long = len(table.rows) > _LONGEST and fits
+    # Only what is on one page can be scaled, so that a table both long and wide is several, each
+    # set before the next: LaTeX holds only so many back.
+    rows_a_page = len(rows) if fits else _LONGEST
+    pages = [rows[at : at + rows_a_page] for at in range(0, len(rows), rows_a_page or 1)] or [[]]
     parts = {"key": key, "caption": caption, "size": size, "columns": columns, "head": head, "rows": rows}
-    return parts | {"notes": text, "commands": table.commands, "long": long}
+    return parts | {"pages": pages, "notes": text, "commands": table.commands, "long": long}
 
 
 def _widest(head: str, texts: Sequence[str]) -> int:

@@ -208,10 +208,14 @@ def _print_overview(section: Section, console: Console) -> None:
     if begun := [one.key + (" (with gaps)" if one.has_gaps else "") for one in section.begun]:
         told = f"{name}: {', '.join(begun)}. One of them: trustcache report --only KEY"
         _print_wrapped(console, "", told)
-    if section.not_begun:
-        first = section.not_begun[0]
-        made = f"; to make one: {first.recipe.replace(first.key, 'KEY', 1)}" if first.recipe else ""
-        _print_wrapped(console, "", f"Not run yet: {', '.join(one.key for one in section.not_begun)}{made}")
+    made = [one for one in section.not_begun if one.recipe] or section.not_begun
+    if made:
+        recipe = made[0].recipe.replace(made[0].key, "KEY", 1)
+        told = f"Not run yet: {', '.join(one.key for one in made)}"
+        _print_wrapped(console, "", f"{told}; to make one: {recipe}" if recipe else told)
+    for one in section.not_begun:
+        if one not in made:
+            _print_wrapped(console, "", f"Not run yet: {one.key}, which takes {one.requires}")
 
 
 def _text(text: str, style: str = "", kept: str = "", **options: Any) -> Text:
