@@ -275,6 +275,22 @@ def test_a_saved_classifier_has_the_weights_that_timm_gives_it(make: Callable[[P
     assert bool(notes) == bool(case.note)
 
 
+@pytest.mark.parametrize(
+    ("make", "arguments", "part"),
+    [
+        (deit, SMALL_VIT | {"img_size": 64}, "'pos_embed' from (1, 4, 24) to (1, 16, 24)"),
+        (swin, SMALL_SWIN | {"img_size": 96, "window_size": 6}, "relative_position_bias_table"),
+        (convnext, {"in_chans": 1}, "'stem.0.weight' to "),
+    ],
+)
+def test_new_sizes_are_told_of_original_names_too(
+    make: Callable[[Path], Case], arguments: dict[str, Any], part: str, tmp_path: Path
+) -> None:
+    case, notes = make(tmp_path), []
+    load_classifier(ModelSpec(case.name, case.weights, arguments), notes.append)
+    assert tells(*notes, "--weights", part, "img_size=N", "in_chans=N")
+
+
 def test_the_document_lists_these_kinds_of_files() -> None:
     page = (Path(__file__).parents[2] / "docs" / "classifiers.md").read_text(encoding="utf-8")
     assert [kind for kind in CASES if f"| {kind} |" not in page] == []

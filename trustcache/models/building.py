@@ -226,12 +226,19 @@ def _converted(
     if fitting or not hasattr(model, "default_cfg"):  # which timm's models have
         return found, ""
     weights = converted(model, spec.name, spec.arguments, found)
-    resized = [name for name, t in weights.items() if name in found and found[name].shape != t.shape]
-    if not resized or weights.keys() - found.keys():  # original names may be those of other layers here
+    if weights.keys() <= found.keys():
+        changed = [name for name, t in weights.items() if found[name].shape != t.shape]
+    elif spec.arguments.keys() & {"img_size", "in_chans"}:  # original names may be those of other layers here
+        shapes = {t.shape for t in found.values()}
+        changed = [name for name, t in weights.items() if t.shape not in shapes]
+    else:
+        changed = []
+    if not changed:
         return weights, ""
-    name = resized[0]
+    name = changed[0]
+    before = f" from {tuple(found[name].shape)}" if name in found else ""
     return weights, (
-        f"timm converted '{name}' from {tuple(found[name].shape)} to {tuple(weights[name].shape)}, as for another size "
+        f"timm converted '{name}'{before} to {tuple(weights[name].shape)}, as for another size "
         "or number of colours than in training; those are set by --model-arg img_size=N and in_chans=N"
     )
 
