@@ -145,7 +145,7 @@ class _Collector:
             del stored[name]
             file = score_file(self.workspace.scores_folder(index.classifier, index.data), name, SCORES)
             self.notes.append(_without_numbers(name, index.data, f"{file} and run `trustcache evaluate`"))
-        protocols = sorted({"equations", *(run.config.protocol for run in judging)})
+        protocols = sorted({run.config.protocol for run in judging}) or ["equations"]
         for protocol in protocols:
             for name in stored:
                 self._add(self._post_hoc(name, stored, protocol))

@@ -89,7 +89,7 @@ def _part(key: str, title: str, table: Table) -> dict[str, Any]:
     rows_a_page = len(rows) if fits else _LONGEST
     pages = [rows[at : at + rows_a_page] for at in range(0, len(rows), rows_a_page or 1)] or [[]]
     parts = {"key": key, "caption": caption, "size": size, "columns": columns, "head": head, "rows": rows}
-    return parts | {"pages": pages, "notes": text, "commands": table.commands, "long": long}
+    return parts | {"label": "", "pages": pages, "notes": text, "commands": table.commands, "long": long}
 
 
 def _widest(head: str, texts: Sequence[str]) -> int:
