@@ -15,6 +15,7 @@ from tests.refusals import refusal_of, tells
 from trustcache.cache import CacheView, open_cache
 from trustcache.cache.importing import ImportRequest, import_cache
 from trustcache.cache.workspace import Workspace
+from trustcache.scores import post_hoc_score
 
 LOGITS = np.array([[2.0, 0.5, -1.0], [0.1, 0.3, 3.0], [0.0, 4.0, 1.0], [5.0, 1.0, 0.0]], np.float32)
 LABELS = np.array([0, 1, 1, 2])
@@ -89,6 +90,18 @@ def test_reversed_arrays_are_those_of_their_copies() -> None:
     cache = CacheView.from_arrays(logits[::-1], [1, 0], features=features[:, ::-1])
     assert cache.logits.tolist() == logits[::-1].astype(np.float32).tolist()
     assert min(*cache.logits.strides, *cache.features.strides) > 0  # torch takes no others
+
+
+def test_logits_of_views_come_in_beside_those_of_the_images() -> None:
+    logits = np.array([[2.0, 0.5], [0.1, 0.3]])
+    cache = CacheView.from_arrays(logits, [0, 1], views={"mirrored": logits - 1})
+    assert cache.column("mirrored_logits").tolist() == (logits - 1).astype(np.float32).tolist()
+    assert np.isfinite(post_hoc_score("mcp-mirrored", cache)).all()
+    bare = CacheView.from_arrays(logits, [0, 1])
+    assert tells(refusal_of(lambda: post_hoc_score("mcp-mirrored", bare)), "views={'mirrored'")
+    for views, facts in (({"turned": logits}, ("turned", "mirrored")), ({"mirrored": np.ones((2, 3))}, ("3", "2"))):
+        message = refusal_of(lambda given=views: CacheView.from_arrays(logits, [0, 1], views=given))  # type: ignore[misc]
+        assert tells(message, "views" if "turned" in views else "mirrored_logits", *facts)
 
 
 def test_tensors_names_ids_and_probabilities_are_taken() -> None:

@@ -26,7 +26,7 @@ from trustcache.data.content import content_of
 from trustcache.data.manifest import Manifest
 from trustcache.errors import UsageError
 from trustcache.models.identity import Identity
-from trustcache.models.views import views_in
+from trustcache.models.views import view_column, views_in
 
 SHARD_ROWS = 2048
 KINDS = ("logits", "probabilities")
@@ -168,7 +168,15 @@ def import_outputs(
     _require_rows(len(texts), len(logits), where.get("ids", "ids"), name)
     if twice := next((text for text, count in Counter(texts).items() if count > 1), None):
         raise UsageError(f"{where.get('ids', 'ids')}: names '{twice}' twice; each sample needs an id of its own")
-    return ImportedOutputs({**given, "logits": precise}, numbers, texts, known, store, precise)
+    columns = {**given, "logits": precise}
+    for column in map(view_column, views_in(given)):
+        if given[column].shape[1] != logits.shape[1]:
+            raise UsageError(
+                f"{column}: has {given[column].shape[1]:,} columns, and {name} has {logits.shape[1]:,}; give a view's "
+                "outputs for the same classes"
+            )
+        columns[column] = _logits(given[column], kind, column)
+    return ImportedOutputs(columns, numbers, texts, known, store, precise)
 
 
 def _matrix(array: Any, where: str) -> np.ndarray:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from trustcache.cache.index import Index, read_index
 from trustcache.cache.meaning import ShardRecord
 from trustcache.cache.records import fingerprint
 from trustcache.errors import DamagedError, TrustcacheError, UsageError, in_python
+from trustcache.models.views import VIEWS, view_column
 
 # Columns of numbers that others are looked up by.
 _NUMBERS = ("labels", "predictions", "sample_indices")
@@ -65,6 +67,7 @@ class CacheView:
         labels: Any,
         *,
         features: Any = None,
+        views: Mapping[str, Any] = MappingProxyType({}),
         ids: Sequence[str] | None = None,
         classes: Sequence[str] | None = None,
         outputs: str = "logits",
@@ -76,14 +79,18 @@ class CacheView:
         logits (N, K), features (N, D): arrays or tensors; kept as float16 where all are, else as float32. labels: (N,)
         numbers from 0 to K - 1, or names among `classes`, the K names in the order of the columns. ids: N texts, by
         default the rows' numbers. outputs: "probabilities" where the logits are these; their logarithms are kept.
-        name, classifier: of the data set and of the classifier, for tables. Raises UsageError where lengths differ,
-        numbers are not finite, labels are out of range, or logits are probabilities.
+        views: what the classifier said of changed images, as logits are, by "mirrored", "shrunk" or "tilted". name,
+        classifier: of the data set and of the classifier, for tables. Raises UsageError where lengths differ, numbers
+        are not finite, labels are out of range, or logits are probabilities.
 
         >>> cache = CacheView.from_arrays([[2.0, 0.5], [0.1, 0.3]], [0, 0])
         >>> cache.correct, cache
         (array([ True, False]), <cache model/data: 2 rows, 2 classes, accuracy 50.00 %>)
         """
         arrays = {"logits": logits} | ({} if features is None else {"features": features})
+        if unknown := views.keys() - VIEWS.keys():
+            raise UsageError(f"views {min(unknown)}: unknown; one of {', '.join(VIEWS)}")
+        arrays |= {view_column(view): of_view for view, of_view in views.items()}
         return cache_in_memory(import_outputs(arrays, labels, ids, classes, outputs), Origin(classifier, name))
 
     def __repr__(self) -> str:
