@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,7 @@ def _unit(scored: Sequence[Scored], spare: Sequence[str]) -> Unit:
         for table in comparisons
         for i, row in enumerate(table.rows)
     ]  # fmt: skip
-    known = {(chosen.classifier, str(chosen.run)): CALIBRATED}
+    threshold = SimpleNamespace(point=SimpleNamespace(threshold=CALIBRATED))
+    known = {(chosen.classifier, str(chosen.run)): threshold}
     explored = explore(scored, answer, known, Reader())  # type: ignore[arg-type]
     return make_unit(answer, explored, scored, comparisons, compared)

@@ -194,7 +194,7 @@ def test_a_mistyped_path_is_answered_by_the_nearest_one_that_is_there(
     (tmp_path / "notes").touch()
     for typed in ("photos/tset", "photso/test", "photos/tset:train"):
         assert tells(refusal(typed), f"--data {typed}", "no", "did you mean photos/test?")
-    assert tells(refusal("digits-tset"), "did you mean digits-test?")
+    assert tells(refusal("digits-tset"), "did you mean digits-test")
     assert "did you mean" not in refusal("zzz/test")
     assert "no such" not in refusal("notes")
 

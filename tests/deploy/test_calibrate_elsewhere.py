@@ -212,5 +212,5 @@ def test_what_cannot_be_kept_or_found_is_refused(
 
 def test_groups_that_are_no_one_each_and_a_hopeless_data_set_are_refused() -> None:
     assert tells(refusal_of(lambda: calibrate_on("mcp", HELD_OUT, max_risk=0.3, by=["a"])), "1 groups", "600")
-    with pytest.raises(TrustcacheError, match=r"max-risk 0.3.*30 samples of tiny"):
+    with pytest.raises(TrustcacheError, match=r"max_risk 0.3.*30 samples of tiny"):
         calibrate_on("mcp", HELD_OUT, max_risk=0.3, worst_of=[cache_of(30, 3, name="tiny")], delta=1e-9)

@@ -107,7 +107,7 @@ def test_what_cannot_be_read_gets_an_error_and_is_not_trusted(
 
 
 @pytest.mark.parametrize(
-    "thing", [np.zeros((8, 8)), np.zeros((8, 8, 4), np.uint8), np.zeros(8, np.uint8), 3, b"bytes"], ids=repr
+    "thing", [np.zeros((8, 8)), np.zeros((8, 8, 5), np.uint8), np.zeros(8, np.uint8), 3, b"bytes"], ids=repr
 )
 def test_what_is_no_image_is_a_value_error(runs_workspace: Workspace, thing: object) -> None:
     with pytest.raises(ValueError, match=r"^an (array|image) must"):

@@ -734,7 +734,7 @@ def test_checking_a_data_set_finds_a_broken_image(run_cli: Cli, image_folder: Fo
 @pytest.mark.parametrize("command", [("data", "show"), ("data", "check"), ("extract", "--classifier", "vit", "--data")])
 def test_data_that_nobody_knows_is_a_usage_error_with_the_nearest_name(run_cli: Cli, command: tuple) -> None:
     said = fails(run_cli(*command, "digits-tst"), 2)
-    assert tells(said, "--data digits-tst", "trustcache data list", "did you mean digits-test?")
+    assert tells(said, "--data digits-tst", "trustcache data list", "did you mean digits-test")
 
 
 def test_debug_shows_where_an_error_comes_from(run_cli: Cli, own_model: OwnModel) -> None:

@@ -71,7 +71,9 @@ def explore(scored: Sequence[Scored], answer: Answer, calibrated: Thresholds, re
     here = [
         one for one in scored if (one.record.classifier, one.record.protocol) == (chosen.classifier, chosen.protocol)
     ]
-    known = {name: float(one) for (classifier, name), one in calibrated.items() if classifier == chosen.classifier}
+    known = {
+        name: one.point.threshold for (classifier, name), one in calibrated.items() if classifier == chosen.classifier
+    }
     families: dict[tuple[object, ...], list[Scored]] = {}
     for one in here:
         families.setdefault(family(one.record), []).append(one)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from trustcache.cache import CacheView
-from trustcache.errors import TrustcacheError, UsageError, in_python, kind_and_line
+from trustcache.errors import TrustcacheError, UsageError, kind_and_line
 from trustcache.models.views import VIEWS, view_column
 from trustcache.registry import Registry
 from trustcache.scores.activation_scores import ActivationScaling, ActivationShaping
@@ -267,7 +267,6 @@ def scored_rows(name: str, cache: CacheView, learnt: Learnt) -> np.ndarray:
     return np.concatenate([learnt.scores([name], outputs_of(part))[name] for part in cache.chunks()])
 
 
-@in_python()
 def post_hoc_score(name: str, cache: CacheView, training: CacheView | None = None) -> np.ndarray:
     """Return a post-hoc score of every row of a cache, float64 (N,).
 

@@ -29,6 +29,7 @@ _LONGEST_HEAD = 11
 _WIDEST_WORD = 24
 _FEWER_DIGITS = (None, 2, 1)
 _MOST_COMMANDS = 3
+_WHOLE: Any = {"break_on_hyphens": False, "break_long_words": False}  # or a path in a command could not be copied
 
 
 def print_report(contents: Contents, console: Console, page: str = "") -> None:
@@ -116,7 +117,7 @@ def _print_grid(table: Table, console: Console) -> None:
 def _fitting(table: Table, blocks: Sequence[str], console: Console) -> tuple[RichTable, int, Table]:
     """Return a table's grid, the width to render it in, and the table with the columns that fit.
 
-    Digits go before columns, and labels are broken before a value is: a line is rather too long.
+    Digits go before columns, and labels and texts are broken before a number is: a line is rather too long.
     """
     room = console.width if console.is_terminal else max(console.width, _PIPED_WIDTH)
     unbounded = console.options.update(max_width=sys.maxsize)
@@ -132,7 +133,7 @@ def _fitting(table: Table, blocks: Sequence[str], console: Console) -> tuple[Ric
 
 
 def _grid(table: Table, blocks: Sequence[str], starred: bool, digits: int | None) -> tuple[RichTable, int]:
-    """Return heads and rows, and by how much their labels may be broken to make them narrower.
+    """Return heads and rows, and by how much labels and texts may be broken to make them narrower.
 
     In a table of blocks an empty row begins each, and a row has one label. digits: shorten the values to so many.
     """
@@ -157,6 +158,11 @@ def _grid(table: Table, blocks: Sequence[str], starred: bool, digits: int | None
             _text(head, kept="\n", justify="right"), justify="right" if worded else "left", no_wrap=not worded
         )
         columns.append(_aligned(head, cells, starred, digits))
+        if worded:
+            lines = "\n".join(columns[-1]).split("\n")
+            slack += max(map(cell_len, lines)) - max(
+                (cell_len(word) for line in lines for word in line.split()), default=0
+            )
     for i, row in enumerate(table.rows):
         if blocks[i] and (i == 0 or blocks[i] != blocks[i - 1]):
             grid.add_row()
@@ -231,5 +237,5 @@ def _print_commands(commands: Iterable[str], console: Console, indent: str = "  
 
 def _print_wrapped(console: Console, start: str, text: str) -> None:
     indent = " " * len(start)
-    filled = textwrap.fill(start + text, max(console.width, 40), subsequent_indent=indent, break_on_hyphens=False)
-    console.print(_text(filled, kept="\n"), crop=False)
+    filled = textwrap.fill(start + text, max(console.width, 40), subsequent_indent=indent, **_WHOLE)
+    console.print(_text(filled, kept="\n"), crop=False, soft_wrap=True)
