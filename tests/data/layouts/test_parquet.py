@@ -56,6 +56,18 @@ def test_plain_bytes_and_paths_beside_the_file_are_images_too(tmp_path: Path) ->
         data.read(1)
 
 
+def test_a_path_leads_out_of_the_files_folder_by_no_spelling(tmp_path: Path) -> None:
+    put(tmp_path, "outside.png")
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "link.png").symlink_to(tmp_path / "outside.png")
+    paths = ["../outside.png", str(tmp_path / "outside.png"), "link.png"]
+    pq.write_table(pa.table({"image": paths, "label": [0, 0, 0]}), tmp_path / "set" / "x.parquet")
+    data = opened(tmp_path / "set" / "x.parquet")
+    for row in range(3):
+        with pytest.raises(BadImage, match="outside of its folder"):
+            data.samples.raw(row)
+
+
 def test_class_names_come_from_the_file_or_are_matched_with_a_manifest_s(tmp_path: Path) -> None:
     path = tmp_path / "x.parquet"
     as_parquet(path, ROWS, ["robin", "wren"])

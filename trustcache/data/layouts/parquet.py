@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,7 @@ from trustcache.data.image_files import image_files
 from trustcache.data.layouts.numbers import labels_as_written
 from trustcache.data.path_patterns import is_pattern, matches
 from trustcache.data.samples import BadImage, Samples, decode_rgb
-from trustcache.errors import UsageError, first_line
+from trustcache.errors import UsageError, first_line, visible
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -117,7 +118,11 @@ class ParquetSamples(Samples):
             found = cell.get("bytes") if isinstance(cell, dict) else cell
             beside = cell.get("path") if isinstance(cell, dict) else cell
             if not isinstance(found, bytes) and isinstance(beside, str) and beside:
-                found = read_file(str(Path(file).parent / beside))
+                folder = os.path.realpath(Path(file).parent)
+                place = os.path.realpath(os.path.join(folder, beside))
+                if os.path.commonpath([folder, place]) != folder:
+                    raise ValueError(f"it names an image outside of its folder: {visible(beside)}")
+                found = read_file(place)
             if not isinstance(found, bytes):
                 raise ValueError(f"its column '{self.columns[number]}' holds no bytes and no path of an image")
         except Exception as error:  # pyarrow raises many kinds for a damaged file
