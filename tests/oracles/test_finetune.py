@@ -114,7 +114,7 @@ def test_a_killed_command_goes_on_from_its_checkpoint(
         "--loss",
         "ss",
         "--epochs",
-        "3",
+        "2",
         "--batch-size",
         "32",
         "--workers",

@@ -152,8 +152,9 @@ def test_with_one_classifier_no_command_is_printed_for_what_needs_two(workspace:
 
 
 def test_no_command_fills_mc_dropout_of_a_classifier_without_dropout(workspace: Workspace, run_cli: Cli) -> None:
-    run_cli("train", "--loss", "tcp", "--seed", "0", "--workers", 0)
-    run_cli("train", "--loss", "ss", "--start", "tcp", "--seed", "0", "--workers", 0)
+    short = ("--seed", 0, "--epochs", 1, "--workers", 0)
+    run_cli("train", "--loss", "tcp", *short)
+    run_cli("train", "--loss", "ss", "--start", "tcp", *short)
     out = run_cli("report", "--only", "table2").stdout
     assert "digits-net has no dropout" in " ".join(out.split())
     assert "--mc-dropout" not in out
