@@ -73,7 +73,7 @@ def _chosen(place: Place, name: str | None) -> list[Any]:
     from trustcache.cache.workspace import Workspace
 
     caches = Workspace(place.workspace).caches()
-    chosen = [index for index in caches if name in (None, f"{index.classifier}/{index.data}")]
+    chosen = [index for index in caches if name in (None, index.name)]
     if not chosen:
         wanted = f"no cache '{name}'" if name else "no caches"
         raise UsageError(f"{wanted} in {place.workspace / 'cache'}; make one with trustcache extract")

@@ -99,6 +99,23 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {visible(', '.join([*chosen][:3]))}?" if chosen else ""
 
 
+def did_you_mean_path(path: Path) -> str:
+    """Return the end of a sentence that names the existing path nearest to a missing one, "" for none."""
+    import difflib
+
+    found = Path(path.anchor)
+    for part in path.relative_to(path.anchor).parts:
+        if not (found / part).exists():
+            with contextlib.suppress(OSError), os.scandir(found) as entries:
+                names = [entry.name for entry in itertools.islice(entries, _SIBLINGS)]
+                part = next(iter(difflib.get_close_matches(part, names, n=1)), part)
+        found /= part
+    return f"; did you mean {visible(str(found))}?" if found.exists() else ""
+
+
+_SIBLINGS = 10_000  # of more than these, comparing takes seconds
+
+
 def percent(share: float, digits: int = 2) -> str:
     """Return a share as every text writes it.
 
@@ -120,23 +137,6 @@ def spreadsheet_cell(value: object) -> object:
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _NUMBER = re.compile(r"[+-]?[\d.]+(e[+-]?\d+)?|[+-]?inf")
-
-
-def did_you_mean_path(path: Path) -> str:
-    """Return the end of a sentence that names the existing path nearest to a missing one, "" for none."""
-    import difflib
-
-    found = Path(path.anchor)
-    for part in path.relative_to(path.anchor).parts:
-        if not (found / part).exists():
-            with contextlib.suppress(OSError), os.scandir(found) as entries:
-                names = [entry.name for entry in itertools.islice(entries, _SIBLINGS)]
-                part = next(iter(difflib.get_close_matches(part, names, n=1)), part)
-        found /= part
-    return f"; did you mean {visible(str(found))}?" if found.exists() else ""
-
-
-_SIBLINGS = 10_000  # of more than these, comparing takes seconds
 
 
 def first_line(error: BaseException) -> str:

@@ -524,6 +524,7 @@ ELSEWHERE = {"a torch Dataset by `package.module:function`": "tests/data/layouts
 def test_a_row_is_true(run_cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     # Read once for all the commands here: they take longer than what is tested.
     monkeypatch.setattr("trustcache.data.known_data.packaged_manifests", lambda: PACKAGED)
+    assert ROWS[name]
     for test in ROWS[name]:
         test(Shop(run_cli))
 

@@ -132,4 +132,5 @@ def test_files_that_are_passed_over_are_told_in_python_too(
         digits.read(0).save(tmp_path / str(number) / "a.png")
     (tmp_path / "0" / "notes.txt").touch()
     with pytest.warns(UserWarning, match=r"passed over 1 file: 1 with the suffix \.txt"):
-        extracted(digits_classifier, tmp_path)
+        cache = extracted(digits_classifier, tmp_path)
+    assert len(cache) == 10

@@ -43,6 +43,7 @@ class Tally:
         return {**vars(self), "counts": dict(self.counts)}
 
     def require_none_bad(self) -> None:
+        assert self.counts, f"{self.kind} {self.what}: nothing was tried"
         shown = "\n".join(self.bad[:20])
         assert not self.bad, f"{len(self.bad)} of {self.counts.total()}:\n{shown}"
 

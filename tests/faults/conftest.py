@@ -56,5 +56,6 @@ def tally(request: pytest.FixtureRequest, full: bool) -> Iterator[Callable[[str,
     if full:
         folder.mkdir(parents=True, exist_ok=True)
         kept.write_text(json.dumps(table, indent=1), encoding="utf-8")
+    assert made
     for one in made:
         one.require_none_bad()

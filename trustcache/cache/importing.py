@@ -139,7 +139,7 @@ def _write(index: Index, outputs: ImportedOutputs, progress: Progress) -> None:
     except OtherImages:
         raise UsageError(f"{index.folder}: holds other samples, or other labels; {anew}") from None
     missing = index.faults(progress)
-    with progress(f"importing {index.classifier}/{index.data}", len(outputs)) as advance:
+    with progress(f"importing {index.name}", len(outputs)) as advance:
         for number, (start, stop) in enumerate(index.ranges()):
             columns = outputs.columns(index.data, start, stop)
             if number in missing:

@@ -69,6 +69,11 @@ class Index:
         return self.meaning.label
 
     @property
+    def name(self) -> str:
+        """The cache's name, as `trustcache cache list` has it."""
+        return f"{self.classifier}/{self.data}"
+
+    @property
     def identity(self) -> Identity:
         """The classifier, whatever its name."""
         return self.meaning.classifier
@@ -161,7 +166,7 @@ class Index:
         begun = self._begun()
         found = dict.fromkeys(set(range(len(self.ranges()))).difference(begun), NOT_EXTRACTED)
         if begun:
-            with progress(f"checking {self.classifier}/{self.data}", len(begun)) as advance:
+            with progress(f"checking {self.name}", len(begun)) as advance:
                 for number in begun:
                     if fault := self._fault(number):
                         found[number] = fault

@@ -46,6 +46,6 @@ def require_known_classes(
             continue
         if difference := class_differences(classes, others):
             raise UsageError(
-                f"{manifest.name}: its classes are not those of {index.classifier}/{index.data}: {difference}; rename "
+                f"{manifest.name}: its classes are not those of {index.name}: {difference}; rename "
                 "its folders, or name the classifier's classes in its own order as 'classes' in a manifest"
             )

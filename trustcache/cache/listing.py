@@ -46,7 +46,7 @@ def summarise(index: Index) -> CacheSummary:
         shards = len(index.records())
     except TrustcacheError:
         shards = None
-    name, subset = f"{index.classifier}/{index.data}", index.meaning.data.subset or ""
+    name, subset = index.name, index.meaning.data.subset or ""
     return CacheSummary(name, index.role, index.samples, subset, shards, len(index.ranges()), index.folder)
 
 
@@ -71,7 +71,7 @@ def verified(index: Index, progress: Progress = silent) -> Verified:
     'sound'
     """
     faults = {f"{number:05d}": fault for number, fault in index.faults(progress).items()}
-    return Verified(f"{index.classifier}/{index.data}", len(index.ranges()), faults)
+    return Verified(index.name, len(index.ranges()), faults)
 
 
 def describe(index: Index) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def describe(index: Index) -> dict[str, Any]:
     """
     cache = open_cache(index.folder)
     return {
-        "cache": f"{index.classifier}/{index.data}",
+        "cache": index.name,
         "folder": index.folder,
         "rows": len(cache),
         "accuracy": round(float(cache.correct.mean()), 6),

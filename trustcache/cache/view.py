@@ -94,7 +94,7 @@ class CacheView:
         return cache_in_memory(import_outputs(arrays, labels, ids, classes, outputs), Origin(classifier, name))
 
     def __repr__(self) -> str:
-        name, right = f"{self.index.classifier}/{self.index.data}", 100 * self.correct.mean() if len(self) else 0.0
+        name, right = self.index.name, 100 * self.correct.mean() if len(self) else 0.0
         return f"<cache {name}: {len(self):,} rows, {self.classes} classes, accuracy {right:.2f} %>"
 
     def __len__(self) -> int:

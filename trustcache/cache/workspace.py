@@ -136,7 +136,7 @@ class Workspace:
         >>> demo_workspace.cache_named("net/birds").samples
         30
         """
-        found = [index for index in self.caches() if f"{index.classifier}/{index.data}" == name]
+        found = [index for index in self.caches() if index.name == name]
         if len(found) == 1:
             return found[0]
         if found:
@@ -149,7 +149,7 @@ class Workspace:
         >>> Workspace(Path("mine")).removal_line(demo_workspace.caches()).split()[3:]
         ['net/birds', '--workspace', 'mine']
         """
-        names = [f"{index.classifier}/{index.data}" for index in caches]
+        names = [index.name for index in caches]
         return visible(shlex.join(["trustcache", "cache", "rm", *names, *self.words]))
 
     @property
@@ -169,7 +169,7 @@ class Workspace:
             return fitting[0]
         wanted = " ".join(filter(None, [role, data and f"'{data}'", classifier and f"of '{classifier}'"]))
         if not fitting:
-            there = ", ".join(f"{c.classifier}/{c.data} ({c.role})" for c in caches) or "nothing"
+            there = ", ".join(f"{c.name} ({c.role})" for c in caches) or "nothing"
             raise UsageError(
                 f"no {wanted} cache in {self.root / 'cache'} (there is: {there}); "
                 f"make one with trustcache extract --classifier {classifier or 'vit'}"

@@ -26,6 +26,15 @@ def is_pattern(text: str) -> bool:
     return "*" in text or bool(_BRACES.search(text)) or (bool(_WILD.search(text)) and not os.path.lexists(text))
 
 
+def is_within(place: str, folder: str) -> bool:
+    """Return True for a folder and for what lies in it, both as `os.path.realpath` writes them.
+
+    >>> is_within("/data/birds/a.png", "/data/birds"), is_within("/data/birds-2/a.png", "/data/birds")
+    (True, False)
+    """
+    return os.path.commonpath([place, folder]) == folder
+
+
 def matches(pattern: str) -> list[Path]:
     """Return the files that a pattern means, in order: of braces each, be it there or not, of wild cards what matches.
 

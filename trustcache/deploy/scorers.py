@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,7 +92,9 @@ class Scorer:
         """Return the probability that a score stands for, None where scores are no log-odds of one."""
         if self.run or not self.name.startswith("mcp"):
             return None
-        return 1 / (1 + math.exp(min(-z, 700.0)))
+        from scipy.special import expit
+
+        return float(expit(z))
 
     def save_threshold(self, threshold: Threshold) -> None:
         """Write a threshold in place of the one before."""
@@ -150,8 +151,9 @@ def find_scorer(workspace: Workspace, name: str, classifier: str | None = None) 
     runs = finished_runs(workspace)
     fitting = [run for run in runs if run.name.startswith(name) and classifier in (None, run.config.classifier)]
     fitting = [run for run in fitting if run.name == name] or fitting
-    stale = without_cache(fitting, caches)
-    fitting = [run for run in fitting if run not in stale] or fitting
+    if len(fitting) > 1:
+        stale = without_cache(fitting, caches)
+        fitting = [run for run in fitting if run not in stale] or fitting
     if len(fitting) != 1:
         raise UsageError(_which(workspace, name, [run.name for run in fitting or runs], bool(fitting)))
     (run,) = fitting

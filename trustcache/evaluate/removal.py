@@ -57,7 +57,7 @@ def cache_removal(workspace: Workspace, names: Sequence[str]) -> Removal:
     paths: list[Path] = []
     stays: list[str] = []
     for index in indices:
-        name = f"{index.classifier}/{index.data}"
+        name = index.name
         derived = [*_own(workspace.scores_folder(index.classifier, index.data))]
         derived += [file(index.classifier, index.data) for file in (workspace.bootstrap_file, workspace.figures_file)]
         derived += [run.scores_path(index) for run in runs if run.judges(index)]

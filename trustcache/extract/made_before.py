@@ -47,13 +47,9 @@ def refuse_other_settings(
         if not index.imported and (found := differences_of(there, there | now)):
             others[in_words(found)].append(index)
     if others:
-        told = "; ".join(f"{', '.join(map(_name, found))}: {words}" for words, found in others.items())
+        told = "; ".join(f"{', '.join(index.name for index in found)}: {words}" for words, found in others.items())
         line = workspace.removal_line([index for found in others.values() for index in found])
         raise UsageError(
             f"made with other settings: {told}; extract again after {line}, or keep both by giving this classifier "
             "another name with --as NAME"
         )
-
-
-def _name(index: Index) -> str:
-    return f"{index.classifier}/{index.data}"

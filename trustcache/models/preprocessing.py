@@ -115,9 +115,8 @@ def preprocessing_of(model: nn.Module, overrides: Mapping[str, Any]) -> Preproce
     entries: dict[str, Any] = {entry.name: config[entry.name] for entry in fields(Preprocessing)} | dict(overrides)
     for key in ("input_size", "mean", "std"):
         entries[key] = tuple(entries[key])  # from a cache's index they come as lists
-    channels = _channels(model)
     for key in ("mean", "std"):
-        if len(entries[key]) == 1 and channels not in (1, None):
+        if len(entries[key]) == 1 and (channels := _channels(model)) not in (1, None):
             raise UsageError(
                 f"--preprocess {key}={entries[key][0]:g}: one value is for a model of grey images, and this one takes "
                 f"{channels} channels; give {key}=R,G,B"
@@ -132,17 +131,19 @@ def _channels(model: nn.Module) -> int | None:
     """Return the number of channels that a model takes, by its first convolution; None without one."""
     from torch.nn import Conv2d
 
-    layers = dict(model.named_modules())
-    first = layers.get(str(model_config(model).get("first_conv")))
-    layer = first or next((layer for layer in layers.values() if isinstance(layer, Conv2d)), None)
+    layer = _first_layer(model) or next((layer for layer in model.modules() if isinstance(layer, Conv2d)), None)
     return getattr(layer, "in_channels", None)
 
 
 def takes_grey(model: nn.Module) -> bool:
     """Return True if the first layer of a timm model takes one channel."""
+    return getattr(_first_layer(model), "in_channels", None) == 1
+
+
+def _first_layer(model: nn.Module) -> nn.Module | None:
+    """Return the layer that a timm model's configuration calls its first, None where it names none."""
     first = model_config(model).get("first_conv")
-    layer = dict(model.named_modules()).get(first) if isinstance(first, str) else None
-    return getattr(layer, "in_channels", None) == 1
+    return dict(model.named_modules()).get(first) if isinstance(first, str) else None
 
 
 def assumed(model: nn.Module, overrides: Mapping[str, Any]) -> bool:

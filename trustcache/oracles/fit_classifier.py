@@ -23,6 +23,7 @@ from trustcache.data.augmentations import AUGMENTATIONS
 from trustcache.data.dataset import Dataset
 from trustcache.data.in_memory import DECODED_AT_ONCE, Images
 from trustcache.data.loader import Viewer, choose_device, machine_at_its_limits, model_at_work
+from trustcache.data.pipeline import unheard
 from trustcache.data.progress import Progress, silent
 from trustcache.data.ranks import ranks
 from trustcache.data.splits import validation_rows
@@ -83,7 +84,7 @@ def fit_classifier(
     settings: FitSettings,
     machine: Machine,
     progress: Progress = silent,
-    note: Callable[[str], None] = lambda line: None,
+    note: Callable[[str], None] = unheard,
 ) -> Fitted:
     """Fit the model of a spec on a data set and publish its weights as safetensors.
 

@@ -156,7 +156,7 @@ def _learnt_from(workspace: Workspace, request: TrainRequest) -> Index:
         others = [i for i in workspace.caches() if request.classifier in (None, i.classifier) and not i.imported]
         if others and all(index.role != "train" for index in others):
             first = next((index for index in others if "train" in index.data), others[0])
-            there = ", ".join(f"{index.classifier}/{index.data} ({index.role})" for index in others)
+            there = ", ".join(f"{index.name} ({index.role})" for index in others)
             raise UsageError(
                 f"no train cache in {workspace.root / 'cache'} (there is: {there}); name what oracles learn from with "
                 f":train behind it: {training_line(first, *workspace.words)}"

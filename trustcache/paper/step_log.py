@@ -67,7 +67,7 @@ class StepLog:
         runs = [run for run in finished_runs(self.workspace) if run.config.classifier in step.models]
         files = [path for word in step.words if (path := Path(word)).is_file()]
         return State(
-            {f"{index.classifier}/{index.data}": index.fingerprint() for index in caches},
+            {index.name: index.fingerprint() for index in caches},
             {run.name: run.config.cache for run in runs},
             {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in files},
         )

@@ -18,7 +18,7 @@ from trustcache.report.answer import Answer, answers, stated_on
 from trustcache.report.cards import write_cards
 from trustcache.report.collect import collect
 from trustcache.report.comparison import compare_methods
-from trustcache.report.contents import Contents
+from trustcache.report.contents import Contents, spare_of
 from trustcache.report.explorer import explore
 from trustcache.report.failures import failures
 from trustcache.report.intervals import compare, interval_tables, intervals_json
@@ -89,7 +89,7 @@ def report(
     made = [section.make(scored, workspace.caches(), place or ()) for section in sections]
     calibrated, comparisons = calibrated_thresholds(workspace, records), compare_methods(records)
     first = answers(scored, compared, calibrated, workspace, reader, place)
-    spare = {(one.classifier, name) for one in first for name in one.spare}
+    spare = spare_of(first)
     ordered = sorted(compared, key=lambda one: (one.table.classifier, one.table.dataset) in spare)
     tables = [*map(outcome_table, swept), *interval_tables(ordered)]
     units = [make_unit(one, explore(scored, one, calibrated, reader), scored, comparisons, compared) for one in first]

@@ -71,7 +71,8 @@ class _Collector:
         names = [(index.classifier, index.data) for index in self.caches]
         if twice := [index for index in self.caches if names.count((index.classifier, index.data)) > 1]:
             where = " and ".join(str(index.folder) for index in twice[:2])
-            raise TrustcacheError(f"{where}: both are the cache of {twice[0].classifier}/{twice[0].data}; remove one")
+            raise TrustcacheError(f"{where}: both are the cache of {twice[0].name}; remove one")
+        self.stale = without_cache(self.runs, self.caches)
         self.labels = run_labels(self.runs)
         self.temperatures = {run.name: run.held_out.get("temperature") for run in self.runs}
         self.scored: list[Scored] = []
@@ -113,7 +114,7 @@ class _Collector:
         """Return the runs that judge a cache's classifier; runs of another one by that name are a gap."""
         here = [run for run in self.runs if run.config.classifier == index.classifier]
         judging = [run for run in here if run.judges(index)]
-        stale = without_cache(here, self.caches)
+        stale = [run for run in self.stale if run.config.classifier == index.classifier]
         others = {"train them again": len(here) - len(judging) - len(stale)}
         remove = command_line("runs", "rm", *(run.name for run in stale), *self.place)
         others[f"they have no cache any more; `{remove}` removes them"] = len(stale)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -27,6 +27,11 @@ def made_with() -> dict[str, str]:
     """Return today's date and the versions of the software that computes the figures."""
     today = datetime.date.today().isoformat()
     return {"date": today, "python": platform.python_version(), **software_versions("torch", "timm", "numpy")}
+
+
+def spare_of(answers: Iterable[Answer]) -> set[tuple[str, str]]:
+    """Return the classifiers and data sets whose images are there for a threshold, which come last."""
+    return {(answer.classifier, name) for answer in answers for name in answer.spare}
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class Contents:
     @cached_property
     def comparisons(self) -> list[Comparison]:
         """One a data set, classifier and protocol; those of images for a threshold come last."""
-        spare = {(answer.classifier, name) for answer in self.answers for name in answer.spare}
+        spare = spare_of(self.answers)
         return sorted(compare_methods(self.records), key=lambda one: (one.classifier, one.dataset) in spare)
 
     @cached_property

@@ -47,7 +47,7 @@ class Resampler:
         keys = [task.key() for task in tasks]
         kept = Kept(self._workspace.bootstrap_file(index.classifier, index.data))
         new = {key: task for key, task in zip(keys, tasks, strict=True) if kept.get(key, _SHAPE.__eq__) is None}
-        for key, array in resample(new, f"bootstrap of {index.classifier}/{index.data}", self._progress).items():
+        for key, array in resample(new, f"bootstrap of {index.name}", self._progress).items():
             kept.put(key, array)
         kept.save()
         arrays = (kept.get(key, _SHAPE.__eq__) for key in keys)

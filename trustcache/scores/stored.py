@@ -190,7 +190,7 @@ class ScoreStore:
         training = self._training(index)
         if not fitted or training is None:
             return names
-        with progress(f"post-hoc scores learn from {training.classifier}/{training.data}", len(fitted)) as advance:
+        with progress(f"post-hoc scores learn from {training.name}", len(fitted)) as advance:
             for name in fitted:
                 try:
                     self._learnt(index)[name]
@@ -203,7 +203,7 @@ class ScoreStore:
         """Make scores of a cache, and keep those that are finite; return "<score> of <cache>" for the others."""
         if not names:
             return []
-        where, cache, learnt = f"{index.classifier}/{index.data}", open_cache(index.folder), self._learnt(index)
+        where, cache, learnt = index.name, open_cache(index.folder), self._learnt(index)
         scores = {name: np.empty(len(cache)) for name in names}
         done = 0
         with progress(f"post-hoc scores of {where}", len(cache)) as advance:
@@ -254,7 +254,7 @@ class ScoreStore:
 
 
 def _without(index: Index, columns: Sequence[str]) -> str:
-    where = f"{index.classifier}/{index.data}"
+    where = index.name
     if index.imported:
         return index.lacks(*columns)
     if "features" in columns:

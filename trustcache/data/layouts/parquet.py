@@ -17,7 +17,7 @@ from trustcache.data.archives import FolderTree, read_file
 from trustcache.data.content import Stamp, stamp_of
 from trustcache.data.image_files import image_files
 from trustcache.data.layouts.numbers import labels_as_written
-from trustcache.data.path_patterns import is_pattern, matches
+from trustcache.data.path_patterns import is_pattern, is_within, matches
 from trustcache.data.samples import BadImage, Samples, decode_rgb
 from trustcache.errors import UsageError, first_line, visible
 
@@ -120,7 +120,7 @@ class ParquetSamples(Samples):
             if not isinstance(found, bytes) and isinstance(beside, str) and beside:
                 folder = os.path.realpath(Path(file).parent)
                 place = os.path.realpath(os.path.join(folder, beside))
-                if os.path.commonpath([folder, place]) != folder:
+                if not is_within(place, folder):
                     raise ValueError(f"it names an image outside of its folder: {visible(beside)}")
                 found = read_file(place)
             if not isinstance(found, bytes):

@@ -20,6 +20,7 @@ from typing import Any
 from trustcache.data.archives import open_tree, read_file
 from trustcache.data.image_files import image_files
 from trustcache.data.layouts.numbers import labels_as_written, normal_form
+from trustcache.data.path_patterns import is_within
 from trustcache.data.samples import IMAGE_SUFFIXES, FileSamples
 from trustcache.errors import UsageError, first_line
 
@@ -191,18 +192,14 @@ def _common_folder(file: Path, paths: Sequence[str], data_root: Path) -> Path | 
     folders = {os.path.dirname(path) for path in paths}
     common = os.path.commonpath([os.path.realpath(bases[0] / folder) for folder in folders])
     inside = [os.path.realpath(place) for place in (file.parent, data_root)]
-    if _within(common, inside[0]):
+    if is_within(common, inside[0]):
         return None
-    if not _within(common, inside[1]):
+    if not is_within(common, inside[1]):
         raise UsageError(
             f"{file}: names images in {common}, outside of its own folder and of the data root {data_root}; name a "
             "folder above them as --data-root, or as 'images' in a manifest"
         )
     return Path(common)
-
-
-def _within(folder: str, other: str) -> bool:
-    return os.path.commonpath([folder, other]) == other
 
 
 class _Spellings:
@@ -219,5 +216,5 @@ class _Spellings:
             yield normal_form(posixpath.normpath(text).lstrip("/"))
         for base in self._bases:
             folder, name = posixpath.split(posixpath.join(base, text))
-            if _within(folder := self._real(folder), self.root):
+            if is_within(folder := self._real(folder), self.root):
                 yield normal_form(posixpath.relpath(posixpath.join(folder, name), self.root))
