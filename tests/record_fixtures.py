@@ -25,7 +25,7 @@ from trustcache.report.records import Record, Scored
 _FIELDS = {field.name for field in dataclasses.fields(Record)}
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def record() -> Callable[..., Record]:
     """Make a record; keywords are its fields or, failing that, its metrics. Post hoc where the method is mcp."""
 
@@ -49,7 +49,7 @@ def record() -> Callable[..., Record]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def scored(record: Callable[..., Record]) -> Callable[..., Scored]:
     """Make a scored method: a record's keywords, or `histogram`, `coverage` and `risk` given whole."""
 

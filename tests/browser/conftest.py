@@ -66,7 +66,7 @@ def _leaves(url: str) -> bool:
     return not url.startswith(("file:", "blob:", "data:"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def two(scored: Callable[..., Scored]) -> list[Scored]:
     """Two classifiers, `net` with an oracle of two seeds, another one, and three changed data sets."""
     made = []
@@ -82,8 +82,8 @@ def two(scored: Callable[..., Scored]) -> list[Scored]:
     return made
 
 
-@pytest.fixture
-def files(two: list[Scored], tmp_path: Path) -> tuple[Path, Path]:
+@pytest.fixture(scope="session")
+def files(two: list[Scored], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The page and the page of all tables."""
     curve = Chart(lines(["ce"], "z", "loss", bars=True), curve_rows("ce", x=[0, 1], y=[1, 2], low=[0, 1], high=[2, 3]))
     rows = [Row(("a", name), (Cell(value),)) for name, value in (("ce", 0.5), ("ss", 0.6))]
@@ -91,7 +91,8 @@ def files(two: list[Scored], tmp_path: Path) -> tuple[Path, Path]:
     exhibit = Exhibit("figure2b", "Figure 2b", "nothing", (table,), (Figure("curves", curve, "See."),))
     paper = Section("paper", "The paper's tables and figures", "About.", (exhibit,))
     contents = make_contents(two, notes=["run `trustcache evaluate`"], sections=[paper], made={"date": "2025-01-02"})
-    first, tables = tmp_path / "index.html", tmp_path / "paper.html"
+    folder = tmp_path_factory.mktemp("page")
+    first, tables = folder / "index.html", folder / "paper.html"
     first.write_text(page(contents), encoding="utf-8")
     tables.write_text(tables_page(contents), encoding="utf-8")
     return first, tables
