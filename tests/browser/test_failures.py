@@ -111,7 +111,7 @@ def test_classes_and_pairs_follow_the_slider_and_keep_their_order(tab, halved, s
 
 
 def test_while_another_oracle_is_shown_classes_and_pairs_stay_at_the_answers_threshold(tab, halved, stated):
-    opened = tab(halved.report / "index.html", "#oracle=mcp&threshold=100")
+    opened = tab(halved.report / "index.html", "#oracle=entropy&threshold=100")
     shown = tables(opened)
     assert shown["threshold"] != stated[0].threshold
     assert float(shown["shown"]) == pytest.approx(stated[0].threshold, rel=1e-3)

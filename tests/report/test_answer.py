@@ -45,9 +45,11 @@ def hold_out(workspace: Workspace, aurc: float, method: str = "ce") -> None:
 
 @pytest.fixture
 def candidate(record) -> Callable[..., Candidate]:
-    def make(method: str, aurc: float = np.inf, mcp: float = np.inf, run: str | None = "run") -> Candidate:
+    def make(
+        method: str, aurc: float = np.inf, mcp: float = np.inf, error: float = 0, run: str | None = "run"
+    ) -> Candidate:
         (table,) = compare_methods([record(method, run=run)])
-        return Candidate(table.rows[0], aurc, mcp)
+        return Candidate(table.rows[0], aurc, mcp, error)
 
     return make
 
@@ -80,6 +82,14 @@ def test_where_mcp_is_better_on_the_rows_held_out_it_is_the_answer(candidate) ->
     assert found.row is None
     assert "5.00 %" in found.by
     assert "4.00 %" in found.by
+
+
+def test_a_lead_that_chance_may_make_is_passed_over_for_a_smaller_one_that_it_does_not(candidate) -> None:
+    by_chance, certain = candidate("knn", 0.10, 0.15, error=0.03), candidate("ash", 0.13, 0.15, error=0.009)
+    assert chosen([by_chance, certain]) == "ash"
+    found = choose([by_chance])
+    assert found.row is None
+    assert "± 6.00" in found.by
 
 
 def test_without_mcps_figures_the_least_aurc_is_chosen(candidate) -> None:

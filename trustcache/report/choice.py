@@ -17,7 +17,7 @@ from trustcache.cache import open_cache
 from trustcache.cache.index import Index
 from trustcache.cache.workspace import Workspace
 from trustcache.errors import TrustcacheError
-from trustcache.evaluate.sweep import CRITERION, mean_metrics, reference, standing
+from trustcache.evaluate.sweep import CRITERION, reference, standing
 from trustcache.metrics.ranking import METRICS
 from trustcache.oracles.runs import Run, RunConfig
 from trustcache.registry.permission import is_import_path
@@ -35,18 +35,25 @@ _LABEL = METRICS[CRITERION].label
 class Candidate:
     """A trained oracle, its seeds together, or a fitted score, with its AURC and mcp's on rows that it held out.
 
-    Either is infinite where it is not known. fault: why mcp's cannot be read, "" where nothing is damaged.
+    Either is infinite where it is not known. error: the standard error of their difference; an oracle's over its seeds,
+    each of which holds out rows of its own, 0 for a single one. fault: why mcp's cannot be read, or "".
     """
 
     row: Average
     aurc: float
     mcp: float
+    error: float = 0.0
     fault: str = ""
 
     @property
     def lead(self) -> float:
         """Difference of its AURC to mcp's on the same rows, negative where it is better."""
         return self.aurc - self.mcp if math.isfinite(self.mcp) else math.inf
+
+    @property
+    def leads(self) -> bool:
+        """Whether it is better than mcp by more than chance: many scores are tried, and the best of them looks good."""
+        return self.lead < -2 * self.error
 
 
 @dataclass(frozen=True)
@@ -64,9 +71,13 @@ def candidates(rows: Sequence[Average], runs: Mapping[str, Run], workspace: Work
     for row in rows:
         seeds = [runs[record.run] for record in row.records if record.run]
         if seeds:
-            own = standing(mean_metrics([run.held_out for run in seeds]))
-            mcp = float(np.mean([references.of(run.config) for run in seeds]))
-            found.append(Candidate(row, own, mcp, next(iter(references.faults), "") if math.isinf(mcp) else ""))
+            own, mcp = (
+                np.array(each)
+                for each in zip(*((standing(run.held_out), references.of(run.config)) for run in seeds), strict=True)
+            )
+            error = np.std(own - mcp, ddof=1) / math.sqrt(len(seeds)) if len(seeds) > 1 else 0.0
+            fault = next(iter(references.faults), "") if np.isinf(mcp).any() else ""
+            found.append(Candidate(row, own.mean(), mcp.mean(), error, fault))
         elif both := None if is_import_path(row.record.method) else store.held_out(index, row.record.method):
             found.append(Candidate(row, *both))  # those of a user's own code would import it
     references.save()
@@ -75,6 +86,8 @@ def candidates(rows: Sequence[Average], runs: Mapping[str, Run], workspace: Work
 
 def choose(found: Sequence[Candidate], calibrated: Sequence[Average] = ()) -> Choice:
     """Choose the candidate that is furthest below mcp on the rows held out, or mcp where none is below it.
+
+    It must be below it by more than two standard errors.
 
     Of rows with a threshold that the user has calibrated it is one of these: the user has chosen already. The phrase
     tells what validation prefers, and of what could not be read, as another choice might follow from it.
@@ -98,17 +111,18 @@ def _best(found: Sequence[Candidate]) -> Choice:
         what = "no oracle held anything out to choose by" if trained else "no oracle is trained"
         return Choice(None, f"default, as {what}")
     compared = [one for one in known if math.isfinite(one.mcp)]
-    best = min(compared or known, key=lambda one: one.lead if compared else one.aurc)
+    leading = [one for one in compared if one.leads]
+    best = min(leading or compared or known, key=lambda one: one.lead if compared else one.aurc)
     among = f"the best of {len(known)}" if len(known) > 1 else "the only one"
     value, mcp = f"{_LABEL} {100 * best.aurc:.2f} %", f"{BASELINE} on the same rows {100 * best.mcp:.2f} %"
     if not compared:
         return Choice(best.row, f"validation {value}, {among}")
-    if best.lead < 0:
+    if best.leads:
         return Choice(best.row, f"validation {value}, {among}; {mcp}")
     name = entry_name(best.row.record, with_oracle=False)
-    return Choice(
-        None, f"validation: none of {len(known)} is better; {name} has {_LABEL} {100 * best.aurc:.2f} %, {mcp}"
-    )
+    chance = f", less than chance may make (± {200 * best.error:.2f})" if best.lead < 0 else ""
+    found_best = f"{name} has {_LABEL} {100 * best.aurc:.2f} %, {mcp}{chance}"
+    return Choice(None, f"validation: none of {len(known)} is better; {found_best}")
 
 
 class _References:

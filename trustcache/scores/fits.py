@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from trustcache.cache.records import fingerprint
 from trustcache.cache.seal import check_seal
 from trustcache.cache.workspace import file_name
 from trustcache.errors import DamagedError
+from trustcache.metrics.jackknife import aurc_difference_error
 from trustcache.metrics.tie_groups import rank
 from trustcache.scores.entry import Fitted, arrays_of, restored
 from trustcache.scores.fitting import TooFew, fitting_data
@@ -46,16 +47,25 @@ def score_file(folder: Path, name: str, suffix: str) -> Path:
 class FitRecord:
     """The metadata of a fitted score's file. key: pins its training cache. lacks: why it was not fitted, or "".
 
-    aurc: on the rows that the fit held out, in which its settings were chosen; mcp_aurc: that of mcp there. None where
-    it was not fitted, or its scores are no numbers.
+    aurc: on the rows that the fit held out, in which its settings were chosen; mcp_aurc: that of mcp there; error: the
+    standard error of their difference. None where it was not fitted, or its scores are no numbers.
     """
 
-    SCHEMA: ClassVar[int] = 2
+    SCHEMA: ClassVar[int] = 3
 
     key: str
     lacks: str = ""
     aurc: float | None = None
     mcp_aurc: float | None = None
+    error: float | None = None
+
+
+class HeldOut(NamedTuple):
+    """AURC of a score and of mcp on rows that its fit held out, and the standard error of their difference."""
+
+    aurc: float
+    mcp: float
+    error: float
 
 
 class KeptFits(Learnt):
@@ -90,22 +100,25 @@ class KeptFits(Learnt):
             write_arrays(self._path(name), {}, FitRecord(self._key(name), str(few)))
             raise
         self._known[name] = learnt
-        record = FitRecord(self._key(name), "", *self._held_out_aurc(name))
+        record = FitRecord(self._key(name), "", *self._held_out(name))
         write_arrays(self._path(name), arrays_of(learnt), record)
         return learnt
 
-    def held_out(self, name: str) -> tuple[float, float] | None:
-        """Return the AURC of a score and that of mcp on the rows that its fit held out; None where it is not known."""
+    def held_out(self, name: str) -> HeldOut | None:
+        """Return how a score stood beside mcp on the rows that its fit held out; None where it is not known."""
         about = self._about(name)
-        return (about.aurc, about.mcp_aurc) if about and about.aurc is not None and about.mcp_aurc is not None else None
+        if about is None or about.aurc is None or about.mcp_aurc is None or about.error is None:
+            return None
+        return HeldOut(about.aurc, about.mcp_aurc, about.error)
 
-    def _held_out_aurc(self, name: str) -> tuple[float, float] | tuple[()]:
+    def _held_out(self, name: str) -> HeldOut | tuple[()]:
         rows = self.data.validation
         both = self.scores([name, _CONFIDENCE], rows)
-        if not all(np.isfinite(z).all() for z in both.values()):
+        if len(rows.correct) < 2 or not all(np.isfinite(z).all() for z in both.values()):
             return ()
-        own, mcp = (rank(both[score], rows.correct).aurc for score in (name, _CONFIDENCE))
-        return own, mcp
+        own, mcp = both[name], both[_CONFIDENCE]
+        error = aurc_difference_error(own, mcp, rows.correct)
+        return HeldOut(rank(own, rows.correct).aurc, rank(mcp, rows.correct).aurc, error)
 
     def _about(self, name: str) -> FitRecord | None:
         """Return the notes beside what is kept for a score, or None where nothing is kept for this training cache."""

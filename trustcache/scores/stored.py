@@ -17,7 +17,7 @@ from trustcache.cache.index import Index, judged_fingerprint
 from trustcache.cache.workspace import Workspace
 from trustcache.data.progress import Progress, silent
 from trustcache.errors import DamagedError, TrustcacheError, UsageError
-from trustcache.scores.fits import FIT, SCORES, KeptFits, recipe_fingerprint, score_file
+from trustcache.scores.fits import FIT, SCORES, HeldOut, KeptFits, recipe_fingerprint, score_file
 from trustcache.scores.fitting import TooFew, outputs_of
 from trustcache.scores.registry import POST_HOC, Learnt
 
@@ -140,8 +140,8 @@ class ScoreStore:
         training = self._training(index) if POST_HOC[name].fitted else None
         return (training.fingerprint() if training else "") + POST_HOC[name].source
 
-    def held_out(self, index: Index, name: str) -> tuple[float, float] | None:
-        """Return the AURC of a fitted score and that of mcp on training rows its fit held out, None if not known."""
+    def held_out(self, index: Index, name: str) -> HeldOut | None:
+        """Return how a fitted score stood beside mcp on training rows that its fit held out, None if not known."""
         known = name in POST_HOC and POST_HOC[name].fitted
         return self._learnt(index).held_out(name) if known else None
 
