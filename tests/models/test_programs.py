@@ -160,8 +160,9 @@ def test_frozen_programs_and_endings_in_capitals_are_taken(tmp_path: Path) -> No
     assert classifier(classifier.black())[0].shape == (1, CLASSES)
 
 
-def test_a_program_given_as_weights_is_led_to_the_right_option(tmp_path: Path) -> None:
-    path = scripted(tmp_path / "pets.pt")
+@pytest.mark.parametrize("save", [exported, scripted])
+def test_a_program_given_as_weights_is_led_to_the_right_option(save: Callable[..., str], tmp_path: Path) -> None:
+    path = save(tmp_path / "pets.pt")
     assert tells(
         refusal_of(lambda: load_classifier(ModelSpec("test_resnet", path))), "--weights", f"--classifier {path}"
     )
