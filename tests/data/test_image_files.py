@@ -188,7 +188,7 @@ def test_shards_with_odd_and_repeated_members_count_every_one(shards: list[list[
         members = 0
         for number, shard in enumerate(shards):
             with tarfile.open(Path(folder, f"s-{number}.tar"), "w") as tar:
-                written = [("first.png", IMAGE), ("first.cls", b"0")]
+                written = [("first.png", IMAGE), ("first.mask.png", IMAGE), ("first.cls", b"0")]
                 for name, suffix in shard:
                     label = b"1" if suffix == ".cls" else b'{"label": 1}'
                     written += [(name, IMAGE), (posixpath.splitext(name)[0] + suffix, label)]
