@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Sequence
+import tarfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,25 @@ def picture(seed: int, height: int = 12, width: int = 16) -> np.ndarray:
     """A smooth random RGB image that survives JPEG."""
     coarse = np.random.default_rng(seed).integers(0, 256, (3, 4, 3), dtype=np.uint8)
     return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def encoded(seed: int = 0, format: str = "PNG") -> bytes:
+    """The file of a small image."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture(seed)).save(buffer, format)
+    return buffer.getvalue()
+
+
+def packed(contents: Mapping[str, bytes | str]) -> bytes:
+    """A tar file of these members."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, content in contents.items():
+            data = content if isinstance(content, bytes) else content.encode()
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return buffer.getvalue()
 
 
 def read_rgb(path: Path) -> Image.Image:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import gzip
-import io
 import json
 import os
 import pickle
-import re
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,26 +16,20 @@ from PIL import Image
 from scipy.io import savemat
 from typer.testing import Result
 
-from tests.pictures import as_parquet, picture, put, read_rgb
+from tests.documented_tables import DOCS, DocumentedTable
+from tests.pictures import as_parquet, encoded, packed, picture, put, read_rgb
 from tests.refusals import tells
 from trustcache.data.known_data import packaged_manifests
 from trustcache.data.samples import IMAGE_FORMATS, IMAGE_SUFFIXES
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "data.md"
-Row = Callable[["Shop"], None]
-ROWS: dict[str, list[Row]] = {}
+TORCH = "tests/data/layouts/test_torch_dataset.py::test_what_a_function_returns_is_checked_and_extracted"
+TABLE = DocumentedTable(
+    "data.md",
+    "What is read, what is passed over?",
+    elsewhere={"a torch Dataset by `package.module:function`": (TORCH,)},
+)
+row = TABLE.row
 PACKAGED = packaged_manifests()
-
-
-def row(*names: str) -> Callable[[Row], Row]:
-    """Register a test of rows of the table, by their first cells."""
-
-    def register(test: Row) -> Row:
-        for name in names:
-            ROWS.setdefault(name, []).append(test)
-        return test
-
-    return register
 
 
 class Shop:
@@ -64,28 +55,11 @@ class Shop:
         return done.stderr
 
 
-def encoded(seed: int = 0, format: str = "PNG") -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(picture(seed)).save(buffer, format)
-    return buffer.getvalue()
-
-
 def files(contents: dict[str, bytes | str], root: str = ".") -> None:
     for name, content in contents.items():
         path = Path(root, name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
-
-
-def packed(contents: dict[str, bytes | str]) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for name, content in contents.items():
-            data = content if isinstance(content, bytes) else content.encode()
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
-    return buffer.getvalue()
 
 
 def manifest(layout: str, **keys: object) -> str:
@@ -106,7 +80,7 @@ def suffixes_in_any_case(shop: Shop) -> None:
     put(Path("photos"), *names)
     found = shop.check("photos")
     assert (found["samples"], found["passed_over"]) == (len(names), {})
-    table = DOCUMENT.read_text(encoding="utf-8")
+    table = (DOCS / "data.md").read_text(encoding="utf-8")
     assert all(f"`{suffix}`" in table for suffix in IMAGE_SUFFIXES)
 
 
@@ -504,28 +478,15 @@ def webdataset(shop: Shop) -> None:
 # --- all of them -----------------------------------------------------------------------------------------------
 
 
-def rows_of_the_document() -> list[str]:
-    text = DOCUMENT.read_text(encoding="utf-8")
-    table = text.partition("## What is read, what is passed over?")[2].partition("\n## ")[0]
-    return [
-        line.split(" | ")[0].removeprefix("| ") for line in table.splitlines() if re.match(r"\| (?!---|what )", line)
-    ]
-
-
 def test_each_row_of_the_document_has_its_test() -> None:
-    assert sorted(rows_of_the_document()) == sorted({*ROWS, *ELSEWHERE})
+    TABLE.require_tests()
 
 
-ELSEWHERE = {"a torch Dataset by `package.module:function`": "tests/data/layouts/test_torch_dataset.py"}
-"""Rows whose tests stand in a file of their own."""
-
-
-@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("name", TABLE.tests)
 def test_a_row_is_true(run_cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     # Read once for all the commands here: they take longer than what is tested.
     monkeypatch.setattr("trustcache.data.known_data.packaged_manifests", lambda: PACKAGED)
-    assert ROWS[name]
-    for test in ROWS[name]:
+    for test in TABLE.tests[name]:
         test(Shop(run_cli))
 
 

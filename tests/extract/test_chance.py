@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 from typer.testing import Result
 
 from tests.refusals import tells
-from trustcache.cache.workspace import Workspace
 from trustcache.extract.chance import is_chance
 
 Cli = Callable[..., Result]
@@ -47,11 +48,14 @@ def test_images_prepared_otherwise_than_in_training_are_warned_of(
     assert "warning" not in extract_digits(*wrong, "--subset", "100", name="bad", data="digits-c/contrast/5").stderr
 
 
-def test_what_is_the_model_s_default_beside_own_weights_is_told(workspace: Workspace, extract_digits: Cli) -> None:
-    printed = extract_digits().stdout
-    assert tells(
-        printed, "mean=", "crop_pct, mean, std", "default of cifar-resnet8", "not known", "digits-net.safetensors"
-    )
+def test_what_is_the_model_s_default_beside_weights_of_another_tool_is_told(
+    in_tmp_path: Path, extract_digits: Cli, classifier_file: Path
+) -> None:
+    save_file(load_file(classifier_file), "plain.safetensors")
+    theirs: dict[str, Any] = {"weights": Path("plain.safetensors"), "name": "plain"}
+    printed = extract_digits("--subset", 20, **theirs).stdout
+    assert tells(printed, "mean=", "crop_pct, mean, std", "default of cifar-resnet8", "not known", "plain.safetensors")
     given = ["crop_pct=1", "mean=0.485,0.456,0.406", "std=0.229,0.224,0.225"]
-    full = extract_digits(*(word for entry in given for word in ("--preprocess", entry)))
+    full = extract_digits("--subset", 20, *(word for entry in given for word in ("--preprocess", entry)), **theirs)
+    assert full.exit_code == 0, full.output
     assert "default" not in full.stdout

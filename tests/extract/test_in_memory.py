@@ -124,6 +124,36 @@ def test_labels_may_be_words_where_the_classes_are_named(digits_classifier: Clas
     assert tells(refusal_of(lambda: extracted(digits_classifier, pairs)), "extract", pairs[0][1], "'classes'")
 
 
+class Named(torch.utils.data.Dataset):
+    """Ten digits, and the names of their classes."""
+
+    def __init__(self, digits: Dataset, classes: list[str]) -> None:
+        self.digits, self.classes = digits, classes
+
+    def __len__(self) -> int:
+        return 10
+
+    def __getitem__(self, i: int) -> tuple[Any, int]:
+        return self.digits.read(i), int(self.digits.labels[i])
+
+
+def test_joined_data_sets_name_their_classes_alike(digits_classifier: Classifier, digits: Dataset) -> None:
+    names = [f"digit {number}" for number in range(10)]
+    whole, part = Named(digits, names), torch.utils.data.Subset(Named(digits, names), range(5))
+    joined = torch.utils.data.ConcatDataset([whole, part])
+    cache = extracted(digits_classifier, torch.utils.data.DataLoader(joined, batch_size=4, collate_fn=lists))
+    assert cache.index.made_from.classes == tuple(names)
+    assert cache.labels.tolist() == digits.labels[[*range(10), *range(5)]].tolist()
+    odd = torch.utils.data.ConcatDataset([whole, Named(digits, names[::-1])])
+    refused = refusal_of(lambda: extracted(digits_classifier, odd))
+    assert tells(refused, "extract", "class 0", "digit 0", "number 2", "digit 9", "'classes'")
+    assert extracted(digits_classifier, odd, classes=names).index.made_from.classes == tuple(names)
+
+
+def lists(rows: list[tuple[Any, int]]) -> tuple[list[Any], list[int]]:
+    return [image for image, _ in rows], [label for _, label in rows]
+
+
 def test_files_that_are_passed_over_are_told_in_python_too(
     digits_classifier: Classifier, digits: Dataset, tmp_path: Path
 ) -> None:

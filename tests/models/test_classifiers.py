@@ -26,6 +26,7 @@ from timm.data import create_transform, resolve_model_data_config
 from torch import nn
 from torch.nn import functional as F
 
+from tests.documented_tables import DocumentedTable
 from tests.refusals import refusal_of, tells
 from trustcache.data.dataset import open_dataset
 from trustcache.data.known_data import find_manifests, folder_manifest
@@ -713,6 +714,29 @@ def test_every_built_in_model_is_documented_as_it_is(name: str) -> None:
     assert f"{sum(p.numel() for p in model.parameters()):,}" in row
     assert all(str(rate) in row for rate in rates)
     assert bool(rates) == entry.dropout == ("| none |" not in row)
+
+
+def test_each_kind_of_name_in_the_document_has_its_test() -> None:
+    own, loading, programs = (f"tests/models/test_{name}.py::test_" for name in ("classifiers", "loading", "programs"))
+    kinds = {
+        "`vit`, `resnet`": (f"{own}vit_and_resnet_are_the_paper_s_models",),
+        "`resnet18`, `convnext_tiny.in12k` …": (f"{loading}a_saved_classifier_has_the_weights_that_timm_gives_it",),
+        "`local-dir:FOLDER`": (
+            f"{loading}a_saved_classifier_has_the_weights_that_timm_gives_it",
+            "tests/models/test_hub_folders.py::test_a_folder_of_the_trainer_is_a_classifier_with_named_classes",
+        ),
+        "`torchvision.models:resnet50`": (
+            "tests/models/test_probing.py::test_torchvision_s_functions_are_classifiers",
+            "tests/models/test_probing.py::test_torchvision_s_weights_bring_their_own_preprocessing",
+        ),
+        "`model.py:build`, `package.module:build`": (
+            f"{programs}a_function_in_a_file_runs_with_the_files_beside_it",
+            f"{own}a_function_in_a_file_of_the_current_folder_is_a_classifier",
+        ),
+        "`pets.pt2`, `pets.pt`": (f"{programs}a_program_gives_the_model_s_logits",),
+        "`cifar-resnet32` …": (f"{own}every_built_in_model_is_documented_as_it_is",),
+    }
+    DocumentedTable("classifiers.md", "Which classifiers can be used?", elsewhere=kinds).require_tests()
 
 
 def test_a_model_of_an_installed_package_is_extracted_by_its_name(

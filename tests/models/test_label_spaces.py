@@ -14,6 +14,7 @@ from timm.data.imagenet_info import ImageNetInfo
 from timm.models import save_for_hf
 from typer.testing import Result
 
+from tests.documented_tables import DocumentedTable
 from tests.refusals import refusal_of, tells
 from trustcache.cache import open_cache
 from trustcache.models.building import ModelSpec
@@ -25,8 +26,10 @@ Cli = Callable[..., Result]
 Folder = Callable[..., Path]
 CACHE = Path("trustcache-workspace/cache")
 ONE = ImageNetInfo("imagenet-1k")
+TABLE = DocumentedTable("classifiers.md", "Whose classes, in which order?")
 
 
+@TABLE.row("a part of the model's, as ImageNet-1k of a 22k head")
 @pytest.mark.parametrize(
     ("name", "missing"), [("imagenet-12k", 7), ("imagenet-22k", 1), ("imagenet-22k-ms", 0), ("imagenet-21k-goog", 1)]
 )
@@ -43,6 +46,7 @@ def test_a_larger_imagenet_is_judged_on_its_thousand(name: str, missing: int) ->
     )
 
 
+@TABLE.row("all but 1 % among the model's")
 def test_a_class_without_an_output_is_never_predicted() -> None:
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 4))
     model.pretrained_cfg = {"input_size": (3, 8, 8)}  # type: ignore[assignment]
@@ -82,21 +86,42 @@ def test_a_name_of_several_outputs_names_none() -> None:
     assert LabelSpace(("wren", "jay", "wren", "Mo\u0308we")).outputs_of(["wren", "jay", "M\u00f6we"]) == [None, 1, 3]
 
 
-def test_outputs_follow_the_data_s_order() -> None:
-    space = LabelSpace(("wren", "Barn Owl", "jay"))
-    assert judged_outputs(space, ["barn-owl", "jay", "wren"], "birds")[0] == (1, 2, 0)
-    assert judged_outputs(space, ["wren", "barn_owl", "jay"], "birds") == ((), "")
-    kept, line = judged_outputs(space, ["jay", "wren"], "birds")
-    assert (kept, tells(line, "2 of its 3", "birds")) == ((2, 0), True)
-    assert judged_outputs(space, ["0", "1", "2"], "birds") == ((), "")
-    assert judged_outputs(space, ["0", "2", "1"], "birds")[0] == (0, 2, 1), "numbers are those of the outputs"
-    kept, line = judged_outputs(space, ["wren", "owl", "jay"], "birds")
-    assert (kept, tells(line, "1 of the 3", "'owl'")) == ((), True)
-    said = refusal_of(lambda: judged_outputs(space, ["jay", "owl", "wren"], "birds"))
-    assert tells(said, "birds", "1 of", "'owl'")
-    assert tells(
-        refusal_of(lambda: judged_outputs(space, ["wren", "owl"], "birds")), "birds", "1 of", "'owl'", "--classes"
-    )
+BIRDS = ("wren", "Barn Owl", "jay")
+MANY = tuple(f"class {number}" for number in range(100))
+JUDGED: dict[str, tuple[tuple[tuple[str, ...], tuple[str, ...], tuple[int, ...], tuple[str, ...]], ...]] = {
+    "the model's, in another order": (
+        (BIRDS, ("barn-owl", "jay", "wren"), (1, 2, 0), ("order", "birds")),
+        (BIRDS, ("wren", "barn_owl", "jay"), (), ()),
+        (BIRDS, ("0", "2", "1"), (0, 2, 1), ("order", "birds")),  # numbers are those of the outputs
+        (BIRDS, ("0", "1", "2"), (), ()),
+    ),
+    "a part of the model's, as ImageNet-1k of a 22k head": ((BIRDS, ("jay", "wren"), (2, 0), ("2 of its 3", "birds")),),
+    "all but 1 % among the model's": (
+        (MANY, ("extra", *MANY[1:]), (), ("1 of the 100", "'extra'")),  # as many, at the same places
+        (MANY, ("extra", *MANY[:0:-1]), (-1, *range(99, 0, -1)), ("99 of its 100", "other 1", "'extra'")),
+    ),
+    "as many as the model's, under other names": ((BIRDS, ("wren", "owl", "jay"), (), ("1 of the 3", "'owl'")),),
+}
+"""Rows of the document: the model's classes, the data's, the outputs that are kept, and facts of the line."""
+
+
+@TABLE.row(*JUDGED)
+@pytest.mark.parametrize("row", JUDGED)
+def test_outputs_follow_the_data_s_classes(row: str) -> None:
+    for names, classes, kept, facts in JUDGED[row]:
+        found, line = judged_outputs(LabelSpace(names), classes, "birds")
+        assert (found, bool(line), tells(line, *facts)) == (kept, bool(facts), True)
+
+
+@TABLE.row("others")
+@pytest.mark.parametrize("classes", [("jay", "owl", "wren"), ("wren", "owl")])
+def test_unknown_classes_are_refused_by_the_first(classes: tuple[str, ...]) -> None:
+    said = refusal_of(lambda: judged_outputs(LabelSpace(BIRDS), classes, "birds"))
+    assert tells(said, "birds", f"1 of its {len(classes)}", "'owl'", "--classes")
+
+
+def test_each_row_of_the_document_has_its_test() -> None:
+    TABLE.require_tests()
 
 
 @pytest.mark.parametrize(
@@ -173,6 +198,22 @@ def test_a_data_set_s_order_and_part_of_the_classes_reach_the_cache(run_cli: Cli
     assert answered.exit_code == 0, answered.output
     answer = json.loads(answered.stdout.splitlines()[0])
     assert answer["class_name"] == ("jay", "owl", "wren")[int(part.predictions[0])]
+
+
+@TABLE.row("a part of the model's, as ImageNet-1k of a 22k head")
+def test_all_classes_are_kept_of_data_whose_manifest_has_them_all(run_cli: Cli, image_folder: Folder) -> None:
+    birds(["wren", "owl", "jay", "kite"])
+    image_folder({"jay": 2, "owl": 2})
+    names = 'classes = ["wren", "owl", "jay", "kite"]\nsubset = ["owl", "jay"]\n'
+    Path("part.toml").write_text(
+        f'name = "part"\nrole = "test"\n{names}[[files]]\nlayout = "folders"\npath = "photos"\n'
+    )
+    done = run_cli(
+        "extract", "--classifier", "local-dir:birds", "--data", "part.toml", "--data-root", ".", *OPTIONS[2:]
+    )
+    assert done.exit_code == 0, done.output
+    (cache,) = (open_cache(file.parent) for file in CACHE.rglob("index.json"))
+    assert (cache.logits.shape, cache.labels.tolist()) == ((4, 4), [1, 1, 2, 2])
 
 
 def test_classes_may_be_given_beside_a_checkpoint(run_cli: Cli, image_folder: Folder) -> None:

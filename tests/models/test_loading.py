@@ -10,6 +10,7 @@ import pathlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from timm.models import save_for_hf
 from timm.utils import CheckpointSaver, ModelEmaV3
 from torch import nn
 
+from tests.documented_tables import DOCS, DocumentedTable
 from tests.refusals import refusal_of, tells
 from trustcache.models.building import ModelSpec, new_model
 from trustcache.models.checkpoints import state_sha256
@@ -235,18 +237,49 @@ def jax(folder: Path) -> Case:
     return Case(model, weights=str(folder / "w.npz"))
 
 
-CASES: dict[str, Callable[[Path], Case]] = {
-    "`timm/train.py`: `model_best.pth.tar`": lambda folder: timm_saver(folder, ema=True),
-    "the same with `--no-ema`": lambda folder: timm_saver(folder, ema=False),
+def bit(folder: Path) -> Case:
+    """The weights of a BiT ResNet as Google's code saves them."""
+    name, sizes = "resnetv2_50x1_bit", {"channels": (128,) * 4, "stem_chs": 32}
+    model = small(name, **sizes)
+    conv, norm = "standardized_conv2d/kernel", {"weight": "group_norm/gamma", "bias": "group_norm/beta"}
+    ends = {"stem.conv.weight": f"root_block/{conv}", **{f"norm.{part}": name for part, name in norm.items()}}
+    ends |= {"head.fc.weight": "head/conv2d/kernel", "head.fc.bias": "head/conv2d/bias"}
+
+    def of_jax(key: str) -> str:
+        found = re.fullmatch(r"stages\.(\d)\.blocks\.(\d)\.(?:downsample\.)?(conv|norm)(\d?)\.(weight|bias)", key)
+        if not found:
+            return ends[key]
+        stage, block, kind, number, part = found.groups()
+        layer = "abc"[int(number) - 1] if number else "a/proj"
+        return f"block{int(stage) + 1}/unit{int(block) + 1:02d}/{layer}/{conv if kind == 'conv' else norm[part]}"
+
+    state = {f"resnet/{of_jax(key)}": tensor.numpy() for key, tensor in model.state_dict().items()}
+    state = {key: array.transpose(2, 3, 1, 0) if array.ndim == 4 else array for key, array in state.items()}
+    np.savez(folder / "w.npz", **state)
+    return Case(model, name, str(folder / "w.npz"), sizes)
+
+
+def averaged_beside(folder: Path, key: str) -> Case:
+    model, average = small(), small()
+    for tensor in average.state_dict().values():
+        tensor.add_(1)
+    weights = saved({"model": model.state_dict(), key: average.state_dict()}, folder)
+    return Case(average, weights=weights, note=f"'{key}' is taken")
+
+
+TABLE = DocumentedTable("classifiers.md", "Which files of weights are read?")
+CONTAINERS = ("state_dict", "model_state_dict", "model", "net", "module", "params", "weights")
+AVERAGED = ("model_ema", "state_dict_ema", "ema_state_dict", "params_ema", "ema", "ema_model", "model_ema_state_dict",
+            "ema_weights", "swa_model")  # fmt: skip
+PREFIXES = ("model.", "net.", "module.", "backbone.", "_orig_mod.", "encoder.")
+Make = Callable[[Path], Case]
+CASES: dict[str, Make | tuple[Make, ...]] = {
+    "`timm/train.py`: `model_best.pth.tar`": partial(timm_saver, ema=True),
+    "the same with `--no-ema`": partial(timm_saver, ema=False),
     "Lightning: `epoch=3.ckpt`": lightning,
-    **{
-        f"`{{'{key}': state dict, …}}`": lambda folder, key=key: in_container(folder, key)
-        for key in ("state_dict", "model_state_dict", "model", "net", "module", "params", "weights", "model_ema")
-    },
-    **{
-        f"all names begin with `{prefix}`": lambda folder, prefix=prefix: with_prefix(folder, prefix)
-        for prefix in ("model.", "net.", "module.", "backbone.", "_orig_mod.", "encoder.")
-    },
+    **{f"`{{'{key}': state dict, …}}`": partial(in_container, key=key) for key in CONTAINERS},
+    "`{'model_ema': state dict, …}`": tuple(partial(averaged_beside, key=key) for key in AVERAGED),
+    **{f"all names begin with `{prefix}`": partial(with_prefix, prefix=prefix) for prefix in PREFIXES},
     "all names begin with a part that some of the model's names begin with": own_prefix,
     "some names begin with `module.`": partly_wrapped,
     "`torch.optim.swa_utils.AveragedModel` (`n_averaged`)": averaged,
@@ -258,12 +291,18 @@ CASES: dict[str, Callable[[Path], Case]] = {
     "original Swin names": swin,
     "original BEiT names": beit,
     "original DeiT III names": deit,
-    "JAX: `.npz` of Vision Transformers, BiT ResNets": jax,
+    "JAX: `.npz` of Vision Transformers, BiT ResNets": (jax, bit),
     "`local-dir:FOLDER` of `push_to_hf_hub`": hub_folder,
-}  # fmt: skip
+}
+FILES = [
+    pytest.param(make, id=f"{row}{number or ''}")
+    for row, makes in CASES.items()
+    for number, make in enumerate(makes if isinstance(makes, tuple) else (makes,))
+]
 
 
-@pytest.mark.parametrize("make", CASES.values(), ids=CASES)
+@TABLE.row(*CASES)
+@pytest.mark.parametrize("make", FILES)
 def test_a_saved_classifier_has_the_weights_that_timm_gives_it(make: Callable[[Path], Case], tmp_path: Path) -> None:
     case = make(tmp_path)
     notes: list[str] = []
@@ -291,9 +330,10 @@ def test_new_sizes_are_told_of_original_names_too(
     assert tells(*notes, "--weights", part, "img_size=N", "in_chans=N")
 
 
-def test_the_document_lists_these_kinds_of_files() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "classifiers.md").read_text(encoding="utf-8")
-    assert [kind for kind in CASES if f"| {kind} |" not in page] == []
+def test_each_kind_of_file_in_the_document_has_its_test() -> None:
+    TABLE.require_tests()
+    averaged = next(line for line in (DOCS / "classifiers.md").read_text().splitlines() if "model_ema'" in line)
+    assert {*re.findall(r"`(\w+)`", averaged)} == {*AVERAGED} - {"model_ema"}
 
 
 def test_two_networks_in_one_file_are_a_choice_for_the_user(tmp_path: Path) -> None:
@@ -344,8 +384,7 @@ def test_what_a_start_is_taken_from_is_told(tmp_path: Path) -> None:
     start = saved({"state_dict": state, "ema": {name: tensor + 1 for name, tensor in state.items()}}, tmp_path)
     notes: list[str] = []
     new_model(ModelSpec("test_vit", start), CLASSES, notes.append)
-    assert tells(*notes, "--start", "'ema' is taken", "'state_dict'")
-    assert "--no-ema" not in notes[0], "fit-classifier has no such option"
+    assert tells(*notes, "--start", "'ema' is taken", "'state_dict'", "--no-ema")
 
 
 def test_as_many_classes_as_a_projection_has_are_said(tmp_path: Path) -> None:

@@ -11,14 +11,20 @@ import torch
 from torch import nn
 from typer.testing import Result
 
+from tests.documented_tables import DocumentedTable
+from tests.models.test_programs import allowed, exported, scripted
 from tests.refusals import refusal_of, tells
 from trustcache.cache import open_cache
+from trustcache.extract import ExtractSettings
 from trustcache.models.building import ModelSpec
 from trustcache.models.classifiers import Classifier, load_classifier
 from trustcache.models.identity import Reading
 from trustcache.models.probing import probed
 
 Cli = Callable[..., Result]
+
+
+TABLE = DocumentedTable("classifiers.md", "Is it really a classifier?")
 
 
 class Net(nn.Module):
@@ -45,23 +51,34 @@ def test_how_images_are_seen_is_one_line() -> None:
     assert "assumed" not in line
 
 
+@TABLE.row("output = last layer's (or its log-softmax)")
 def test_logits_up_to_a_constant_are_logits() -> None:
     assert len(lines(lambda x: x.log_softmax(1))) == 1
 
 
+@TABLE.row("rows that sum to 1", "sigmoids of the last layer")
 def test_probabilities_and_sigmoids_are_refused() -> None:
     said = refusal_of(lambda: lines(lambda x: x.softmax(1)))
     assert tells(said, "net", "probabilities", "--outputs probabilities")
     assert "sigmoid" in refusal_of(lambda: lines(torch.sigmoid))
     assert "--outputs probabilities" in refusal_of(lambda: lines(lambda x: x, outputs="probabilities"))
+    assert len(lines(lambda x: x.softmax(1), outputs="probabilities")) == 1
 
 
-def test_another_output_than_the_last_layer_s_is_told_with_its_size() -> None:
-    said = lines(lambda x: x / 3)
+@TABLE.row("the last layer's times a number, as after a temperature")
+def test_a_temperature_is_told_with_what_it_changes() -> None:
+    shown: list[torch.Tensor] = []
+
+    def cooled(logits: torch.Tensor) -> torch.Tensor:
+        shown.append(logits)
+        return logits / 3
+
+    said = lines(cooled)
     assert len(said) == 2
-    assert tells(said[1], "net", "last layer", "up to")
+    assert tells(said[1], "net", "last layer", f"up to {(shown[-1] * 2 / 3).abs().max():.3g}")
 
 
+@TABLE.row("another output of the same width, as of another head")
 def test_features_that_do_not_give_the_output_are_refused() -> None:
     classifier = Classifier(ModelSpec("net"), Net(lambda x: x.flip(1)))
     said = refusal_of(lambda: list(probed(classifier)))
@@ -69,10 +86,15 @@ def test_features_that_do_not_give_the_output_are_refused() -> None:
     assert len(list(probed(classifier, features=False))) == 2
 
 
+@TABLE.row("a last layer that is a convolution (SqueezeNet)")
 @pytest.mark.parametrize("layers", [(nn.Conv2d(3, 5, 1), nn.ReLU()), (nn.Conv2d(3, 5, 3),)])
 def test_more_than_a_mean_may_be_made_of_a_last_convolution(layers: tuple[nn.Module, ...]) -> None:
     model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    assert len(list(probed(Classifier(ModelSpec("net", preprocessing={"input_size": (8, 8)}), model)))) == 1
+    classifier = Classifier(ModelSpec("net", preprocessing={"input_size": (8, 8)}), model)
+    assert len(list(probed(classifier))) == 1
+    pixels = torch.randint(0, 256, (2, 3, 8, 8))
+    seen = classifier.preprocessing.normalise(pixels).mean((2, 3))
+    torch.testing.assert_close(classifier(pixels)[1], seen, rtol=1e-5, atol=1e-5)
 
 
 def test_probabilities_are_kept_as_their_logarithms() -> None:
@@ -117,6 +139,7 @@ def test_the_command_refuses_probabilities_until_told(run_cli: Cli, image_folder
 # --- models without a classifier, and those of torchvision -----------------------------------------------------
 
 
+@TABLE.row("no last layer (`num_classes=0`; towers of CLIP, SigLIP, DINOv2)")
 def test_a_model_of_features_is_offered_a_classifier(tmp_path: Path) -> None:
     import timm
 
@@ -172,3 +195,15 @@ def test_torchvision_s_weights_bring_their_own_preprocessing(
     assert ours.shape == (1, 3, 224, 224)
     torch.testing.assert_close(ours[0], theirs(image), rtol=0, atol=0.02)
     assert "assumed" not in next(iter(probed(classifier)))
+
+
+@TABLE.row("a TorchScript program")
+def test_only_a_program_of_torch_export_shows_its_features(tmp_path: Path) -> None:
+    ExtractSettings().require_ready(allowed(exported(tmp_path / "open.pt2")))
+    closed = allowed(scripted(tmp_path / "closed.pt"))
+    ExtractSettings(features="none").require_ready(closed)
+    assert tells(refusal_of(lambda: ExtractSettings().require_ready(closed)), "closed.pt", "--features none")
+
+
+def test_each_row_of_the_document_has_its_test() -> None:
+    TABLE.require_tests()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 from typer.testing import Result
 
@@ -160,8 +162,9 @@ def test_frozen_programs_and_endings_in_capitals_are_taken(tmp_path: Path) -> No
     assert classifier(classifier.black())[0].shape == (1, CLASSES)
 
 
-def test_a_program_given_as_weights_is_led_to_the_right_option(tmp_path: Path) -> None:
-    path = scripted(tmp_path / "pets.pt")
+@pytest.mark.parametrize("save", [exported, scripted])
+def test_a_program_given_as_weights_is_led_to_the_right_option(save: Callable[..., str], tmp_path: Path) -> None:
+    path = save(tmp_path / "pets.pt")
     assert tells(
         refusal_of(lambda: load_classifier(ModelSpec("test_resnet", path))), "--weights", f"--classifier {path}"
     )
@@ -190,6 +193,33 @@ def test_a_program_goes_from_extract_to_predict(run_cli: Cli, image_folder: Call
     assert done.exit_code == 0, done.output
     caches = [open_cache(Path("trustcache-workspace/cache") / name / "photos") for name in ("pets", "old")]
     np.testing.assert_allclose(caches[0].logits, caches[1].logits, rtol=0.01, atol=0.01)
+
+
+def test_a_program_of_grey_images_takes_what_its_refusal_names(run_cli: Cli, image_folder: Callable[..., Path]) -> None:
+    image_folder(PETS)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 8, 5), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, CLASSES)).eval()
+    images = (torch.randn(2, 1, SIDE, SIDE),)
+    torch.export.save(torch.export.export(model, images, dynamic_shapes=({0: torch.export.Dim.DYNAMIC},)), "grey.pt2")
+    words = ("extract", "--classifier", "grey.pt2", "--data", "photos", "--workers", 0)
+    refused = run_cli(*words)
+    assert (refused.exit_code, tells(refused.stderr, "grey.pt2", "3 channels", "grey images")) == (2, True)
+    values = {"N": SIDE, "M": 0.5, "S": 0.25}
+    remedy = [
+        word
+        for key, letter in re.findall(r"--preprocess (\w+)=([NMS])\b", refused.stderr)
+        for word in ("--preprocess", f"{key}={values[letter]}")
+    ]
+    done = run_cli(*words, *remedy, "--store", "float32", "--preprocess", "crop_pct=1")
+    assert done.exit_code == 0, done.output
+    assert "assumed" not in done.stdout
+    cache = open_cache(Path("trustcache-workspace/cache/grey/photos"))
+    luma = [Image.open(f"photos/{name}").convert("L").resize((SIDE, SIDE), Image.BICUBIC) for name in cache.sample_ids]
+    x = torch.stack([torch.from_numpy(np.asarray(image, np.float32))[None] for image in luma])
+    with torch.no_grad():
+        expected = model((x / 255 - 0.5) / 0.25)
+    np.testing.assert_allclose(cache.logits, expected, atol=0.02)
+    assert run_cli("predict", "mcp", "photos/cat/000.png", "--workers", 0).exit_code == 0
 
 
 OWN = """

@@ -324,6 +324,37 @@ def test_it_begins_with_given_weights(digits: Dataset, classifier_file: Path, tm
     assert all(torch.equal(begun[name], made[name]) for name in learnt)
 
 
+def test_averaged_weights_to_begin_with_are_a_choice(run_cli: Cli, classifier_file: Path) -> None:
+    plain = load_file(classifier_file)
+    averaged = {name: tensor * 2 if tensor.is_floating_point() else tensor for name, tensor in plain.items()}
+    torch.save({"state_dict": plain, "state_dict_ema": averaged}, "both.pth.tar")
+    still = (*DIGITS, *SMALL, "--start", "both.pth.tar", "--epochs", 1, "--lr", 0, "--weight-decay", 0)
+    for option, wanted in ((("--no-ema",), plain), ((), averaged)):
+        done = run_cli(*still, *option, "--out", f"{len(option)}.safetensors")
+        assert done.exit_code == 0, done.output
+        assert tells(done.stdout, "--start", "'state_dict_ema' is taken", "--no-ema") is not bool(option)
+        made = load_file(f"{len(option)}.safetensors")
+        assert torch.equal(made["linear.weight"], wanted["linear.weight"])
+    assert tells(fails(run_cli(*still, "--out", "1.safetensors"), 2), "--use-ema")
+
+
+def test_weights_bring_the_preprocessing_that_they_were_fitted_with(run_cli: Cli) -> None:
+    fit = ("--preprocess", "mean=0.1,0.2,0.3", "--preprocess", "crop_pct=1", "--epochs", 1)
+    assert run_cli(*DIGITS, *SMALL, *fit, "--out", "w.safetensors").exit_code == 0
+    words = ("--weights", "w.safetensors", "--data", "digits-test", "--subset", 20, "--workers", 0)
+    done = run_cli("extract", "--classifier", "cifar-resnet8", *words, "--as", "same")
+    assert done.exit_code == 0, done.output
+    assert tells(done.stdout, "input_size=8,8 crop_pct=1 ", "mean=0.1,0.2,0.3")
+    assert "not known" not in done.stdout
+    done = run_cli("extract", *SMALL, "--preprocess", "mean=0.5,0.5,0.5", *words, "--as", "other")
+    assert tells(done.stdout, "--preprocess mean", "w.safetensors", "mean=0.1,0.2,0.3", "mean=0.5,0.5,0.5")
+    assert "--preprocess input_size" not in done.stdout.replace("by --preprocess", "")
+    seen = [
+        open_cache(f"trustcache-workspace/cache/{name}/digits-test").index.identity.images for name in ("same", "other")
+    ]
+    assert [images.mean for images in seen] == [(0.1, 0.2, 0.3), (0.5, 0.5, 0.5)]
+
+
 def test_a_last_layer_for_other_classes_begins_anew(classifier_file: Path, tmp_path: Path) -> None:
     model = new_model(replace(RESNET, weights=str(classifier_file)), 4)
     begun = load_file(classifier_file)

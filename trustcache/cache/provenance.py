@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trustcache.cache.arrays import metadata_text
 from trustcache.cache.content import Differences, compare_images
@@ -18,6 +19,7 @@ from trustcache.data.dataset import Dataset, open_dataset
 from trustcache.data.manifest import Manifest
 from trustcache.data.progress import Progress, silent
 from trustcache.errors import TrustcacheError, UsageError, naming
+from trustcache.models.preprocessing import parse_preprocessing
 
 if TYPE_CHECKING:
     from trustcache.models.building import ModelSpec
@@ -124,6 +126,23 @@ def fitted_text(weights: Path, remedy: str = "put a whole copy in its place, or 
     if text:
         check_seal(weights, remedy)
     return text
+
+
+def fitted_preprocessing(weights: Path) -> dict[str, Any]:
+    """Return the preprocessing that fit-classifier fitted these weights with, as --preprocess gives it; {} for others.
+
+    Raises DamagedError where they are not as it wrote them.
+
+    >>> (tmp / "plain.pt").touch()
+    >>> fitted_preprocessing(tmp / "plain.pt")
+    {}
+    """
+    text = fitted_text(weights) if weights.is_file() else ""
+    try:
+        words = json.loads(text)["preprocessing"].split()
+    except (ValueError, LookupError, TypeError, AttributeError):  # weights of others, or of an earlier version
+        return {}
+    return parse_preprocessing(words, f"--weights {weights}: fitted with")
 
 
 def precision_of(folder: Path, label: str) -> str | None:

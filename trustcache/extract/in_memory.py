@@ -88,7 +88,7 @@ def extract_in_memory(
     chosen = replace(chosen, precision=resolved(chosen.precision, device))
     classifier.model.to(device)
     dataset = _dataset(data, Path(data_root))
-    known = classes or (dataset.classes if dataset else class_names_of(data)) or None
+    known = classes or (dataset.classes if dataset else class_names_of(data, "extract")) or None
     if known:
         classifier = judging(classifier, name or "the data set", lambda: known)
         require_classes(classifier.num_classes, classifier.spec.name, name or "the data set", known)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from trustcache.data.machine import DECODERS, device_option, workers_option
 from trustcache.errors import UsageError
-from trustcache.models.identity import McDropout, Reading
+from trustcache.models.identity import McDropout
 from trustcache.models.model_options import ModelOptions
 from trustcache.models.precision import PRECISIONS
 from trustcache.models.views import ALL, VIEWS, parse_views
@@ -113,7 +113,6 @@ class ClassifierOptions(ModelOptions):
     """The classifier of an extraction as the command line names it."""
 
     weights: str | None = option(None, "Your own weights: a safetensors or torch file.")
-    use_ema: bool = option(True, "Averaged (EMA) weights where a checkpoint holds both; --no-ema: the plain ones.")
     outputs: str = option(
         "logits",
         "The model's output; of probabilities the logarithms are kept.",
@@ -139,16 +138,23 @@ class ClassifierOptions(ModelOptions):
         return self.name or short_name(self.classifier) + suffix
 
     def load(self, note: Callable[[str], None]) -> Classifier:
-        """Return the classifier, as the protocol shows images to it.
+        """Return the classifier, as the protocol shows images to it, else as weights of fit-classifier were fitted.
 
-        note: as in `load_model`.
+        note: as in `load_model`, and told of --preprocess that differs from the fitting's.
         """
+        from trustcache.cache.provenance import fitted_preprocessing
         from trustcache.models.classifiers import load_classifier
+        from trustcache.models.preprocessing import parse_preprocessing, preprocessing_text
 
         labels = self.classes or ""
+        fitted = fitted_preprocessing(Path(self.weights)) if self.weights else {}
+        spec = self.spec(self.weights, {**fitted, **PROTOCOLS[self.protocol].preprocessing})
+        for key, value in parse_preprocessing(self.preprocess).items():
+            if fitted.get(key, value) != value:
+                note(f"--preprocess {key}: {self.weights} was fitted with {preprocessing_text({key: fitted[key]})}")
         spec = replace(
-            self.spec(self.weights, PROTOCOLS[self.protocol].preprocessing),
-            reading=Reading(self.use_ema, self.outputs),
+            spec,
+            reading=replace(spec.reading, outputs=self.outputs),
             labels=str(Path(labels).resolve()) if labels and Path(labels).is_file() else labels,
         )
         return load_classifier(spec, note)

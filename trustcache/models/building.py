@@ -81,6 +81,8 @@ def without_classifier(spec: ModelSpec, what: str) -> UsageError:
         words += ["--model-arg", f"{key}={value}"]
     for key, value in spec.preprocessing.items():
         words += ["--preprocess", f"{key}={','.join(map(str, value)) if isinstance(value, tuple) else value}"]
+    if not spec.reading.use_ema:
+        words.append("--no-ema")
     if spec.weights or not folder_of(spec.name):
         words += ["--start", str(Path(spec.weights).resolve()) if spec.weights else "ITS_WEIGHTS"]
     return UsageError(f"{what}; fit one on its features: {shlex.join(words)} --data TRAIN --out FILE")

@@ -77,8 +77,9 @@ def _unwrapped(found: Mapping[Any, Any], use_ema: bool, where: str) -> tuple[Map
             break
         if other:
             note = f"{where}: '{key}' is taken, not '{other}' beside it"
-            # An option of extract's alone.
-            note += "; --no-ema takes that one" if key == averaged and where.startswith("--weights") else ""
+            note += (
+                "; --no-ema takes that one" if key == averaged and where.startswith(("--weights", "--start")) else ""
+            )
         found = found[key]
     return found, note
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from trustcache.models.identity import Reading
 from trustcache.models.preprocessing import PREPROCESS_HELP, parse_preprocessing
 from trustcache.models.timm_models import classifier_names
 from trustcache.registry import REQUIRED, key_values, option
@@ -27,6 +28,7 @@ class ModelOptions:
         "num_classes=10; may be repeated.",
     )
     preprocess: list[str] = option([], PREPROCESS_HELP)
+    use_ema: bool = option(True, "Averaged (EMA) weights where a checkpoint holds both; --no-ema: the plain ones.")
 
     def spec(self, weights: str | None, preprocessing: Mapping[str, Any] = MappingProxyType({})) -> ModelSpec:
         """Return the model with these weights; `preprocessing` counts where the options do not replace it.
@@ -36,6 +38,5 @@ class ModelOptions:
         from trustcache.models.building import ModelSpec
 
         arguments = key_values("--model-arg", self.model_arg)
-        return ModelSpec(
-            full_name(self.classifier), weights, arguments, {**preprocessing, **parse_preprocessing(self.preprocess)}
-        )
+        given = {**preprocessing, **parse_preprocessing(self.preprocess)}
+        return ModelSpec(full_name(self.classifier), weights, arguments, given, Reading(self.use_ema))

@@ -183,6 +183,16 @@ def parse_preprocessing(settings: list[str], option: str = "--preprocess") -> di
     return parsed
 
 
+def preprocessing_text(entries: Mapping[str, Any]) -> str:
+    """Return entries of a Preprocessing as words that `parse_preprocessing` reads, with all their digits.
+
+    >>> preprocessing_text({"input_size": (8, 8), "crop_mode": "center", "mean": (0.1, 1 / 3, 0.5)})
+    'input_size=8,8 crop_mode=center mean=0.1,0.3333333333333333,0.5'
+    """
+    texts = {key: ",".join(map(str, v)) if isinstance(v, tuple) else str(v) for key, v in entries.items()}
+    return " ".join(f"{key}={text}" for key, text in texts.items())
+
+
 def _parsed(key: str, text: str) -> Any:
     """Return the value of one entry. Raises ValueError for an unknown key and for a value that does not fit it."""
     if key in _CHOICES and text in _CHOICES[key]:

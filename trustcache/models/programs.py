@@ -89,8 +89,8 @@ def program_width(program: Program, name: str, images: torch.Tensor) -> int:
         colours, *sides = images.shape[1:]
         cause = visible(str(error).strip().rpartition("\n")[2])  # TorchScript tells where before it tells what
         raise UsageError(
-            f"--classifier {name}: fails on {' x '.join(map(str, sides))} pixels of {colours} channels ({cause}); "
-            "name what it takes by --preprocess input_size=N, for grey images also mean=M and std=S"
+            f"--classifier {name}: fails on {' x '.join(map(str, sides))} pixels of {colours} channels ({cause}); name "
+            "what it takes by --preprocess input_size=N, for grey images also --preprocess mean=M --preprocess std=S"
         ) from error
     if not isinstance(output, torch.Tensor) or output.ndim != 2:
         kind = f"a tensor {tuple(output.shape)}" if isinstance(output, torch.Tensor) else f"a {type(output).__name__}"

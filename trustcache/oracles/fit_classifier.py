@@ -30,7 +30,7 @@ from trustcache.data.splits import validation_rows
 from trustcache.errors import UsageError
 from trustcache.models.building import ModelSpec, new_model, with_channels_last
 from trustcache.models.precision import arithmetic, resolved
-from trustcache.models.preprocessing import preprocessing_of
+from trustcache.models.preprocessing import preprocessing_of, preprocessing_text
 from trustcache.oracles.optim import FitSettings, Machine, fitting_optimiser
 from trustcache.oracles.process_group import ProcessGroup, process_group
 from trustcache.oracles.training_loop import TrainingLoop, epoch_batches, require_enough
@@ -56,25 +56,27 @@ class Fitted:
 @dataclass(frozen=True)
 class FitOrigin:
     """All that decides what a classifier becomes. start, data: fingerprints of its first weights and of
-    the images with their bytes.
+    the images with their bytes. use_ema: of the first weights the averaged ones, if there are.
     """
 
     classifier: str
     model_arg: dict[str, Any]
     preprocess: dict[str, Entry]
     start: str | None
+    use_ema: bool
     data: str
     settings: FitSettings
 
 
 @dataclass(frozen=True)
 class FitRecord:
-    """The metadata of a fitted classifier's file."""
+    """The metadata of a fitted classifier's file. preprocessing: in full, in the words of --preprocess."""
 
-    SCHEMA: ClassVar[int] = 3
+    SCHEMA: ClassVar[int] = 4
 
     origin: FitOrigin
     fitted: Fitted
+    preprocessing: str
 
 
 def fit_classifier(
@@ -133,7 +135,8 @@ def _fit(
             fitted = fitting.measured(progress)
     if group.rank == 0:
         weights = {name: tensor.cpu().contiguous() for name, tensor in fitting.model.state_dict().items()}
-        publish_sealed(out, save(weights, {FITTED: record_text(FitRecord(origin, fitted))}))
+        record = FitRecord(origin, fitted, preprocessing_text(vars(fitting.preprocessing)))
+        publish_sealed(out, save(weights, {FITTED: record_text(record)}))
 
 
 def _remove_checkpoints(out: Path) -> None:
@@ -231,7 +234,9 @@ def _origin(spec: ModelSpec, dataset: Dataset, settings: FitSettings) -> FitOrig
     start = Path(spec.weights) if spec.weights else None
     digest = file_sha256(start) if start and start.is_file() else None
     images = fingerprint([dataset.fingerprint(), dataset.contents(range(len(dataset)))])
-    return as_read(FitOrigin(spec.name, spec.arguments, spec.preprocessing, digest, images, settings))
+    return as_read(
+        FitOrigin(spec.name, spec.arguments, spec.preprocessing, digest, spec.reading.use_ema, images, settings)
+    )
 
 
 def _finished(out: Path, origin: FitOrigin) -> Fitted:

@@ -64,12 +64,9 @@ def manifest(folder: Path, layout: str, more: str = "") -> Path:
     return folder / "pets.toml"
 
 
-def test_every_layout_is_documented_and_its_keys_have_known_types() -> None:
-    text = (Path(__file__).parents[3] / "docs" / "data.md").read_text(encoding="utf-8")
-    for name, layout in LAYOUTS.items():
-        (row,) = [line for line in text.splitlines() if line.startswith(f"| `{name}` |")]
+def test_keys_of_layouts_have_known_types() -> None:
+    for layout in map(LAYOUTS.__getitem__, LAYOUTS.built_in):
         assert {key_type(parameter) for parameter in layout.keys.values()} <= set(KEY_TYPES)
-        assert all(f"`{key}`" in row for key in layout.keys), row
 
 
 def test_a_function_of_the_user_s_is_a_layout(pets: str, run_cli: Cli, own_model: Callable[..., str]) -> None:

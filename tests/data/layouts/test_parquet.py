@@ -16,8 +16,7 @@ import pytest
 from PIL import Image
 from typer.testing import Result
 
-from tests.data.test_what_is_read import encoded
-from tests.pictures import as_parquet, picture, put, refusal
+from tests.pictures import as_parquet, encoded, picture, put, refusal
 from tests.refusals import tells
 from trustcache.cache import open_cache
 from trustcache.data.dataset import Dataset, open_dataset

@@ -90,6 +90,28 @@ def part():
     return torch.utils.data.Subset(Pets(), range(6))
 
 
+def joined():
+    return torch.utils.data.ConcatDataset([torch.utils.data.Subset(Pets(), range(4)), Pets("path")])
+
+
+def at_odds():
+    other = Pets()
+    other.classes = ["dog", "cat"]
+    return torch.utils.data.ConcatDataset([Pets(), Pets(), other])
+
+
+def half_named():
+    other = Pets()
+    other.classes = None
+    return torch.utils.data.ConcatDataset([Pets(), other])
+
+
+def named_anew():
+    dataset = at_odds()
+    dataset.classes = ["wren", "ant"]
+    return dataset
+
+
 def floats():
     return Pets("floats")
 
@@ -179,6 +201,13 @@ def test_a_data_set_of_the_library_datasets_names_its_classes(run_cli: Cli, code
     assert tells(run_cli("data", "check", f"{code}:hub").stdout, "hub: 6 images", "000000", "wren", "000005", "ant")
 
 
+def test_joined_data_sets_have_the_classes_that_all_of_them_name(run_cli: Cli, code: str) -> None:
+    for function, images, classes in (("joined", 10, ("cat", "dog")), ("named_anew", 18, ("wren", "ant"))):
+        (found,) = json.loads(run_cli("data", "check", f"{code}:{function}", "--json").stdout)["data"]
+        assert found["samples"] == images
+        assert [image["label"] for image in found["images"]] == [classes[i % 2] for i in (0, images // 2, images - 1)]
+
+
 def test_an_image_that_changes_is_told_the_next_time(run_cli: Cli, code: str, own_model: Callable[..., str]) -> None:
     model = own_model()
     assert extracted(run_cli, model, f"{code}:pets").exit_code == 0
@@ -196,6 +225,8 @@ def test_an_image_that_changes_is_told_the_next_time(run_cli: Cli, code: str, ow
         ("listed", 1, ("listed[4]", "label 0", "1 in the list")),
         ("strange", 2, ("strange", "'cow'", "2 named classes", "'classes'")),
         ("none", 2, ("none", "Dataset")),
+        ("at_odds", 2, ("at_odds", "class 0", "'cat'", "number 3", "'dog'", "'classes'")),
+        ("half_named", 2, ("half_named", "'cat'", "number 2", "unnamed", "'classes'")),
         ("absent", 2, ("absent", "AttributeError")),
         ("many", 2, ("many", "0 to 2", "2 classes", "'classes'")),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,7 +36,7 @@ def read_torch_dataset(data_root: Path, classes: tuple[str, ...] | None, functio
     try:
         dataset = made() if callable(made) else made
         length = len(dataset)
-        found, names = _labels(dataset, length), classes or class_names_of(dataset)
+        found, names = _labels(dataset, length), classes or class_names_of(dataset, f"--data {function}")
         if not names and any(isinstance(label, str) for label in found):
             names = tuple(sorted(set(map(str, found))))
         labels = [label_number(label, names, f"--data {function}") for label in found]
@@ -79,12 +80,29 @@ def label_number(label: Any, classes: Sequence[str], where: str) -> int:
     return classes.index(label) if isinstance(label, str) else int(label)
 
 
-def class_names_of(dataset: Any) -> tuple[str, ...]:
-    """Return the names that a data set gives its classes, or the one that it is a part of; () without names."""
+def class_names_of(dataset: Any, where: str) -> tuple[str, ...]:
+    """Return the names that a data set gives its classes, or those that it is made of; () without names.
+
+    Raises UsageError that begins with `where` for joined data sets whose names differ: one number means two classes.
+    """
+    from torch.utils.data import ConcatDataset
+
     column = _label_column(dataset)
     names = getattr(dataset.features[column], "names", None) if column else getattr(dataset, "classes", None)
-    inner = getattr(dataset, "dataset", None)
-    return tuple(map(str, names)) if names else () if inner is None else class_names_of(inner)
+    if names:
+        return tuple(map(str, names))
+    if not isinstance(dataset, ConcatDataset):
+        inner = getattr(dataset, "dataset", None)
+        return () if inner is None else class_names_of(inner, where)
+    first, *others = (class_names_of(part, where) for part in dataset.datasets)
+    for number, found in enumerate(others, 2):
+        for label, (one, other) in enumerate(itertools.zip_longest(first, found, fillvalue="unnamed")):
+            if one != other:
+                raise UsageError(
+                    f"{where}: joins data sets of which the first calls class {label} '{one}' and number {number} "
+                    f"'{other}'; let them return the same labels, and give the joined one an attribute 'classes'"
+                )
+    return first
 
 
 def _label_column(dataset: Any) -> str:
