@@ -85,6 +85,10 @@ class KeptFits(Learnt):
         about = self._about(name)
         return about.lacks or None if about else None
 
+    def holds(self, name: str) -> bool:
+        """Return True if a score's fit, or what was found to be lacking, is kept and as it was written."""
+        return self._about(name) is not None
+
     def _learn(self, name: str) -> Fitted | Weight:
         about = self._about(name)
         if about and about.lacks:

@@ -156,7 +156,10 @@ class ScoreStore:
         except DamagedError as damage:
             self._note(damage)
             return False
-        return stored is not None and stored.about.source == POST_HOC[name].source
+        entry = POST_HOC[name]
+        if stored is None or stored.about.source != entry.source:
+            return False
+        return not entry.fitted or self._learnt(index).holds(name)
 
     def fill(self, indices: Sequence[Index], unfitted_only: bool = False, progress: Progress = silent) -> int:
         """Make and keep what is missing on some finished caches; return how many scores that were.
