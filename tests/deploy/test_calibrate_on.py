@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from click.testing import Result
 
 from tests.caches_in_memory import cache_of
 from tests.refusals import refusal_of, tells
-from trustcache.cache import open_cache
+from trustcache.cache import CacheView, open_cache
 from trustcache.cache.workspace import Workspace
 from trustcache.deploy.calibrate import calibrate_on
 from trustcache.deploy.scorers import find_scorer
@@ -69,6 +70,36 @@ def test_rows_that_it_has_learnt_from_are_refused(oracle: Oracle) -> None:
     half = Oracle("ce", epochs=1).fit(TRAINING[:250])
     assert calibrate_on(half, TRAINING[250:], coverage=0.5).point.samples == 250
     assert calibrate_on("mcp", TRAINING, coverage=0.5, training=TRAINING).point.samples == 500  # learns nothing
+
+
+def renamed(cache: CacheView, rows: slice = slice(None), dtype: type = np.float32) -> CacheView:
+    """Return some rows of a cache as a user brings them in again, with their labels and under another name."""
+    arrays = cache.logits[rows].astype(dtype), cache.labels[rows]
+    return CacheView.from_arrays(*arrays, features=cache.features[rows].astype(dtype), name="renamed")
+
+
+def test_rows_that_it_has_learnt_from_are_refused_under_another_name_too(oracle: Oracle, tmp_path: Path) -> None:
+    oracle.save(tmp_path / "oracle")
+    for one in (oracle, Oracle.load(tmp_path / "oracle")):
+        for rows, count in ((slice(None), "500"), (slice(100, 140), "40")):
+            message = refusal_of(lambda one=one, rows=rows: calibrate_on(one, renamed(TRAINING, rows), coverage=0.5))  # type: ignore[misc]
+            assert tells(message, "Oracle('ce'", f"{count} of the {count} rows of renamed")
+    message = refusal_of(lambda: calibrate_on("knn", renamed(TRAINING), coverage=0.5, training=TRAINING))
+    assert tells(message, "knn", "500")
+    halves = Oracle("ce", epochs=1).fit(renamed(TRAINING, dtype=np.float16))
+    assert tells(
+        refusal_of(lambda: calibrate_on(halves, renamed(renamed(TRAINING, dtype=np.float16)), coverage=0.5)), "500"
+    )
+    assert calibrate_on(oracle, renamed(HELD_OUT), coverage=0.5).point.samples == 400
+
+
+def test_other_rows_with_the_same_few_outputs_are_taken() -> None:
+    def coarse(seed: int) -> CacheView:
+        cache = cache_of(300, seed)
+        return CacheView.from_arrays(np.round(cache.logits / 3), cache.labels, name=f"coarse {seed}")
+
+    oracle = Oracle("ce", inputs=["log-probs"], head="mlp", epochs=1).fit(coarse(1))
+    assert calibrate_on(oracle, coarse(2), coverage=0.5).point.samples == 300
 
 
 def test_a_wrong_or_hopeless_target_is_refused(oracle: Oracle) -> None:

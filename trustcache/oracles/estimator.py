@@ -15,6 +15,7 @@ from torch import Tensor
 from trustcache.cache import CacheView
 from trustcache.cache.arrays import read_arrays, write_arrays
 from trustcache.cache.index import judged_fingerprint
+from trustcache.cache.learnt_rows import known_rows, row_hashes
 from trustcache.cache.view import require_cache
 from trustcache.data.progress import Progress, silent
 from trustcache.data.splits import seed_list
@@ -22,6 +23,7 @@ from trustcache.errors import DamagedError, TrustcacheError, UsageError, in_pyth
 from trustcache.losses import LOSSES, loss_settings
 from trustcache.metrics.ranking import trust_metrics
 from trustcache.oracles.backbones import OracleModel
+from trustcache.oracles.head_inputs import columns_of
 from trustcache.oracles.head_training import Diverged
 from trustcache.oracles.heads import AnyHead, HeadSpec, score_cache
 from trustcache.oracles.optim import Machine
@@ -44,18 +46,18 @@ _HEAD = {_word(field, HeadSpec): field.name for field in fields(HeadSpec)}
 _OPTIMISER = {name: name for name in ("epochs", "batch_size", "lr")}
 SETTINGS = ("method", *_OWN, *loss_settings(LOSSES.built_in), *_HEAD, *_OPTIMISER)
 """Names of an oracle's settings: those of `trustcache train --frozen`, with underscores."""
-_CONTENT = "content"  # among the arrays of a file
+_CONTENT, _ROWS = "content", "rows"  # among the arrays of a file
 _REMEDY = "fit the oracle and save it again"
 
 
 @dataclass(frozen=True)
 class SavedOracle:
-    """The record of an oracle's file, beside its weights and the hashes of the images that it has learnt from.
+    """The record of an oracle's file, beside its weights and the hashes of the images and rows it has learnt from.
 
     params: the settings that are given. classes: the number that its classifier tells apart.
     """
 
-    SCHEMA: ClassVar[int] = 2
+    SCHEMA: ClassVar[int] = 3
 
     params: dict[str, Any]
     classes: int
@@ -128,6 +130,7 @@ class Oracle(BaseEstimator):
         self.head_: AnyHead = trained.head
         self.log_ = [LogEntry(**entry) for entry in trained.log]
         self.content_ = np.unique(cache.content)
+        self.rows_ = row_hashes(cache, columns_of(config.head.inputs))
         self.n_classes_ = cache.classes
         self.training_: CacheView = cache
         return self
@@ -162,6 +165,12 @@ class Oracle(BaseEstimator):
         """Return the AUC: the chance that a right answer gets a higher score than a wrong one. y: ignored."""
         return trust_metrics(self.decision_function(cache), cache.correct)["auc"]
 
+    def learnt_rows(self, cache: CacheView) -> int:
+        """Return how many rows of a cache it has learnt from: of the same images, or the same in all that it reads."""
+        self._require_fitted()
+        images = int(np.isin(cache.content, self.content_).sum())
+        return max(images, known_rows(row_hashes(cache, columns_of(self.config_.head.inputs)), self.rows_))
+
     def save(self, path: str | Path) -> None:
         """Write what it has learnt to a file, which holds numbers and no code; the cache stays out, as in pickling.
 
@@ -172,7 +181,7 @@ class Oracle(BaseEstimator):
         arrays = {name: tensor.numpy() for name, tensor in self.tensors().items()}
         write_arrays(
             Path(path),
-            {**arrays, _CONTENT: self.content_},
+            {**arrays, _CONTENT: self.content_, _ROWS: self.rows_},
             SavedOracle(given, self.n_classes_, self.config_, tuple(self.log_)),
         )
 
@@ -190,7 +199,7 @@ class Oracle(BaseEstimator):
         about, arrays = read_arrays(Path(path), SavedOracle, _REMEDY)
         try:
             oracle = cls(**about.params)
-            oracle.content_ = arrays.pop(_CONTENT)
+            oracle.content_, oracle.rows_ = arrays.pop(_CONTENT), arrays.pop(_ROWS)
             oracle.head_ = head_of(about.config, arrays)
         except (KeyError, TypeError) as error:
             raise DamagedError(f"{path}: damaged ({error}); {_REMEDY}") from None
