@@ -194,8 +194,9 @@ def test_a_file_that_is_no_saved_oracle_is_refused(fitted: Oracle, tmp_path: Pat
         with pytest.raises(TrustcacheError) as caught:
             Oracle.load(path)
         assert tells(str(caught.value), str(path), "save it again")
-    with pytest.raises(FileNotFoundError):
-        Oracle.load(tmp_path / "nowhere")
+    np.save(tmp_path / "z.npy", np.zeros(3))
+    for stranger in ("nowhere", "z.npy"):
+        assert tells(refusal_of(lambda name=stranger: Oracle.load(tmp_path / name)), stranger, "no", "Oracle.save")  # type: ignore[misc]
     assert tells(refusal_of(lambda: Oracle.load(tmp_path)), str(tmp_path), "folder", "TrustedClassifier.load")
 
 

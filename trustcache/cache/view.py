@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -117,6 +118,20 @@ class CacheView:
         """Return SHA-256 over what its numbers mean and which rows these are; of a whole cache that of its index."""
         whole = (self._start, self._stop) == (0, self.index.rows)
         return self.index.fingerprint() if whole else fingerprint([self.index.fingerprint(), self._start, self._stop])
+
+    def is_of_sorted(self) -> bool:
+        """Return True if these are some rows of a cache whose rows stand class by class, and so are of some classes.
+
+        >>> cache = CacheView.from_arrays([[2.0, 0.5], [0.1, 0.3]] * 10, [0] * 10 + [1] * 10)
+        >>> cache.is_of_sorted(), cache[:10].is_of_sorted()
+        (False, True)
+        """
+        if len(self) == self.index.rows:
+            return False
+        labels = self._rows(0, self.index.rows).labels
+        blocks, classes = 1 + int(np.count_nonzero(np.diff(labels))), len(np.unique(labels))
+        # Few rows, or as many classes as rows, stand so by chance.
+        return 1 < blocks == classes <= len(labels) // 4
 
     def chunks(self, rows: int | None = None) -> Iterator[CacheView]:
         """Return views of at most `rows` rows each, in order; by default 8192, or as many as take 64 MiB."""
@@ -272,6 +287,20 @@ def require_cache(given: Any) -> None:
     if not isinstance(given, CacheView):
         raise TypeError(
             f"takes a cache, not {type(given).__name__}; make one with Cache.from_arrays(logits, labels) or open_cache"
+        )
+
+
+def warn_of_sorted(cache: CacheView, what: str) -> None:
+    """Warn the caller of a public function under `in_python` if it is given a part of what is sorted by class.
+
+    >>> warn_of_sorted(CacheView.from_arrays([[2.0, 0.5]], [0]), "calibrate")
+    """
+    if cache.is_of_sorted():
+        warnings.warn(
+            f"{what}: these {len(cache):,} rows are a slice of {cache.index.data}, whose rows stand class by class, so "
+            "they are not drawn as the others are; shuffle the arrays before you slice, or calibrate with "
+            "part='first-half', which draws its half",
+            stacklevel=4,
         )
 
 

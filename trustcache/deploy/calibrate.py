@@ -13,6 +13,7 @@ import numpy as np
 from trustcache.cache import CacheView
 from trustcache.cache.index import judged_fingerprint
 from trustcache.cache.records import read_record
+from trustcache.cache.view import require_cache, warn_of_sorted
 from trustcache.data.pipeline import unheard
 from trustcache.data.progress import Progress, silent
 from trustcache.data.splits import half_rows
@@ -120,6 +121,9 @@ def calibrate_on(
         raise TypeError(f"calibrate has no target {min(unknown)!r}; it has {', '.join(vars(Targets()))}")
     goal = Targets(**targets).goal()
     (found,) = methods_of([method], training)
+    for one in (cache, *worst_of):
+        require_cache(one)
+        warn_of_sorted(one, "calibrate")
     for one in (cache, *worst_of, *check_on):
         if learnt := found.learnt_rows(one):
             raise UsageError(

@@ -16,7 +16,8 @@ from trustcache.cache import CacheView
 from trustcache.cache.arrays import read_arrays, write_arrays
 from trustcache.cache.index import judged_fingerprint
 from trustcache.cache.learnt_rows import known_rows, row_hashes
-from trustcache.cache.view import require_cache
+from trustcache.cache.seal import require_saved
+from trustcache.cache.view import require_cache, warn_of_sorted
 from trustcache.data.progress import Progress, silent
 from trustcache.data.splits import seed_list
 from trustcache.errors import DamagedError, TrustcacheError, UsageError, in_python
@@ -110,6 +111,7 @@ class Oracle(BaseEstimator):
         cache lacks a column; TrustcacheError where the loss is no longer finite.
         """
         require_cache(cache)
+        warn_of_sorted(cache, "fit")
         preset, losses = self._preset()
         given = self._options(TrainRequest, {name: name for name in ("protocol", "signed_distance", "val_fraction")})
         request = TrainRequest(loss=losses, frozen=True, seed=seed_list([self.seed or 0]), **given)
@@ -189,13 +191,14 @@ class Oracle(BaseEstimator):
     def load(cls, path: str | Path) -> Oracle:
         """Return the oracle that `save` wrote.
 
-        Raises DamagedError where the file is not as it was written, UsageError where it is a folder.
+        Raises UsageError where it is no such file, DamagedError where it is not as it was written.
         """
         if Path(path).is_dir():
             raise UsageError(
                 f"{path}: is a folder, not a file that an oracle's save wrote; a run of the command line is loaded by "
                 "TrustedClassifier.load(workspace, run)"
             )
+        require_saved(Path(path), cls.__name__)
         about, arrays = read_arrays(Path(path), SavedOracle, _REMEDY)
         try:
             oracle = cls(**about.params)
