@@ -18,7 +18,7 @@ from trustcache.cache.imported import ImportedOutputs, Origin, import_outputs, i
 from trustcache.cache.index import Index, read_index
 from trustcache.cache.meaning import ShardRecord
 from trustcache.cache.records import fingerprint
-from trustcache.errors import DamagedError, TrustcacheError, UsageError, in_python
+from trustcache.errors import DamagedError, TrustcacheError, UsageError, in_python, percent
 from trustcache.models.views import VIEWS, view_column
 
 # Columns of numbers that others are looked up by.
@@ -65,7 +65,7 @@ class CacheView:
     @in_python()
     def from_arrays(
         logits: Any,
-        labels: Any,
+        labels: Any = None,
         *,
         features: Any = None,
         views: Mapping[str, Any] = MappingProxyType({}),
@@ -78,11 +78,12 @@ class CacheView:
         """Return a cache in memory of what a classifier said about N samples.
 
         logits (N, K), features (N, D): arrays or tensors; kept as float16 where all are, else as float32. labels: (N,)
-        numbers from 0 to K - 1, or names among `classes`, the K names in the order of the columns. ids: N texts, by
-        default the rows' numbers. outputs: "probabilities" where the logits are these; their logarithms are kept.
-        views: what the classifier said of changed images, as logits are, by "mirrored", "shrunk" or "tilted". name,
-        classifier: of the data set and of the classifier, for tables. Raises UsageError where lengths differ, numbers
-        are not finite, labels are out of range, or logits are probabilities.
+        numbers from 0 to K - 1, or names among `classes`, the K names in the order of the columns; without any the rows
+        can only be scored. ids: N texts, by default the rows' numbers. outputs: "probabilities" where the logits are
+        these; their logarithms are kept. views: what the classifier said of changed images, as logits are, by
+        "mirrored", "shrunk" or "tilted". name, classifier: of the data set and of the classifier, for tables.
+        Raises UsageError where lengths differ, numbers are not finite, labels are out of range, or logits are
+        probabilities.
 
         >>> cache = CacheView.from_arrays([[2.0, 0.5], [0.1, 0.3]], [0, 0])
         >>> cache.correct, cache
@@ -95,8 +96,8 @@ class CacheView:
         return cache_in_memory(import_outputs(arrays, labels, ids, classes, outputs), Origin(classifier, name))
 
     def __repr__(self) -> str:
-        name, right = self.index.name, 100 * self.correct.mean() if len(self) else 0.0
-        return f"<cache {name}: {len(self):,} rows, {self.classes} classes, accuracy {right:.2f} %>"
+        right = f"accuracy {percent(self.correct.mean() if len(self) else 0.0)}" if self.index.holds("correct") else ""
+        return f"<cache {self.index.name}: {len(self):,} rows, {self.classes} classes, {right or 'no labels'}>"
 
     def __len__(self) -> int:
         return self._stop - self._start
