@@ -206,7 +206,6 @@ def test_a_file_that_is_no_saved_oracle_is_refused(fitted: Oracle, tmp_path: Pat
 @pytest.mark.parametrize(
     ("settings", "facts"),
     [
-        ({"method": "sss"}, ("sss", "ss")),
         ({"method": "ss", "alpha_neg": -1}, ("alpha_neg", "-1")),
         ({"method": "ss", "gamma": 1}, ("gamma", "ss")),
         ({"method": "ss", "dropout": 0.5}, ("dropout", "linear")),
@@ -227,6 +226,12 @@ def test_what_cannot_be_learnt_is_refused(
     training: CacheView, settings: dict[str, Any], facts: tuple[str, ...]
 ) -> None:
     assert tells(refusal_of(lambda: Oracle(**settings).fit(training[:100])), *facts)
+
+
+def test_an_unknown_method_is_refused_before_it_learns(training: CacheView) -> None:
+    unset = Oracle().set_params(method="stronk")
+    for action in (lambda: Oracle("stronk"), lambda: unset.fit(training)):
+        assert tells(refusal_of(action), "Oracle('stronk')", "strong, ce", "ss", "did you mean strong?")
 
 
 def test_a_classifier_that_is_never_wrong_teaches_nothing() -> None:

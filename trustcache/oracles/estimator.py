@@ -20,7 +20,7 @@ from trustcache.cache.seal import require_saved
 from trustcache.cache.view import require_cache, warn_of_sorted
 from trustcache.data.progress import Progress, silent
 from trustcache.data.splits import seed_list
-from trustcache.errors import DamagedError, TrustcacheError, UsageError, in_python
+from trustcache.errors import DamagedError, TrustcacheError, UsageError, did_you_mean, in_python
 from trustcache.losses import LOSSES, loss_settings
 from trustcache.metrics.ranking import trust_metrics
 from trustcache.oracles.backbones import OracleModel
@@ -92,6 +92,7 @@ class Oracle(BaseEstimator):
     def __init__(self, method: str = "strong", **settings: Any) -> None:
         if unknown := settings.keys() - set(SETTINGS):
             raise TypeError(f"Oracle has no setting {min(unknown)!r}; it has {', '.join(SETTINGS[1:])}")
+        _require_method(method)
         self.method = method
         for name in SETTINGS[1:]:
             setattr(self, name, settings.get(name))
@@ -220,6 +221,7 @@ class Oracle(BaseEstimator):
     def _preset(self) -> tuple[Preset, tuple[str, ...]]:
         """Return the preset that it is named after, else an empty one, and the losses asked for beside it."""
         named = (self.loss,) if self.loss else ()
+        _require_method(self.method)
         if self.method not in preset_names():
             if self.loss:
                 raise UsageError(f"{self!r}: names two losses; leave one of them out")
@@ -238,6 +240,16 @@ class Oracle(BaseEstimator):
         given = self._given(names)
         check_options(cls, given, repr(self))
         return given
+
+
+def _require_method(method: str) -> None:
+    """Raise UsageError for what is neither a preset nor a loss; a user's own loss is found when it is used."""
+    known = ["strong", *LOSSES]
+    if method not in known and method not in preset_names() and ":" not in method:
+        near = did_you_mean(method, known)
+        raise UsageError(
+            f"Oracle({method!r}): unknown; one of {', '.join(known)}, or package.module:function of a loss{near}"
+        )
 
 
 def _signature() -> inspect.Signature:
