@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -217,3 +218,21 @@ def test_new_rows_need_no_labels_to_be_scored_and_what_takes_labels_says_so() ->
     assert "accuracy" not in repr(new)
     for action in (lambda: new.correct, lambda: new[:2].labels, lambda: calibrate_on("mcp", new, coverage=0.5)):
         assert tells(refusal_of(action), "model/data", "no labels", "from_arrays")
+
+
+@pytest.mark.parametrize(
+    ("scale", "shift", "facts"),
+    [(100, 0, "logits.*sums to 100.*probabilities"), (0.5, 0, "logits.*sums to 0.5"), (0, 1, "labels.*chance")],
+)
+def test_arrays_that_can_hardly_be_meant_are_warned_of(scale: float, shift: int, facts: str) -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 300)
+    logits = 3 * np.eye(3)[labels] + rng.normal(size=(300, 3))
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    with pytest.warns(UserWarning, match=facts) as caught:
+        CacheView.from_arrays(scale * shares if scale else logits, np.roll(labels, shift))
+    assert [one.filename for one in caught] == [__file__]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        CacheView.from_arrays(logits, labels)
+        CacheView.from_arrays(logits)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -226,6 +227,18 @@ def test_what_cannot_be_learnt_is_refused(
     training: CacheView, settings: dict[str, Any], facts: tuple[str, ...]
 ) -> None:
     assert tells(refusal_of(lambda: Oracle(**settings).fit(training[:100])), *facts)
+
+
+def test_few_errors_to_learn_from_are_warned_of(training: CacheView) -> None:
+    few = training[:100]
+    wrong = int((~few.correct).sum())
+    assert 0 < wrong < 30
+    with pytest.warns(UserWarning, match=rf"fit.*wrong on {wrong} of the 100 rows of train.*30.*mcp") as caught:
+        Oracle("ce", epochs=1).fit(few)
+    assert caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Oracle("ce", epochs=1).fit(training)
 
 
 def test_an_unknown_method_is_refused_before_it_learns(training: CacheView) -> None:

@@ -24,7 +24,7 @@ from trustcache.cache.records import fingerprint
 from trustcache.cache.versions import software_versions
 from trustcache.data.content import content_of
 from trustcache.data.manifest import Manifest
-from trustcache.errors import UsageError
+from trustcache.errors import UsageError, percent
 from trustcache.models.identity import Identity
 from trustcache.models.views import VIEWS, view_column, views_in
 
@@ -34,6 +34,8 @@ KINDS = ("logits", "probabilities")
 _OF_LABELS = ("labels", "correct", "true_class_prob")
 # Rows of softmax outputs in float16 sum to one no better than this.
 _SUM_APART = 5e-3
+# Rows from which on a figure of all of them is no accident.
+_MANY = 100
 
 
 @dataclass(frozen=True)
@@ -307,6 +309,29 @@ def _labels(labels: Any, classes: tuple[str, ...], named: bool, where: str, logi
 
 def _some(names: tuple[str, ...]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def doubts(outputs: ImportedOutputs) -> list[str]:
+    """Return sentences on what can be right and seldom is: scaled probabilities as logits, labels of other rows.
+
+    >>> doubts(import_outputs({"logits": [[40.0, 10.0], [5.0, 45.0]] * 60}, [0, 1] * 60))[0].split(";")[0]
+    'logits: no number is negative and each row sums to 50, as in scaled probabilities'
+    """
+    found, rows, classes = [], len(outputs), len(outputs.classes)
+    sums = outputs.precise.sum(axis=1, dtype=np.float64)
+    if rows >= _MANY and outputs.precise.min() >= 0 and np.ptp(sums) <= _SUM_APART * sums.mean():
+        found.append(
+            f"logits: no number is negative and each row sums to {sums.mean():.4g}, as in scaled probabilities; give "
+            "logits, or probabilities that sum to one with outputs='probabilities'"
+        )
+    right = float((outputs.precise.argmax(axis=1) == outputs.labels).mean())
+    # Two standard deviations above the share that guesses get right.
+    if outputs.labelled and rows >= _MANY and right <= 1 / classes + 2 * np.sqrt((1 - 1 / classes) / classes / rows):
+        found.append(
+            f"labels: the largest logit is the label's in {percent(right)} of {rows:,} rows, as if by chance; check "
+            "that labels stand in the order of the rows and count the columns from 0"
+        )
+    return found
 
 
 def in_memory(outputs: ImportedOutputs, origin: Origin) -> tuple[IndexInMemory, dict[str, np.ndarray]]:

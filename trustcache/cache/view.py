@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from trustcache.cache.columns import open_shard
-from trustcache.cache.imported import ImportedOutputs, Origin, import_outputs, in_memory
+from trustcache.cache.imported import ImportedOutputs, Origin, doubts, import_outputs, in_memory
 from trustcache.cache.index import Index, read_index
 from trustcache.cache.meaning import ShardRecord
 from trustcache.cache.records import fingerprint
@@ -93,7 +93,10 @@ class CacheView:
         if unknown := views.keys() - VIEWS.keys():
             raise UsageError(f"views {min(unknown)}: unknown; one of {', '.join(VIEWS)}")
         arrays |= {view_column(view): of_view for view, of_view in views.items()}
-        return cache_in_memory(import_outputs(arrays, labels, ids, classes, outputs), Origin(classifier, name))
+        checked = import_outputs(arrays, labels, ids, classes, outputs)
+        for doubt in doubts(checked):
+            warnings.warn(doubt, stacklevel=3)
+        return cache_in_memory(checked, Origin(classifier, name))
 
     def __repr__(self) -> str:
         right = f"accuracy {percent(self.correct.mean() if len(self) else 0.0)}" if self.index.holds("correct") else ""

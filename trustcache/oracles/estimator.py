@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, fields, replace
 from pathlib import Path
@@ -48,6 +49,8 @@ _OPTIMISER = {name: name for name in ("epochs", "batch_size", "lr")}
 SETTINGS = ("method", *_OWN, *loss_settings(LOSSES.built_in), *_HEAD, *_OPTIMISER)
 """Names of an oracle's settings: those of `trustcache train --frozen`, with underscores."""
 _CONTENT, _ROWS = "content", "rows"  # among the arrays of a file
+LEAST_ERRORS = 30
+"""Errors of the classifier below which there is hardly anything to learn from."""
 _REMEDY = "fit the oracle and save it again"
 
 
@@ -83,7 +86,8 @@ class Oracle(BaseEstimator):
 
     >>> rng = np.random.default_rng(0)
     >>> logits, features = rng.normal(size=(200, 3)), rng.normal(size=(200, 5))
-    >>> cache = CacheView.from_arrays(logits, rng.integers(0, 3, 200), features=features)
+    >>> labels = np.where(rng.random(200) < 0.5, logits.argmax(axis=1), 0)
+    >>> cache = CacheView.from_arrays(logits, labels, features=features)
     >>> oracle = Oracle("ss", alpha_neg=2, epochs=3).fit(cache)
     >>> oracle, oracle.decision_function(cache[:4]).shape
     (Oracle('ss', alpha_neg=2, epochs=3), (4,))
@@ -113,6 +117,13 @@ class Oracle(BaseEstimator):
         """
         require_cache(cache)
         warn_of_sorted(cache, "fit")
+        if 0 < (wrong := int(np.count_nonzero(~cache.correct))) < LEAST_ERRORS:
+            warnings.warn(
+                f"fit: the classifier is wrong on {wrong} of the {len(cache):,} rows of {cache.index.data}, and an "
+                f"oracle learns from errors; with fewer than some {LEAST_ERRORS} the classifier's own confidence, "
+                "'mcp', may well rank better: compare them",
+                stacklevel=3,
+            )
         preset, losses = self._preset()
         given = self._options(TrainRequest, {name: name for name in ("protocol", "signed_distance", "val_fraction")})
         request = TrainRequest(loss=losses, frozen=True, seed=seed_list([self.seed or 0]), **given)
