@@ -135,8 +135,8 @@ def calibrate_on(
     for one in (cache, *worst_of, *check_on):
         if learnt := found.learnt_rows(one):
             raise UsageError(
-                f"{found.name}: has learnt from {learnt:,} of the {len(one):,} rows of {one.index.data}, which are "
-                "told by their numbers, not by a name, so scores there promise nothing; calibrate on others"
+                f"{found.name}: has learnt from {learnt:,} of the {len(one):,} rows of {one.index.data} (the same, "
+                "whatever the name), so scores there promise nothing; calibrate on others"
             )
     own, *more = (whole_cache(one, found.scores(one)) for one in (cache, *worst_of, *check_on))
     named = by if by is None or isinstance(by, str) else None
