@@ -135,6 +135,7 @@ def test_the_page_about_the_library_runs_as_written(
     printed = capsys.readouterr().out
     assert "strong" in printed
     assert (tmp_path / "report.html").is_file()
+    assert re.search(r"^False True \d+$", printed, re.M)  # the alarm
     # What the page promises: the oracle ranks better than the classifier's own confidence, the interval says so too.
     frame = names["table"].to_dataframe()  # type: ignore[attr-defined]
     assert frame.filter(like="strong", axis=0)["auc_gain_low"].item() > 0

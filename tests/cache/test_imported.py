@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tests.refusals import refusal_of, tells
 from trustcache.cache import CacheView, open_cache
 from trustcache.cache.importing import ImportRequest, import_cache
 from trustcache.cache.workspace import Workspace
+from trustcache.deploy.calibrate import calibrate_on
 from trustcache.scores import post_hoc_score
 
 LOGITS = np.array([[2.0, 0.5, -1.0], [0.1, 0.3, 3.0], [0.0, 4.0, 1.0], [5.0, 1.0, 0.0]], np.float32)
@@ -192,8 +194,11 @@ def test_what_cannot_be_right_is_refused(arguments: dict[str, Any], facts: tuple
 
 def test_a_missing_column_says_how_to_get_it() -> None:
     cache = CacheView.from_arrays(LOGITS, LABELS, name="birds", classifier="net")
-    assert tells(refusal_of(lambda: cache.features, "net/birds"), "features", "--features", "features=")
-    assert tells(refusal_of(lambda: cache.stages, "net/birds"), "stages", "images")
+    assert tells(refusal_of(lambda: cache.features, "net/birds"), "without features", "features=ARRAY")
+    assert tells(refusal_of(lambda: cache.column("mirrored_logits")), "views={'mirrored': ARRAY}")
+    message = refusal_of(lambda: cache.columns(["stages", "features"]), "net/birds")
+    assert tells(message, "stages, features", "images", "features=ARRAY")
+    assert "--" not in message
 
 
 def test_one_shard_after_another_holds_its_rows(tmp_path: Path) -> None:
@@ -204,3 +209,30 @@ def test_one_shard_after_another_holds_its_rows(tmp_path: Path) -> None:
     again = open_cache(cache.index.folder)
     np.testing.assert_array_equal(again.logits, made["logits"])
     assert again.fingerprint() == CacheView.from_arrays(**made, name="birds", classifier="net").fingerprint()
+
+
+def test_new_rows_need_no_labels_to_be_scored_and_what_takes_labels_says_so() -> None:
+    new, labelled = CacheView.from_arrays(LOGITS), CacheView.from_arrays(LOGITS, LABELS)
+    np.testing.assert_array_equal(post_hoc_score("mcp", new), post_hoc_score("mcp", labelled))
+    assert tells(repr(new), "4 rows", "no labels")
+    assert "accuracy" not in repr(new)
+    for action in (lambda: new.correct, lambda: new[:2].labels, lambda: calibrate_on("mcp", new, coverage=0.5)):
+        assert tells(refusal_of(action), "model/data", "no labels", "from_arrays")
+
+
+@pytest.mark.parametrize(
+    ("scale", "shift", "facts"),
+    [(100, 0, "logits.*sums to 100.*probabilities"), (0.5, 0, "logits.*sums to 0.5"), (0, 1, "labels.*chance")],
+)
+def test_arrays_that_can_hardly_be_meant_are_warned_of(scale: float, shift: int, facts: str) -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 300)
+    logits = 3 * np.eye(3)[labels] + rng.normal(size=(300, 3))
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    with pytest.warns(UserWarning, match=facts) as caught:
+        CacheView.from_arrays(scale * shares if scale else logits, np.roll(labels, shift))
+    assert [one.filename for one in caught] == [__file__]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        CacheView.from_arrays(logits, labels)
+        CacheView.from_arrays(logits)

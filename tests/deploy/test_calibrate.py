@@ -22,7 +22,15 @@ from trustcache.errors import percent
 from trustcache.evaluate.scoring import Scoring
 from trustcache.metrics.calibration import fitted_temperature
 from trustcache.metrics.ranking import trust_metrics
-from trustcache.metrics.selective import EVERYTHING, WorkingPoint, at_target, guaranteed, samples_needed, selected
+from trustcache.metrics.selective import (
+    EVERYTHING,
+    WorkingPoint,
+    first_tests,
+    guaranteed,
+    least_risk,
+    samples_needed,
+    selected,
+)
 from trustcache.oracles.optim import Machine
 from trustcache.oracles.runs import Run, finished_runs
 from trustcache.scores import post_hoc_score
@@ -139,14 +147,19 @@ def test_where_no_threshold_keeps_the_promise_it_is_said_and_the_one_before_stay
     assert kept(folder) == before
 
 
-def test_where_no_threshold_keeps_the_promise_the_nearest_miss_is_told(with_runs: Workspace, run_cli: RunCli) -> None:
+def test_where_no_threshold_keeps_the_promise_it_is_told_where_the_tests_ended(
+    with_runs: Workspace, run_cli: RunCli
+) -> None:
     cache = open_cache(with_runs.find_cache("test").folder)
     z = post_hoc_score("mcp", cache)
-    near = at_target(z, cache.correct, "precision", 1 - 0.004)
-    assert near
-    failed = run_cli("calibrate", "mcp", "--data", "digits-test", "--max-risk", 0.004)
+    least = least_risk(z, cache.correct, 0.001)
+    assert least
+    tests = first_tests(z, cache.correct, least - 0.001, 0.001)
+    trusted, wrong = (", ".join(str(n) for n in ns) for ns in zip(*((t.trusted, t.wrong) for t in tests), strict=True))
+    failed = run_cli("calibrate", "mcp", "--data", "digits-test", "--max-risk", least - 0.001)
     assert failed.exit_code == 1
-    assert tells(failed.stderr, f"{near.trusted} most trusted ({percent(near.coverage, 1)})", f"{near.wrong} of them")
+    assert tells(failed.stderr, f"{trusted} most trusted", f"{wrong} are wrong", f"--max-risk {least:g}", "--plan")
+    assert run_cli("calibrate", "mcp", "--data", "digits-test", "--max-risk", least).exit_code == 0
 
 
 def test_the_threshold_of_log_odds_is_shown_as_a_probability_too(with_runs: Workspace, run_cli: RunCli) -> None:

@@ -13,7 +13,9 @@ from trustcache.metrics.selective import (
     EVERYTHING,
     WorkingPoint,
     at_target,
+    first_tests,
     guaranteed,
+    least_risk,
     least_trusted,
     risk_bound,
     samples_needed,
@@ -311,3 +313,15 @@ def test_a_plan_with_errors_comes_true_where_risk_grows_with_coverage(
 def test_a_risk_as_high_as_the_promise_cannot_be_planned() -> None:
     with pytest.raises(ValueError, match=r"0\.05"):
         samples_needed(0.05, 0.01, 0.05, 1.0)
+
+
+def test_the_least_risk_is_the_least_that_the_guarantee_finds_a_threshold_for():
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=400)
+    correct = z + rng.normal(size=400) > -0.5
+    least = least_risk(z, correct, 0.05)
+    assert least
+    assert guaranteed(z, correct, least, 0.05)
+    assert not guaranteed(z, correct, least - 0.001, 0.05)
+    assert all(point.bound > least - 0.001 for point in first_tests(z, correct, least - 0.001, 0.05))
+    assert least_risk(z, np.zeros(400), 0.05) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -194,8 +195,9 @@ def test_a_file_that_is_no_saved_oracle_is_refused(fitted: Oracle, tmp_path: Pat
         with pytest.raises(TrustcacheError) as caught:
             Oracle.load(path)
         assert tells(str(caught.value), str(path), "save it again")
-    with pytest.raises(FileNotFoundError):
-        Oracle.load(tmp_path / "nowhere")
+    np.save(tmp_path / "z.npy", np.zeros(3))
+    for stranger in ("nowhere", "z.npy"):
+        assert tells(refusal_of(lambda name=stranger: Oracle.load(tmp_path / name)), stranger, "no", "Oracle.save")  # type: ignore[misc]
     assert tells(refusal_of(lambda: Oracle.load(tmp_path)), str(tmp_path), "folder", "TrustedClassifier.load")
 
 
@@ -205,7 +207,6 @@ def test_a_file_that_is_no_saved_oracle_is_refused(fitted: Oracle, tmp_path: Pat
 @pytest.mark.parametrize(
     ("settings", "facts"),
     [
-        ({"method": "sss"}, ("sss", "ss")),
         ({"method": "ss", "alpha_neg": -1}, ("alpha_neg", "-1")),
         ({"method": "ss", "gamma": 1}, ("gamma", "ss")),
         ({"method": "ss", "dropout": 0.5}, ("dropout", "linear")),
@@ -226,6 +227,24 @@ def test_what_cannot_be_learnt_is_refused(
     training: CacheView, settings: dict[str, Any], facts: tuple[str, ...]
 ) -> None:
     assert tells(refusal_of(lambda: Oracle(**settings).fit(training[:100])), *facts)
+
+
+def test_few_errors_to_learn_from_are_warned_of(training: CacheView) -> None:
+    few = training[:100]
+    wrong = int((~few.correct).sum())
+    assert 0 < wrong < 30
+    with pytest.warns(UserWarning, match=rf"fit.*wrong on {wrong} of the 100 rows of train.*30.*mcp") as caught:
+        Oracle("ce", epochs=1).fit(few)
+    assert caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Oracle("ce", epochs=1).fit(training)
+
+
+def test_an_unknown_method_is_refused_before_it_learns(training: CacheView) -> None:
+    unset = Oracle().set_params(method="stronk")
+    for action in (lambda: Oracle("stronk"), lambda: unset.fit(training)):
+        assert tells(refusal_of(action), "Oracle('stronk')", "strong, ce", "ss", "did you mean strong?")
 
 
 def test_a_classifier_that_is_never_wrong_teaches_nothing() -> None:

@@ -61,12 +61,23 @@ def test_the_page_shows_the_thresholds_that_calibrate_found(tmp_path: Path) -> N
     assert "calibrated on held-out" not in without.read_text(encoding="utf-8")
     other = Oracle("ss", epochs=1).fit(TRAINING)
     for stranger in (other, gap):
-        message = refusal_of(lambda one=stranger: write_page([oracle], TEST, tmp_path / "r", thresholds={one: found}))  # type: ignore[misc]
+        message = refusal_of(
+            lambda one=stranger: write_page([oracle], TEST, tmp_path / "r.html", thresholds={one: found})
+        )  # type: ignore[misc]
         assert tells(message, "thresholds")
-    message = refusal_of(lambda: write_page([oracle], TEST, tmp_path / "r", thresholds={oracle: 0.5}))  # type: ignore[dict-item]
+    message = refusal_of(lambda: write_page([oracle], TEST, tmp_path / "r.html", thresholds={oracle: 0.5}))  # type: ignore[dict-item]
     assert tells(message, "thresholds", "0.5", "calibrate")
 
 
+def test_markdown_is_written_where_the_path_asks_for_it_and_nothing_else_is(tmp_path: Path) -> None:
+    text = write_page([gap], TEST, tmp_path / "report.md", training=TRAINING).read_text(encoding="utf-8")
+    assert text.startswith("# ")
+    assert "| gap " in text
+    assert "<html" not in text
+    assert tells(refusal_of(lambda: write_page([gap], TEST, tmp_path / "report.pdf")), "report.pdf", ".html", ".md")
+    assert not (tmp_path / "report.pdf").exists()
+
+
 def test_caches_of_one_name_are_refused(tmp_path: Path) -> None:
-    assert tells(refusal_of(lambda: write_page([gap], [TEST, TEST], tmp_path / "report.html")), "name")
+    assert tells(refusal_of(lambda: write_page([gap], [TEST, TEST], tmp_path / "report.html")), "name='photos'")
     assert not (tmp_path / "report.html").exists()

@@ -24,15 +24,18 @@ from trustcache.cache.records import fingerprint
 from trustcache.cache.versions import software_versions
 from trustcache.data.content import content_of
 from trustcache.data.manifest import Manifest
-from trustcache.errors import UsageError
+from trustcache.errors import UsageError, percent
 from trustcache.models.identity import Identity
-from trustcache.models.views import view_column, views_in
+from trustcache.models.views import VIEWS, view_column, views_in
 
 SHARD_ROWS = 2048
 KINDS = ("logits", "probabilities")
 """Kinds of a classifier's outputs; probabilities are stored as their logarithms."""
+_OF_LABELS = ("labels", "correct", "true_class_prob")
 # Rows of softmax outputs in float16 sum to one no better than this.
 _SUM_APART = 5e-3
+# Rows from which on a figure of all of them is no accident.
+_MANY = 100
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,8 @@ class ImportedOutputs:
     """Checked outputs for N samples; `import_outputs` makes one.
 
     arrays: by the names of a cache's columns, logits (N, K) among them. labels: int64 (N,). ids: N texts. classes: K
-    names. store: the dtype they are kept in. precise: the logits before they are rounded to it.
+    names. store: the dtype they are kept in. precise: the logits before they are rounded to it. labelled: False where
+    there are no labels, and zeros stand for them.
     """
 
     arrays: dict[str, np.ndarray]
@@ -65,6 +69,7 @@ class ImportedOutputs:
     classes: tuple[str, ...]
     store: str
     precise: np.ndarray
+    labelled: bool = True
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -115,6 +120,20 @@ class IndexInMemory(Index):
     """The index of a cache in memory; its fingerprint is that of the same cache on disk."""
 
     content: np.ndarray = field(compare=False)
+    labelled: bool = True
+
+    def holds(self, column: str) -> bool:
+        return super().holds(column) and (self.labelled or column not in _OF_LABELS)
+
+    def lacks(self, *columns: str) -> str:
+        if column := next((name for name in columns if name in _OF_LABELS), None):
+            return (
+                f"{self.name}: has no labels, and {column} takes them; give them to Cache.from_arrays to fit, "
+                "calibrate, compare or report"
+            )
+        gives = {"features": "features=ARRAY", **{view_column(view): f"views={{'{view}': ARRAY}}" for view in VIEWS}}
+        remedy = ", ".join(gives.get(name, f"tc.extract, which keeps {name} of images") for name in columns)
+        return f"{self.name}: was made without {', '.join(columns)}; make it again with {remedy}"
 
     @cached_property
     def rows(self) -> int:
@@ -131,7 +150,7 @@ class IndexInMemory(Index):
 
 def import_outputs(
     arrays: Mapping[str, Any],
-    labels: Any,
+    labels: Any = None,
     ids: Sequence[str] | None = None,
     classes: Sequence[str] | None = None,
     kind: str = "logits",
@@ -141,8 +160,9 @@ def import_outputs(
     """Check outputs of a classifier, and return them as a cache has them.
 
     arrays: by the names of a cache's columns, logits (N, K) among them, of any dtype of numbers. labels: numbers (N,)
-    from 0 to K - 1, or names among `classes`. kind: one of `KINDS`, what the logits are. where: the files that things
-    come from, by name, for messages. store: the dtype to keep them in, by default float16 where all are, else float32.
+    from 0 to K - 1, or names among `classes`, None without. kind: one of `KINDS`, what the logits are. where: the files
+    that things come from, by name, for messages. store: the dtype to keep them in, by default float16 where all are,
+    else float32.
     Raises UsageError naming the file where lengths differ, numbers are not finite, labels are out of range, or logits
     are probabilities.
 
@@ -162,7 +182,9 @@ def import_outputs(
         _require_rows(len(array), len(logits), where.get(other, other), name)
     precise = _logits(logits, kind, name)
     known = _class_names(classes, logits.shape[1], where.get("classes", "classes"), name)
-    numbers = _labels(labels, known, classes is not None, where.get("labels", "labels"), name)
+    labelled = labels is not None
+    given_labels = labels if labelled else np.zeros(len(logits), np.int64)
+    numbers = _labels(given_labels, known, classes is not None, where.get("labels", "labels"), name)
     _require_rows(len(numbers), len(logits), where.get("labels", "labels"), name)
     texts = [str(one) for one in (range(len(logits)) if ids is None else ids)]
     _require_rows(len(texts), len(logits), where.get("ids", "ids"), name)
@@ -176,7 +198,7 @@ def import_outputs(
                 "outputs for the same classes"
             )
         columns[column] = _logits(given[column], kind, column)
-    return ImportedOutputs(columns, numbers, texts, known, store, precise)
+    return ImportedOutputs(columns, numbers, texts, known, store, precise, labelled)
 
 
 def _matrix(array: Any, where: str) -> np.ndarray:
@@ -289,6 +311,29 @@ def _some(names: tuple[str, ...]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
+def doubts(outputs: ImportedOutputs) -> list[str]:
+    """Return sentences on what can be right and seldom is: scaled probabilities as logits, labels of other rows.
+
+    >>> doubts(import_outputs({"logits": [[40.0, 10.0], [5.0, 45.0]] * 60}, [0, 1] * 60))[0].split(";")[0]
+    'logits: no number is negative and each row sums to 50, as in scaled probabilities'
+    """
+    found, rows, classes = [], len(outputs), len(outputs.classes)
+    sums = outputs.precise.sum(axis=1, dtype=np.float64)
+    if rows >= _MANY and outputs.precise.min() >= 0 and np.ptp(sums) <= _SUM_APART * sums.mean():
+        found.append(
+            f"logits: no number is negative and each row sums to {sums.mean():.4g}, as in scaled probabilities; give "
+            "logits, or probabilities that sum to one with outputs='probabilities'"
+        )
+    right = float((outputs.precise.argmax(axis=1) == outputs.labels).mean())
+    # Two standard deviations above the share that guesses get right.
+    if outputs.labelled and rows >= _MANY and right <= 1 / classes + 2 * np.sqrt((1 - 1 / classes) / classes / rows):
+        found.append(
+            f"labels: the largest logit is the label's in {percent(right)} of {rows:,} rows, as if by chance; check "
+            "that labels stand in the order of the rows and count the columns from 0"
+        )
+    return found
+
+
 def in_memory(outputs: ImportedOutputs, origin: Origin) -> tuple[IndexInMemory, dict[str, np.ndarray]]:
     """Return the index and the columns of a cache that is kept in memory.
 
@@ -298,5 +343,5 @@ def in_memory(outputs: ImportedOutputs, origin: Origin) -> tuple[IndexInMemory, 
     """
     columns = outputs.columns(origin.data)
     index = outputs.index(Path(origin.classifier, origin.data), origin)
-    known = {name: columns[name] for name in COLUMNS if name in columns}
-    return IndexInMemory(**vars(index), content=columns["content"]), known
+    kept = IndexInMemory(**vars(index), content=columns["content"], labelled=outputs.labelled)
+    return kept, {name: columns[name] for name in COLUMNS if name in columns and kept.holds(name)}

@@ -120,10 +120,9 @@ class Index:
                 f"{self.folder}: was extracted without {named}; remove that folder and extract again with {option}, "
                 "or keep both by giving the new one another name with --as NAME"
             )
-        in_python = ", or views={'mirrored': ARRAY} in Python" if columns[0].endswith("_logits") else ""
-        images = f"they take images: trustcache extract {option}{in_python}"
-        features = "import them too: --features FILE, or features=ARRAY in Python"
-        return f"{self.folder}: was imported without {named}; {features if columns[0] == 'features' else images}"
+        features = columns[0] == "features"
+        remedy = "import them too: --features FILE" if features else f"they take images: trustcache extract {option}"
+        return f"{self.folder}: was imported without {named}; {remedy}"
 
     def fingerprint(self) -> str:
         """Return SHA-256 over the meaning and the images: scores made from one cache are refused beside another."""

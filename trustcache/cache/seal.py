@@ -14,7 +14,7 @@ import stat
 from pathlib import Path
 
 from trustcache.cache.publish import publish
-from trustcache.errors import DamagedError, naming
+from trustcache.errors import DamagedError, UsageError, naming
 
 UNSEALED = f"sha256:{'0' * 64}"
 """The place of a checksum, to be written within the first `_HEAD` bytes of a file."""
@@ -60,6 +60,21 @@ def read_sealed(path: Path, remedy: str) -> bytes:
     if fault := _fault(path, data):
         raise DamagedError(f"{path}: damaged ({fault}); {remedy}")
     return data.getvalue()
+
+
+def require_saved(path: Path, kind: str) -> None:
+    """Raise UsageError where a path leads to no file that `save` of a class, `kind`, can have written.
+
+    >>> publish(tmp / "greeting", b"hello")
+    >>> require_saved(tmp / "greeting", "Oracle")
+    Traceback (most recent call last):
+    trustcache.errors.UsageError: .../greeting: is no file that Oracle.save wrote; give one
+    """
+    if not path.is_file():
+        raise UsageError(f"{path}: there is no such file; give one that {kind}.save wrote")
+    with naming(path), path.open("rb") as file:
+        if not _SEAL.search(file.read(_HEAD)):
+            raise UsageError(f"{path}: is no file that {kind}.save wrote; give one")
 
 
 def _fault(path: Path, copy: io.BytesIO | None = None) -> str | None:

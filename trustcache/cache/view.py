@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -13,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from trustcache.cache.columns import open_shard
-from trustcache.cache.imported import ImportedOutputs, Origin, import_outputs, in_memory
+from trustcache.cache.imported import ImportedOutputs, Origin, doubts, import_outputs, in_memory
 from trustcache.cache.index import Index, read_index
 from trustcache.cache.meaning import ShardRecord
 from trustcache.cache.records import fingerprint
-from trustcache.errors import DamagedError, TrustcacheError, UsageError, in_python
+from trustcache.errors import DamagedError, TrustcacheError, UsageError, in_python, percent
 from trustcache.models.views import VIEWS, view_column
 
 # Columns of numbers that others are looked up by.
@@ -64,7 +65,7 @@ class CacheView:
     @in_python()
     def from_arrays(
         logits: Any,
-        labels: Any,
+        labels: Any = None,
         *,
         features: Any = None,
         views: Mapping[str, Any] = MappingProxyType({}),
@@ -77,11 +78,12 @@ class CacheView:
         """Return a cache in memory of what a classifier said about N samples.
 
         logits (N, K), features (N, D): arrays or tensors; kept as float16 where all are, else as float32. labels: (N,)
-        numbers from 0 to K - 1, or names among `classes`, the K names in the order of the columns. ids: N texts, by
-        default the rows' numbers. outputs: "probabilities" where the logits are these; their logarithms are kept.
-        views: what the classifier said of changed images, as logits are, by "mirrored", "shrunk" or "tilted". name,
-        classifier: of the data set and of the classifier, for tables. Raises UsageError where lengths differ, numbers
-        are not finite, labels are out of range, or logits are probabilities.
+        numbers from 0 to K - 1, or names among `classes`, the K names in the order of the columns; without any the rows
+        can only be scored. ids: N texts, by default the rows' numbers. outputs: "probabilities" where the logits are
+        these; their logarithms are kept. views: what the classifier said of changed images, as logits are, by
+        "mirrored", "shrunk" or "tilted". name, classifier: of the data set and of the classifier, for tables.
+        Raises UsageError where lengths differ, numbers are not finite, labels are out of range, or logits are
+        probabilities.
 
         >>> cache = CacheView.from_arrays([[2.0, 0.5], [0.1, 0.3]], [0, 0])
         >>> cache.correct, cache
@@ -91,11 +93,14 @@ class CacheView:
         if unknown := views.keys() - VIEWS.keys():
             raise UsageError(f"views {min(unknown)}: unknown; one of {', '.join(VIEWS)}")
         arrays |= {view_column(view): of_view for view, of_view in views.items()}
-        return cache_in_memory(import_outputs(arrays, labels, ids, classes, outputs), Origin(classifier, name))
+        checked = import_outputs(arrays, labels, ids, classes, outputs)
+        for doubt in doubts(checked):
+            warnings.warn(doubt, stacklevel=3)
+        return cache_in_memory(checked, Origin(classifier, name))
 
     def __repr__(self) -> str:
-        name, right = self.index.name, 100 * self.correct.mean() if len(self) else 0.0
-        return f"<cache {name}: {len(self):,} rows, {self.classes} classes, accuracy {right:.2f} %>"
+        right = f"accuracy {percent(self.correct.mean() if len(self) else 0.0)}" if self.index.holds("correct") else ""
+        return f"<cache {self.index.name}: {len(self):,} rows, {self.classes} classes, {right or 'no labels'}>"
 
     def __len__(self) -> int:
         return self._stop - self._start
@@ -117,6 +122,20 @@ class CacheView:
         """Return SHA-256 over what its numbers mean and which rows these are; of a whole cache that of its index."""
         whole = (self._start, self._stop) == (0, self.index.rows)
         return self.index.fingerprint() if whole else fingerprint([self.index.fingerprint(), self._start, self._stop])
+
+    def is_of_sorted(self) -> bool:
+        """Return True if these are some rows of a cache whose rows stand class by class, and so are of some classes.
+
+        >>> cache = CacheView.from_arrays([[2.0, 0.5], [0.1, 0.3]] * 10, [0] * 10 + [1] * 10)
+        >>> cache.is_of_sorted(), cache[:10].is_of_sorted()
+        (False, True)
+        """
+        if len(self) == self.index.rows:
+            return False
+        labels = self._rows(0, self.index.rows).labels
+        blocks, classes = 1 + int(np.count_nonzero(np.diff(labels))), len(np.unique(labels))
+        # Few rows, or as many classes as rows, stand so by chance.
+        return 1 < blocks == classes <= len(labels) // 4
 
     def chunks(self, rows: int | None = None) -> Iterator[CacheView]:
         """Return views of at most `rows` rows each, in order; by default 8192, or as many as take 64 MiB."""
@@ -272,6 +291,20 @@ def require_cache(given: Any) -> None:
     if not isinstance(given, CacheView):
         raise TypeError(
             f"takes a cache, not {type(given).__name__}; make one with Cache.from_arrays(logits, labels) or open_cache"
+        )
+
+
+def warn_of_sorted(cache: CacheView, what: str) -> None:
+    """Warn the caller of a public function under `in_python` if it is given a part of what is sorted by class.
+
+    >>> warn_of_sorted(CacheView.from_arrays([[2.0, 0.5]], [0]), "calibrate")
+    """
+    if cache.is_of_sorted():
+        warnings.warn(
+            f"{what}: these {len(cache):,} rows are a slice of {cache.index.data}, whose rows stand class by class, so "
+            "they are not drawn as the others are; shuffle the arrays before you slice, or calibrate with "
+            "part='first-half', which draws its half",
+            stacklevel=4,
         )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from trustcache.cache import CacheView
 from trustcache.cache.index import judged_fingerprint
 from trustcache.cache.records import read_record
+from trustcache.cache.view import require_cache, warn_of_sorted
 from trustcache.data.pipeline import unheard
 from trustcache.data.progress import Progress, silent
 from trustcache.data.splits import half_rows
@@ -26,7 +27,15 @@ from trustcache.evaluate.scoring import Scoring
 from trustcache.metrics.calibration import wilson
 from trustcache.metrics.estimated_accuracy import AccuracyFit, estimated_accuracy, fit_accuracy
 from trustcache.metrics.exchangeability import reference
-from trustcache.metrics.selective import WorkingPoint, at_target, guaranteed, least_trusted, working_point
+from trustcache.metrics.selective import (
+    WorkingPoint,
+    at_target,
+    first_tests,
+    guaranteed,
+    least_risk,
+    least_trusted,
+    working_point,
+)
 from trustcache.oracles.optim import Machine
 from trustcache.scores.methods import AnyMethod, methods_of
 
@@ -120,11 +129,14 @@ def calibrate_on(
         raise TypeError(f"calibrate has no target {min(unknown)!r}; it has {', '.join(vars(Targets()))}")
     goal = Targets(**targets).goal()
     (found,) = methods_of([method], training)
+    for one in (cache, *worst_of):
+        require_cache(one)
+        warn_of_sorted(one, "calibrate")
     for one in (cache, *worst_of, *check_on):
         if learnt := found.learnt_rows(one):
             raise UsageError(
-                f"{found.name}: has learnt from {learnt:,} of the {len(one):,} rows of {one.index.data}, so scores "
-                "there promise nothing; calibrate on others"
+                f"{found.name}: has learnt from {learnt:,} of the {len(one):,} rows of {one.index.data} (the same, "
+                "whatever the name), so scores there promise nothing; calibrate on others"
             )
     own, *more = (whole_cache(one, found.scores(one)) for one in (cache, *worst_of, *check_on))
     named = by if by is None or isinstance(by, str) else None
@@ -257,31 +269,40 @@ def _interval(successes: int, n: int) -> tuple[float, float]:
 
 def _reach(name: str, goal: Goal, samples: Labelled) -> WorkingPoint:
     """Return the working point of a goal. Raises TrustcacheError where there is none."""
-    z, correct, least = samples.z, samples.correct, ""
+    z, correct = samples.z, samples.correct
     if goal.delta is None:
         point = at_target(z, correct, goal.kind, goal.target, BOUND_DELTA)
     else:
         point = guaranteed(z, correct, goal.target, goal.delta)
-        fewest = least_trusted(len(z), goal.target, goal.delta)
-        near = at_target(z, correct, "precision", 1 - goal.target)
-        miss = (
-            f"the most that keep to it here are the {near.trusted:,} most trusted ({percent(near.coverage, 1)}), "
-            f"{near.wrong:,} of them wrong, which is too few to prove it"
-            if near
-            else "even of the most trusted more are wrong"
-        )
-        least = (
-            f"; {miss} (at --delta {goal.delta:g} it takes {fewest:,} trusted samples, all right, and more where some "
-            "are not)"
-        )
     if point is None:
-        easier = "larger" if goal.delta is not None else "smaller"
+        why = (
+            f"give a smaller --{goal.kind} (the page of trustcache report has the risk at every coverage), or "
+            "calibrate on more data"
+            if goal.delta is None
+            else _unproved(z, correct, goal.target, goal.delta)
+        )
         raise TrustcacheError(
             f"{name}: no threshold reaches --{goal.kind} {goal.target:g} on the {len(z):,} samples of {samples.data}, "
-            f"{percent(correct.mean())} of which the classifier gets right{least}; give a {easier} --{goal.kind} (the "
-            "page of trustcache report has the risk at every coverage), or calibrate on more data"
+            f"{percent(correct.mean())} of which the classifier gets right; {why}"
         )
     return point
+
+
+def _unproved(z: np.ndarray, correct: np.ndarray, max_risk: float, delta: float) -> str:
+    """Say where the tests of a guarantee ended, what the samples do prove, and what to do."""
+    tests, least = first_tests(z, correct, max_risk, delta), least_risk(z, correct, delta)
+    trusted, wrong = (", ".join(f"{getattr(one, name):,}" for one in tests) for name in ("trusted", "wrong"))
+    ended = (
+        f"the tests start at the {trusted} most trusted, of which {wrong} are wrong: too many to prove it at --delta "
+        f"{delta:g}"
+        if tests
+        else f"at --delta {delta:g} it takes {least_trusted(len(z), max_risk, delta):,} trusted samples, all right"
+    )
+    proved = f"the least that these samples prove is --max-risk {least:g}, but " if least else ""
+    return (
+        f"{ended}; {proved}each target tried on the same samples spends the confidence again: plan it (trustcache "
+        "calibrate --plan tells how many samples it takes), and calibrate on others"
+    )
 
 
 def _promise(goal: Goal, point: WorkingPoint, data_sets: int, by: str, groups: int) -> str:

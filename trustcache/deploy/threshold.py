@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
+from trustcache.cache.records import read_record, write_record
+from trustcache.cache.seal import require_saved
 from trustcache.cache.view import CacheView
 from trustcache.data.splits import half_rows, other_half
 from trustcache.deploy.goals import CLASS
@@ -49,7 +52,7 @@ class GroupPoint:
     point: WorkingPoint | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Watch:
     """The scores that an alarm takes for usual: like one of `references`, one for each data set calibrated on.
 
@@ -62,6 +65,10 @@ class Watch:
     def __post_init__(self) -> None:
         if not (0 < self.rate < 1 and self.references):
             raise ValueError("a rate that is no share, or no references")
+
+    def __repr__(self) -> str:
+        scores = " and ".join(f"{one.samples:,}" for one in self.references)
+        return f"<watch: like {scores} scores, false alarms in at most {percent(self.rate)} of all streams>"
 
 
 @dataclass(frozen=True, repr=False)
@@ -119,6 +126,8 @@ class Threshold:
         >>> calibrate_on("mcp", cache, coverage=0.6).trusts([1.5, 0.2, 3.0], cache)
         array([ True, False,  True])
         """
+        if isinstance(scores, CacheView):
+            raise TypeError("trusts: takes scores; give threshold.trusts(oracle.decision_function(cache), cache)")
         z = np.asarray(scores, dtype=np.float64)
         if z.ndim != 1:
             raise UsageError(f"trusts: scores have shape {z.shape}; give one a row")
@@ -138,6 +147,25 @@ class Threshold:
             raise UsageError(f"trusts: these thresholds are by {self.by}; give {needs}")
         known = self.of_groups()
         return np.array([known.get(str(group), math.inf) for group in groups])
+
+    def save(self, path: str | Path) -> None:
+        """Write it to a file, as `trustcache calibrate` does. Raises OSError where the file cannot be written."""
+        write_record(Path(path), self)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Threshold:
+        """Return the threshold that `save` wrote.
+
+        Raises UsageError where it is no such file, DamagedError where it is not as it was written.
+
+        >>> from trustcache.deploy.calibrate import calibrate_on
+        >>> found = calibrate_on("mcp", CacheView.from_arrays([[2.0, 0.5], [0.1, 0.3]], [0, 0]), coverage=0.5)
+        >>> found.save(tmp / "threshold.json")
+        >>> Threshold.load(tmp / "threshold.json") == found
+        True
+        """
+        require_saved(Path(path), "Threshold")
+        return read_record(Path(path), cls, "calibrate and save it again")
 
     def __repr__(self) -> str:
         goal = f"{self.goal} {self.target:g}" + (f" at delta {self.delta:g}" if self.delta is not None else "")

@@ -77,7 +77,10 @@ def guaranteed(scores: npt.ArrayLike, correct: npt.ArrayLike, max_risk: float, d
     >>> point.coverage, round(point.bound, 3)
     (0.931, 0.05)
     """
-    ranking = rank(scores, correct)
+    return _tested(rank(scores, correct), max_risk, delta)
+
+
+def _tested(ranking: Ranking, max_risk: float, delta: float) -> WorkingPoint | None:
     begins = starts(int(ranking.accepted[-1]), max_risk, delta)
     # The sequence that each tie group belongs to, and the chance of so few errors where max_risk is true.
     sequence = np.searchsorted(begins, ranking.accepted, side="right") - 1
@@ -94,6 +97,34 @@ def guaranteed(scores: npt.ArrayLike, correct: npt.ArrayLike, max_risk: float, d
         if len(failed):
             level = 0.0
     return found
+
+
+def first_tests(scores: npt.ArrayLike, correct: npt.ArrayLike, max_risk: float, delta: float) -> list[WorkingPoint]:
+    """Return the points at which `guaranteed` begins to test, each with its bound, above max_risk where it fails.
+
+    >>> [point.trusted for point in first_tests(np.arange(1000.0), np.arange(1000) % 9 > 0, 0.05, 0.05)]
+    [86, 159, 293, 542]
+    """
+    ranking = rank(scores, correct)
+    begins = starts(int(ranking.accepted[-1]), max_risk, delta)
+    points = [_keeping(ranking, 1 + int(group)) for group in np.unique(np.searchsorted(ranking.accepted, begins))]
+    return [replace(one, bound=risk_bound(one.wrong, one.trusted, delta / len(begins))) for one in points]
+
+
+def least_risk(scores: npt.ArrayLike, correct: npt.ArrayLike, delta: float) -> float | None:
+    """Return the least max_risk, in steps of 0.001, that `guaranteed` finds a threshold for; None where there is none.
+
+    A promise of it is not worth its delta: it was chosen by the samples that are to prove it.
+
+    >>> least_risk(np.arange(1000.0), np.arange(1000) >= 100, 0.05)
+    0.004
+    """
+    ranking = rank(scores, correct)
+    missed, met = 0, 1000
+    while met - missed > 1:
+        middle = (met + missed) // 2
+        missed, met = (missed, middle) if _tested(ranking, middle / 1000, delta) else (middle, met)
+    return met / 1000 if met < 1000 else None
 
 
 def starts(samples: int, max_risk: float, delta: float) -> npt.NDArray[np.int64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, fields, replace
 from pathlib import Path
@@ -15,13 +16,16 @@ from torch import Tensor
 from trustcache.cache import CacheView
 from trustcache.cache.arrays import read_arrays, write_arrays
 from trustcache.cache.index import judged_fingerprint
-from trustcache.cache.view import require_cache
+from trustcache.cache.learnt_rows import known_rows, row_hashes
+from trustcache.cache.seal import require_saved
+from trustcache.cache.view import require_cache, warn_of_sorted
 from trustcache.data.progress import Progress, silent
 from trustcache.data.splits import seed_list
-from trustcache.errors import DamagedError, TrustcacheError, UsageError, in_python
+from trustcache.errors import DamagedError, TrustcacheError, UsageError, did_you_mean, in_python
 from trustcache.losses import LOSSES, loss_settings
 from trustcache.metrics.ranking import trust_metrics
 from trustcache.oracles.backbones import OracleModel
+from trustcache.oracles.head_inputs import columns_of
 from trustcache.oracles.head_training import Diverged
 from trustcache.oracles.heads import AnyHead, HeadSpec, score_cache
 from trustcache.oracles.optim import Machine
@@ -44,18 +48,20 @@ _HEAD = {_word(field, HeadSpec): field.name for field in fields(HeadSpec)}
 _OPTIMISER = {name: name for name in ("epochs", "batch_size", "lr")}
 SETTINGS = ("method", *_OWN, *loss_settings(LOSSES.built_in), *_HEAD, *_OPTIMISER)
 """Names of an oracle's settings: those of `trustcache train --frozen`, with underscores."""
-_CONTENT = "content"  # among the arrays of a file
+_CONTENT, _ROWS = "content", "rows"  # among the arrays of a file
+LEAST_ERRORS = 30
+"""Errors of the classifier below which there is hardly anything to learn from."""
 _REMEDY = "fit the oracle and save it again"
 
 
 @dataclass(frozen=True)
 class SavedOracle:
-    """The record of an oracle's file, beside its weights and the hashes of the images that it has learnt from.
+    """The record of an oracle's file, beside its weights and the hashes of the images and rows it has learnt from.
 
     params: the settings that are given. classes: the number that its classifier tells apart.
     """
 
-    SCHEMA: ClassVar[int] = 2
+    SCHEMA: ClassVar[int] = 3
 
     params: dict[str, Any]
     classes: int
@@ -80,7 +86,8 @@ class Oracle(BaseEstimator):
 
     >>> rng = np.random.default_rng(0)
     >>> logits, features = rng.normal(size=(200, 3)), rng.normal(size=(200, 5))
-    >>> cache = CacheView.from_arrays(logits, rng.integers(0, 3, 200), features=features)
+    >>> labels = np.where(rng.random(200) < 0.5, logits.argmax(axis=1), 0)
+    >>> cache = CacheView.from_arrays(logits, labels, features=features)
     >>> oracle = Oracle("ss", alpha_neg=2, epochs=3).fit(cache)
     >>> oracle, oracle.decision_function(cache[:4]).shape
     (Oracle('ss', alpha_neg=2, epochs=3), (4,))
@@ -89,6 +96,7 @@ class Oracle(BaseEstimator):
     def __init__(self, method: str = "strong", **settings: Any) -> None:
         if unknown := settings.keys() - set(SETTINGS):
             raise TypeError(f"Oracle has no setting {min(unknown)!r}; it has {', '.join(SETTINGS[1:])}")
+        _require_method(method)
         self.method = method
         for name in SETTINGS[1:]:
             setattr(self, name, settings.get(name))
@@ -108,6 +116,14 @@ class Oracle(BaseEstimator):
         cache lacks a column; TrustcacheError where the loss is no longer finite.
         """
         require_cache(cache)
+        warn_of_sorted(cache, "fit")
+        if 0 < (wrong := int(np.count_nonzero(~cache.correct))) < LEAST_ERRORS:
+            warnings.warn(
+                f"fit: the classifier is wrong on {wrong} of the {len(cache):,} rows of {cache.index.data}, and an "
+                f"oracle learns from errors; with fewer than some {LEAST_ERRORS} the classifier's own confidence, "
+                "'mcp', may well rank better: compare them",
+                stacklevel=3,
+            )
         preset, losses = self._preset()
         given = self._options(TrainRequest, {name: name for name in ("protocol", "signed_distance", "val_fraction")})
         request = TrainRequest(loss=losses, frozen=True, seed=seed_list([self.seed or 0]), **given)
@@ -128,6 +144,7 @@ class Oracle(BaseEstimator):
         self.head_: AnyHead = trained.head
         self.log_ = [LogEntry(**entry) for entry in trained.log]
         self.content_ = np.unique(cache.content)
+        self.rows_ = row_hashes(cache, columns_of(config.head.inputs))
         self.n_classes_ = cache.classes
         self.training_: CacheView = cache
         return self
@@ -162,6 +179,12 @@ class Oracle(BaseEstimator):
         """Return the AUC: the chance that a right answer gets a higher score than a wrong one. y: ignored."""
         return trust_metrics(self.decision_function(cache), cache.correct)["auc"]
 
+    def learnt_rows(self, cache: CacheView) -> int:
+        """Return how many rows of a cache it has learnt from: of the same images, or the same in all that it reads."""
+        self._require_fitted()
+        images = int(np.isin(cache.content, self.content_).sum())
+        return max(images, known_rows(row_hashes(cache, columns_of(self.config_.head.inputs)), self.rows_))
+
     def save(self, path: str | Path) -> None:
         """Write what it has learnt to a file, which holds numbers and no code; the cache stays out, as in pickling.
 
@@ -172,7 +195,7 @@ class Oracle(BaseEstimator):
         arrays = {name: tensor.numpy() for name, tensor in self.tensors().items()}
         write_arrays(
             Path(path),
-            {**arrays, _CONTENT: self.content_},
+            {**arrays, _CONTENT: self.content_, _ROWS: self.rows_},
             SavedOracle(given, self.n_classes_, self.config_, tuple(self.log_)),
         )
 
@@ -180,17 +203,18 @@ class Oracle(BaseEstimator):
     def load(cls, path: str | Path) -> Oracle:
         """Return the oracle that `save` wrote.
 
-        Raises DamagedError where the file is not as it was written, UsageError where it is a folder.
+        Raises UsageError where it is no such file, DamagedError where it is not as it was written.
         """
         if Path(path).is_dir():
             raise UsageError(
                 f"{path}: is a folder, not a file that an oracle's save wrote; a run of the command line is loaded by "
                 "TrustedClassifier.load(workspace, run)"
             )
+        require_saved(Path(path), cls.__name__)
         about, arrays = read_arrays(Path(path), SavedOracle, _REMEDY)
         try:
             oracle = cls(**about.params)
-            oracle.content_ = arrays.pop(_CONTENT)
+            oracle.content_, oracle.rows_ = arrays.pop(_CONTENT), arrays.pop(_ROWS)
             oracle.head_ = head_of(about.config, arrays)
         except (KeyError, TypeError) as error:
             raise DamagedError(f"{path}: damaged ({error}); {_REMEDY}") from None
@@ -208,6 +232,7 @@ class Oracle(BaseEstimator):
     def _preset(self) -> tuple[Preset, tuple[str, ...]]:
         """Return the preset that it is named after, else an empty one, and the losses asked for beside it."""
         named = (self.loss,) if self.loss else ()
+        _require_method(self.method)
         if self.method not in preset_names():
             if self.loss:
                 raise UsageError(f"{self!r}: names two losses; leave one of them out")
@@ -226,6 +251,16 @@ class Oracle(BaseEstimator):
         given = self._given(names)
         check_options(cls, given, repr(self))
         return given
+
+
+def _require_method(method: str) -> None:
+    """Raise UsageError for what is neither a preset nor a loss; a user's own loss is found when it is used."""
+    known = ["strong", *LOSSES]
+    if method not in known and method not in preset_names() and ":" not in method:
+        near = did_you_mean(method, known)
+        raise UsageError(
+            f"Oracle({method!r}): unknown; one of {', '.join(known)}, or package.module:function of a loss{near}"
+        )
 
 
 def _signature() -> inspect.Signature:

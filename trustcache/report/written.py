@@ -26,6 +26,9 @@ from trustcache.scores import POST_HOC
 from trustcache.scores.methods import AnyMethod, Method, methods_of
 from trustcache.scores.stored import ScoreStore
 
+_FILES = {".html": "index.html", ".md": "report.md"}
+"""Files of a report that stand alone, by the suffix that is asked for."""
+
 
 @in_python()
 def write_page(
@@ -37,17 +40,22 @@ def write_page(
     thresholds: Mapping[Any, Threshold] = MappingProxyType({}),
     progress: Progress = silent,
 ) -> Path:
-    """Write the report of methods on one or several caches as one HTML page, and return its path.
+    """Write the report of methods on one or several caches, .html a page or .md Markdown, and return its path.
 
     methods: as `compare` takes them; the post-hoc scores that `trustcache report` shows stand beside them. test: caches
     of one classifier, whose data sets have names of their own. training: what scores that learn do so from; without it,
     the cache that the first oracle has learnt from. thresholds: what `calibrate` found, by oracle or name of a score.
-    Raises UsageError as `compare`, and OSError where the page cannot be written.
+    Raises UsageError as `compare` and for a path of another suffix, and OSError where it cannot be written.
     """
+    if Path(path).suffix not in _FILES:
+        raise UsageError(f"report: {path} ends in neither {' nor '.join(_FILES)}; name it so, as in report.html")
     caches = [test] if isinstance(test, CacheView) else list(test)
     names = [cache.index.data for cache in caches]
     if not caches or len(set(names)) < len(names):
-        raise UsageError("report: give at least one cache, each of a data set with another name, as in data='photos'")
+        raise UsageError(
+            "report: give at least one cache, each of a data set with another name, as in Cache.from_arrays(..., "
+            "name='photos')"
+        )
     found = methods_of(methods, training)
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace(Path(folder))
@@ -68,7 +76,7 @@ def write_page(
             scorer.save_threshold(replace(threshold, judged=scorer.judged, learnt=scorer.learnt))
         report(workspace, place=None, progress=progress)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(workspace.report / "index.html", path)
+        shutil.copyfile(workspace.report / _FILES[Path(path).suffix], path)
     return Path(path)
 
 

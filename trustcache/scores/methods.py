@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from trustcache.cache import CacheView
+from trustcache.cache.learnt_rows import known_rows, row_hashes
 from trustcache.cache.view import require_cache
 from trustcache.errors import UsageError
 from trustcache.scores.entry import PostHoc, entry_of
@@ -90,11 +91,14 @@ class Method:
         return ScoreRecord(self.name, "", settings, entry.fitted, entry.meaning, entry.natural_zero, entry.source)
 
     def learnt_rows(self, cache: CacheView) -> int:
-        """Return the number of a cache's rows that it has learnt from."""
-        known = getattr(self.scorer, "content_", None)
-        if known is None and self.training is not None and self.entry and self.entry.fitted:
-            known = self.training.content
-        return 0 if known is None else int(np.isin(cache.content, known).sum())
+        """Return the number of a cache's rows that it has learnt from, as `Oracle.learnt_rows` counts them."""
+        if own := getattr(self.scorer, "learnt_rows", None):
+            return int(own(cache))
+        if self.training is None or self.entry is None or not self.entry.fitted:
+            return 0
+        read = [name for name in self.entry.columns if cache.index.holds(name) and self.training.index.holds(name)]
+        rows = known_rows(row_hashes(cache, read), row_hashes(self.training, read)) if read else 0
+        return max(int(np.isin(cache.content, self.training.content).sum()), rows)
 
     def of_outputs(self) -> Callable[[Outputs], np.ndarray]:
         """Return a post-hoc score as a function of the classifier's outputs, giving float64 (N,).
