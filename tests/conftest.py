@@ -106,10 +106,12 @@ def disk_not_waited_for() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def short_confidnet() -> None:
-    """Let the largest network among the post-hoc scores be small: every training fits it, and few tests ask for it."""
+def short_training() -> None:
+    """Let heads on few rows, and the largest network of the post-hoc scores, learn briefly; few tests ask what."""
+    from trustcache.protocols import LEAST_STEPS
     from trustcache.scores.small_networks import ConfidenceNetwork
 
+    LEAST_STEPS["adam"] = 200
     ConfidenceNetwork.hidden = (32,) * 4
 
 

@@ -33,7 +33,7 @@ from trustcache.oracles.heads import score_heads
 from trustcache.oracles.optim import Machine, build_optimiser
 from trustcache.oracles.plan import TrainSettings, plan
 from trustcache.oracles.runs import finished_runs, open_run
-from trustcache.protocols import PROTOCOLS, Optimiser
+from trustcache.protocols import LEAST_STEPS, PROTOCOLS, Optimiser
 
 RunCli = Callable[..., Result]
 BROADCAST = {"ce": losses.broadcast_cross_entropy, "focal": losses.broadcast_focal}
@@ -234,8 +234,9 @@ def results(workspace: Workspace) -> list[dict]:
 
 
 def test_both_protocols_stand_apart_in_the_report_each_beside_the_classifiers_own_confidence(
-    workspace: Workspace, run_cli: RunCli
+    workspace: Workspace, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setitem(LEAST_STEPS, "adam", 1000)
     for protocol in PROTOCOLS:
         done = run_cli("train", "--frozen", "--loss", "ce,ss", "--seed", "0,1", "--protocol", protocol)
         assert done.exit_code == 0, done.stderr

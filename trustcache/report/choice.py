@@ -71,15 +71,14 @@ def candidates(rows: Sequence[Average], runs: Mapping[str, Run], workspace: Work
     for row in rows:
         seeds = [runs[record.run] for record in row.records if record.run]
         if seeds:
-            own, mcp = (
-                np.array(each)
-                for each in zip(*((standing(run.held_out), references.of(run.config)) for run in seeds), strict=True)
-            )
-            error = np.std(own - mcp, ddof=1) / math.sqrt(len(seeds)) if len(seeds) > 1 else 0.0
-            fault = next(iter(references.faults), "") if np.isinf(mcp).any() else ""
-            found.append(Candidate(row, own.mean(), mcp.mean(), error, fault))
-        elif both := None if is_import_path(row.record.method) else store.held_out(index, row.record.method):
-            found.append(Candidate(row, *both))  # those of a user's own code would import it
+            both = np.array([(standing(run.held_out), references.of(run.config)) for run in seeds])
+            own, mcp = both.mean(axis=0)
+            several = len(seeds) > 1 and np.isfinite(both).all()
+            error = np.std(both[:, 0] - both[:, 1], ddof=1) / math.sqrt(len(seeds)) if several else 0.0
+            fault = next(iter(references.faults), "") if math.isinf(mcp) else ""
+            found.append(Candidate(row, own, mcp, error, fault))
+        elif stood := None if is_import_path(row.record.method) else store.held_out(index, row.record.method):
+            found.append(Candidate(row, *stood))  # those of a user's own code would import it
     references.save()
     return found
 
