@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,12 +15,14 @@ from hypothesis import strategies as st
 
 from tests.refusals import refusal_of, tells
 from trustcache.cache.records import as_read
+from trustcache.data.dataset import open_dataset
 from trustcache.data.known_data import find_manifests, folder_manifest, load_manifests, packaged_manifests
 from trustcache.data.manifest import CLASS_LISTS, ROLES, Files, Manifest, Variant
 from trustcache.data.toml_tables import parse_table
 from trustcache.errors import UsageError
 
 Write = Callable[[str], Path]
+Folder = Callable[..., Path]
 
 BIRDS = """
 name = "birds-test"
@@ -236,6 +239,21 @@ def test_a_folder_of_class_folders_needs_no_manifest(tmp_path: Path, monkeypatch
     assert manifest == folder_manifest(folder, "train")
     monkeypatch.chdir(folder)
     assert find_manifests(".") == [replace(manifest, role="test")]
+
+
+def test_a_folder_beside_a_manifest_is_changed_as_the_document_says(tmp_path: Path, image_folder: Folder) -> None:
+    image_folder({"cat": 2, "dog": 1}, name="photos/test")
+    page = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+    (text,) = [block for block in re.findall(r"```toml\n(.*?)```", page, re.S) if "photos/test" in block]
+    file = tmp_path / "my-fog.toml"
+    file.write_text(text, encoding="utf-8")
+    (manifest,) = load_manifests(file)
+    assert (manifest.name, manifest.variant_of, manifest.condition) == ("my-fog", "photos-test", "fog/3")
+    assert open_dataset(manifest, Path("elsewhere")).classes == ("cat", "dog")
+    file.write_text(text.replace("photos/test", "photos/tset"), encoding="utf-8")
+    with pytest.raises(UsageError) as refused:
+        load_manifests(file)
+    assert tells(str(refused.value), "my-fog.toml", "photos/tset", "folder")
 
 
 def test_a_known_name_goes_before_a_folder_of_the_same_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

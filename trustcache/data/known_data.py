@@ -157,20 +157,29 @@ def _inherited(name: Any, path: Path, variants: tuple[Path, ...]) -> dict[str, A
         return {}
     if not isinstance(name, str):
         raise UsageError(f"{path}: 'variant_of' must be text, not {name!r}")
-    file = path.parent / name if name.endswith(".toml") else _manifest_folder() / f"{name.split('/')[0]}.toml"
-    if not file.is_file():
-        raise UsageError(
-            f"{path}: 'variant_of' names '{name}', which is neither a known data set nor a .toml file beside it"
-        )
-    if file.resolve() in (path.resolve(), *variants):
-        raise UsageError(f"{path}: 'variant_of' names '{name}', which is a variant of this one; name one that is none")
-    members = load_manifests(file, (*variants, path.resolve()))
-    base = next((m for m in members if name in (m.name, file.name, str(file))), None)
+    base = _base(name, path, variants)
     if base is None or base.variant:
         raise UsageError(f"{path}: 'variant_of' must name one data set that is not a variant itself, not '{name}'")
     kept = base.record()
     inherited = ("role", "files", "classes", "subset", "count", "rows", "thinned_to", "suite", "source")
     return {key: kept[key] for key in inherited} | {"variant_of": base.name}
+
+
+def _base(name: str, path: Path, variants: tuple[Path, ...]) -> Manifest | None:
+    """Return the data set of a name: a known one, that of a manifest beside `path`, or a folder of images there."""
+    beside = path.parent / name
+    file = beside if name.endswith(".toml") else _manifest_folder() / f"{name.split('/')[0]}.toml"
+    if not file.is_file():
+        if _is_bare(str(beside)):
+            return folder_manifest(beside)
+        raise UsageError(
+            f"{path}: 'variant_of' names '{name}', which is no known data set; name one, or a .toml file or a folder "
+            f'of images beside {path.name}, as in variant_of = "photos/test"'
+        )
+    if file.resolve() in (path.resolve(), *variants):
+        raise UsageError(f"{path}: 'variant_of' names '{name}', which is a variant of this one; name one that is none")
+    members = load_manifests(file, (*variants, path.resolve()))
+    return next((m for m in members if name in (m.name, file.name, str(file))), None)
 
 
 def _fill(value: Any, member: dict[str, Any], path: Path) -> Any:

@@ -50,7 +50,7 @@ class BadImage(TrustcacheError):
 
     def __init__(self, name: str, reason: object) -> None:
         self.reason = f"cannot be read as an image ({reason})"
-        super().__init__(f"{name}: {self.reason}; replace it or use --on-bad-image skip")
+        super().__init__(f"{name}: {self.reason}; replace it, or extract --on-bad-image skip leaves it out")
 
 
 class Samples(ABC):
