@@ -136,6 +136,15 @@ def test_presets_are_the_working_points_of_these_targets(tab, files, two, preset
     assert (point.trusted, point.wrong) == (wanted.trusted, wanted.wrong)
 
 
+def test_the_script_rounds_as_the_page_does_of_which_python_wrote_the_rest(tab, files):
+    opened = tab(files[0])
+    shares = [41 / 400, 0.1025, 0.0075, 0.3575, 1 / 3, 0.9975, 0.99951, 1.0, 0.0, 0.10250000000000002]
+    assert opened.evaluate("list => list.map(percent)", shares) == [f"{100 * share:.1f} %" for share in shares]
+    thresholds = [1.0625, 12.125, 12.375, -12.125, 0.03125, 1 / 3, 2.0**20 + 0.5, 9.9995, 2.0**-30, 0.0]
+    shown = opened.evaluate("list => list.map(threshold)", thresholds)
+    assert [float(text.replace("−", "-")) for text in shown] == [float(f"{t:.4g}") for t in thresholds]
+
+
 def test_arrow_keys_move_the_line_through_every_chart(tab, files):
     opened = tab(files[0])
     scroll_to_charts(opened)
