@@ -86,6 +86,17 @@ def print_line(text: object, kept: str = "\t") -> None:
     print(visible(str(text), kept), flush=True)
 
 
+def print_note(text: object) -> None:
+    """Print a line that tells of results and is none, among them, unless --quiet."""
+    if not is_quiet():
+        print_line(text)
+
+
+def is_quiet() -> bool:
+    """Return True under --quiet."""
+    return _loudness == _QUIET
+
+
 def end(error: BaseException) -> NoReturn:
     """Say in one sentence what ended a command, and exit."""
     if isinstance(error, KeyboardInterrupt) or received():

@@ -26,7 +26,7 @@ from trustcache.registry.permission import CodePermission, code_permission, is_c
 from .config import CONFIGURABLE, config_options, config_text, from_file, typed
 from .from_dataclass import expanded
 from .output import Output, print_table, terminal
-from .process import EXPECTED, Process, begin, console, end, loudness, print_line, say, say_error
+from .process import EXPECTED, Process, begin, console, end, is_quiet, loudness, print_line, print_note, say, say_error
 from .signals import received
 
 # typer's help has no escape codes at all then, as our tables have none.
@@ -34,8 +34,8 @@ if os.environ.get("NO_COLOR"):
     os.environ.setdefault("_TYPER_FORCE_DISABLE_TERMINAL", "1")
 
 __all__ = [
-    "Output", "Place", "app", "command", "command_group", "console", "loaded", "print_line", "print_table", "say",
-    "say_error", "terminal",
+    "Output", "Place", "app", "command", "command_group", "console", "is_quiet", "loaded", "print_line", "print_note",
+    "print_table", "say", "say_error", "terminal",
 ]  # fmt: skip
 
 # In the order of use, by the headings of the help; the module of a command is named as it is.
@@ -197,7 +197,9 @@ def _flag(name: str, help: str, *short: str) -> inspect.Parameter:
 _CONTEXT = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
 _JSON = _flag("json", "Print the result as one JSON document: docs/json.md.")
 _FLAGS = (
-    _flag("quiet", "Print results and errors only: no progress, no notes.", "-q"),
+    _flag(
+        "quiet", "Print results and errors only: no progress, no notes but those that explain a report's tables.", "-q"
+    ),
     _flag("verbose", "Print how long each part took.", "-v"),
     _flag("debug", "Show the traceback of an error."),
 )

@@ -125,6 +125,11 @@ def test_a_table_fits_the_terminal_and_has_tabs_in_a_pipe(
     ]
 
 
+def test_the_figures_of_bound_have_tabs_in_a_pipe(run_cli: RunCli) -> None:
+    heads, row = (line.split("\t") for line in run_cli("bound", "--samples", 99, "--numbers", 9).stdout.splitlines())
+    assert (len(heads), row[3]) == (len(row), "99")
+
+
 def test_a_name_with_a_tab_makes_no_column(
     workspace: Workspace,
     run_cli: RunCli,
@@ -138,11 +143,18 @@ def test_a_name_with_a_tab_makes_no_column(
     assert {len(row) for row in rows} == {4}
 
 
-def test_quiet_says_results_and_errors_only(with_runs: Workspace, run_cli: RunCli) -> None:
+def test_quiet_says_results_and_errors_only(
+    with_runs: Workspace, run_cli: RunCli, extract_digits: Callable[..., Result]
+) -> None:
     words = ("train", "--frozen", "--loss", "ce", "--epochs", 5)
     quiet = run_cli(*words, "-q")
     assert (quiet.exit_code, quiet.stderr) == (0, "")
     assert "mcp" in quiet.stdout
+    assert "trustcache" not in quiet.stdout
+    assert "trustcache runs list" in run_cli(*words).stdout
+    extracted = extract_digits("-q", "--subset", 20, name="few")
+    assert (len(extracted.stdout.splitlines()), extracted.stderr) == (1, "")
+    assert "few is right on" in extracted.stdout
     assert run_cli("cache", "show", "no/such", "-q").stderr.startswith("error: ")
     verbose = run_cli("cache", "verify", "-v")
     assert verbose.stderr.splitlines()[-1].startswith("took ")
