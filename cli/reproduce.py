@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+import typer.core
 
 from trustcache.data.splits import seed_list
 from trustcache.errors import UsageError
@@ -15,7 +16,7 @@ from trustcache.registry import option_name
 
 from .from_dataclass import listed
 from .options import ScoringMachine, Subset
-from .program import Place, app, command, loaded, print_line, print_table, say
+from .program import Place, app, command, loaded, print_line, print_table, say, unknown_option
 
 if TYPE_CHECKING:
     from trustcache.paper.recipes import Model
@@ -35,7 +36,21 @@ _OWN = (
 )
 
 
-@command("reproduce")
+class _Reproduce(typer.core.TyperCommand):
+    """The command, which tells where an option of `extract` belongs that is given to it."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        with unknown_option(_of_extract):
+            return super().parse_args(ctx, args)
+
+
+def _of_extract(option: str) -> str:
+    """Return where an option of `extract` is given, "" for others."""
+    known = option and any(option in each.opts for each in loaded("extract").params)
+    return f"give it inside --classifier, as in --classifier 'cifar-resnet32 {option} …'" if known else ""
+
+
+@command("reproduce", cls=_Reproduce)
 def reproduce(
     place: Place,
     machine: ScoringMachine,

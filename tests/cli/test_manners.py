@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -66,6 +67,23 @@ def test_alone_it_says_where_to_start_and_lists_the_commands_in_the_order_of_use
 def test_a_short_option_asks_for_help_too(run_cli: RunCli, words: list[str]) -> None:
     short, long = run_cli(*words, "-h"), run_cli(*words, "--help")
     assert (short.exit_code, short.stdout) == (0, long.stdout)
+
+
+@pytest.mark.parametrize(
+    ("words", "facts"),
+    [
+        ("--workspace small report", ("--workspace", "after the command")),
+        ("reproduce table1 --weights x.pt", ("inside --classifier", "'cifar-resnet32 --weights …'")),
+        ("report --only tabel1", ("did you mean table1",)),
+        ("reproduce table9", ("did you mean table1, table2, table3?",)),
+        ("data show cifar10", ("did you mean cifar10-test, cifar10-train",)),
+        ("data show cifar-10", ("did you mean cifar10-test, cifar10-train",)),
+    ],
+)
+def test_a_refusal_names_the_remedy(with_runs: Workspace, run_cli: RunCli, words: str, facts: tuple[str, ...]) -> None:
+    done = run_cli(*words.split())
+    assert done.exit_code == 2
+    assert tells(" ".join(re.sub("[│\n]", " ", done.stderr).split()), *facts)
 
 
 def test_the_package_runs_as_a_module(tmp_path: Path) -> None:
