@@ -70,6 +70,6 @@ def _outcome(cache: CacheView) -> str:
             if cache.index.meaning.data.kept_images
             else ""
         )
-        + (f" (of {manifest.count:,} in the whole data set)" if manifest.count not in (None, samples) else "")
+        + (f"; these are {size}" if (size := cache.index.size) != f"{samples:,}" else "")
         + f"  →  {cache.index.folder}"
     )

@@ -184,6 +184,7 @@ def test_the_table_of_train_has_mcp_on_the_same_rows(with_runs: Workspace, run_c
     assert [line.split()[0] for line in table.splitlines() if line.strip()].count("mcp") == 1
     document = json.loads(run_cli("train", "--frozen", "--loss", "ce", "--epochs", 5, "--seed", "0,1", "--json").stdout)
     assert f"{100 * document['mcp']['auc']:.2f}" in table
+    assert tells(" ".join(table.split()), "mean over the seeds")
     without = run_cli("train", "--frozen", "--loss", "ce", "--epochs", 5, "--val-fraction", 0)
     assert without.exit_code == 0
 
