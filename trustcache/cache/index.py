@@ -174,7 +174,7 @@ class Index:
         begun = self._begun()
         found = dict.fromkeys(set(range(len(self.ranges()))).difference(begun), NOT_EXTRACTED)
         if begun:
-            with progress(f"checking {self.name}", len(begun)) as advance:
+            with progress(f"checking shards of {self.name}", len(begun)) as advance:
                 for number in begun:
                     if fault := self._fault(number):
                         found[number] = fault

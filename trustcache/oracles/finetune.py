@@ -202,7 +202,7 @@ class _Pass:
         seen = unchanged(readable(viewed_batches(self.dataset, self.viewer, own)), self.cache)
         for each in self.trainings:
             each.oracle.train()
-        with progress(first.loop.name if count == 1 else f"{count} oracles", steps) as advance:
+        with progress(f"steps of {first.loop.name if count == 1 else f'{count} oracles'}", steps) as advance:
             advance(begun)
             for step, (rows, batch) in enumerate(zip(left, seen, strict=True), begun):
                 self._step(step, rows, batch.pixels)
