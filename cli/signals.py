@@ -9,7 +9,10 @@ import sys
 import threading
 from types import FrameType
 
-RESUMED = "interrupted; the same command goes on from here, but for a shard or a training step not kept yet"
+RESUMED = (
+    "interrupted; the same command goes on from here: lost are only unfinished shards and, of training on images, the "
+    "steps since its last checkpoint, which it writes every --checkpoint-every seconds (60)"
+)
 _process = os.getpid()
 _received: list[int] = []
 

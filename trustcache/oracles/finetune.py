@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from trustcache.cache.index import Index
 from trustcache.cache.workspace import file_name
 from trustcache.data.dataset import Dataset
 from trustcache.data.loader import Viewer, choose_device, machine_at_its_limits, model_at_work, readable, viewed_batches
-from trustcache.data.pipeline import to_device
+from trustcache.data.pipeline import to_device, unheard
 from trustcache.data.progress import Progress, silent
 from trustcache.data.splits import validation_rows
 from trustcache.errors import TrustcacheError
@@ -96,12 +96,14 @@ def finetune(
     progress: Progress = silent,
     track: Track = untracked,
     group: ProcessGroup = ALONE,
+    note: Callable[[str], None] = unheard,
 ) -> None:
     """Train the oracles of runs of one seed and call, built on the model of `spec`, on the images of their cache.
 
     All take each batch of images in turn, and each becomes what it becomes alone. Every `checkpoint_every_s` seconds
     all state of each is saved; after a kill the same call continues from there, and ends where the uninterrupted one
-    ends. The last epoch's weights are kept. group: the processes that each take a share of every batch.
+    ends. The last epoch's weights are kept. group: the processes that each take a share of every batch. note: told the
+    step that a training goes on from.
 
     Raises TrustcacheError for an image that is unreadable, or not the cached one; where memory runs out; and, once the
     others are finished, for a loss that is no longer finite.
@@ -109,6 +111,8 @@ def finetune(
     remedy = "use a smaller --batch-size, or another --device"
     with machine_at_its_limits(f"{remedy}, or leave out --together" if len(runs) > 1 else remedy):
         trainings = [_Training(run, spec, cache, machine, track, group) for run in runs]
+        for training in trainings:
+            training.loop.tell_begun(note)
         diverged = _Pass(trainings, dataset, cache, group).run(progress)
     for run, training in zip(runs, trainings, strict=True):
         if group.rank == 0 and training not in diverged:

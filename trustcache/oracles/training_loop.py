@@ -69,6 +69,11 @@ class TrainingLoop:
         self.network = self.group.shared(self.model)
         self._saved = time.monotonic()
 
+    def tell_begun(self, note: Callable[[str], None]) -> None:
+        """Tell `note` from which step a training goes on that was interrupted."""
+        if self.step:
+            note(f"{self.name}: goes on from step {self.step:,} of {self.steps:,}")
+
     def run(self, batches: Iterable[T], loss_of: Callable[[T], torch.Tensor], note: Callable[[], None]) -> None:
         """Take a step on each of the batches that are left; `note` is called after each.
 
