@@ -82,7 +82,7 @@ def reproduce(
     and what was stopped goes on where it was.
     """
     from trustcache.cache.workspace import Workspace
-    from trustcache.paper.artefacts import ARTEFACTS, RECIPES
+    from trustcache.paper.artefacts import ARTEFACTS, RECIPES, SECTION
     from trustcache.paper.recipes import Request, plan
     from trustcache.paper.step_log import carry_out
 
@@ -108,7 +108,8 @@ def reproduce(
         return
     if stopped := carry_out(steps, Workspace(place.workspace), _run, say):
         raise typer.Exit(stopped)
-    say(f"the page: {place.workspace / 'report' / 'paper.html'}")
+    anchor = f"#{SECTION}-{names[0]}" if len(names) == 1 and names != ["all"] else ""
+    say(f"the page: {place.workspace / 'report' / 'paper.html'}{anchor}")
 
 
 def _run(words: Sequence[str]) -> int:
