@@ -10,8 +10,9 @@ import threading
 from types import FrameType
 
 RESUMED = (
-    "interrupted; the same command goes on from here: lost are only unfinished shards and, of training on images, the "
-    "steps since its last checkpoint, which it writes every --checkpoint-every seconds (60)"
+    "interrupted; the same command goes on from here: only unfinished shards are made again, and training on images "
+    "goes on from its last step, or at an epoch's end and in several processes from its last checkpoint "
+    "(--checkpoint-every)"
 )
 _process = os.getpid()
 _received: list[int] = []
