@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trustcache.metrics.bound import BoundOptions
 
-from .program import Place, command, terminal
+from .program import Place, command, print_table
 
 
 @command("bound")
@@ -13,10 +13,8 @@ def bound(place: Place, options: BoundOptions) -> None:
 
     Say how many oracles there were to choose from with one of --hypotheses, --log-hypotheses and --numbers.
     """
-    from rich.table import Table
-
-    table = Table("α⁺", "α⁻", "log |F|", "|D|", "largest loss", "bound", "", box=None)
+    rows = []
     for pos, neg, size, samples, most, found in options.bounds():
         remark = "vacuous: no less than the largest loss" if found >= most else ""
-        table.add_row(f"{pos:g}", f"{neg:g}", f"{size:.5g}", f"{samples:,}", f"{most:.4g}", f"{found:.4g}", remark)
-    terminal().print(table)
+        rows.append((f"{pos:g}", f"{neg:g}", f"{size:.5g}", f"{samples:,}", f"{most:.4g}", f"{found:.4g}", remark))
+    print_table(("α⁺", "α⁻", "log |F|", "|D|", "largest loss", "bound", ""), rows)

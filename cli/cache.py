@@ -23,7 +23,7 @@ def list_caches(place: Place) -> Output:
     from trustcache.cache.listing import summarise
 
     found = [summarise(index) for index in _chosen(place, None)]
-    rows = [(one.cache, one.role, one.subset or f"{one.samples:,}", one.state) for one in found]
+    rows = [(one.cache, one.role, one.size, one.state) for one in found]
     return Output({"caches": found}, lambda: print_table(("cache", "role", "samples", "state"), rows))
 
 

@@ -76,7 +76,8 @@ def check(
             say_error(error)
             faulty.append(manifest.name)
     faulty += [one.name for one in checked if not one.whole]
-    failure = TrustcacheError(f"{len(faulty)} of {len(manifests)} data sets are not whole: {', '.join(faulty)}")
+    usable = "; extract takes the images that are here" if any(not one.whole for one in checked) else ""
+    failure = TrustcacheError(f"{len(faulty)} of {len(manifests)} data sets are not whole: {', '.join(faulty)}{usable}")
     document = {"data": checked, "against": against, "not_whole": faulty}
 
     def print_all() -> None:

@@ -43,8 +43,8 @@ def evaluate(
         if failures:
             raise next(iter(failures.values()))
         raise UsageError(
-            f"nothing to score in {workspace.root}: extract evaluation data with trustcache extract --classifier vit, "
-            "and train oracles with trustcache train --loss all --frozen"
+            f"nothing to score in {workspace.root}: extract evaluation data with trustcache extract --classifier NAME "
+            "--data NAME, and train oracles with trustcache train --loss all --frozen"
         )
     usable, left_out = evaluation_caches(workspace)
     if left_out and not usable:

@@ -10,7 +10,7 @@ from trustcache.data.default_selection import DataOptions
 from trustcache.errors import TrustcacheError, percent
 from trustcache.extract import ClassifierOptions, ExtractSettings, extract_each
 
-from .program import Place, command, console, print_line, say, say_error
+from .program import Place, command, console, print_line, print_note, say, say_error
 
 if TYPE_CHECKING:
     from trustcache.cache import CacheView
@@ -38,7 +38,7 @@ def extract(
     failed = []
     workspace = Workspace(place.workspace)
     for manifest, outcome in extract_each(
-        model, manifests, place.data_root, workspace, settings, console, check_first=bool(data.data), note=print_line
+        model, manifests, place.data_root, workspace, settings, console, check_first=bool(data.data), note=print_note
     ):
         if isinstance(outcome, TrustcacheError):
             if len(manifests) == 1:
@@ -70,6 +70,6 @@ def _outcome(cache: CacheView) -> str:
             if cache.index.meaning.data.kept_images
             else ""
         )
-        + (f" (of {manifest.count:,} in the whole data set)" if manifest.count not in (None, samples) else "")
+        + (f"; these are {size}" if (size := cache.index.size) != f"{samples:,}" else "")
         + f"  →  {cache.index.folder}"
     )

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import typer.core
@@ -86,6 +86,17 @@ def print_line(text: object, kept: str = "\t") -> None:
     print(visible(str(text), kept), flush=True)
 
 
+def print_note(text: object) -> None:
+    """Print a line that tells of results and is none, among them, unless --quiet."""
+    if not is_quiet():
+        print_line(text)
+
+
+def is_quiet() -> bool:
+    """Return True under --quiet."""
+    return _loudness == _QUIET
+
+
 def end(error: BaseException) -> NoReturn:
     """Say in one sentence what ended a command, and exit."""
     if isinstance(error, KeyboardInterrupt) or received():
@@ -124,6 +135,17 @@ def _into_nothing(stream: Any) -> None:
     """Drop what a stream cannot write, which the interpreter would try again at its end."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+@contextlib.contextmanager
+def unknown_option(remedy: Callable[[str], str]) -> Iterator[None]:
+    """Add to typer's refusal of an option that a command has not what `remedy` says of it, "" for nothing."""
+    try:
+        yield
+    except Exception as error:
+        if more := remedy(getattr(error, "option_name", "")):
+            error.message += f"; {more}"  # type: ignore[attr-defined]
+        raise
 
 
 class Process(typer.core.TyperGroup):

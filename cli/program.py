@@ -26,7 +26,20 @@ from trustcache.registry.permission import CodePermission, code_permission, is_c
 from .config import CONFIGURABLE, config_options, config_text, from_file, typed
 from .from_dataclass import expanded
 from .output import Output, print_table, terminal
-from .process import EXPECTED, Process, begin, console, end, loudness, print_line, say, say_error
+from .process import (
+    EXPECTED,
+    Process,
+    begin,
+    console,
+    end,
+    is_quiet,
+    loudness,
+    print_line,
+    print_note,
+    say,
+    say_error,
+    unknown_option,
+)
 from .signals import received
 
 # typer's help has no escape codes at all then, as our tables have none.
@@ -34,8 +47,8 @@ if os.environ.get("NO_COLOR"):
     os.environ.setdefault("_TYPER_FORCE_DISABLE_TERMINAL", "1")
 
 __all__ = [
-    "Output", "Place", "app", "command", "command_group", "console", "loaded", "print_line", "print_table", "say",
-    "say_error", "terminal",
+    "Output", "Place", "app", "command", "command_group", "console", "is_quiet", "loaded", "print_line", "print_note",
+    "print_table", "say", "say_error", "terminal", "unknown_option",
 ]  # fmt: skip
 
 # In the order of use, by the headings of the help; the module of a command is named as it is.
@@ -60,6 +73,11 @@ class Program(Process):
             for panel, names in PANELS.items()
             for name in names
         }
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take the options before the command, which has all but a few of its own."""
+        with unknown_option(lambda name: name and f"give it after the command, as in trustcache report {name} …"):
+            return super().parse_args(ctx, args)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command that the first word names, as typer does, and import it."""
@@ -197,17 +215,21 @@ def _flag(name: str, help: str, *short: str) -> inspect.Parameter:
 _CONTEXT = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
 _JSON = _flag("json", "Print the result as one JSON document: docs/json.md.")
 _FLAGS = (
-    _flag("quiet", "Print results and errors only: no progress, no notes.", "-q"),
+    _flag(
+        "quiet", "Print results and errors only: no progress, no notes but those that explain a report's tables.", "-q"
+    ),
     _flag("verbose", "Print how long each part took.", "-v"),
     _flag("debug", "Show the traceback of an error."),
 )
 
 
-def command(name: str, group: typer.Typer | None = None) -> Callable[[Function], Function]:
+def command(
+    name: str, group: typer.Typer | None = None, cls: type[typer.core.TyperCommand] = typer.core.TyperCommand
+) -> Callable[[Function], Function]:
     """Register a command, whose parameters may be dataclasses of options, the first one a `Place`.
 
-    group: what it is part of, for `trustcache data list`. A command that returns an `Output` has a `--json`. Errors
-    become a sentence and an exit code.
+    group: what it is part of, for `trustcache data list`. cls: of the command, where its options need more than
+    typer. A command that returns an `Output` has a `--json`. Errors become a sentence and an exit code.
     """
     home = _PARTS.setdefault(name, _part()) if group is None else group
     path = " ".join([*(key for key, part in _PARTS.items() if part is group), name])
@@ -257,7 +279,7 @@ def command(name: str, group: typer.Typer | None = None) -> Callable[[Function],
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in parameters}
         del run.__wrapped__
-        home.command(name)(run)
+        home.command(name, cls=cls)(run)
         return function
 
     return register

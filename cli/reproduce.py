@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+import typer.core
 
 from trustcache.data.splits import seed_list
 from trustcache.errors import UsageError
@@ -15,7 +16,7 @@ from trustcache.registry import option_name
 
 from .from_dataclass import listed
 from .options import ScoringMachine, Subset
-from .program import Place, app, command, loaded, print_line, print_table, say
+from .program import Place, app, command, loaded, print_line, print_table, say, unknown_option
 
 if TYPE_CHECKING:
     from trustcache.paper.recipes import Model
@@ -35,7 +36,21 @@ _OWN = (
 )
 
 
-@command("reproduce")
+class _Reproduce(typer.core.TyperCommand):
+    """The command, which tells where an option of `extract` belongs that is given to it."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        with unknown_option(_of_extract):
+            return super().parse_args(ctx, args)
+
+
+def _of_extract(option: str) -> str:
+    """Return where an option of `extract` is given, "" for others."""
+    known = option and any(option in each.opts for each in loaded("extract").params)
+    return f"give it inside --classifier, as in --classifier 'cifar-resnet32 {option} …'" if known else ""
+
+
+@command("reproduce", cls=_Reproduce)
 def reproduce(
     place: Place,
     machine: ScoringMachine,
@@ -67,7 +82,7 @@ def reproduce(
     and what was stopped goes on where it was.
     """
     from trustcache.cache.workspace import Workspace
-    from trustcache.paper.artefacts import ARTEFACTS, RECIPES
+    from trustcache.paper.artefacts import ARTEFACTS, RECIPES, SECTION
     from trustcache.paper.recipes import Request, plan
     from trustcache.paper.step_log import carry_out
 
@@ -93,7 +108,8 @@ def reproduce(
         return
     if stopped := carry_out(steps, Workspace(place.workspace), _run, say):
         raise typer.Exit(stopped)
-    say(f"the page: {place.workspace / 'report' / 'paper.html'}")
+    anchor = f"#{SECTION}-{names[0]}" if len(names) == 1 and names != ["all"] else ""
+    say(f"the page: {place.workspace / 'report' / 'paper.html'}{anchor}")
 
 
 def _run(words: Sequence[str]) -> int:

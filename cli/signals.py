@@ -9,7 +9,11 @@ import sys
 import threading
 from types import FrameType
 
-RESUMED = "interrupted; the same command goes on from here, but for a shard or a training step not kept yet"
+RESUMED = (
+    "interrupted; the same command goes on from here: only unfinished shards are made again, and training on images "
+    "goes on from its last step, or at an epoch's end and in several processes from its last checkpoint "
+    "(--checkpoint-every)"
+)
 _process = os.getpid()
 _received: list[int] = []
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import make_dataclass
+from dataclasses import make_dataclass, replace
 from typing import Annotated, Any
 
 from trustcache.errors import TrustcacheError
@@ -15,7 +15,7 @@ from trustcache.registry import option
 
 from .evaluate import scored
 from .from_dataclass import Given
-from .program import Output, Place, command, console, say, terminal
+from .program import Output, Place, command, console, is_quiet, say, terminal
 
 LossSettings = make_dataclass(
     "LossSettings",
@@ -64,7 +64,8 @@ def train(
         from trustcache.report.render.terminal import print_tables
         from trustcache.report.sweeps import sweep_table, validation_table
 
-        print_tables([sweep_table(sweep) if sweep else validation_table(runs, mcp, place.given())], terminal())
+        table = sweep_table(sweep) if sweep else validation_table(runs, mcp, place.given())
+        print_tables([replace(table, notes=()) if is_quiet() else table], terminal())
         seen = command_line("report", *place.given())
         say(f"{made} scores made; see them with {seen}" if made else "nothing new to score")
 

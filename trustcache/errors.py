@@ -9,7 +9,7 @@ import contextlib
 import itertools
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 
@@ -83,20 +83,27 @@ _UNSEEN = re.compile(
 """Control characters, invisible ones, marks of direction, and what is left of names that are not UTF-8."""
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, known: Collection[str]) -> str:
     """Return the end of a message on an unknown name: up to three known ones that are like it, "" for none.
 
-    Case and signs do not count, and names that have it as a part between hyphens come first.
+    Case and signs do not count; names that have it as a part between hyphens come first, and of names equally like it
+    those that `known` has first.
 
     >>> did_you_mean("Table 1", ["table1", "figure3"])
     '; did you mean table1?'
     """
     import difflib
 
-    bare = {re.sub(r"[\W_]", "", one.lower()): one for one in known}
-    near = difflib.get_close_matches(re.sub(r"[\W_]", "", name.lower()), bare, n=3)
-    chosen = dict.fromkeys([*(one for one in bare.values() if name in one.split("-")), *(bare[one] for one in near)])
+    wanted, *others = (re.sub(r"[\W_]", "", one.lower()) for one in (name, *known))
+    bare = dict(zip(others, known, strict=True))
+    likeness = {one: difflib.SequenceMatcher(None, one, wanted).ratio() for one in bare}
+    near = sorted((one for one in bare if likeness[one] >= _LIKE), key=likeness.__getitem__, reverse=True)
+    parts = (one for one in bare.values() if {name, wanted} & {*one.split("-")})
+    chosen = dict.fromkeys([*parts, *(bare[one] for one in near)])
     return f"; did you mean {visible(', '.join([*chosen][:3]))}?" if chosen else ""
+
+
+_LIKE = 0.6
 
 
 def did_you_mean_path(path: Path) -> str:

@@ -136,6 +136,15 @@ def test_presets_are_the_working_points_of_these_targets(tab, files, two, preset
     assert (point.trusted, point.wrong) == (wanted.trusted, wanted.wrong)
 
 
+def test_the_script_rounds_as_the_page_does_of_which_python_wrote_the_rest(tab, files):
+    opened = tab(files[0])
+    shares = [41 / 400, 0.1025, 0.0075, 0.3575, 1 / 3, 0.9975, 0.99951, 1.0, 0.0, 0.10250000000000002]
+    assert opened.evaluate("list => list.map(percent)", shares) == [f"{100 * share:.1f} %" for share in shares]
+    thresholds = [1.0625, 12.125, 12.375, -12.125, 0.03125, 1 / 3, 2.0**20 + 0.5, 9.9995, 2.0**-30, 0.0]
+    shown = opened.evaluate("list => list.map(threshold)", thresholds)
+    assert [float(text.replace("−", "-")) for text in shown] == [float(f"{t:.4g}") for t in thresholds]
+
+
 def test_arrow_keys_move_the_line_through_every_chart(tab, files):
     opened = tab(files[0])
     scroll_to_charts(opened)
@@ -160,6 +169,34 @@ def test_at_first_the_best_of_every_family_is_drawn_with_mcp_and_the_ideal(tab, 
     opened = tab(files[0])
     drawn = opened.evaluate("[...new Set(specs.risk().rows.map(row => row.m))]")
     assert {name.partition(",")[0] for name in drawn} == {"mcp", "knn", "ss", "ce", "ideal"}
+
+
+def test_legends_stay_inside_their_charts_whatever_the_names(tab, files):
+    opened = tab(files[0], **PHONE)
+    scroll_to_charts(opened)
+    opened.evaluate("page.units[0].methods.forEach(m => m.name += ' with settings of many letters and digits')")
+    over = opened.evaluate("""async () => {
+        const found = {};
+        for (const name of ['risk', 'roc', 'reliability']) {
+            see(name);
+            await draw(name);
+            const holder = document.getElementById(`chart-${name}`), edge = holder.getBoundingClientRect().right;
+            found[name] = [...holder.querySelectorAll('.role-legend-label text')].map(text =>
+                text.getBoundingClientRect().right - edge);
+        }
+        return found;
+    }""")
+    assert all(over.values())
+    assert max(value for values in over.values() for value in values) <= 0
+
+
+def test_a_method_without_points_is_not_in_the_legend_of_the_reliability(tab, files):
+    opened = tab(files[0])
+    names = "specs.reliability().spec.layer.find(one => one.encoding.shape).encoding.shape.scale.domain"
+    before = opened.evaluate(names)
+    opened.evaluate("Object.values(method().on).forEach(one => one.rel = [])")
+    assert opened.evaluate(names) == [name for name in before if name == "mcp"]
+    assert len(before) == 2
 
 
 def test_a_name_in_the_table_chooses_the_oracle_at_the_same_coverage(tab, files, two):
@@ -318,6 +355,13 @@ def test_hostile_names_stay_text(tab, scored, tmp_path):
     assert "\u202e" not in opened.locator("body").inner_text()
     assert "<img src=x" in opened.locator("#answer").inner_text()
     assert opened.locator("#oracle option").all_inner_texts()[1].startswith("<img src=x")
+
+
+def test_a_link_to_an_exhibit_opens_it(tab, files):
+    exhibit = tab(files[1], "#paper-figure2b").locator("#paper-figure2b")
+    assert exhibit.evaluate("one => one.open && one.getBoundingClientRect().top < innerHeight")
+    for fragment in ("", "#paper", "#%ZZ"):
+        assert tab(files[1], fragment).locator("details[open]#paper-figure2b").count() == 0
 
 
 def test_the_first_screen_of_a_phone_has_the_answer(tab, files):

@@ -59,12 +59,12 @@ def test_without_a_cache_that_fits_it_says_what_is_there_and_how_to_make_one(sev
     said = str(caught.value)
     there = ("resnet/birds-c/fog/3 (test)", "resnet/birds-train (train)", "vit/cars-train (train)")
     assert all(fact in said for fact in ("'cars-train'", "'resnet'", f"{several.root}/cache", *there))
-    assert said.endswith("trustcache extract --classifier resnet")
+    assert said.endswith("trustcache extract --classifier resnet --data cars-train")
     assert caught.value.exit_code == 2
 
 
 def test_in_an_empty_workspace_it_says_so_and_makes_nothing(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"nothing.*trustcache extract --classifier vit"):
+    with pytest.raises(UsageError, match=r"nothing.*trustcache extract --classifier NAME"):
         Workspace(tmp_path / "new").find_cache("train")
     assert not list(tmp_path.iterdir())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -68,6 +69,23 @@ def test_a_short_option_asks_for_help_too(run_cli: RunCli, words: list[str]) -> 
     assert (short.exit_code, short.stdout) == (0, long.stdout)
 
 
+@pytest.mark.parametrize(
+    ("words", "facts"),
+    [
+        ("--workspace small report", ("--workspace", "after the command")),
+        ("reproduce table1 --weights x.pt", ("inside --classifier", "'cifar-resnet32 --weights …'")),
+        ("report --only tabel1", ("did you mean table1",)),
+        ("reproduce table9", ("did you mean table1, table2, table3?",)),
+        ("data show cifar10", ("did you mean cifar10-test, cifar10-train",)),
+        ("data show cifar-10", ("did you mean cifar10-test, cifar10-train",)),
+    ],
+)
+def test_a_refusal_names_the_remedy(with_runs: Workspace, run_cli: RunCli, words: str, facts: tuple[str, ...]) -> None:
+    done = run_cli(*words.split())
+    assert done.exit_code == 2
+    assert tells(" ".join(re.sub("[│\n]", " ", done.stderr).split()), *facts)
+
+
 def test_the_package_runs_as_a_module(tmp_path: Path) -> None:
     done = subprocess.run([*MODULE, "--version"], cwd=tmp_path, env=environment(), capture_output=True, text=True)
     assert (done.returncode, done.stdout.split()[0], done.stderr) == (0, "trustcache", "")
@@ -125,6 +143,11 @@ def test_a_table_fits_the_terminal_and_has_tabs_in_a_pipe(
     ]
 
 
+def test_the_figures_of_bound_have_tabs_in_a_pipe(run_cli: RunCli) -> None:
+    heads, row = (line.split("\t") for line in run_cli("bound", "--samples", 99, "--numbers", 9).stdout.splitlines())
+    assert (len(heads), row[3]) == (len(row), "99")
+
+
 def test_a_name_with_a_tab_makes_no_column(
     workspace: Workspace,
     run_cli: RunCli,
@@ -138,11 +161,18 @@ def test_a_name_with_a_tab_makes_no_column(
     assert {len(row) for row in rows} == {4}
 
 
-def test_quiet_says_results_and_errors_only(with_runs: Workspace, run_cli: RunCli) -> None:
+def test_quiet_says_results_and_errors_only(
+    with_runs: Workspace, run_cli: RunCli, extract_digits: Callable[..., Result]
+) -> None:
     words = ("train", "--frozen", "--loss", "ce", "--epochs", 5)
     quiet = run_cli(*words, "-q")
     assert (quiet.exit_code, quiet.stderr) == (0, "")
     assert "mcp" in quiet.stdout
+    assert "trustcache" not in quiet.stdout
+    assert "trustcache runs list" in run_cli(*words).stdout
+    extracted = extract_digits("-q", "--subset", 20, name="few")
+    assert (len(extracted.stdout.splitlines()), extracted.stderr) == (1, "")
+    assert "few is right on" in extracted.stdout
     assert run_cli("cache", "show", "no/such", "-q").stderr.startswith("error: ")
     verbose = run_cli("cache", "verify", "-v")
     assert verbose.stderr.splitlines()[-1].startswith("took ")
@@ -154,6 +184,7 @@ def test_the_table_of_train_has_mcp_on_the_same_rows(with_runs: Workspace, run_c
     assert [line.split()[0] for line in table.splitlines() if line.strip()].count("mcp") == 1
     document = json.loads(run_cli("train", "--frozen", "--loss", "ce", "--epochs", 5, "--seed", "0,1", "--json").stdout)
     assert f"{100 * document['mcp']['auc']:.2f}" in table
+    assert tells(" ".join(table.split()), "mean over the seeds")
     without = run_cli("train", "--frozen", "--loss", "ce", "--epochs", 5, "--val-fraction", 0)
     assert without.exit_code == 0
 

@@ -41,14 +41,25 @@ def test_what_was_done_before_does_not_count_as_speed(clock: Clock, capsys: pyte
         advance(2000)
         clock.now += 20
         advance(100)
-    assert capsys.readouterr().err == "fine-tuning: 2,100 of 4,000, 5/s, 380 s left\n"
+    assert capsys.readouterr().err == "fine-tuning: 2,100 of 4,000, 5.0/s, 380 s left\n"
 
 
 def test_work_that_has_not_got_anywhere_promises_no_end(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     with progress.console("slow start", 10) as advance:
         clock.now += 60
         advance(1)
-    assert capsys.readouterr().err == "slow start: 1 of 10, 0/s\n"
+    assert capsys.readouterr().err == "slow start: 1 of 10\n"
+
+
+@pytest.mark.parametrize(("done", "rate"), [(5, "4.0 s each"), (40, "2.0/s"), (200, "10/s"), (150_000, "7,500/s")])
+def test_a_rate_has_digits_that_say_something(
+    clock: Clock, capsys: pytest.CaptureFixture[str], done: int, rate: str
+) -> None:
+    with progress.console("steps", 10**6) as advance:
+        advance(0)
+        clock.now += 20
+        advance(done)
+    assert f"steps: {done:,} of 1,000,000, {rate}, " in capsys.readouterr().err
 
 
 def test_short_work_says_nothing_in_a_log(capsys: pytest.CaptureFixture[str]) -> None:

@@ -188,9 +188,12 @@ def test_a_run_of_another_classifier_is_left_out_with_a_note(workspace: Workspac
 @pytest.mark.parametrize(
     ("command", "fact"),
     [
-        (("train", "--loss", "ss", "--alpha-pos", "1", "--alpha-neg", "3"), "trustcache extract --classifier vit"),
+        (
+            ("train", "--loss", "ss", "--alpha-pos", "1", "--alpha-neg", "3"),
+            "trustcache extract --classifier NAME --data NAME",
+        ),
         (("extract", "--classifier", "vit"), "imagenet/train/<class>/"),
-        (("report",), "trustcache extract --classifier vit"),
+        (("report",), "trustcache extract --classifier NAME --data NAME"),
         (("evaluate",), "trustcache train --loss all --frozen"),
     ],
 )

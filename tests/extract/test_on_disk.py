@@ -715,7 +715,7 @@ def test_data_sets_are_listed_shown_and_checked(
     checked = run_cli("data", "check", manifest)
     assert checked.exit_code == 1
     assert checked.stderr.startswith("error: 1 of 1 ")
-    assert checked.stderr.endswith(": pets\n")
+    assert tells(checked.stderr, ": pets", "extract takes")
     first, *images = checked.stdout.splitlines()
     assert tells(first, "pets: ", "5 of 8 images", "2 of 2 classes")
     assert images == [
@@ -766,14 +766,26 @@ def test_a_subset_is_extracted_as_its_rows_of_the_whole(
         ["100 of 647", "1/1 shards"],
     ]
     assert '"subset": "100 of 647"' in run_cli("cache", "show", "part/digits-test", "--json").stdout
-    assert tells(run_cli("report").stderr, "100 of 647 images", "digits-test")
+    assert tells(run_cli("report").stderr, "100 of 647 images", "digits-test", "part")
+
+
+def test_a_part_of_a_part_has_one_size_everywhere(
+    run_cli: Cli, image_folder: Folder, manifest_file: Callable[..., Path], own_model: Callable[..., str]
+) -> None:
+    manifest = manifest_file("pets", image_folder({"cat": 2, "dog": 4}), count=1005)
+    words = ("extract", "--classifier", own_model(), "--model-arg", "classes=2", "--data", manifest, "--workers", 0)
+    size = "5 of the 6 here (1,005 published)"
+    assert f"5 images; these are {size}  →" in run_cli(*words, "--subset", 5, "--as", "m").stdout
+    assert "all 6 here (1,005 published)  →" in run_cli(*words, "--as", "whole").stdout
+    assert f"m/pets\ttest\t{size}\t" in run_cli("cache", "list").stdout
+    assert f"{size} images" in run_cli("report").stderr
 
 
 def test_a_cache_of_another_subset_is_refused_with_the_difference_alone(extract_digits: Cli) -> None:
     assert extract_digits("--subset", 100).exit_code == 0
     for options, now in ((("--subset", 200), "'200 of 647'"), ((), "None")):
         said = fails(extract_digits(*options), 2)
-        assert tells(said, "--subset", "'100 of 647'", now, "remove")
+        assert tells(said, "--subset", "'100 of 647'", now, "trustcache cache rm digits-net/digits-test,", "--as NAME")
         assert said.count("is now") == 1
     assert extract_digits("--subset", 100).exit_code == 0
 

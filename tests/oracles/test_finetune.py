@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -101,6 +102,38 @@ def test_an_interrupted_fine_tuning_ends_where_the_uninterrupted_one_ends(
     resumed = tune(workspace, new_run(workspace))
     assert resumed.log() == log
     assert not (whole.folder / CHECKPOINT).exists()
+    for name, tensor in resumed.weights().items():
+        assert torch.equal(tensor, expected[name]), name
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=str)
+def test_a_signal_waits_for_the_end_of_a_step_and_loses_none(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    from trustcache.oracles import finetune as module
+
+    whole = tune(workspace, new_run(workspace))
+    expected, log = whole.weights(), whole.log()
+    (whole.folder / "weights.safetensors").unlink()
+    original, taken = module._Training._loss, []
+
+    def loss(self: object, *args: object) -> object:
+        taken.append(None)
+        if len(taken) == 3:
+            signal.raise_signal(number)
+        return original(self, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module._Training, "_loss", loss)
+    usual = signal.signal(number, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            tune(workspace, new_run(workspace))
+        assert len(taken) == 3
+        resumed = tune(workspace, new_run(workspace))
+    finally:
+        signal.signal(number, usual)
+    assert len(taken) == len(log) * 9
+    assert resumed.log() == log
     for name, tensor in resumed.weights().items():
         assert torch.equal(tensor, expected[name]), name
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -111,6 +112,7 @@ def test_a_stopped_pass_goes_on_with_one_that_was_begun_alone(
     monkeypatch.setattr(TrainingLoop, "take", take)
     done = run_cli(*words, "--together")
     assert done.exit_code == 0, done.stderr
+    assert re.findall(r"goes on from step (\d+) of", done.stderr) == ["7", "9"]
     assert made(workspace) == each_alone
 
 

@@ -69,8 +69,10 @@ def test_a_cell_is_mean_and_deviation_over_seeds_in_percent(run):
 def test_a_table_says_what_its_figures_are_of(run, mcp):
     runs = [run("ss", seed, n=5000, learnt_from=50000) for seed in (0, 1, 2)]
     (table,) = grids("table1", [*runs, mcp()])
-    for fact in ("5,000 test images", "50,000 images", "3 seeds", "±", "mcp"):
+    for fact in ("5,000 test images", "50,000 images, those held out", "3 seeds", "±", "mcp"):
         assert fact in table.notes[0]
+    (whole,) = grids("table1", [run("ss", 0, learnt_from=50000, config={"val_fraction": 0.0})])
+    assert "held out" not in whole.notes[0]
     (without,) = grids("table1", [run("ss", 0)])
     assert "mcp" not in without.notes[0]
     assert "±" not in without.notes[0]

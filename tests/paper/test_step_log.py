@@ -47,7 +47,7 @@ def test_table1_is_made_whole_and_then_passed_over(reproduce: RunCli, run_cli: R
     done = reproduce("table1")
     assert done.exit_code == 0, done.stderr
     assert steps(done) == (0, 7)
-    assert "trustcache-workspace/report/paper.html" in done.stderr
+    assert "trustcache-workspace/report/paper.html#paper-table1\n" in done.stderr
     assert done.stdout.endswith(run_cli("report", "--only", "table1").stdout)
     records = json.loads((WORKSPACE.report / "results.json").read_text())
     assert {(r["oracle"], r["classifier"], r["method"]) for r in records if r["oracle"]} == {

@@ -10,7 +10,7 @@ _IN_WORDS = {
     "classifier.state_sha256": "the SHA-256 of the classifier's weights",
     "data.fingerprint": "the fingerprint of the images' names, labels and sizes",
     "data.samples": "the number of images",
-    "data.subset": "the part of the images that --subset takes",
+    "data.subset": "the part of the images here that --subset takes",
     "data.kept_images": "what --keep-images says",
     "features": "what features are kept",
     "stages": "whose outputs are kept as stages",

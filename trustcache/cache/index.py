@@ -42,10 +42,9 @@ class OtherImages(UsageError):
 Images = Callable[[int, int], str]
 # Entries of the meaning that depend on the images of all shards.
 _WHOLE_DATA = ("fingerprint", "samples")
-OTHER_IMAGES = (
-    "put those back, remove that folder to extract anew, or keep both by giving this classifier another name with "
-    "--as NAME"
-)
+ANEW = "remove that folder to extract anew"
+KEEP_BOTH = "or keep both by giving this classifier another name with --as NAME"
+OTHER_IMAGES = f"put those back, {ANEW}, {KEEP_BOTH}"
 """Remedy where a cache was extracted from other images."""
 _MADE_AGAIN = "remove this file and run the same trustcache extract again, sound shards are kept"
 
@@ -97,6 +96,15 @@ class Index:
     def samples(self) -> int:
         """Number of images, unreadable ones among them."""
         return self.meaning.data.samples
+
+    @property
+    def size(self) -> str:
+        """Its number of images; where these are a part, of how many that are here, and of how many published."""
+        taken, published = self.meaning.data.subset or f"{self.samples:,}", self.manifest.count
+        if published is None or taken.rpartition(" of ")[2] == f"{published:,}":
+            return taken
+        there = taken.replace(" of ", " of the ") if self.meaning.data.subset else f"all {taken}"
+        return f"{there} here ({published:,} published)"
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -165,7 +173,7 @@ class Index:
         begun = self._begun()
         found = dict.fromkeys(set(range(len(self.ranges()))).difference(begun), NOT_EXTRACTED)
         if begun:
-            with progress(f"checking {self.name}", len(begun)) as advance:
+            with progress(f"checking shards of {self.name}", len(begun)) as advance:
                 for number in begun:
                     if fault := self._fault(number):
                         found[number] = fault
@@ -284,19 +292,17 @@ def read_index(folder: Path) -> Index:
     return Index(folder, record.meaning, record.made_from, record.made_with)
 
 
-def create_or_continue(index: Index, images: Images) -> Index:
+def create_or_continue(index: Index, images: Images, anew: str = ANEW) -> Index:
     """Write a new index, or bring the one that lies there up to date if it means the same.
 
     While an extraction is unfinished, images that it has not reached may change; for any other difference, raises
-    UsageError naming it, and OtherImages where only the images differ.
+    UsageError naming it, and OtherImages where only the images differ. anew: how to extract anew, for a message.
     """
     sweep(index.folder)
     here = replace(index, meaning=as_read(index.meaning), made_from=as_read(index.made_from))
     if not (index.folder / INDEX).is_file():
         if here.made_of_others(images):
-            raise UsageError(
-                f"{index.folder}: holds shards of other images, and no {INDEX}; remove that folder to extract anew"
-            )
+            raise UsageError(f"{index.folder}: holds shards of other images, and no {INDEX}; {ANEW}")
         _write(here)
         return here
     there = read_index(index.folder)
@@ -307,10 +313,8 @@ def create_or_continue(index: Index, images: Images) -> Index:
             differences = {where: both for where, both in differences.items() if where[5:] not in _WHOLE_DATA}
         if differences.keys() <= {f"data.{key}" for key in _WHOLE_DATA}:
             raise OtherImages(f"{index.folder}: was extracted from other images")
-        raise UsageError(
-            f"{index.folder}: made with other settings: {in_words(differences)}; remove that folder to extract anew, "
-            "or keep both by giving this classifier another name with --as NAME"
-        )
+        what = f"made with other settings: {in_words(differences)}"
+        raise UsageError(f"{index.folder}: {what}; {anew}, {KEEP_BOTH}")
     made_from = here.made_from
     if there.finished():  # what it was made in is no longer asked
         made_from = replace(made_from, batch_size=there.made_from.batch_size)

@@ -16,7 +16,8 @@ from trustcache.errors import TrustcacheError
 class CacheSummary:
     """A line of `trustcache cache list`.
 
-    cache: CLASSIFIER/DATA. samples: images of the data set, or of the part that --subset took. shards: those that are
+    cache: CLASSIFIER/DATA. samples: images of the data set, or of the part that --subset took, which size has in words
+    with what there is here and in what was published. shards: those that are
     there, of `shards_of`; None where the cache is damaged.
     """
 
@@ -24,6 +25,7 @@ class CacheSummary:
     role: str
     samples: int
     subset: str
+    size: str
     shards: int | None
     shards_of: int
     folder: Path
@@ -47,7 +49,7 @@ def summarise(index: Index) -> CacheSummary:
     except TrustcacheError:
         shards = None
     name, subset = index.name, index.meaning.data.subset or ""
-    return CacheSummary(name, index.role, index.samples, subset, shards, len(index.ranges()), index.folder)
+    return CacheSummary(name, index.role, index.samples, subset, index.size, shards, len(index.ranges()), index.folder)
 
 
 @dataclass(frozen=True)

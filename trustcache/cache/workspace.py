@@ -127,7 +127,7 @@ class Workspace:
             return found
         raise UsageError(
             f"nothing to report: {self.root / 'cache'} holds no evaluation data; "
-            "begin with trustcache extract --classifier vit, or trustcache demo"
+            "begin with trustcache extract --classifier NAME --data NAME, or trustcache demo"
         )
 
     def cache_named(self, name: str) -> Index:
@@ -172,7 +172,7 @@ class Workspace:
             there = ", ".join(f"{c.name} ({c.role})" for c in caches) or "nothing"
             raise UsageError(
                 f"no {wanted} cache in {self.root / 'cache'} (there is: {there}); "
-                f"make one with trustcache extract --classifier {classifier or 'vit'}"
+                f"make one with trustcache extract --classifier {classifier or 'NAME'} --data {data or 'NAME'}"
             )
         options = ", ".join(f"--classifier {c.classifier} --data {c.data}" for c in fitting)
         raise UsageError(f"several {wanted} caches in {self.root / 'cache'}; choose one of: {options}")

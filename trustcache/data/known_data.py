@@ -110,7 +110,8 @@ def find_manifests(request: str, role: str = "test") -> list[Manifest]:
     if _is_code(request):
         return [code_manifest(request, role)]
     near = did_you_mean_path(Path(asked if own_role in ROLES else request))
-    near = near or did_you_mean(request, (name for m in known for name in (m.family, m.name)))
+    clean_first = sorted(known, key=lambda m: bool(m.variant_of))
+    near = near or did_you_mean(request, [name for m in clean_first for name in (m.family, m.name)])
     if own_role in ROLES:
         raise UsageError(f"--data {request}: no images are there; other data say themselves what they are for{near}")
     if is_import_path(request):

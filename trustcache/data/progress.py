@@ -11,7 +11,8 @@ from contextvars import ContextVar
 from trustcache.errors import visible
 
 Advance = Callable[[int], None]
-# Called with a label and a total; within the context, the function it yields is called with the work just done.
+# Called with a label and a total, of what the label names or of images; within the context, the function it yields is
+# called with the work just done.
 Progress = Callable[[str, int], AbstractContextManager[Advance]]
 
 LOG_EVERY_S = 15.0
@@ -66,6 +67,13 @@ class _Rate:
         return self.since / max(now - self.began, 1e-9)
 
 
+def _in_words(per_second: float) -> str:
+    """Return a rate to read, "" while it is not known."""
+    if 0 < per_second < 1:
+        return f"{1 / per_second:,.1f} s each"
+    return f"{per_second:,.{0 if per_second >= 10 else 1}f}/s" if per_second else ""
+
+
 @contextmanager
 def _bar(label: str, total: int) -> Iterator[Advance]:
     from rich.console import Console
@@ -83,7 +91,7 @@ def _bar(label: str, total: int) -> Iterator[Advance]:
         task = progress.add_task(label, total=total, rate="")
 
         def advance(done: int) -> None:
-            progress.update(task, advance=done, rate=f"{rate.add(done):,.0f}/s")
+            progress.update(task, advance=done, rate=_in_words(rate.add(done)))
 
         yield advance
         progress.update(task, completed=total)  # what was there already is done, too
@@ -101,7 +109,7 @@ def _log(label: str, total: int) -> Iterator[Advance]:
         per_second = rate.add(done)
         if time.monotonic() - spoke >= LOG_EVERY_S:
             spoke = time.monotonic()
-            left = f", {(total - done_so_far) / per_second:,.0f} s left" if per_second else ""
-            print(f"{label}: {done_so_far:,} of {total:,}, {per_second:,.0f}/s{left}", file=sys.stderr, flush=True)
+            left = f", {_in_words(per_second)}, {(total - done_so_far) / per_second:,.0f} s left" if per_second else ""
+            print(f"{label}: {done_so_far:,} of {total:,}{left}", file=sys.stderr, flush=True)
 
     yield advance

@@ -12,7 +12,7 @@ import numpy as np
 
 from trustcache.cache.claims import dealt, require_unclaimed, shard_lock
 from trustcache.cache.content import compare_images, refuse_gaps, require_same_images
-from trustcache.cache.index import OTHER_IMAGES, Index, OtherImages, create_or_continue, read_index
+from trustcache.cache.index import ANEW, KEEP_BOTH, Index, OtherImages, create_or_continue, read_index
 from trustcache.cache.known_classes import require_classes, require_known_classes
 from trustcache.cache.provenance import precision_of
 from trustcache.cache.publish import sole_writer
@@ -169,12 +169,13 @@ class _Extraction:
 
     def _create_or_continue(self, survey: Dataset, progress: Progress) -> Index:
         """Write the index, or continue the one that lies there. Raises UsageError where that is of another meaning."""
+        index = self.subject.index(survey, self.data_root, self.folder, self.settings)
+        anew = f"extract again after {self.workspace.removal_line([index])}" if self.workspace else ANEW
         try:
-            index = self.subject.index(survey, self.data_root, self.folder, self.settings)
-            return create_or_continue(index, survey.fingerprint)
+            return create_or_continue(index, survey.fingerprint, anew)
         except OtherImages as error:
             differences = compare_images(read_index(self.folder), survey, progress, contents=False)
-            raise UsageError(f"{error}: {differences}; {OTHER_IMAGES}") from None
+            raise UsageError(f"{error}: {differences}; put those back, {anew}, {KEEP_BOTH}") from None
 
     def _fill(
         self, index: Index, survey: Dataset, missing: Sequence[int], device: torch.device, progress: Progress

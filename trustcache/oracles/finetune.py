@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from trustcache.cache.index import Index
 from trustcache.cache.workspace import file_name
 from trustcache.data.dataset import Dataset
 from trustcache.data.loader import Viewer, choose_device, machine_at_its_limits, model_at_work, readable, viewed_batches
-from trustcache.data.pipeline import to_device
+from trustcache.data.pipeline import to_device, unheard
 from trustcache.data.progress import Progress, silent
 from trustcache.data.splits import validation_rows
 from trustcache.errors import TrustcacheError
@@ -27,7 +27,7 @@ from trustcache.oracles.optim import Machine, build_optimiser
 from trustcache.oracles.process_group import ALONE, ProcessGroup
 from trustcache.oracles.runs import Run, RunConfig
 from trustcache.oracles.tracking import Track, untracked
-from trustcache.oracles.training_loop import Diverged, TrainingLoop, epoch_batches, require_enough
+from trustcache.oracles.training_loop import Diverged, TrainingLoop, WholeSteps, epoch_batches, require_enough
 from trustcache.protocols import PROTOCOLS, negative_threshold, validation_entry
 
 CHECKPOINT = "checkpoint.pt"
@@ -96,12 +96,14 @@ def finetune(
     progress: Progress = silent,
     track: Track = untracked,
     group: ProcessGroup = ALONE,
+    note: Callable[[str], None] = unheard,
 ) -> None:
     """Train the oracles of runs of one seed and call, built on the model of `spec`, on the images of their cache.
 
     All take each batch of images in turn, and each becomes what it becomes alone. Every `checkpoint_every_s` seconds
     all state of each is saved; after a kill the same call continues from there, and ends where the uninterrupted one
-    ends. The last epoch's weights are kept. group: the processes that each take a share of every batch.
+    ends. The last epoch's weights are kept. group: the processes that each take a share of every batch. note: told the
+    step that a training goes on from.
 
     Raises TrustcacheError for an image that is unreadable, or not the cached one; where memory runs out; and, once the
     others are finished, for a loss that is no longer finite.
@@ -109,6 +111,8 @@ def finetune(
     remedy = "use a smaller --batch-size, or another --device"
     with machine_at_its_limits(f"{remedy}, or leave out --together" if len(runs) > 1 else remedy):
         trainings = [_Training(run, spec, cache, machine, track, group) for run in runs]
+        for training in trainings:
+            training.loop.tell_begun(note)
         diverged = _Pass(trainings, dataset, cache, group).run(progress)
     for run, training in zip(runs, trainings, strict=True):
         if group.rank == 0 and training not in diverged:
@@ -202,30 +206,36 @@ class _Pass:
         seen = unchanged(readable(viewed_batches(self.dataset, self.viewer, own)), self.cache)
         for each in self.trainings:
             each.oracle.train()
-        with progress(first.loop.name if count == 1 else f"{count} oracles", steps) as advance:
+        an_epoch = len(first.batches) // self.config.optimiser.epochs
+        whole = WholeSteps(lambda: [each.loop for each in self.trainings if each not in self.diverged])
+        with (
+            whole.saved_at_interruption(),
+            progress(f"steps of {first.loop.name if count == 1 else f'{count} oracles'}", steps) as advance,
+        ):
             advance(begun)
             for step, (rows, batch) in enumerate(zip(left, seen, strict=True), begun):
-                self._step(step, rows, batch.pixels)
+                ends = (step + 1) % an_epoch == 0
+                with whole.one(waits=not ends):  # at an epoch's end, the validation split is scored
+                    self._step(step, rows, batch.pixels, (step + 1) // an_epoch if ends else 0)
                 advance(1)
                 if len(self.diverged) == count:
                     break
         return self.diverged
 
-    def _step(self, step: int, rows: np.ndarray, pixels: torch.Tensor) -> None:
-        """Take a step of all that have come so far; at an epoch's end, score the validation split."""
+    def _step(self, step: int, rows: np.ndarray, pixels: torch.Tensor, ended: int) -> None:
+        """Take a step of all that have come so far. ended: the epoch that it ends, 0 for none; it is scored then."""
         if PROTOCOLS[self.config.protocol].flip:
             drawn = np.random.default_rng([self.config.seed, 1, step]).random(len(rows)) < 0.5
             mirrored = to_device(torch.from_numpy(drawn[self.group.share(len(rows))]), self.viewer.device)
             pixels = torch.where(mirrored.view(-1, 1, 1, 1), pixels.flip(-1), pixels)
         taking = [each for each in self.trainings if each.loop.step == step and each not in self.diverged]
-        an_epoch = len(self.trainings[0].batches) // self.config.optimiser.epochs
         for each in taking:
             with self._noting(each):
                 each.take(pixels, rows)
-                if (step + 1) % an_epoch == 0:
+                if ended:
                     each.loop.read_losses()
-        if (step + 1) % an_epoch == 0:
-            self._end_epoch([each for each in taking if each not in self.diverged], (step + 1) // an_epoch)
+        if ended:
+            self._end_epoch([each for each in taking if each not in self.diverged], ended)
         for each in taking:
             if each not in self.diverged:
                 each.loop.save_if_due()

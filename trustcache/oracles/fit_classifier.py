@@ -94,9 +94,9 @@ def fit_classifier(
     `checkpoint_every_s` seconds all state is saved beside `out`; after a kill the same call continues from there, and
     ends where the uninterrupted one ends. Where `out` was made by the same call, its recorded outcome is returned.
 
-    note: told what was chosen in the first weights. Raises UsageError where `out` is another file, for data that are no
-    training data, and for a model that cannot be built for their classes; TrustcacheError for an unreadable image and
-    for a loss that is no longer finite.
+    note: told what was chosen in the first weights, and the step that it goes on from. Raises UsageError where `out` is
+    another file, for data that are no training data, and for a model that cannot be built for their classes;
+    TrustcacheError for an unreadable image and for a loss that is no longer finite.
     """
     settings = settings.filled()
     origin = _origin(spec, dataset, settings)
@@ -130,6 +130,7 @@ def _fit(
     checkpoint = out.with_name(f"{out.name}.{fingerprint(origin)[:8]}.checkpoint")
     with torch.random.fork_rng(), machine_at_its_limits():
         fitting = _Fitting(spec, dataset, settings, machine, checkpoint, progress, note, group)
+        fitting.loop.tell_begun(note)
         with arithmetic(resolved(settings.precision, fitting.device), fitting.device):
             fitting.run(progress)
             fitted = fitting.measured(progress)

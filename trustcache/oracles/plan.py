@@ -99,7 +99,7 @@ class Training:
         if self.configs[0].training == "frozen":
             self._train([runs], ALONE, lambda some: self._heads(some, machine, progress, track, note))
             return runs
-        tune = self._tuner(runs, data_root, machine, progress, track)
+        tune = self._tuner(runs, data_root, machine, progress, track, note)
         with process_group(choose_device(machine.device)) as group:
             self._train(self._passes(runs), group, lambda some: tune(some, group=group))
         return runs
@@ -133,7 +133,13 @@ class Training:
         _publish(runs, learn_heads(self.configs, cache, features, machine, also, progress, note), track)
 
     def _tuner(
-        self, runs: Sequence[Run], data_root: Path, machine: Machine, progress: Progress, track: Track
+        self,
+        runs: Sequence[Run],
+        data_root: Path,
+        machine: Machine,
+        progress: Progress,
+        track: Track,
+        note: Callable[[str], None],
     ) -> Callable[..., None]:
         """Return the function that fine-tunes some of the runs, whose images are those of the cache."""
         cache, new = open_cache(self.index.folder), [run for run in runs if not run.finished]
@@ -143,7 +149,7 @@ class Training:
 
         def tune(some: Sequence[Run], group: ProcessGroup) -> None:
             left = [run for run in some if not run.finished]
-            finetune(left, spec, dataset, cache, machine, progress, track, group)
+            finetune(left, spec, dataset, cache, machine, progress, track, group, note)
 
         return tune
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import pickle
+import signal
+import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -69,16 +73,24 @@ class TrainingLoop:
         self.network = self.group.shared(self.model)
         self._saved = time.monotonic()
 
+    def tell_begun(self, note: Callable[[str], None]) -> None:
+        """Tell `note` from which step a training goes on that was interrupted."""
+        if self.step:
+            note(f"{self.name}: goes on from step {self.step:,} of {self.steps:,}")
+
     def run(self, batches: Iterable[T], loss_of: Callable[[T], torch.Tensor], note: Callable[[], None]) -> None:
         """Take a step on each of the batches that are left; `note` is called after each.
 
         Raises Diverged where a loss is not finite.
         """
         self.model.train()
-        for batch in batches:
-            self.take(batch, loss_of)
-            note()
-            self.save_if_due()
+        steps = WholeSteps(lambda: [self])
+        with steps.saved_at_interruption():
+            for batch in batches:
+                with steps.one():
+                    self.take(batch, loss_of)
+                note()
+                self.save_if_due()
         self.read_losses()
 
     def take(self, batch: T, loss_of: Callable[[T], torch.Tensor]) -> None:
@@ -99,6 +111,13 @@ class TrainingLoop:
         if self.group.rank == 0 and not self._unread and time.monotonic() - self._saved >= self.save_every_s:
             self._save()
             self._saved = time.monotonic()
+
+    def save_between_steps(self) -> None:
+        """Write a checkpoint of a process that works alone; others would have to read their losses together with it."""
+        if self.group.count == 1:
+            with contextlib.suppress(Diverged):
+                self.read_losses()
+                self._save()
 
     def read_losses(self) -> None:
         """Add the losses of the last steps to the history: reading one off a GPU waits for all work on it.
@@ -167,6 +186,48 @@ class TrainingLoop:
         except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, TypeError, ValueError) as error:
             reason = kind_and_line(error)
             raise DamagedError(f"{self.checkpoint}: no checkpoint of this training ({reason}); {_ANEW}") from error
+
+
+class WholeSteps:
+    """Steps that an interruption does not divide: it waits for the end of one, and then the loops are saved."""
+
+    def __init__(self, loops: Callable[[], Sequence[TrainingLoop]]) -> None:
+        self._loops, self._between = loops, True
+
+    @contextlib.contextmanager
+    def saved_at_interruption(self) -> Iterator[None]:
+        """Write checkpoints where a KeyboardInterrupt comes between two steps."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            for loop in self._loops() if self._between else ():
+                loop.save_between_steps()
+            raise
+
+    @contextlib.contextmanager
+    def one(self, waits: bool = True) -> Iterator[None]:
+        """Take a step, for whose end a first signal waits, but not a second. waits: False for one that takes long."""
+        main = threading.current_thread() is threading.main_thread()  # which alone takes signals
+        both = (signal.SIGINT, signal.SIGTERM) if main and waits else ()
+        usual = {number: handler for number in both if callable(handler := signal.getsignal(number))}
+        came: list[int] = []
+
+        def wait(number: int, frame: FrameType | None) -> None:
+            came.append(number)
+            if len(came) > 1:
+                usual[signal.Signals(number)](number, frame)
+
+        self._between = False
+        for number in usual:
+            signal.signal(number, wait)
+        try:
+            yield
+            self._between = True
+        finally:
+            for number, handler in usual.items():
+                signal.signal(number, handler)
+            if came:
+                signal.raise_signal(came[0])
 
 
 def epoch_batches(rows: np.ndarray, size: int, epochs: int, seed: Sequence[int]) -> list[np.ndarray]:

@@ -226,6 +226,10 @@ def _exhibit(paper: PaperIndex, key: str, options: Sequence[str] | None) -> Exhi
     )
 
 
+SECTION = "paper"
+"""Key of the section, with which its exhibits' anchors begin on the page."""
+
+
 def paper_section(scored: Sequence[Scored], indices: Sequence[Index] = (), place: Sequence[str] = ()) -> Section:
     """Return every artefact in the paper's order, as far as what is scored makes it."""
     paper = PaperIndex(scored, indices, place)
@@ -235,7 +239,7 @@ def paper_section(scored: Sequence[Scored], indices: Sequence[Index] = (), place
         "Those of “Learning to Predict Trustworthiness with Steep Slope Loss”, made from this workspace. A published "
         "figure stands beside ours, on the page in colour, only where both are defined alike."
     )
-    return Section("paper", "The paper's tables and figures", about, exhibits, ("table-a1", "table-e"))
+    return Section(SECTION, "The paper's tables and figures", about, exhibits, ("table-a1", "table-e"))
 
 
 PAPER = SectionMaker(tuple(ARTEFACTS), paper_section)

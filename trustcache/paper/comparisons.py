@@ -229,7 +229,9 @@ def key_to_figures(founds: Sequence[Found], reference: str = "") -> str:
     tests, trained = ({one.record.n for one in every}, {one.learnt_from for one in every if one.learnt_from})
     seeds = {len(found.seeds) for found in founds if found.seeds}
     parts = [f"{_span(tests)} test images a row"] if tests else []
-    parts += [f"oracles learn from {_span(trained)} images, those held out for validation included"] if trained else []
+    held_out = any(one.run and one.config.val_fraction for one in every)
+    included = ", those held out for validation included" if held_out else ""
+    parts += [f"oracles learn from {_span(trained)} images{included}"] if trained else []
     parts += (
         [f"{_span(seeds)} seeds, and a ± b is their mean and sample standard deviation"]
         if max(seeds, default=0) > 1

@@ -324,8 +324,9 @@ def _sentences(answer: Answer) -> Iterator[str]:
         f"{_percent(a.error_rate)} to {_percent(trade.risk)}{beside}."
     )
     if a.at_risk:
-        beside = "" if mine else f" ({_percent(a.at_risk.mcp_coverage)})"
-        yield f"To stay under {100 * a.max_risk:g} %: accept {_percent(a.at_risk.coverage)}{beside}."
+        beside = "" if mine else f" ({BASELINE}: {_percent(a.at_risk.mcp_coverage)})"
+        which = f"under {100 * a.max_risk:g} % on these images, without a guarantee"
+        yield f"To stay {which}: accept {_percent(a.at_risk.coverage)}{beside}."
     else:
         yield f"No threshold stays under {100 * a.max_risk:g} %."
     if a.weakest:

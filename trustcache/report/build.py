@@ -12,7 +12,7 @@ from trustcache.cache.index import Index
 from trustcache.cache.publish import publish
 from trustcache.cache.workspace import Workspace
 from trustcache.data.progress import Progress, silent
-from trustcache.errors import UsageError
+from trustcache.errors import UsageError, did_you_mean
 from trustcache.evaluate.sweep import saved_sweeps
 from trustcache.report.answer import Answer, answers, stated_on
 from trustcache.report.cards import write_cards
@@ -77,7 +77,8 @@ def report(
     """
     known = [key for section in sections for key in section.keys]
     if unknown := [key for key in only if key not in known]:
-        raise UsageError(f"--only {unknown[0]}: no such table or figure; one or several of {', '.join(known)}")
+        names, near = ", ".join(known), did_you_mean(unknown[0], known)
+        raise UsageError(f"--only {unknown[0]}: no such table or figure; one or several of {names}{near}")
     engine()  # raises where it cannot draw, before the work of minutes
     scored, notes = collect(workspace, progress, place or ())
     records, selected = [one.record for one in scored], select(scored).detailed

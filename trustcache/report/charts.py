@@ -41,10 +41,10 @@ CONFIG: Spec = {
     "legend": {
         **_TEXT,
         "orient": "bottom",
-        "columns": 3,
+        "columns": 2,
         "symbolStrokeWidth": 2,
         "symbolSize": 60,
-        "labelLimit": 220,
+        "labelLimit": 130,
         "symbolLimit": 100,
     },
     "title": {"color": "currentColor", "anchor": "start", "fontWeight": 600},

@@ -96,7 +96,7 @@ def choose(found: Sequence[Candidate], calibrated: Sequence[Average] = ()) -> Ch
         leads = {id(one.row): one.lead for one in found}
         preferred = entry_name(choice.row.record, with_oracle=False) if choice.row else BASELINE
         mine = min(calibrated, key=lambda row: leads.get(id(row), math.inf))
-        choice = Choice(mine, f"its calibrated threshold; without one {preferred}, by {choice.by}")
+        choice = Choice(mine, f"its calibrated threshold. Without it the choice would be {preferred}, by {choice.by}")
     fault = next((one.fault for one in found if one.fault), "")
     return replace(choice, by=f"{choice.by}; not all could be compared: {fault}") if fault else choice
 
@@ -112,7 +112,7 @@ def _best(found: Sequence[Candidate]) -> Choice:
     compared = [one for one in known if math.isfinite(one.mcp)]
     leading = [one for one in compared if one.leads]
     best = min(leading or compared or known, key=lambda one: one.lead if compared else one.aurc)
-    among = f"the best of {len(known)}" if len(known) > 1 else "the only one"
+    among = f"the best of {len(known)} that have one" if len(known) > 1 else "the only one"
     value, mcp = f"{_LABEL} {100 * best.aurc:.2f} %", f"{BASELINE} on the same rows {100 * best.mcp:.2f} %"
     if not compared:
         return Choice(best.row, f"validation {value}, {among}")

@@ -213,9 +213,8 @@ def _parts(indices: list[Index]) -> Iterator[str]:
     """Name the data sets of which only a part was extracted, a sentence for each size."""
     sizes: dict[str, list[Index]] = {}
     for index in indices:
-        if part := index.meaning.data.subset:
-            whole = index.manifest.count  # its files may hold a part only, as extract says
-            sizes.setdefault(f"{index.samples:,} of {whole:,}" if whole else part, []).append(index)
-    for part, those in sizes.items():
+        if index.meaning.data.subset:
+            sizes.setdefault(index.size, []).append(index)
+    for size, those in sizes.items():
         data, classifiers = sorted({i.manifest.family for i in those}), sorted({i.classifier for i in those})
-        yield f"only {part} images were extracted of {', '.join(data)} for {', '.join(classifiers)}"
+        yield f"only a part of {', '.join(data)} was extracted for {', '.join(classifiers)}: {size} images"

@@ -92,7 +92,9 @@ def validation_table(runs: Sequence[Run], reference: Metrics, place: Sequence[st
     columns = Column("Loss"), *(column(key, runs[0].config.protocol) for key in keys)
     notes = [f"The names of the runs, for calibrate and predict: {command_line('runs', 'list', *place)}."]
     if reference:
-        notes.insert(0, f"{REFERENCE}: the classifier's own confidence, which needs no training.")
+        several = len({run.config.seed for run in runs}) > 1
+        mean = "; the mean over the seeds, each of which holds out other rows" if several else ""
+        notes.insert(0, f"{REFERENCE}: the classifier's own confidence, which needs no training{mean}.")
     title = "On the validation part" if validated else "At the end of training; nothing was set aside for validation"
     return Table(title, "", ("Oracle", "Seed"), columns, tuple(rows), tuple(notes))
 

@@ -91,12 +91,15 @@ def _bars(unit: Unit) -> list[dict[str, Any]]:
 
 
 def _reliability(unit: Unit) -> Chart:
-    two = [method for i, method in enumerate(unit.methods) if method.baseline or i == unit.chosen]
-    bins = [
-        {"m": method.name, "confidence": 100 * b.confidence, "accuracy": 100 * b.accuracy}
+    bins = {
+        method.name: method.explored.steps[unit.answer.dataset].reliability
+        for i, method in enumerate(unit.methods)
+        if (method.baseline or i == unit.chosen) and unit.answer.dataset in method.explored.steps
+    }
+    rows = [
+        {"m": name, "confidence": 100 * b.confidence, "accuracy": 100 * b.accuracy}
         | {"low": 100 * b.low, "high": 100 * b.high}
-        for method in two
-        if unit.answer.dataset in method.explored.steps
-        for b in method.explored.steps[unit.answer.dataset].reliability
+        for name, some in bins.items()
+        for b in some
     ]
-    return Chart(reliability([method.name for method in two]), bins)
+    return Chart(reliability([name for name, some in bins.items() if some]), rows)

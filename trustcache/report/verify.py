@@ -112,7 +112,7 @@ def verify(workspace: Workspace, progress: Progress = silent) -> Verification:
     for folder in folders:
         _verify_cache(folder, found, progress)
     files = [path for path in _files(workspace) if path.parent not in folders]
-    with progress(f"checking {workspace.root}", len(files)) as advance:
+    with progress(f"checking files of {workspace.root}", len(files)) as advance:
         for path in files:
             place = path.relative_to(workspace.root).as_posix()
             kind = next((kind for kind in KINDS if re.fullmatch(kind.place, place)), None)

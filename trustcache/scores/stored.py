@@ -193,7 +193,7 @@ class ScoreStore:
         training = self._training(index)
         if not fitted or training is None:
             return names
-        with progress(f"post-hoc scores learn from {training.name}", len(fitted)) as advance:
+        with progress(f"post-hoc scores that learn from {training.name}", len(fitted)) as advance:
             for name in fitted:
                 try:
                     self._learnt(index)[name]
@@ -209,7 +209,7 @@ class ScoreStore:
         where, cache, learnt = index.name, open_cache(index.folder), self._learnt(index)
         scores = {name: np.empty(len(cache)) for name in names}
         done = 0
-        with progress(f"post-hoc scores of {where}", len(cache)) as advance:
+        with progress(f"post-hoc scores of the images of {where}", len(cache)) as advance:
             for part in cache.chunks():
                 for name, z in learnt.scores(names, outputs_of(part)).items():
                     scores[name][done : done + len(part)] = z

@@ -69,7 +69,7 @@ const specs = {
     return { spec: structuredClone(page.charts.histogram), rows, height: 260 };
   },
   reliability() {
-    const shown = [...new Set([baseline(), method()])].filter(m => m && on(m));
+    const shown = [...new Set([baseline(), method()])].filter(m => m && on(m)?.rel.length);
     const rows = shown.flatMap(m => on(m).rel.map(([count, right, confidence]) => {
       const [low, high] = wilson(right, count);
       return { m: m.name, confidence: 100 * confidence, accuracy: 100 * right / count, low: 100 * low, high: 100 * high, n: count };

@@ -3,7 +3,7 @@ function filled(cell, value, interval) {
   cell.textContent = value;
   if (interval) {
     const small = document.createElement("small");
-    small.textContent = `${(100 * interval[0]).toFixed(1)} to ${(100 * interval[1]).toFixed(1)}`;
+    small.textContent = `${fixed(100 * interval[0])} to ${fixed(100 * interval[1])}`;
     cell.append(" ", small);
   }
 }

@@ -37,7 +37,7 @@ function drawHeat() {
     row.append(isolated(name), ...columns.map(column => {
       const cell = document.createElement("td"), found = cells.find(one => one.row === name && one.column === column);
       if (!found) return cell;
-      const shown = found.value === null ? "–" : measure.diverging ? points(found.value) : (100 * found.value).toFixed(1);
+      const shown = found.value === null ? "–" : measure.diverging ? points(found.value) : fixed(100 * found.value);
       const button = make("button", shown, { type: "button", title: found.title });
       button.setAttribute("aria-label", `${found.name}: ${measure.name} ${shown}`);
       button.setAttribute("aria-pressed", found.i === state.data);
@@ -69,7 +69,7 @@ function drawFailures() {
       counted(trusted, c[k]);
       counted(wrong, w[k]);
       risk.dataset.value = c[k] ? w[k] / c[k] : "";
-      filled(risk, c[k] ? (100 * w[k] / c[k]).toFixed(1) : "–", c[k] && wilson(w[k], c[k]));
+      filled(risk, c[k] ? fixed(100 * w[k] / c[k]) : "–", c[k] && wilson(w[k], c[k]));
     }
     for (const row of all("[data-pair]", part)) counted(row.cells[3], failures.pairs[row.dataset.pair].c[k]);
     for (const head of all("[aria-sort]", part)) arrange(head);

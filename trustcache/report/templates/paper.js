@@ -11,6 +11,14 @@ async function drawExhibit(details) {
   }
 }
 
+// A link to an exhibit opens it.
+function follow() {
+  const linked = $(location.hash.slice(1));
+  if (linked?.tagName !== "DETAILS") return;
+  linked.open = true;
+  linked.scrollIntoView();
+}
+
 listenToSorting();
 for (const details of all("details")) details.addEventListener("toggle", () => details.open && drawExhibit(details));
 for (const button of all("[data-save]")) button.addEventListener("click", async () => {
@@ -18,4 +26,6 @@ for (const button of all("[data-save]")) button.addEventListener("click", async 
   save(button.dataset.name, button.dataset.save, (await drawings)[+button.dataset.figure]);
 });
 addEventListener("beforeprint", () => { for (const details of all("details")) details.open = true; });
+addEventListener("hashchange", follow);
+follow();
 document.documentElement.classList.add("live");

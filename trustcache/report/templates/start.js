@@ -25,9 +25,20 @@ function wilson(count, total) {
   return [count ? Math.max(0, middle - half) : 0, count < total ? Math.min(1, middle + half) : 1];
 }
 
-const percent = share => `${(100 * share).toFixed(1)} %`;
-const points = share => `${share < 0 ? "−" : "+"}${Math.abs(100 * share).toFixed(1)}`;
-const threshold = t => t < -1e300 ? "none: all accepted" : String(+t.toPrecision(4)).replace("-", "−");
+// A number rounded as Python rounds those beside it: of two equally near the one that ends in an even digit.
+function even(rounded, exact) {
+  const kept = exact.slice(0, rounded.length), rest = exact.slice(rounded.length);
+  return /^50*$/.test(rest) && /[02468]$/.test(kept) ? kept : rounded;
+}
+const fixed = value => even(value.toFixed(1), value.toFixed(40));
+function significant(value, digits) {
+  const [[rounded, power], [exact]] = [digits - 1, 40].map(places => value.toExponential(places).split("e"));
+  return +`${even(rounded, exact)}e${power}`;
+}
+
+const percent = share => `${fixed(100 * share)} %`;
+const points = share => `${share < 0 ? "−" : "+"}${fixed(Math.abs(100 * share))}`;
+const threshold = t => t < -1e300 ? "none: all accepted" : String(significant(t, 4)).replace("-", "−");
 
 let page, state;
 const unit = () => page.units[state.unit];
@@ -49,7 +60,7 @@ function presets() {
   const m = method(), { c, w, n, bad } = on(), found = {};
   if (m.calibrated !== null) found.calibrated = nearest(m, m.calibrated);
   const low = c.findLastIndex((count, k) => count && w[k] / count <= unit().risk);
-  found[`risk ≤ ${+(100 * unit().risk).toPrecision(3)} %`] = low < 0 ? null : low;
+  found[`risk ≤ ${significant(100 * unit().risk, 3)} %`] = low < 0 ? null : low;
   found["coverage 90 %"] = first(c, count => count / n >= 0.9);
   found["TPR 95 %"] = n > bad ? first(c, (count, k) => (count - w[k]) / (n - bad) >= 0.95) : null;
   if (m.zero) found["z > 0"] = nearest(m, 0);
