@@ -112,7 +112,7 @@ def _best(found: Sequence[Candidate]) -> Choice:
     compared = [one for one in known if math.isfinite(one.mcp)]
     leading = [one for one in compared if one.leads]
     best = min(leading or compared or known, key=lambda one: one.lead if compared else one.aurc)
-    among = f"the best of {len(known)} that have one" if len(known) > 1 else "the only one"
+    among = f"the best of {len(known)} that learn" if len(known) > 1 else "the only one"
     value, mcp = f"{_LABEL} {100 * best.aurc:.2f} %", f"{BASELINE} on the same rows {100 * best.mcp:.2f} %"
     if not compared:
         return Choice(best.row, f"validation {value}, {among}")

@@ -31,7 +31,7 @@ function drawHeat() {
   const isolated = name => { const cell = make("th", "", { scope: "row" }); cell.append(make("bdi", name)); return cell; };
   const focused = table.contains(document.activeElement) ? document.activeElement.dataset.data : null;
   table.tHead.rows[0].replaceChildren(make("th", columns.some(Boolean) ? "images, by severity" : "images", { scope: "col" }),
-    ...columns.map(column => make("th", column || "–", { scope: "col" })));
+    ...columns.map(column => make("th", column || "none", { scope: "col" })));
   table.tBodies[0].replaceChildren(...rows.map(name => {
     const row = document.createElement("tr");
     row.append(isolated(name), ...columns.map(column => {
