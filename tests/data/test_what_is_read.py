@@ -293,6 +293,8 @@ def tables(shop: Shop) -> None:
         Path("set", file).unlink()
     Path("set/labels.csv").write_text("a.png,image\nb.png,label\n")
     assert shop.labels("set/labels.csv") == {"a.png": "image", "b.png": "label"}, "words of headers as classes"
+    Path("set/labels.csv").write_text("a,class0\nb,class1\n")
+    assert shop.labels("set/labels.csv") == {"a.png": "class0", "b.png": "class1"}, "a class is no heading"
     Path("set/captions.jsonl").write_text('{"file_name": "a.png", "text": "a dog runs"}')
     assert tells(shop.refusal("set/captions.jsonl"), "captions.jsonl", "text", "label_column")
     Path("names.csv").write_text("foto,klasse,n\na.png,dog,1\nb.png,cat,2\n")

@@ -108,7 +108,7 @@ def _rows(file: Path, path_column: str, label_column: str) -> Iterator[Row]:
     except (ValueError, AttributeError, RecursionError, csv.Error) as error:
         raise UsageError(f"{file}: not a table of paths and labels ({first_line(error)}); mend it") from None
     first = cells[0] if cells else []
-    heads = [re.sub(r"[^a-z]", "", cell.lower()) for cell in first]
+    heads = [re.sub(r"[^a-z0-9]", "", cell.lower()) for cell in first]
     named = bool(path_column or label_column) or _is_header(first, heads)
     path = _column(file, first, heads, path_column, _PATHS, 0) if named else 0
     label = _column(file, first, heads, label_column, _LABELS, 1 - path) if named else 1
