@@ -56,7 +56,7 @@ def loudness(quiet: bool, verbose: bool) -> Iterator[None]:
 def console(label: str, total: int) -> Iterator[Advance]:
     """Report progress on standard error: nothing for --quiet, and for --verbose a line more at the end."""
     began = time.monotonic()
-    with (silent if _loudness == _QUIET else progress.console)(label, total) as advance:
+    with (silent if is_quiet() else progress.console)(label, total) as advance:
         yield advance
     if _loudness == _VERBOSE:
         say(f"{label}: {total:,} in {time.monotonic() - began:.1f} s")
@@ -64,7 +64,7 @@ def console(label: str, total: int) -> Iterator[Advance]:
 
 def say(text: str) -> None:
     """Tell the user something that is no result, unless --quiet: on standard error, without control characters."""
-    if _loudness != _QUIET:
+    if not is_quiet():
         _write_error(text)
 
 

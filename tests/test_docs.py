@@ -64,7 +64,6 @@ def test_the_tour_in_the_readme_runs_as_written(
 
     # Training takes most of the tour, and what it learns is not asked.
     monkeypatch.setitem(LEAST_STEPS, "sgd", 1)
-    monkeypatch.setitem(LEAST_STEPS, "adam", 300)
     printed = ""
     for line in fenced(ROOT / "README.md", "tour"):
         result = CliRunner().invoke(app, shlex.split(line)[1:])

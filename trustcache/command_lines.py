@@ -12,6 +12,7 @@ from trustcache.cache.index import Index
 from trustcache.errors import visible
 from trustcache.extract import ExtractSettings
 from trustcache.losses import LOSSES, loss_settings
+from trustcache.models.preprocessing import preprocessing_words
 from trustcache.protocols import PROTOCOLS, shows_as_released
 from trustcache.registry import option_name
 
@@ -38,10 +39,9 @@ def extraction_options(index: Index) -> list[str]:
     elif index.classifier != model.name:
         words += ["--as", index.classifier]
     by_protocol = PROTOCOLS["released"].preprocessing if released else {}
-    for key, entry in made_from.preprocessing.items():
-        if by_protocol.get(key) != entry:
-            text = ",".join(map(str, entry)) if isinstance(entry, tuple) else entry
-            words += ["--preprocess", f"{key}={text}"]
+    given = {key: entry for key, entry in made_from.preprocessing.items() if by_protocol.get(key) != entry}
+    for word in preprocessing_words(given):
+        words += ["--preprocess", word]
     for key in ("precision", "store", "features"):
         if (chosen := getattr(index.meaning, key)) != getattr(usual, key):
             words += [f"--{key}", chosen]

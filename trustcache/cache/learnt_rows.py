@@ -17,15 +17,31 @@ _BY_CHANCE = 3
 def row_hashes(cache: CacheView, columns: Sequence[str]) -> np.ndarray:
     """Return a hash of each row's numbers in some columns, as float32 and to the bit, sorted: uint64 (N,).
 
+    Without columns rows have no numbers to know them by, so there is none.
+
     >>> cache = CacheView.from_arrays([[2.0, 0.5], [2.0, 0.5], [3.0, 0.0]], [0, 0, 0])
     >>> len(set(row_hashes(cache, ["logits"]).tolist()))
     2
     """
     hashes: list[int] = []
-    for part in cache.chunks():
+    for part in cache.chunks() if columns else ():
         read = [part.column(name).reshape(len(part), -1).astype(np.float32) for name in columns]
         hashes.extend(content_of(row.tobytes()) for row in np.hstack(read))
     return np.sort(np.array(hashes, dtype=np.uint64))
+
+
+def rows_again(cache: CacheView, columns: Sequence[str], content: np.ndarray, hashes: np.ndarray) -> int:
+    """Return how many of a cache's rows are learnt ones: of the same images, or the same in all columns that are read.
+
+    content, hashes: uint64, of the images and the rows that were learnt from.
+
+    >>> cache = CacheView.from_arrays(np.arange(16.0).reshape(8, 2), [1] * 8)
+    >>> nothing = np.empty(0, np.uint64)
+    >>> rows_again(cache, ["logits"], nothing, row_hashes(cache, ["logits"])), rows_again(cache, [], nothing, nothing)
+    (8, 0)
+    """
+    images = int(np.isin(cache.content, content).sum())
+    return max(images, known_rows(row_hashes(cache, columns), hashes))
 
 
 def known_rows(hashes: np.ndarray, known: np.ndarray) -> int:

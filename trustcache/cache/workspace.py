@@ -24,7 +24,7 @@ class Workspace:
 
     `bootstrap/` and `figures/` hold what the report can make again. The folder is made when first written to.
 
-    >>> [f"{index.classifier}/{index.data}" for index in demo_workspace.caches()]
+    >>> [index.name for index in demo_workspace.caches()]
     ['net/birds']
     >>> demo_workspace.find_cache("test").samples
     30

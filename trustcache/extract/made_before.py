@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from trustcache.cache.differences import differences_of, in_words
-from trustcache.cache.index import Index, read_index
+from trustcache.cache.index import KEEP_BOTH, Index, read_index
 from trustcache.cache.records import as_read
 from trustcache.cache.workspace import Workspace
 from trustcache.data.manifest import Manifest
@@ -49,7 +49,4 @@ def refuse_other_settings(
     if others:
         told = "; ".join(f"{', '.join(index.name for index in found)}: {words}" for words, found in others.items())
         line = workspace.removal_line([index for found in others.values() for index in found])
-        raise UsageError(
-            f"made with other settings: {told}; extract again after {line}, or keep both by giving this classifier "
-            "another name with --as NAME"
-        )
+        raise UsageError(f"made with other settings: {told}; extract again after {line}, {KEEP_BOTH}")

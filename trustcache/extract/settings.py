@@ -144,14 +144,15 @@ class ClassifierOptions(ModelOptions):
         """
         from trustcache.cache.provenance import fitted_preprocessing
         from trustcache.models.classifiers import load_classifier
-        from trustcache.models.preprocessing import parse_preprocessing, preprocessing_text
+        from trustcache.models.preprocessing import parse_preprocessing, preprocessing_words
 
         labels = self.classes or ""
         fitted = fitted_preprocessing(Path(self.weights)) if self.weights else {}
         spec = self.spec(self.weights, {**fitted, **PROTOCOLS[self.protocol].preprocessing})
         for key, value in parse_preprocessing(self.preprocess).items():
             if fitted.get(key, value) != value:
-                note(f"--preprocess {key}: {self.weights} was fitted with {preprocessing_text({key: fitted[key]})}")
+                (word,) = preprocessing_words({key: fitted[key]})
+                note(f"--preprocess {key}: {self.weights} was fitted with {word}")
         spec = replace(
             spec,
             reading=replace(spec.reading, outputs=self.outputs),

@@ -15,7 +15,7 @@ from trustcache.errors import TrustcacheError, UsageError, kind_and_line
 from trustcache.models.checkpoints import Checkpoint, load_into, read_checkpoint, without_prefix
 from trustcache.models.hub_folders import folder_of, is_timm_folder, transformers_model, weights_in
 from trustcache.models.identity import Reading
-from trustcache.models.preprocessing import Preprocessing, model_config, preprocessing_of
+from trustcache.models.preprocessing import Preprocessing, model_config, preprocessing_of, preprocessing_words
 from trustcache.models.programs import Program, is_program, load_program
 from trustcache.models.timm_models import projection_widths, timm_model
 from trustcache.models.timm_weights import JAX_SUFFIX, converted, from_jax
@@ -79,8 +79,8 @@ def without_classifier(spec: ModelSpec, what: str) -> UsageError:
     words = ["trustcache", "fit-classifier", "--classifier", spec.name]
     for key, value in spec.arguments.items():
         words += ["--model-arg", f"{key}={value}"]
-    for key, value in spec.preprocessing.items():
-        words += ["--preprocess", f"{key}={','.join(map(str, value)) if isinstance(value, tuple) else value}"]
+    for word in preprocessing_words(spec.preprocessing):
+        words += ["--preprocess", word]
     if not spec.reading.use_ema:
         words.append("--no-ema")
     if spec.weights or not folder_of(spec.name):

@@ -183,14 +183,13 @@ def parse_preprocessing(settings: list[str], option: str = "--preprocess") -> di
     return parsed
 
 
-def preprocessing_text(entries: Mapping[str, Any]) -> str:
+def preprocessing_words(entries: Mapping[str, Any]) -> list[str]:
     """Return entries of a Preprocessing as words that `parse_preprocessing` reads, with all their digits.
 
-    >>> preprocessing_text({"input_size": (8, 8), "crop_mode": "center", "mean": (0.1, 1 / 3, 0.5)})
-    'input_size=8,8 crop_mode=center mean=0.1,0.3333333333333333,0.5'
+    >>> preprocessing_words({"input_size": (8, 8), "crop_mode": "center", "mean": (0.1, 1 / 3, 0.5)})
+    ['input_size=8,8', 'crop_mode=center', 'mean=0.1,0.3333333333333333,0.5']
     """
-    texts = {key: ",".join(map(str, v)) if isinstance(v, tuple) else str(v) for key, v in entries.items()}
-    return " ".join(f"{key}={text}" for key, text in texts.items())
+    return [f"{key}={','.join(map(str, v)) if isinstance(v, tuple) else v}" for key, v in entries.items()]
 
 
 def _parsed(key: str, text: str) -> Any:

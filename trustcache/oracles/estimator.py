@@ -16,7 +16,7 @@ from torch import Tensor
 from trustcache.cache import CacheView
 from trustcache.cache.arrays import read_arrays, write_arrays
 from trustcache.cache.index import judged_fingerprint
-from trustcache.cache.learnt_rows import known_rows, row_hashes
+from trustcache.cache.learnt_rows import row_hashes, rows_again
 from trustcache.cache.seal import require_saved
 from trustcache.cache.view import require_cache, warn_of_sorted
 from trustcache.data.progress import Progress, silent
@@ -182,8 +182,7 @@ class Oracle(BaseEstimator):
     def learnt_rows(self, cache: CacheView) -> int:
         """Return how many rows of a cache it has learnt from: of the same images, or the same in all that it reads."""
         self._require_fitted()
-        images = int(np.isin(cache.content, self.content_).sum())
-        return max(images, known_rows(row_hashes(cache, columns_of(self.config_.head.inputs)), self.rows_))
+        return rows_again(cache, columns_of(self.config_.head.inputs), self.content_, self.rows_)
 
     def save(self, path: str | Path) -> None:
         """Write what it has learnt to a file, which holds numbers and no code; the cache stays out, as in pickling.

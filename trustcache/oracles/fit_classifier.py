@@ -30,7 +30,7 @@ from trustcache.data.splits import validation_rows
 from trustcache.errors import UsageError
 from trustcache.models.building import ModelSpec, new_model, with_channels_last
 from trustcache.models.precision import arithmetic, resolved
-from trustcache.models.preprocessing import preprocessing_of, preprocessing_text
+from trustcache.models.preprocessing import preprocessing_of, preprocessing_words
 from trustcache.oracles.optim import FitSettings, Machine, fitting_optimiser
 from trustcache.oracles.process_group import ProcessGroup, process_group
 from trustcache.oracles.training_loop import TrainingLoop, epoch_batches, require_enough
@@ -136,7 +136,7 @@ def _fit(
             fitted = fitting.measured(progress)
     if group.rank == 0:
         weights = {name: tensor.cpu().contiguous() for name, tensor in fitting.model.state_dict().items()}
-        record = FitRecord(origin, fitted, preprocessing_text(vars(fitting.preprocessing)))
+        record = FitRecord(origin, fitted, " ".join(preprocessing_words(vars(fitting.preprocessing))))
         publish_sealed(out, save(weights, {FITTED: record_text(record)}))
 
 

@@ -52,7 +52,7 @@ class Candidate:
 
     @property
     def leads(self) -> bool:
-        """Whether it is better than mcp by more than chance: many scores are tried, and the best of them looks good."""
+        """True if it is better than mcp by more than chance: the best of many scores that are tried looks good."""
         return self.lead < -2 * self.error
 
 

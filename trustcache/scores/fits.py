@@ -86,7 +86,7 @@ class KeptFits(Learnt):
         return about.lacks or None if about else None
 
     def holds(self, name: str) -> bool:
-        """Return True if a score's fit, or what was found to be lacking, is kept and as it was written."""
+        """Return True if a score's fit, or what was found to be lacking, is kept, as far as its record tells."""
         return self._about(name) is not None
 
     def _learn(self, name: str) -> Fitted | Weight:

@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from trustcache.cache import CacheView
-from trustcache.cache.learnt_rows import known_rows, row_hashes
+from trustcache.cache.learnt_rows import row_hashes, rows_again
 from trustcache.cache.view import require_cache
 from trustcache.errors import UsageError
 from trustcache.scores.entry import PostHoc, entry_of
@@ -97,8 +97,7 @@ class Method:
         if self.training is None or self.entry is None or not self.entry.fitted:
             return 0
         read = [name for name in self.entry.columns if cache.index.holds(name) and self.training.index.holds(name)]
-        rows = known_rows(row_hashes(cache, read), row_hashes(self.training, read)) if read else 0
-        return max(int(np.isin(cache.content, self.training.content).sum()), rows)
+        return rows_again(cache, read, self.training.content, row_hashes(self.training, read))
 
     def of_outputs(self) -> Callable[[Outputs], np.ndarray]:
         """Return a post-hoc score as a function of the classifier's outputs, giving float64 (N,).
