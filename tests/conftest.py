@@ -111,7 +111,7 @@ def short_training() -> None:
     from trustcache.protocols import LEAST_STEPS
     from trustcache.scores.small_networks import ConfidenceNetwork
 
-    LEAST_STEPS["adam"] = 200
+    LEAST_STEPS.update(adam=100, sgd=20)
     ConfidenceNetwork.hidden = (32,) * 4
 
 

@@ -184,7 +184,7 @@ def test_caches_whose_names_differ_after_a_dot_keep_their_resamples_apart() -> N
 def test_classifiers_of_any_name_go_through_both_stages_beside_one_another(
     extract_digits: Callable[..., Result], run_cli: Callable[..., Result], digit_files: Path
 ) -> None:
-    names = ["c-x", "c/x", "..", "Vögel 鳥:v2", "NUL", "n" * 300]
+    names = ["c-x", "c/x", "..", f"Vögel 鳥:{'n' * 300}"]
 
     def done(*args: object) -> str:
         result = run_cli(*args)

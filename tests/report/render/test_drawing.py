@@ -47,8 +47,9 @@ def test_every_chart_is_drawn_at_both_widths_as_svg_and_pdf_with_its_numbers(cha
 
 
 def test_the_same_chart_is_the_same_svg_whatever_was_drawn_before(charts, tmp_path):
+    few = {name: charts[name] for name in ("risk", "confidences")}
     for folder in ("one", "two"):
-        draw_figures(tmp_path / folder, charts)
+        draw_figures(tmp_path / folder, few)
     drawn = [path.read_bytes() for path in sorted((tmp_path / "one").glob("*.svg"))]
     assert drawn == [path.read_bytes() for path in sorted((tmp_path / "two").glob("*.svg"))]
     assert any(b"url(#d0)" in svg for svg in drawn)
@@ -77,9 +78,10 @@ def test_a_name_that_begins_as_a_formula_is_a_text_in_the_numbers(tmp_path):
 
 
 def test_what_is_drawn_already_stays_and_what_changed_is_drawn_anew(charts, tmp_path):
-    draw_figures(tmp_path, charts)
+    few = {name: charts[name] for name in ("lines", "roc", "heat")}
+    draw_figures(tmp_path, few)
     before = {path.name: path.stat().st_ino for path in tmp_path.glob("*.svg")}
-    changed = charts | {"heat": Chart(heat_map("risk"), [{"row": "fog", "column": "1", "value": 4.0}])}
+    changed = few | {"heat": Chart(heat_map("risk"), [{"row": "fog", "column": "1", "value": 4.0}])}
     (tmp_path / "roc.pdf").unlink()
     draw_figures(tmp_path, changed)
     drawn = {path.name for path in tmp_path.glob("*.svg") if path.stat().st_ino != before[path.name]}
@@ -88,7 +90,7 @@ def test_what_is_drawn_already_stays_and_what_changed_is_drawn_anew(charts, tmp_
 
 
 def test_figures_that_are_no_more_are_removed(charts, tmp_path):
-    draw_figures(tmp_path, charts)
+    draw_figures(tmp_path, {"roc": charts["roc"]})
     draw_figures(tmp_path, {})
     assert not list(tmp_path.iterdir())
 
@@ -109,10 +111,10 @@ def test_a_page_draws_again_only_what_changed(charts, tmp_path):
 
 @pytest.mark.parametrize("damage", ["{", "[]", '{"risk.svg": 3}'])
 def test_a_damaged_list_of_what_is_drawn_costs_only_time(charts, tmp_path, damage):
-    draw_figures(tmp_path, charts)
+    draw_figures(tmp_path, {"roc": charts["roc"]})
     (tmp_path / "drawn.json").write_text(damage)
-    draw_figures(tmp_path, charts)
-    assert (tmp_path / "risk.svg").is_file()
+    draw_figures(tmp_path, {"roc": charts["roc"]})
+    assert (tmp_path / "roc.svg").is_file()
 
 
 def test_names_stay_text(charts):
