@@ -88,7 +88,7 @@ def photo_folders(in_tmp_path: Path) -> None:
     from trustcache.data.known_data import find_manifests
 
     images = {name: open_dataset(find_manifests(f"digits-{name}")[0], Path()) for name in ("train", "test")}
-    parts = {"train": range(400), "test": range(100), "calibration": range(200, 640)}
+    parts = {"train": range(240), "test": range(60), "calibration": range(200, 600)}
     for part, numbers in parts.items():
         dataset = images["train" if part == "train" else "test"]
         for number in numbers:
