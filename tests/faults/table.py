@@ -1,4 +1,4 @@
-"""The table of faults tried and failed: at the end of a test run, and of the long run in the documents.
+"""The suite of faults in a test run: its options, what it collects, and its table at the end and in the documents.
 
 `python -m tests.faults.table build/faults docs/reliability.md` writes the verdicts that a long run kept there into the
 document.
@@ -21,6 +21,12 @@ BEGIN, END = "<!-- table -->\n", "<!-- end -->\n"
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--faults-full", action="store_true", help="with -m faults: the long run, tens of minutes")
     parser.addoption("--faults-folder", default="build/faults", help="where the long run keeps its verdicts")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out all other files with `-m faults`: to import them takes a tenth of the short run."""
+    other = collection_path.is_file() and collection_path.parent != Path(__file__).parent
+    return True if other and config.getoption("markexpr") == "faults" else None
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -69,6 +69,41 @@ def test_a_killed_command_goes_on_to_the_bytes_of_an_uninterrupted_one(
             counts.add(RESUMED, case)
 
 
+def test_what_a_killed_one_of_two_processes_had_begun_the_other_makes(
+    laboratory: Laboratory, tmp_path: Path, full: bool, tally: Callable[..., Tally]
+) -> None:
+    forks, words, bench = laboratory.forks, COMMANDS["extract"], tmp_path / "bench"
+    counts = tally("SIGKILL of one of two processes of an extraction; the other goes on")
+    laboratory.bench(bench, "extract")
+    whole = sound(forks.command(bench, *words))
+    last = contents(bench)
+    draw = random.Random("ranks")
+    tried = 0
+    while tried < (24 if full else 2):
+        laboratory.bench(bench, "extract")
+        moment, victim = draw.uniform(0, whole.seconds), draw.randrange(2)
+        ranks = [{"RANK": str(rank), "WORLD_SIZE": "2"} for rank in range(2)]
+        jobs = [
+            Job(words, str(bench), environment=rank, kill_after=moment if number == victim else None)
+            for number, rank in enumerate(ranks)
+        ]
+        outcomes = forks.run(*jobs)
+        killed, left = outcomes[victim], outcomes[1 - victim]
+        if killed.code != -signal.SIGKILL:  # it was faster this time
+            assert killed.code == 0, killed.text
+            continue
+        tried += 1
+        case = f"process {victim} killed after {moment:.3f} s"
+        if left.code:
+            counts.add(LOST, case, left.text)
+        elif (now := contents(bench)) != last:
+            counts.add(SILENT, case, f"{[f for f in now.keys() | last.keys() if now.get(f) != last.get(f)]}")
+        elif unfinished := unfinished_files(bench):
+            counts.add(LOST, case, f"left behind: {unfinished}")
+        else:
+            counts.add(RESUMED, case)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stopped_command_says_how_to_go_on(
     laboratory: Laboratory, tmp_path: Path, full: bool, tally: Callable[..., Tally], number: signal.Signals
