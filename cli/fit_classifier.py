@@ -45,7 +45,7 @@ def fit_classifier(
     from trustcache.data.known_data import find_manifests
     from trustcache.oracles.fit_classifier import fit_classifier as fit
 
-    manifests = find_manifests(data, role="train")
+    manifests = find_manifests(data, "train", place.data_root)
     if len(manifests) > 1:
         raise UsageError(f"--data {data}: names {len(manifests)} data sets; a classifier is fitted on one, so name one")
     (manifest,) = thinned(manifests, subset)
