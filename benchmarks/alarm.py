@@ -53,9 +53,9 @@ def alarms(draw: Draw, streams: int, rate: float, by_class: bool = True) -> np.n
         bins[1].append(references[1].bins(stream[:, 0], draws, stream[:, 1]))
     tests = [Martingale(one, streams) for one in references[: 1 + by_class]]  # the counts are those of any reference
     columns = [np.stack(rows, axis=1) for rows in bins]
-    for image in range(columns[0].shape[1]):
+    for image in range(len(columns[0])):
         for martingale, column in zip(tests, columns, strict=False):
-            martingale.update(column[:, image])
+            martingale.update(column[image])
         capital = np.max([martingale.capital for martingale in tests], axis=0)
         at[(at < 0) & (capital >= 2 / rate)] = image + 1
         if (at > 0).all():
