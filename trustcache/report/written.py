@@ -16,7 +16,7 @@ from trustcache.cache import CacheView
 from trustcache.cache.columns import COLUMNS
 from trustcache.cache.index import Index, create_or_continue
 from trustcache.cache.workspace import Workspace
-from trustcache.data.progress import Progress, silent
+from trustcache.data.progress import Progress, interactive
 from trustcache.deploy.scorers import find_scorer
 from trustcache.deploy.threshold import Threshold
 from trustcache.errors import UsageError, in_python
@@ -38,14 +38,14 @@ def write_page(
     *,
     training: CacheView | None = None,
     thresholds: Mapping[Any, Threshold] = MappingProxyType({}),
-    progress: Progress = silent,
+    progress: Progress = interactive,
 ) -> Path:
     """Write the report of methods on one or several caches, .html a page or .md Markdown, and return its path.
 
     methods: as `compare` takes them, of which one or mcp is the answer; the post-hoc scores that `trustcache report`
     shows stand beside them. test: caches of one classifier, whose data sets have names of their own. training: what
     scores that learn do so from; without it, the cache that the first oracle has learnt from. thresholds: what
-    `calibrate` found, by oracle or name of a score.
+    `calibrate` found, by oracle or name of a score. progress: by default on a terminal and in a notebook only.
     Raises UsageError as `compare` and for a path of another suffix, and OSError where it cannot be written.
     """
     if Path(path).suffix not in _FILES:
