@@ -2,10 +2,12 @@
 
     python benchmarks/alarm.py WORKSPACE RUN --data cifar10-test --on cifar10-c-made --on cifar10-fourier
 
-Takes the scores of a run, or of a post-hoc score, from the caches of a workspace (four minutes of one core). First the
+Takes the scores of a run, or of a post-hoc score, and the predicted classes from the caches of a workspace. First the
 share of streams of 10,000 usual images with a false alarm, which the rate bounds; it ends with 1 if one is above it
-beyond chance. Then for each changed data set the number of changed images until the alarm, after 1,000 usual ones. Each
-stream has a calibration of its own: half of the data, drawn anew. Streams are drawn from the rest, with replacement.
+beyond chance. Then for each changed data set the number of changed images until the alarm, by scores and classes and by
+scores alone, after 1,000 usual ones (--before). Each stream has a calibration of its own: half of the data, drawn anew.
+Streams are drawn from the rest, with replacement. --coverage: of the threshold whose risk is told, in place of one that
+promises at most 5 % wrong.
 """
 
 from __future__ import annotations
@@ -29,60 +31,77 @@ from trustcache.metrics.exchangeability import Martingale, reference
 from trustcache.metrics.selective import WorkingPoint, guaranteed, working_point
 from trustcache.oracles.optim import Machine
 
-USUAL, CHANGED, BEFORE = 10_000, 2_000, 1_000
+USUAL = 10_000
 MAX_RISK, DELTA = 0.05, 0.001
 BEYOND_CHANCE = 0.001
-# Calibration scores, and the scores of a stream.
+# Rows are scores and predicted classes, float64 (N, 2). A draw: the rows calibrated on, and those of a stream.
 Draw = Callable[[np.random.Generator], tuple[np.ndarray, np.ndarray]]
 
 
-def alarms(draw: Draw, streams: int, rate: float, seed: int = 0) -> np.ndarray:
-    """Return after how many images each stream has the alarm, int (streams,), -1 for never."""
-    rng, bins = np.random.default_rng(seed), []
+def alarms(draw: Draw, streams: int, rate: float, by_class: bool = True) -> np.ndarray:
+    """Return after how many images each stream has the alarm, int (streams,), -1 for never, as `Alarm` raises it.
+
+    by_class: with the test of the classes too, as ever where they are known.
+    """
+    rng, at = np.random.default_rng(0), np.full(streams, -1)
+    bins: list[list[np.ndarray]] = [[], []]
     for number in range(streams):
         calibration, stream = draw(rng)
-        made = reference(calibration, number)
-        bins.append(made.bins(stream, rng.random(len(stream))))
-    martingale, at = Martingale(made, streams), np.full(streams, -1)  # the counts are those of any reference
-    for image, column in enumerate(np.stack(bins, axis=1), 1):
-        martingale.update(column)
-        at[(at < 0) & (martingale.capital >= 1 / rate)] = image
+        draws = rng.random(len(stream))
+        references = reference(calibration[:, 0], seed=number), reference(calibration[:, 0], calibration[:, 1], number)
+        bins[0].append(references[0].bins(stream[:, 0], draws))
+        bins[1].append(references[1].bins(stream[:, 0], draws, stream[:, 1]))
+    tests = [Martingale(one, streams) for one in references[: 1 + by_class]]  # the counts are those of any reference
+    columns = [np.stack(rows, axis=1) for rows in bins]
+    for image in range(len(columns[0])):
+        for martingale, column in zip(tests, columns, strict=False):
+            martingale.update(column[image])
+        capital = np.max([martingale.capital for martingale in tests], axis=0)
+        at[(at < 0) & (capital >= 2 / rate)] = image + 1
         if (at > 0).all():
             break
     return at
 
 
-def usual_streams(z: np.ndarray) -> Iterator[tuple[str, Draw]]:
+def rows_of(data: Labelled) -> np.ndarray:
+    """Return scores and predicted classes, float64 (N, 2)."""
+    return np.stack([data.z, data.predictions], axis=1)
+
+
+def usual_streams(rows: np.ndarray) -> Iterator[tuple[str, Draw]]:
     """Yield draws of calibrations and unchanged streams: of real scores, of normal ones, of few and of equal ones."""
 
     def normal(calibration: int) -> Draw:
-        return lambda rng: (rng.normal(size=calibration), rng.normal(size=USUAL))
+        def made(rng: np.random.Generator, size: int) -> np.ndarray:
+            return np.stack([rng.normal(size=size), rng.integers(0, 10, size=size)], axis=1)
+
+        return lambda rng: (made(rng, calibration), made(rng, USUAL))
 
     def real(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        return rng.choice(z, len(z) // 2), rng.choice(z, USUAL)
+        return rng.choice(rows, len(rows) // 2), rng.choice(rows, USUAL)
 
     def halves(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        order = rng.permutation(len(z))
-        return z[order[: len(z) // 2]], z[order[len(z) // 2 :]]
+        order = rng.permutation(len(rows))
+        return rows[order[: len(rows) // 2]], rows[order[len(rows) // 2 :]]
 
     def whole(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         calibration, stream = real(rng)
         return calibration.round(), stream.round()
 
-    yield f"real scores, {len(z) // 2:,} calibrated on, streams of {USUAL:,}", real
-    yield f"real scores, halves, each once, streams of {len(z) - len(z) // 2:,}", halves
+    yield f"real scores, {len(rows) // 2:,} calibrated on, streams of {USUAL:,}", real
+    yield f"real scores, halves, each once, streams of {len(rows) - len(rows) // 2:,}", halves
     yield f"real scores to whole numbers, streams of {USUAL:,}", whole
     yield f"normal, 100 calibrated on, streams of {USUAL:,}", normal(100)
     yield f"normal, 5,000 calibrated on, streams of {USUAL:,}", normal(5000)
 
 
-def after_usual(z: np.ndarray, changed: np.ndarray) -> Draw:
-    """Return a draw of half of some scores, and a stream of the other half that becomes one of changed scores."""
+def after_usual(rows: np.ndarray, changed: np.ndarray, before: int, images: int) -> Draw:
+    """Return a draw of half of some rows, and a stream of the other half that becomes one of changed rows."""
 
     def draw(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        order = rng.permutation(len(z))
-        rest = z[order[len(z) // 2 :]]
-        return z[order[: len(z) // 2]], np.concatenate([rng.choice(rest, BEFORE), rng.choice(changed, CHANGED)])
+        order = rng.permutation(len(rows))
+        rest = rows[order[len(rows) // 2 :]]
+        return rows[order[: len(rows) // 2]], np.concatenate([rng.choice(rest, before), rng.choice(changed, images)])
 
     return draw
 
@@ -91,27 +110,39 @@ def false_alarms(own: Labelled, streams: int, rate: float) -> int:
     """Print the share of usual streams with an alarm. Return in how many rows it is above the rate beyond chance."""
     print(f"| usual scores | streams | with a false alarm, at most {100 * rate:g} % |\n|---|--:|--:|")
     invalid = 0
-    for name, draw in usual_streams(own.z):
+    for name, draw in usual_streams(rows_of(own)):
         count = int((alarms(draw, streams, rate) > 0).sum())
         invalid += binomtest(count, streams, rate, alternative="greater").pvalue < BEYOND_CHANCE
         print(f"| {name} | {streams:,} | {100 * count / streams:.2f} % |", flush=True)
     return invalid
 
 
-def delays(own: Labelled, changed: Sequence[Labelled], streams: int, rate: float) -> None:
-    """Print how soon the alarm sees each changed data set, and what the threshold of 5 % risk is worth there."""
+def threshold_of(own: Labelled, coverage: float | None) -> float:
+    """Return the threshold with that coverage, or else the one that promises 5 % risk, of half of the data."""
     half = own.take(half_rows(len(own), "first-half"))
+    if coverage:
+        return float(np.quantile(half.z, 1 - coverage))
     point = guaranteed(half.z, half.correct, MAX_RISK, DELTA)
     assert isinstance(point, WorkingPoint)
-    heads = ["changed", "accuracy", "trusted", "wrong among the trusted", "seen within 2,000", "images until the alarm"]
-    print(f"\n| {' | '.join(heads)}: median (9 of 10 by) |\n|---|{'--:|' * (len(heads) - 1)}")
+    return point.threshold
+
+
+def delays(own: Labelled, changed: Sequence[Labelled], asked: argparse.Namespace) -> None:
+    """Print how soon the alarm sees each changed data set, and what a threshold is worth there."""
+    threshold, before, streams = threshold_of(own, asked.coverage), asked.before, asked.streams // 10
+    seen = [f"seen within {asked.images:,}{by}, after: median (9 of 10 by)" for by in ("", " by scores alone")]
+    heads = ["changed", "accuracy", "trusted", "wrong among the trusted", *seen]
+    print(f"\n| {' | '.join(heads)} |\n|---|{'--:|' * (len(heads) - 1)}")
     for one in changed:
-        at = alarms(after_usual(own.z, one.z), streams, rate)
-        late = np.sort(np.where(at < 0, np.inf, at - BEFORE)[(at < 0) | (at > BEFORE)])  # no false alarms before
-        ends = ["never" if np.isinf(end) else f"{end:,.0f}" for end in late[[len(late) // 2, len(late) * 9 // 10]]]
-        there = working_point(one.z, one.correct, point.threshold)
-        shares = one.correct.mean(), there.coverage, there.risk or 0.0, np.isfinite(late).mean()
-        print(f"| {one.data} | {' | '.join(f'{100 * s:.1f} %' for s in shares)} | {ends[0]} ({ends[1]}) |", flush=True)
+        there = working_point(one.z, one.correct, threshold)
+        cells = [f"{100 * share:.1f} %" for share in (one.correct.mean(), there.coverage, there.risk or 0.0)]
+        for by_class in (True, False):
+            draw = after_usual(rows_of(own), rows_of(one), before, asked.images)
+            at = alarms(draw, streams, asked.rate, by_class)
+            late = np.sort(np.where(at < 0, np.inf, at - before)[(at < 0) | (at > before)])  # no false alarms before
+            ends = ["never" if np.isinf(end) else f"{end:,.0f}" for end in late[[len(late) // 2, len(late) * 9 // 10]]]
+            cells.append(f"{100 * np.isfinite(late).mean():.0f} %, {ends[0]} ({ends[1]})")
+        print(f"| {one.data} | {' | '.join(cells)} |", flush=True)
 
 
 def main() -> int:
@@ -122,14 +153,18 @@ def main() -> int:
     parser.add_argument("--data", required=True, help="the unchanged data set")
     parser.add_argument("--on", action="append", default=[], help="changed data sets, or families of them")
     parser.add_argument("--rate", type=float, default=0.01)
-    parser.add_argument("--streams", type=int, default=1000)
+    parser.add_argument("--streams", type=int, default=1000, help="a tenth of them for each changed data set")
+    parser.add_argument("--before", type=int, default=1000, help="usual images before the changed ones")
+    parser.add_argument("--images", type=int, default=2000, help="changed images")
+    parser.add_argument("--coverage", type=float, help="of the threshold whose risk is told")
+    parser.add_argument("--data-root", type=Path, default=Path("data"))
     asked = parser.parse_args()
     scorer = find_scorer(Workspace(asked.workspace), asked.run)
-    source = LabelledData(scorer, Scoring(scorer.workspace_caches, Path("data"), Machine(device="cpu")))
+    source = LabelledData(scorer, Scoring(scorer.workspace_caches, asked.data_root, Machine(device="cpu")))
     own = source.named("--data", asked.data)
     invalid = false_alarms(own, asked.streams, asked.rate)
     changed = [one for name in asked.on for one in source.family("--on", name)]
-    delays(own, [own, *changed], asked.streams // 10, asked.rate)
+    delays(own, [own, *changed], asked)
     print(f"\n{invalid} shares of false alarms are above {100 * asked.rate:g} % beyond chance")
     return int(invalid > 0)
 

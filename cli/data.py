@@ -36,7 +36,7 @@ def show(place: Place, request: Request) -> Output:
     from trustcache.data.known_data import find_manifests
     from trustcache.data.listing import describe
 
-    found = [describe(manifest, place.data_root) for manifest in find_manifests(request)]
+    found = [describe(manifest, place.data_root) for manifest in find_manifests(request, data_root=place.data_root)]
 
     def print_all() -> None:
         for one in found:
@@ -61,7 +61,7 @@ def check(
     from trustcache.data.known_data import find_manifests
     from trustcache.data.listing import check as count
 
-    manifests = find_manifests(request)
+    manifests = find_manifests(request, data_root=place.data_root)
     if against:
         if len(manifests) > 1:
             raise UsageError(f"--against {against}: {request} is {len(manifests)} data sets; name one")

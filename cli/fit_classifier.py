@@ -13,7 +13,7 @@ from trustcache.oracles.optim import FitSettings, Machine
 
 from .from_dataclass import Without
 from .options import Subset
-from .program import Place, command, console, print_line
+from .program import Place, command, console, print_line, say
 
 if TYPE_CHECKING:
     from trustcache.oracles.fit_classifier import Fitted
@@ -39,19 +39,19 @@ def fit_classifier(
 
     A stopped fitting goes on where it was. It ends by naming the extract that goes on from it.
     """
+    from trustcache.cache.provenance import as_fitted
     from trustcache.command_lines import command_line
     from trustcache.data.dataset import open_dataset
     from trustcache.data.default_selection import thinned
     from trustcache.data.known_data import find_manifests
     from trustcache.oracles.fit_classifier import fit_classifier as fit
 
-    manifests = find_manifests(data, role="train")
+    manifests = find_manifests(data, "train", place.data_root)
     if len(manifests) > 1:
         raise UsageError(f"--data {data}: names {len(manifests)} data sets; a classifier is fitted on one, so name one")
     (manifest,) = thinned(manifests, subset)
-    fitted = fit(
-        model.spec(start), open_dataset(manifest, place.data_root), out, settings, machine, console, print_line
-    )
+    spec = as_fitted(model.spec(start), lambda text: say(f"note: {text}"))
+    fitted = fit(spec, open_dataset(manifest, place.data_root), out, settings, machine, console, print_line)
     print_line(_outcome(out, fitted))
     thin = ["--subset", str(subset)] if subset else []
     print_line("go on with:")

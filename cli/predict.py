@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
+from trustcache.deploy.answering import Answering, Failing
 from trustcache.errors import TrustcacheError
-from trustcache.oracles.optim import Machine
 
 from .calibrate import RUN
-from .from_dataclass import Without
 from .program import Place, command, print_line, say
 
 
@@ -20,20 +19,8 @@ def predict(
     place: Place,
     run: Annotated[str, typer.Argument(help=f"{RUN}.")],
     paths: Annotated[list[Path], typer.Argument(help="Image files, folders of them, or .tar files.")],
-    machine: Annotated[Machine, Without("checkpoint_every_s", "memory", "workers")],
-    format: Annotated[
-        Literal["json", "csv"], typer.Option(help="A JSON object a line, or CSV with a header.")
-    ] = "json",
-    strict: Annotated[bool, typer.Option("--strict", help="Exit code 1 where an image cannot be read.")] = False,
-    fail_on_alarm: Annotated[
-        bool, typer.Option("--fail-on-alarm", help="Exit code 1 where scores no longer look like those calibrated on.")
-    ] = False,
-    groups: Annotated[
-        Path | None, typer.Option(help="Thresholds by group: a CSV file id,group, whose ids end the images' paths.")
-    ] = None,
-    classifier: Annotated[str | None, typer.Option(help="Whose run or score, where there are several.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images a forward pass.")] = 64,
-    workers: Annotated[int, typer.Option(min=0, help="Decoding threads; 0: no other than the main one.")] = 2,
+    asked: Answering,
+    failing: Failing,
 ) -> None:
     """A line an image: path, class, probability, trust score, and whether to trust it by the run's threshold.
 
@@ -42,29 +29,31 @@ def predict(
     on, an alarm says from which image on nothing is promised; each call begins anew.
     """
     from trustcache.cache.workspace import Workspace
-    from trustcache.deploy.predict import FORMATS, Tally, pictures, with_groups
+    from trustcache.deploy.predict import WRITERS, Tally, pictures, with_groups
     from trustcache.deploy.scorers import find_scorer
     from trustcache.deploy.trusted import TrustedClassifier
 
     images = pictures(paths, note=say)
-    trusted = TrustedClassifier.load(place.workspace, run, classifier=classifier, device=machine.device)
+    trusted = TrustedClassifier.load(place.workspace, run, classifier=asked.classifier, device=asked.device)
     if trusted.threshold is None:
-        line = find_scorer(Workspace(place.workspace), run, classifier).calibration_line(place.given())
+        line = find_scorer(Workspace(place.workspace), run, asked.classifier).calibration_line(place.given())
         say(f"no threshold is calibrated, so a score above 0 is trusted; set one with {line}")
         say("with --max-risk in place of --coverage it promises how much of what is trusted is wrong at most")
-    grouped = with_groups(images, groups) if groups else (images, None)
+    grouped = with_groups(images, asked.groups) if asked.groups else (images, None)
     tally = Tally(trusted, say)
-    answers = tally.of(trusted(grouped[0], groups=grouped[1], batch_size=batch_size, workers=workers, ahead=1))
-    for line in FORMATS[format](answers):
+    answers = tally.of(
+        trusted(grouped[0], groups=grouped[1], batch_size=asked.batch_size, workers=asked.workers, ahead=1)
+    )
+    for line in WRITERS[asked.format](answers):
         print_line(line, kept="\n\t")
     for line in tally.summary():
         say(line)
-    if strict and tally.errors:
+    if failing.strict and tally.errors:
         raise TrustcacheError(
             f"{tally.errors:,} of {tally.images:,} images have no answer, as their lines say; replace them, or leave "
             "out --strict"
         )
-    if fail_on_alarm and tally.alarm:
+    if failing.fail_on_alarm and tally.alarm:
         raise TrustcacheError(
             f"{run}: the alarm was raised; calibrate on images like these, or leave out --fail-on-alarm"
         )

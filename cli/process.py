@@ -92,6 +92,11 @@ def print_note(text: object) -> None:
         print_line(text)
 
 
+def is_verbose() -> bool:
+    """Return True under --verbose."""
+    return _loudness == _VERBOSE
+
+
 def is_quiet() -> bool:
     """Return True under --quiet."""
     return _loudness == _QUIET

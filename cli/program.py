@@ -33,6 +33,7 @@ from .process import (
     console,
     end,
     is_quiet,
+    is_verbose,
     loudness,
     print_line,
     print_note,
@@ -47,8 +48,8 @@ if os.environ.get("NO_COLOR"):
     os.environ.setdefault("_TYPER_FORCE_DISABLE_TERMINAL", "1")
 
 __all__ = [
-    "Output", "Place", "app", "command", "command_group", "console", "is_quiet", "loaded", "print_line", "print_note",
-    "print_table", "say", "say_error", "terminal", "unknown_option",
+    "Output", "Place", "app", "command", "command_group", "console", "is_quiet", "is_verbose", "loaded", "print_line",
+    "print_note", "print_table", "say", "say_error", "terminal", "unknown_option",
 ]  # fmt: skip
 
 # In the order of use, by the headings of the help; the module of a command is named as it is.
@@ -218,7 +219,7 @@ _FLAGS = (
     _flag(
         "quiet", "Print results and errors only: no progress, no notes but those that explain a report's tables.", "-q"
     ),
-    _flag("verbose", "Print how long each part took.", "-v"),
+    _flag("verbose", "Print how long each part took, and all of a report's tables.", "-v"),
     _flag("debug", "Show the traceback of an error."),
 )
 

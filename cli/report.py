@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .from_dataclass import listed
-from .program import Output, Place, command, console, print_line, say, terminal
+from .program import Output, Place, command, console, is_verbose, print_line, say, terminal
 
 if TYPE_CHECKING:
     from trustcache.report.build import Report
@@ -26,8 +26,8 @@ def report(
 ) -> Output:
     """Every table and figure: on the terminal, as Markdown, LaTeX, CSV and JSON, and as one offline HTML page.
 
-    The terminal shows the tables by data set (of many only those of clean data) and an overview of the paper's; the
-    files hold all of both.
+    The terminal shows the answer below the best rows of its table; -v, and a pipe, the tables by data set (of many only
+    those of clean data) and an overview of the paper's. The files hold all of both.
     """
     from trustcache.cache.workspace import Workspace
 
@@ -52,6 +52,8 @@ def _show(made: Report, only: list[str], page: str) -> None:
         return
     for note in made.contents.notes:
         say(f"note: {note}")
-    for path in made.paths:
+    screen = terminal()
+    whole = is_verbose() or not screen.is_terminal
+    for path in made.paths if whole else ():
         print_line(path)
-    print_report(made.contents, terminal(), page)
+    print_report(made.contents, screen, page, whole)

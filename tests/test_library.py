@@ -97,6 +97,8 @@ CACHE = tc.Cache.from_arrays(LOGITS, LABELS, features=LOGITS)
     [
         (lambda: tc.calibrate("mcp", CACHE, max_risk=0.01), "max_risk"),
         (lambda: tc.calibrate("mcp", CACHE, max_risk=0.5, coverage=0.5), "coverage"),
+        (lambda: tc.plan(max_risk=2), "max_risk"),
+        (lambda: tc.plan(max_risk=0.1, delta=0), "delta"),
         (lambda: tc.Oracle("steep").fit(CACHE), "steep"),
         (lambda: tc.Oracle("ss", alpha_neg=-1).fit(CACHE), "alpha_neg"),
         (lambda: tc.Cache.from_arrays(LOGITS, LABELS, classes="ab"), "classes"),
@@ -111,6 +113,23 @@ def test_messages_speak_of_parameters_and_not_of_options(call: Callable[[], obje
     message = str(caught.value)
     assert parameter in message
     assert not re.search("(?<!trustcache )--[a-z]", re.sub("trustcache [a-z][^;,()]*", "", message))
+
+
+def test_a_notebook_shows_a_users_error_in_one_sentence_and_any_other_whole() -> None:
+    shell = pytest.importorskip("IPython.core.interactiveshell").InteractiveShell()
+    shown: list[str] = []
+    shell._showtraceback = lambda kind, error, lines: shown.append("\n".join(lines))
+    shell.run_cell("import trustcache as tc; tc.plan(max_risk=2)")
+    shell.run_cell("1 / 0")
+    assert shown[0].startswith("UsageError: max_risk 2")
+    assert "\n" not in shown[0]
+    assert "Traceback" in shown[1]
+
+
+def test_a_plan_has_the_rows_that_the_command_prints(run_cli) -> None:
+    printed = run_cli("calibrate", "--plan", "--max-risk", 0.1, "--delta", 0.05, "--json")
+    rows = [{"risk": row.risk, "images": row.images} for row in tc.plan(max_risk=0.1, delta=0.05)]
+    assert rows == json.loads(printed.stdout)["plan"]
 
 
 def test_every_name_is_there_and_no_other() -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from trustcache.cache.view import CacheView as Cache
     from trustcache.cache.view import open_cache
     from trustcache.deploy.calibrate import calibrate_on as calibrate
+    from trustcache.deploy.planning import plan_for as plan
     from trustcache.deploy.trusted import Answer, TrustedClassifier
     from trustcache.extract.in_memory import extract_in_memory as extract
     from trustcache.metrics.ranking import trust_metrics
@@ -38,6 +39,7 @@ __all__ = [
     "compare",
     "extract",
     "open_cache",
+    "plan",
     "post_hoc_score",
     "report",
     "trust_metrics",
@@ -51,6 +53,7 @@ _PLACES = {
     "calibrate": "deploy.calibrate:calibrate_on",
     "compare": "report.compared:compare",
     "open_cache": "cache.view:open_cache",
+    "plan": "deploy.planning:plan_for",
     "post_hoc_score": "scores.registry:post_hoc_score",
     "trust_metrics": "metrics.ranking:trust_metrics",
 }

@@ -14,9 +14,13 @@ from pathlib import Path
 
 
 class TrustcacheError(Exception):
-    """A failure the user can mend; its text is what the command line prints."""
+    """A failure the user can mend; its text is what the command line prints, and a notebook."""
 
     exit_code = 1
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython shows in place of a traceback: where it was raised says nothing of what to mend."""
+        return [f"{type(self).__name__}: {visible(str(self))}"]
 
 
 class DamagedError(TrustcacheError):

@@ -310,7 +310,9 @@ def test_in_print_everything_is_open_and_controls_are_gone(tab, files):
     opened.emulate_media(media="print")
     opened.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert opened.locator("details:not([open])").count() == 0
-    assert not opened.locator("#slider").is_visible()
+    controls = opened.locator("#measure, #oracle, #data, input, .saves button, .by-hand").all()
+    assert [one.get_attribute("id") or one.inner_text() for one in controls if one.is_visible()] == []
+    assert opened.locator("#heat-caption").is_visible(), "which says what the select chose"
     opened.wait_for_selector("#chart-reliability svg.marks")
 
 

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 from typer.testing import Result
 
+from tests.documented_tables import DocumentedTable
 from tests.pictures import picture
 from tests.refusals import tells
 from trustcache.cache import open_cache
@@ -26,6 +27,7 @@ from trustcache.data.samples import ArraySamples, FileSamples
 Cli = Callable[..., Result]
 CACHE = Path("trustcache-workspace/cache/m/photos")
 EARLY, LATE = "cat/000.ppm", "dog/002.ppm"
+TABLE = DocumentedTable("data.md", "What if images change after they were extracted?")
 
 
 def save(path: Path, seed: int) -> None:
@@ -171,6 +173,7 @@ CHANGES: dict[Callable[[Path], None], tuple[str, ...]] = {
 }
 
 
+@TABLE.row("an image was changed, replaced, renamed, moved to another class, added or removed, or an archive replaced")
 @pytest.mark.parametrize("change", CHANGES)
 def test_images_changed_under_a_finished_cache_are_refused_and_named(
     photos: Path, extract: Cli, change: Callable[[Path], None]
@@ -182,6 +185,7 @@ def test_images_changed_under_a_finished_cache_are_refused_and_named(
     assert {path: path.read_bytes() for path in CACHE.iterdir()} == before
 
 
+@TABLE.row("an image was changed, replaced, renamed, moved to another class, added or removed, or an archive replaced")
 @pytest.mark.parametrize("change", [other_content, all_replaced, swapped_classes, swapped_images, deleted])
 def test_images_changed_half_way_through_a_cache_are_refused(
     photos: Path, extract: Cli, change: Callable[[Path], None]
@@ -225,6 +229,7 @@ def test_a_mended_image_that_was_skipped_is_noticed(photos: Path, extract: Cli) 
 # --- images that only look changed -------------------------------------------------------------------------------
 
 
+@TABLE.row("nothing")
 def test_images_whose_files_are_as_they_were_are_not_read(photos: Path, extract: Cli, reads: list[str]) -> None:
     assert extract().exit_code == 0
     assert len(reads) == 8
@@ -232,6 +237,7 @@ def test_images_whose_files_are_as_they_were_are_not_read(photos: Path, extract:
     assert len(reads) == 8
 
 
+@TABLE.row("files were touched or copied, and their bytes are the same")
 def test_a_touched_file_is_read_once_more_and_accepted(photos: Path, extract: Cli, reads: list[str]) -> None:
     assert extract().exit_code == 0
     printed = extract().stdout
@@ -245,6 +251,7 @@ def test_a_touched_file_is_read_once_more_and_accepted(photos: Path, extract: Cl
     assert not reads
 
 
+@TABLE.row("files were touched or copied, and their bytes are the same")
 def test_copied_images_are_the_same(photos: Path, extract: Cli, in_tmp_path: Path) -> None:
     assert extract().exit_code == 0
     shards = {path: path.read_bytes() for path in CACHE.glob("*.h5")}
@@ -390,6 +397,7 @@ TUNE = (
 )
 
 
+@TABLE.row("fine-tuning or `evaluate` meets an image that is not the cached one")
 def test_fine_tuning_refuses_images_that_are_not_the_cached_ones(
     both: Path, run_cli: Cli, classifier_file: Path
 ) -> None:
@@ -400,6 +408,7 @@ def test_fine_tuning_refuses_images_that_are_not_the_cached_ones(
     assert run_cli(*TUNE, classifier_file).exit_code == 0
 
 
+@TABLE.row("fine-tuning or `evaluate` meets an image that is not the cached one")
 def test_evaluation_refuses_images_that_are_not_the_cached_ones(
     both: Path, photos: Path, run_cli: Cli, classifier_file: Path
 ) -> None:
@@ -419,6 +428,7 @@ def test_heads_refuse_features_of_other_images_of_equal_size(both: Path, extract
     refused(failed, "cache/other/learnt", "1 of its 8 images", "cache/m/learnt")
 
 
+@TABLE.row("the cache was removed and made anew of other images")
 def test_scores_of_a_cache_are_made_anew_when_its_images_were_replaced(both: Path, extract: Cli, run_cli: Cli) -> None:
     assert run_cli("evaluate").exit_code == 0
     scores = Path("trustcache-workspace/scores/m/photos/mcp.safetensors")
@@ -491,3 +501,7 @@ def test_the_case_of_a_class_counts_and_numbers_are_no_names(both: Path, photos:
             (photos.with_name(name) / old).rename(photos.with_name(name) / new)
     refused(extract("upper"), "1 of 2", "label 0: 'Cat' here, 'cat' there")
     assert extract("numbers").exit_code == 0
+
+
+def test_each_row_of_the_document_has_its_test() -> None:
+    TABLE.require_tests()

@@ -202,6 +202,20 @@ def test_a_mistyped_path_is_answered_by_the_nearest_one_that_is_there(
     assert "no such" not in refusal("notes")
 
 
+def test_a_path_below_the_data_root_is_told_with_the_folder_that_was_looked_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A path typed is relative to the working folder, one in a manifest to the data root."""
+    monkeypatch.chdir(tmp_path)
+    root = Path("data")
+    (root / "photos" / "test").mkdir(parents=True)
+    for typed in ("photos/test", "photos/test:train"):
+        said = refusal_of(lambda typed=typed: find_manifests(typed, data_root=root))
+        assert tells(said, str(tmp_path), "data/photos/test", "data root", "manifests")
+    manifest = Manifest("b", "test", (Files("folders", {"path": "x"}),))
+    assert tells(refusal_of(lambda: open_dataset(manifest, root)), "data/x", "--data-root", "now data")
+
+
 def test_ten_lines_describe_a_data_set_of_ones_own(write: Write) -> None:
     path = write(BIRDS)
     (manifest,) = find_manifests(str(path))

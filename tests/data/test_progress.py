@@ -91,3 +91,17 @@ def test_library_functions_are_silent_by_default(capsys: pytest.CaptureFixture[s
     with progress.silent("anything", 10) as advance:
         advance(10)
     assert capsys.readouterr() == ("", "")
+
+
+def test_interactive_progress_is_for_a_terminal_or_a_notebook_alone(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "LOG_EVERY_S", 0.0)
+    for module, told in ((None, False), ("ipykernel", True)):
+        if module:
+            monkeypatch.setitem(sys.modules, module, sys)
+        else:
+            monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+        with progress.interactive("scores", 2) as advance:
+            advance(1)
+        assert ("scores: 1 of 2" in capsys.readouterr().err) is told

@@ -20,16 +20,29 @@ from trustcache.cache.workspace import Workspace
 from trustcache.deploy.alarm import Alarm
 from trustcache.deploy.threshold import Watch
 from trustcache.errors import DamagedError
-from trustcache.metrics.exchangeability import reference
 
 RunCli = Callable[..., Result]
 FROZEN = "digits-net-ce-frozen"
 RNG = np.random.default_rng(0)
-WATCH = Watch(0.01, (reference(RNG.normal(size=1000)),))
+WATCH = Watch.of(0.01, [(RNG.normal(size=1000), RNG.integers(0, 10, size=1000))])
 
 
 def usual(images: int, seed: int = 1) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=images)
+
+
+def test_scores_that_stay_as_they_were_hide_no_change_of_the_predicted_classes() -> None:
+    """A weak classifier is as sure of blurred images as of sharp ones, but sees cats and ships in them."""
+    scores, classes = usual(600), np.random.default_rng(3).integers(0, 10, size=600)
+    few = np.where(np.arange(600) < 300, classes, classes % 5)
+    alarm, blind = Alarm(WATCH), Alarm(WATCH)
+    assert not alarm.see(scores[:300], few[:300])
+    assert (alarm.see(scores[300:], few[300:]), alarm.by_class) == (True, True)
+    assert alarm.since == pytest.approx(301, abs=30)
+    assert not blind.see(scores), "without classes"
+    lower = np.where(classes == 3, scores - 3, np.where(classes == 4, scores + 3, scores))
+    assert Alarm(WATCH).see(lower, classes), "scores within the classes"
+    assert not Alarm(WATCH).see(scores, classes)
 
 
 def test_it_keeps_silent_on_usual_scores_and_tells_when_and_since_when_others_came() -> None:
@@ -57,7 +70,8 @@ def test_scores_one_by_one_and_all_at_once_are_the_same() -> None:
 
 
 def test_calibrated_on_two_data_sets_each_is_usual_and_a_third_is_not() -> None:
-    watch = Watch(0.01, (*WATCH.references, reference(RNG.normal(2, 1, size=1000))))
+    other = Watch.of(0.01, [(RNG.normal(2, 1, size=1000), RNG.integers(0, 10, size=1000))])
+    watch = Watch(0.01, WATCH.references + other.references, WATCH.by_class + other.by_class)
     assert not Alarm(watch).see(usual(1000))
     assert not Alarm(watch).see(usual(1000) + 2)
     assert Alarm(watch).see(usual(1000) - 2)
@@ -137,10 +151,11 @@ def test_a_program_beside_an_exported_graph_reads_the_same_alarm(with_runs: Work
     [
         {"watch.rate": 0.0},
         {"watch.references": []},
-        {"watch.references": [{"edges": [1.0, 0.0], "tie_breaks": [0.5, 0.5], "counts": [1, 1, 1]}]},
-        {"watch.references": [{"edges": [1.0], "tie_breaks": [0.5], "counts": [1, 0]}]},
-        {"watch.references": [{"edges": [1.0], "tie_breaks": [0.5], "counts": [1, 10**400]}]},
-        {"watch.references": [{"edges": [], "tie_breaks": [], "counts": []}]},
+        {"watch.by_class": []},
+        {"watch.references": [{"edges": [1.0, 0.0], "tie_breaks": [0.5, 0.5], "counts": [1, 1, 1], "classes": []}]},
+        {"watch.references": [{"edges": [1.0], "tie_breaks": [0.5], "counts": [1, 0], "classes": []}]},
+        {"watch.references": [{"edges": [1.0], "tie_breaks": [0.5], "counts": [1, 10**400], "classes": []}]},
+        {"watch.references": [{"edges": [], "tie_breaks": [], "counts": [], "classes": []}]},
     ],
     ids=lambda entries: str(entries)[:60],
 )

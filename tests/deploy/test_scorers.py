@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
+from tests.refusals import refusal_of
 from tests.sealed import edit_record
 from trustcache.cache.workspace import Workspace
 from trustcache.deploy.scorers import find_scorer
@@ -114,6 +115,10 @@ def test_a_beginning_takes_the_only_run_whose_cache_is_here(with_runs: Workspace
     assert find_scorer(with_runs, "digits-net-ce").name == kept.name
     with pytest.raises(UsageError, match=rf"{renamed}: .*gone.*trustcache runs rm {renamed}"):
         find_scorer(with_runs, renamed)
+    slip = refusal_of(lambda: find_scorer(with_runs, renamed.replace("-ce-", "-cee-")))
+    there, meant = slip.split("there are ")[1].split("; did you mean ")
+    assert there.startswith(kept.name), "the live ones first"
+    assert (kept.name in meant, renamed in meant) == (True, False)
     listed = {line.split("\t")[-1]: line.split("\t")[2] for line in run_cli("runs", "list").stdout.splitlines()}
     assert listed[kept.name] == "digits-net"
     assert "no cache" in listed[renamed]

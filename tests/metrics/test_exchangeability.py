@@ -18,7 +18,7 @@ Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
 def peaks(draw: Draw, calibration: int, images: int, streams: int, seed: int = 0) -> np.ndarray:
     """The largest capital of each stream, all drawn as their own calibration scores were."""
     rng = np.random.default_rng(seed)
-    made = [reference(draw(rng, (calibration,)), seed) for seed in range(streams)]
+    made = [reference(draw(rng, (calibration,)), seed=seed) for seed in range(streams)]
     bins = np.stack([one.bins(draw(rng, (images,)), rng.random(images)) for one in made])
     martingale, peak = Martingale(made[0], streams), np.zeros(streams)  # the counts are those of any reference
     for column in bins.T:
@@ -82,3 +82,30 @@ def test_streams_side_by_side_are_each_as_alone() -> None:
         for one, number in zip(alone, column, strict=True):
             one.update(np.array([number]))
     np.testing.assert_allclose(together.capital, [one.capital[0] for one in alone])
+
+
+def test_ordered_by_class_first_a_score_and_then_a_draw_decide_within_it() -> None:
+    rng = np.random.default_rng(3)
+    scores, classes = rng.integers(0, 4, size=500).astype(float), rng.integers(0, 30, size=500)  # many are equal
+    made = reference(scores, classes)
+    bins = made.bins(scores, rng.random(500), classes)
+    assert (np.diff(bins[np.lexsort((scores, classes))]) >= 0).mean() > 0.9, "but for equal ones"
+    assert np.abs(np.bincount(bins, minlength=len(made.counts)) - made.counts).max() <= 9
+    assert made.bins([9.0, -9.0], [0.5, 0.5], [-1, 30]).tolist() == [0, len(made.counts) - 1]
+
+
+def test_false_alarms_by_class_are_no_more_than_asked_for_and_a_change_is_seen() -> None:
+    streams, rng, bins = 200, np.random.default_rng(4), []
+    for number in range(streams + 20):
+        skewed = [rng.geometric(0.2, size=size) for size in (200, 250)]
+        z = [rng.normal(size=200) + skewed[0], rng.normal(size=250) + skewed[1]]
+        made = reference(z[0], skewed[0], number)
+        new = skewed[1] if number < streams else 1 + (skewed[1] - 1) % 3
+        bins.append(made.bins(z[1], rng.random(250), new))
+    martingale, peak = Martingale(made, streams + 20), np.zeros(streams + 20)
+    for column in np.stack(bins, axis=1):
+        martingale.update(column)
+        peak = np.maximum(peak, martingale.capital)
+    alarms = int((peak[:streams] >= 20).sum())
+    assert binomtest(alarms, streams, 0.05, alternative="greater").pvalue > 0.001, alarms
+    assert (peak[streams:] >= 100).all()

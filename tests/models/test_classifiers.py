@@ -802,3 +802,15 @@ def test_a_bare_folder_and_its_manifest_have_the_same_fingerprint() -> None:
     (manifest,) = find_manifests("cifar10-test")
     bare = folder_manifest(TEST_DATA / "cifar10" / "test")
     assert open_dataset(bare, TEST_DATA).fingerprint() == open_dataset(manifest, TEST_DATA).fingerprint()
+
+
+def test_a_model_without_published_weights_says_which_commands_take_them() -> None:
+    said = refusal_of(lambda: load_classifier(ModelSpec("cifar-resnet8")))
+    assert tells(
+        said,
+        "cifar-resnet8",
+        "trustcache extract",
+        "--weights FILE",
+        "trustcache reproduce",
+        "'cifar-resnet8 --weights",
+    )

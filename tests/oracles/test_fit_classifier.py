@@ -20,6 +20,7 @@ from tests.command_process import CommandProcess
 from tests.damage import damaged
 from tests.refusals import tells
 from trustcache.cache import open_cache
+from trustcache.cache.provenance import fitted_preprocessing
 from trustcache.data import in_memory as decoded
 from trustcache.data.dataset import Dataset, open_dataset
 from trustcache.data.known_data import find_manifests
@@ -353,6 +354,16 @@ def test_weights_bring_the_preprocessing_that_they_were_fitted_with(run_cli: Cli
         open_cache(f"trustcache-workspace/cache/{name}/digits-test").index.identity.images for name in ("same", "other")
     ]
     assert [images.mean for images in seen] == [(0.1, 0.2, 0.3), (0.5, 0.5, 0.5)]
+
+
+def test_weights_to_begin_with_show_images_as_they_were_fitted(run_cli: Cli, tmp_path: Path) -> None:
+    fit_classifier(RESNET, open_dataset(find_manifests("digits-fit")[0], Path()), tmp_path / "w", SHORT, MACHINE)
+    again = (*DIGITS, "--classifier", "cifar-resnet8", "--start", tmp_path / "w", "--epochs", 1)
+    assert run_cli(*again, "--out", "v").exit_code == 0
+    assert fitted_preprocessing(Path("v")) == fitted_preprocessing(tmp_path / "w") != {}
+    other = run_cli(*again, "--preprocess", "mean=0.1,0.1,0.1", "--out", "u")
+    assert tells(other.stderr, "note", "mean", "w", "fitted with")
+    assert fitted_preprocessing(Path("u"))["mean"] == (0.1, 0.1, 0.1)
 
 
 def test_a_last_layer_for_other_classes_begins_anew(classifier_file: Path, tmp_path: Path) -> None:

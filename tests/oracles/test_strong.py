@@ -206,7 +206,7 @@ def test_only_heads_on_the_presets_inputs_or_fewer_are_called_strong(strong: Wor
         return run_names([Run(run.folder, config)])[config.name]
 
     assert name("strong") == "strong"
-    assert name("log-probs", "sorted-log-probs", "prediction", "mirrored") == "strong without features, shrunk, tilted"
+    assert name("log-probs", "sorted-log-probs", "prediction", "mirrored") == "strong, no features, 1 view (mirrored)"
     assert not name("all").startswith("strong")
 
 

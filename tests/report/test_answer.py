@@ -20,7 +20,6 @@ from trustcache.data.splits import HALVES, half_rows, other_half
 from trustcache.deploy.scorers import find_scorer
 from trustcache.deploy.threshold import Threshold, Watch
 from trustcache.metrics.estimated_accuracy import AccuracyFit
-from trustcache.metrics.exchangeability import reference
 from trustcache.metrics.selective import at_target, working_point
 from trustcache.oracles.runs import LOG, finished_runs
 from trustcache.report.answer import Answer, stated_on
@@ -208,7 +207,7 @@ def test_the_answer_is_stated_on_images_that_set_no_threshold_where_there_are_an
     scored, names: list[str], whole: str | None, half: str | None, stated: str
 ) -> None:
     point = working_point(np.arange(4.0), np.ones(4, bool), 1.5)
-    watch, accuracy = Watch(0.01, (reference([1.0]),)), AccuracyFit(1.0, 1.0, 0.0, 0.0, 0.0)
+    watch, accuracy = Watch.of(0.01, [([1.0], [0])]), AccuracyFit(1.0, 1.0, 0.0, 0.0, 0.0)
     made = ("coverage", 0.5, None, "", watch, accuracy, "", "")
     thresholds = {
         ("mlp", f"run {part}"): Threshold(point, None, (), (), "", (), data, part, 0, *made)

@@ -23,6 +23,19 @@ def test_the_terminal_lists_the_papers_tables_and_what_is_not_run(with_runs, run
         assert key in listed
 
 
+def test_on_a_terminal_the_answer_is_seen_without_scrolling(with_runs, run_cli, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "120")
+    short, whole = (run_cli("report", *more).stdout.splitlines() for more in ((), ("-v",)))
+    assert len(short) <= 40
+    assert short[-3:] == whole[-3:], "the commands that go on"
+    rows = {line.split()[0] for line in short if line.startswith(" ")}
+    assert "mcp" in rows
+    (left_out,) = [int(found[1]) for line in short if (found := re.search(r"(\d+) more rows? with -v", line))]
+    assert left_out > 10
+    assert any("Not run yet" in line for line in whole)
+
+
 def test_only_prints_the_tables_asked_for_with_their_commands(with_runs, run_cli):
     out = run_cli("report", "--only", "table1,table2").stdout
     assert out.startswith("Table 1")

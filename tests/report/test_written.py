@@ -69,6 +69,15 @@ def test_the_page_shows_the_thresholds_that_calibrate_found(tmp_path: Path) -> N
     assert tells(message, "thresholds", "0.5", "calibrate")
 
 
+def test_the_answer_is_one_of_the_methods_that_are_passed_or_mcp(tmp_path: Path) -> None:
+    def answered(*methods) -> str:
+        text = write_page([*methods], TEST, tmp_path / "report.md", training=TRAINING).read_text(encoding="utf-8")
+        return next(line for line in text.splitlines() if "Trust " in line or "Accept" in line)
+
+    assert "delta-knn" in answered("delta-knn", gap)
+    assert "mcp" in answered(gap).partition(" above ")[0]
+
+
 def test_markdown_is_written_where_the_path_asks_for_it_and_nothing_else_is(tmp_path: Path) -> None:
     text = write_page([gap], TEST, tmp_path / "report.md", training=TRAINING).read_text(encoding="utf-8")
     assert text.startswith("# ")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from trustcache.cache.arrays import metadata_text
@@ -19,7 +20,7 @@ from trustcache.data.dataset import Dataset, open_dataset
 from trustcache.data.manifest import Manifest
 from trustcache.data.progress import Progress, silent
 from trustcache.errors import TrustcacheError, UsageError, naming
-from trustcache.models.preprocessing import parse_preprocessing
+from trustcache.models.preprocessing import parse_preprocessing, preprocessing_words
 
 if TYPE_CHECKING:
     from trustcache.models.building import ModelSpec
@@ -143,6 +144,22 @@ def fitted_preprocessing(weights: Path) -> dict[str, Any]:
     except (ValueError, LookupError, TypeError, AttributeError):  # weights of others, or of an earlier version
         return {}
     return parse_preprocessing(words, f"--weights {weights}: fitted with")
+
+
+def as_fitted(
+    spec: ModelSpec, note: Callable[[str], None] = lambda line: None, over: Mapping[str, Any] = MappingProxyType({})
+) -> ModelSpec:
+    """Return a model that sees images as fit-classifier fitted its weights with, where the spec does not say otherwise.
+
+    over: entries that replace those, but none of the spec. note: told where the spec does. Raises as
+    `fitted_preprocessing`.
+    """
+    fitted = fitted_preprocessing(Path(spec.weights)) if spec.weights else {}
+    for key, value in spec.preprocessing.items():
+        if fitted.get(key, value) != value:
+            (word,) = preprocessing_words({key: fitted[key]})
+            note(f"--preprocess {key}: {spec.weights} was fitted with {word}")
+    return replace(spec, preprocessing={**fitted, **over, **spec.preprocessing})
 
 
 def precision_of(folder: Path, label: str) -> str | None:

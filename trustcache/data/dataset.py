@@ -150,7 +150,8 @@ def require_files(manifest: Manifest, data_root: Path) -> Files:
     reason = why_missing(manifest, data_root)
     if reason or not files:
         remedy = f"; {manifest.source}" if manifest.source else ""
-        raise UsageError(f"{manifest.name}: {reason}{remedy} (or set --data-root)")
+        root = f"or set --data-root, now {data_root}, which paths in manifests are relative to"
+        raise UsageError(f"{manifest.name}: {reason}{remedy} ({root})")
     return files
 
 

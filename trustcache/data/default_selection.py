@@ -74,7 +74,7 @@ class DataOptions:
     def manifests(self, data_root: Path) -> tuple[list[Manifest], list[str]]:
         """Return the data sets, and notes on those passed over. Raises UsageError where there is none."""
         if self.data:
-            named = [(request, m) for request in self.data for m in find_manifests(request, self.role)]
+            named = [(request, m) for request in self.data for m in find_manifests(request, self.role, data_root)]
             return thinned(_each_once(named), self.subset), []
         selection = everything(data_root)
         notes = selection.told()

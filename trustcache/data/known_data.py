@@ -87,16 +87,17 @@ def _all_in(folder: Path) -> tuple[Manifest, ...]:
     return tuple(manifest for file in sorted(folder.glob("*.toml")) for manifest in load_manifests(file))
 
 
-def find_manifests(request: str, role: str = "test") -> list[Manifest]:
+def find_manifests(request: str, role: str = "test", data_root: Path | None = None) -> list[Manifest]:
     """Resolve what a user typed: a manifest's file, a known name, family or pattern, images, or a torch Dataset.
 
     `digits-test` is one data set, `cifar10-c` all of a family, `cifar10-c/*/5` some of it. `role` is that of images or
-    a data set without a role of its own, as in `photos/train:train` and `package.module:function:train`. Raises
-    UsageError with the nearest path or name if nothing matches.
+    a data set without a role of its own, as in `photos/train:train` and `package.module:function:train`. Paths are
+    relative to the working folder; those in a manifest to `data_root`, below which a wrong path is looked for, to name
+    the right one. Raises UsageError with the nearest path or name if nothing matches.
     """
     asked, _, own_role = request.rpartition(":")
     if own_role in ROLES and not Path(request).exists() and (_is_bare(asked) or _is_code(asked)):
-        return find_manifests(asked, own_role)
+        return find_manifests(asked, own_role, data_root)
     path = Path(request)
     if path.suffix == ".toml":
         return load_manifests(path)
@@ -109,19 +110,30 @@ def find_manifests(request: str, role: str = "test") -> list[Manifest]:
         return [folder_manifest(path, role)]
     if _is_code(request):
         return [code_manifest(request, role)]
-    near = did_you_mean_path(Path(asked if own_role in ROLES else request))
+    near = _near_path(Path(asked if own_role in ROLES else request), data_root)
     clean_first = sorted(known, key=lambda m: bool(m.variant_of))
     near = near or did_you_mean(request, [name for m in clean_first for name in (m.family, m.name)])
     if own_role in ROLES:
-        raise UsageError(f"--data {request}: no images are there; other data say themselves what they are for{near}")
+        raise UsageError(
+            f"--data {request}: no images are there in {Path.cwd()}; other data say themselves what they are for{near}"
+        )
     if is_import_path(request):
         raise UsageError(f"--data {request}: there is no module {request.partition(':')[0]} here; correct its name")
     if path.suffix.lower() in _FILES:
-        raise UsageError(f"--data {request}: there is no such file; correct the path{near}")
+        raise UsageError(f"--data {request}: there is no such file in {Path.cwd()}; correct the path{near}")
     kinds = f"a folder, a file of {', '.join(_FILES)}, a manifest's .toml, or one of trustcache data list"
     if path.exists():
         raise UsageError(f"--data {request}: is no file that images are read from; name {kinds}")
-    raise UsageError(f"--data {request}: there is no such file, folder or known data set; name {kinds}{near}")
+    raise UsageError(
+        f"--data {request}: there is no such file or folder in {Path.cwd()}, and no known data set; name {kinds}{near}"
+    )
+
+
+def _near_path(path: Path, data_root: Path | None) -> str:
+    """Return the end of a message on a missing path: the one below the data root, else the nearest name, or ""."""
+    if data_root and not path.is_absolute() and (there := data_root / path).exists():
+        return f"; {there} is there, below the data root, which only paths in manifests are relative to"
+    return did_you_mean_path(path)
 
 
 def named_code(request: str) -> str:

@@ -22,7 +22,7 @@ FEW = 10_000
 
 @contextmanager
 def silent(label: str, total: int) -> Iterator[Advance]:
-    """Report nothing: the default of every library function."""
+    """Report nothing: the default of library functions but the longest."""
     yield lambda done: None
 
 
@@ -30,6 +30,11 @@ def console(label: str, total: int) -> AbstractContextManager[Advance]:
     """Report on standard error, as a bar with rate and remaining time where that is a terminal."""
     label = visible(label)
     return _bar(label, total) if sys.stderr.isatty() else _log(label, total)
+
+
+def interactive(label: str, total: int) -> AbstractContextManager[Advance]:
+    """Report as `console` does where somebody is there to read it, on a terminal or in a notebook, else nothing."""
+    return (console if sys.stderr.isatty() or "ipykernel" in sys.modules else silent)(label, total)
 
 
 _listing: ContextVar[Progress] = ContextVar("listing", default=silent)

@@ -1,4 +1,4 @@
-"""The alarm: tells when a stream of trust scores no longer looks like the scores that a threshold was calibrated on.
+"""The alarm: tells when a stream of answers no longer looks like those that a threshold was calibrated on.
 
 For predictions, and for programs that run an exported graph and read the description beside it; needs no torch.
 """
@@ -15,23 +15,24 @@ from trustcache.deploy.description import Description
 from trustcache.deploy.goals import MAX_RISK
 from trustcache.deploy.threshold import THRESHOLD, Threshold, Watch
 from trustcache.errors import UsageError, percent
-from trustcache.metrics.exchangeability import Martingale
+from trustcache.metrics.exchangeability import Martingale, Reference
 
 
 class Alarm:
-    """Sequential test of a stream of scores, which may be looked at after each score (`Martingale`).
+    """Two sequential tests of a stream, which may be looked at after each row: of the scores, and of the classes.
 
-    In at most the share `watch.rate` of the streams that are drawn as the calibration scores were, the alarm is ever
-    raised, however long they are. Calibrated on several data sets, it takes the scores of each of them for usual. Once
-    raised it stays, until `reset`.
+    The first bets on the ranks of the scores, the second on those of rows ordered by predicted class, and by score
+    within it (`Martingale`); each has half of the rate. In at most the share `watch.rate` of the streams that are drawn
+    as the calibration rows were, the alarm is ever raised, however long they are. Calibrated on several data sets, it
+    takes the rows of each of them for usual. Once raised it stays, until `reset`.
 
     images: number of scores seen. raised_at: the number of the one that raised it, counted from 1, or None. since: the
-    number at which the change is estimated to have begun, or None.
+    number at which the change is estimated to have begun, or None. by_class: True where the test of the classes
+    raised it.
 
-    >>> from trustcache.metrics.exchangeability import reference
-    >>> alarm = Alarm(Watch(0.01, (reference(np.arange(1000.0)),)))
-    >>> usual = np.random.default_rng(0).permutation(1000)[:300]
-    >>> alarm.see(usual), alarm.see(np.full(40, 3.0)), alarm.since
+    >>> usual = np.random.default_rng(0).permutation(1000)
+    >>> alarm = Alarm(Watch.of(0.01, [(np.arange(1000.0), np.arange(1000) % 10)]))
+    >>> alarm.see(usual[:300], usual[:300] % 10), alarm.see(np.full(40, 3.0), np.full(40, 3)), alarm.since
     (False, True, 301)
     """
 
@@ -59,31 +60,49 @@ class Alarm:
         self.images = 0
         self.raised_at: int | None = None
         self.since: int | None = None
-        self._martingales = [Martingale(one) for one in self.watch.references]
+        self.by_class = False
+        self._tests = [[Martingale(one) for one in pair] for pair in self._references]
         self._draws = np.random.default_rng(self._seed)  # for the order of equal scores
+
+    @property
+    def _references(self) -> list[tuple[Reference, Reference]]:
+        return [*zip(self.watch.references, self.watch.by_class, strict=True)]
 
     @property
     def void(self) -> float:
         """Share of the scores seen since the change is estimated to have begun, 0 without an alarm."""
         return 0.0 if self.since is None else (self.images - self.since + 1) / self.images
 
-    def see(self, scores: npt.ArrayLike) -> bool:
-        """Look at more scores, (N,), in their order. Return True if the alarm is raised by now."""
+    def see(self, scores: npt.ArrayLike, classes: npt.ArrayLike | None = None) -> bool:
+        """Look at more rows, in their order. Return True if the alarm is raised by now.
+
+        scores: (N,). classes: predicted, int (N,). Without them the test of the classes rests: leave them out of all
+        calls or of none.
+        """
         z = np.asarray(scores, dtype=np.float64)
         draws = self._draws.random(len(z))
-        bins = [one.bins(z, draws) for one in self.watch.references]
+        bins = [
+            [one.bins(z, draws), *([] if classes is None else [within.bins(z, draws, classes)])]
+            for one, within in self._references
+        ]
         for row in range(len(z)):
             self.images += 1
             if self.raised_at is None:
-                self._look([column[row : row + 1] for column in bins])
+                self._look([[column[row : row + 1] for column in columns] for columns in bins])
         return self.raised_at is not None
 
-    def _look(self, bins: list[np.ndarray]) -> None:
-        for martingale, bin in zip(self._martingales, bins, strict=True):
-            martingale.update(bin)
-        if min(float(one.capital[0]) for one in self._martingales) >= 1 / self.watch.rate:
+    def _look(self, bins: list[list[np.ndarray]]) -> None:
+        """Bet on one more row. bins: of each data set, those of its tests that look."""
+        best = []
+        for tests, hit in zip(self._tests, bins, strict=True):
+            for martingale, bin in zip(tests, hit, strict=False):  # without classes the second rests
+                martingale.update(bin)
+            best.append(max(tests, key=lambda one: float(one.capital[0])))
+        # Each of the two tests has half of the rate (Bonferroni): their bets have no common history of fair chances.
+        if min(float(one.capital[0]) for one in best) >= len(self._tests[0]) / self.watch.rate:
             self.raised_at = self.images
-            self.since = max(int(one.since[0]) for one in self._martingales)
+            self.since = max(int(one.since[0]) for one in best)
+            self.by_class = any(one is tests[1] for one, tests in zip(best, self._tests, strict=True))
 
 
 def announcement(alarm: Alarm, threshold: Threshold, path: str | None = None) -> str:
@@ -96,13 +115,14 @@ def announcement(alarm: Alarm, threshold: Threshold, path: str | None = None) ->
     >>> alarm = Alarm(threshold.watch)
     >>> _ = alarm.see(np.full(99, 9.0))
     >>> announcement(alarm, threshold).split(":")[0]
-    'ALARM after image 3'
+    'ALARM after image 4'
     """
+    what = "predicted classes, and the scores within them," if alarm.by_class else "scores"
     at = f"image {alarm.raised_at:,}" + (f" ({path})" if path else "")
     samples = sum(one.samples for one in alarm.watch.references)
     kept = f"the {threshold.goal} of {threshold.target:g}"
     promise = f"the promise of at most {percent(threshold.target)} wrong" if threshold.goal == MAX_RISK else kept
     return (
-        f"ALARM after {at}: since about image {alarm.since:,} scores do not look like those of the {samples:,} samples "
+        f"ALARM after {at}: since about image {alarm.since:,} {what} do not look like those of the {samples:,} samples "
         f"of {threshold.samples}, and {promise} does not hold from there (false-alarm rate {percent(alarm.watch.rate)})"
     )

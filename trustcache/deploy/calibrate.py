@@ -26,7 +26,6 @@ from trustcache.errors import TrustcacheError, UsageError, in_python, percent
 from trustcache.evaluate.scoring import Scoring
 from trustcache.metrics.calibration import wilson
 from trustcache.metrics.estimated_accuracy import AccuracyFit, estimated_accuracy, fit_accuracy
-from trustcache.metrics.exchangeability import reference
 from trustcache.metrics.selective import (
     WorkingPoint,
     at_target,
@@ -200,7 +199,7 @@ def _threshold(about: tuple[str, str, str], data: _Data, goal: Goal, calibration
         goal.target,
         goal.delta,
         _promise(goal, point, len(all_used), by, len(groups)),
-        Watch(calibration.alarm, tuple(reference(one.z) for one in all_used)),
+        Watch.of(calibration.alarm, [(one.z, one.predictions) for one in all_used]),
         fit,
         judged,
         learnt,

@@ -43,7 +43,7 @@ class Description:
     graph_sha256: of the graph's file. trusted: the rule for people.
     """
 
-    SCHEMA: ClassVar[int] = 3
+    SCHEMA: ClassVar[int] = 4
 
     run: str
     classifier: str

@@ -42,6 +42,11 @@ class Labelled:
         return self.cache.correct[self.rows]
 
     @property
+    def predictions(self) -> np.ndarray:
+        """Predicted classes, int (N,)."""
+        return self.cache.predictions[self.rows]
+
+    @property
     def content(self) -> np.ndarray:
         """Hashes of the images before any variant, uint64 (N,)."""
         return self.cache.content[self.rows]

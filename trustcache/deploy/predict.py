@@ -152,5 +152,5 @@ def _without_end(line: str) -> str:
     return line.removesuffix("\n")
 
 
-FORMATS: dict[str, Callable[[Iterable[Answer]], Iterator[str]]] = {"json": json_lines, "csv": csv_lines}
-"""Writers of answers; their lines have no ends."""
+WRITERS: dict[str, Callable[[Iterable[Answer]], Iterator[str]]] = {"json": json_lines, "csv": csv_lines}
+"""Writers of answers by the formats of `Answering`; their lines have no ends."""

@@ -155,7 +155,10 @@ def find_scorer(workspace: Workspace, name: str, classifier: str | None = None) 
         stale = without_cache(fitting, caches)
         fitting = [run for run in fitting if run not in stale] or fitting
     if len(fitting) != 1:
-        raise UsageError(_which(workspace, name, [run.name for run in fitting or runs], bool(fitting)))
+        listed = fitting or runs
+        gone = {run.name for run in without_cache(listed, caches)}
+        live_first = sorted((run.name for run in listed), key=gone.__contains__)
+        raise UsageError(_which(workspace, name, live_first, gone, bool(fitting)))
     (run,) = fitting
     judged = [index for index in caches if run.judges(index)]
     if not judged:
@@ -194,12 +197,13 @@ def _post_hoc(workspace: Workspace, name: str, caches: Sequence[Index]) -> Score
     return Scorer(name, folder, tuple(caches), None, tuple(workspace.caches()), ScoreStore(workspace))
 
 
-def _which(workspace: Workspace, name: str, names: Sequence[str], several: bool) -> str:
+def _which(workspace: Workspace, name: str, names: Sequence[str], gone: set[str], several: bool) -> str:
+    """Say which runs there are. gone: those without a cache, which are meant only where no other is near."""
     shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
     if several:
         return f"{name}: {len(names)} runs begin so; give more of one's name: {shown}"
     there = f"there are {shown}" if names else "train one with trustcache train"
-    near = did_you_mean(name, [*names, *POST_HOC])
+    near = did_you_mean(name, [*(one for one in names if one not in gone), *POST_HOC]) or did_you_mean(name, names)
     return (
         f"{name}: no finished run in {workspace.runs} has a name that begins so, and no post-hoc score; {there}{near}"
     )

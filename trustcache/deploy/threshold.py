@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from trustcache.cache.records import read_record, write_record
 from trustcache.cache.seal import require_saved
@@ -17,7 +18,7 @@ from trustcache.data.splits import half_rows, other_half
 from trustcache.deploy.goals import CLASS
 from trustcache.errors import UsageError, percent
 from trustcache.metrics.estimated_accuracy import AccuracyFit
-from trustcache.metrics.exchangeability import Reference
+from trustcache.metrics.exchangeability import Reference, reference
 from trustcache.metrics.selective import WorkingPoint
 
 THRESHOLD = "threshold.json"
@@ -56,15 +57,31 @@ class GroupPoint:
 class Watch:
     """The scores that an alarm takes for usual: like one of `references`, one for each data set calibrated on.
 
+    by_class: of the same data sets, in order, the scores within the predicted classes.
     rate: the share of usual streams in which a false alarm ever comes, at most.
     """
 
     rate: float
     references: tuple[Reference, ...]
+    by_class: tuple[Reference, ...]
 
     def __post_init__(self) -> None:
-        if not (0 < self.rate < 1 and self.references):
+        if not (0 < self.rate < 1 and 0 < len(self.references) == len(self.by_class)):
             raise ValueError("a rate that is no share, or no references")
+        if not all(one.classes for one in self.by_class):
+            raise ValueError("references by class without classes")
+
+    @classmethod
+    def of(cls, rate: float, samples: Iterable[tuple[npt.ArrayLike, npt.ArrayLike]]) -> Watch:
+        """Return what to expect of streams like some data sets.
+
+        samples: of each data set, scores (N,) and predicted classes (N,).
+
+        >>> Watch.of(0.01, [([0.5, 1.5, 2.5], [0, 0, 1])])
+        <watch: like 3 scores, false alarms in at most 1.00 % of all streams>
+        """
+        each = [*samples]
+        return cls(rate, tuple(reference(z) for z, _ in each), tuple(reference(z, classes) for z, classes in each))
 
     def __repr__(self) -> str:
         scores = " and ".join(f"{one.samples:,}" for one in self.references)
@@ -84,7 +101,7 @@ class Threshold:
     of what a post-hoc score had learnt from, "" for others.
     """
 
-    SCHEMA: ClassVar[int] = 4
+    SCHEMA: ClassVar[int] = 5
 
     point: WorkingPoint
     other_half: WorkingPoint | None

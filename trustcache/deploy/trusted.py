@@ -232,7 +232,7 @@ class TrustedClassifier:
         number = int(logits.argmax())
         probability = float(1 / np.exp(logits - logits[number]).sum())
         cut = self._cuts.get(str(number), math.inf) if self._by == CLASS else self._cut
-        alarm = True if self.alarm and self.alarm.see([z]) else None
+        alarm = True if self.alarm and self.alarm.see([z], [number]) else None
         trusted = bool(z > cut)
         return Answer(picture.path, self.classes[number], number, probability, float(z), trusted, alarm=alarm)
 

@@ -142,17 +142,11 @@ class ClassifierOptions(ModelOptions):
 
         note: as in `load_model`, and told of --preprocess that differs from the fitting's.
         """
-        from trustcache.cache.provenance import fitted_preprocessing
+        from trustcache.cache.provenance import as_fitted
         from trustcache.models.classifiers import load_classifier
-        from trustcache.models.preprocessing import parse_preprocessing, preprocessing_words
 
         labels = self.classes or ""
-        fitted = fitted_preprocessing(Path(self.weights)) if self.weights else {}
-        spec = self.spec(self.weights, {**fitted, **PROTOCOLS[self.protocol].preprocessing})
-        for key, value in parse_preprocessing(self.preprocess).items():
-            if fitted.get(key, value) != value:
-                (word,) = preprocessing_words({key: fitted[key]})
-                note(f"--preprocess {key}: {self.weights} was fitted with {word}")
+        spec = as_fitted(self.spec(self.weights), note, PROTOCOLS[self.protocol].preprocessing)
         spec = replace(
             spec,
             reading=replace(spec.reading, outputs=self.outputs),

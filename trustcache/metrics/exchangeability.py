@@ -4,8 +4,9 @@ Vovk, Gammerman & Shafer (Algorithmic Learning in a Random World, 2nd ed. 2022, 
 scores among those seen before. Here the ranks are those among bins of the calibration scores. If all scores are
 exchangeable, the widths of the bins follow a Dirichlet distribution with the bins' counts, so the next score falls into
 a bin with a known chance, its share of all counts so far (Pólya's urn): neither the distribution of the scores nor the
-noise of a finite calibration set matters. The capital of fair bets on that, starting at 1, reaches 1 / alpha in at most
-a share alpha of all streams, however long (Ville's inequality).
+noise of a finite calibration set matters. Any order of the samples will do: by score, or by predicted class first. The
+capital of fair bets on that, starting at 1, reaches 1 / alpha in at most a share alpha of all streams, however long
+(Ville's inequality).
 """
 
 from __future__ import annotations
@@ -29,6 +30,14 @@ _BETS = (
     *((c, c) for c in (0.5, 0.8, 1.25, 2.0)),
 )
 _A, _B = np.array(_BETS).T
+# More bets learn how many scores fall into each of some equal cells of the ranks. The prior, worth so many scores, is
+# the chance of a cell without a change; a score counts less by the factor `memory` with each one after it.
+_CELLS = 25
+_PRIORS = (25.0, 100.0)
+_MEMORIES = (0.99, 0.998)
+_LEARNT = [(prior, memory) for prior in _PRIORS for memory in _MEMORIES]
+# Share of the capital that each bet gets: half goes to the Beta densities, half to those that learn.
+_STAKES = np.repeat([0.5 / len(_BETS), 0.5 / len(_LEARNT)], [len(_BETS), len(_LEARNT)])
 # Half of the capital is bet within the first 64 scores; a part is kept for changes at any time after.
 _PATIENCE = 64
 _RICH, _POOR = 1e200, 1e-200  # beyond them capital says no more, and would overflow
@@ -40,6 +49,8 @@ _LARGEST = sys.float_info.max
 class Reference:
     """Calibration scores as bins: `edges`, ascending, with a random number each that orders equal scores.
 
+    classes: the predicted classes of the edges, where samples are ordered by class first and by score within it; empty
+    where by score alone.
     counts: of the bins, one more than there are edges; an edge belongs to the bin below it. They sum to one more than
     there are scores.
     """
@@ -47,37 +58,49 @@ class Reference:
     edges: tuple[float, ...]
     tie_breaks: tuple[float, ...]
     counts: tuple[int, ...]
+    classes: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if not len(self.edges) == len(self.tie_breaks) == len(self.counts) - 1:
+        if not len(self.edges) == len(self.tie_breaks) == len(self.counts) - 1 == len(self._classes):
             raise ValueError("edges and counts that are no bins")
         if not all(1 <= count < _MANY for count in self.counts):
             raise ValueError("counts that are none")
-        if not np.isfinite(self.edges).all() or [*self.edges] != sorted(self.edges):
+        order = [*zip(self._classes, self.edges, strict=True)]
+        if not np.isfinite(self.edges).all() or order != sorted(order):
             raise ValueError("edges that do not ascend")
+
+    @property
+    def _classes(self) -> tuple[int, ...]:
+        return self.classes or (0,) * len(self.edges)
 
     @property
     def samples(self) -> int:
         """Number of calibration scores."""
         return sum(self.counts) - 1
 
-    def bins(self, scores: npt.ArrayLike, draws: npt.ArrayLike) -> Counts:
+    def bins(self, scores: npt.ArrayLike, draws: npt.ArrayLike, classes: npt.ArrayLike | None = None) -> Counts:
         """Return the bin of each score, int64 (N,). draws: uniform in (0, 1), (N,), to order equal scores.
+
+        classes: predicted, int (N,), if the edges have classes.
 
         >>> reference([1.0, 2.0, 2.0, 3.0]).bins([0.0, 2.5, 9.0], [0.5, 0.5, 0.5]).tolist()
         [0, 3, 4]
+        >>> reference([1.0, 2.0, 2.0, 3.0], [7, 7, 8, 8]).bins([9.0, 0.0], [0.5, 0.5], [7, 8]).tolist()
+        [2, 2]
         """
-        z, u = _finite(scores), np.asarray(draws, dtype=np.float64)
-        edges, breaks = np.array(self.edges), np.array(self.tie_breaks)
-        found = np.searchsorted(edges, z)
-        ends = np.searchsorted(edges, z, side="right")
-        for row in np.flatnonzero(ends > found):  # the edges that share the score are in the order of their draws
-            found[row] += np.searchsorted(breaks[found[row] : ends[row]], u[row])
-        return found
+        z = _finite(scores)
+        edges = self._classes, self.edges, self.tie_breaks
+        below, equal = np.zeros((len(z), len(self.edges)), dtype=bool), np.ones((len(z), len(self.edges)), dtype=bool)
+        for edge, key in zip(edges, _keys(z, draws, classes), strict=True):  # the first in which they differ decides
+            below |= equal & (np.array(edge) < key[:, None])
+            equal &= np.array(edge) == key[:, None]
+        return below.sum(axis=1)
 
 
-def reference(scores: npt.ArrayLike, seed: int = 0) -> Reference:
+def reference(scores: npt.ArrayLike, classes: npt.ArrayLike | None = None, seed: int = 0) -> Reference:
     """Return the bins of calibration scores (N,), of which there must be one at least.
+
+    classes: predicted, int (N,), for bins by class first and by score within it.
 
     >>> made = reference(np.arange(1000.0))
     >>> len(made.counts), sum(made.counts), made.edges[:3]
@@ -85,11 +108,18 @@ def reference(scores: npt.ArrayLike, seed: int = 0) -> Reference:
     """
     z = _finite(scores)
     draws = np.random.default_rng(seed).random(len(z))
-    order = np.lexsort((draws, z))
+    keys = _keys(z, draws, classes)
     ranks = np.unique(np.clip((_QUANTILES * (len(z) + 1)).round().astype(int), 1, len(z)))
-    at = order[ranks - 1]
+    at = np.lexsort(keys[::-1])[ranks - 1]
     counts = np.diff(ranks, prepend=0, append=len(z) + 1)
-    return Reference(tuple(z[at].tolist()), tuple(draws[at].tolist()), tuple(counts.tolist()))
+    of_edges = () if classes is None else tuple(keys[0][at].tolist())
+    return Reference(tuple(z[at].tolist()), tuple(draws[at].tolist()), tuple(counts.tolist()), of_edges)
+
+
+def _keys(z: Floats, draws: npt.ArrayLike, classes: npt.ArrayLike | None) -> tuple[np.ndarray, Floats, Floats]:
+    """Return what samples are ordered by, (N,) each, the first key first."""
+    first = np.zeros(len(z), dtype=np.int64) if classes is None else np.asarray(classes, dtype=np.int64)
+    return first, z, np.asarray(draws, dtype=np.float64)
 
 
 class Martingale:
@@ -107,10 +137,14 @@ class Martingale:
 
     def __init__(self, reference: Reference, streams: int = 1) -> None:
         self._counts = np.tile(np.array(reference.counts, dtype=np.float64), (streams, 1))
-        self._bets = np.zeros((streams, len(_BETS)))
+        self._bets = np.zeros((streams, len(_STAKES)))
         # Of each bet, the sum of the logarithms of its gains, its least value, and after how many scores that was.
-        self._sums, self._least, self._at_least = (np.zeros((streams, len(_BETS))) for _ in range(3))
+        self._sums, self._least, self._at_least = (np.zeros_like(self._bets) for _ in range(3))
         self._seen = 0
+        middles = (np.cumsum(reference.counts) - np.array(reference.counts) / 2) / sum(reference.counts)
+        self._cell = (middles * _CELLS).astype(int)  # of each bin
+        self._last = np.searchsorted(self._cell, np.arange(_CELLS), side="right")  # bins up to the end of each cell
+        self._in_cells = np.zeros((len(_LEARNT), streams, _CELLS))  # scores of the stream, as each bet remembers them
 
     @property
     def capital(self) -> Floats:
@@ -129,17 +163,31 @@ class Martingale:
     def update(self, bins: Counts) -> None:
         """Bet on the next score of each stream. bins: int64 (streams,), those it fell into."""
         streams = np.arange(len(bins))
-        stake = (_kept(self._seen) - _kept(self._seen + 1)) / len(_BETS)
+        stakes = (_kept(self._seen) - _kept(self._seen + 1)) * _STAKES
         below = np.cumsum(self._counts, axis=1)
         total, high, count = below[:, -1], below[streams, bins], self._counts[streams, bins]
         chances = [scipy.special.betainc(_A, _B, (edge / total)[:, None]) for edge in (high - count, high)]
-        gains = (chances[1] - chances[0]) * (total / count)[:, None]
-        self._bets = np.minimum((self._bets + stake) * gains, _RICH)
+        fixed = (chances[1] - chances[0]) * (total / count)[:, None]
+        gains = np.hstack([fixed, self._learnt_gains(self._cell[bins], below)])
+        self._bets = np.minimum((self._bets + stakes) * gains, _RICH)
         self._counts[streams, bins] += 1
         self._seen += 1
         self._sums += np.log(np.maximum(gains, _POOR))
         self._at_least[self._sums <= self._least] = self._seen
         np.minimum(self._sums, self._least, out=self._least)
+
+    def _learnt_gains(self, cells: Counts, below: Floats) -> Floats:
+        """Return the gains of the bets that learn, (streams, bets), and let them learn. cells: hit, (streams,)."""
+        streams = np.arange(len(cells))
+        ends = np.concatenate([np.zeros((len(cells), 1)), below], axis=1)[:, self._last]
+        chance = np.diff(ends, axis=1, prepend=0)[streams, cells] / below[:, -1]
+        gains = np.empty((len(cells), len(_LEARNT)))
+        for number, ((prior, memory), seen) in enumerate(zip(_LEARNT, self._in_cells, strict=True)):
+            believed = (prior * chance + seen[streams, cells]) / (prior + seen.sum(axis=1))
+            gains[:, number] = believed / chance
+            seen *= memory
+            seen[streams, cells] += 1
+        return gains
 
 
 def _kept(seen: int) -> float:

@@ -17,7 +17,7 @@ from trustcache.models.hub_folders import folder_of, is_timm_folder, transformer
 from trustcache.models.identity import Reading
 from trustcache.models.preprocessing import Preprocessing, model_config, preprocessing_of, preprocessing_words
 from trustcache.models.programs import Program, is_program, load_program
-from trustcache.models.timm_models import projection_widths, timm_model
+from trustcache.models.timm_models import projection_widths, timm_model, unpublished
 from trustcache.models.timm_weights import JAX_SUFFIX, converted, from_jax
 from trustcache.models.torchvision_models import is_torchvision, torchvision_model
 from trustcache.models.zoo.registry import BuiltIn, built_in
@@ -68,7 +68,7 @@ def load_model(spec: ModelSpec, note: Callable[[str], None] = lambda line: None)
         return model
     own = built_in(spec.name)
     if own and not own.outside:
-        raise UsageError(f"--classifier {spec.name}: has no published weights to fetch; pass yours with --weights FILE")
+        raise unpublished(spec.name)
     model = _build(spec, pretrained=True)
     _require_body(model, spec)
     return model

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trustcache.models.identity import Reading
 from trustcache.models.preprocessing import PREPROCESS_HELP, parse_preprocessing
@@ -30,13 +28,10 @@ class ModelOptions:
     preprocess: list[str] = option([], PREPROCESS_HELP)
     use_ema: bool = option(True, "Averaged (EMA) weights where a checkpoint holds both; --no-ema: the plain ones.")
 
-    def spec(self, weights: str | None, preprocessing: Mapping[str, Any] = MappingProxyType({})) -> ModelSpec:
-        """Return the model with these weights; `preprocessing` counts where the options do not replace it.
-
-        Raises UsageError for an option that cannot be read.
-        """
+    def spec(self, weights: str | None) -> ModelSpec:
+        """Return the model with these weights. Raises UsageError for an option that cannot be read."""
         from trustcache.models.building import ModelSpec
 
         arguments = key_values("--model-arg", self.model_arg)
-        given = {**preprocessing, **parse_preprocessing(self.preprocess)}
+        given = parse_preprocessing(self.preprocess)
         return ModelSpec(full_name(self.classifier), weights, arguments, given, Reading(self.use_ema))

@@ -56,10 +56,18 @@ def _created(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Modul
         takes, near = ", ".join(classifier_names()), did_you_mean(full, names)
         raise UsageError(f"--classifier {name}: unknown; it takes {takes}{near}")
     if named and pretrained and not timm.is_model_pretrained(full):
-        raise UsageError(f"--classifier {name}: has no published weights to fetch; pass yours with --weights FILE")
+        raise unpublished(name)
     if (named and pretrained) or full.startswith(_HUB_SCHEMES):
         return _fetched(full, pretrained, arguments)
     return built_by_timm(name, pretrained, arguments)
+
+
+def unpublished(name: str) -> UsageError:
+    """Return the refusal of a model whose weights nobody publishes, which says which commands take them."""
+    return UsageError(
+        f"--classifier {name}: has no published weights to fetch; give yours to trustcache extract as --weights FILE, "
+        f"to trustcache reproduce as --classifier '{name} --weights FILE'"
+    )
 
 
 def built_by_timm(name: str, pretrained: bool, arguments: Mapping[str, Any]) -> nn.Module:

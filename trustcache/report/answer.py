@@ -6,7 +6,7 @@ worth.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -104,8 +104,10 @@ def answers(
     workspace: Workspace,
     reader: ScoreReader,
     place: Sequence[str] | None = (),
+    among: Collection[str] | None = None,
 ) -> list[Answer]:
     """Return the answer of each classifier that mcp is scored on. compared: the rows of the data sets with intervals.
+    among: the runs and scores that may be the answer beside mcp and what is calibrated, None for all.
 
     place: the options that make a command work in the workspace, None where no command does. Raises what reading
     scores raises.
@@ -123,7 +125,7 @@ def answers(
         ]
         if any(one.row.record.method == BASELINE for one in rows):
             of_protocol = [one for one in here if one.record.protocol == protocol]
-            found.append(_answer(of_protocol, rows, calibrated, workspace, reader, place))
+            found.append(_answer(of_protocol, rows, calibrated, workspace, reader, place, among))
     return found
 
 
@@ -156,10 +158,11 @@ def _answer(
     workspace: Workspace,
     reader: ScoreReader,
     place: Sequence[str] | None,
+    among: Collection[str] | None,
 ) -> Answer:
     runs = {one.run.name: one.run for one in scored if one.run}
     baseline = next(one.row for one in rows if one.row.record.method == BASELINE)
-    found = candidates([one.row for one in rows], runs, workspace, reader.index(baseline.record))
+    found = candidates([one.row for one in rows], runs, workspace, reader.index(baseline.record), among)
     mine = [one.row for one in rows if one.row is not baseline and _calibrated(one.row, thresholds)[1]]
     row = (chosen := choose(found, mine)).row or baseline
     record, calibrated = _calibrated(row, thresholds)
@@ -175,11 +178,8 @@ def _answer(
     error = 1 - float(samples.correct.mean())
     max_risk = next((risk for risk in _RISKS if risk < error), _RISKS[-1])
     others = [one for one in rows if one.row.record.method != BASELINE]
-    same = [
-        one.record
-        for one in scored
-        if (one.record.run, one.record.method, one.record.settings) == (record.run, record.method, record.settings)
-    ]
+    own = record.run, record.method, record.settings
+    same = [it for one in scored if ((it := one.record).run, it.method, it.settings) == own]
     names = {one.record.dataset for one in scored} - {record.dataset}
     spare = for_thresholds(thresholds, record.classifier, names)
     return Answer(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -65,12 +65,13 @@ def report(
     place: Sequence[str] | None = (),
     progress: Progress = silent,
     data_root: Path | None = None,
+    among: Collection[str] | None = None,
 ) -> Report:
     """Report on a workspace, and write the files to its report folder.
 
     sections: what follows the comparisons, such as `trustcache.paper.artefacts.PAPER`. only: keys of exhibits to return
     as `Report.exhibits`. place: the options that make a command work in this workspace, None for no commands.
-    data_root: where images to show may lie beside where they were; None shows none.
+    data_root: where images to show may lie beside where they were; None shows none. among: as of `answers`.
 
     Raises UsageError for a key that no section has, and where there is nothing to report on; TrustcacheError, before
     anything is written, where no charts can be drawn.
@@ -89,7 +90,7 @@ def report(
     swept, incomplete = outcomes(saved_sweeps(workspace), records)
     made = [section.make(scored, workspace.caches(), place or ()) for section in sections]
     calibrated, comparisons = calibrated_thresholds(workspace, records), compare_methods(records)
-    first = answers(scored, compared, calibrated, workspace, reader, place)
+    first = answers(scored, compared, calibrated, workspace, reader, place, among)
     spare = spare_of(first)
     ordered = sorted(compared, key=lambda one: (one.table.classifier, one.table.dataset) in spare)
     tables = [*map(outcome_table, swept), *interval_tables(ordered)]

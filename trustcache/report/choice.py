@@ -7,7 +7,7 @@ mcp on their own rows.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -64,11 +64,22 @@ class Choice:
     by: str
 
 
-def candidates(rows: Sequence[Average], runs: Mapping[str, Run], workspace: Workspace, index: Index) -> list[Candidate]:
-    """Return the trained oracles and the fitted scores among the rows of a comparison on the cache `index`."""
+def candidates(
+    rows: Sequence[Average],
+    runs: Mapping[str, Run],
+    workspace: Workspace,
+    index: Index,
+    among: Collection[str] | None = None,
+) -> list[Candidate]:
+    """Return the trained oracles and the fitted scores among the rows of a comparison on the cache `index`.
+
+    among: names of the runs and scores to keep to, None for all.
+    """
     references, store = _References(workspace), ScoreStore(workspace)
     found = []
     for row in rows:
+        if among is not None and not any((record.run or record.method) in among for record in row.records):
+            continue
         seeds = [runs[record.run] for record in row.records if record.run]
         if seeds:
             both = np.array([(standing(run.held_out), references.of(run.config)) for run in seeds])

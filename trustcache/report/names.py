@@ -119,15 +119,24 @@ def run_names(runs: Sequence[Run]) -> dict[str, str]:
 
 @functools.cache
 def _head_name(head: HeadSpec) -> str:
-    """Return "strong" for a head of that preset, with the number of its members; another head's label."""
+    """Return "strong" for a head of that preset, with what it lacks and its members; another head's label.
+
+    >>> full = read_preset("strong").head
+    >>> _head_name(replace(full, inputs=tuple(one for one in full.inputs if one not in ("shrunk", "tilted"))))
+    'strong, 1 view (mirrored)'
+    """
     strong = read_preset(STRONG).head
     if not strong or head != replace(strong, members=head.members, inputs=head.inputs):
         return head.label
     lacking = [name for name in strong.inputs if name not in head.inputs]
     if not set(lacking) <= _OF_IMAGES or not set(head.inputs) <= set(strong.inputs):
         return head.label
-    members = f", {head.members} members" if head.members > 1 else ""
-    return STRONG + (f" without {', '.join(lacking)}" if lacking else "") + members
+    views = [name for name in VIEWS if name in head.inputs]
+    named = f"{len(views)} view{'s' if len(views) > 1 else ''} ({', '.join(views)})" if views else "no views"
+    fewer = [named] if set(lacking) & {*VIEWS} else []
+    without = ["no features"] if "features" in lacking else []
+    members = [f"{head.members} members"] if head.members > 1 else []
+    return ", ".join([STRONG, *without, *fewer, *members])
 
 
 def _training_settings(config: RunConfig) -> Settings:

@@ -16,7 +16,7 @@ from trustcache.cache import CacheView
 from trustcache.cache.columns import COLUMNS
 from trustcache.cache.index import Index, create_or_continue
 from trustcache.cache.workspace import Workspace
-from trustcache.data.progress import Progress, silent
+from trustcache.data.progress import Progress, interactive
 from trustcache.deploy.scorers import find_scorer
 from trustcache.deploy.threshold import Threshold
 from trustcache.errors import UsageError, in_python
@@ -38,13 +38,14 @@ def write_page(
     *,
     training: CacheView | None = None,
     thresholds: Mapping[Any, Threshold] = MappingProxyType({}),
-    progress: Progress = silent,
+    progress: Progress = interactive,
 ) -> Path:
     """Write the report of methods on one or several caches, .html a page or .md Markdown, and return its path.
 
-    methods: as `compare` takes them; the post-hoc scores that `trustcache report` shows stand beside them. test: caches
-    of one classifier, whose data sets have names of their own. training: what scores that learn do so from; without it,
-    the cache that the first oracle has learnt from. thresholds: what `calibrate` found, by oracle or name of a score.
+    methods: as `compare` takes them, of which one or mcp is the answer; the post-hoc scores that `trustcache report`
+    shows stand beside them. test: caches of one classifier, whose data sets have names of their own. training: what
+    scores that learn do so from; without it, the cache that the first oracle has learnt from. thresholds: what
+    `calibrate` found, by oracle or name of a score. progress: by default on a terminal and in a notebook only.
     Raises UsageError as `compare` and for a path of another suffix, and OSError where it cannot be written.
     """
     if Path(path).suffix not in _FILES:
@@ -63,9 +64,7 @@ def write_page(
         learnt = _write_cache(workspace, known, "train", _other_name(known, names)) if known is not None else None
         written = [(cache, _write_cache(workspace, cache, "test", cache.index.data)) for cache in caches]
         ScoreStore(workspace).fill([index for _, index in written], progress=progress)
-        for cache, index in written:
-            for method in found:
-                _write_scores(workspace, method, cache, index, learnt)
+        mine = {_write_scores(workspace, one, cache, index, learnt) for cache, index in written for one in found}
         for one, threshold in thresholds.items():
             if not isinstance(threshold, Threshold):
                 raise UsageError(
@@ -74,7 +73,7 @@ def write_page(
                 )
             scorer = find_scorer(workspace, _name_in(workspace, one))
             scorer.save_threshold(replace(threshold, judged=scorer.judged, learnt=scorer.learnt))
-        report(workspace, place=None, progress=progress)
+        report(workspace, place=None, progress=progress, among=mine)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(workspace.report / _FILES[Path(path).suffix], path)
     return Path(path)
@@ -122,13 +121,16 @@ def _write_cache(workspace: Workspace, cache: CacheView, role: str, name: str) -
     return own
 
 
-def _write_scores(workspace: Workspace, method: Method, cache: CacheView, index: Index, learnt: Index | None) -> None:
-    """Write a method's scores of a cache: an oracle as a run, a score of one's own beside the others."""
+def _write_scores(workspace: Workspace, method: Method, cache: CacheView, index: Index, learnt: Index | None) -> str:
+    """Write a method's scores of a cache: an oracle as a run, a score of one's own beside the others.
+
+    Return the name of the run or score.
+    """
     config = getattr(method.scorer, "config_", None)
     if config is None:
         if method.name not in POST_HOC:
             ScoreStore(workspace).keep(index, method.about(), method.scores(cache))
-        return
+        return method.name
     if learnt and getattr(method.scorer, "training_", None) is method.training:
         config = replace(config, data=learnt.data, cache=learnt.fingerprint(), features=learnt.fingerprint())
     run = open_run(workspace, config)
@@ -136,3 +138,4 @@ def _write_scores(workspace: Workspace, method: Method, cache: CacheView, index:
         run.begin()
         run.finish(method.scorer.tensors(), [asdict(entry) for entry in method.scorer.log_])  # type: ignore[union-attr]
     run.save_scores(index, method.scores(cache), np.ones(len(cache), dtype=bool))
+    return run.name

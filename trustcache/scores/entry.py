@@ -157,5 +157,5 @@ def entry_of(name: str, found: Any) -> PostHoc:
 
 def _source(code: Any) -> str:
     file = getattr(sys.modules.get(getattr(code, "__module__", "")), "__file__", None)
-    text = Path(file).read_bytes() if file else repr(code).encode()
+    text = Path(file).read_bytes() if file and Path(file).is_file() else repr(code).encode()
     return hashlib.sha256(text).hexdigest()

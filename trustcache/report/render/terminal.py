@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
@@ -19,8 +21,9 @@ from rich.text import Text
 
 from trustcache.errors import visible
 from trustcache.report.answer import Answer
-from trustcache.report.comparison import READING
+from trustcache.report.comparison import READING, Comparison
 from trustcache.report.contents import TO_DRAW, Contents
+from trustcache.report.records import Record
 from trustcache.report.table import LEGEND, Cell, Exhibit, Section, Table
 
 _PIPED_WIDTH = 120
@@ -29,15 +32,25 @@ _LONGEST_HEAD = 11
 _WIDEST_WORD = 24
 _FEWER_DIGITS = (None, 2, 1)
 _MOST_COMMANDS = 3
+_FEW_ROWS = 5
 _WHOLE: Any = {"break_on_hyphens": False, "break_long_words": False}  # or a path in a command could not be copied
 
 
-def print_report(contents: Contents, console: Console, page: str = "") -> None:
-    """Print the tables that the answers are of, what else there is and where, and last the answers. page: its place."""
+def print_report(contents: Contents, console: Console, page: str = "", whole: bool = True) -> None:
+    """Print the tables that the answers are of, what else there is and where, and last the answers. page: its place.
+
+    whole: False leaves out what pushes the answers out of sight: all rows of a table but mcp's, the answer's and the
+    best few of trained oracles, and the overview of the sections.
+    """
     stated = {(answer.dataset, answer.classifier) for answer in contents.answers}
     printed = [one for one in contents.comparisons if not stated or (one.dataset, one.classifier) in stated]
     printed = [one for one in printed if one.dataset in contents.selection.printed] or printed[:1]
-    print_tables([one.table() for one in printed], console)
+    short = not whole and bool(stated)
+    chosen = [answer.record for answer in contents.answers]
+    print_tables([_in_short(one, chosen) if short else one.table() for one in printed], console)
+    if short:
+        print_answers(contents.answers, console, page)
+        return
     if printed:
         console.print(_text(_all_figures(_starred(console))))
     if left_out := len(contents.comparisons) - len(printed):
@@ -45,6 +58,20 @@ def print_report(contents: Contents, console: Console, page: str = "") -> None:
     for section in contents.sections:
         _print_overview(section, console)
     print_answers(contents.answers, console, page)
+
+
+def _in_short(comparison: Comparison, chosen: Collection[Record]) -> Table:
+    """Return the table with few rows: mcp's, those of the answers' records `chosen`, and those of highest AUC."""
+    table = comparison.table()
+    auc = [row.cell("auc").mean for row in comparison.rows]
+    best = sorted(range(len(auc)), key=lambda i: -math.inf if math.isnan(a := auc[i] or math.nan) else a, reverse=True)
+    answered = [any(record in chosen for record in row.records) for row in comparison.rows]
+    asked = [i for i, row in enumerate(comparison.rows) if answered[i] or row is comparison.baseline]
+    kept = sorted(dict.fromkeys([*asked, *best][:_FEW_ROWS]))
+    if left_out := len(table.rows) - len(kept):
+        more = f"{left_out} more row{'s' if left_out > 1 else ''} with -v, and on the page"
+        table = replace(table, notes=(f"Percent, and of all methods those of highest AUC; {more}.",))
+    return replace(table, rows=tuple(table.rows[i] for i in kept))
 
 
 def print_answers(answers: Iterable[Answer], console: Console, page: str = "", more: Sequence[str] = ()) -> None:
