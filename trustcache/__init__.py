@@ -40,6 +40,7 @@ __all__ = [
     "open_cache",
     "post_hoc_score",
     "report",
+    "side_by_side",
     "trust_metrics",
 ]
 
@@ -52,6 +53,7 @@ _PLACES = {
     "compare": "report.compared:compare",
     "open_cache": "cache.view:open_cache",
     "post_hoc_score": "scores.registry:post_hoc_score",
+    "side_by_side": "cache.joined:side_by_side",
     "trust_metrics": "metrics.ranking:trust_metrics",
 }
 # Modules of these names are functions too, since importing one binds its name here.
