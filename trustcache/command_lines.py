@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from trustcache.cache.index import Index
+from trustcache.data.known_data import images_in
 from trustcache.errors import visible
 from trustcache.extract import ExtractSettings
 from trustcache.losses import LOSSES, loss_settings
@@ -78,7 +79,7 @@ def _folder(index: Index) -> Path | None:
     """Return the path of a cache's images that were named without a manifest, from here; None where there is one."""
     files = index.manifest.files
     path, here = Path(str(next(iter(files[0].keys.values()), "")) if files else ""), Path.cwd()
-    if not path.is_absolute():
+    if index.manifest.title != images_in(path):
         return None
     return path.relative_to(here) if path.is_relative_to(here) else path
 

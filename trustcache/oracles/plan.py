@@ -175,7 +175,7 @@ def plan(index: Index, oracle: OracleModel, losses: Sequence[LossChoice], settin
     head = settings.head
     if settings.frozen and oracle.features().imported:  # nothing would add what it lacks
         head = replace(head, inputs=held_inputs(head.inputs, oracle.features().holds))
-    if asked := of_second(head.inputs) and not settings.second:
+    if (asked := of_second(head.inputs)) and not settings.second:
         raise UsageError(f"--inputs {asked[0]}: is of a second network; name its caches with --also-features")
     second = None
     if settings.second:
