@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
@@ -15,18 +15,14 @@ SECOND = "second:"
 """Begins the names of the second network's columns."""
 
 
-def own_columns(names: Iterable[str]) -> tuple[str, ...]:
-    """Return those of some columns that are the first network's."""
-    return tuple(name for name in names if not name.startswith(SECOND))
+def by_network(names: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return those of some columns that are the first network's, and the second's as its own cache names them.
 
-
-def second_columns(names: Iterable[str]) -> tuple[str, ...]:
-    """Return the second network's of some columns, by the names that its own cache has.
-
-    >>> second_columns(["logits", "second:logits", "second:features"])
-    ('logits', 'features')
+    >>> by_network(["logits", "second:logits", "second:features"])
+    (('logits',), ('logits', 'features'))
     """
-    return tuple(name.removeprefix(SECOND) for name in names if name.startswith(SECOND))
+    own = tuple(name for name in names if not name.startswith(SECOND))
+    return own, tuple(name.removeprefix(SECOND) for name in names if name not in own)
 
 
 class JoinedView(CacheView):
@@ -46,8 +42,9 @@ class JoinedView(CacheView):
         return self.own.is_of_sorted()
 
     def require(self, columns: Sequence[str]) -> None:
-        self.own.require(own_columns(columns))
-        self.second.require(second_columns(columns))
+        own, second = by_network(columns)
+        self.own.require(own)
+        self.second.require(second)
 
     @property
     def classes(self) -> int:

@@ -13,7 +13,7 @@ from trustcache.cache import CacheView, open_cache
 from trustcache.cache.claims import dealt, lock_beside
 from trustcache.cache.content import require_same_images
 from trustcache.cache.index import Index, judged_fingerprint
-from trustcache.cache.joined import second_columns
+from trustcache.cache.joined import by_network
 from trustcache.cache.provenance import original_dataset
 from trustcache.cache.workspace import Workspace
 from trustcache.data.loader import choose_device
@@ -183,7 +183,7 @@ def plan(index: Index, oracle: OracleModel, losses: Sequence[LossChoice], settin
         same_classes = first.made_from.classes == index.made_from.classes
         head = replace(head, inputs=with_second(head.inputs, first.holds, same_classes))
         caches = {one.data: one.fingerprint() for one in settings.second}
-        reads_stages = "stages" in second_columns(columns_of(head.inputs))
+        reads_stages = "stages" in by_network(columns_of(head.inputs))[1]
         second = SecondNetwork(first.classifier, first.identity, caches, first.stages if reads_stages else ())
     configs = [
         RunConfig(

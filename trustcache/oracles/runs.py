@@ -13,7 +13,7 @@ import numpy as np
 from trustcache.cache import CacheView
 from trustcache.cache.arrays import MADE_ANEW, metadata, read_arrays, read_whole, scores_in, write_arrays
 from trustcache.cache.index import Index, judged_fingerprint
-from trustcache.cache.joined import own_columns, second_columns
+from trustcache.cache.joined import by_network
 from trustcache.cache.provenance import original_name
 from trustcache.cache.records import fingerprint, read_lines, read_record, write_lines, write_record
 from trustcache.cache.seal import publish_sealed
@@ -101,10 +101,9 @@ class RunConfig:
     @property
     def networks(self) -> tuple[Network, ...]:
         """The networks whose outputs a head on cached outputs reads, in the order of `side_by_side`."""
-        columns, second = columns_of(self.head.inputs), self.second
-        first = Network(self.oracle, self.backbone, own_columns(columns), self.stages)
-        beside = second and Network(second.label, second.identity, second_columns(columns), second.stages)
-        return (first, beside) if beside else (first,)
+        (own, beside), second = by_network(columns_of(self.head.inputs)), self.second
+        first = Network(self.oracle, self.backbone, own, self.stages)
+        return (first, Network(second.label, second.identity, beside, second.stages)) if second else (first,)
 
     def learnt_rows(self, cache: CacheView) -> np.ndarray:
         """Return the rows of its training cache that it takes, for validation too, as sorted numbers."""
