@@ -156,7 +156,7 @@ def fine_tuning(bench: Bench) -> None:
 
 def predictions(bench: Bench) -> None:
     trusted = TrustedClassifier(bench.main, "mcp", 0.0, device=str(bench.device))
-    trusted.pair.precision = bench.best
+    trusted.pair.first.precision = bench.best
     image = bench.jpegs.read(0).resize(bench.main.preprocessing.input_size[::-1])
     alone = bare_forward(bench.main, bench.best, 1, bench.device, bench.seconds)
     one = rate(lambda: list(trusted([image], batch_size=1)), 1, bench.device, bench.seconds)

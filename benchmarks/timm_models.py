@@ -20,7 +20,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from trustcache.deploy.network import Pair
+from trustcache.deploy.network import Pair, Reads
 from trustcache.errors import kind_and_line
 from trustcache.models.building import ModelSpec
 from trustcache.models.classifiers import Classifier
@@ -83,7 +83,7 @@ def faults(name: str, export: bool) -> list[str]:
         stages = found.outputs(x, places, views=("mirrored",))["stages"]
     wrong += [] if stages.isfinite().all() else ["stages: not finite"]
     if export:
-        pair = Pair(found, TopLogit())
+        pair = Pair(Reads(found), TopLogit())
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             shapes = {"images": {0: torch.export.Dim("N")}}

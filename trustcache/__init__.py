@@ -42,6 +42,7 @@ __all__ = [
     "plan",
     "post_hoc_score",
     "report",
+    "side_by_side",
     "trust_metrics",
 ]
 
@@ -55,6 +56,7 @@ _PLACES = {
     "open_cache": "cache.view:open_cache",
     "plan": "deploy.planning:plan_for",
     "post_hoc_score": "scores.registry:post_hoc_score",
+    "side_by_side": "cache.joined:side_by_side",
     "trust_metrics": "metrics.ranking:trust_metrics",
 }
 # Modules of these names are functions too, since importing one binds its name here.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from trustcache.cache.index import Index
+from trustcache.data.known_data import images_in
 from trustcache.errors import visible
 from trustcache.extract import ExtractSettings
 from trustcache.losses import LOSSES, loss_settings
@@ -74,18 +75,35 @@ def extract_line(index: Index, data: str, *more: str) -> str:
     return command_line("extract", *extraction_options(index), "--data", data, *more)
 
 
+def _folder(index: Index) -> Path | None:
+    """Return the path of a cache's images that were named without a manifest, from here; None where there is one."""
+    files = index.manifest.files
+    path, here = Path(str(next(iter(files[0].keys.values()), "")) if files else ""), Path.cwd()
+    if index.manifest.title != images_in(path):
+        return None
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def _part(index: Index) -> tuple[str, ...]:
+    """Return the option of `extract` that takes as many images as a cache was made of."""
+    return ("--subset", str(index.manifest.thinned_to)) if index.manifest.thinned_to else ()
+
+
+def same_images(index: Index) -> tuple[str, ...]:
+    """Return the data of a cache as `--data` names them, then further options that make it the same images."""
+    folder = _folder(index)
+    return index.data if folder is None else f"{folder}:{index.role}", *_part(index)
+
+
 def training_line(index: Index, *more: str) -> str:
     """Return the extraction that makes training data, by a cache's classifier: of its own images if it is called so.
 
     Nothing is computed again for a folder that was extracted without `:train`.
     """
-    named = str(next(iter(index.manifest.files[0].keys.values()), ""))
-    if "train" not in index.data or not Path(named).is_absolute():  # as what is named without a manifest is kept
+    folder = _folder(index)
+    if "train" not in index.data or folder is None:
         return extract_line(index, "FOLDER:train", *more)
-    path, here = Path(named), Path.cwd()
-    thinned = index.manifest.thinned_to
-    part = ("--subset", str(thinned)) if thinned else ()
-    return extract_line(index, f"{path.relative_to(here) if path.is_relative_to(here) else path}:train", *part, *more)
+    return extract_line(index, f"{folder}:train", *_part(index), *more)
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,12 @@ def folder_manifest(folder: Path, role: str = "test") -> Manifest:
     while PARTS.fullmatch(first) and above.name:
         first, above = above.name, above.parent
         name = f"{first}-{name}"
-    return Manifest(name, role, (Files(*bare_files(full)),), title=f"images in {full}")
+    return Manifest(name, role, (Files(*bare_files(full)),), title=images_in(full))
+
+
+def images_in(path: Path) -> str:
+    """Return the title of images that have no manifest."""
+    return f"images in {path}"
 
 
 def code_manifest(function: str, role: str = "test") -> Manifest:

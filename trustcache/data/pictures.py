@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,12 @@ class Picture:
 
     def pixels(self, transform: Callable[[Image.Image], torch.Tensor]) -> torch.Tensor:
         """Return uint8 (3, H, W) as a preprocessing's transform makes it. Raises BadImage."""
-        return transform(self.decode())
+        return self.pixels_of([transform])[0]
+
+    def pixels_of(self, transforms: Sequence[Callable[[Image.Image], torch.Tensor]]) -> tuple[torch.Tensor, ...]:
+        """Return the same by each of some transforms, of the image decoded once. Raises BadImage."""
+        image = self.decode()
+        return tuple(transform(image) for transform in transforms)
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,10 @@ class Prepared:
     def pixels(self, transform: Callable[[Image.Image], torch.Tensor]) -> torch.Tensor:
         """Return the image as it is."""
         return self.tensor
+
+    def pixels_of(self, transforms: Sequence[Callable[[Image.Image], torch.Tensor]]) -> tuple[torch.Tensor, ...]:
+        """Return the image as it is."""
+        return (self.tensor,)
 
 
 def file_picture(path: str, read: Callable[[], bytes]) -> Picture:

@@ -29,6 +29,14 @@ class Resize:
 
 
 @dataclass(frozen=True)
+class SecondInput:
+    """The same image at another size, for a second network, and how it is resized to that."""
+
+    input: GraphInput
+    resize: Resize
+
+
+@dataclass(frozen=True)
 class Checked:
     """The images that the graph was checked on, and its largest difference to the original."""
 
@@ -40,7 +48,8 @@ class Checked:
 class Description:
     """`<graph>.json`: all that another program needs beside the graph. outputs: their shapes by name.
 
-    graph_sha256: of the graph's file. trusted: the rule for people.
+    graph_sha256: of the graph's file. trusted: the rule for people. second: the further input of a graph whose score
+    reads a second network that sees images at another size or crop.
     """
 
     SCHEMA: ClassVar[int] = 4
@@ -58,3 +67,4 @@ class Description:
     made_with: dict[str, str]
     graph_sha256: str
     trusted: str
+    second: SecondInput | None = None

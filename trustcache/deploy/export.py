@@ -11,7 +11,7 @@ import io
 import logging
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -19,13 +19,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.export.graph_signature import InputKind
 
 from trustcache.cache.provenance import original_dataset
 from trustcache.cache.publish import file_sha256, publish
 from trustcache.cache.records import read_record, write_record
 from trustcache.cache.versions import software_versions
 from trustcache.data.samples import BadImage
-from trustcache.deploy.description import Checked, Description, GraphInput, Resize
+from trustcache.deploy.description import Checked, Description, GraphInput, Resize, SecondInput
 from trustcache.deploy.goals import CLASS
 from trustcache.deploy.network import Pair, load_pair
 from trustcache.deploy.scorers import Scorer
@@ -38,8 +39,10 @@ TOLERANCE = 1e-4
 CHECKED_IMAGES = 16
 # Trace with two images: torch.export specialises a batch of one to a constant.
 TRACED_BATCH = 2
-# A graph as a function of images uint8 (N, 3, H, W), giving logits (N, K) and score (N,).
-Graph = Callable[[torch.Tensor], tuple[np.ndarray, np.ndarray]]
+# A graph as a function of images uint8 (N, 3, H, W), as `Pair.takes` has them, giving logits (N, K) and score (N,).
+Graph = Callable[..., tuple[np.ndarray, np.ndarray]]
+# Names of the inputs: the second is of a second network that sees images at another size or crop.
+INPUTS = ("images", "second_images")
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def export(scorer: Scorer, format: str, path: Path | None, data_root: Path) -> t
             f"{scorer.name}: cannot be exported as {format} ({kind_and_line(error)}); "
             "try another --format, or a classifier of plain tensor operations"
         ) from error
-    images, which = _images_to_check(scorer, pair.classifier.preprocessing, data_root)
+    images, which = _images_to_check(scorer, pair.takes, data_root)
     checked = Checked(which, _check(pair, graph, images, f"{scorer.name} as {format}"))
     description = _described(scorer, pair, format, checked, hashlib.sha256(data).hexdigest())
     beside = target.with_name(f"{target.name}.json")
@@ -106,9 +109,11 @@ def _silence_torch() -> Iterator[None]:
 
 
 def _trace(pair: Pair) -> torch.export.ExportedProgram:
-    example = torch.zeros(TRACED_BATCH, 3, *pair.classifier.preprocessing.input_size, dtype=torch.uint8)
+    examples = tuple(torch.zeros(TRACED_BATCH, 3, *one.input_size, dtype=torch.uint8) for one in pair.takes)
+    rows = torch.export.Dim("N")
+    shapes = {name: {0: rows} for name, _ in zip(INPUTS, examples, strict=False)}
     with torch.no_grad():
-        return torch.export.export(pair, (example,), dynamic_shapes={"images": {0: torch.export.Dim("N")}})
+        return torch.export.export(pair, examples, dynamic_shapes=shapes)
 
 
 def _as_torch(program: torch.export.ExportedProgram) -> bytes:
@@ -120,20 +125,21 @@ def _as_torch(program: torch.export.ExportedProgram) -> bytes:
 def _torch_graph(data: bytes) -> Graph:
     module = torch.export.load(io.BytesIO(data)).module()
 
-    def run(images: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    def run(*images: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
         with torch.inference_mode():
-            logits, score = module(images)
+            logits, score = module(*images)
         return logits.numpy(), score.numpy()
 
     return run
 
 
 def _as_onnx(program: torch.export.ExportedProgram) -> bytes:
+    names = [spec.arg.name for spec in program.graph_signature.input_specs if spec.kind is InputKind.USER_INPUT]
     made = torch.onnx.export(
         program,
-        input_names=["images"],
+        input_names=names,
         output_names=["logits", "score"],
-        dynamic_shapes={"images": {0: "N"}},
+        dynamic_shapes={name: {0: "N"} for name in names},
         dynamo=True,
         verbose=False,
     )
@@ -145,7 +151,12 @@ def _onnx_graph(data: bytes) -> Graph:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    return lambda images: tuple(session.run(["logits", "score"], {"images": images.numpy()}))
+    names = [one.name for one in session.get_inputs()]
+
+    def run(*images: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+        return tuple(session.run(["logits", "score"], dict(zip(names, (one.numpy() for one in images), strict=True))))
+
+    return run
 
 
 FORMATS: dict[str, Format] = {
@@ -155,29 +166,30 @@ FORMATS: dict[str, Format] = {
 """Formats by name."""
 
 
-def _images_to_check(scorer: Scorer, preprocessing: Preprocessing, data_root: Path) -> tuple[torch.Tensor, str]:
-    """Return images uint8 (N, 3, H, W) as the classifier takes them, and their description."""
-    transform = preprocessing.transform()
+def _images_to_check(scorer: Scorer, takes: Sequence[Preprocessing], data_root: Path) -> tuple[list[torch.Tensor], str]:
+    """Return images uint8 (N, 3, H, W) as each network takes them, and their description."""
+    transforms = [preprocessing.transform() for preprocessing in takes]
     for index in scorer.caches:
         try:
             dataset = original_dataset(index, data_root)
             rows = np.linspace(0, len(dataset) - 1, min(CHECKED_IMAGES, len(dataset))).round().astype(int)
-            pixels = torch.stack([transform(dataset.read(int(row))) for row in rows])
+            images = [dataset.read(int(row)) for row in rows]
         except (UsageError, BadImage):  # gone or changed since
             continue
-        return pixels, f"{len(pixels)} of {index.data}"
+        return [torch.stack([one(image) for image in images]) for one in transforms], f"{len(rows)} of {index.data}"
     generator = torch.Generator().manual_seed(0)
-    shape = (CHECKED_IMAGES, 3, *preprocessing.input_size)
-    return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8), f"{CHECKED_IMAGES} random ones"
+    shapes = [(CHECKED_IMAGES, 3, *preprocessing.input_size) for preprocessing in takes]
+    random = [torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8) for shape in shapes]
+    return random, f"{CHECKED_IMAGES} random ones"
 
 
-def _check(pair: Pair, graph: Graph, images: torch.Tensor, what: str) -> float:
+def _check(pair: Pair, graph: Graph, images: Sequence[torch.Tensor], what: str) -> float:
     """Return the largest difference between graph and original. Raises TrustcacheError beyond TOLERANCE."""
     largest = 0.0
-    for batch in (images[:1], images):
+    for batch in ([one[:1] for one in images], images):
         with torch.inference_mode():
-            wanted = pair(batch)
-        for name, here, there in zip(("logits", "score"), wanted, graph(batch), strict=True):
+            wanted = pair(*batch)
+        for name, here, there in zip(("logits", "score"), wanted, graph(*batch), strict=True):
             apart = np.abs(here.numpy() - there)
             if here.shape != there.shape or not (apart <= TOLERANCE * np.maximum(1, np.abs(here.numpy()))).all():
                 raise TrustcacheError(
@@ -203,7 +215,10 @@ def check_graph(path: Path) -> None:
 
 
 def _described(scorer: Scorer, pair: Pair, format: str, checked: Checked, graph_sha256: str) -> Description:
-    p = pair.classifier.preprocessing
+    takes = [
+        (GraphInput(("N", 3, *p.input_size), name), Resize(resize_rule(p), p.crop_pct, p.crop_mode, p.interpolation))
+        for name, p in zip(INPUTS, pair.takes, strict=False)
+    ]
     classes, calibrated = scorer.classes(pair.classifier.num_classes), scorer.threshold()
     by = calibrated.by if calibrated else ""
     group = "number of the predicted class" if by == CLASS else "image's group"
@@ -211,8 +226,7 @@ def _described(scorer: Scorer, pair: Pair, format: str, checked: Checked, graph_
         scorer.name,
         scorer.classifier,
         format,
-        GraphInput(shape=("N", 3, *p.input_size)),
-        Resize(resize_rule(p), p.crop_pct, p.crop_mode, p.interpolation),
+        *takes[0],
         {"logits": ("N", len(classes)), "score": ("N",)},
         scorer.working_threshold(),
         calibrated,
@@ -221,6 +235,7 @@ def _described(scorer: Scorer, pair: Pair, format: str, checked: Checked, graph_
         software_versions("torch"),
         graph_sha256,
         f"score > threshold of the {group}, in calibration.groups" if by else "score > threshold",
+        SecondInput(*takes[1]) if takes[1:] else None,
     )
 
 

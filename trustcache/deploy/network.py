@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from trustcache.cache.index import Index
+from trustcache.cache.joined import SECOND
 from trustcache.cache.provenance import original_model
 from trustcache.deploy.scorers import Scorer
 from trustcache.errors import UsageError, first_line
@@ -26,6 +27,7 @@ from trustcache.oracles.finetune import load_oracle
 from trustcache.oracles.head_inputs import head_inputs
 from trustcache.oracles.mlp_heads import mlp_scores
 from trustcache.oracles.network import Oracle
+from trustcache.oracles.networks import Network
 from trustcache.oracles.runs import Run, RunConfig
 from trustcache.scores import POST_HOC
 from trustcache.scores.fitting import Outputs
@@ -110,56 +112,78 @@ def _geometry(preprocessing: Preprocessing) -> tuple[Any, ...]:
     return p.input_size, p.crop_pct, p.crop_mode, p.interpolation
 
 
-class Pair(nn.Module):
-    """Network of images uint8 (N, 3, H, W), RGB at the classifier's input size, to float32 logits (N, K) and z (N,).
+class Reads(nn.Module):
+    """A frozen network, from its normalised images to its outputs: those of stages and views too.
 
-    stages, views: what the score reads beside logits and last features, as `Classifier.outputs` takes them.
-    `precision` is that of the classifier's forward pass, None for plain operations that can be traced.
+    stages, views: as `Classifier.outputs` takes them. `precision` is that of the forward pass, None for plain
+    operations that can be traced.
     """
 
     precision: str | None = None
 
-    def __init__(
-        self, classifier: Classifier, score: nn.Module, stages: Sequence[str] = (), views: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, classifier: Classifier, stages: Sequence[str] = (), views: Sequence[str] = ()) -> None:
         super().__init__()
-        self.classifier = classifier
-        self.stages, self.views = stages, views
+        self.classifier, self.stages, self.views = classifier, stages, views
         self.network = classifier.model  # the classifier is no module, and its weights must move along
-        self.score = score
-        self.requires_grad_(False).eval()
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        return self.of_prepared(self.classifier.preprocessing.normalise(images), images)
-
-    def of_prepared(self, x: Tensor, images: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return the same for images as the classifier takes them, float32 (N, 3, H, W).
-
-        images: what they were before, which a tuned oracle sees; it raises ValueError without them.
-        """
-        outputs = self._outputs(x)
-        return outputs["logits"], self.score(images, outputs)
-
-    def _outputs(self, x: Tensor) -> dict[str, Tensor]:
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
         with arithmetic(self.precision, x.device) if self.precision else nullcontext():
             return self.classifier.outputs(x, self.stages, self.views)
 
-    def in_equal_batches(self, pixels: Tensor, rows: int) -> tuple[Tensor, Tensor]:
+
+class Pair(nn.Module):
+    """Network of images uint8 (N, 3, H, W), RGB at the classifier's input size, to float32 logits (N, K) and z (N,).
+
+    second: a network whose outputs the score reads too. Where it takes images at another size or crop, these come
+    second; `takes` has the preprocessing of each.
+    """
+
+    def __init__(self, first: Reads, score: nn.Module, second: Reads | None = None) -> None:
+        super().__init__()
+        self.first, self.score, self.second = first, score, second
+        self.requires_grad_(False).eval()
+
+    @property
+    def classifier(self) -> Classifier:
+        """The classifier that is judged."""
+        return self.first.classifier
+
+    @property
+    def takes(self) -> tuple[Preprocessing, ...]:
+        """The preprocessing of each batch of images: one, or two where a second network sees others."""
+        own = self.classifier.preprocessing
+        other = self.second.classifier.preprocessing if self.second else own
+        return (own,) if _geometry(own) == _geometry(other) else (own, other)
+
+    def forward(self, images: Tensor, second_images: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        outputs = self._outputs(images, second_images)
+        return outputs["logits"], self.score(images, outputs)
+
+    def _outputs(self, images: Tensor, second_images: Tensor | None = None) -> dict[str, Tensor]:
+        """Return the outputs for images uint8, or float as the classifier takes them."""
+        prepared = images.is_floating_point()
+        outputs = self.first(images.float() if prepared else self.classifier.preprocessing.normalise(images))
+        if self.second is None:
+            return outputs
+        if prepared:
+            raise ValueError("an oracle that reads two networks takes images, not tensors that are prepared for one")
+        x = self.second.classifier.preprocessing.normalise(images if second_images is None else second_images)
+        return outputs | {SECOND + name: column for name, column in self.second(x).items()}
+
+    def in_equal_batches(self, pixels: Sequence[Tensor], rows: int) -> tuple[Tensor, Tensor]:
         """Return the same, each image's to the last bit in any company: the networks are always given `rows` images.
 
-        The order in which they sum depends on how many there are. pixels: uint8, or float as `of_prepared` takes them.
+        The order in which they sum depends on how many there are. pixels: uint8, one for each of `takes`; or one of
+        images as the classifier takes them, float. Raises ValueError where the score cannot do with these.
         """
-        filled = torch.cat([pixels, pixels[:1].expand(-len(pixels) % rows, -1, -1, -1)])
-        batches = []
-        for batch in filled.split(rows):
-            images = None if batch.is_floating_point() else batch
-            outputs = self._outputs(
-                batch.float() if images is None else self.classifier.preprocessing.normalise(images)
-            )
+        count, batches = len(pixels[0]), []
+        filled = [torch.cat([one, one[:1].expand(-count % rows, -1, -1, -1)]).split(rows) for one in pixels]
+        for batch in zip(*filled, strict=True):
+            outputs = self._outputs(*batch)
             if not isinstance(self.score, PostHocScore):  # those are NumPy's, and may search a training set
-                outputs["z"] = self.score(images, outputs)
+                outputs["z"] = self.score(None if batch[0].is_floating_point() else batch[0], outputs)
             batches.append(outputs)
-        joined = {name: torch.cat([batch[name] for batch in batches])[: len(pixels)] for name in batches[0]}
+        joined = {name: torch.cat([batch[name] for batch in batches])[:count] for name in batches[0]}
         return joined["logits"], joined["z"] if "z" in joined else self.score(None, joined)
 
 
@@ -169,6 +193,20 @@ def load_pair(scorer: Scorer) -> Pair:
     Raises UsageError where the classifier's weights are gone or have changed.
     """
     index = scorer.caches[0]
+    classifier = _loaded(index)
+    if scorer.run is None:
+        return _with_post_hoc(classifier, scorer.post_hoc(), POST_HOC[scorer.name].columns)
+    score, (own, *others) = _run_score(scorer.run, index, classifier), scorer.run.config.networks
+    second = [_reads(_loaded(scorer.cache_of(network)), network) for network in others]
+    return Pair(_reads(classifier, own), score, *second)
+
+
+def _reads(classifier: Classifier, network: Network) -> Reads:
+    return Reads(classifier, network.stages, network.views)
+
+
+def _loaded(index: Index) -> Classifier:
+    """Return the classifier of a cache. Raises UsageError where its weights are gone or have changed."""
     spec = original_model(index)
     classifier = load_classifier(spec)
     if classifier.identity().state_sha256 != index.identity.state_sha256:
@@ -176,39 +214,44 @@ def load_pair(scorer: Scorer) -> Pair:
             f"{index.folder}: the weights of {spec.name} are no longer the ones it was extracted with; extract and "
             "train anew, or bring those back"
         )
-    if scorer.run is None:
-        return _with_post_hoc(classifier, scorer.post_hoc(), POST_HOC[scorer.name].columns)
-    config = scorer.run.config
-    return Pair(classifier, _run_score(scorer.run, index, classifier), config.stages, config.head.views)
+    return classifier
 
 
 def _with_post_hoc(classifier: Classifier, score: Callable[[Outputs], np.ndarray], columns: Sequence[str]) -> Pair:
     stages = classifier.stage_places() if "stages" in columns else ()
-    return Pair(classifier, PostHocScore(score), stages, views_in(columns))
+    return Pair(Reads(classifier, stages, views_in(columns)), PostHocScore(score))
 
 
-def pair_of(classifier: Classifier, method: Method) -> Pair:
+def pair_of(classifier: Classifier, method: Method, second: Classifier | None = None) -> Pair:
     """Return a classifier and a method, a fitted oracle or a post-hoc score, as one network, on the CPU.
 
+    second: the network whose outputs the oracle reads too.
     Raises UsageError where the oracle has not learnt yet, judges a classifier of other weights, or reads other outputs
-    than this one has; and for a score of one's own that has no function of outputs.
+    than this one has; where it reads a second network that is not given or another, or none and one is given; and for
+    a score of one's own that has no function of outputs.
     """
-    entry = method.entry
+    entry, config = method.entry, getattr(method.scorer, "config_", None)
+    if (second is not None) != bool(config and config.second):
+        what = "reads a second network; give it as second=" if second is None else "reads one network; leave out second"
+        raise UsageError(f"{method.name}: {what}")
     if entry:
         if "mc_dropout" in entry.columns:
             raise UsageError(f"{method.name}: takes many passes, and is only made by extraction; name another score")
         return _with_post_hoc(classifier, method.of_outputs(), entry.columns)
-    config = getattr(method.scorer, "config_", None)
     if config is None:
         raise UsageError(f"{method.name}: is no oracle that has learnt; call fit(cache) first")
-    weights = config.backbone.state_sha256
-    if weights and weights != state_sha256(classifier.model):
-        raise UsageError(f"{method.name}: judges {config.classifier}, and this model has other weights than that")
+    given = [classifier, *([second] if second else [])]
+    for number, (one, network) in enumerate(zip(given, config.networks, strict=True)):
+        weights = network.identity.state_sha256
+        if weights and weights != state_sha256(one.model):
+            what = "reads" if number else "judges"
+            raise UsageError(f"{method.name}: {what} {network.label}, and this model has other weights than that")
     score = HeadScore(config, method.scorer.tensors())  # type: ignore[union-attr]
-    pair = Pair(classifier, score, config.stages, config.head.views)
+    first, *others = [_reads(one, network) for one, network in zip(given, config.networks, strict=True)]
+    pair = Pair(first, score, *others)
     try:
         with torch.no_grad():
-            pair.eval()(classifier.black().byte())
+            pair.eval()(*(one.black().byte() for one in given[: len(pair.takes)]))
     except (RuntimeError, AttributeError, KeyError) as error:
         raise UsageError(
             f"{method.name}: reads {', '.join(config.head.inputs)} of another width than {classifier.spec.name} gives "

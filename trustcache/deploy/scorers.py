@@ -16,6 +16,7 @@ from trustcache.deploy.goals import COVERAGE, named_for_calibration
 from trustcache.deploy.threshold import THRESHOLD, Threshold
 from trustcache.errors import TrustcacheError, UsageError, did_you_mean
 from trustcache.evaluate.sweep import saved_sweeps
+from trustcache.oracles.networks import Network
 from trustcache.oracles.runs import Run, finished_runs, without_cache
 from trustcache.scores import POST_HOC
 from trustcache.scores.fitting import Outputs
@@ -62,6 +63,16 @@ class Scorer:
     def classifier(self) -> str:
         """The classifier's name in the workspace."""
         return self.caches[0].classifier
+
+    def cache_of(self, network: Network) -> Index:
+        """Return a cache of a network that a run's head reads. Raises UsageError where there is none."""
+        found = next((index for index in self.workspace_caches if index.identity == network.identity), None)
+        if found is None:
+            raise UsageError(
+                f"{self.name}: reads what {network.label} says of an image too, and no cache of that is left; make one "
+                f"of any data with the weights it had: trustcache extract --as {network.label}"
+            )
+        return found
 
     def classes(self, number: int) -> tuple[str, ...]:
         """Return the class names in label order, their numbers as text if no cache has `number` names."""

@@ -35,8 +35,10 @@ from trustcache.scores.methods import AnyMethod, methods_of
 _Given = Picture | Prepared
 # Images that a CPU's networks are given at once, at most: nearly as fast as more.
 CPU_ROWS = 16
-# The images of a batch, each with its pixels as a tensor, or the reason why it cannot be read.
-_Decoded = list[tuple[_Given, torch.Tensor | str]]
+# The pixels of an image as each network sees them; one tensor where they see them alike.
+_Pixels = tuple[torch.Tensor, ...]
+# The images of a batch, each with its pixels, or the reason why it cannot be read.
+_Decoded = list[tuple[_Given, _Pixels | str]]
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,8 @@ class TrustedClassifier:
     model: a torch module, which is copied, or a `Classifier`. oracle: a fitted `Oracle`, a post-hoc score by name, or a
     function of one's own. threshold: above it is trusted, as `calibrate` returns it; without one 0, for what has a
     natural zero. classes: names in the order of the logits. preprocess: entries that replace the model's own
-    preprocessing, such as `input_size`. training: the cache that a post-hoc score learns from.
+    preprocessing, such as `input_size`. training: the cache that a post-hoc score learns from. second: the network
+    whose outputs the oracle reads too, if it learnt from two `side_by_side`.
     Raises UsageError where the oracle reads other outputs than the model has, and for a score without a threshold.
 
     >>> trusted = TrustedClassifier.load(demo_workspace.root, "mcp", device="cpu")  # doctest: +SKIP
@@ -97,6 +100,7 @@ class TrustedClassifier:
         classes: Sequence[str] | None = None,
         preprocess: Mapping[str, Any] | None = None,
         training: CacheView | None = None,
+        second: Classifier | nn.Module | None = None,
         device: str = "auto",
     ) -> None:
         classifier = as_classifier(model, preprocess)
@@ -105,7 +109,8 @@ class TrustedClassifier:
         if threshold is None and entry and not entry.natural_zero:
             raise UsageError(f"{method.name}: only orders samples and has no threshold of its own; give one")
         names = tuple(classes or map(str, range(classifier.num_classes)))
-        self._ready(pair_of(classifier, method), names, threshold, choose_device(device))
+        pair = pair_of(classifier, method, None if second is None else as_classifier(second))
+        self._ready(pair, names, threshold, choose_device(device))
 
     def _ready(
         self, pair: Pair, classes: tuple[str, ...], threshold: Threshold | float | None, device: torch.device
@@ -117,7 +122,7 @@ class TrustedClassifier:
         self.alarm = Alarm(calibrated.watch) if calibrated else None
         self._by = calibrated.by if calibrated else ""
         self._cuts = calibrated.of_groups() if calibrated else {}
-        self._transform = pair.classifier.preprocessing.transform()
+        self._transforms = [preprocessing.transform() for preprocessing in pair.takes]
 
     @classmethod
     def load(
@@ -135,7 +140,9 @@ class TrustedClassifier:
             )
         scorer.working_threshold()  # raises before the networks are loaded
         pair = load_pair(scorer)
-        pair.precision = scorer.caches[0].meaning.precision
+        pair.first.precision = scorer.caches[0].meaning.precision
+        if pair.second and scorer.run:
+            pair.second.precision = scorer.cache_of(scorer.run.config.networks[1]).meaning.precision
         if isinstance(pair.score, OracleScore) and scorer.run:
             pair.score.precision = scorer.run.config.precision
         trusted = cls.__new__(cls)
@@ -182,7 +189,7 @@ class TrustedClassifier:
                 yield from self._answers(batch, outputs)
 
     def _decoded(self, stream: Iterator[_Given], batch_size: int, workers: int, ahead: int) -> Iterator[_Decoded]:
-        waiting: deque[list[tuple[_Given, Future[torch.Tensor | str]]]] = deque()
+        waiting: deque[list[tuple[_Given, Future[_Pixels | str]]]] = deque()
         # Threads would only take time where there is one image to decode.
         with ThreadPoolExecutor(workers) if workers and batch_size + ahead > 1 else _Here() as pool:
             while pictures := list(itertools.islice(stream, batch_size)):
@@ -192,10 +199,10 @@ class TrustedClassifier:
             while waiting:
                 yield [(picture, future.result()) for picture, future in waiting.popleft()]
 
-    def _decode(self, picture: _Given) -> torch.Tensor | str:
+    def _decode(self, picture: _Given) -> _Pixels | str:
         """Return the pixels of an image, or why it cannot be read."""
         try:
-            return picture.pixels(self._transform)
+            return picture.pixels_of(self._transforms)
         except BadImage as error:
             return error.reason
 
@@ -203,16 +210,16 @@ class TrustedClassifier:
         """Return logits (N, K) and z (N,) of the images that could be read, after the name of their kind."""
         outputs: dict[str, torch.Tensor] = {}
         for kind in (Picture, Prepared):  # what is prepared already is a batch of its own
-            some = [found for given, found in batch if isinstance(given, kind) and isinstance(found, torch.Tensor)]
+            some = [found for given, found in batch if isinstance(given, kind) and not isinstance(found, str)]
             if some:
-                logits, z = self._scored(torch.stack(some), batch_size)
+                logits, z = self._scored([torch.stack(one) for one in zip(*some, strict=True)], batch_size)
                 outputs |= {f"{kind.__name__} logits": logits, f"{kind.__name__} z": z}
         return outputs
 
-    def _scored(self, pixels: torch.Tensor, batch_size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def _scored(self, pixels: Sequence[torch.Tensor], batch_size: int) -> tuple[torch.Tensor, torch.Tensor]:
         rows = min(batch_size, CPU_ROWS) if self.device.type == "cpu" else batch_size
         with torch.inference_mode(), arithmetic("float32", self.device):
-            return self.pair.in_equal_batches(to_device(pixels, self.device), rows)
+            return self.pair.in_equal_batches([to_device(one, self.device) for one in pixels], rows)
 
     def _answers(self, batch: _Decoded, outputs: dict[str, np.ndarray]) -> Iterator[Answer]:
         exact = {name: values.astype(np.float64) for name, values in outputs.items()}

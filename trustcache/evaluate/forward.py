@@ -14,6 +14,7 @@ import torch
 from trustcache.cache import CacheView, open_cache
 from trustcache.cache.content import unchanged
 from trustcache.cache.index import Index
+from trustcache.cache.joined import SECOND
 from trustcache.cache.kept_images import read_images
 from trustcache.cache.provenance import original_dataset, original_model
 from trustcache.cache.records import fingerprint
@@ -31,7 +32,7 @@ from trustcache.data.progress import Progress
 from trustcache.data.variants.variation import Batch
 from trustcache.errors import DamagedError, TrustcacheError
 from trustcache.models.classifiers import Classifier, load_classifier
-from trustcache.oracles.backbones import attacked, features_of, made_anew, require_same_rows
+from trustcache.oracles.backbones import attacked, caches_read, made_anew, read_together
 from trustcache.oracles.finetune import in_batches, load_oracle, oracle_viewer, z_of
 from trustcache.oracles.head_inputs import head_inputs
 from trustcache.oracles.heads import score_cache, score_heads
@@ -54,7 +55,7 @@ def _alike(runs: Sequence[Run]) -> list[list[Run]]:
     groups: dict[str, list[Run]] = {}
     for run in runs:
         c = run.config
-        seen = c.training, c.protocol, c.backbone, c.head.inputs, c.stages
+        seen = c.training, c.protocol, c.networks, c.head.inputs
         groups.setdefault(fingerprint(seen), []).append(run)
     return list(groups.values())
 
@@ -85,8 +86,8 @@ class Forward:
             config = alike[0].config
             tuned = config.training == "fine-tuned"
             networks = [[run] for run in alike] if tuned else [alike]
-            if not tuned and (found := features_of(config, self.index, self.caches)):
-                z = self._cached(alike, open_cache(found.folder))
+            if not tuned and (found := caches_read(config, self.index, self.caches)):
+                z = self._cached(alike, found)
                 yield from zip(alike, (z if rows is None else z[rows]).T, strict=True)
             elif attacked(self.index) and not self.index.meaning.data.kept_images:
                 of_attacked += networks
@@ -94,10 +95,10 @@ class Forward:
                 yield from self._in_passes(networks, NETWORKS_A_PASS, rows)
         yield from self._in_passes(of_attacked, NETWORKS_AN_ATTACK, rows)
 
-    def _cached(self, runs: Sequence[Run], features: CacheView) -> np.ndarray:
-        """Return z (N, runs) from the oracle's features."""
-        require_same_rows(self.cache, features)
-        return score_cache([frozen_head(run) for run in runs], runs[0].config.head.inputs, features)
+    def _cached(self, runs: Sequence[Run], found: Sequence[Index]) -> np.ndarray:
+        """Return z (N, runs) from the outputs of the networks that the heads read."""
+        heads = [frozen_head(run) for run in runs]
+        return score_cache(heads, runs[0].config.head.inputs, read_together(self.cache, found))
 
     def _in_passes(
         self, sharing: Sequence[Sequence[Run]], at_once: int, rows: np.ndarray | None
@@ -122,16 +123,20 @@ class Forward:
         config = runs[0].config
         if config.training == "fine-tuned":
             return self._tuned(runs[0])
-        source = made_anew(config, self.index, self.caches)
-        assert source is not None
-        precision, heads = source.meaning.precision, [frozen_head(run) for run in runs]
-        model = load_classifier(original_model(source))
-        viewer = Viewer(model.preprocessing, choose_device(self.machine.device), self.machine.workers)
-        model.model.to(viewer.device)
+        sources = made_anew(config, self.index, self.caches)
+        heads, models = [frozen_head(run) for run in runs], [load_classifier(original_model(one)) for one in sources]
+        viewer = Viewer(models[0].preprocessing, choose_device(self.machine.device), self.machine.workers)
+        for model in models:
+            model.model.to(viewer.device)
 
         def z(pixels: torch.Tensor) -> np.ndarray:
-            with computing(config.oracle, pixels, precision), torch.inference_mode():
-                outputs = model.outputs(model.preprocessing.normalise(pixels), config.stages, config.head.views)
+            outputs: dict[str, torch.Tensor] = {}
+            for model, source, network in zip(models, sources, config.networks, strict=True):
+                x = model.preprocessing.normalise(model.preprocessing.resized(pixels))
+                with computing(network.label, pixels, source.meaning.precision), torch.inference_mode():
+                    found = model.outputs(x, network.stages, network.views)
+                prefix = SECOND if outputs else ""
+                outputs |= {prefix + name: column for name, column in found.items()}
             return score_heads(heads, head_inputs(config.head.inputs, outputs).cpu().numpy())
 
         return viewer, z

@@ -106,7 +106,11 @@ def _needing(index: Index, runs: Sequence[Run]) -> Iterator[str]:
         yield f"{len(learnt)} runs learnt from it; they stay, and cannot be calibrated on what they set aside: " + _few(
             learnt
         )
-    if looking := [run.name for run in runs if run.config.features == mark and run.name not in learnt]:
+    read = {
+        run.name: (run.config.features, *(run.config.second.caches.values() if run.config.second else ()))
+        for run in runs
+    }
+    if looking := [name for name, marks in read.items() if mark in marks and name not in learnt]:
         yield f"{len(looking)} runs learnt from its features; they stay: " + _few(looking)
 
 

@@ -1,4 +1,4 @@
-"""The model that a run's oracle is built on, and the cache of its features of the judged images."""
+"""The networks that a run's oracle is built on and reads, and the caches of what they say of the judged images."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trustcache.cache import CacheView
+from trustcache.cache import CacheView, open_cache
 from trustcache.cache.index import Index
+from trustcache.cache.joined import JoinedView
 from trustcache.cache.provenance import original_model, require_extracted
 from trustcache.cache.records import as_read
 from trustcache.cache.workspace import Workspace
-from trustcache.command_lines import command_line, extract_line
+from trustcache.command_lines import command_line, extract_line, same_images
 from trustcache.errors import UsageError
 from trustcache.models.identity import Identity
-from trustcache.oracles.head_inputs import columns_of
+from trustcache.oracles.networks import Network
 from trustcache.oracles.runs import RunConfig
 from trustcache.protocols import PROTOCOLS
 from trustcache.registry.permission import full_name, short_name
@@ -57,22 +58,45 @@ def cached_oracle(workspace: Workspace, judged: Index, label: str | None) -> Ora
     """
     if label in (None, judged.classifier):
         return OracleModel(judged.classifier, judged.identity, judged)
+    found = _cached(workspace, judged, f"--oracle {label}", str(label))
+    return OracleModel(found.classifier, found.identity, found)
+
+
+def second_network(workspace: Workspace, learnt_from: Sequence[Index], label: str) -> tuple[Index, ...]:
+    """Return the caches under `label` of the images of some caches of a classifier.
+
+    Raises UsageError as `cached_oracle`, and where `label` is the classifier or of several networks.
+    """
+    option = f"--also-features {label}"
+    found = tuple(_cached(workspace, judged, option, label) for judged in learnt_from)
+    if any(index.identity == judged.identity for index, judged in zip(found, learnt_from, strict=True)):
+        raise UsageError(f"{option}: is the classifier that is judged; name another network's caches")
+    if other := next((index for index in found if index.identity != found[0].identity), None):
+        raise UsageError(
+            f"{option}: {other.folder} and {found[0].folder} are of different networks; remove one and run "
+            f"{extract_line(found[0], *same_images(other))}"
+        )
+    return found
+
+
+def _cached(workspace: Workspace, judged: Index, option: str, label: str) -> Index:
+    """Return the cache under a network's label of the images of another cache. Raises as `cached_oracle`."""
     caches = workspace.caches()
     of_model = [index for index in caches if index.classifier == label]
-    command = _extract_command(str(label), judged.data, next(iter(of_model), None))
+    command = _extract_command(label, same_images(judged), next(iter(of_model), None))
     found = next((index for index in of_model if index.data == judged.data), None)
     if found is None:
         there = ", ".join(sorted({index.classifier for index in caches if index.data == judged.data}))
         raise UsageError(
-            f"--oracle {label}: its features of {judged.data} are not in {workspace.root / 'cache'} (there are those "
+            f"{option}: its features of {judged.data} are not in {workspace.root / 'cache'} (there are those "
             f"of: {there}); make them with {command}"
         )
     if difference := _other_images(judged, found):
         raise UsageError(
-            f"--oracle {label}: {found.folder} is of other images than {judged.folder}: {difference}; remove the one "
+            f"{option}: {found.folder} is of other images than {judged.folder}: {difference}; remove the one "
             f"that is out of date and extract it again, as with {command}"
         )
-    return OracleModel(found.classifier, found.identity, found)
+    return found
 
 
 def tuned_oracle(workspace: Workspace, judged: Index, asked: ModelSpec | None, protocol: str) -> OracleModel:
@@ -103,29 +127,46 @@ def tuned_oracle(workspace: Workspace, judged: Index, asked: ModelSpec | None, p
         raise UsageError(text) from error
 
 
-def features_of(config: RunConfig, judged: Index, caches: Iterable[Index]) -> Index | None:
-    """Return the finished cache with the features of `judged`'s images that a run's head reads, None without one."""
+def caches_read(config: RunConfig, judged: Index, caches: Sequence[Index]) -> list[Index]:
+    """Return the finished cache of `judged`'s images by each network that a run's head reads; [] if one lacks."""
+    found = [_cache_of(network, judged, caches) for network in config.networks]
+    return [index for index in found if index] if all(found) else []
+
+
+def _cache_of(network: Network, judged: Index, caches: Iterable[Index]) -> Index | None:
+    """Return the finished cache with what a network says of `judged`'s images, None without one."""
     known = [judged, *(index for index in caches if not _other_images(judged, index))]
-    fitting = (index for index in known if index.identity == config.backbone and _holds(index, config))
+    fitting = (index for index in known if index.identity == network.identity and _holds(index, network))
     return next((index for index in fitting if index.finished()), None)
 
 
-def made_anew(config: RunConfig, judged: Index, caches: Iterable[Index]) -> Index | None:
-    """Return a cache of the oracle's model if `judged` is of attacked images, whose features are not cached.
+def made_anew(config: RunConfig, judged: Index, caches: Iterable[Index]) -> list[Index]:
+    """Return a cache of each network that a head reads if `judged` is of attacked images, whose features lack.
 
-    Each model's own cache of an attack is of other images: those that were made for it.
+    Each model's own cache of an attack is of other images: those that were made for it. Empty where a network has none.
     """
     if not attacked(judged):
-        return None
-    return next((index for index in caches if index.identity == config.backbone), None)
+        return []
+    by_identity = [next((i for i in caches if i.identity == network.identity), None) for network in config.networks]
+    return [index for index in by_identity if index] if all(by_identity) else []
 
 
-def _holds(index: Index, config: RunConfig) -> bool:
-    """Return True if the cache holds every column this head reads."""
-    columns = columns_of(config.head.inputs)
-    if "stages" in columns and index.stages != config.stages:
+def read_together(judged: CacheView, found: Sequence[Index]) -> CacheView:
+    """Return what networks say of the judged images as one cache, which heads read: of one network, or of two.
+
+    Raises UsageError where a cache is of other images than the judged one.
+    """
+    views = [open_cache(index.folder) for index in found]
+    for view in views:
+        require_same_rows(judged, view)
+    return views[0] if len(views) == 1 else JoinedView(*views)
+
+
+def _holds(index: Index, network: Network) -> bool:
+    """Return True if the cache holds every column that is read of a network."""
+    if "stages" in network.columns and index.stages != network.stages:
         return False
-    return all(index.holds(column) for column in columns)
+    return all(index.holds(column) for column in network.columns)
 
 
 def attacked(index: Index) -> bool:
@@ -145,21 +186,20 @@ def why_not(config: RunConfig, judged: Index, caches: Sequence[Index]) -> str | 
             "with the same --subset"
         )
     tuned = config.training == "fine-tuned"
-    if tuned or features_of(config, judged, caches) or made_anew(config, judged, caches):
+    if tuned or caches_read(config, judged, caches) or made_anew(config, judged, caches):
         return None
-    data = config.data if attacked(judged) else judged.data
-    of_oracle = [index for index in caches if index.identity == config.backbone]
-    known = next((index for index in of_oracle if _holds(index, config)), None)
-    stages = ["--features", "stages"] if config.stages else []
-    views = ["--views", ",".join(config.head.views)] if config.head.views else []
-    command = _extract_command(config.backbone.name, data, known, ["--as", config.oracle, *stages, *views])
+    data = (config.data,) if attacked(judged) else same_images(judged)
+    network = next(one for one in config.networks if attacked(judged) or not _cache_of(one, judged, caches))
+    of_network = [index for index in caches if index.identity == network.identity]
+    known = next((index for index in of_network if _holds(index, network)), None)
+    stages = ["--features", "stages"] if network.stages else []
+    views = ["--views", ",".join(network.views)] if network.views else []
+    command = _extract_command(network.identity.name, data, known, ["--as", network.label, *stages, *views])
     # Features are not added to a cache that was made with fewer.
-    poorer = next((index for index in of_oracle if index.data == data and not _holds(index, config)), None)
+    poorer = next((index for index in of_network if index.data == data[0] and not _holds(index, network)), None)
     first = f"remove {poorer.folder}, " if poorer else ""
-    return (
-        f"the features of oracle {config.oracle} on {judged.data} are not cached: {first}run `{command}`, then "
-        "`trustcache evaluate`"
-    )
+    what = f"oracle {network.label}" if network == config.networks[0] else network.label
+    return f"the features of {what} on {judged.data} are not cached: {first}run `{command}`, then `trustcache evaluate`"
 
 
 def require_same_rows(judged: CacheView, features: CacheView) -> None:
@@ -171,13 +211,15 @@ def require_same_rows(judged: CacheView, features: CacheView) -> None:
         if compared and (changed := int((judged.content != features.content).sum())):
             raise UsageError(
                 f"{features.index.folder}: {changed} of its {len(features)} images were others when "
-                f"{judged.index.folder} was extracted; remove the one that is out of date and extract it again"
+                f"{judged.index.folder} was extracted; remove the one that is out of date and extract it again, as "
+                f"with {extract_line(features.index, *same_images(judged.index))}"
             )
         return
     apart = np.setxor1d(ours, theirs)
     raise UsageError(
         f"{features.index.folder}: {len(apart)} images are only there or only in {judged.index.folder}, because "
-        "unreadable ones were skipped; remove both folders and extract them again with the same images"
+        "unreadable ones were skipped; remove both folders and extract them again with the same images, as with "
+        f"{extract_line(features.index, *same_images(judged.index))}"
     )
 
 
@@ -193,6 +235,11 @@ def _other_images(judged: Index, other: Index) -> str:
     return ""
 
 
-def _extract_command(asked: str, data: str, known: Index | None, new: Sequence[str] = ()) -> str:
-    """Return the extraction of a model's features of a data set, as a known cache was made, else with `new`."""
-    return extract_line(known, data) if known else command_line("extract", "--classifier", asked, "--data", data, *new)
+def _extract_command(asked: str, data: Sequence[str], known: Index | None, new: Sequence[str] = ()) -> str:
+    """Return the extraction of a model's features, as a known cache was made, else with `new`.
+
+    data: as `same_images` returns it.
+    """
+    if known:
+        return extract_line(known, *data)
+    return command_line("extract", "--classifier", asked, "--data", data[0], *new, *data[1:])

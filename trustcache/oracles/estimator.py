@@ -16,6 +16,7 @@ from torch import Tensor
 from trustcache.cache import CacheView
 from trustcache.cache.arrays import read_arrays, write_arrays
 from trustcache.cache.index import judged_fingerprint
+from trustcache.cache.joined import JoinedView
 from trustcache.cache.learnt_rows import row_hashes, rows_again
 from trustcache.cache.seal import require_saved
 from trustcache.cache.view import require_cache, warn_of_sorted
@@ -112,6 +113,8 @@ class Oracle(BaseEstimator):
     def fit(self, cache: CacheView, y: None = None, *, progress: Progress = silent) -> Oracle:
         """Learn from a cache, whose labels say where its classifier is right. y: ignored.
 
+        It reads both networks of a cache that `side_by_side` returned, and then scores such caches alone.
+
         Raises UsageError for a setting that is unknown or out of range, and where there is nothing to learn from or the
         cache lacks a column; TrustcacheError where the loss is no longer finite.
         """
@@ -132,6 +135,8 @@ class Oracle(BaseEstimator):
         settings = {name: [value] for name, value in values.items()}
         head, optimiser = self._options(HeadSpec, _HEAD), self._options(Optimiser, _OPTIMISER)
         chosen, shared = settle(request, preset, settings, head, optimiser, len(cache))
+        if isinstance(cache, JoinedView):
+            shared = replace(shared, second=(cache.second.index,))
         model = OracleModel(cache.index.classifier, cache.index.identity, cache.index)
         (config,) = plan(cache.index, model, chosen, shared).configs
         config = replace(config, cache=cache.fingerprint(), features=cache.fingerprint())
@@ -166,6 +171,12 @@ class Oracle(BaseEstimator):
             raise UsageError(
                 f"{self!r}: judges a classifier of {self.n_classes_} classes, and {index.data} has {cache.classes}; "
                 "fit it on a cache of those"
+            )
+        if config.second and not (
+            isinstance(cache, JoinedView) and cache.second.index.identity == config.second.identity
+        ):
+            raise UsageError(
+                f"{self!r}: reads what {config.second.label} says too; give side_by_side(cache, the cache of that)"
             )
         if "stages" in config.head.inputs and index.stages != config.stages:
             raise UsageError(f"{self!r}: reads the stages {', '.join(config.stages)}; {index.lacks('stages')}")

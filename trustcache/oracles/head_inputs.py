@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trustcache.cache import CacheView
+from trustcache.cache.joined import SECOND
 from trustcache.errors import UsageError
 from trustcache.models.views import VIEWS, view_column
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-# A model's outputs for some rows, by the cache's names, any float dtype: logits and those of views (N, K),
-# features (N, D), stages (N, S).
+# Outputs for some rows, by the cache's names, any float dtype: logits and those of views (N, K), features (N, D),
+# stages (N, S); a second network's after `SECOND`.
 Outputs = Mapping[str, "Tensor"]
 
 
@@ -46,11 +47,16 @@ def _prediction(logits: Tensor) -> Tensor:
     return (logits.argmax(dim=1, keepdim=True) == classes).to(logits.dtype)
 
 
+def _agreement(logits: Tensor, others: Tensor) -> Tensor:
+    """Return what other logits of the same classes give as log-probability of the class predicted by the first."""
+    return (_log_probs(others) * _prediction(logits)).sum(dim=1, keepdim=True)
+
+
 def _view(logits: Tensor, of_view: Tensor) -> Tensor:
     """Return a view's three inputs, and its log-probability of the class predicted for the image itself."""
     import torch
 
-    agreed = (_log_probs(of_view) * _prediction(logits)).sum(dim=1, keepdim=True)
+    agreed = _agreement(logits, of_view)
     return torch.cat([_log_probs(of_view), _sorted_log_probs(of_view), _prediction(of_view), agreed], 1)
 
 
@@ -71,7 +77,18 @@ INPUTS: dict[str, HeadInput] = {
         for name, view in VIEWS.items()
     },
 }
-"""All inputs by name; a head takes them in this order."""
+"""All inputs from one network by name; a head takes them in this order."""
+AGREEMENT = f"{SECOND}agreement"
+_ALL: dict[str, HeadInput] = {
+    **INPUTS,
+    **{
+        SECOND + name: HeadInput(tuple(SECOND + column for column in one.columns), one.meaning, one.make)
+        for name, one in INPUTS.items()
+    },
+    AGREEMENT: HeadInput(
+        ("logits", f"{SECOND}logits"), "the second network's log-probability of the predicted class", _agreement
+    ),
+}
 
 NAMED = {
     "last": ("features",),
@@ -84,9 +101,12 @@ NAMED = {
 def parse_inputs(words: Sequence[str]) -> tuple[str, ...]:
     """Return the inputs asked for, in the order of `INPUTS`; those of `NAMED` stand for several. Raises UsageError."""
     asked = {name for word in words for name in NAMED.get(word, (word,))}
-    if unknown := sorted(asked - INPUTS.keys()):
-        raise UsageError(f"--inputs {unknown[0]}: unknown; {', '.join(NAMED)}, or a list of {', '.join(INPUTS)}")
-    return tuple(name for name in INPUTS if name in asked)
+    if unknown := sorted(asked - _ALL.keys()):
+        raise UsageError(
+            f"--inputs {unknown[0]}: unknown; {', '.join(NAMED)}, or a list of {', '.join(INPUTS)}; with "
+            f"--also-features also {SECOND} before any of these, and {AGREEMENT}"
+        )
+    return tuple(name for name in _ALL if name in asked)
 
 
 def held_inputs(names: Sequence[str], holds: Callable[[str], bool]) -> tuple[str, ...]:
@@ -96,14 +116,40 @@ def held_inputs(names: Sequence[str], holds: Callable[[str], bool]) -> tuple[str
     return tuple(name for name in names if all(map(holds, INPUTS[name].columns)))
 
 
+def of_second(names: Sequence[str]) -> tuple[str, ...]:
+    """Return those of some inputs that a second network's outputs are needed for."""
+    return tuple(name for name in names if name.startswith(SECOND))
+
+
+def with_second(names: Sequence[str], holds: Callable[[str], bool], same_classes: bool) -> tuple[str, ...]:
+    """Return the inputs of a head that reads a second network's outputs too: those asked for, else the same of both.
+
+    holds: tells if the second's cache has a column; inputs that it lacks are left out. same_classes: True if the second
+    network tells the same classes apart, in the same order.
+    """
+    if of_second(names):
+        return tuple(names)
+    same = [SECOND + name for name in names if all(map(holds, INPUTS[name].columns))]
+    return (*names, *same, *([AGREEMENT] if same_classes else []))
+
+
 def inputs_label(names: Sequence[str]) -> str:
-    """Return a short name of some inputs: one of `NAMED`, or their names joined."""
-    return next((name for name, named in NAMED.items() if named == tuple(names)), "+".join(names))
+    """Return a short name of some inputs: one of `NAMED`, or their names joined; "+second" if that gives the same.
+
+    >>> inputs_label(["features", "second:features", "second:agreement"])
+    'last+second'
+    """
+    own, second = [name for name in names if not name.startswith(SECOND)], of_second(names)
+    label = next((name for name, named in NAMED.items() if named == tuple(own)), "+".join(own))
+    if not second:
+        return label
+    same = [name for name in second if name != AGREEMENT] == [SECOND + name for name in own]
+    return f"{label}+second" if same else "+".join(filter(None, [label, *second]))
 
 
 def columns_of(names: Sequence[str]) -> tuple[str, ...]:
     """Return the names of the cache's columns that some inputs need."""
-    return tuple(dict.fromkeys(column for name in names for column in INPUTS[name].columns))
+    return tuple(dict.fromkeys(column for name in names for column in _ALL[name].columns))
 
 
 def read_columns(names: Sequence[str], cache: CacheView) -> dict[str, Tensor]:
@@ -120,5 +166,5 @@ def head_inputs(names: Sequence[str], outputs: Outputs) -> Tensor:
     """Return the inputs of some rows, float32 (N, D), not yet standardised."""
     import torch
 
-    made = [INPUTS[name].make(*(outputs[column].float() for column in INPUTS[name].columns)) for name in names]
+    made = [_ALL[name].make(*(outputs[column].float() for column in _ALL[name].columns)) for name in names]
     return made[0] if len(made) == 1 else torch.cat(made, 1)

@@ -9,8 +9,7 @@ import numpy as np
 
 from trustcache.cache import CacheView
 from trustcache.errors import UsageError
-from trustcache.models.views import views_in
-from trustcache.oracles.head_inputs import INPUTS, NAMED, columns_of, head_inputs, inputs_label, read_columns
+from trustcache.oracles.head_inputs import INPUTS, NAMED, head_inputs, inputs_label, read_columns
 from trustcache.oracles.mlp_heads import MlpHead
 from trustcache.registry import option
 
@@ -21,8 +20,8 @@ _PANEL = "Heads on cached outputs"
 class HeadSpec:
     """A head's kind and inputs; by default the paper's: linear, on the input of the classifier's last layer.
 
-    inputs are keys of `head_inputs.INPUTS`. Members have first weights of their own, and their z are averaged. With
-    patience, the weights of the epoch with the best validation AUC are kept.
+    inputs are as `head_inputs.parse_inputs` returns them. Members have first weights of their own, and their z are
+    averaged. With patience, the weights of the epoch with the best validation AUC are kept.
     """
 
     kind: str = option(
@@ -54,11 +53,6 @@ class HeadSpec:
         """A short name that tells it from other heads: "mlp on all, 5 members"; "linear" for the default."""
         seen = "" if self.inputs == LINEAR.inputs else f" on {inputs_label(self.inputs)}"
         return self.kind + seen + (f", {self.members} members" if self.members > 1 else "")
-
-    @property
-    def views(self) -> tuple[str, ...]:
-        """The views of an image whose logits its inputs are made from."""
-        return views_in(columns_of(self.inputs))
 
 
 LINEAR = HeadSpec()

@@ -13,6 +13,7 @@ from trustcache.cache import CacheView, open_cache
 from trustcache.cache.claims import dealt, lock_beside
 from trustcache.cache.content import require_same_images
 from trustcache.cache.index import Index, judged_fingerprint
+from trustcache.cache.joined import by_network
 from trustcache.cache.provenance import original_dataset
 from trustcache.cache.workspace import Workspace
 from trustcache.data.loader import choose_device
@@ -22,13 +23,14 @@ from trustcache.data.ranks import ranks
 from trustcache.data.splits import VAL_FRACTION, training_rows, validation_rows
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.losses import LossChoice
-from trustcache.oracles.backbones import OracleModel, require_same_rows
+from trustcache.oracles.backbones import OracleModel, read_together
 from trustcache.oracles.finetune import CHECKPOINT, finetune
-from trustcache.oracles.head_inputs import columns_of, held_inputs
+from trustcache.oracles.head_inputs import columns_of, held_inputs, of_second, with_second
 from trustcache.oracles.head_rows import CachedRows, learnt_rows
 from trustcache.oracles.head_training import Diverged, HeadTask, Trained, train_heads
 from trustcache.oracles.heads import LINEAR, AnyHead, HeadSpec, LinearHead
 from trustcache.oracles.mlp_heads import MlpHead
+from trustcache.oracles.networks import SecondNetwork
 from trustcache.oracles.optim import Machine
 from trustcache.oracles.process_group import ALONE, ProcessGroup, process_group
 from trustcache.oracles.runs import Run, RunConfig, open_run
@@ -42,7 +44,8 @@ _NONE = np.empty(0, dtype=np.int64)
 class TrainSettings:
     """The settings that all runs of one call share. `signed_distance` None leaves the head's form to the loss.
 
-    also: caches of the judged classifier that heads learn from beside the first.
+    also: caches of the judged classifier that heads learn from beside the first. second: a second network's caches of
+    the images of the first, and of those of `also`; () without one.
     """
 
     frozen: bool
@@ -54,11 +57,12 @@ class TrainSettings:
     head: HeadSpec = LINEAR
     part: str = ""
     also: tuple[Index, ...] = ()
+    second: tuple[Index, ...] = ()
 
 
 @dataclass(frozen=True)
 class Training:
-    """Planned runs, all frozen or all fine-tuned, and what they learn from: `index`, and for heads `also`.
+    """Planned runs, all frozen or all fine-tuned, and what they learn from: `index`, and for heads `also`, `second`.
 
     together: fine-tune those of one seed in one pass over the images, which come in an order that the seed draws.
     """
@@ -67,6 +71,7 @@ class Training:
     oracle: OracleModel
     configs: list[RunConfig]
     also: tuple[Index, ...]
+    second: tuple[Index, ...] = ()
     together: bool = False
 
     def run(
@@ -126,9 +131,10 @@ class Training:
     def _heads(
         self, runs: Sequence[Run], machine: Machine, progress: Progress, track: Track, note: Callable[[str], None]
     ) -> None:
-        cache, features = open_cache(self.index.folder), open_cache(self.oracle.features().folder)
-        require_same_rows(cache, features)
-        also = [open_cache(other.folder) for other in self.also]
+        cache, *also = (open_cache(index.folder) for index in (self.index, *self.also))
+        beside = [[index] for index in self.second] or [[] for _ in (cache, *also)]
+        features = read_together(cache, [self.oracle.features(), *beside[0]])
+        also = [read_together(one, [one.index, *more]) for one, more in zip(also, beside[1:], strict=True)]
         # Finished ones beside the others, as what a head is trained with decides its last digits.
         _publish(runs, learn_heads(self.configs, cache, features, machine, also, progress, note), track)
 
@@ -169,6 +175,16 @@ def plan(index: Index, oracle: OracleModel, losses: Sequence[LossChoice], settin
     head = settings.head
     if settings.frozen and oracle.features().imported:  # nothing would add what it lacks
         head = replace(head, inputs=held_inputs(head.inputs, oracle.features().holds))
+    if (asked := of_second(head.inputs)) and not settings.second:
+        raise UsageError(f"--inputs {asked[0]}: is of a second network; name its caches with --also-features")
+    second = None
+    if settings.second:
+        first = settings.second[0]
+        same_classes = first.made_from.classes == index.made_from.classes
+        head = replace(head, inputs=with_second(head.inputs, first.holds, same_classes))
+        caches = {one.data: one.fingerprint() for one in settings.second}
+        reads_stages = "stages" in by_network(columns_of(head.inputs))[1]
+        second = SecondNetwork(first.classifier, first.identity, caches, first.stages if reads_stages else ())
     configs = [
         RunConfig(
             classifier=index.classifier,
@@ -190,11 +206,12 @@ def plan(index: Index, oracle: OracleModel, losses: Sequence[LossChoice], settin
             part=settings.part,
             samples=index.samples if settings.part else 0,
             also={other.data: other.fingerprint() for other in settings.also},
+            second=second,
         )
         for loss in losses
         for seed in settings.seeds
     ]
-    return Training(index, oracle, configs, settings.also)
+    return Training(index, oracle, configs, settings.also, settings.second)
 
 
 def _require_both_outcomes(config: RunConfig, cache: CacheView) -> None:

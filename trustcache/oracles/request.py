@@ -60,6 +60,12 @@ class TrainRequest:
         "--frozen: a list of further training caches of the classifier to learn from, as of the same images blurred; "
         "an image set aside for validation is set aside in them too.",
     )
+    also_features: str | None = option(
+        None,
+        "--frozen: read what a second network says of the same images too, by the name of its caches, which "
+        "extract --as LABEL makes of the same data.",
+        panel=_ORACLE,
+    )
     frozen: bool = option(False, "Fast: only heads, all at once, on cached outputs.")
     seed: tuple[int, ...] = option((), "Seed, or a list of them (0).")
     sweep: bool = option(False, "Try a small grid of what the losses leave open, rank by validation and name a winner.")
@@ -127,7 +133,7 @@ def resolve(
     settings: values by a loss's setting. head, optimiser: the fields given of `HeadSpec` and `Optimiser`. Raises
     UsageError for what is missing, unknown, or would do nothing.
     """
-    from trustcache.oracles.backbones import cached_oracle, tuned_oracle
+    from trustcache.oracles.backbones import cached_oracle, second_network, tuned_oracle
     from trustcache.oracles.plan import plan
 
     if request.part and request.data is None:
@@ -136,7 +142,9 @@ def resolve(
     preset = read_preset(request.preset) if request.preset else Preset()
     losses, chosen = settle(request, preset, settings, head, optimiser, index.samples)
     if chosen.frozen:
-        chosen = replace(chosen, also=_also_asked(workspace, index, request.also))
+        also = _also_asked(workspace, index, request.also)
+        label = request.also_features
+        chosen = replace(chosen, also=also, second=second_network(workspace, (index, *also), label) if label else ())
         model = cached_oracle(workspace, index, request.oracle)
     else:
         model = tuned_oracle(workspace, index, _spec(request), request.protocol)
@@ -255,7 +263,11 @@ def _refuse_idle(request: TrainRequest, frozen: bool, head: HeadSpec, optimiser:
         (frozen and request.precision != "auto" and "--precision", "means nothing to --frozen, which tunes nothing"),
         (request.oracle is None and of_model, "says something of an oracle's model; name that with --oracle"),
         (not frozen and head != LINEAR and "--head and --inputs", f"are {of_heads}"),
-        (not frozen and _first(request, "part", "also"), f"is {of_heads}"),
+        (not frozen and _first(request, "part", "also", "also_features"), f"is {of_heads}"),
+        (
+            request.oracle and _first(request, "also_features"),
+            "cannot be combined with --oracle; leave one of them out",
+        ),
         (request.also and other and "--also", f"cannot be combined with {other}; leave one of them out"),
     )
     for idle, reason in refused:

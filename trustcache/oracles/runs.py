@@ -13,6 +13,7 @@ import numpy as np
 from trustcache.cache import CacheView
 from trustcache.cache.arrays import MADE_ANEW, metadata, read_arrays, read_whole, scores_in, write_arrays
 from trustcache.cache.index import Index, judged_fingerprint
+from trustcache.cache.joined import by_network
 from trustcache.cache.provenance import original_name
 from trustcache.cache.records import fingerprint, read_lines, read_record, write_lines, write_record
 from trustcache.cache.seal import publish_sealed
@@ -21,7 +22,9 @@ from trustcache.data.splits import HALVES, half_rows, other_half
 from trustcache.errors import DamagedError, TrustcacheError, first_line
 from trustcache.losses import LossChoice
 from trustcache.models.identity import Identity
+from trustcache.oracles.head_inputs import columns_of
 from trustcache.oracles.heads import LINEAR, HeadSpec
+from trustcache.oracles.networks import Network, SecondNetwork
 from trustcache.protocols import PROTOCOLS, Optimiser
 
 if TYPE_CHECKING:
@@ -49,9 +52,10 @@ class RunConfig:
     part: a key of `HALVES` if it learns from half of the cache, else "". samples: the cache's size if so.
     also: fingerprints of further training caches, by the names of their data.
     precision: of a fine-tuned oracle's network, in training and scoring, one of `TUNING`.
+    second: the network whose outputs a head reads too, where there is one.
     """
 
-    SCHEMA: ClassVar[int] = 4
+    SCHEMA: ClassVar[int] = 5
 
     classifier: str
     data: str
@@ -74,6 +78,7 @@ class RunConfig:
     samples: int = 0
     also: dict[str, str] = field(default_factory=dict)
     precision: str = "float32"
+    second: SecondNetwork | None = None
 
     def __post_init__(self) -> None:
         """Raise ValueError for what no training has, as a config of a stranger may say it."""
@@ -88,9 +93,17 @@ class RunConfig:
     def name(self) -> str:
         """A readable name, with a hash of all settings."""
         pair = self.classifier if self.oracle == self.classifier else f"{self.oracle}-on-{self.classifier}"
+        pair += f"-with-{self.second.label}" if self.second else ""
         head = self.head.kind if self.head.kind != LINEAR.kind else ""
         words = [pair, self.loss.name, head, self.training, self.part, f"seed{self.seed}", fingerprint(self)[:_HASH]]
         return "-".join(filter(None, words))
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """The networks whose outputs a head on cached outputs reads, in the order of `side_by_side`."""
+        (own, beside), second = by_network(columns_of(self.head.inputs)), self.second
+        first = Network(self.oracle, self.backbone, own, self.stages)
+        return (first, Network(second.label, second.identity, beside, second.stages)) if second else (first,)
 
     def learnt_rows(self, cache: CacheView) -> np.ndarray:
         """Return the rows of its training cache that it takes, for validation too, as sorted numbers."""

@@ -6,12 +6,14 @@ import functools
 from collections.abc import Sequence
 from dataclasses import replace
 
+from trustcache.cache.joined import SECOND
 from trustcache.cache.records import fingerprint
 from trustcache.data.splits import other_half
 from trustcache.errors import TrustcacheError
 from trustcache.evaluate.sweep import Candidate
 from trustcache.losses import LOSSES, loss_settings
 from trustcache.models.views import VIEWS
+from trustcache.oracles.head_inputs import of_second
 from trustcache.oracles.heads import LINEAR, HeadSpec
 from trustcache.oracles.presets.preset import read_preset
 from trustcache.oracles.runs import Run, RunConfig
@@ -32,12 +34,13 @@ _OF_RUNS = {
     "head": ("", "what the oracle is on top of the frozen model, and which of its outputs it looks at"),
     "rows": ("on its ", "scored on this half of the data only, since an oracle learnt from the other one"),
     "also": ("with ", "what the oracle learnt from beside its training data: the same images, changed"),
+    "second": ("and ", "the network whose outputs the oracle reads beside those of the classifier"),
 }
 # Inputs that a strong oracle does without where logits, and perhaps features, are all that there is.
 _OF_IMAGES = {"features", *VIEWS}
 _HEAD_SETTINGS = ("hidden", "dropout", "input_dropout", "weight_decay", "patience")
 # Readers would take these for the usual, so a label has them wherever they are not, whatever else is there.
-_USUAL = {"head": LINEAR.label, "rows": "", "also": ""}
+_USUAL = {"head": LINEAR.label, "rows": "", "also": "", "second": ""}
 
 Settings = dict[str, float | str]
 
@@ -128,15 +131,19 @@ def _head_name(head: HeadSpec) -> str:
     strong = read_preset(STRONG).head
     if not strong or head != replace(strong, members=head.members, inputs=head.inputs):
         return head.label
-    lacking = [name for name in strong.inputs if name not in head.inputs]
-    if not set(lacking) <= _OF_IMAGES or not set(head.inputs) <= set(strong.inputs):
+    second = of_second(head.inputs)
+    own = [name for name in head.inputs if name not in second]
+    lacking = [name for name in strong.inputs if name not in own]
+    if not set(lacking) <= _OF_IMAGES or not set(own) <= set(strong.inputs):
         return head.label
-    views = [name for name in VIEWS if name in head.inputs]
+    views = [name for name in VIEWS if name in own]
     named = f"{len(views)} view{'s' if len(views) > 1 else ''} ({', '.join(views)})" if views else "no views"
     fewer = [named] if set(lacking) & {*VIEWS} else []
     without = ["no features"] if "features" in lacking else []
+    unread = [name for name in own if second and SECOND + name not in second]
+    of_second = [f"of the second no {' or '.join(unread)}"] if unread else []
     members = [f"{head.members} members"] if head.members > 1 else []
-    return ", ".join([STRONG, *without, *fewer, *members])
+    return ", ".join([STRONG, *without, *fewer, *of_second, *members])
 
 
 def _training_settings(config: RunConfig) -> Settings:
@@ -147,6 +154,7 @@ def _training_settings(config: RunConfig) -> Settings:
         "head": _head_name(c.head),
         "rows": other_half(c.part) if c.part else "",
         "also": ",".join(c.also),
+        "second": c.second.label if c.second else "",
         **{key: getattr(c.head, key) for key in _HEAD_SETTINGS},
         "start": c.start.rpartition("-seed")[0],
         "backbone": fingerprint(c.backbone)[:8],
