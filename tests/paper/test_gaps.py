@@ -44,7 +44,13 @@ def rows_of(workspace: Workspace, key: str) -> set[tuple[str, str]]:
     [
         ("table1", ["--frozen --loss ss --alpha-pos 2 --alpha-neg 5 --seed 1 --epochs 4 --val-fraction 0.2"]),
         ("table1", ["--frozen --loss ce,ss --protocol released --preset paper-imagenet-resnet --epochs 2 --seed 0"]),
-        ("table1", ["--loss ss --protocol released --preset paper-imagenet-resnet --epochs 1 --batch-size 100 --lr 0.002 --seed 0 --workers 0"]),
+        (
+            "table1",
+            [
+                "--loss ss --protocol released --preset paper-imagenet-resnet --epochs 1 --batch-size 100 --lr 0.002"
+                " --seed 0 --workers 0"
+            ],
+        ),
         (
             "table-f",
             [

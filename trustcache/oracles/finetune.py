@@ -152,18 +152,17 @@ class _Training:
         settings = config.optimiser
         self.batches = epoch_batches(rows, settings.batch_size, settings.epochs, [config.seed])
         require_enough(self.batches, group)
-        resolved(config.precision, self.device)  # refused where the device has no such
+        precision = resolved(config.precision, self.device)
         optimiser = build_optimiser(settings, list(self.oracle.parameters()), len(self.batches))
         place = run.folder / CHECKPOINT, machine.checkpoint_every_s
         # The losses of this epoch's steps, and the entries of finished epochs.
         history: dict[str, list[Any]] = {"losses": [], "log": []}
         whose = run.name, self.oracle, *optimiser, len(self.batches)
-        self.loop = TrainingLoop(*whose, *place, config.seed, group, history)
+        self.loop = TrainingLoop(*whose, *place, config.seed, group, history, precision)
 
     def take(self, pixels: torch.Tensor, rows: np.ndarray) -> None:
         """Take a step on this process's images, on the model's device, of a batch of rows of the cache."""
-        with arithmetic(self.config.precision, self.device):
-            self.loop.take((pixels, to_device(self.targets[rows], self.device)), self._loss)
+        self.loop.take((pixels, to_device(self.targets[rows], self.device)), self._loss)
 
     def _loss(self, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
         """Return the part of this process's images in the mean loss of the whole batch, whose targets are given."""

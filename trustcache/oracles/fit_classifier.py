@@ -131,8 +131,8 @@ def _fit(
     with torch.random.fork_rng(), machine_at_its_limits():
         fitting = _Fitting(spec, dataset, settings, machine, checkpoint, progress, note, group)
         fitting.loop.tell_begun(note)
-        with arithmetic(resolved(settings.precision, fitting.device), fitting.device):
-            fitting.run(progress)
+        fitting.run(progress)
+        with arithmetic(fitting.loop.precision, fitting.device):
             fitted = fitting.measured(progress)
     if group.rank == 0:
         weights = {name: tensor.cpu().contiguous() for name, tensor in fitting.model.state_dict().items()}
@@ -177,7 +177,8 @@ class _Fitting:
         self.images = Images(dataset, Viewer(self.preprocessing, self.device, machine.workers), progress)
         place = checkpoint, machine.checkpoint_every_s
         whose = self.name, self.model, *optimiser, len(self.batches)
-        self.loop = TrainingLoop(*whose, *place, settings.seed, group)
+        precision = resolved(settings.precision, self.device)
+        self.loop = TrainingLoop(*whose, *place, settings.seed, group, precision=precision)
 
     def run(self, progress: Progress) -> None:
         """Take the steps that are left."""

@@ -22,7 +22,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from trustcache.cache.seal import UNSEALED, publish_sealed, read_sealed
 from trustcache.errors import DamagedError, TrustcacheError, UsageError, kind_and_line
-from trustcache.models.precision import Repeatable
+from trustcache.models.precision import Repeatable, arithmetic
 from trustcache.oracles.process_group import ALONE, ProcessGroup
 
 _ANEW = "remove it to begin anew"
@@ -44,6 +44,8 @@ class TrainingLoop:
     history: lists, by name, that a checkpoint keeps too; the losses of the steps are added to the one called "losses".
     seed: draws what the network leaves out at random, anew for each step, so that a step is the same whatever was drawn
     before it. group: the processes that take each step together, of which the first writes checkpoints.
+    precision: of a step, one of `PRECISIONS`; entered anew for each, since autocast computes with the weights as they
+    were when it was entered.
     `network` computes the loss: `model` itself, or in a group the module that averages its gradients.
     """
 
@@ -57,6 +59,7 @@ class TrainingLoop:
     seed: int = 0
     group: ProcessGroup = ALONE
     history: dict[str, list[Any]] = field(default_factory=dict)
+    precision: str = "float32"
     step: int = 0
 
     def __post_init__(self) -> None:
@@ -98,7 +101,8 @@ class TrainingLoop:
 
         Raises Diverged where the loss of this or one of the last steps is not finite.
         """
-        self._unread.append(self._repeatable(self._attempts(batch, loss_of)))
+        with arithmetic(self.precision, self._repeatable.device):
+            self._unread.append(self._repeatable(self._attempts(batch, loss_of)))
         self.optimiser.step()
         if self.schedule:
             self.schedule.step()

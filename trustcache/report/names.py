@@ -141,9 +141,9 @@ def _head_name(head: HeadSpec) -> str:
     fewer = [named] if set(lacking) & {*VIEWS} else []
     without = ["no features"] if "features" in lacking else []
     unread = [name for name in own if second and SECOND + name not in second]
-    of_second = [f"of the second no {' or '.join(unread)}"] if unread else []
+    less = [f"of the second no {' or '.join(unread)}"] if unread else []
     members = [f"{head.members} members"] if head.members > 1 else []
-    return ", ".join([STRONG, *without, *fewer, *of_second, *members])
+    return ", ".join([STRONG, *without, *fewer, *less, *members])
 
 
 def _training_settings(config: RunConfig) -> Settings:

@@ -1,0 +1,24 @@
+"""The training loop's steps, apart from what is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from trustcache.oracles.training_loop import TrainingLoop
+
+
+def test_each_step_in_bf16_computes_with_the_weights_that_the_last_one_left(tmp_path: Path) -> None:
+    losses = {}
+    for precision in ("float32", "bf16"):
+        torch.manual_seed(0)
+        model, batch = torch.nn.Linear(4, 1), torch.randn(8, 4)
+        sgd = torch.optim.SGD(model.parameters(), lr=0.1)
+        loop = TrainingLoop("net", model, sgd, None, 3, tmp_path / "none", 1e9, precision=precision)
+        loop.run([batch] * 3, lambda images, net=loop.network: net(images).float().square().mean(), lambda: None)
+        losses[precision] = loop.history["losses"]
+    assert losses["bf16"] != losses["float32"]
+    assert losses["bf16"] == pytest.approx(losses["float32"], rel=0.02)
+    assert losses["bf16"][2] < 0.9 * losses["bf16"][0]
