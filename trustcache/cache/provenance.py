@@ -153,6 +153,11 @@ def as_fitted(
 
     over: entries that replace those, but none of the spec. note: told where the spec does. Raises as
     `fitted_preprocessing`.
+
+    >>> from trustcache.models.building import ModelSpec
+    >>> spec = ModelSpec("resnet18", preprocessing={"crop_pct": 0.9})
+    >>> as_fitted(spec, over={"crop_pct": 1.0, "mean": (0.5,) * 3}).preprocessing
+    {'crop_pct': 0.9, 'mean': (0.5, 0.5, 0.5)}
     """
     fitted = fitted_preprocessing(Path(spec.weights)) if spec.weights else {}
     for key, value in spec.preprocessing.items():

@@ -26,7 +26,7 @@ class Answering:
 
 @dataclass(frozen=True)
 class Failing:
-    """What makes `predict` end with exit code 1, once all is answered."""
+    """Outcomes that end `predict` with exit code 1, once all is answered."""
 
     strict: bool = option(False, "Exit code 1 where an image cannot be read.")
     fail_on_alarm: bool = option(False, "Exit code 1 where scores no longer look like those calibrated on.")
