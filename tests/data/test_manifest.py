@@ -490,3 +490,16 @@ def test_classes_may_stand_in_a_file_beside_the_manifest(write: Write, tmp_path:
     assert tells(refusal(write(text)), "birds.toml", "'wren' twice")
     (tmp_path / "names.txt").unlink()
     assert tells(refusal(write(text)), "birds.toml", "'classes'", "imagenet-1k", "a file", "'names.txt'")
+
+
+@pytest.mark.parametrize(
+    "keys", [{}, {"path": 3}, {"path": "x", "labels": "y"}], ids=["lacking", "a number", "unknown"]
+)
+def test_files_with_other_keys_than_their_layouts_are_refused_whatever_they_were_read_from(
+    keys: dict[str, object], tmp_path: Path
+) -> None:
+    files = as_read(Files("folders", keys))
+    for use in (files.exists, files.describe, lambda root: files.read(root, None)):
+        with pytest.raises(UsageError) as refused:
+            use(tmp_path)
+        assert tells(str(refused.value), [*{"path", *keys}][-1])

@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,12 @@ import pytest
 from PIL import Image
 from scipy.stats import binomtest
 
+from trustcache.cache import open_cache
 from trustcache.cache.workspace import Workspace
 from trustcache.data.dataset import open_dataset
 from trustcache.data.known_data import find_manifests
 from trustcache.report.build import report
-from trustcache.report.failures import IMAGE_BYTES, SIDE, Failures, share
+from trustcache.report.failures import IMAGE_BYTES, SIDE, Failures, class_names, share
 from trustcache.report.samples import Samples, ScoreReader
 
 
@@ -46,6 +48,12 @@ def test_each_class_is_counted_as_a_loop_counts_it(workspace: Workspace) -> None
         theirs = binomtest(one.right, one.n).proportion_ci(method="wilson")
         assert one.accuracy == pytest.approx((one.right / one.n, theirs.low, theirs.high))
     assert sum(one.n for one in failing.classes) == len(rows)
+
+
+def test_classes_that_the_index_lacks_are_named_by_their_numbers(workspace: Workspace) -> None:
+    cache = open_cache(workspace.find_cache("test").folder)
+    cache.index = replace(cache.index, made_from=replace(cache.index.made_from, classes=("nought", "one")))
+    assert class_names(cache) == ("nought", "one", *map(str, range(2, 10)))
 
 
 def test_nothing_trusted_has_no_risk_and_an_interval_of_everything() -> None:

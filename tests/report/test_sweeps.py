@@ -114,3 +114,11 @@ def test_training_that_set_nothing_aside_is_a_table_of_its_loss(with_runs) -> No
     assert table.heads == ("Loss",)
     assert "nothing was set aside" in table.title
     assert [row.cells[0].mean for row in table.rows] == [0.25] * len(runs)
+
+
+def test_logs_that_lost_their_validation_leave_gaps_beside_mcp(with_runs) -> None:
+    for run in finished_runs(with_runs):
+        write_lines(run.folder / LOG, [{"epoch": 1, "loss": 0.25, "validation": {}}])
+    table = validation_table(finished_runs(with_runs), {"auc": 0.9})
+    assert {len(row.cells) for row in table.rows} == {len(table.columns)}
+    assert {row.labels[0] for row in table.rows if str(row.cells[1]) == "90.00"} == {"mcp"}

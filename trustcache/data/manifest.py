@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from trustcache.data.layouts import KEY_TYPES, LAYOUTS, key_type
+from trustcache.data.layouts import KEY_TYPES, LAYOUTS, Layout, key_type
 from trustcache.data.layouts.numbers import normal_form
 from trustcache.data.samples import Samples
 from trustcache.data.toml_tables import TableReader, field_types
@@ -50,15 +50,21 @@ class Files:
 
     def exists(self, data_root: Path) -> bool:
         """Return True if the files are there, at a glance."""
-        return LAYOUTS[self.layout].exists(data_root, **self.keys)
+        return self._declared().exists(data_root, **self.keys)
 
     def read(self, data_root: Path, classes: tuple[str, ...] | None) -> Samples:
         """List the samples. Raises UsageError where the files are not what the layout says."""
-        return LAYOUTS[self.layout].read(data_root, classes, **self.keys)
+        return self._declared().read(data_root, classes, **self.keys)
 
     def describe(self, data_root: Path) -> str:
         """Return the place where the files are expected, as a path a user can check."""
-        return LAYOUTS[self.layout].describe(data_root, **self.keys)
+        return self._declared().describe(data_root, **self.keys)
+
+    def _declared(self) -> Layout:
+        """Return the layout. Raises UsageError where the keys, as an index may hold them, are not those it declares."""
+        layout = LAYOUTS[self.layout]
+        _layout_keys(TableReader({**self.keys}, "files"), self.layout, layout)
+        return layout
 
 
 @dataclass(frozen=True)
@@ -212,12 +218,18 @@ def _class_list(name: str) -> tuple[str, ...]:
 def _files(reader: TableReader) -> Files:
     name = reader.take("layout", str, required=True)
     try:
-        keys = LAYOUTS.find(name).keys.items()
+        layout = LAYOUTS.find(name)
     except UsageError as error:
         raise UsageError(f"{reader.where}: {error}") from error
-    values = {key: reader.take(key, KEY_TYPES[key_type(p)], p.default is p.empty) for key, p in keys}
-    reader.finish(f" of layout '{name}'")
+    values = _layout_keys(reader, name, layout)
     return Files(name, {key: value for key, value in values.items() if value not in ("", (), None)})
+
+
+def _layout_keys(reader: TableReader, name: str, layout: Layout) -> dict[str, Any]:
+    """Return the values of a layout's keys, and require that nothing else is left in the table."""
+    values = {key: reader.take(key, KEY_TYPES[key_type(p)], p.default is p.empty) for key, p in layout.keys.items()}
+    reader.finish(f" of layout '{name}'")
+    return values
 
 
 def _variant(reader: TableReader, role: str) -> Variant:

@@ -143,8 +143,9 @@ def failures(units: Sequence[Unit], reader: ScoreReader, data_root: Path | None)
 
 
 def class_names(cache: CacheView) -> Sequence[str]:
-    """Return the class names in label order, their numbers where the cache has none."""
-    return cache.index.made_from.classes or tuple(map(str, range(cache.classes)))
+    """Return the names of the K classes in label order, their numbers where the cache has none."""
+    names = cache.index.made_from.classes
+    return *names, *map(str, range(len(names), cache.classes))
 
 
 def per_class(samples: Samples, thresholds: np.ndarray, names: Sequence[str]) -> list[ClassFailures]:

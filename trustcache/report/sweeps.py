@@ -82,7 +82,7 @@ def validation_table(runs: Sequence[Run], reference: Metrics, place: Sequence[st
     """
     names = run_names(runs)
     rows, logs = [], [run.log()[-1] for run in runs]
-    validated = any(log.validation for log in logs)
+    validated = bool(reference) or any(log.validation for log in logs)
     keys = TRAINED if validated else ()
     for run, log in zip(runs, logs, strict=True):
         cells = Cell(log.loss, scale=1, digits=4), *_cells(keys, log.validation)
