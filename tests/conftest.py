@@ -115,6 +115,15 @@ def short_training() -> None:
     ConfidenceNetwork.hidden = (32,) * 4
 
 
+@pytest.fixture(scope="session", autouse=True)
+def processes_not_waited_for() -> None:
+    """Let torch's loader wait for a decoding process that hangs half a second, not five."""
+    from torch.utils.data import _utils, dataloader
+
+    _utils.MP_STATUS_CHECK_INTERVAL = 0.5
+    dataloader._MultiProcessingDataLoaderIter._try_get_data.__defaults__ = (0.5,)  # as it is without an argument
+
+
 @pytest.fixture(autouse=True)
 def figures_left_out(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave charts and the folder of figures out of reports, of whose time they take half, but in `figures` tests."""

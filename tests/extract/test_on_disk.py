@@ -221,7 +221,7 @@ def test_two_extractions_of_one_cache_do_not_run_at_once(
     run_cli: Cli, start_cli: Callable[..., CommandProcess], own_model: OwnModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     args = ("extract", "--classifier", own_model(), "--data", "digits-test", "--as", "m", "--shard-rows", 50)
-    process = start_cli(*args, "--workers", 1, SECONDS_A_BATCH="3")
+    process = start_cli(*args, "--workers", 1, SECONDS_A_BATCH="1")
     while not (CACHE / "m" / "digits-test" / "00000.json").exists():
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)

@@ -804,12 +804,11 @@ def test_a_bare_folder_and_its_manifest_have_the_same_fingerprint() -> None:
     assert open_dataset(bare, TEST_DATA).fingerprint() == open_dataset(manifest, TEST_DATA).fingerprint()
 
 
-def test_a_model_without_published_weights_says_which_commands_take_them() -> None:
+def test_a_model_without_published_weights_says_how_they_are_given() -> None:
     said = refusal_of(lambda: load_classifier(ModelSpec("cifar-resnet8")))
     assert tells(
         said,
         "cifar-resnet8",
-        "trustcache extract",
         "--weights FILE",
         "trustcache reproduce",
         "'cifar-resnet8 --weights",

@@ -62,11 +62,15 @@ def _created(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Modul
     return built_by_timm(name, pretrained, arguments)
 
 
+FOR_REPRODUCE = "; trustcache reproduce takes them as"
+"""Begins the part of a refusal that is no matter of oracles."""
+
+
 def unpublished(name: str) -> UsageError:
     """Return the refusal of a model whose weights nobody publishes, which says which commands take them."""
     return UsageError(
-        f"--classifier {name}: has no published weights to fetch; give yours to trustcache extract as --weights FILE, "
-        f"to trustcache reproduce as --classifier '{name} --weights FILE'"
+        f"--classifier {name}: has no published weights to fetch; pass yours with --weights FILE{FOR_REPRODUCE} "
+        f"--classifier '{name} --weights FILE'"
     )
 
 

@@ -106,6 +106,7 @@ def tuned_oracle(workspace: Workspace, judged: Index, asked: ModelSpec | None, p
     protocol's preprocessing replaces the model's own, and entries set by hand replace both.
     """
     from trustcache.models.classifiers import load_classifier
+    from trustcache.models.timm_models import FOR_REPRODUCE
 
     by_protocol = dict(PROTOCOLS[protocol].preprocessing)
     cached = judged if asked is None else None
@@ -123,7 +124,8 @@ def tuned_oracle(workspace: Workspace, judged: Index, asked: ModelSpec | None, p
         return OracleModel(short_name(asked.name), as_read(load_classifier(spec).identity()), spec)
     except UsageError as error:
         # Loading names the options of classifiers.
-        text = re.sub(r"--(?:model-)?(weights|arg)\b", r"--oracle-\1", str(error)).replace("--classifier", "--oracle")
+        text = str(error).partition(FOR_REPRODUCE)[0]
+        text = re.sub(r"--(?:model-)?(weights|arg)\b", r"--oracle-\1", text).replace("--classifier", "--oracle")
         raise UsageError(text) from error
 
 
