@@ -44,11 +44,6 @@ ROOT = Path(__file__).parent.parent
 LABEL = "digits-net"
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """One process more than there are cores: some tests wait, for a browser or for other processes."""
-    return (os.cpu_count() or 1) + 1
-
-
 @pytest.fixture(scope="session")
 def classifier_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights of a cifar-resnet8, fitted on digits-fit so briefly that it errs on about a tenth of the others.
