@@ -158,9 +158,10 @@ def read_together(judged: CacheView, found: Sequence[Index]) -> CacheView:
 
     Raises UsageError where a cache is of other images than the judged one.
     """
-    views = [open_cache(index.folder) for index in found]
+    views = [judged if index.folder == judged.index.folder else open_cache(index.folder) for index in found]
     for view in views:
-        require_same_rows(judged, view)
+        if view is not judged:
+            require_same_rows(judged, view)
     return views[0] if len(views) == 1 else JoinedView(*views)
 
 
