@@ -41,7 +41,7 @@ from trustcache.data.loader import choose_device
 from trustcache.data.machine import decoding_workers
 from trustcache.data.variants.variation import Variant
 from trustcache.errors import TrustcacheError
-from trustcache.extract import ExtractSettings
+from trustcache.extract.settings import ExtractSettings
 from trustcache.models.classifiers import Classifier
 from trustcache.models.precision import resolved
 

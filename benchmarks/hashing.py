@@ -31,7 +31,8 @@ from trustcache.data.content import content_of
 from trustcache.data.dataset import Dataset, open_dataset
 from trustcache.data.known_data import find_manifests
 from trustcache.data.loader import Viewer, viewed_batches
-from trustcache.extract import ExtractSettings, extract
+from trustcache.extract.on_disk import extract
+from trustcache.extract.settings import ExtractSettings
 from trustcache.models.building import ModelSpec, new_model
 from trustcache.models.classifiers import Classifier
 
@@ -62,7 +63,7 @@ def ratio(what: str, alone: float, work: Callable[[], object]) -> None:
     pairs = []
     for _ in range(ROUNDS):
         hashed = processor_time(work)
-        with mock.patch("trustcache.data.loader.content_of", return_value=0):
+        with mock.patch("trustcache.data.dataset.content_of", return_value=0):
             pairs.append((hashed, processor_time(work)))
     with_hash, without = (statistics.median(column) for column in zip(*pairs, strict=True))
     share = statistics.median(ours / theirs for ours, theirs in pairs)

@@ -49,7 +49,7 @@ def before_forward(folder: Path) -> None:
     from trustcache.data.dataset import open_dataset
     from trustcache.data.known_data import find_manifests
     from trustcache.data.progress import console
-    from trustcache.extract import extract
+    from trustcache.extract.on_disk import extract
     from trustcache.extract.rows import Forward
     from trustcache.extract.settings import ExtractSettings
     from trustcache.models.building import ModelSpec

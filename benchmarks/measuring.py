@@ -20,7 +20,8 @@ from trustcache.cache import open_cache
 from trustcache.data.dataset import Dataset, open_dataset
 from trustcache.data.known_data import find_manifests
 from trustcache.data.loader import Viewer, viewed_batches
-from trustcache.extract import ExtractSettings, extract
+from trustcache.extract.on_disk import extract
+from trustcache.extract.settings import ExtractSettings
 from trustcache.models.building import ModelSpec
 from trustcache.models.classifiers import Classifier, load_classifier
 from trustcache.models.precision import arithmetic

@@ -8,7 +8,8 @@ from rich.filesize import decimal
 
 from trustcache.data.default_selection import DataOptions
 from trustcache.errors import TrustcacheError, percent
-from trustcache.extract import ClassifierOptions, ExtractSettings, extract_each
+from trustcache.extract.on_disk import extract_each
+from trustcache.extract.settings import ClassifierOptions, ExtractSettings
 
 from .program import Place, command, console, print_line, print_note, say, say_error
 

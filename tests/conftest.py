@@ -72,7 +72,8 @@ def prepared_workspace(tmp_path_factory: pytest.TempPathFactory, digits_classifi
     """Caches of digits-train and digits-test by `digits_classifier`, four shards each; to be read only."""
     from trustcache.data.dataset import open_dataset
     from trustcache.data.known_data import find_manifests
-    from trustcache.extract import ExtractSettings, extract
+    from trustcache.extract.on_disk import extract
+    from trustcache.extract.settings import ExtractSettings
 
     workspace = Workspace(tmp_path_factory.mktemp("prepared"))
     settings = ExtractSettings(batch_size=100, workers=0, device="cpu", shard_rows=200)

@@ -9,7 +9,7 @@ from typing import Any
 from trustcache.cache.index import Index
 from trustcache.cache.meaning import DataMeaning, MadeFrom, Meaning
 from trustcache.data.manifest import Files, Manifest
-from trustcache.extract import ExtractSettings
+from trustcache.extract.settings import ExtractSettings
 from trustcache.models.identity import Identity
 from trustcache.models.preprocessing import RELEASED_PREPROCESSING, Preprocessing
 

@@ -75,3 +75,12 @@ def test_the_documents_draw_the_tree_in_its_order() -> None:
     assert drawing
     named = [line.split()[0].removesuffix(".py").rstrip("/") for line in drawing[1].splitlines() if line[:2] == "  "]
     assert tuple(named) == ORDER
+
+
+def test_benchmarks_replace_functions_where_these_are() -> None:
+    scripts = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "benchmarks").glob("*.py"))
+    replaced = re.findall(r'mock\.patch\("([\w.]+)"', scripts)
+    assert replaced
+    for name in replaced:  # mypy sees only the text
+        module, _, function = name.rpartition(".")
+        assert re.search(rf"\b{function}\b", MODULES[module].read_text(encoding="utf-8")), name

@@ -65,7 +65,7 @@ def test_functions_that_are_modules_too_stay_callable_whoever_imports_them_first
     code = """
 import trustcache as tc
 import trustcache.report.build
-from trustcache.extract import ExtractSettings
+from trustcache.extract.settings import ExtractSettings
 from trustcache import extract, report
 print(callable(tc.report), callable(tc.extract), tc.report.build.__name__)
 print(tc.extract.ExtractSettings is ExtractSettings)

@@ -11,7 +11,7 @@ from typing import Any
 from trustcache.cache.index import Index
 from trustcache.data.known_data import images_in
 from trustcache.errors import visible
-from trustcache.extract import ExtractSettings
+from trustcache.extract.settings import ExtractSettings
 from trustcache.losses import LOSSES, loss_settings
 from trustcache.models.preprocessing import preprocessing_words
 from trustcache.protocols import PROTOCOLS, shows_as_released

@@ -186,7 +186,8 @@ def test_a_single_image_is_not_filled_up_to_a_batch(runs_workspace: Workspace, m
 def test_weights_that_are_gone_or_others_are_refused(with_runs: Workspace, own_model: Callable[..., str]) -> None:
     from trustcache.data.dataset import open_dataset
     from trustcache.data.known_data import find_manifests
-    from trustcache.extract import ExtractSettings, extract
+    from trustcache.extract.on_disk import extract
+    from trustcache.extract.settings import ExtractSettings
     from trustcache.models.building import ModelSpec
     from trustcache.models.classifiers import load_classifier
     from trustcache.registry.permission import allow_code

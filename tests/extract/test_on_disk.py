@@ -33,7 +33,8 @@ from trustcache.data.dataset import open_dataset
 from trustcache.data.known_data import find_manifests
 from trustcache.data.samples import ArraySamples
 from trustcache.errors import UsageError, percent
-from trustcache.extract import ExtractSettings, extract
+from trustcache.extract.on_disk import extract
+from trustcache.extract.settings import ExtractSettings
 from trustcache.models.classifiers import Classifier
 from trustcache.models.zoo.cifar_resnet import CifarResNet
 

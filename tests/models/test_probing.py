@@ -15,7 +15,7 @@ from tests.documented_tables import DocumentedTable
 from tests.models.test_programs import allowed, exported, scripted
 from tests.refusals import refusal_of, tells
 from trustcache.cache import open_cache
-from trustcache.extract import ExtractSettings
+from trustcache.extract.settings import ExtractSettings
 from trustcache.models.building import ModelSpec
 from trustcache.models.classifiers import Classifier, load_classifier
 from trustcache.models.identity import Reading

@@ -50,7 +50,8 @@ def strong_workspace(tmp_path_factory: pytest.TempPathFactory, classifier_file: 
     from trustcache.data.dataset import open_dataset
     from trustcache.data.known_data import find_manifests
     from trustcache.evaluate.scoring import evaluate
-    from trustcache.extract import ExtractSettings, extract
+    from trustcache.extract.on_disk import extract
+    from trustcache.extract.settings import ExtractSettings
     from trustcache.losses import LossChoice
     from trustcache.models.building import ModelSpec
     from trustcache.models.classifiers import load_classifier

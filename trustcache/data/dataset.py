@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -129,10 +130,16 @@ def available(manifest: Manifest, data_root: Path) -> Files | None:
     return next((f for f in manifest.files if f.exists(data_root)), None)
 
 
-def is_here(manifest: Manifest, data_root: Path) -> bool:
-    """Return True if a data set's files are here, and what its variant needs beside them."""
-    variant = manifest.variant
-    return available(manifest, data_root) is not None and not (variant and missing_material(variant, data_root))
+def those_here(manifests: Sequence[Manifest], data_root: Path) -> list[Manifest]:
+    """Return the data sets whose files are here, and what their variants need; neighbours share one look at files."""
+    found = groupby(manifests, key=lambda manifest: manifest.files)
+    return [
+        one
+        for files, alike in found
+        if any(place.exists(data_root) for place in files)
+        for one in alike
+        if not (one.variant and missing_material(one.variant, data_root))
+    ]
 
 
 def why_missing(manifest: Manifest, data_root: Path) -> str | None:

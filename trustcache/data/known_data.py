@@ -60,15 +60,15 @@ def load_manifests(path: Path, variants: tuple[Path, ...] = ()) -> list[Manifest
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror or error}); see trustcache data list") from None
     family = table.pop("family", None)
-    inherited = _inherited(table.pop("variant_of", None), path, variants)
+    base = _base(table.pop("variant_of", None), path, variants)
     if family is None:
-        return [parse_manifest(inherited | table, str(path))]
+        return [parse_manifest(table, str(path), base)]
     if not family or not isinstance(family, dict) or not all(isinstance(v, list) and v for v in family.values()):
         raise UsageError(f"{path}: 'family' must be a table of lists, as in corruption = ['fog', 'snow']")
     if (size := math.prod(map(len, family.values()))) > MOST_MEMBERS:
         raise UsageError(f"{path}: 'family' has {size:,} members, of at most {MOST_MEMBERS:,}; list fewer values")
     members = (dict(zip(family, values, strict=True)) for values in itertools.product(*family.values()))
-    manifests = [parse_manifest(inherited | _fill(table, member, path), str(path)) for member in members]
+    manifests = [parse_manifest(_fill(table, member, path), str(path), base) for member in members]
     if len({m.name for m in manifests}) < len(manifests):
         keys = "/".join(f"{{{key}}}" for key in family)
         raise UsageError(f"{path}: 'name' is the same for several of the family; add its keys, as in name/{keys}")
@@ -169,21 +169,19 @@ def _manifest_folder() -> Path:
     return packaged if packaged.is_dir() else packaged.parent.parent / "data_manifests"
 
 
-def _inherited(name: Any, path: Path, variants: tuple[Path, ...]) -> dict[str, Any]:
-    """Return the entries that a manifest inherits from the data set it is a variant of."""
+def _base(name: Any, path: Path, variants: tuple[Path, ...]) -> Manifest | None:
+    """Return the data set that a manifest names as the one it is a variant of."""
     if name is None:
-        return {}
+        return None
     if not isinstance(name, str):
         raise UsageError(f"{path}: 'variant_of' must be text, not {name!r}")
-    base = _base(name, path, variants)
+    base = _named_base(name, path, variants)
     if base is None or base.variant:
         raise UsageError(f"{path}: 'variant_of' must name one data set that is not a variant itself, not '{name}'")
-    kept = base.record()
-    inherited = ("role", "files", "classes", "subset", "count", "rows", "thinned_to", "suite", "source")
-    return {key: kept[key] for key in inherited} | {"variant_of": base.name}
+    return base
 
 
-def _base(name: str, path: Path, variants: tuple[Path, ...]) -> Manifest | None:
+def _named_base(name: str, path: Path, variants: tuple[Path, ...]) -> Manifest | None:
     """Return the data set of a name: a known one, that of a manifest beside `path`, or a folder of images there."""
     beside = path.parent / name
     file = beside if name.endswith(".toml") else _manifest_folder() / f"{name.split('/')[0]}.toml"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from trustcache.data.dataset import available, is_here, open_dataset, why_missing
+from trustcache.data.dataset import available, open_dataset, those_here, why_missing
 from trustcache.data.known_data import packaged_manifests
 from trustcache.data.manifest import Manifest
 from trustcache.data.progress import Progress, silent
@@ -46,7 +46,7 @@ def known_families(data_root: Path) -> list[FamilySummary]:
 
 def _summarise(name: str, members: list[Manifest], data_root: Path) -> FamilySummary:
     first = members[0]
-    here = sum(is_here(one, data_root) for one in members)
+    here = len(those_here(members, data_root))
     files = available(first, data_root) if here == len(members) == 1 else None
     where = files.describe(data_root) if files else ""
     made = first.variant.kind if first.variant else ""
@@ -99,7 +99,7 @@ def describe(manifest: Manifest, data_root: Path) -> Description:
         manifest.role,
         tuple(Place(files.describe(data_root), files.layout) for files in manifest.files),
         found.describe(data_root) if found else "",
-        {key: value for key, value in (manifest.record()["variant"] or {}).items() if value not in (None, "", {})},
+        {key: v for key, v in asdict(manifest.variant).items() if v not in (None, "", {})} if manifest.variant else {},
         (why_missing(manifest, data_root) or "") if found else "",
         manifest.stands_in_for,
         manifest.source,

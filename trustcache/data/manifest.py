@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -125,25 +125,32 @@ class Manifest:
         """True if its images are centre crops, which a classifier sees whole."""
         return self.cropped or bool(self.variant and self.variant.crop)
 
-    def record(self) -> dict[str, Any]:
-        """Return the manifest as plain data, as TOML gives it."""
-        kept = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "path"}
-        kept["files"] = [{"layout": files.layout, **files.keys} for files in self.files]
-        if self.variant:
-            kept["variant"] = {key: v for key, v in asdict(self.variant).items() if v not in (None, "", {})}
-        return kept
 
+def parse_manifest(table: dict[str, Any], where: str, base: Manifest | None = None) -> Manifest:
+    """Return the manifest of a TOML table; errors begin with `where`. Raises UsageError for the key at fault.
 
-def parse_manifest(table: dict[str, Any], where: str) -> Manifest:
-    """Return the manifest of a TOML table; errors begin with `where`. Raises UsageError for the key at fault."""
-    reader = TableReader(table, where)
+    base: the data set that it is a variant of, from which it inherits what the table leaves out.
+    """
+    plain = {key: getattr(base, key) for key in _INHERITED} | {"variant_of": base.name} if base else {}
+    reader = TableReader(plain | table, where)
+
+    def inherited(key: str) -> Any:
+        if base is None or key in table:
+            return None
+        reader.known.append(key)
+        return getattr(base, key) or ()
+
     name = reader.take("name", str, required=True)
     if not {"", ".", ".."}.isdisjoint(name.split("/")):
         raise UsageError(f"{where}: 'name' must be a plain name such as birds-test or birds-c/fog/3, not '{name}'")
     role = reader.choice("role", ROLES)
-    tables = reader.take("files", list[dict[str, Any]], required=True)
-    files = tuple(_files(TableReader(t, f"{where}: files[{i}]")) for i, t in enumerate(tables))
-    classes, subset = _classes(reader, table, "classes"), _classes(reader, table, "subset")
+    files = inherited("files")
+    if files is None:
+        tables = reader.take("files", list[dict[str, Any]], required=True)
+        files = tuple(_files(TableReader(t, f"{where}: files[{i}]")) for i, t in enumerate(tables))
+    classes, subset = (
+        _classes(reader, table, key) if (kept := inherited(key)) is None else kept for key in ("classes", "subset")
+    )
     if strangers := sorted(set(subset).difference(classes)):
         raise UsageError(f"{where}: 'subset' names '{strangers[0]}', which is not among 'classes'")
     kinds = field_types(Manifest)
@@ -174,6 +181,7 @@ def parse_manifest(table: dict[str, Any], where: str) -> Manifest:
 
 
 # Keys taken as they are.
+_INHERITED = ("role", "count", "rows", "thinned_to", "suite", "source")
 _PLAIN = ("title", "cropped", "count", "rows", "thinned_to", "stands_in_for", "variant_of", "suite", "source")
 
 

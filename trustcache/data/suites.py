@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from trustcache.data.dataset import is_here
+from trustcache.data.dataset import those_here
 from trustcache.data.known_data import packaged_manifests
 from trustcache.data.manifest import PLAYS, Manifest
 from trustcache.data.variants.corruptions import COMMON
@@ -90,5 +90,5 @@ def _first_here(manifests: Sequence[Manifest], data_root: Path) -> list[Manifest
 
     ordered = sorted(manifests, key=lambda manifest: (stand_ins(manifest), manifest.family))
     families = [list(members) for _, members in groupby(ordered, key=lambda manifest: manifest.family)]
-    here = (members for members in families if all(is_here(m, data_root) for m in members))
+    here = (members for members in families if those_here(members, data_root) == members)
     return next(here, families[0] if families else [])

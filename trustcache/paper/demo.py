@@ -14,7 +14,8 @@ from trustcache.data.dataset import open_dataset
 from trustcache.data.known_data import find_manifests
 from trustcache.data.progress import Progress, silent
 from trustcache.evaluate.scoring import evaluate
-from trustcache.extract import ExtractSettings, extract
+from trustcache.extract.on_disk import extract
+from trustcache.extract.settings import ExtractSettings
 from trustcache.losses import LOSSES
 from trustcache.models.building import ModelSpec
 from trustcache.models.classifiers import load_classifier

@@ -12,7 +12,7 @@ from trustcache.cache.index import Index
 from trustcache.command_lines import Command, Evaluation, Extraction, Training, extraction_options, setting_words
 from trustcache.data.splits import VAL_FRACTION
 from trustcache.data.suites import suite_of
-from trustcache.extract import ExtractSettings
+from trustcache.extract.settings import ExtractSettings
 from trustcache.losses import LOSSES, loss_settings
 from trustcache.models.timm_models import PAPER_MODELS
 from trustcache.models.zoo.registry import without_dropout
