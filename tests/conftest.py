@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 # Models this small gain nothing from more threads, and on a busy machine these wait for one another. Read on import.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Else each of the processes that tests start would compile every module anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # Numbers are compared with float32's, on a GPU too.
 os.environ["TRUSTCACHE_PRECISION"] = "float32"
 
@@ -31,6 +34,8 @@ from trustcache.registry.permission import CodePermission, code_permission
 if TYPE_CHECKING:
     from tests.faults.forks import Forks
     from trustcache.models.classifiers import Classifier
+
+sys.dont_write_bytecode = False  # was set by the variable removed above
 
 # torch and timm are imported where they are needed: tests of plain arithmetic should not wait for them.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from trustcache.cache.index import Index, read_index
 from trustcache.cache.workspace import Workspace
 from trustcache.data.variants.attacks import ATTACKS
 from trustcache.oracles.runs import finished_runs
-from trustcache.scores.stored import ScoreStore
+from trustcache.scores.stored import ScoreStore, StoredScore
 
 Cli = Callable[..., Result]
 SCORE = ("evaluate", "--workers", 0, "--device", "cpu")
@@ -192,3 +193,19 @@ def test_a_damaged_run_stops_no_other_run(bench: Bench, run_cli: Cli) -> None:
     assert failed.exit_code == 1
     assert tells(failed.stderr, frozen.name)
     assert tuned.scores(bench.failing) is not None
+
+
+@pytest.mark.parametrize("bench", ["an-album"], indirect=True)
+def test_a_disk_that_fails_when_scores_are_counted_is_told_of(bench: Bench, run_cli: Cli) -> None:
+    read, failures = ScoreStore.read, [OSError(errno.EIO, "Input/output error", "an-album/mcp.safetensors")]
+
+    def fails_once(store: ScoreStore, index: Index, name: str) -> StoredScore | None:
+        stored = read(store, index, name)
+        if stored is not None and name == "mcp" and failures:
+            raise failures.pop()
+        return stored
+
+    bench.monkeypatch.setattr(ScoreStore, "read", fails_once)
+    failed = run_cli(*SCORE)
+    assert failed.exit_code == 1
+    assert tells(failed.stderr, "an-album/mcp.safetensors")

@@ -94,7 +94,7 @@ def post_hoc_lock(workspace: Workspace, index: Index) -> Path:
 
 
 def is_kept(store: ScoreStore, index: Index, name: str) -> bool:
-    """Return True if a post-hoc score of a cache is there and sound."""
-    with contextlib.suppress(DamagedError, OSError):
+    """Return True if a post-hoc score of a cache is there and sound. Raises OSError where it cannot be read."""
+    with contextlib.suppress(DamagedError):
         return store.read(index, name) is not None
     return False

@@ -107,7 +107,7 @@ def _make_post_hoc(
     for folders in dealt(locks, processes, lambda folder: not each.missing(store, lacked[folder][0])):
         for folder in folders:
             each.post_hoc(store, lacked[folder][0], progress)
-    return sum(is_kept(store, index, name) for index, names in lacked.values() for name in names)
+    return sum(each.kept(store, index, names) for index, names in lacked.values())
 
 
 class _EachDataSet:
@@ -135,6 +135,14 @@ class _EachDataSet:
         except (TrustcacheError, OSError) as error:
             self._fail(index, error)
             return []
+
+    def kept(self, store: ScoreStore, index: Index, names: Sequence[str]) -> int:
+        """Return how many of some post-hoc scores a data set has now; none where that cannot be told."""
+        try:
+            return sum(is_kept(store, index, name) for name in names)
+        except OSError as error:
+            self._fail(index, error)
+            return 0
 
     def post_hoc(self, store: ScoreStore, index: Index, progress: Progress) -> None:
         """Make the post-hoc scores of a data set."""
