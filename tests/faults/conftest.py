@@ -34,6 +34,18 @@ def full(pytestconfig: pytest.Config) -> bool:
     return bool(pytestconfig.getoption("--faults-full"))
 
 
+WENT_THROUGH = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Note whether a test tried all of its cases: the verdicts of one that was stopped are not kept."""
+    report = yield
+    if call.when == "call":
+        item.stash[WENT_THROUGH] = call.excinfo is None
+    return report
+
+
 @pytest.fixture
 def tally(request: pytest.FixtureRequest, full: bool) -> Iterator[Callable[[str, str], Tally]]:
     """`tally("flipped bit or cut", "run config")`: collects verdicts; a bad one fails the test.
@@ -53,7 +65,7 @@ def tally(request: pytest.FixtureRequest, full: bool) -> Iterator[Callable[[str,
     yield start
     table = [one.record() for one in made]
     request.node.user_properties.append(("faults", table))
-    if full:
+    if full and request.node.stash.get(WENT_THROUGH, False):
         folder.mkdir(parents=True, exist_ok=True)
         kept.write_text(json.dumps(table, indent=1), encoding="utf-8")
     assert made
