@@ -11,7 +11,7 @@ import numpy as np
 
 from trustcache.cache.index import Index
 from trustcache.cache.meaning import MOST_SHARDS, DataMeaning, MadeFrom, Meaning, Stages
-from trustcache.cache.provenance import fitted_text
+from trustcache.cache.provenance import require_as_fitted
 from trustcache.cache.publish import file_sha256
 from trustcache.cache.versions import software_versions
 from trustcache.data.dataset import Dataset
@@ -53,7 +53,7 @@ class Subject:
         if not self.classifier.spec.weights:
             return None, None
         path = Path(self.classifier.spec.weights).resolve()
-        fitted_text(path)  # raises where they are damaged
+        require_as_fitted(path)
         return str(path), file_sha256(path)
 
     def moved(self, device: torch.device) -> Classifier:
