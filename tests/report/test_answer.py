@@ -21,7 +21,7 @@ from trustcache.deploy.scorers import find_scorer
 from trustcache.deploy.threshold import Threshold, Watch
 from trustcache.metrics.estimated_accuracy import AccuracyFit
 from trustcache.metrics.selective import at_target, working_point
-from trustcache.oracles.runs import LOG, finished_runs
+from trustcache.oracles.runs import CARD, LOG, finished_runs
 from trustcache.report.answer import Answer, stated_on
 from trustcache.report.build import answer, report
 from trustcache.report.choice import Candidate, choose
@@ -276,6 +276,20 @@ def test_it_is_five_lines_with_the_figures_and_ends_evaluate_and_report_and_begi
         assert others == ([f"The page: {with_runs.report / 'index.html'}"] if command == "report" else [])
     markdown = (with_runs.report / "report.md").read_text()
     assert 0 < markdown.index("Accept") < markdown.index("##")
+
+
+def test_preprocessing_that_nobody_told_is_told_once_beside_every_figure_that_depends_on_it(
+    with_runs: Workspace, run_cli: RunCli
+) -> None:
+    for path in with_runs.root.glob("cache/*/*/index.json"):
+        edit_record(path, {"made_from.assumed": ["mean", "std"], "made_from.weights": "/mine/net.pth"})
+    facts = "mean, std of its images are assumed, not known from net.pth", "again with --preprocess"
+    train = run_cli("train", "--frozen", "--loss", "ce", "--epochs", 1)
+    outputs = [train.stderr, *(run_cli(command).stdout for command in ("evaluate", "report"))]
+    page, text = (with_runs.report / name for name in ("index.html", "report.md"))
+    cards = [run.folder / CARD for run in finished_runs(with_runs)]
+    for told in (*outputs, *(path.read_text() for path in (page, text, *cards))):
+        assert [told.count(fact) for fact in facts] == [1, 1], told[:300]
 
 
 def test_a_choice_that_is_worse_than_mcp_on_the_evaluation_data_says_so(answered) -> None:

@@ -34,6 +34,23 @@ def require_extracted(index: Index) -> None:
         )
 
 
+def assumption(index: Index) -> str:
+    """Return a sentence on preprocessing that a cache was made with and nobody told, with the remedy; "" for none.
+
+    >>> assumption(demo_workspace.find_cache("test"))
+    ''
+    """
+    made_from = index.made_from
+    if not made_from.assumed:
+        return ""
+    source = Path(made_from.weights).name if made_from.weights else "its model"
+    again = "call extract again with preprocess" if index.imported else "extract again with --preprocess"
+    return (
+        f"{index.classifier}: {', '.join(made_from.assumed)} of its images are assumed, not known from {source}, and "
+        f"every figure depends on them; if its accuracy is lower than you know it to be, {again}"
+    )
+
+
 def data_roots(index: Index, data_root: Path) -> list[Path]:
     """Return the folders that the images of a cache may lie below: the one given, then the one where they lay.
 

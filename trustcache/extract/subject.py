@@ -90,6 +90,7 @@ class Subject:
 
     def index(self, dataset: Dataset, data_root: Path, folder: Path, settings: ExtractSettings) -> Index:
         """Return the index of a cache of a data set, in `folder`. Raises UsageError for too many shards."""
+        from trustcache.models.probing import not_known
         from trustcache.models.stage_features import POOLINGS
 
         manifest = dataset.manifest
@@ -129,5 +130,6 @@ class Subject:
             self.classifier.spec.preprocessing,
             settings.batch_size or USUAL,
             labels=self.classifier.spec.labels,
+            assumed=not_known(self.classifier),
         )
         return Index(folder, meaning, made_from, software_versions("torch", "numpy", "pillow", "h5py"))
