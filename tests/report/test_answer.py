@@ -299,6 +299,14 @@ def test_a_choice_that_is_worse_than_mcp_on_the_evaluation_data_says_so(answered
         assert (f"{found.name} is too" in last) == told
 
 
+@pytest.mark.parametrize(("count", "named"), [(1, 1), (4, 4), (5, 3), (20, 3)])
+def test_of_many_methods_that_are_worse_a_few_are_named_and_the_rest_counted(answered, count: int, named: int) -> None:
+    worse = [f"score{number:02d}" for number in range(count)]
+    last = replace(answered[1], worse=worse).lines()[-1]
+    assert [name in last for name in worse] == [number < named for number in range(count)]
+    assert (f"{count - named} others" in last) == (named < count)
+
+
 def test_methods_that_are_worse_than_mcp_are_those_whose_interval_lies_below_it(answered) -> None:
     with_runs, found = answered
     report(with_runs)

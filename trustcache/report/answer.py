@@ -26,6 +26,8 @@ from trustcache.report.samples import Samples, ScoreReader
 from trustcache.report.thresholds import Thresholds, for_thresholds, used_whole
 from trustcache.report.trade import Trade, at_coverage, at_risk, at_threshold
 
+_NAMED = 3
+"""Methods that rank worse than mcp and are named: of one more the number would be no shorter."""
 _RISKS = (0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
 
 
@@ -83,6 +85,16 @@ class Answer:
     def images(self, dataset: str) -> str:
         """Return which images of a data set the answer is stated on."""
         return f"the other half of {dataset}" if self.other_half and dataset == self.dataset else dataset
+
+    @property
+    def worse_named(self) -> Sequence[str]:
+        """The first of the methods that rank worse, so many as a sentence can name; tables have all."""
+        return self.worse if len(self.worse) <= _NAMED + 1 else self.worse[:_NAMED]
+
+    @property
+    def worse_unnamed(self) -> int:
+        """The number of the others."""
+        return len(self.worse) - len(self.worse_named)
 
     @property
     def regret(self) -> str:
@@ -305,7 +317,8 @@ def _sentences(answer: Answer) -> Iterator[str]:
     if not a.compared:
         yield f"Nothing is compared with {BASELINE}, the classifier's own confidence."
     elif a.worse:
-        yield f"Worse than doing nothing ({BASELINE}): {', '.join(a.worse)}.{a.regret}"
+        more = f" and {a.worse_unnamed} others" if a.worse_unnamed else ""
+        yield f"Worse than doing nothing ({BASELINE}): {', '.join(a.worse_named)}{more}.{a.regret}"
     else:
         yield f"None of {a.compared} methods ranks worse than doing nothing ({BASELINE})."
 
