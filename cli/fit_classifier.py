@@ -13,7 +13,7 @@ from trustcache.oracles.optim import FitSettings, Machine
 
 from .from_dataclass import Without
 from .options import Subset
-from .program import Place, command, console, print_line, say
+from .program import Place, command, console, print_line, print_note
 
 if TYPE_CHECKING:
     from trustcache.oracles.fit_classifier import Fitted
@@ -39,7 +39,6 @@ def fit_classifier(
 
     A stopped fitting goes on where it was. It ends by naming the extract that goes on from it.
     """
-    from trustcache.cache.provenance import as_fitted
     from trustcache.command_lines import command_line
     from trustcache.data.dataset import open_dataset
     from trustcache.data.default_selection import thinned
@@ -50,8 +49,8 @@ def fit_classifier(
     if len(manifests) > 1:
         raise UsageError(f"--data {data}: names {len(manifests)} data sets; a classifier is fitted on one, so name one")
     (manifest,) = thinned(manifests, subset)
-    spec = as_fitted(model.spec(start), lambda text: say(f"note: {text}"))
-    fitted = fit(spec, open_dataset(manifest, place.data_root), out, settings, machine, console, print_line)
+    dataset = open_dataset(manifest, place.data_root)
+    fitted = fit(model.spec(start), dataset, out, settings, machine, console, print_note)
     print_line(_outcome(out, fitted))
     thin = ["--subset", str(subset)] if subset else []
     print_line("go on with:")

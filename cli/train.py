@@ -41,6 +41,7 @@ def train(
     (--alpha-neg 1,2,3) and every combination becomes a run. Options given here go before a preset's. What is finished
     already is not trained again.
     """
+    from trustcache.cache.provenance import assumption
     from trustcache.cache.workspace import Workspace
     from trustcache.command_lines import command_line
     from trustcache.evaluate.scoring import evaluate, lacking
@@ -50,7 +51,7 @@ def train(
 
     workspace = Workspace(place.workspace)
     training = resolve(workspace, request, settings, head, optimiser)
-    if note := training.note():
+    for note in filter(None, (assumption(training.index), training.note())):
         say(f"note: {note}")
     with tracking(workspace, request.log) as track:
         runs = training.run(workspace, place.data_root, machine, console, track, lambda text: say(f"note: {text}"))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 
 import pytest
 
+from tests.refusals import tells
 from trustcache.data import progress
 
 
@@ -85,6 +87,25 @@ def test_a_terminal_gets_a_bar_with_count_and_rate(monkeypatch: pytest.MonkeyPat
     assert "vit on [birds]" in terminal.getvalue()
     assert "400/400" in terminal.getvalue()
     assert "200/s" in terminal.getvalue()
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_a_long_label_leaves_the_bar_the_count_and_the_time_their_places(
+    monkeypatch: pytest.MonkeyPatch, clock: Clock, columns: int
+) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    with progress.console(f"scoring {'long-' * 30}seed0 on photos", 50_000) as advance:
+        advance(0)
+        clock.now += 1
+        advance(12_500)
+    shown = re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.getvalue()))
+    line = [line for line in shown if "50000/50000" in line][-1]
+    assert tells(line, "scoring long-", "...", "seed0 on photos", "12,500/s", "0:00:0")
+    assert line.count("━") >= columns // 8
+    assert len(line.rstrip()) <= columns
 
 
 def test_library_functions_are_silent_by_default(capsys: pytest.CaptureFixture[str]) -> None:

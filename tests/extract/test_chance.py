@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from typer.testing import Result
 
 from tests.refusals import tells
+from trustcache.cache import open_cache
 from trustcache.extract.chance import is_chance
 
 Cli = Callable[..., Result]
@@ -55,6 +56,11 @@ def test_what_is_the_model_s_default_beside_weights_of_another_tool_is_told(
     theirs: dict[str, Any] = {"weights": Path("plain.safetensors"), "name": "plain"}
     printed = extract_digits("--subset", 20, **theirs).stdout
     assert tells(printed, "mean=", "crop_pct, mean, std", "default of cifar-resnet8", "not known", "plain.safetensors")
+    assert open_cache("trustcache-workspace/cache/plain/digits-test").index.made_from.assumed == (
+        "crop_pct",
+        "mean",
+        "std",
+    )
     given = ["crop_pct=1", "mean=0.485,0.456,0.406", "std=0.229,0.224,0.225"]
     full = extract_digits("--subset", 20, *(word for entry in given for word in ("--preprocess", entry)), **theirs)
     assert full.exit_code == 0, full.output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def digits() -> Dataset:
     return open_dataset(find_manifests("digits-test")[0], Path())
 
 
-def extracted(classifier: Classifier, data: Any, **settings: Any) -> CacheView:
+def extracted(classifier: Classifier | torch.nn.Module, data: Any, **settings: Any) -> CacheView:
     usual = {"device": "cpu", "workers": 0, "batch_size": 100, "features": "last"}
     return extract_in_memory(classifier, data, **{**usual, **settings})
 
@@ -57,6 +58,18 @@ def test_pairs_datasets_and_loaders_are_the_same_images(digits_classifier: Class
         cache = extracted(digits_classifier, data)
         np.testing.assert_array_equal(cache.labels, wanted.labels)
         np.testing.assert_allclose(cache.logits, wanted.logits, atol=2e-2)
+
+
+def test_assumed_preprocessing_is_warned_of_where_images_are_prepared_by_it() -> None:
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 3))
+    arrays = [(np.zeros((8, 8, 3), np.uint8), i) for i in range(3)]
+    with pytest.warns(UserWarning, match="crop_pct, mean, std of its images are assumed.*with preprocess") as told:
+        cache = extracted(net, arrays, preprocess=SMALL)
+    assert (len(told), cache.index.made_from.assumed) == (1, ("crop_pct", "mean", "std"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        extracted(net, [(torch.zeros(3, 8, 8), i) for i in range(3)], preprocess=SMALL)
+        extracted(net, arrays, preprocess={**SMALL, "crop_pct": 1.0, "mean": (0.5,) * 3, "std": (0.5,) * 3})
 
 
 def test_torchvision_s_image_folder_is_the_folder(

@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from trustcache.data.variants.attacks import attack
 from trustcache.models.building import ModelSpec
 from trustcache.models.classifiers import Classifier, load_classifier
 from trustcache.models.zoo.cifar_resnet import CifarResNet
+from trustcache.oracles.backbones import tuned_oracle
 from trustcache.oracles.finetune import in_batches, load_oracle
 from trustcache.oracles.head_training import HeadTask, train_heads
 from trustcache.oracles.heads import score_heads
@@ -289,6 +291,16 @@ def test_an_attack_is_made_again_once_for_all_that_are_to_see_its_images(
 
 
 # --- fine-tuning -----------------------------------------------------------------------------------------------
+
+
+def test_an_oracle_begins_with_the_preprocessing_that_its_own_weights_were_fitted_with(
+    prepared_workspace: Workspace, classifier_file: Path
+) -> None:
+    judged = cache_of(prepared_workspace, JUDGED, "digits-train")
+    asked = ModelSpec("cifar-resnet8", str(classifier_file), preprocessing={"crop_pct": 0.5})
+    oracle = tuned_oracle(prepared_workspace, judged, asked, "equations")
+    assert oracle.spec().preprocessing == asdict(oracle.identity.images)
+    assert (oracle.identity.images.input_size, oracle.identity.images.crop_pct) == ((8, 8), 0.5)
 
 
 def test_fine_tuning_begins_with_the_oracles_own_weights_at_its_own_size(

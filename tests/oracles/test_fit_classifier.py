@@ -20,7 +20,6 @@ from tests.command_process import CommandProcess
 from tests.damage import damaged
 from tests.refusals import tells
 from trustcache.cache import open_cache
-from trustcache.cache.provenance import fitted_preprocessing
 from trustcache.data import in_memory as decoded
 from trustcache.data.dataset import Dataset, open_dataset
 from trustcache.data.known_data import find_manifests
@@ -29,6 +28,7 @@ from trustcache.errors import TrustcacheError
 from trustcache.models.building import ModelSpec, new_model
 from trustcache.models.checkpoints import load_into
 from trustcache.models.classifiers import load_classifier
+from trustcache.models.fitted_weights import fitted_preprocessing
 from trustcache.oracles import fit_classifier as module
 from trustcache.oracles.fit_classifier import Fitted, fit_classifier
 from trustcache.oracles.optim import RECIPES, FitSettings, Machine
@@ -361,8 +361,9 @@ def test_weights_to_begin_with_show_images_as_they_were_fitted(run_cli: Cli, tmp
     again = (*DIGITS, "--classifier", "cifar-resnet8", "--start", tmp_path / "w", "--epochs", 1)
     assert run_cli(*again, "--out", "v").exit_code == 0
     assert fitted_preprocessing(Path("v")) == fitted_preprocessing(tmp_path / "w") != {}
+    assert load_classifier(replace(RESNET, weights="v", preprocessing={})).preprocessing.input_size == (8, 8)
     other = run_cli(*again, "--preprocess", "mean=0.1,0.1,0.1", "--out", "u")
-    assert tells(other.stderr, "note", "mean", "w", "fitted with")
+    assert tells(other.stdout, "mean", "w", "fitted with")
     assert fitted_preprocessing(Path("u"))["mean"] == (0.1, 0.1, 0.1)
 
 

@@ -21,7 +21,7 @@ from trustcache.deploy.scorers import find_scorer
 from trustcache.deploy.threshold import Threshold, Watch
 from trustcache.metrics.estimated_accuracy import AccuracyFit
 from trustcache.metrics.selective import at_target, working_point
-from trustcache.oracles.runs import LOG, finished_runs
+from trustcache.oracles.runs import CARD, LOG, finished_runs
 from trustcache.report.answer import Answer, stated_on
 from trustcache.report.build import answer, report
 from trustcache.report.choice import Candidate, choose
@@ -278,11 +278,33 @@ def test_it_is_five_lines_with_the_figures_and_ends_evaluate_and_report_and_begi
     assert 0 < markdown.index("Accept") < markdown.index("##")
 
 
+def test_preprocessing_that_nobody_told_is_told_once_beside_every_figure_that_depends_on_it(
+    with_runs: Workspace, run_cli: RunCli
+) -> None:
+    for path in with_runs.root.glob("cache/*/*/index.json"):
+        edit_record(path, {"made_from.assumed": ["mean", "std"], "made_from.weights": "/mine/net.pth"})
+    facts = "mean, std of its images are assumed, not known from net.pth", "again with --preprocess"
+    train = run_cli("train", "--frozen", "--loss", "ce", "--epochs", 1)
+    outputs = [train.stderr, *(run_cli(command).stdout for command in ("evaluate", "report"))]
+    page, text = (with_runs.report / name for name in ("index.html", "report.md"))
+    cards = [run.folder / CARD for run in finished_runs(with_runs)]
+    for told in (*outputs, *(path.read_text() for path in (page, text, *cards))):
+        assert [told.count(fact) for fact in facts] == [1, 1], told[:300]
+
+
 def test_a_choice_that_is_worse_than_mcp_on_the_evaluation_data_says_so(answered) -> None:
     _, found = answered
     for gain, told in ((Estimate(-0.03, -0.05, -0.01), True), (Estimate(-0.03, -0.07, 0.01), False), (None, False)):
         last = replace(found, gain=gain, worse=["knn"]).lines()[-1]
         assert (f"{found.name} is too" in last) == told
+
+
+@pytest.mark.parametrize(("count", "named"), [(1, 1), (4, 4), (5, 3), (20, 3)])
+def test_of_many_methods_that_are_worse_a_few_are_named_and_the_rest_counted(answered, count: int, named: int) -> None:
+    worse = [f"score{number:02d}" for number in range(count)]
+    last = replace(answered[1], worse=worse).lines()[-1]
+    assert [name in last for name in worse] == [number < named for number in range(count)]
+    assert (f"{count - named} others" in last) == (named < count)
 
 
 def test_methods_that_are_worse_than_mcp_are_those_whose_interval_lies_below_it(answered) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
@@ -13,12 +12,11 @@ import numpy as np
 from trustcache.cache.records import R, Record, parse_record, record_text
 from trustcache.cache.seal import publish_sealed, read_sealed
 from trustcache.errors import DamagedError, naming
+from trustcache.models.fitted_weights import metadata_text
 
 MADE_ANEW = "trustcache evaluate makes it anew"
 """Remedy for a damaged score."""
 _RECORD = "record"
-# safetensors allows a header no more.
-_MOST_HEADER_BYTES = 100_000_000
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], record: Record) -> None:
@@ -101,23 +99,3 @@ def _record(file: IO[bytes], path: Path, kind: type[R], remedy: str) -> R:
     except ValueError as error:
         raise DamagedError(f"{path}: damaged ({error}); {remedy}") from None
     return parse_record(text, kind, str(path), remedy)
-
-
-def metadata_text(file: IO[bytes], key: str) -> str:
-    """Return an entry of the metadata of an open safetensors file, "" for none. Raises ValueError where it is no such.
-
-    safetensors' own reading of a file says that there is none where a disk fails.
-
-    >>> from safetensors.numpy import save
-    >>> metadata_text(io.BytesIO(save({}, {"made by": "me"})), "made by")
-    'me'
-    """
-    size = int.from_bytes(file.read(8), "little")
-    try:
-        header = json.loads(file.read(size)) if size <= _MOST_HEADER_BYTES else None
-    except RecursionError:
-        header = None
-    about = header.get("__metadata__", {}) if isinstance(header, dict) else None
-    if not isinstance(about, dict) or not isinstance(text := about.get(key, ""), str):
-        raise ValueError("its header is not that of a safetensors file")
-    return text

@@ -43,7 +43,7 @@ class Origin:
     """Names of a cache: of its classifier, of its data set, and the data set's role.
 
     identity: the classifier where it is known. stages: the modules whose outputs are kept, and how they are pooled.
-    precision: of the forward pass.
+    precision: of the forward pass. assumed: as of `MadeFrom`.
     """
 
     classifier: str = "model"
@@ -52,6 +52,7 @@ class Origin:
     identity: Identity | None = None
     stages: Stages | None = None
     precision: str = "unknown"
+    assumed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ class ImportedOutputs:
             views=views_in(self.arrays),
         )
         manifest = Manifest(origin.data, origin.role, (), title=origin.data, classes=self.classes)
-        made_from = MadeFrom(manifest, self.classes, "", None, None, {}, imported=dict(files))
+        made_from = MadeFrom(manifest, self.classes, "", None, None, {}, imported=dict(files), assumed=origin.assumed)
         return Index(folder, meaning, made_from, software_versions("numpy", "h5py"))
 
 

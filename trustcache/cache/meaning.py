@@ -79,6 +79,7 @@ class MadeFrom:
     classes: their names in label order. preprocessing: the entries that replace the model's own. batch_size: images a
     forward pass, which decides a GPU's last digits. imported: SHA-256 of the files that outputs and labels were read
     from, by path; {} for arrays in memory; None for an extracted cache. labels: what `--classes` gave, "" for nothing.
+    assumed: the entries of its preprocessing that neither the weights nor the user told.
     """
 
     manifest: Manifest
@@ -90,6 +91,7 @@ class MadeFrom:
     batch_size: AtLeastOne = 64
     imported: dict[str, str] | None = None
     labels: str = ""
+    assumed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

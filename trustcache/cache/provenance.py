@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from trustcache.cache.arrays import metadata_text
 from trustcache.cache.content import Differences, compare_images
 from trustcache.cache.index import INDEX, Index, read_index
 from trustcache.cache.publish import file_sha256
@@ -19,14 +15,11 @@ from trustcache.cache.workspace import file_name
 from trustcache.data.dataset import Dataset, open_dataset
 from trustcache.data.manifest import Manifest
 from trustcache.data.progress import Progress, silent
-from trustcache.errors import TrustcacheError, UsageError, naming
-from trustcache.models.preprocessing import parse_preprocessing, preprocessing_words
+from trustcache.errors import TrustcacheError, UsageError
+from trustcache.models.fitted_weights import fitted_text
 
 if TYPE_CHECKING:
     from trustcache.models.building import ModelSpec
-
-FITTED = "trustcache"
-"""The entry of the metadata of weights that fit-classifier made."""
 
 
 def require_extracted(index: Index) -> None:
@@ -39,6 +32,23 @@ def require_extracted(index: Index) -> None:
             f"{index.folder}: was imported, so it leads to no images and to no classifier, and this takes both; run "
             "trustcache extract on the images, or stay with train --frozen, evaluate, report and calibrate"
         )
+
+
+def assumption(index: Index) -> str:
+    """Return a sentence on preprocessing that a cache was made with and nobody told, with the remedy; "" for none.
+
+    >>> assumption(demo_workspace.find_cache("test"))
+    ''
+    """
+    made_from = index.made_from
+    if not made_from.assumed:
+        return ""
+    source = Path(made_from.weights).name if made_from.weights else "its model"
+    again = "call extract again with preprocess" if index.imported else "extract again with --preprocess"
+    return (
+        f"{index.classifier}: {', '.join(made_from.assumed)} of its images are assumed, not known from {source}, and "
+        f"every figure depends on them; if its accuracy is lower than you know it to be, {again}"
+    )
 
 
 def data_roots(index: Index, data_root: Path) -> list[Path]:
@@ -112,59 +122,17 @@ def original_model(index: Index) -> ModelSpec:
     return ModelSpec(identity.name, weights, identity.arguments, asdict(identity.images), identity.reading, labels)
 
 
-def fitted_text(weights: Path, remedy: str = "put a whole copy in its place, or fit the classifier again") -> str:
-    """Return the record that fit-classifier keeps in its weights, "" for others, which have no checksum.
+_WHOLE = "put a whole copy in its place, or fit the classifier again"
 
-    Raises DamagedError where they are not as it wrote them.
+
+def require_as_fitted(weights: Path, remedy: str = _WHOLE) -> None:
+    """Raise DamagedError for weights that fit-classifier made and are not as it wrote them; others have no checksum.
 
     >>> (tmp / "plain.pt").touch()
-    >>> fitted_text(tmp / "plain.pt")
-    ''
+    >>> require_as_fitted(tmp / "plain.pt")
     """
-    text = ""
-    with naming(weights), weights.open("rb") as file, contextlib.suppress(ValueError):
-        text = metadata_text(file, FITTED)
-    if text:
+    if fitted_text(weights):
         check_seal(weights, remedy)
-    return text
-
-
-def fitted_preprocessing(weights: Path) -> dict[str, Any]:
-    """Return the preprocessing that fit-classifier fitted these weights with, as --preprocess gives it; {} for others.
-
-    Raises DamagedError where they are not as it wrote them.
-
-    >>> (tmp / "plain.pt").touch()
-    >>> fitted_preprocessing(tmp / "plain.pt")
-    {}
-    """
-    text = fitted_text(weights) if weights.is_file() else ""
-    try:
-        words = json.loads(text)["preprocessing"].split()
-    except (ValueError, LookupError, TypeError, AttributeError):  # weights of others, or of an earlier version
-        return {}
-    return parse_preprocessing(words, f"--weights {weights}: fitted with")
-
-
-def as_fitted(
-    spec: ModelSpec, note: Callable[[str], None] = lambda line: None, over: Mapping[str, Any] = MappingProxyType({})
-) -> ModelSpec:
-    """Return a model that sees images as fit-classifier fitted its weights with, where the spec does not say otherwise.
-
-    over: entries that replace those, but none of the spec. note: told where the spec does. Raises as
-    `fitted_preprocessing`.
-
-    >>> from trustcache.models.building import ModelSpec
-    >>> spec = ModelSpec("resnet18", preprocessing={"crop_pct": 0.9})
-    >>> as_fitted(spec, over={"crop_pct": 1.0, "mean": (0.5,) * 3}).preprocessing
-    {'crop_pct': 0.9, 'mean': (0.5, 0.5, 0.5)}
-    """
-    fitted = fitted_preprocessing(Path(spec.weights)) if spec.weights else {}
-    for key, value in spec.preprocessing.items():
-        if fitted.get(key, value) != value:
-            (word,) = preprocessing_words({key: fitted[key]})
-            note(f"--preprocess {key}: {spec.weights} was fitted with {word}")
-    return replace(spec, preprocessing={**fitted, **over, **spec.preprocessing})
 
 
 def precision_of(folder: Path, label: str) -> str | None:

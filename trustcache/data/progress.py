@@ -55,6 +55,28 @@ def listing(label: str, total: int) -> AbstractContextManager[Advance]:
     return _listing.get()(label, total)
 
 
+def shortened(text: str, room: int) -> str:
+    """Return a text of at most so many cells of a terminal: of a longer one the middle is left out.
+
+    >>> shortened("digits-resnet8-strong-frozen-seed0", 20)
+    'digits-re...en-seed0'
+    """
+    from rich.cells import cell_len
+
+    kept = len(text)
+    short = text
+    while cell_len(short) > max(room, _LEAST_ROOM):
+        kept -= 1
+        short = f"{text[: kept - kept // 2]}...{text[len(text) - kept // 2 :]}"
+    return short
+
+
+_LEAST_ROOM = 7
+_SHARE_OF_BAR = 8
+# A slash, four gaps, the rate (12,345.6/s) and the time that remains (0:00:00).
+_WIDTH_OF_THE_REST = 1 + 4 + 11 + 7
+
+
 class _Rate:
     """Work a second since the first report, which also counts what was there before or took time to start."""
 
@@ -82,10 +104,19 @@ def _in_words(per_second: float) -> str:
 @contextmanager
 def _bar(label: str, total: int) -> Iterator[Advance]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class Label(TextColumn):
+        """The label, shortened to what the other columns leave of the terminal's width, which may change."""
+
+        def render(self, task: Task) -> Text:
+            width = progress.console.width
+            room = width - width // _SHARE_OF_BAR - 2 * len(f"{task.total:.0f}") - _WIDTH_OF_THE_REST
+            return Text(shortened(task.description, room), no_wrap=True)
 
     columns = (
-        TextColumn("{task.description}", markup=False),
+        Label("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),

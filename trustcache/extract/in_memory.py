@@ -18,6 +18,7 @@ from trustcache.cache import CacheView
 from trustcache.cache.imported import Origin, import_outputs
 from trustcache.cache.known_classes import require_classes
 from trustcache.cache.meaning import Stages
+from trustcache.cache.provenance import assumption
 from trustcache.cache.view import cache_in_memory
 from trustcache.data.dataset import Dataset, open_dataset
 from trustcache.data.known_data import find_manifests
@@ -39,6 +40,7 @@ from trustcache.extract.settings import ExtractSettings
 from trustcache.models.classifiers import Classifier, as_classifier
 from trustcache.models.label_spaces import judging
 from trustcache.models.precision import resolved
+from trustcache.models.probing import not_known
 from trustcache.models.stage_features import POOLINGS
 from trustcache.models.views import ALL
 from trustcache.registry import check_options
@@ -52,6 +54,7 @@ class _Seen:
 
     x: torch.Tensor
     labels: np.ndarray
+    prepared: bool = True  # False for tensors of floats, which are what the model takes
 
 
 @in_python()
@@ -75,6 +78,7 @@ def extract_in_memory(
     that replace the model's own preprocessing. settings: batch_size, workers, device, precision, store, features and
     views, as `trustcache extract` has them; unless told otherwise it keeps the logits of all views, which a strong
     oracle reads, and `views=()` takes a part of the time.
+    Warns where the preprocessing is assumed.
     Raises UsageError for images of other classes than the model's, TrustcacheError for one that cannot be read.
     """
     if unknown := settings.keys() - _SETTINGS:
@@ -100,16 +104,20 @@ def extract_in_memory(
     else:
         seen = _of_given(data, classifier, device, chosen, known or ())
     with machine_at_its_limits(), progress(classifier.spec.name, _length(dataset or data)) as advance:
-        parts = list(_outputs(classifier, seen, places, chosen, advance))
-    if not parts:
+        made = list(_outputs(classifier, seen, places, chosen, advance))
+    if not made:
         raise UsageError("extract: there are no images in the data; give some")
     ids = dataset.ids if dataset else None
-    columns = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    columns = {key: np.concatenate([part[key] for _, part in made]) for key in made[0][1]}
     found = import_outputs(columns, columns.pop("labels"), ids, known, store=chosen.store)
     stages = Stages(tuple(places), tuple(POOLINGS)) if places else None
     data_name = name or (dataset.manifest.name if dataset else "data")
-    origin = Origin(classifier.spec.name, data_name, "test", classifier.identity(), stages, chosen.precision)
-    return cache_in_memory(found, origin)
+    assumed = not_known(classifier) if any(prepared for prepared, _ in made) else ()
+    origin = Origin(classifier.spec.name, data_name, "test", classifier.identity(), stages, chosen.precision, assumed)
+    cache = cache_in_memory(found, origin)
+    if told := assumption(cache.index):
+        warnings.warn(told, stacklevel=4)
+    return cache
 
 
 def _outputs(
@@ -118,14 +126,15 @@ def _outputs(
     places: Sequence[str],
     settings: ExtractSettings,
     advance: Callable[[int], None],
-) -> Iterator[dict[str, np.ndarray]]:
-    """Yield the outputs for each batch by the names of a cache's columns, and the labels."""
+) -> Iterator[tuple[bool, dict[str, np.ndarray]]]:
+    """Yield for each batch if its images were prepared, and outputs and labels by the names of a cache's columns."""
     for batch in seen:
         with computing(classifier.spec.name, batch.x, settings.precision), torch.inference_mode():
             outputs = classifier.outputs(batch.x, places, settings.views)
         if settings.features == "none":
             del outputs["features"]
-        yield {"labels": batch.labels, **{key: value.cpu().numpy() for key, value in outputs.items()}}
+        columns = {key: value.cpu().numpy() for key, value in outputs.items()}
+        yield batch.prepared, {"labels": batch.labels, **columns}
         advance(len(batch.labels))
 
 
@@ -157,8 +166,10 @@ def _of_given(
     pairs = iter(_pairs(data))
     while some := list(itertools.islice(pairs, settings.batch_size or USUAL)):
         pixels = torch.stack([picture_of(image).pixels(transform) for image, _ in some]).to(device)
-        x = pixels.float() if pixels.is_floating_point() else classifier.preprocessing.normalise(pixels)
-        yield _Seen(x, np.array([label_number(label, classes, "extract") for _, label in some], dtype=np.int64))
+        prepared = not pixels.is_floating_point()
+        x = classifier.preprocessing.normalise(pixels) if prepared else pixels.float()
+        labels = np.array([label_number(label, classes, "extract") for _, label in some], dtype=np.int64)
+        yield _Seen(x, labels, prepared)
 
 
 def _pairs(data: Any) -> Iterable[tuple[Any, Any]]:

@@ -142,14 +142,16 @@ class ClassifierOptions(ModelOptions):
 
         note: as in `load_model`, and told of --preprocess that differs from the fitting's.
         """
-        from trustcache.cache.provenance import as_fitted
+        from trustcache.cache.provenance import require_as_fitted
         from trustcache.models.classifiers import load_classifier
 
         labels = self.classes or ""
-        spec = as_fitted(self.spec(self.weights), note, PROTOCOLS[self.protocol].preprocessing)
+        if self.weights:
+            require_as_fitted(Path(self.weights))
+        spec = self.spec(self.weights)
         spec = replace(
             spec,
             reading=replace(spec.reading, outputs=self.outputs),
             labels=str(Path(labels).resolve()) if labels and Path(labels).is_file() else labels,
         )
-        return load_classifier(spec, note)
+        return load_classifier(spec, note, PROTOCOLS[self.protocol].preprocessing)

@@ -11,7 +11,7 @@ import numpy as np
 
 from trustcache.cache.index import Index
 from trustcache.cache.meaning import MOST_SHARDS, DataMeaning, MadeFrom, Meaning, Stages
-from trustcache.cache.provenance import fitted_text
+from trustcache.cache.provenance import require_as_fitted
 from trustcache.cache.publish import file_sha256
 from trustcache.cache.versions import software_versions
 from trustcache.data.dataset import Dataset
@@ -53,7 +53,7 @@ class Subject:
         if not self.classifier.spec.weights:
             return None, None
         path = Path(self.classifier.spec.weights).resolve()
-        fitted_text(path)  # raises where they are damaged
+        require_as_fitted(path)
         return str(path), file_sha256(path)
 
     def moved(self, device: torch.device) -> Classifier:
@@ -90,6 +90,7 @@ class Subject:
 
     def index(self, dataset: Dataset, data_root: Path, folder: Path, settings: ExtractSettings) -> Index:
         """Return the index of a cache of a data set, in `folder`. Raises UsageError for too many shards."""
+        from trustcache.models.probing import not_known
         from trustcache.models.stage_features import POOLINGS
 
         manifest = dataset.manifest
@@ -129,5 +130,6 @@ class Subject:
             self.classifier.spec.preprocessing,
             settings.batch_size or USUAL,
             labels=self.classifier.spec.labels,
+            assumed=not_known(self.classifier),
         )
         return Index(folder, meaning, made_from, software_versions("torch", "numpy", "pillow", "h5py"))

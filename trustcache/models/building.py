@@ -15,6 +15,7 @@ from trustcache.errors import TrustcacheError, UsageError, kind_and_line
 from trustcache.models.checkpoints import Checkpoint, load_into, read_checkpoint, without_prefix
 from trustcache.models.hub_folders import folder_of, is_timm_folder, transformers_model, weights_in
 from trustcache.models.identity import Reading
+from trustcache.models.matching_torchvision import require_torchvision
 from trustcache.models.preprocessing import Preprocessing, model_config, preprocessing_of, preprocessing_words
 from trustcache.models.programs import Program, is_program, load_program
 from trustcache.models.timm_models import projection_widths, timm_model, unpublished
@@ -176,6 +177,7 @@ def with_channels_last(model: nn.Module) -> nn.Module:
 
 def _build(spec: ModelSpec, pretrained: bool = False) -> nn.Module:
     """Return the network of a spec, with its published weights if `pretrained`."""
+    require_torchvision()
     try:
         if is_program(spec.name):
             return load_program(spec.name)

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from trustcache.models.building import (
     without_classifier,
 )
 from trustcache.models.checkpoints import state_sha256
+from trustcache.models.fitted_weights import as_fitted
 from trustcache.models.identity import Identity
 from trustcache.models.preprocessing import preprocessing_of
 from trustcache.models.programs import Program, program_width
@@ -192,8 +194,17 @@ def as_classifier(model: Classifier | nn.Module, preprocess: Mapping[str, Any] |
     return Classifier(ModelSpec(type(model).__name__, preprocessing=dict(preprocess or {})), copy.deepcopy(model).cpu())
 
 
-def load_classifier(spec: ModelSpec, note: Callable[[str], None] = lambda line: None) -> Classifier:
-    """Build a classifier and load its weights; `note` as in `load_model`. Raises UsageError if either fails."""
+def load_classifier(
+    spec: ModelSpec,
+    note: Callable[[str], None] = lambda line: None,
+    over: Mapping[str, Any] = MappingProxyType({}),
+) -> Classifier:
+    """Build a classifier and load its weights. Raises UsageError if either fails.
+
+    It sees images as fit-classifier fitted these weights with, where neither the spec nor `over` says otherwise. note:
+    as in `load_model`, and told where the spec does.
+    """
+    spec = as_fitted(spec, note, over)
     model = load_model(spec, note)
     require_classifier(model, spec)
     return Classifier(spec, model)

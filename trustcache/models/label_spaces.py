@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trustcache.errors import UsageError, first_line
+from trustcache.models.matching_torchvision import require_torchvision
 from trustcache.models.preprocessing import model_config
 
 if TYPE_CHECKING:
@@ -160,6 +161,7 @@ def given_classes(text: str) -> tuple[str, ...]:
     Raises UsageError.
     """
     if text in _IMAGENETS.values():
+        require_torchvision()
         from timm.data.imagenet_info import ImageNetInfo
 
         return tuple(ImageNetInfo(text).label_names())

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from trustcache.errors import UsageError
+from trustcache.models.matching_torchvision import require_torchvision
 
 if TYPE_CHECKING:
     import torch
@@ -67,6 +68,7 @@ class Preprocessing:
 
     def transform(self) -> Any:
         """Return the image part: PIL image to a uint8 tensor (3, H, W), by timm's own evaluation transform."""
+        require_torchvision()
         from timm.data.transforms_factory import transforms_imagenet_eval
 
         return transforms_imagenet_eval(
@@ -106,6 +108,7 @@ _LUMA = (0.299, 0.587, 0.114)
 
 def preprocessing_of(model: nn.Module, overrides: Mapping[str, Any]) -> Preprocessing:
     """Return a model's own preprocessing, with the entries of `overrides` replaced."""
+    require_torchvision()
     from timm.data.config import resolve_data_config
 
     config = resolve_data_config({}, pretrained_cfg={"input_size": (3, 224, 224), **model_config(model)})

@@ -26,7 +26,7 @@ def probed(classifier: Classifier, features: bool = True) -> Iterator[str]:
     probabilities, the scores of single labels, or, with features, logits of another layer than the last.
     """
     name, preprocessing = classifier.spec.name, classifier.preprocessing
-    yield f"images as by --preprocess {preprocessing}{_not_known(classifier)}"
+    yield f"images as by --preprocess {preprocessing}{_remark(classifier)}"
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (_IMAGES, 3, *preprocessing.input_size), generator=generator)
     with torch.inference_mode():
@@ -67,15 +67,27 @@ def probed(classifier: Classifier, features: bool = True) -> Iterator[str]:
         yield f"note: the output of {name} is not that of its last layer alone: {differs}; it is taken as logits"
 
 
-def _not_known(classifier: Classifier) -> str:
-    """Return a remark on preprocessing that need not be that of the training, "" where somebody says that it is."""
+def not_known(classifier: Classifier) -> tuple[str, ...]:
+    """Return the entries of preprocessing that need not be those of the training, () where somebody says that they are.
+
+    >>> from trustcache.models.classifiers import as_classifier
+    >>> not_known(as_classifier(torch.nn.Linear(12, 3), {"input_size": (2, 2)}))
+    ('crop_pct', 'mean', 'std')
+    """
     spec = classifier.spec
-    if assumed(classifier.model, spec.preprocessing):
-        return " (assumed, as the model declares none: name what differs)"
-    usual = [key for key in ("input_size", "crop_pct", "mean", "std") if key not in spec.preprocessing]
     # What a model declares is how its published weights were trained; a folder has its own weights' configuration.
-    if not spec.weights or not usual or folder_of(spec.name):
+    if not assumed(classifier.model, spec.preprocessing) and (not spec.weights or folder_of(spec.name)):
+        return ()
+    return tuple(key for key in ("input_size", "crop_pct", "mean", "std") if key not in spec.preprocessing)
+
+
+def _remark(classifier: Classifier) -> str:
+    """Return a remark on preprocessing that is not known, "" where it is."""
+    spec, usual = classifier.spec, not_known(classifier)
+    if not usual:
         return ""
+    if not spec.weights or assumed(classifier.model, spec.preprocessing):
+        return " (assumed, as the model declares none: name what differs)"
     return (
         f" ({', '.join(usual)}: the default of {spec.name}, not known to be what {Path(spec.weights).name} was trained "
         "with; name what differs)"

@@ -41,9 +41,8 @@ class OracleModel:
 
     def spec(self) -> ModelSpec:
         """Return the network to tune. Raises UsageError where the weights of a cache are gone or changed."""
-        if isinstance(self.source, Index):
-            return replace(original_model(self.source), preprocessing=asdict(self.identity.images))
-        return self.source
+        spec = original_model(self.source) if isinstance(self.source, Index) else self.source
+        return replace(spec, preprocessing=asdict(self.identity.images))
 
     def features(self) -> Index:
         """Return the cache with the features of the training images."""

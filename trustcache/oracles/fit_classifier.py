@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from trustcache.cache.claims import dealt, lock_beside
 from trustcache.cache.meaning import Entry
-from trustcache.cache.provenance import FITTED, fitted_text
+from trustcache.cache.provenance import require_as_fitted
 from trustcache.cache.publish import file_sha256
 from trustcache.cache.records import as_read, fingerprint, parse_record, record_text
 from trustcache.cache.seal import publish_sealed
@@ -29,6 +29,7 @@ from trustcache.data.ranks import ranks
 from trustcache.data.splits import validation_rows
 from trustcache.errors import UsageError
 from trustcache.models.building import ModelSpec, new_model, with_channels_last
+from trustcache.models.fitted_weights import FITTED, as_fitted, fitted_text
 from trustcache.models.precision import arithmetic, resolved
 from trustcache.models.preprocessing import preprocessing_of, preprocessing_words
 from trustcache.oracles.optim import FitSettings, Machine, fitting_optimiser
@@ -93,12 +94,16 @@ def fit_classifier(
     The model begins with the spec's weights (all but a last layer for other classes), or with fresh ones. Every
     `checkpoint_every_s` seconds all state is saved beside `out`; after a kill the same call continues from there, and
     ends where the uninterrupted one ends. Where `out` was made by the same call, its recorded outcome is returned.
+    Where the first weights are fit-classifier's too, it sees images as they were fitted with, if the spec does not say
+    otherwise.
 
-    note: told what was chosen in the first weights, and the step that it goes on from. Raises UsageError where `out` is
-    another file, for data that are no training data, and for a model that cannot be built for their classes;
+    note: told where it does, what was chosen in the weights, and the step that it goes on from. Raises UsageError where
+    `out` is another file, for data that are no training data, and for a model that cannot be built for their classes;
     TrustcacheError for an unreadable image and for a loss that is no longer finite.
     """
-    settings = settings.filled()
+    if spec.weights:
+        require_as_fitted(Path(spec.weights))
+    spec, settings = as_fitted(spec, note), settings.filled()
     origin = _origin(spec, dataset, settings)
     if not out.exists() and dataset.manifest.role != "train":
         raise UsageError(
@@ -244,11 +249,12 @@ def _origin(spec: ModelSpec, dataset: Dataset, settings: FitSettings) -> FitOrig
 def _finished(out: Path, origin: FitOrigin) -> Fitted:
     """Return what the classifier in `out` became. Raises UsageError where it is not the one of this origin."""
     remedy = "remove it, or name another file"
-    text = fitted_text(out, remedy) if out.is_file() else ""
+    text = fitted_text(out)
     if not text:
         raise UsageError(
             f"--out {out}: there already, and not a classifier that fit-classifier made; name another file"
         )
+    require_as_fitted(out, remedy)
     kept = parse_record(text, FitRecord, f"--out {out}", remedy)
     there, here = _by_option(kept.origin), _by_option(origin)
     if differing := [f"--{key}" for key in here if there[key] != here[key]]:

@@ -12,23 +12,23 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from trustcache.cache.workspace import Workspace
-from trustcache.command_lines import command_line
-from trustcache.deploy.goals import COVERAGE, DEFAULT_DELTA, named_for_calibration
+from trustcache.deploy.goals import COVERAGE, named_for_calibration
 from trustcache.deploy.threshold import Threshold
 from trustcache.errors import percent
-from trustcache.metrics.selective import at_target, guaranteed, working_point
+from trustcache.metrics.selective import at_target, working_point
 from trustcache.report.choice import candidates, choose
 from trustcache.report.comparison import Average
 from trustcache.report.intervals import Compared, Estimate
 from trustcache.report.names import BASELINE, entry_name, method_label
-from trustcache.report.records import Record, Scored, manifests_of
+from trustcache.report.next_commands import calibration_options, next_commands
+from trustcache.report.records import Record, Scored, assumed, manifests_of
 from trustcache.report.samples import Samples, ScoreReader
 from trustcache.report.thresholds import Thresholds, for_thresholds, used_whole
 from trustcache.report.trade import Trade, at_coverage, at_risk, at_threshold
 
+_NAMED = 3
+"""Methods that rank worse than mcp and are named: of one more the number would be no shorter."""
 _RISKS = (0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
-_EASIER = (0.05, 0.1, 0.2)
-"""Promises to propose where images for a threshold are there and the answer's risk is out of reach for so many."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Answer:
     of mcp on the same rows, all of them, with its 95 % interval, the mean over seeds. worse: methods that rank worse
     than mcp by AUC, the whole interval below it, of `compared` ones. commands: the lines of calibrate,
     predict and export, without the first where a threshold is calibrated. spare: the data sets whose images are there
-    for a threshold, which no mean is over.
+    for a threshold, which no mean is over. assumed: a sentence on preprocessing that nobody told, "" where it is known.
     """
 
     classifier: str
@@ -80,10 +80,21 @@ class Answer:
     compared: int
     commands: Sequence[str]
     spare: Sequence[str] = ()
+    assumed: str = ""
 
     def images(self, dataset: str) -> str:
         """Return which images of a data set the answer is stated on."""
         return f"the other half of {dataset}" if self.other_half and dataset == self.dataset else dataset
+
+    @property
+    def worse_named(self) -> Sequence[str]:
+        """The first of the methods that rank worse, so many as a sentence can name; tables have all."""
+        return self.worse if len(self.worse) <= _NAMED + 1 else self.worse[:_NAMED]
+
+    @property
+    def worse_unnamed(self) -> int:
+        """The number of the others."""
+        return len(self.worse) - len(self.worse_named)
 
     @property
     def regret(self) -> str:
@@ -203,10 +214,11 @@ def _answer(
         weakest=_weakest(record, samples, threshold, [one for one in same if one.dataset not in spare], reader),
         worse=_worse(others),
         compared=sum(one.verdict("auc") is not None for one in others),
-        commands=_commands(
-            record, [] if calibrated else _calibration(record, everything, same, max_risk), everything, place
+        commands=next_commands(
+            record, [] if calibrated else calibration_options(record, everything, same, max_risk), everything, place
         ),
         spare=sorted(spare),
+        assumed=assumed(scored),
     )
 
 
@@ -278,41 +290,6 @@ def _weakest(
     return max(found, key=lambda one: one.risk)
 
 
-def _calibration(record: Record, samples: Samples, same: Sequence[Record], max_risk: float) -> list[str]:
-    """Return the options of a calibration: on images that are there for it, else on half of those of the answer.
-
-    The promise is chosen by the images of the answer, of which as many are looked at as there are to calibrate on.
-    """
-    risks = [max_risk]
-    if spare := [one for one in same if named_for_calibration(one.dataset) and one.dataset != record.dataset]:
-        largest = max(spare, key=lambda one: one.n)
-        data, step = [largest.dataset], max(1, -(-len(samples.z) // largest.n))
-        risks += [risk for risk in _EASIER if risk > max_risk]
-    else:
-        # On one half, so that the other shows what the threshold is worth; a run of a half takes the half it did not
-        # learn.
-        half = ["--part", "first-half"] if samples.rows.all() else []
-        data, step = [record.dataset, *half], 2 if half else 1
-    z, correct = samples.z[::step], samples.correct[::step]
-    for risk in risks:
-        if guaranteed(z, correct, risk, DEFAULT_DELTA):
-            return ["--data", *data, "--max-risk", f"{risk:g}"]
-    return ["--data", *data, "--coverage", f"{COVERAGE:g}"]
-
-
-def _commands(record: Record, calibration: Sequence[str], samples: Samples, place: Sequence[str] | None) -> list[str]:
-    """Return the commands that go on from an answer. calibration: the options of the first, none to leave it out."""
-    if place is None:
-        return []
-    name = record.run or record.method
-    which = [] if record.run else ["--classifier", record.classifier]
-    lines = [command_line("calibrate", name, *which, *calibration, *place)] if calibration else []
-    if samples.cache.index.imported:  # there is no model that could see an image
-        return lines
-    lines.append(command_line("predict", name, *which, "PATH", *place))
-    return [*lines, *([command_line("export", name, *place)] if record.run else [])]
-
-
 def _sentences(answer: Answer) -> Iterator[str]:
     a, trade = answer, answer.at_threshold
     mine = a.record.method == BASELINE
@@ -340,7 +317,8 @@ def _sentences(answer: Answer) -> Iterator[str]:
     if not a.compared:
         yield f"Nothing is compared with {BASELINE}, the classifier's own confidence."
     elif a.worse:
-        yield f"Worse than doing nothing ({BASELINE}): {', '.join(a.worse)}.{a.regret}"
+        more = f" and {a.worse_unnamed} others" if a.worse_unnamed else ""
+        yield f"Worse than doing nothing ({BASELINE}): {', '.join(a.worse_named)}{more}.{a.regret}"
     else:
         yield f"None of {a.compared} methods ranks worse than doing nothing ({BASELINE})."
 

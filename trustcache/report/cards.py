@@ -21,7 +21,7 @@ from trustcache.metrics.calibration import wilson
 from trustcache.oracles.runs import CARD, Run
 from trustcache.report.comparison import column
 from trustcache.report.names import entry_name
-from trustcache.report.records import Record, Scored
+from trustcache.report.records import Record, Scored, assumed
 from trustcache.report.render.markdown import escaped, grid
 from trustcache.report.render.templates import render
 from trustcache.report.resampled import Resampler
@@ -35,7 +35,7 @@ _SHOWN = ("auc", "aurc", "fpr_at_95_tpr")
 class Card:
     """Facts that a card shows. name: the oracle's for people. learnt_from: a number of samples, 0 if not known.
 
-    elsewhere: effects of the threshold on other data sets, without rows where there are none.
+    elsewhere: effects of the threshold on other data sets, without rows where there are none. assumed: as of `Answer`.
     """
 
     run: Run
@@ -45,6 +45,7 @@ class Card:
     threshold: Threshold | None
     elsewhere: Table
     commands: Sequence[str]
+    assumed: str
 
 
 def write_cards(workspace: Workspace, scored: Sequence[Scored], resampler: Resampler) -> None:
@@ -88,6 +89,7 @@ def _card(ones: Sequence[Scored], resampler: Resampler) -> Card:
         threshold,
         _elsewhere(threshold),
         [command_line("predict", first.run.name, "PATH")],
+        assumed(ones),
     )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from trustcache.cache.index import Index
+from trustcache.cache.provenance import assumption
 from trustcache.cache.versions import trustcache_version
 from trustcache.data.manifest import Manifest
 from trustcache.oracles.runs import Run, RunConfig
@@ -69,6 +70,11 @@ class Scored:
 def manifests_of(scored: Iterable[Scored]) -> dict[str, Manifest]:
     """Return the manifest of each data set that something is scored on."""
     return {one.record.dataset: one.index.manifest for one in scored}
+
+
+def assumed(scored: Sequence[Scored]) -> str:
+    """Return the sentence on preprocessing that a classifier's caches were made with and nobody told, "" for none."""
+    return next((told for one in scored if (told := assumption(one.index))), "")
 
 
 ID_FIELDS = (
