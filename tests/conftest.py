@@ -49,6 +49,12 @@ ROOT = Path(__file__).parent.parent
 LABEL = "digits-net"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, lest one process works at them while the others are done."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def classifier_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights of a cifar-resnet8, fitted on digits-fit so briefly that it errs on about a tenth of the others.
