@@ -313,6 +313,8 @@ def test_in_print_everything_is_open_and_controls_are_gone(tab, files):
     controls = opened.locator("#measure, #oracle, #data, input, .saves button, .by-hand").all()
     assert [one.get_attribute("id") or one.inner_text() for one in controls if one.is_visible()] == []
     assert opened.locator("#heat-caption").is_visible(), "which says what the select chose"
+    whole = opened.locator("table").evaluate_all("all => all.map(one => getComputedStyle(one).breakInside)")
+    assert {*whole} == {"avoid"}
     opened.wait_for_selector("#chart-reliability svg.marks")
 
 

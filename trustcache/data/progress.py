@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 from trustcache.errors import visible
 
@@ -105,15 +107,16 @@ def _in_words(per_second: float) -> str:
 def _bar(label: str, total: int) -> Iterator[Advance]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
-    from rich.text import Text
 
     class Label(TextColumn):
         """The label, shortened to what the other columns leave of the terminal's width, which may change."""
 
-        def render(self, task: Task) -> Text:
+        def render(self, task: Task) -> Any:
             width = progress.console.width
             room = width - width // _SHARE_OF_BAR - 2 * len(f"{task.total:.0f}") - _WIDTH_OF_THE_REST
-            return Text(shortened(task.description, room), no_wrap=True)
+            shown = copy.copy(task)
+            shown.description = shortened(task.description, room)
+            return super().render(shown)
 
     columns = (
         Label("{task.description}", markup=False),
