@@ -5,7 +5,7 @@ from __future__ import annotations
 from trustcache.cache.importing import ImportRequest
 from trustcache.errors import percent
 
-from .program import Place, command, console, print_line
+from .program import Place, command, console, print_line, say
 
 
 @command("import")
@@ -17,7 +17,7 @@ def import_(place: Place, request: ImportRequest) -> None:
     from trustcache.cache.importing import import_cache
     from trustcache.cache.workspace import Workspace
 
-    cache = import_cache(Workspace(place.workspace), request, console)
+    cache = import_cache(Workspace(place.workspace), request, console, lambda doubt: say(f"note: {doubt}"))
     accuracy = percent(cache.correct.mean())
     print_line(
         f"{cache.index.data}: {cache.index.classifier} is right on {accuracy} of {len(cache):,} samples"

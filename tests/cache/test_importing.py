@@ -188,3 +188,12 @@ def test_a_wrong_request_is_one_sentence(run_cli: RunCli, tmp_path: Path, option
     assert tells(refused.stderr, "error:", *facts)
     assert len(refused.stderr.splitlines()) == 1
     assert not list(tmp_path.glob("trustcache-workspace/cache/**/*.h5"))
+
+
+def test_labels_in_another_order_are_told_of(run_cli: RunCli, tmp_path: Path) -> None:
+    labels = write_arrays(tmp_path, "test", 300)["labels"]
+    np.save(tmp_path / "labels-test.npy", labels[np.random.default_rng(0).permutation(300)])
+    words = ("import", "--logits", "logits-test.npy", "--labels", "labels-test.npy", "--as", "net", "--data", "photos")
+    done = run_cli(*words)
+    assert done.exit_code == 0
+    assert tells(done.stderr, "labels", "300", "as if by chance")

@@ -323,7 +323,7 @@ def doubts(outputs: ImportedOutputs) -> list[str]:
     if rows >= _MANY and outputs.precise.min() >= 0 and np.ptp(sums) <= _SUM_APART * sums.mean():
         found.append(
             f"logits: no number is negative and each row sums to {sums.mean():.4g}, as in scaled probabilities; give "
-            "logits, or probabilities that sum to one with outputs='probabilities'"
+            "logits, or probabilities that sum to one with --outputs probabilities (in Python, outputs='probabilities')"
         )
     right = float((outputs.precise.argmax(axis=1) == outputs.labels).mean())
     # Two standard deviations above the share that guesses get right.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from trustcache.cache.array_files import FORMATS, Place, read_array
 from trustcache.cache.dumps import Dump, last_layer, read_dump
-from trustcache.cache.imported import KINDS, ImportedOutputs, Origin, import_outputs
+from trustcache.cache.imported import KINDS, ImportedOutputs, Origin, doubts, import_outputs
 from trustcache.cache.index import Index, OtherImages, create_or_continue
 from trustcache.cache.publish import file_sha256, sole_writer
 from trustcache.cache.view import CacheView, open_cache
@@ -51,9 +51,15 @@ class ImportRequest:
     outputs: str = option("logits", "probabilities: --logits holds these; their logarithms are kept.", choices=KINDS)
 
 
-def import_cache(workspace: Workspace, request: ImportRequest, progress: Progress = silent) -> CacheView:
+def import_cache(
+    workspace: Workspace,
+    request: ImportRequest,
+    progress: Progress = silent,
+    tell: Callable[[str], None] = lambda doubt: None,
+) -> CacheView:
     """Write the cache of a request, or what of it is missing, and return it.
 
+    tell: receives a sentence on each thing that can be right and seldom is, as labels of other rows.
     Raises UsageError naming the file where something is missing or is not what it should be, and for a cache of other
     outputs under the same name.
 
@@ -69,6 +75,8 @@ def import_cache(workspace: Workspace, request: ImportRequest, progress: Progres
     folder = workspace.cache_folder(request.name, request.data)
     index = outputs.index(folder, Origin(request.name, request.data, request.role), files)
     _require_own_name(index, workspace)
+    for doubt in doubts(outputs):
+        tell(doubt)
     with sole_writer(folder):
         _write(index, outputs, progress)
     return open_cache(folder)
