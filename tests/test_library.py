@@ -68,7 +68,7 @@ import trustcache.report.build
 from trustcache.extract.settings import ExtractSettings
 from trustcache import extract, report
 print(callable(tc.report), callable(tc.extract), tc.report.build.__name__)
-print(tc.extract.ExtractSettings is ExtractSettings)
+print(tc.extract.settings.ExtractSettings is ExtractSettings)
 print(extract is tc.extract, report is tc.report)
 """
     assert in_a_fresh_process(code) == "True True trustcache.report.build\nTrue\nTrue True"

@@ -89,11 +89,12 @@ def test_without_a_training_cache_the_report_says_what_makes_one(workspace: Work
     assert run_cli("evaluate").stdout.splitlines()[0] == f"{len(COMPUTED) - len(FITTED)} scores made"
     done = run_cli("report")
     assert results(workspace).keys() == set(COMPUTED) - set(FITTED)
-    command = f"trustcache extract --classifier cifar-resnet8 --weights {index.made_from.weights} --as digits-net "
-    command += "--preprocess input_size=8,8"
+    command = f"`trustcache extract --classifier cifar-resnet8 --weights {index.made_from.weights} --as digits-net "
+    command += "--preprocess input_size=8,8 "
     (line,) = [line for line in done.stderr.splitlines() if ", ".join(FITTED) in line]
     assert "no training cache of digits-net" in line
-    assert f"`{command} --data TRAINING-DATA`" in line
+    assert command in line
+    assert line.endswith(" --data TRAINING-DATA`")
 
 
 def test_a_training_cache_of_another_classifier_is_not_learnt_from(workspace: Workspace) -> None:
