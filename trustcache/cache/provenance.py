@@ -45,9 +45,10 @@ def assumption(index: Index) -> str:
         return ""
     source = Path(made_from.weights).name if made_from.weights else "its model"
     again = "call extract again with preprocess" if index.imported else "extract again with --preprocess"
+    are, them = ("is", "it") if len(made_from.assumed) == 1 else ("are", "them")
     return (
-        f"{index.classifier}: {', '.join(made_from.assumed)} of its images are assumed, not known from {source}, and "
-        f"every figure depends on them; if its accuracy is lower than you know it to be, {again}"
+        f"{index.classifier}: {', '.join(made_from.assumed)} of its images {are} assumed, not known from {source}, and "
+        f"every figure depends on {them}; if its accuracy is lower than you know it to be, {again}"
     )
 
 

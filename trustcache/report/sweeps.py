@@ -90,7 +90,7 @@ def validation_table(runs: Sequence[Run], reference: Metrics, place: Sequence[st
     if reference:
         rows.append(Row((REFERENCE, ""), (Cell(math.nan, text=""), *_cells(TRAINED, reference)), "reference"))
     columns = Column("Loss"), *(column(key, runs[0].config.protocol) for key in keys)
-    notes = [f"The names of the runs, for calibrate and predict: {command_line('runs', 'list', *place)}."]
+    notes = [f"The names of the runs, for calibrate and predict, by {command_line('runs', 'list', *place)}"]
     if reference:
         several = len({run.config.seed for run in runs}) > 1
         mean = "; the mean over the seeds, each of which holds out other rows" if several else ""
