@@ -31,12 +31,17 @@ def predict(
     from trustcache.cache.workspace import Workspace
     from trustcache.deploy.predict import WRITERS, Tally, pictures, with_groups
     from trustcache.deploy.scorers import find_scorer
+    from trustcache.deploy.sets import stored_sets
     from trustcache.deploy.trusted import TrustedClassifier
 
     images = pictures(paths, note=say)
+    workspace = Workspace(place.workspace)
+    scorer = find_scorer(workspace, run, asked.classifier)
+    sets = stored_sets(workspace, scorer, place.given()) if asked.sets else None
     trusted = TrustedClassifier.load(place.workspace, run, classifier=asked.classifier, device=asked.device)
+    trusted.sets = sets
     if trusted.threshold is None:
-        line = find_scorer(Workspace(place.workspace), run, asked.classifier).calibration_line(place.given())
+        line = scorer.calibration_line(place.given())
         say(f"no threshold is calibrated, so a score above 0 is trusted; set one with {line}")
         say("with --max-risk in place of --coverage it promises how much of what is trusted is wrong at most")
     grouped = with_groups(images, asked.groups) if asked.groups else (images, None)
@@ -48,6 +53,8 @@ def predict(
         print_line(line, kept="\n\t")
     for line in tally.summary():
         say(line)
+    if sets:
+        say(f"sets: {sets.promise}")
     if failing.strict and tally.errors:
         raise TrustcacheError(
             f"{tally.errors:,} of {tally.images:,} images have no answer, as their lines say; replace them, or leave "

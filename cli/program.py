@@ -57,7 +57,7 @@ PANELS = {
     "Start": ("demo", "data"),
     "Stage one: run the classifier once": ("fit-classifier", "extract", "import"),
     "Stage two: learn and compare": ("train", "presets", "evaluate", "report"),
-    "Use": ("calibrate", "predict", "export"),
+    "Use": ("calibrate", "sets", "predict", "export"),
     "Look after": ("cache", "runs", "verify"),
     "The paper": ("reproduce", "bound"),
 }

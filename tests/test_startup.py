@@ -62,6 +62,7 @@ def test_a_command_on_no_images_imports_no_heavy_package(runs_workspace: Workspa
         "train --loss ss --print-config",
         "calibrate --plan --max-risk 0.1",
         "calibrate digits-net-ce-frozen --data digits-test --max-risk 0.3 --delta 0.1",
+        "sets --data digits-test --part first-half",
         "report",
         "bound --samples 1000 --numbers 10",
         "presets",

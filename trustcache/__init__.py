@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from trustcache.cache.view import open_cache
     from trustcache.deploy.calibrate import calibrate_on as calibrate
     from trustcache.deploy.planning import plan_for as plan
+    from trustcache.deploy.sets import prediction_sets
     from trustcache.deploy.trusted import Answer, TrustedClassifier
     from trustcache.extract.in_memory import extract_in_memory as extract
     from trustcache.metrics.ranking import trust_metrics
@@ -41,6 +42,7 @@ __all__ = [
     "open_cache",
     "plan",
     "post_hoc_score",
+    "prediction_sets",
     "report",
     "side_by_side",
     "trust_metrics",
@@ -56,6 +58,7 @@ _PLACES = {
     "open_cache": "cache.view:open_cache",
     "plan": "deploy.planning:plan_for",
     "post_hoc_score": "scores.registry:post_hoc_score",
+    "prediction_sets": "deploy.sets:prediction_sets",
     "side_by_side": "cache.joined:side_by_side",
     "trust_metrics": "metrics.ranking:trust_metrics",
 }

@@ -204,6 +204,7 @@ JSON = {
     "evaluate": "evaluate",
     "report": "report",
     "calibrate": "calibrate mcp --data digits-test --coverage 0.8",
+    "sets": "sets --data digits-test --part first-half",
 }
 
 

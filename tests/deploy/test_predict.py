@@ -143,7 +143,7 @@ def test_csv_has_the_same_values_under_a_header(with_runs: Workspace, run_cli: R
     table = lines(run_cli("predict", FROZEN, photos))
     done = run_cli("predict", FROZEN, photos, "--format", "csv")
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
-    assert list(rows[0]) == [*KEYS, "error", "alarm"]
+    assert list(rows[0]) == [*KEYS, "error", "alarm", "class_set"]
     for line, row in zip(table, rows, strict=True):
         assert row["trusted"] == json.dumps(line["trusted"])
         assert {key: row[key] for key in row if key != "trusted"} == {

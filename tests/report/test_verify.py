@@ -37,7 +37,14 @@ def every_kind(runs_workspace: Workspace, classifier_file: Path, tmp_path_factor
     runs = finished_runs(workspace)
     save(workspace, choose(workspace.find_cache("train"), runs[1:]))
     graph = ["export", runs[0].name, "--format", "torch"]
-    for words in (["evaluate"], ["calibrate", "mcp", "--data", "digits-test", "--coverage", "0.5"], ["report"], graph):
+    sets = ["sets", "--data", "digits-test"]
+    for words in (
+        ["evaluate"],
+        ["calibrate", "mcp", "--data", "digits-test", "--coverage", "0.5"],
+        sets,
+        ["report"],
+        graph,
+    ):
         done = CliRunner().invoke(app, [*words, "--workspace", str(root)])
         assert done.exit_code == 0, done.output
     StepLog(workspace).note(Step(("trustcache", "evaluate")))

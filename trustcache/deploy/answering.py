@@ -18,6 +18,7 @@ class Answering:
 
     classifier: str | None = option(None, "Whose run or score, where there are several.")
     groups: Path | None = option(None, "Thresholds by group: a CSV file id,group, whose ids end the images' paths.")
+    sets: bool = option(False, "Tell the classes that each image may well be, as trustcache sets calibrated them.")
     format: str = option("json", "A JSON object a line, or CSV with a header.", choices=FORMATS)
     batch_size: int = option(64, "Images a forward pass.", min=1)
     workers: int = option(2, "Decoding threads; 0: no other than the main one.", min=0)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from trustcache.data.splits import HALVES
 from trustcache.errors import UsageError
-from trustcache.registry import option
+from trustcache.registry import REQUIRED, option
 
 MAX_RISK = "max-risk"
 DEFAULT_DELTA = 0.001
@@ -115,3 +115,29 @@ class Calibration:
         for name, given in (("--by", self.by), ("--worst-of", self.worst_of)):
             if given and goal.kind != MAX_RISK:
                 raise UsageError(f"{name}: keeps a promise, which --{goal.kind} makes none of; give --{MAX_RISK}")
+
+
+@dataclass(frozen=True)
+class SetGoal:
+    """The coverage that sets of classes are to have, and the samples they are calibrated and looked at on."""
+
+    data: str = option(
+        REQUIRED, "The data set whose cache to calibrate on, of images the classifier never learnt from."
+    )
+    confidence: float = option(0.9, "The share of the images whose set is to hold their true class, in each class.")
+    marginal: bool = option(False, "Promise that share of all images only, not of those of each class: smaller sets.")
+    part: str | None = option(
+        None, "Calibrate on one half of the data, and tell on the other what the sets are worth.", choices=HALVES
+    )
+    seed: int | None = option(None, "--part: draws the halves (0).", min=0)
+    check_on: list[str] = option(
+        [], "Tell what the sets are worth on this cached data set, or family of them, too. May be repeated."
+    )
+
+    def __post_init__(self) -> None:
+        share = self.confidence
+        if not 0 < share < 1:
+            percent = f"; {share:g} % is {share / 100:g}" if 1 < share < 100 else ""
+            raise UsageError(f"--confidence {share:g}: must be a share above 0 and below 1{percent}")
+        if self.seed is not None and self.part is None:
+            raise UsageError("--seed: draws the halves of --part, which is not given")

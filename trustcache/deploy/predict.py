@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 from trustcache.data.archives import FolderTree, open_tree, read_file, tree_exists, why_hidden
 from trustcache.data.image_files import image_files, told, why_no_image
@@ -133,10 +134,10 @@ def json_lines(answers: Iterable[Answer]) -> Iterator[str]:
 
 
 def csv_lines(answers: Iterable[Answer]) -> Iterator[str]:
-    """Yield a header and a line an answer; fields that are None are empty.
+    """Yield a header and a line an answer; fields that are None are empty, and a set is JSON.
 
     >>> list(csv_lines([Answer("a.png", "cat", 1, 0.9, 2.5, True)]))[1]
-    'a.png,cat,1,0.9,2.5,true,,'
+    'a.png,cat,1,0.9,2.5,true,,,'
     """
     # A writer's methods return what the `write` of its file returns.
     names, returned = [field.name for field in fields(Answer)], SimpleNamespace(write=_without_end)
@@ -144,8 +145,14 @@ def csv_lines(answers: Iterable[Answer]) -> Iterator[str]:
     yield writer.writeheader()
     for answer in answers:
         told = {name: cell for name, cell in asdict(answer).items() if cell is not None}
-        cells = {name: str(cell).lower() if isinstance(cell, bool) else cell for name, cell in told.items()}
+        cells = {name: _csv_cell(cell) for name, cell in told.items()}
         yield writer.writerow({name: spreadsheet_cell(cell) for name, cell in cells.items()})
+
+
+def _csv_cell(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return json.dumps(value, ensure_ascii=False)  # names may hold any sign that would part them
+    return str(value).lower() if isinstance(value, bool) else value
 
 
 def _without_end(line: str) -> str:

@@ -129,15 +129,19 @@ class Scorer:
 
         Without any it takes what a run set aside. place: the options that make a command work in the workspace.
         """
+        best = self.calibration_data()
+        data = ["--data", best.data] if best else [] if self.run else ["--data", "DATA"]
+        which = [] if self.run else ["--classifier", self.classifier]
+        return command_line("calibrate", self.name, *which, *data, "--coverage", f"{COVERAGE:g}", *place)
+
+    def calibration_data(self) -> Index | None:
+        """Return the cache to calibrate on: of images named for it, else of the largest clean data set, if any."""
         config = self.run.config if self.run else None
         fit = [index for index in self.caches if index.role == "test" and not index.manifest.variant_of]
         fit = [index for index in fit if not index.manifest.condition]
         if config and not config.part:
             fit = [index for index in fit if not config.learnt_images_of(index, self.workspace_caches)]
-        best = max(fit, key=lambda index: (named_for_calibration(index.data), index.rows), default=None)
-        data = ["--data", best.data] if best else [] if self.run else ["--data", "DATA"]
-        which = [] if self.run else ["--classifier", self.classifier]
-        return command_line("calibrate", self.name, *which, *data, "--coverage", f"{COVERAGE:g}", *place)
+        return max(fit, key=lambda index: (named_for_calibration(index.data), index.rows), default=None)
 
     @property
     def threshold_path(self) -> Path:

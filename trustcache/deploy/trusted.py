@@ -25,6 +25,7 @@ from trustcache.deploy.alarm import Alarm, announcement
 from trustcache.deploy.goals import CLASS, GROUP
 from trustcache.deploy.network import OracleScore, Pair, load_pair, pair_of
 from trustcache.deploy.scorers import find_scorer
+from trustcache.deploy.sets import PredictionSets
 from trustcache.deploy.threshold import Threshold
 from trustcache.errors import UsageError
 from trustcache.models.classifiers import Classifier, as_classifier
@@ -47,7 +48,8 @@ class Answer:
 
     path: the image's file, if it has one. probability: softmax of the predicted class. score: the trust score;
     `trusted` is True above the threshold. error: why there is no prediction, which leaves the rest None. alarm: True
-    from the image on that raised it, which voids what the threshold promises.
+    from the image on that raised it, which voids what the threshold promises. class_set: the names of the classes that
+    it may well be, the most probable first, where sets are asked for.
     """
 
     path: str | None
@@ -58,6 +60,7 @@ class Answer:
     trusted: bool = False
     error: str | None = None
     alarm: bool | None = None
+    class_set: tuple[str, ...] | None = None
 
 
 class _Here(Executor):
@@ -83,13 +86,16 @@ class TrustedClassifier:
     function of one's own. threshold: above it is trusted, as `calibrate` returns it; without one 0, for what has a
     natural zero. classes: names in the order of the logits. preprocess: entries that replace the model's own
     preprocessing, such as `input_size`. training: the cache that a post-hoc score learns from. second: the network
-    whose outputs the oracle reads too, if it learnt from two `side_by_side`.
+    whose outputs the oracle reads too, if it learnt from two `side_by_side`. sets: as `prediction_sets` returns them,
+    for each answer's `class_set`; an attribute too, to be set after `load`.
     Raises UsageError where the oracle reads other outputs than the model has, and for a score without a threshold.
 
     >>> trusted = TrustedClassifier.load(demo_workspace.root, "mcp", device="cpu")  # doctest: +SKIP
     >>> [answer.trusted for answer in trusted(["a.jpg", "b.jpg"])]  # doctest: +SKIP
     [True, False]
     """
+
+    sets: PredictionSets | None = None
 
     def __init__(
         self,
@@ -101,6 +107,7 @@ class TrustedClassifier:
         preprocess: Mapping[str, Any] | None = None,
         training: CacheView | None = None,
         second: Classifier | nn.Module | None = None,
+        sets: PredictionSets | None = None,
         device: str = "auto",
     ) -> None:
         classifier = as_classifier(model, preprocess)
@@ -111,6 +118,7 @@ class TrustedClassifier:
         names = tuple(classes or map(str, range(classifier.num_classes)))
         pair = pair_of(classifier, method, None if second is None else as_classifier(second))
         self._ready(pair, names, threshold, choose_device(device))
+        self.sets = sets
 
     def _ready(
         self, pair: Pair, classes: tuple[str, ...], threshold: Threshold | float | None, device: torch.device
@@ -241,7 +249,22 @@ class TrustedClassifier:
         cut = self._cuts.get(str(number), math.inf) if self._by == CLASS else self._cut
         alarm = True if self.alarm and self.alarm.see([z], [number]) else None
         trusted = bool(z > cut)
-        return Answer(picture.path, self.classes[number], number, probability, float(z), trusted, alarm=alarm)
+        return Answer(
+            picture.path,
+            self.classes[number],
+            number,
+            probability,
+            float(z),
+            trusted,
+            alarm=alarm,
+            class_set=self._class_set(logits),
+        )
+
+    def _class_set(self, logits: np.ndarray) -> tuple[str, ...] | None:
+        if self.sets is None:
+            return None
+        (members,) = self.sets.sets(logits[None])
+        return tuple(self.classes[number] for number in np.argsort(-logits, kind="stable") if members[number])
 
     def _in_group(self, answer: Answer, group: str | None) -> Answer:
         cut = math.inf if group is None else self._cuts.get(group, math.inf)

@@ -16,6 +16,7 @@ from trustcache.cache.records import read_record
 from trustcache.cache.seal import check_seal
 from trustcache.cache.workspace import Workspace
 from trustcache.data.progress import Progress, silent
+from trustcache.deploy.sets import SETS, PredictionSets
 from trustcache.deploy.threshold import THRESHOLD, Threshold
 from trustcache.errors import TrustcacheError, kind_and_line
 from trustcache.evaluate.sweep import Sweep
@@ -61,6 +62,11 @@ KINDS = [
         "thresholds",
         rf"runs/[^/]+/{THRESHOLD}",
         lambda path: read_record(path, Threshold, "run the same trustcache calibrate again, or remove it"),
+    ),
+    Kind(
+        "prediction sets",
+        rf"runs/[^/]+/{SETS}",
+        lambda path: read_record(path, PredictionSets, "run the same trustcache sets again, or remove it"),
     ),
     Kind("exported graphs", r"runs/[^/]+/[^/]+\.(onnx|pt2)(\.json)?", _exported),
     Kind("model cards", rf"runs/[^/]+/{CARD}", _sealed(CARD_REMADE)),
@@ -160,7 +166,7 @@ def _verify_cache(folder: Path, found: Verification, progress: Progress) -> None
 
 
 def _look_for_lost_files(folder: Path, found: Verification) -> None:
-    """Note what a run lacks. Folders of post-hoc scores, which have thresholds only, lack nothing."""
+    """Note what a run lacks. Folders of post-hoc scores, which have thresholds or sets only, lack nothing."""
     config, log, weights = ((folder / name).exists() for name in (CONFIG, LOG, WEIGHTS))
     if config and not weights:
         found.faults.append(f"{folder}: has no weights yet; the same trustcache train as before goes on, or remove it")
