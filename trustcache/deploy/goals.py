@@ -125,7 +125,7 @@ class SetGoal:
         REQUIRED, "The data set whose cache to calibrate on, of images the classifier never learnt from."
     )
     confidence: float = option(0.9, "The share of the images whose set is to hold their true class, in each class.")
-    marginal: bool = option(False, "Promise that share of all images only, not of those of each class: smaller sets.")
+    marginal: bool = option(False, "Promise that share of all images only, which some classes may miss.")
     part: str | None = option(
         None, "Calibrate on one half of the data, and tell on the other what the sets are worth.", choices=HALVES
     )
