@@ -21,6 +21,7 @@ from trustcache.cache.workspace import Workspace
 from trustcache.deploy.sets import PredictionSets, prediction_sets
 from trustcache.deploy.trusted import TrustedClassifier
 from trustcache.errors import DamagedError
+from trustcache.models.classifiers import Classifier
 
 RunCli = Callable[..., Result]
 CALIBRATE = ("sets", "--data", "digits-test", "--confidence", 0.8)
@@ -49,7 +50,9 @@ def test_a_class_is_in_where_its_probability_reaches_the_rank_of_its_own_images(
 def test_new_logits_are_rounded_as_the_calibrations_were() -> None:
     logits = np.array([[0.3, 0.0], [0.0, 0.3]] * 10)
     cache = CacheView.from_arrays(logits.astype(np.float16), [0, 1] * 10)
-    assert prediction_sets(cache).sets(logits)[np.arange(20), cache.labels].all()
+    found = prediction_sets(cache)
+    assert found.sets(logits)[np.arange(20), cache.labels].all()
+    assert found.sets([[1e6, 0.0]]).tolist() == [[True, False]]  # more than float16 holds
 
 
 def test_a_class_with_too_few_images_is_in_every_set(run_cli: RunCli, workspace: Workspace) -> None:
@@ -74,6 +77,13 @@ def test_saved_sets_are_the_same_and_damaged_or_foreign_files_are_refused(tmp_pa
         PredictionSets.load(path)
     path.write_text("no record")
     assert tells(refusal_of(lambda: PredictionSets.load(path)), "sets.json", "PredictionSets.save")
+
+
+def test_a_slice_of_rows_that_stand_class_by_class_is_warned_of() -> None:
+    labels = np.repeat([0, 1, 2], 40)
+    with pytest.warns(UserWarning, match=r"^prediction_sets: .* 60 rows.* class by class.*before you slice$") as warned:
+        prediction_sets(CacheView.from_arrays(9 * np.eye(3)[labels], labels)[:60])
+    assert warned[0].filename == __file__
 
 
 def test_what_cannot_be_calibrated_on_is_refused_with_the_remedy(run_cli: RunCli, workspace: Workspace) -> None:
@@ -124,7 +134,7 @@ def test_the_command_keeps_the_sets_of_python_and_tells_what_they_are_worth(
 
 
 def test_predict_tells_each_images_set_or_the_command_that_makes_them(
-    run_cli: RunCli, workspace: Workspace, digit_files: Path, tmp_path: Path
+    run_cli: RunCli, workspace: Workspace, digit_files: Path, digits_classifier: Classifier, tmp_path: Path
 ) -> None:
     images = sorted(digit_files.iterdir())[:40]
     assert run_cli("calibrate", "mcp", "--data", "digits-test", "--coverage", 0.8).exit_code == 0
@@ -142,6 +152,8 @@ def test_predict_tells_each_images_set_or_the_command_that_makes_them(
     assert next(trusted(images[:1])).class_set is None
     trusted.sets = PredictionSets.load(workspace.runs / "digits-net@sets" / "sets.json")
     assert [list(answer.class_set or ()) for answer in trusted(images)] == [line["class_set"] for line in lines]
+    made = TrustedClassifier(digits_classifier, "mcp", sets=trusted.sets, device="cpu")
+    assert list(next(made(images[:1])).class_set or ()) == lines[0]["class_set"]
     assert sum(line["class_set"][0] == line["class_name"] for line in lines if line["class_set"]) > 30
     table = run_cli("predict", "mcp", *images, "--sets", "--format", "csv").stdout
     cells = [row["class_set"] for row in csv.DictReader(io.StringIO(table))]

@@ -300,10 +300,10 @@ def warn_of_sorted(cache: CacheView, what: str) -> None:
     >>> warn_of_sorted(CacheView.from_arrays([[2.0, 0.5]], [0]), "calibrate")
     """
     if cache.is_of_sorted():
+        drawn = ", or give part='first-half', which draws its half" if what == "calibrate" else ""
         warnings.warn(
             f"{what}: these {len(cache):,} rows are a slice of {cache.index.data}, whose rows stand class by class, so "
-            "they are not drawn as the others are; shuffle the arrays before you slice, or calibrate with "
-            "part='first-half', which draws its half",
+            f"they are not drawn as the others are; shuffle the arrays before you slice{drawn}",
             stacklevel=4,
         )
 

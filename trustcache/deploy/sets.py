@@ -69,11 +69,11 @@ class PredictionSets:
         z = np.asarray(logits)
         if z.ndim != 2 or z.shape[1] != len(self.cuts):
             raise UsageError(f"logits: have shape {z.shape}; give those of {len(self.cuts):,} classes, a row an image")
-        found, cuts = np.empty(z.shape, dtype=bool), np.array(self.cuts)
+        if not np.isfinite(z).all():
+            raise UsageError("logits: some are not finite; leave those rows out")
+        found, cuts, largest = np.empty(z.shape, dtype=bool), np.array(self.cuts), np.finfo(self.store).max
         for start in range(0, len(z), BLOCK_ROWS):
-            block = z[start : start + BLOCK_ROWS].astype(self.store)
-            if not np.isfinite(block).all():
-                raise UsageError(f"logits: some are not finite as {self.store}; leave those rows out")
+            block = np.clip(z[start : start + BLOCK_ROWS], -largest, largest).astype(self.store)
             np.greater_equal(_softmax(block), cuts, out=found[start : start + BLOCK_ROWS])
         return found
 

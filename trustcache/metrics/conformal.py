@@ -56,7 +56,7 @@ def class_cuts(probabilities: npt.ArrayLike, labels: npt.ArrayLike, classes: int
 
 @dataclass(frozen=True)
 class SetFigures:
-    """What sets of classes are worth on labelled samples.
+    """Worth of sets of classes on labelled samples.
 
     coverage: share of sets that hold the true class. mean_size: classes in a set. singletons, empty: shares of the sets
     of one class and of none. worst_class: the number of the class with the least coverage, which is `worst_coverage`
