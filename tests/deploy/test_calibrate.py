@@ -309,3 +309,17 @@ def test_a_plan_looks_at_no_workspace(run_cli: Callable[..., Result]) -> None:
 def test_what_a_plan_or_a_calibration_lacks_is_named(run_cli: Callable[..., Result], words: tuple, fact: str) -> None:
     done = run_cli("calibrate", *words)
     assert (done.exit_code, fact in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(("rows", "learnt"), [((450, 550), 100), ((1145, 1455), 5), ((1145, 1797), 5)])
+def test_images_that_were_learnt_from_are_known_under_another_name(
+    with_runs: Workspace, run_cli: RunCli, extract_digits: RunCli, tmp_path: Path, rows: tuple[int, int], learnt: int
+) -> None:
+    lines = 'name = "again"', 'role = "test"', f"rows = {list(rows)}", "[[files]]", 'layout = "digits"'
+    (tmp_path / "again.toml").write_text("\n".join(lines), encoding="utf-8")
+    assert extract_digits(data="again.toml").exit_code == 0
+    share = learnt / (rows[1] - rows[0])
+    for method, learns in ((FROZEN, True), ("knn", True), ("mcp", False)):
+        done = run_cli("calibrate", method, "--data", "again", "--coverage", "0.5")
+        assert (done.exit_code == 0) == (not learns or share < 0.01), done.stderr
+        assert tells(done.stderr, "again", f"{learnt} of its {rows[1] - rows[0]}") == learns

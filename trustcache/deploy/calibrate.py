@@ -65,7 +65,7 @@ def calibrate(
     (8, 15)
     """
     calibration.check(goal)
-    source = LabelledData(scorer, Scoring(scorer.workspace_caches, data_root, machine, progress))
+    source = LabelledData(scorer, Scoring(scorer.workspace_caches, data_root, machine, progress), note)
     own = source.held_out() if calibration.data is None else source.named("--data", calibration.data)
     data = _Data(
         grouped(own, calibration.by),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import scipy
 
 from trustcache.cache import CacheView, open_cache
 from trustcache.cache.index import Index
+from trustcache.data.pipeline import unheard
 from trustcache.data.splits import other_half
 from trustcache.deploy.scorers import Scorer
 from trustcache.errors import UsageError
@@ -18,6 +21,8 @@ from trustcache.scores.fitting import Rows, outputs_of
 from trustcache.scores.logit_scores import maximum_class_probability
 
 BLOCK_ROWS = 8192
+MOST_AGAIN = 0.01
+"""The share of images learnt from that a promise's data may hold: data sets have some images twice."""
 
 
 @dataclass(frozen=True)
@@ -78,12 +83,20 @@ def whole_cache(cache: CacheView, z: np.ndarray) -> Labelled:
     return Labelled(cache.index.data, z, cache, np.arange(len(cache)))
 
 
+def _contents(found: Iterable[np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.empty(0, np.uint64), *found])
+
+
 @dataclass(frozen=True)
 class LabelledData:
-    """The labelled scores of a scorer on the data sets of its workspace, by the names of data sets."""
+    """The labelled scores of a scorer on the data sets of its workspace, by the names of data sets.
+
+    note: told of a few images among them that the scorer has learnt from under another name; of many is an error.
+    """
 
     scorer: Scorer
     scoring: Scoring
+    note: Callable[[str], None] = unheard
 
     def held_out(self) -> Labelled:
         """Return what a run set aside in training. Raises UsageError where that was nothing, or is gone."""
@@ -119,7 +132,36 @@ class LabelledData:
     def _no_cache(self, option: str, name: str) -> str:
         return f"{option} {name}: no cache of {self.scorer.classifier} has that name; there are {self._names()}"
 
+    @cached_property
+    def _learnt(self) -> np.ndarray:
+        """The hashes of all images that the scorer has learnt from, where their cache is still there."""
+        scorer = self.scorer
+        if scorer.run:
+            config = scorer.run.config
+            caches = [open_cache(one.folder) for one in scorer.caches[:1] if one.fingerprint() == config.cache]
+            return _contents(cache.content[config.learnt_rows(cache)] for cache in caches)
+        fitted = POST_HOC[scorer.name].fitted
+        training = (one for one in scorer.caches if fitted and one.role == "train" and one.finished())
+        return _contents(open_cache(one.folder).content for one in training)
+
+    def _require_unseen(self, option: str, found: Labelled) -> None:
+        """Raise UsageError where images are byte for byte those that the scorer learnt from, whatever their name."""
+        if not (count := int(np.isin(found.content, self._learnt).sum())):
+            return
+        told = (
+            f"{option} {found.data}: {count:,} of its {len(found):,} images are byte for byte ones that "
+            f"{self.scorer.name} learnt from"
+        )
+        if count > MOST_AGAIN * len(found):
+            raise UsageError(f"{told}, so scores there promise nothing; name others")
+        self.note(told)
+
     def _of(self, option: str, index: Index) -> Labelled:
+        found = self._scored(option, index)
+        self._require_unseen(option, found)
+        return found
+
+    def _scored(self, option: str, index: Index) -> Labelled:
         scorer, run, data = self.scorer, self.scorer.run, index.data
         if run and not run.config.part and run.config.learnt_images_of(index, scorer.workspace_caches):
             raise UsageError(
