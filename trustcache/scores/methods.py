@@ -52,13 +52,14 @@ class Method:
     """A method with its name in tables.
 
     scorer: what scores a cache; without one it is the post-hoc score `name` of `learnt`. training: what that learns
-    from, if it does.
+    from, if it does. given: as the caller gave it.
     """
 
     name: str
     learnt: Learnt
     scorer: Scores | None = None
     training: CacheView | None = None
+    given: Any = None
 
     @property
     def entry(self) -> PostHoc | None:
@@ -136,7 +137,10 @@ def methods_of(given: Sequence[AnyMethod], training: CacheView | None = None) ->
     }
     learnt = learnt_from(training, own)
     scorers = (one if _scores(one) else None for one in given)
-    found = [Method(n, learnt, one, training) for n, one in zip(names, scorers, strict=True)]  # type: ignore[arg-type]
+    found = [
+        Method(name, learnt, scorer, training, one)  # type: ignore[arg-type]
+        for name, scorer, one in zip(names, scorers, given, strict=True)
+    ]
     for method in found:
         method.entry  # noqa: B018 (raises for an unknown name)
     return found
