@@ -13,6 +13,7 @@ import pytest
 
 from tests.caches_in_memory import cache_of
 from tests.refusals import refusal_of, tells
+from trustcache.cache import CacheView
 from trustcache.deploy.calibrate import calibrate_on
 from trustcache.oracles.estimator import Oracle
 from trustcache.registry.permission import CodePermission, code_permission
@@ -104,6 +105,21 @@ def test_markdown_is_written_where_the_path_asks_for_it_and_nothing_else_is(tmp_
     assert "<html" not in text
     assert tells(refusal_of(lambda: write_page([gap], TEST, tmp_path / "report.pdf")), "report.pdf", ".html", ".md")
     assert not (tmp_path / "report.pdf").exists()
+
+
+def test_markdown_from_python_names_no_command_as_there_is_no_workspace(tmp_path: Path, temporary: Path) -> None:
+    class Mine:
+        def decision_function(self, cache: CacheView) -> np.ndarray:
+            return cache.logits[:, 0]
+
+    test = cache_of(60, 2, features=False)
+    text = write_page([Mine()], test, tmp_path / "report.md").read_text(encoding="utf-8")
+    assert tells(text, "chosen by default", "knn", "training=")
+    for wrong in ("```", "trustcache train", "trustcache import", "no oracle is trained", str(temporary)):
+        assert wrong not in text
+    text = write_page([Mine()], test, tmp_path / "report.md", training=test).read_text(encoding="utf-8")
+    assert tells(text, "knn", "data has no features")
+    assert str(temporary) not in text
 
 
 def test_caches_of_one_name_are_refused(tmp_path: Path) -> None:

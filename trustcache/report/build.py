@@ -83,7 +83,7 @@ def report(
         names, near = ", ".join(known), did_you_mean(unknown[0], known)
         raise UsageError(f"--only {unknown[0]}: no such table or figure; one or several of {names}{near}")
     engine()  # raises where it cannot draw, before the work of minutes
-    scored, notes = collect(workspace, progress, place or ())
+    scored, notes = collect(workspace, progress, place)
     records, selected = [one.record for one in scored], select(scored).detailed
     detailed = [record for record in records if record.dataset in selected]
     reader = ScoreReader(workspace)
