@@ -13,7 +13,7 @@ from trustcache.cache import CacheView
 from trustcache.cache.learnt_rows import row_hashes, rows_again
 from trustcache.cache.view import require_cache
 from trustcache.errors import UsageError
-from trustcache.scores.entry import PostHoc, entry_of
+from trustcache.scores.entry import PostHoc, entry_of, name_of
 from trustcache.scores.fitting import Outputs, TooFew
 from trustcache.scores.registry import Learnt, learnt_from, scored_rows
 from trustcache.scores.stored import ScoreRecord
@@ -161,8 +161,6 @@ def _scores(one: AnyMethod) -> bool:
 
 
 def _name(one: AnyMethod) -> str:
-    if isinstance(one, str):
-        return one
-    if _scores(one):
-        return repr(one) if type(one).__repr__ is not object.__repr__ else type(one).__name__
-    return getattr(one, "__name__", type(one).__name__)
+    if _scores(one) and type(one).__repr__ is not object.__repr__:
+        return repr(one)
+    return name_of(one)
