@@ -19,6 +19,11 @@ def warn_of_others(samples: Labelled, goal: Goal, calibration: Calibration) -> N
     """Warn the caller of a public function under `in_python` of a second promise on rows of one cache object, once.
 
     It is one of another score or target, made in this process.
+
+    >>> from trustcache.cache import CacheView
+    >>> from trustcache.deploy.labelled import whole_cache
+    >>> cache = CacheView.from_arrays([[2.0, 0.5], [0.1, 0.3]], [0, 0])
+    >>> warn_of_others(whole_cache(cache, cache.logits[:, 0]), Goal("max-risk", 0.02, 0.001), Calibration())
     """
     if goal.delta is None:
         return

@@ -101,7 +101,8 @@ class Answer:
         """A sentence, with a space before it, where the choice turns out to be worse than mcp; else ""."""
         if self.gain is None or self.gain.verdict(True) != "worse":
             return ""
-        return f" {self.name} is too, for all that validation said: {BASELINE} ranks better on these images."
+        said = ", for all that validation said" if self.chosen_by.startswith("validation") else ""
+        return f" {self.name} is too{said}: {BASELINE} ranks better on these images."
 
     def lines(self) -> list[str]:
         """Return the answer in five lines."""
