@@ -77,7 +77,7 @@ def _show(scorer: Scorer, found: Threshold) -> None:
     point, other = found.point, found.other_half
     above = "a score above the threshold of its group; one for all would be" if found.groups else "a score above"
     print_line(f"{scorer.name}: trusted is {above} {point.threshold:.6g}{_probability(scorer, point)}")
-    print_line(f"calibrated on {found.samples}: {_effect(point)}")
+    print_line(f"calibrated on {found.own_samples}: {_effect(point)}")
     if other:
         print_line(f"on the other half: {_effect(other)}")
     if found.groups:

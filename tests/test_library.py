@@ -128,6 +128,7 @@ def test_a_notebook_shows_a_users_error_in_one_sentence_and_any_other_whole() ->
 
 def test_a_plan_has_the_rows_that_the_command_prints(run_cli) -> None:
     printed = run_cli("calibrate", "--plan", "--max-risk", 0.1, "--delta", 0.05, "--json")
+    assert [row.risk for row in tc.plan(max_risk=0.08)] == [0, 0.02, 0.04, 0.06, 0.072]
     rows = [{"risk": row.risk, "images": row.images} for row in tc.plan(max_risk=0.1, delta=0.05)]
     assert rows == json.loads(printed.stdout)["plan"]
 

@@ -49,6 +49,18 @@ def test_a_check_says_what_the_threshold_does_there_and_what_would_be_guessed_wi
     assert same.point.trusted == found.point.trusted
 
 
+@pytest.mark.parametrize("more", [1, 2, 3])
+def test_it_shows_which_data_set_each_figure_is_of(more: int) -> None:
+    others = [cache_of(200, 10 + n, name=f"other-{n}") for n in range(more)]
+    found = calibrate_on("mcp", HELD_OUT, max_risk=0.3, delta=0.05, worst_of=others)
+    points = {"held-out": found.point} | {one.data: one.point for one in found.worst_of}
+    worst = max(found.worst_of, key=lambda one: one.point.risk or 0).data
+    for name in points if more < 3 else ("held-out", worst):
+        point = points[name]
+        assert f"coverage {percent(point.coverage)}, risk {percent(point.risk or 0)} on {name}" in repr(found)
+    assert "there" not in repr(found)
+
+
 def test_the_command_line_checks_families_and_leaves_out_images_that_were_calibrated_on(
     with_runs: Workspace, run_cli: RunCli, extract_digits: RunCli
 ) -> None:

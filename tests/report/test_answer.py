@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from typer.testing import Result
 
+from tests.refusals import tells
 from tests.running import call
 from tests.sealed import edit_record
 from trustcache.cache.index import read_index
@@ -74,6 +75,28 @@ def test_of_rows_with_a_calibrated_threshold_one_is_chosen_and_what_validation_p
     assert "ce" in choice.by
     unknown = candidate("focal").row
     assert choose(found, [unknown]).row is unknown
+
+
+def test_mcp_is_the_answer_where_it_is_what_the_user_has_calibrated(candidate, answered) -> None:
+    better, mcp, worse = candidate("ce", 0.1, 0.2), candidate("mcp", run=None).row, candidate("ss", 0.3, 0.2)
+    assert choose([better], [mcp]).row is mcp
+    assert tells(choose([better], [mcp]).by, "calibrated", "ce")
+    assert choose([better], [mcp, better.row]).row is better.row
+    assert choose([worse], [mcp, worse.row]).row in (None, mcp)
+    with_runs, before = answered
+    assert before.record.method == "ce"
+    call(with_runs, "calibrate", "mcp", "--data", "digits-test", "--coverage", "0.5")
+    (found,) = answer(with_runs)
+    assert (found.record.method, found.threshold) == ("mcp", find_scorer(with_runs, "mcp").threshold().point.threshold)  # type: ignore[union-attr]
+
+
+def test_a_lead_of_one_seed_is_told_to_be_perhaps_chance(candidate) -> None:
+    assert "one seed" in choose([candidate("ce", 0.05, 0.06)]).by
+    several = candidate("ce", 0.05, 0.06)
+    several = replace(several, row=replace(several.row, records=several.row.records * 2))
+    assert "one seed" not in choose([several]).by
+    assert "one seed" not in choose([candidate("knn", 0.05, 0.06, run=None)]).by
+    assert "one seed" not in choose([candidate("ce", 0.07, 0.06)]).by
 
 
 def test_where_mcp_is_better_on_the_rows_held_out_it_is_the_answer(candidate) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
+import zlib
+from base64 import b64decode
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +13,12 @@ import pytest
 
 from tests.caches_in_memory import cache_of
 from tests.refusals import refusal_of, tells
+from trustcache.cache import CacheView
 from trustcache.deploy.calibrate import calibrate_on
 from trustcache.oracles.estimator import Oracle
+from trustcache.registry.permission import CodePermission, code_permission
 from trustcache.report.compared import compare
 from trustcache.report.written import write_page
-from trustcache.scores import POST_HOC
 
 TRAINING, TEST = cache_of(400, 1), cache_of(200, 2)  # of one name, as arrays are unless told otherwise
 
@@ -51,21 +55,37 @@ def test_rows_of_a_cache_are_reported_as_a_cache(tmp_path: Path, temporary: Path
     assert "more" in page.read_text(encoding="utf-8")
 
 
-def test_the_page_shows_the_thresholds_that_calibrate_found(tmp_path: Path) -> None:
-    oracle = Oracle("ce", epochs=3).fit(TRAINING)
-    found = calibrate_on(oracle, cache_of(300, 4, name="held-out"), coverage=0.6)
-    thresholds = dict.fromkeys([oracle, *POST_HOC], found)  # one of them is the answer
-    with_them = write_page([oracle], TEST, tmp_path / "with.html", thresholds=thresholds)
-    without = write_page([oracle], TEST, tmp_path / "without.html")
-    assert "calibrated on held-out" in with_them.read_text(encoding="utf-8")
-    assert "calibrated on held-out" not in without.read_text(encoding="utf-8")
-    other = Oracle("ss", epochs=1).fit(TRAINING)
-    for stranger in (other, gap):
-        message = refusal_of(
-            lambda one=stranger: write_page([oracle], TEST, tmp_path / "r.html", thresholds={one: found})
-        )  # type: ignore[misc]
-        assert tells(message, "thresholds")
-    message = refusal_of(lambda: write_page([oracle], TEST, tmp_path / "r.html", thresholds={oracle: 0.5}))  # type: ignore[dict-item]
+def test_the_page_shows_the_thresholds_that_calibrate_found_of_scores_of_ones_own_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "myscore.py").write_text("def gap_share(logits):\n    return logits.max(axis=1)\n")
+    few, test, held_out = (cache_of(150, n, features=False, name=f"{n}") for n in (1, 2, 3))
+    oracle = Oracle("ce", epochs=1, inputs=["log-probs"]).fit(few)
+    with code_permission(CodePermission({"myscore:gap_share"})):
+        methods = [oracle, gap, "myscore:gap_share", {"mine": test.logits[:, 0]}]
+        keys = [oracle, gap, "myscore:gap_share", "mine", "margin"]
+        thresholds = {key: calibrate_on(gap, held_out, coverage=0.1 * n) for n, key in enumerate(keys, 1)}
+        text = write_page(methods, test, tmp_path / "with.html", thresholds=thresholds).read_text(encoding="utf-8")
+    assert "calibrated on 3" in text
+    assert tells(text, "<bdi>myscore:gap_share</bdi>")
+    numbers = text.partition('id="numbers">')[2].partition("<")[0]
+    (unit,) = json.loads(zlib.decompress(b64decode(numbers)))["units"]
+    shown = {method["key"]: method["calibrated"] for method in unit["methods"] if method["calibrated"] is not None}
+    assert {*shown.values()} == {float(threshold) for threshold in thresholds.values()}
+    assert {key: shown[key] for key in shown if key in thresholds} == {
+        key: float(one) for key, one in thresholds.items() if isinstance(key, str)
+    }
+
+
+@pytest.mark.parametrize("key", [np.ptp, Oracle("ss"), "nothing", "mc-dropout"])  # mc-dropout: not of these caches
+def test_a_threshold_of_what_is_not_reported_on_is_refused_with_what_is(key: object, tmp_path: Path) -> None:
+    name = key if isinstance(key, str) else getattr(key, "__name__", repr(key))
+    found = calibrate_on(gap, TEST, coverage=0.6)
+    message = refusal_of(lambda: write_page([gap], TEST, tmp_path / "r.html", thresholds={key: found}))
+    assert tells(message, "thresholds", name, "gap", "mcp", "margin")
+    assert "trustcache" not in message
+    message = refusal_of(lambda: write_page([gap], TEST, tmp_path / "r.html", thresholds={gap: 0.5}))  # type: ignore[dict-item]
     assert tells(message, "thresholds", "0.5", "calibrate")
 
 
@@ -85,6 +105,21 @@ def test_markdown_is_written_where_the_path_asks_for_it_and_nothing_else_is(tmp_
     assert "<html" not in text
     assert tells(refusal_of(lambda: write_page([gap], TEST, tmp_path / "report.pdf")), "report.pdf", ".html", ".md")
     assert not (tmp_path / "report.pdf").exists()
+
+
+def test_markdown_from_python_names_no_command_as_there_is_no_workspace(tmp_path: Path, temporary: Path) -> None:
+    class Mine:
+        def decision_function(self, cache: CacheView) -> np.ndarray:
+            return cache.logits[:, 0]
+
+    test = cache_of(60, 2, features=False)
+    text = write_page([Mine()], test, tmp_path / "report.md").read_text(encoding="utf-8")
+    assert tells(text, "chosen by default", "knn", "training=")
+    for wrong in ("```", "trustcache train", "trustcache import", "no oracle is trained", str(temporary)):
+        assert wrong not in text
+    text = write_page([Mine()], test, tmp_path / "report.md", training=test).read_text(encoding="utf-8")
+    assert tells(text, "knn", "data has no features")
+    assert str(temporary) not in text
 
 
 def test_caches_of_one_name_are_refused(tmp_path: Path) -> None:

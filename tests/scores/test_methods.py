@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,10 +29,37 @@ def largest(logits: np.ndarray) -> np.ndarray:
     return logits.max(axis=1)
 
 
+@post_hoc(columns=["features"])
+@dataclass(frozen=True)
+class Centre:
+    """Minus the distance to the mean feature."""
+
+    mean: np.ndarray
+
+    @classmethod
+    def fit(cls, data: Any) -> Centre:
+        return cls(data.everyone.features.astype(float).mean(axis=0))
+
+    def score(self, outputs: Any) -> np.ndarray:
+        return -np.linalg.norm(outputs.features - self.mean, axis=1)
+
+
 @pytest.mark.parametrize("name", ["mcp", "margin", "temperature", "knn", "delta-knn+margin", "vim", "trust-score"])
 def test_a_score_by_name_is_the_post_hoc_score(name: str) -> None:
     (method,) = methods_of([name], TRAINING)
     np.testing.assert_array_equal(method.scores(TEST), post_hoc_score(name, TEST, TRAINING))
+
+
+def test_a_function_or_class_of_ones_own_has_its_scores_anywhere_its_training_arrays_are() -> None:
+    np.testing.assert_array_equal(post_hoc_score(largest, TEST), TEST.logits.max(axis=1))
+    again = CacheView.from_arrays(TRAINING.logits, TRAINING.labels, features=TRAINING.features)
+    for score in (Centre, "knn"):
+        z = post_hoc_score(score, TEST, training=TRAINING)
+        np.testing.assert_array_equal(z, methods_of([score], TRAINING)[0].scores(TEST))
+        np.testing.assert_array_equal(z, post_hoc_score(score, TEST, training=again))
+        assert tells(refusal_of(lambda one=score: post_hoc_score(one, TEST)), "training=")  # type: ignore[misc]
+    assert tells(refusal_of(lambda: post_hoc_score(Centre, TEST, training=TRAINING[:1])), "Centre")
+    assert tells(refusal_of(lambda: post_hoc_score(3, TEST)), "function", "int")  # type: ignore[arg-type]
 
 
 def test_functions_classes_and_objects_are_methods() -> None:
@@ -43,22 +71,6 @@ def test_functions_classes_and_objects_are_methods() -> None:
 
 
 def test_a_class_of_ones_own_learns_from_the_training_cache() -> None:
-    from dataclasses import dataclass
-
-    @post_hoc(columns=["features"])
-    @dataclass(frozen=True)
-    class Centre:
-        """Minus the distance to the mean feature."""
-
-        mean: np.ndarray
-
-        @classmethod
-        def fit(cls, data: Any) -> Centre:
-            return cls(data.everyone.features.astype(float).mean(axis=0))
-
-        def score(self, outputs: Any) -> np.ndarray:
-            return -np.linalg.norm(outputs.features - self.mean, axis=1)
-
     (method,) = methods_of([Centre], TRAINING)
     apart = np.linalg.norm(TEST.features - TRAINING.features.mean(axis=0), axis=1)
     assert np.corrcoef(method.scores(TEST), -apart)[0, 1] > 0.99

@@ -20,6 +20,7 @@ from trustcache.data.splits import half_rows
 from trustcache.deploy.goals import ALARM_RATE, CLASS, GROUP, Calibration, Goal, Targets
 from trustcache.deploy.groups import grouped
 from trustcache.deploy.labelled import Labelled, LabelledData, whole_cache
+from trustcache.deploy.promises import warn_of_others
 from trustcache.deploy.scorers import Scorer
 from trustcache.deploy.threshold import THRESHOLD, Check, GroupPoint, Threshold, Watch
 from trustcache.errors import TrustcacheError, UsageError, in_python, percent
@@ -117,6 +118,7 @@ def calibrate_on(
     seed: calibrate on one half of the rows, and look at the other. training: what a post-hoc score learns from.
     worst_of: more caches that max_risk must hold on. check_on: caches to tell the threshold's effect on. by: "class",
     or a group for each row, for thresholds of their own with max_risk. alarm: the share of false alarms.
+    A second promise on the same cache object, of another score or target, is warned of, once.
     Raises UsageError where the method has learnt from some of the rows, or no target is given; TrustcacheError where no
     threshold reaches it.
 
@@ -142,6 +144,7 @@ def calibrate_on(
     kept_on = [one.index.data for one in worst_of]
     calibration = Calibration(None, part, seed, kept_on, by=GROUP if by and not named else named, alarm=alarm)
     calibration.check(goal)
+    warn_of_others(own, goal, calibration)
     if by and not named:
         own = _with_groups(own, by, check_on)
     about = found.name, judged_fingerprint(cache.index), ""

@@ -29,7 +29,7 @@ def plan(goal: Goal) -> list[PlanRow]:
     """
     if goal.kind != MAX_RISK or goal.delta is None:
         raise UsageError(f"--plan: --{goal.kind} guarantees nothing, whatever the number of images; plan a --max-risk")
-    risks = [share * goal.target for share in SHARES]
+    risks = [float(f"{share * goal.target:.12g}") for share in SHARES]
     return [
         PlanRow(risk, {f"{100 * c:g} %": samples_needed(goal.target, goal.delta, risk, c) for c in COVERAGES})
         for risk in risks

@@ -22,6 +22,8 @@ from trustcache.metrics.exchangeability import Reference, reference
 from trustcache.metrics.selective import WorkingPoint
 
 THRESHOLD = "threshold.json"
+_NAMED = 2
+"""Data sets beside the first that a sentence names; of more it tells the number."""
 
 
 @dataclass(frozen=True)
@@ -186,9 +188,14 @@ class Threshold:
 
     def __repr__(self) -> str:
         goal = f"{self.goal} {self.target:g}" + (f" at delta {self.delta:g}" if self.delta is not None else "")
-        figures = f"coverage {percent(self.point.coverage)}, risk {percent(self.point.risk or 0.0)}"
         value = f"{len(self.groups)} thresholds by {self.by}" if self.groups else f"threshold {float(self):.6g}"
-        return f"<{value}: {goal} on {self.samples}, {figures} there>"
+        if not self.worst_of:
+            return f"<{value}: {goal} on {self.samples}, {_figures(self.point)} there>"
+        worst = max(self.worst_of, key=lambda one: one.point.risk or 0.0)
+        shown = [*self.worst_of] if len(self.worst_of) <= _NAMED else [worst]
+        label = "" if len(self.worst_of) <= _NAMED else "the worst of these: "
+        each = "; ".join(f"{label}{_figures(one.point)} on {one.data}" for one in shown)
+        return f"<{value}: {goal} on {self.samples}: {_figures(self.point)} on {self.own_samples}; {each}>"
 
     @property
     def promise(self) -> str:
@@ -205,11 +212,20 @@ class Threshold:
     @property
     def samples(self) -> str:
         """The samples it was found on, for people."""
-        half = "" if self.part == "all" else f", the {self.part.replace('-', ' ')} by seed {self.seed}"
         more = len(self.worst_of)
-        others = f", and {more} data sets more" if more > 2 else "".join(f", and {one.data}" for one in self.worst_of)
-        return f"{self.data}{half}{others}"
+        named = "".join(f", and {one.data}" for one in self.worst_of)
+        return self.own_samples + (f", and {more} data sets more" if more > _NAMED else named)
+
+    @property
+    def own_samples(self) -> str:
+        """Those of `data` alone."""
+        half = "" if self.part == "all" else f", the {self.part.replace('-', ' ')} by seed {self.seed}"
+        return f"{self.data}{half}"
 
     def left_out(self, samples: int) -> np.ndarray | None:
         """Return the rows (N/2,) of the half that it was not found on, of so many, or None if it was found on all."""
         return None if self.part == "all" else half_rows(samples, other_half(self.part), self.seed)
+
+
+def _figures(point: WorkingPoint) -> str:
+    return f"coverage {percent(point.coverage)}, risk {percent(point.risk or 0.0)}"

@@ -101,7 +101,8 @@ class Answer:
         """A sentence, with a space before it, where the choice turns out to be worse than mcp; else ""."""
         if self.gain is None or self.gain.verdict(True) != "worse":
             return ""
-        return f" {self.name} is too, for all that validation said: {BASELINE} ranks better on these images."
+        said = ", for all that validation said" if self.chosen_by.startswith("validation") else ""
+        return f" {self.name} is too{said}: {BASELINE} ranks better on these images."
 
     def lines(self) -> list[str]:
         """Return the answer in five lines."""
@@ -174,7 +175,8 @@ def _answer(
     runs = {one.run.name: one.run for one in scored if one.run}
     baseline = next(one.row for one in rows if one.row.record.method == BASELINE)
     found = candidates([one.row for one in rows], runs, workspace, reader.index(baseline.record), among)
-    mine = [one.row for one in rows if one.row is not baseline and _calibrated(one.row, thresholds)[1]]
+    shown = [one.row for one in rows if one.row is baseline or one.row.record.method != BASELINE]
+    mine = [row for row in shown if _calibrated(row, thresholds)[1]]
     row = (chosen := choose(found, mine)).row or baseline
     record, calibrated = _calibrated(row, thresholds)
     everything = reader.read(record)

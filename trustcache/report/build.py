@@ -34,7 +34,7 @@ from trustcache.report.samples import ScoreReader
 from trustcache.report.selection import select
 from trustcache.report.sweeps import outcome_table, outcomes
 from trustcache.report.table import Exhibit, Section
-from trustcache.report.thresholds import calibrated_thresholds
+from trustcache.report.thresholds import Thresholds, calibrated_thresholds
 from trustcache.report.units import make_unit
 
 
@@ -66,12 +66,14 @@ def report(
     progress: Progress = silent,
     data_root: Path | None = None,
     among: Collection[str] | None = None,
+    calibrated: Thresholds | None = None,
 ) -> Report:
     """Report on a workspace, and write the files to its report folder.
 
     sections: what follows the comparisons, such as `trustcache.paper.artefacts.PAPER`. only: keys of exhibits to return
     as `Report.exhibits`. place: the options that make a command work in this workspace, None for no commands.
-    data_root: where images to show may lie beside where they were; None shows none. among: as of `answers`.
+    data_root: where images to show may lie beside where they were; None shows none. among: as of `answers`. calibrated:
+    thresholds by classifier and name of the run or score, None for those of the workspace.
 
     Raises UsageError for a key that no section has, and where there is nothing to report on; TrustcacheError, before
     anything is written, where no charts can be drawn.
@@ -81,7 +83,7 @@ def report(
         names, near = ", ".join(known), did_you_mean(unknown[0], known)
         raise UsageError(f"--only {unknown[0]}: no such table or figure; one or several of {names}{near}")
     engine()  # raises where it cannot draw, before the work of minutes
-    scored, notes = collect(workspace, progress, place or ())
+    scored, notes = collect(workspace, progress, place)
     records, selected = [one.record for one in scored], select(scored).detailed
     detailed = [record for record in records if record.dataset in selected]
     reader = ScoreReader(workspace)
@@ -89,7 +91,8 @@ def report(
     compared = compare(detailed, resampler)
     swept, incomplete = outcomes(saved_sweeps(workspace), records)
     made = [section.make(scored, workspace.caches(), place or ()) for section in sections]
-    calibrated, comparisons = calibrated_thresholds(workspace, records), compare_methods(records)
+    calibrated = calibrated_thresholds(workspace, records) if calibrated is None else calibrated
+    comparisons = compare_methods(records)
     first = answers(scored, compared, calibrated, workspace, reader, place, among)
     spare = spare_of(first)
     ordered = sorted(compared, key=lambda one: (one.table.classifier, one.table.dataset) in spare)

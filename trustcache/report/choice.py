@@ -99,17 +99,22 @@ def choose(found: Sequence[Candidate], calibrated: Sequence[Average] = ()) -> Ch
 
     It must be below it by more than two standard errors.
 
-    Of rows with a threshold that the user has calibrated it is one of these: the user has chosen already. The phrase
-    tells what validation prefers, and of what could not be read, as another choice might follow from it.
+    Of rows with a threshold that the user has calibrated, mcp's among them, it is one of these: the user has chosen
+    already. The phrase tells what validation prefers, and of what could not be read, as another choice might follow
+    from it.
     """
     choice = _best(found)
-    if calibrated and not any(choice.row is row for row in calibrated):
-        leads = {id(one.row): one.lead for one in found}
+    if calibrated and not any(choice.row is row or (not choice.row and _is_mcp(row)) for row in calibrated):
+        leads = {id(one.row): one.lead for one in found} | {id(row): 0.0 for row in calibrated if _is_mcp(row)}
         preferred = entry_name(choice.row.record, with_oracle=False) if choice.row else BASELINE
         mine = min(calibrated, key=lambda row: leads.get(id(row), math.inf))
         choice = Choice(mine, f"its calibrated threshold. Without it the choice would be {preferred}, by {choice.by}")
     fault = next((one.fault for one in found if one.fault), "")
     return replace(choice, by=f"{choice.by}; not all could be compared: {fault}") if fault else choice
+
+
+def _is_mcp(row: Average) -> bool:
+    return row.record.method == BASELINE
 
 
 def _best(found: Sequence[Candidate]) -> Choice:
@@ -118,8 +123,7 @@ def _best(found: Sequence[Candidate]) -> Choice:
     if not known:
         if len(trained) == 1:
             return Choice(trained[0].row, "being the only oracle: it held nothing out to choose by")
-        what = "no oracle held anything out to choose by" if trained else "no oracle is trained"
-        return Choice(None, f"default, as {what}")
+        return Choice(None, "default, as no oracle held anything out to choose by")
     compared = [one for one in known if math.isfinite(one.mcp)]
     leading = [one for one in compared if one.leads]
     best = min(leading or compared or known, key=lambda one: one.lead if compared else one.aurc)
@@ -128,7 +132,9 @@ def _best(found: Sequence[Candidate]) -> Choice:
     if not compared:
         return Choice(best.row, f"validation {value}, {among}")
     if best.leads:
-        return Choice(best.row, f"validation {value}, {among}; {mcp}")
+        one_seed = best.row.record.run and best.row.seeds == 1
+        chance = "; it is of one seed, so its lead may be chance" if one_seed else ""
+        return Choice(best.row, f"validation {value}, {among}; {mcp}{chance}")
     name = entry_name(best.row.record, with_oracle=False)
     chance = f", less than chance may make (± {200 * best.error:.2f})" if best.lead < 0 else ""
     found_best = f"{name} has {_LABEL} {100 * best.aurc:.2f} %, {mcp}{chance}"

@@ -32,12 +32,12 @@ _SCALED = "temperature"  # mcp after temperature scaling
 
 
 def collect(
-    workspace: Workspace, progress: Progress = silent, place: Sequence[str] = ()
+    workspace: Workspace, progress: Progress = silent, place: Sequence[str] | None = ()
 ) -> tuple[list[Scored], list[str]]:
     """Return everything scored in a workspace, and sentences that name what is missing and what fills it.
 
     Scores that need nothing but logits are made here where they are missing, the others by `evaluate`. place: the
-    options that make a command work in the workspace.
+    options that make a command work in the workspace, None where none does, as in a report that Python code asks for.
 
     Raises UsageError where there is nothing to report on.
     """
@@ -52,7 +52,7 @@ def collect(
         else:
             found.gather(cache)
     notes = found.notes + [gap.replace(_DATA, _named(data)) for gap, data in found.gaps.items()]
-    if not found.runs:
+    if not found.runs and place is not None:
         notes.append("No oracle has been trained: run `trustcache train --loss all --frozen`")
     if not found.scored:
         raise UsageError(f"nothing to report: {notes[0]}")
@@ -65,7 +65,7 @@ class _Collector:
     notes: sentences that name what is missing and what fills it. gaps: by sentence with `_DATA` in it, its data sets.
     """
 
-    def __init__(self, workspace: Workspace, progress: Progress, place: Sequence[str]) -> None:
+    def __init__(self, workspace: Workspace, progress: Progress, place: Sequence[str] | None) -> None:
         self.workspace, self.progress, self.place = workspace, progress, place
         self.caches, self.runs, self.store = workspace.caches(), finished_runs(workspace), ScoreStore(workspace)
         names = [(index.classifier, index.data) for index in self.caches]
@@ -116,7 +116,7 @@ class _Collector:
         judging = [run for run in here if run.judges(index)]
         stale = [run for run in self.stale if run.config.classifier == index.classifier]
         others = {"train them again": len(here) - len(judging) - len(stale)}
-        remove = command_line("runs", "rm", *(run.name for run in stale), *self.place)
+        remove = command_line("runs", "rm", *(run.name for run in stale), *(self.place or ()))
         others[f"they have no cache any more; `{remove}` removes them"] = len(stale)
         for remedy, count in others.items():
             if count:
@@ -138,8 +138,7 @@ class _Collector:
         }
         for name in store.applicable(index):
             if name not in stored:
-                reason = store.why_not(index, name) or f"not made on {_DATA} yet: run `trustcache evaluate`"
-                reasons.setdefault(reason, []).append(name)
+                reasons.setdefault(self._why_left_out(index, name), []).append(name)
         for reason, names in reasons.items():
             self._gap(f"{', '.join(names)} left out: {reason}", index)
         for name in [name for name, score in stored.items() if np.isnan(score.z).any()]:
@@ -151,6 +150,19 @@ class _Collector:
             for name in stored:
                 self._add(self._post_hoc(name, stored, protocol))
         return stored
+
+    def _why_left_out(self, index: Index, name: str) -> str:
+        """Say why a score of a cache is not there, and what mends that: a command, or an argument of Python's."""
+        reason = self.store.why_not(index, name)
+        if self.place is not None:
+            return reason or f"not made on {_DATA} yet: run `trustcache evaluate`"
+        entry, training = POST_HOC[name], self.store.training(index)
+        if entry.fitted and not training:
+            return "there is nothing to learn from; give `training=`, or an oracle that is fitted"
+        for one in [index, *([training] if entry.fitted and training else [])]:
+            if absent := [column for column in entry.columns if not one.holds(column)]:
+                return f"{one.data} has no {', '.join(absent)}; give them where the cache is made"
+        return reason or f"it cannot be made on {_DATA}"
 
     def _post_hoc(self, name: str, stored: Mapping[str, StoredScore], protocol: str, *half: Any) -> Scored:
         """Return the record of one of a cache's scores; `half` are its name and its rows."""

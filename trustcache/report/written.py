@@ -17,10 +17,9 @@ from trustcache.cache.columns import COLUMNS
 from trustcache.cache.index import Index, create_or_continue
 from trustcache.cache.workspace import Workspace
 from trustcache.data.progress import Progress, interactive
-from trustcache.deploy.scorers import find_scorer
 from trustcache.deploy.threshold import Threshold
 from trustcache.errors import UsageError, in_python
-from trustcache.oracles.runs import RunConfig, finished_runs, open_run
+from trustcache.oracles.runs import RunConfig, open_run
 from trustcache.report.build import report
 from trustcache.scores import POST_HOC
 from trustcache.scores.methods import AnyMethod, Method, methods_of
@@ -45,8 +44,10 @@ def write_page(
     methods: as `compare` takes them, of which one or mcp is the answer; the post-hoc scores that `trustcache report`
     shows stand beside them. test: caches of one classifier, whose data sets have names of their own. training: what
     scores that learn do so from; without it, the cache that the first oracle has learnt from. thresholds: what
-    `calibrate` found, by oracle or name of a score. progress: by default on a terminal and in a notebook only.
-    Raises UsageError as `compare` and for a path of another suffix, and OSError where it cannot be written.
+    `calibrate` found, by method (an oracle, a function or class of your own) or name. progress: by default on a
+    terminal and in a notebook only.
+    Raises UsageError as `compare`, for a path of another suffix, and for a threshold of what is not reported on; and
+    OSError where it cannot be written.
     """
     if Path(path).suffix not in _FILES:
         raise UsageError(f"report: {path} ends in neither {' nor '.join(_FILES)}; name it so, as in report.html")
@@ -57,37 +58,62 @@ def write_page(
             "report: give at least one cache, each of a data set with another name, as in Cache.from_arrays(..., "
             "name='photos')"
         )
+    _require_found(thresholds)
     found = methods_of(methods, training)
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace(Path(folder))
         known = found[0].training if found else training
         learnt = _write_cache(workspace, known, "train", _other_name(known, names)) if known is not None else None
         written = [(cache, _write_cache(workspace, cache, "test", cache.index.data)) for cache in caches]
-        ScoreStore(workspace).fill([index for _, index in written], progress=progress)
-        mine = {_write_scores(workspace, one, cache, index, learnt) for cache, index in written for one in found}
-        for one, threshold in thresholds.items():
-            if not isinstance(threshold, Threshold):
-                raise UsageError(
-                    f"thresholds: {threshold!r} is none that calibrate found, which the page tells the promise of; "
-                    "call calibrate, and give what it returns"
-                )
-            scorer = find_scorer(workspace, _name_in(workspace, one))
-            scorer.save_threshold(replace(threshold, judged=scorer.judged, learnt=scorer.learnt))
-        report(workspace, place=None, progress=progress, among=mine)
+        store = ScoreStore(workspace)
+        beside = dict.fromkeys(name for _, index in written for name in store.missing(index))
+        calibrated = {_name_of(key, found, [*beside]): one for key, one in thresholds.items()}
+        store.fill([index for _, index in written], progress=progress)
+        mine = {one.name: _write_scores(workspace, one, *of, learnt) for of in written for one in found}
+        classifier = written[0][1].classifier
+        report(
+            workspace,
+            place=None,
+            progress=progress,
+            among={*mine.values()},
+            calibrated={(classifier, mine.get(name, name)): one for name, one in calibrated.items()},
+        )
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(workspace.report / _FILES[Path(path).suffix], path)
     return Path(path)
 
 
-def _name_in(workspace: Workspace, method: AnyMethod) -> str:
-    """Return the name of an oracle's run, or of a score. Raises UsageError for a method that has none."""
-    if isinstance(method, str):
-        return method
-    own = getattr(method, "config_", None)
-    alike = [run for run in finished_runs(workspace) if own and _kind(run.config) == _kind(own)]
-    if len(alike) != 1:
-        raise UsageError(f"report: {method!r} is none of the oracles that are reported on; thresholds are of these")
-    return alike[0].name
+def _require_found(thresholds: Mapping[Any, Threshold]) -> None:
+    """Raise UsageError for a threshold that `calibrate` has not found."""
+    if strange := [one for one in thresholds.values() if not isinstance(one, Threshold)]:
+        raise UsageError(
+            f"thresholds: {strange[0]!r} is none that calibrate found, which the page tells the promise of; "
+            "call calibrate, and give what it returns"
+        )
+
+
+def _name_of(key: AnyMethod, methods: Sequence[Method], beside: Sequence[str]) -> str:
+    """Return the name of the method that a key of `thresholds` is: the method itself, its equal, or its name.
+
+    beside: names of scores that are reported on too. Raises UsageError for a key that is none of these.
+    """
+    same = [one for one in methods if key is one.given or key == one.name]
+    own = getattr(key, "config_", None)
+    alike = same or [one for one in methods if own and (c := _config(one)) and _kind(c) == _kind(own)]
+    if len(alike) == 1:
+        return alike[0].name
+    if isinstance(key, str) and key in beside:
+        return key
+    there = ", ".join(dict.fromkeys([*(one.name for one in methods), *beside]))
+    name = key if isinstance(key, str) else getattr(key, "__name__", repr(key))
+    raise UsageError(
+        f"thresholds: {name} is none of the methods that are reported on; give one of them, or its name: {there}"
+    )
+
+
+def _config(method: Method) -> RunConfig | None:
+    """Return the config of an oracle, None for another method."""
+    return getattr(method.scorer, "config_", None)
 
 
 def _kind(config: RunConfig) -> RunConfig:
@@ -126,9 +152,9 @@ def _write_scores(workspace: Workspace, method: Method, cache: CacheView, index:
 
     Return the name of the run or score.
     """
-    config = getattr(method.scorer, "config_", None)
+    config = _config(method)
     if config is None:
-        if method.name not in POST_HOC:
+        if method.name not in [*POST_HOC]:  # which finds a user's own function too, but lists what is known to all
             ScoreStore(workspace).keep(index, method.about(), method.scores(cache))
         return method.name
     if learnt and getattr(method.scorer, "training_", None) is method.training:

@@ -126,6 +126,15 @@ def _entry(score: Any, meaning: str = "", columns: Sequence[str] | None = None, 
     return PostHoc(text, score, tuple(columns), natural_zero)
 
 
+def name_of(score: Any) -> str:
+    """Return the name of a score: itself, or that of a user's function or class.
+
+    >>> name_of("mcp"), name_of(len)
+    ('mcp', 'len')
+    """
+    return score if isinstance(score, str) else getattr(score, "__name__", type(score).__name__)
+
+
 def entry_of(name: str, found: Any) -> PostHoc:
     """Return the entry of a user's function or class, declared or not, or of a ready `PostHoc`.
 

@@ -13,7 +13,7 @@ from trustcache.cache import CacheView
 from trustcache.cache.learnt_rows import row_hashes, rows_again
 from trustcache.cache.view import require_cache
 from trustcache.errors import UsageError
-from trustcache.scores.entry import PostHoc, entry_of
+from trustcache.scores.entry import PostHoc, entry_of, name_of
 from trustcache.scores.fitting import Outputs, TooFew
 from trustcache.scores.registry import Learnt, learnt_from, scored_rows
 from trustcache.scores.stored import ScoreRecord
@@ -52,13 +52,14 @@ class Method:
     """A method with its name in tables.
 
     scorer: what scores a cache; without one it is the post-hoc score `name` of `learnt`. training: what that learns
-    from, if it does.
+    from, if it does. given: as the caller gave it.
     """
 
     name: str
     learnt: Learnt
     scorer: Scores | None = None
     training: CacheView | None = None
+    given: Any = None
 
     @property
     def entry(self) -> PostHoc | None:
@@ -136,7 +137,10 @@ def methods_of(given: Sequence[AnyMethod], training: CacheView | None = None) ->
     }
     learnt = learnt_from(training, own)
     scorers = (one if _scores(one) else None for one in given)
-    found = [Method(n, learnt, one, training) for n, one in zip(names, scorers, strict=True)]  # type: ignore[arg-type]
+    found = [
+        Method(name, learnt, scorer, training, one)  # type: ignore[arg-type]
+        for name, scorer, one in zip(names, scorers, given, strict=True)
+    ]
     for method in found:
         method.entry  # noqa: B018 (raises for an unknown name)
     return found
@@ -157,8 +161,6 @@ def _scores(one: AnyMethod) -> bool:
 
 
 def _name(one: AnyMethod) -> str:
-    if isinstance(one, str):
-        return one
-    if _scores(one):
-        return repr(one) if type(one).__repr__ is not object.__repr__ else type(one).__name__
-    return getattr(one, "__name__", type(one).__name__)
+    if _scores(one) and type(one).__repr__ is not object.__repr__:
+        return repr(one)
+    return name_of(one)

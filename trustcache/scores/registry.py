@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from trustcache.cache import CacheView
-from trustcache.errors import TrustcacheError, UsageError, kind_and_line
+from trustcache.cache.view import require_cache
+from trustcache.errors import TrustcacheError, UsageError, in_python, kind_and_line
 from trustcache.models.views import VIEWS, view_column
 from trustcache.registry import Registry
 from trustcache.scores.activation_scores import ActivationScaling, ActivationShaping
-from trustcache.scores.entry import Fitted, PostHoc, arrays_of, entry_of, restored
+from trustcache.scores.entry import Fitted, PostHoc, arrays_of, entry_of, name_of, restored
 from trustcache.scores.feature_scores import DeltaMahalanobis, SoftmaxRetaining, VirtualLogit
 from trustcache.scores.fitted_logit_scores import PNorm, RelU, Temperature, least_aurc
 from trustcache.scores.fitting import FittingData, Outputs, TooFew, fitting_data, outputs_of
@@ -267,15 +268,26 @@ def scored_rows(name: str, cache: CacheView, learnt: Learnt) -> np.ndarray:
     return np.concatenate([learnt.scores([name], outputs_of(part))[name] for part in cache.chunks()])
 
 
-def post_hoc_score(name: str, cache: CacheView, training: CacheView | None = None) -> np.ndarray:
+@in_python()
+def post_hoc_score(score: str | Callable[..., Any], cache: CacheView, training: CacheView | None = None) -> np.ndarray:
     """Return a post-hoc score of every row of a cache, float64 (N,).
 
-    training: a training cache of the same classifier, which fitted scores learn from.
-    Raises UsageError for an unknown name, where a fitted score is given no training cache, and where the cache lacks a
-    column that the score reads; and TooFew where the training cache lacks what the score learns from.
+    score: a name, or a function of columns or a class of your own as `post_hoc` takes them. training: a training cache
+    of the same classifier, which scores that learn do so from, the same each time.
+    Raises UsageError for an unknown name, for what is no score, where the cache lacks a column that the score reads,
+    and where there is nothing, or too little, to learn from.
 
     >>> from trustcache.cache import open_cache
-    >>> post_hoc_score("margin", open_cache(demo_workspace.cache_folder("net", "birds"))).shape
+    >>> cache = open_cache(demo_workspace.cache_folder("net", "birds"))
+    >>> post_hoc_score("margin", cache).shape
+    (30,)
+    >>> post_hoc_score(lambda logits: logits.max(axis=1), cache).shape
     (30,)
     """
-    return scored_rows(name, cache, learnt_from(training))
+    require_cache(cache)
+    name = name_of(score)
+    own = {} if isinstance(score, str) else {name: entry_of(name, score)}
+    try:
+        return scored_rows(name, cache, learnt_from(training, own))
+    except TooFew as few:
+        raise UsageError(f"{name}: {few}") from None

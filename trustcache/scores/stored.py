@@ -107,7 +107,7 @@ class ScoreStore:
         """Say why a score has nothing, or too little, to learn from; None where nothing is known to be in the way."""
         if not POST_HOC[name].fitted:
             return None
-        training = self._training(index)
+        training = self.training(index)
         if training is None:
             from trustcache.command_lines import extract_line  # only where something is amiss
 
@@ -137,7 +137,7 @@ class ScoreStore:
 
     def learnt_from(self, index: Index, name: str) -> str:
         """Return what pins a score of a cache beside it: its training cache, and a user's own code; "" for neither."""
-        training = self._training(index) if POST_HOC[name].fitted else None
+        training = self.training(index) if POST_HOC[name].fitted else None
         return (training.fingerprint() if training else "") + POST_HOC[name].source
 
     def held_out(self, index: Index, name: str) -> HeldOut | None:
@@ -190,7 +190,7 @@ class ScoreStore:
     def _learn(self, index: Index, names: list[str], progress: Progress) -> list[str]:
         """Learn what the scores need, and leave out those for which there is too little to learn from."""
         fitted = [name for name in names if POST_HOC[name].fitted]
-        training = self._training(index)
+        training = self.training(index)
         if not fitted or training is None:
             return names
         with progress(f"post-hoc scores that learn from {training.name}", len(fitted)) as advance:
@@ -231,7 +231,7 @@ class ScoreStore:
         key = self._key(index, name, entry.fitted)
         return ScoreRecord(name, key, settings, entry.fitted, entry.meaning, entry.natural_zero, entry.source)
 
-    def _training(self, index: Index) -> Index | None:
+    def training(self, index: Index) -> Index | None:
         """Return the training cache that scores of a cache learn from: the largest of the same classifier."""
         return self._trainings.get(judged_fingerprint(index))
 
@@ -242,14 +242,14 @@ class ScoreStore:
 
     def _learnt(self, index: Index) -> KeptFits:
         """Return the fits that scores of a cache take; without a training cache they need none."""
-        training = self._training(index) or index
+        training = self.training(index) or index
         return self._fits.setdefault(training.folder, KeptFits(self._folder(training), training, self._note))
 
     def _note(self, damage: DamagedError) -> None:
         self.damage[str(damage)] = None
 
     def _key(self, index: Index, name: str, fitted: bool) -> str:
-        training = self._training(index) if fitted else None
+        training = self.training(index) if fitted else None
         return recipe_fingerprint(name, index, *([training] if training else []))
 
     def _folder(self, index: Index) -> Path:
