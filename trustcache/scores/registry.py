@@ -268,7 +268,6 @@ def scored_rows(name: str, cache: CacheView, learnt: Learnt) -> np.ndarray:
     return np.concatenate([learnt.scores([name], outputs_of(part))[name] for part in cache.chunks()])
 
 
-@in_python()
 def post_hoc_score(score: str | Callable[..., Any], cache: CacheView, training: CacheView | None = None) -> np.ndarray:
     """Return a post-hoc score of every row of a cache, float64 (N,).
 
@@ -286,7 +285,8 @@ def post_hoc_score(score: str | Callable[..., Any], cache: CacheView, training: 
     """
     require_cache(cache)
     name = name_of(score)
-    own = {} if isinstance(score, str) else {name: entry_of(name, score)}
+    with in_python():
+        own = {} if isinstance(score, str) else {name: entry_of(name, score)}
     try:
         return scored_rows(name, cache, learnt_from(training, own))
     except TooFew as few:
