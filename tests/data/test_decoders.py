@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch.utils.data import get_worker_info
 
+from tests.running import inherited
 from trustcache.data.dataset import Dataset, open_dataset
 from trustcache.data.decoders import Decoders, Source
 from trustcache.data.known_data import folder_manifest
@@ -58,6 +59,7 @@ def test_the_images_do_not_depend_on_the_processes_nor_on_what_they_decoded_befo
     assert torch.equal(found[0][0], found[0][3])
 
 
+@inherited
 def test_processes_live_from_one_data_set_to_the_next(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(self: FileSamples, index: int) -> bytes:
         raise BadImage("image", os.getpid())
@@ -83,6 +85,7 @@ def decodings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return decoded
 
 
+@inherited
 def test_an_image_is_decoded_once_for_all_variants_that_start_from_its_crop(
     photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -93,6 +96,7 @@ def test_an_image_is_decoded_once_for_all_variants_that_start_from_its_crop(
     assert decoded == list(range(12))
 
 
+@inherited
 def test_an_image_that_changes_meanwhile_is_decoded_again(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded = decodings(monkeypatch)
     with Decoders(0, CPU, sets=2) as decoders:
@@ -105,6 +109,7 @@ def test_an_image_that_changes_meanwhile_is_decoded_again(photos: Path, monkeypa
     assert not torch.equal(before[0], after[0])
 
 
+@inherited
 def test_what_memory_does_not_hold_is_decoded_again(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trustcache.data.decoders._memory_bytes", lambda: 8 * 5 * (3 * 20 * 20 + 8))
     decoded = decodings(monkeypatch)
@@ -123,6 +128,7 @@ def test_an_abandoned_data_set_leaves_nothing_to_the_next(photos: Path) -> None:
     assert torch.equal(seen, pixels(Decoders(0, CPU).decoded(source(photos, "contrast"), BATCHES)))
 
 
+@inherited
 def test_after_a_process_died_the_next_data_set_begins_with_others(
     photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

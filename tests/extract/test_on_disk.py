@@ -24,6 +24,7 @@ from typer.testing import Result
 
 from tests.command_process import CommandProcess
 from tests.refusals import tells
+from tests.running import inherited
 from trustcache.cache import open_cache
 from trustcache.cache.index import read_index
 from trustcache.cache.provenance import original_dataset
@@ -325,6 +326,7 @@ def test_a_workspace_that_cannot_be_written_is_named(extract_digits: Cli) -> Non
     assert "a file" in fails(extract_digits("--workspace", "a file"), 1)
 
 
+@inherited
 def test_a_decoding_process_that_dies_is_one_sentence(
     extract_digits: Cli, monkeypatch: pytest.MonkeyPatch, workspace: Workspace
 ) -> None:
