@@ -35,13 +35,13 @@ def predict(
     from trustcache.deploy.trusted import TrustedClassifier
 
     images = pictures(paths, note=say)
-    workspace = Workspace(place.workspace)
-    scorer = find_scorer(workspace, run, asked.classifier)
-    sets = stored_sets(workspace, scorer, place.given()) if asked.sets else None
+    workspace, sets = Workspace(place.workspace), None
+    if asked.sets:  # before the networks are read: there may be none
+        sets = stored_sets(workspace, find_scorer(workspace, run, asked.classifier), place.given())
     trusted = TrustedClassifier.load(place.workspace, run, classifier=asked.classifier, device=asked.device)
     trusted.sets = sets
     if trusted.threshold is None:
-        line = scorer.calibration_line(place.given())
+        line = find_scorer(workspace, run, asked.classifier).calibration_line(place.given())
         say(f"no threshold is calibrated, so a score above 0 is trusted; set one with {line}")
         say("with --max-risk in place of --coverage it promises how much of what is trusted is wrong at most")
     grouped = with_groups(images, asked.groups) if asked.groups else (images, None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -10,6 +10,7 @@ import numpy as np
 import scipy
 
 from trustcache.cache import CacheView, open_cache
+from trustcache.cache.content import training_images
 from trustcache.cache.index import Index
 from trustcache.data.pipeline import unheard
 from trustcache.data.splits import other_half
@@ -83,10 +84,6 @@ def whole_cache(cache: CacheView, z: np.ndarray) -> Labelled:
     return Labelled(cache.index.data, z, cache, np.arange(len(cache)))
 
 
-def _contents(found: Iterable[np.ndarray]) -> np.ndarray:
-    return np.concatenate([np.empty(0, np.uint64), *found])
-
-
 @dataclass(frozen=True)
 class LabelledData:
     """The labelled scores of a scorer on the data sets of its workspace, by the names of data sets.
@@ -136,13 +133,13 @@ class LabelledData:
     def _learnt(self) -> np.ndarray:
         """The hashes of all images that the scorer has learnt from, where their cache is still there."""
         scorer = self.scorer
-        if scorer.run:
-            config = scorer.run.config
-            caches = [open_cache(one.folder) for one in scorer.caches[:1] if one.fingerprint() == config.cache]
-            return _contents(cache.content[config.learnt_rows(cache)] for cache in caches)
-        fitted = POST_HOC[scorer.name].fitted
-        training = (one for one in scorer.caches if fitted and one.role == "train" and one.finished())
-        return _contents(open_cache(one.folder).content for one in training)
+        if scorer.run is None:
+            return training_images(scorer.caches if POST_HOC[scorer.name].fitted else ())[0]
+        own, config = scorer.caches[0], scorer.run.config
+        if own.fingerprint() != config.cache:
+            return np.empty(0, np.uint64)
+        cache = open_cache(own.folder)
+        return cache.content[config.learnt_rows(cache)]
 
     def _require_unseen(self, option: str, found: Labelled) -> None:
         """Raise UsageError where images are byte for byte those that the scorer learnt from, whatever their name."""
