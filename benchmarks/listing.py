@@ -3,13 +3,16 @@
     python benchmarks/listing.py [--files 10000,100000] [--classes 100] [--json FILE] [--folder FOLDER]
 
 Makes a tree of hard links to small images in class folders, and extracts it in a process of its own that ends where
-the first batch would go forward: twice, the second time into the cache that the first call began. Prints processor
-and wall seconds after the imports, and the exponents between the sizes.
+the first batch would go forward: into a new cache, and into the one that this call began; then twice with
+`--assume-unchanged`, of which the first call keeps what it sees; then twice from a tar file of the same images, whose
+list of members the first call keeps. Prints processor and wall seconds after the imports, and the exponents between
+the sizes.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import math
 import os
@@ -27,7 +30,7 @@ sys.path.insert(0, str(ROOT))  # this checkout, installed or not
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 LINKS = 50_000  # of one file; file systems have a limit
-CALLS = ("first", "again")
+CALLS = ("first", "again", "assumed", "assumed again", "tar", "tar again")
 
 
 def make_tree(folder: Path, files: int, classes: int) -> None:
@@ -43,7 +46,20 @@ def make_tree(folder: Path, files: int, classes: int) -> None:
         os.link(original, folder / "images" / f"{number % classes:04d}" / f"{number:08d}.png")
 
 
-def before_forward(folder: Path) -> None:
+def make_tar(folder: Path, files: int, classes: int) -> None:
+    """Write the same images into one tar file."""
+    import tarfile
+
+    with tarfile.open(folder / "images.tar", "w") as tar:
+        for number in range(files):
+            name = f"{number % classes:04d}/{number:08d}.png"
+            data = (folder / "images" / name).read_bytes()
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+
+
+def before_forward(folder: Path, call: str) -> None:
     """Extract as the command does, and print the seconds until the first forward pass, which ends the process."""
     from trustcache.cache.workspace import Workspace
     from trustcache.data.dataset import open_dataset
@@ -66,11 +82,12 @@ def before_forward(folder: Path) -> None:
     spec = ModelSpec("listing:net", None, {"classes": len(os.listdir(folder / "images"))}, {"input_size": (8, 8)})
     classifier = load_classifier(spec)
     began = time.process_time(), time.perf_counter()
-    settings = ExtractSettings(batch_size=8, workers=0, device="cpu")
-    (manifest,) = find_manifests(str(folder / "images"))
+    settings = ExtractSettings(batch_size=8, workers=0, device="cpu", assume_unchanged=call.startswith("assumed"))
+    place = "images.tar" if call.startswith("tar") else "images"
+    (manifest,) = find_manifests(str(folder / place))
     dataset = open_dataset(manifest, folder, console)
-    place = Workspace(folder / "workspace").cache_folder("net", "images")
-    extract(classifier, "net", dataset, folder, place, settings, console)
+    cache = Workspace(folder / "workspace").cache_folder("net", place.replace(".", "-"))
+    extract(classifier, "net", dataset, folder, cache, settings, console)
 
 
 def net(classes: int) -> Any:
@@ -90,23 +107,25 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="for the tree; a temporary one")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--extract", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--call", choices=CALLS, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.extract:
-        before_forward(asked.extract)
+        before_forward(asked.extract, asked.call)
         return
     table: dict[int, dict[str, dict[str, float]]] = {}
-    print(f"{'files':>12}  {'call':<10}{'cpu s':>10}{'wall s':>10}")
+    print(f"{'files':>12}  {'call':<15}{'cpu s':>10}{'wall s':>10}")
     for files in map(int, asked.files.split(",")):
         folder = Path(tempfile.mkdtemp(dir=asked.folder))
         environment = os.environ | {"XDG_CACHE_HOME": str(folder / "kept")}
         try:
             make_tree(folder, files, asked.classes)
+            make_tar(folder, files, asked.classes)
             table[files] = {}
             for call in CALLS:
-                words = [sys.executable, __file__, "--extract", str(folder)]
+                words = [sys.executable, __file__, "--extract", str(folder), "--call", call]
                 found = json.loads(subprocess.check_output(words, env=environment).splitlines()[-1])
                 table[files][call] = found
-                print(f"{files:>12,}  {call:<10}{found['cpu_s']:>10.2f}{found['wall_s']:>10.2f}", flush=True)
+                print(f"{files:>12,}  {call:<15}{found['cpu_s']:>10.2f}{found['wall_s']:>10.2f}", flush=True)
         finally:
             shutil.rmtree(folder)
     slopes: list[dict[str, Any]] = [

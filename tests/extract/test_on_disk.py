@@ -409,6 +409,20 @@ def test_a_cache_of_other_images_is_refused(run_cli: Cli, own_model: OwnModel, i
     assert tells(fails(run_cli(*args), 2), "cache/m/photos", "1 gone (3/001.png)")
 
 
+def test_files_assumed_unchanged_are_looked_at_once_and_their_folders_each_time(
+    run_cli: Cli, own_model: OwnModel, image_folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "kept"))
+    args = ("extract", "--classifier", own_model(), "--data", image_folder(TEN), "--as", "m", "--workers", 0)
+    assert run_cli(*args, "--assume-unchanged").exit_code == 0
+    image = Path("photos/3/001.png")
+    image.write_bytes(image.read_bytes()[::-1])
+    assert run_cli(*args, "--assume-unchanged").exit_code == 0, "the risk that its help names"
+    assert tells(fails(run_cli(*args), 2), "cache/m/photos", "3/001.png")
+    image.rename("photos/3/elsewhere.png")
+    assert tells(fails(run_cli(*args, "--assume-unchanged"), 2), "cache/m/photos", "1 gone (3/001.png)")
+
+
 # --- bad images ------------------------------------------------------------------------------------------------
 
 

@@ -239,11 +239,14 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 class TarTree(FileTree):
-    """The files of one tar file below its folder `inside`; of several, each is a folder named by its stem."""
+    """The files of one tar file below its folder `inside`; of several, each is a folder named by its stem.
+
+    version: as of `Listing`.
+    """
 
     def __init__(self, tars: tuple[Path, ...], inside: str = "", several: bool = False) -> None:
         self._listing = list_members(tuple((str(tar), stamp_of(tar.stat())) for tar in tars), several)
-        self._inside, self._several = inside, several
+        self._inside, self._several, self.version = inside, several, self._listing.version
         shown = str(tars[0]) if len(tars) == 1 else f"{tars[0]} and {len(tars) - 1} more"
         self.root = f"{shown}/{inside}" if inside else shown
         if inside not in self._listing.folders:

@@ -93,12 +93,12 @@ class Dataset:
             digest.update(self.variation.contents())
         return digest.hexdigest()
 
-    def surveyed(self, progress: Progress = silent) -> Dataset:
+    def surveyed(self, progress: Progress = silent, assume_unchanged: bool = False) -> Dataset:
         """Return the same data set with its files as they are now, each looked at once and many at a time.
 
-        `fingerprint` and `stamp` then say what was there, whatever changes since.
+        `fingerprint` and `stamp` then say what was there, whatever changes since. assume_unchanged: as in `Samples`.
         """
-        samples = self.samples.surveyed(progress)
+        samples = self.samples.surveyed(progress, assume_unchanged)
         return Dataset(self.manifest, samples, self.variation, self.thinned_from, self.passed_over)
 
     def contents(self, numbers: Sequence[int]) -> list[int | None]:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
+import posixpath
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trustcache.data.archives import FileTree
+from trustcache.data.archives import STATUS, FileTree, FolderTree
+from trustcache.data.kept_looks import seen_once
 from trustcache.data.progress import FEW, Progress, silent
 from trustcache.errors import TrustcacheError, first_line
 
@@ -82,8 +85,11 @@ class Samples(ABC):
     def take(self, numbers: np.ndarray) -> Samples:
         """Return the samples with these numbers (M,), in this order."""
 
-    def surveyed(self, progress: Progress) -> Samples:
-        """Return the same samples, with their files as they are now: `contents` and `stamps` look at none again."""
+    def surveyed(self, progress: Progress, assume_unchanged: bool = False) -> Samples:
+        """Return the same samples, with their files as they are now: `contents` and `stamps` look at none again.
+
+        assume_unchanged: take files for unchanged since a call with it looked at them, if their folders' times are.
+        """
         return self
 
     @abstractmethod
@@ -127,10 +133,15 @@ class FileSamples(Samples):
         status = None if self._status is None else self._status[numbers]
         return FileSamples(self.tree, [self.ids[i] for i in numbers], self.labels[numbers], self.classes, status=status)
 
-    def surveyed(self, progress: Progress) -> FileSamples:
-        shown = progress if len(self.ids) > FEW else silent
-        with shown(f"looking at the files of {self.tree.root}", len(self.ids)) as advance:
-            status = self.tree.statuses(self.ids, advance)
+    def surveyed(self, progress: Progress, assume_unchanged: bool = False) -> FileSamples:
+        def look() -> np.ndarray | None:
+            shown = progress if len(self.ids) > FEW else silent
+            with shown(f"looking at the files of {self.tree.root}", len(self.ids)) as advance:
+                return self.tree.statuses(self.ids, advance)
+
+        # A look at a file in a tar file is free.
+        assumed = assume_unchanged and isinstance(self.tree, FolderTree)
+        status = _status_before(self.tree, self.ids, look) if assumed else look()
         return FileSamples(self.tree, self.ids, self.labels, self.classes, self.passed_over, status)
 
     def contents(self) -> bytes:
@@ -143,6 +154,21 @@ class FileSamples(Samples):
         if self._status is not None:
             return repr([stamp if stamp[0] >= 0 else () for stamp in self._status.tolist()]).encode()
         return repr([self.tree.stamp(name) for name in self.ids]).encode()
+
+
+def _status_before(tree: FileTree, names: Sequence[str], look: Callable[[], np.ndarray | None]) -> np.ndarray:
+    """Return what `look` returned for these files to an earlier call, if their folders' times are what they were.
+
+    These tell of files that were added, renamed or removed, not of those written over.
+    """
+
+    def looked() -> bytes:
+        found = look()
+        assert found is not None  # of a folder
+        return found.tobytes()
+
+    times = [tree.stamp(folder) for folder in sorted({posixpath.dirname(name) for name in names})]
+    return np.frombuffer(seen_once(f"files {os.path.realpath(tree.root)} {names}", str(times), looked), STATUS)
 
 
 class ArraySamples(Samples):

@@ -14,7 +14,10 @@ from array import array
 from pathlib import Path
 from typing import BinaryIO
 
+import msgspec
+
 from trustcache.data.content import Stamp
+from trustcache.data.kept_looks import seen_once
 from trustcache.data.path_patterns import is_pattern, matches
 from trustcache.errors import UsageError, first_line
 
@@ -35,6 +38,9 @@ _LONGEST_HEADER = 1 << 20
 _MOST_HOPS = 40  # from link to link, as on Linux
 # Writers fill up with zeros to a multiple of their buffer, which is much smaller.
 _LONGEST_END = 1 << 26
+# Bytes of tar files whose headers are read in a second at most: a member takes a kilobyte of them or more.
+_LARGE = 1 << 26
+_SEPARATOR = "\0"  # in no name
 
 
 class Listing:
@@ -51,6 +57,11 @@ class Listing:
         self._links: dict[str, str] = {}
         # Machine numbers: ImageNet has 1.28 million members.
         self.tars, self.offsets, self.sizes = array("q"), array("q"), array("q")
+
+    @property
+    def version(self) -> str:
+        """A text that changes with the tar files, "" where these are so small that nothing of them need be kept."""
+        return str(self.stamps) if sum(stamp[0] for stamp in self.stamps) >= _LARGE else ""
 
     def add(self, name: str, tar: int, offset: int, size: int) -> None:
         folder, base = posixpath.split(name)
@@ -76,6 +87,23 @@ class Listing:
                     break
                 target = self._links.get(target, "")
 
+    def kept(self) -> bytes:
+        """Return its members as bytes for `restore`."""
+        names = [f"{folder}/{name}" for folder, inside in self.folders.items() for name in inside]
+        members = array("q", [member for inside in self.folders.values() for member in inside.values()])
+        texts = [_SEPARATOR.join(each).encode("utf-8", "surrogateescape") for each in (names, self.replaced)]
+        columns = [column.tobytes() for column in (members, self.tars, self.offsets, self.sizes)]
+        return msgspec.msgpack.encode([*texts, *columns])
+
+    def restore(self, kept: bytes) -> None:
+        """Fill a listing without members with those of another one's `kept`."""
+        names, replaced, *columns = msgspec.msgpack.decode(kept, type=list[bytes])
+        members, self.tars, self.offsets, self.sizes = (array("q", column) for column in columns)
+        for name, member in zip(_texts(names), members, strict=True):
+            folder, _, base = name.rpartition("/")
+            self.folders.setdefault(folder, {})[base] = member
+        self.replaced = _texts(replaced)
+
     def _has_none(self, member: int) -> bool:
         return member < 0 or self.sizes[member] < 0
 
@@ -93,6 +121,10 @@ class Listing:
             if known:
                 break
         return found
+
+
+def _texts(joined: bytes) -> list[str]:
+    return joined.decode("utf-8", "surrogateescape").split(_SEPARATOR) if joined else []
 
 
 def compressed(path: Path) -> Path | None:
@@ -124,13 +156,28 @@ def refuse_compressed(path: str, head: bytes, pattern: str = "") -> None:
 def list_members(tars: tuple[tuple[str, Stamp], ...], several: bool) -> Listing:
     """Return the members of tar files with these stamps; of several, below a folder named by the stem of each.
 
-    Raises UsageError for one that is compressed, damaged or cut short.
+    Those of large files are kept for the user's next call: reading a million headers takes half a minute, and a look at
+    a network disk each. Raises UsageError for one that is compressed, damaged or cut short.
     """
     listing = Listing(tuple(path for path, _ in tars), tuple(stamp for _, stamp in tars))
+    if not listing.version:
+        _read_headers(listing, several)
+        return listing
+
+    def look() -> bytes:
+        _read_headers(listing, several)
+        return listing.kept()
+
+    kept = seen_once(f"members {several} {listing.paths}", listing.version, look)
+    if not listing.sizes:
+        listing.restore(kept)
+    return listing
+
+
+def _read_headers(listing: Listing, several: bool) -> None:
     for number, path in enumerate(listing.paths):
         _list_one(listing, number, path, f"{Path(path).stem}/" if several else "")
     listing.follow_links()
-    return listing
 
 
 def _list_one(listing: Listing, number: int, path: str, prefix: str) -> None:
@@ -166,6 +213,8 @@ def _add_members(listing: Listing, number: int, file: BinaryIO, end: int, prefix
     while (member := tar.next()) is not None:
         tar.members = []  # type: ignore[attr-defined]  # it would keep them all
         name = prefix + posixpath.normpath(member.name).lstrip("/")
+        if _SEPARATOR in name:
+            raise tarfile.ReadError("a name with a zero byte")
         if member.size < 0 or member.issparse():
             raise tarfile.ReadError(f"{name} is stored as a sparse file, or in less than no bytes")
         if member.isreg() and name.lower().endswith(SUFFIX):

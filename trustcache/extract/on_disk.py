@@ -147,7 +147,8 @@ class _Extraction:
                 require_unclaimed(self.folder)
             with machine_at_its_limits():
                 size = self.subject.batch_size(self.dataset, self.folder, settings, device)
-            sized, survey = replace(self, settings=replace(settings, batch_size=size)), self.dataset.surveyed(progress)
+            sized = replace(self, settings=replace(settings, batch_size=size))
+            survey = self.dataset.surveyed(progress, settings.assume_unchanged)
             index = sized._create_or_continue(survey, progress)
             if processes > 1:
                 held.close()  # the others, too, may go on with the index

@@ -69,6 +69,13 @@ class ExtractSettings:
         "ones, on any machine; without it they are made again.",
     )
 
+    assume_unchanged: bool = option(
+        False,
+        "Spare a look at each file, which takes minutes for a million files on a network disk: what a call with this "
+        "option saw holds while the times of their folders are the same. Risk: an image written over in its place "
+        "since then is taken for the one that was there.",
+    )
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "views", parse_views(self.views))
         if self.mc_seed is not None and not self.mc_dropout:

@@ -9,8 +9,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from trustcache.data.archives import FileTree, TarTree, open_tree
 from trustcache.data.image_files import image_files, why_no_image
+from trustcache.data.kept_looks import seen_once
 from trustcache.data.layouts.numbers import labels_as_written
 from trustcache.data.path_patterns import is_pattern
 from trustcache.data.samples import FileSamples
@@ -51,18 +54,19 @@ def read_webdataset(data_root: Path, classes: tuple[str, ...] | None, path: str)
     tree = open_tree(data_root / path)
     found = image_files(tree)
     images_of = Counter(map(_key, found.names))
-    ids, texts, files = [], [], set()
+    ids, label_files, files = [], [], set()
     for name in found.names:
         key, stem = _key(name), posixpath.splitext(name)[0]
         file = _label_file(tree, stem) or (_label_file(tree, key) if images_of[key] == 1 else None)
         if file in files or (file is None and stem != key):
             found.passed_over["other parts of samples"] += 1
             continue
-        texts.append(_label(tree, name, file or f"{stem}.cls"))
+        label_files.append(file or f"{stem}.cls")
         ids.append(name)
         files.add(file)
     for file in files:
         found.passed_over[f"with the suffix {posixpath.splitext(file or '')[1].lower()}"] -= 1
+    texts = _labels(tree, ids, label_files)
     labels, classes = labels_as_written(texts, classes, lambda row: f"{tree.root}/{ids[row]}", numbers_first=True)
     return FileSamples(tree, ids, labels, classes, +found.passed_over)
 
@@ -74,6 +78,17 @@ def _key(name: str) -> str:
 
 def _label_file(tree: FileTree, stem: str) -> str | None:
     return next((stem + suffix for suffix in _LABELS if tree.has(stem + suffix)), None)
+
+
+def _labels(tree: FileTree, images: list[str], files: list[str]) -> list[str]:
+    """Return the images' labels as texts; those in large tar files are kept for the user's next call."""
+
+    def look() -> bytes:
+        return msgspec.json.encode([_label(tree, image, file) for image, file in zip(images, files, strict=True)])
+
+    version = tree.version if isinstance(tree, TarTree) else ""
+    kept = seen_once(f"labels {tree.root} {files}", version, look) if version else look()
+    return msgspec.json.decode(kept, type=list[str])
 
 
 def _label(tree: FileTree, image: str, file: str) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from importlib.metadata import version
 from pathlib import Path
 
 from trustcache.cache.publish import publish
+from trustcache.data.kept_looks import user_cache
 from trustcache.report.render.engine import engine
 from trustcache.report.render.page_data import packed
 
@@ -20,8 +20,7 @@ def charts_script(folder: Path | None = None) -> str:
     Bundling it takes two seconds, so it is kept in the user's cache folder, never in a workspace, which another person
     may have sent.
     """
-    folder = folder or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trustcache"
-    kept = folder / f"charts-{version('vl-convert-python')}.txt"
+    kept = (folder or user_cache()) / f"charts-{version('vl-convert-python')}.txt"
     with contextlib.suppress(OSError):
         return kept.read_text(encoding="utf-8")
     # The names at its top level would be the page's, too.
