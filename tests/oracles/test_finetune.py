@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from typer.testing import Result
 
 from tests.command_process import CommandProcess
+from tests.refusals import tells
 from trustcache.cache import CacheView, open_cache
 from trustcache.cache.provenance import original_dataset, original_model
 from trustcache.cache.workspace import Workspace
@@ -267,6 +269,47 @@ def test_an_oracle_learns_in_the_precision_of_the_cache_unless_told_otherwise(
     assert trained(run_cli, workspace, "--classifier", "half").config.precision == "bf16"
     asked = trained(run_cli, workspace, "--classifier", "half", "--precision", "float32")
     assert asked.config.precision == "float32"
+
+
+NET = """
+from torch import nn
+
+SIZES = []
+
+
+class Net(nn.Sequential):
+    def forward(self, pixels):
+        SIZES.append(len(pixels))
+        return super().forward(pixels)
+
+
+def net():
+    return Net(nn.Flatten(), nn.Linear(3 * 8 * 8, 16), nn.LayerNorm(16), nn.Tanh(), nn.Linear(16, 2))
+"""
+
+
+def test_a_step_of_several_forward_passes_is_that_of_one(
+    workspace: Workspace, run_cli: Callable[..., Result], tmp_path: Path
+) -> None:
+    (tmp_path / "plainnet.py").write_text(NET)
+    model = ("--oracle", "plainnet:net", "--allow-code", "plainnet:net", "--oracle-preprocess", "input_size=8")
+    words = (*model, "--batch-size", 50, "--precision", "float32")
+    whole, parts = trained(run_cli, workspace, *words), trained(run_cli, workspace, *words, "--accumulate", 3)
+    assert (whole.config.accumulate, parts.config.accumulate) == (1, 3)
+    assert parts.log()[0].loss == pytest.approx(whole.log()[0].loss, abs=1e-5)
+    for name, tensor in parts.weights().items():
+        torch.testing.assert_close(tensor, whole.weights()[name], rtol=0, atol=1e-5)
+    assert {16, 17, 50} <= set(sys.modules["plainnet"].SIZES)
+
+
+def test_more_forward_passes_than_images_are_refused(workspace: Workspace, run_cli: Callable[..., Result]) -> None:
+    words = ("train", "--loss", "ce", "--workers", 0, "--device", "cpu")
+    few = run_cli(*words, "--batch-size", 4, "--accumulate", 5)
+    assert few.exit_code == 2
+    assert tells(few.stderr, "--batch-size", "4 images", "5 forward passes")
+    frozen = run_cli(*words, "--frozen", "--accumulate", 2)
+    assert frozen.exit_code == 2
+    assert tells(frozen.stderr, "--accumulate", "--frozen")
 
 
 @pytest.mark.parametrize(("option", "facts"), [("--frozen", "--frozen"), ("--workers=0", "tf32")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -151,7 +152,7 @@ class _Training:
         self.targets = torch.from_numpy(column.astype(np.float32))
         settings = config.optimiser
         self.batches = epoch_batches(rows, settings.batch_size, settings.epochs, [config.seed])
-        require_enough(self.batches, group)
+        require_enough(self.batches, group, config.accumulate)
         precision = resolved(config.precision, self.device)
         optimiser = build_optimiser(settings, list(self.oracle.parameters()), len(self.batches))
         place = run.folder / CHECKPOINT, machine.checkpoint_every_s
@@ -162,14 +163,17 @@ class _Training:
 
     def take(self, pixels: torch.Tensor, rows: np.ndarray) -> None:
         """Take a step on this process's images, on the model's device, of a batch of rows of the cache."""
-        self.loop.take((pixels, to_device(self.targets[rows], self.device)), self._loss)
+        targets, first = to_device(self.targets[rows], self.device), self.group.share(len(rows)).start
+        cuts = [len(pixels) * i // self.config.accumulate for i in range(self.config.accumulate + 1)]
+        parts = [(pixels[a:b], targets, slice(first + a, first + b)) for a, b in itertools.pairwise(cuts)]
+        self.loop.take(parts, self._loss)
 
-    def _loss(self, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-        """Return the part of this process's images in the mean loss of the whole batch, whose targets are given."""
-        pixels, targets = batch
+    def _loss(self, part: tuple[torch.Tensor, torch.Tensor, slice]) -> torch.Tensor:
+        """Return the part of some images in the mean loss of a whole batch, whose targets and their place are given."""
+        pixels, targets, place = part
         with model_at_work(self.config.oracle, pixels):
             z = self.loop.network(self.oracle.preprocessing.normalise(pixels))
-        compared = targets.mean() if self.target == "mean_correct" else targets[self.group.share(len(targets))]
+        compared = targets.mean() if self.target == "mean_correct" else targets[place]
         return self.formula(z, compared, **self.settings).sum() / len(targets)
 
     def end_epoch(self, epoch: int, z: np.ndarray, correct: np.ndarray) -> None:

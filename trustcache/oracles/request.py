@@ -104,6 +104,13 @@ class TrainRequest:
         choices=("auto", *TUNING),
         panel=_TRAINING,
     )
+    accumulate: int = option(
+        1,
+        "Forward passes of a fine-tuning's step, each of its part of the batch, so that it takes the memory of a part; "
+        "batch norm sees a part at a time.",
+        min=1,
+        panel=_TRAINING,
+    )
 
     log: tuple[str, ...] = option(
         (),
@@ -150,8 +157,8 @@ def resolve(
         model = tuned_oracle(workspace, index, _spec(request), request.protocol)
     training = plan(index, model, losses, chosen)
     if not chosen.frozen:
-        precision = _precision(request, index)
-        configs = [replace(config, precision=precision) for config in training.configs]
+        machine = {"precision": _precision(request, index), "accumulate": request.accumulate}
+        configs = [replace(config, **machine) for config in training.configs]
         training = replace(training, configs=configs, together=request.together)
     if (start := request.start or preset.start) and not chosen.frozen:
         return replace(training, configs=_starting_from(workspace, start, training.configs))
@@ -261,6 +268,7 @@ def _refuse_idle(request: TrainRequest, frozen: bool, head: HeadSpec, optimiser:
         (frozen and request.together and "--together", "means nothing to --frozen, which trains all heads at once"),
         (frozen and request.start and "--start", "means nothing to --frozen, which tunes nothing"),
         (frozen and request.precision != "auto" and "--precision", "means nothing to --frozen, which tunes nothing"),
+        (frozen and request.accumulate > 1 and "--accumulate", "means nothing to --frozen, which tunes nothing"),
         (request.oracle is None and of_model, "says something of an oracle's model; name that with --oracle"),
         (not frozen and head != LINEAR and "--head and --inputs", f"are {of_heads}"),
         (not frozen and _first(request, "part", "also", "also_features"), f"is {of_heads}"),

@@ -51,11 +51,12 @@ class RunConfig:
     head: the head, and for a frozen one its inputs. stages: the modules whose outputs are its input `stages`.
     part: a key of `HALVES` if it learns from half of the cache, else "". samples: the cache's size if so.
     also: fingerprints of further training caches, by the names of their data.
-    precision: of a fine-tuned oracle's network, in training and scoring, one of `TUNING`.
+    precision: of a fine-tuned oracle's network, in training and scoring, one of `TUNING`. accumulate: number of forward
+    passes of a fine-tuning's step.
     second: the network whose outputs a head reads too, where there is one.
     """
 
-    SCHEMA: ClassVar[int] = 5
+    SCHEMA: ClassVar[int] = 6
 
     classifier: str
     data: str
@@ -78,6 +79,7 @@ class RunConfig:
     samples: int = 0
     also: dict[str, str] = field(default_factory=dict)
     precision: str = "float32"
+    accumulate: int = 1
     second: SecondNetwork | None = None
 
     def __post_init__(self) -> None:

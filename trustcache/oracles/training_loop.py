@@ -91,18 +91,19 @@ class TrainingLoop:
         with steps.saved_at_interruption():
             for batch in batches:
                 with steps.one():
-                    self.take(batch, loss_of)
+                    self.take([batch], loss_of)
                 note()
                 self.save_if_due()
         self.read_losses()
 
-    def take(self, batch: T, loss_of: Callable[[T], torch.Tensor]) -> None:
-        """Take a step on a batch. loss_of: its part of a mean over the whole batch, which all processes add up to.
+    def take(self, parts: Sequence[T], loss_of: Callable[[T], torch.Tensor]) -> None:
+        """Take a step on a batch, a part after the other.
 
+        loss_of: a part's share of the mean over the whole batch, which the parts of all processes add up to.
         Raises Diverged where the loss of this or one of the last steps is not finite.
         """
         with arithmetic(self.precision, self._repeatable.device):
-            self._unread.append(self._repeatable(self._attempts(batch, loss_of)))
+            self._unread.append(self._repeatable(self._attempts(parts, loss_of)))
         self.optimiser.step()
         if self.schedule:
             self.schedule.step()
@@ -136,7 +137,7 @@ class TrainingLoop:
                 raise Diverged(f"{self.name}: the loss is no longer finite at {where}; use a smaller --lr")
         self.history.setdefault("losses", []).extend(values)
 
-    def _attempts(self, batch: T, loss_of: Callable[[T], torch.Tensor]) -> Callable[[], torch.Tensor]:
+    def _attempts(self, parts: Sequence[T], loss_of: Callable[[T], torch.Tensor]) -> Callable[[], torch.Tensor]:
         """Return a function that sets the gradients of a batch's loss and returns that; it may be called again."""
         begun = False
 
@@ -147,13 +148,17 @@ class TrainingLoop:
             begun = True
             drawn = np.random.SeedSequence([self.seed, self.step, self.group.rank]).generate_state(1, np.uint64)
             torch.manual_seed(int(drawn[0]))
-            with self.group.normalising(self._repeatable.device):
-                loss = loss_of(batch)
             self.optimiser.zero_grad()
-            (loss * self.group.count).backward()  # gradients are averaged over the processes
-            return loss.detach()
+            return torch.stack([self._gradient(loss_of, part) for part in parts]).sum()
 
         return attempt
+
+    def _gradient(self, loss_of: Callable[[T], torch.Tensor], part: T) -> torch.Tensor:
+        """Add the gradient of a part's loss, and return that."""
+        with self.group.normalising(self._repeatable.device):
+            loss = loss_of(part)
+        (loss * self.group.count).backward()  # gradients are averaged over the processes
+        return loss.detach()
 
     def _require_same_step(self) -> None:
         """Raise TrustcacheError where the first process goes on from another step than this one."""
@@ -246,10 +251,10 @@ def epoch_batches(rows: np.ndarray, size: int, epochs: int, seed: Sequence[int])
     return batches
 
 
-def require_enough(batches: Sequence[np.ndarray], group: ProcessGroup) -> None:
-    """Raise UsageError where a batch has less than an image for each process of a group."""
-    if (least := min(map(len, batches))) < group.count:
+def require_enough(batches: Sequence[np.ndarray], group: ProcessGroup, passes: int = 1) -> None:
+    """Raise UsageError where a batch has less than an image for each forward pass of each process of a group."""
+    if (least := min(map(len, batches))) < group.count * passes:
+        each = f"{group.count} processes" if passes == 1 else f"{passes} forward passes of {group.count} processes"
         raise UsageError(
-            f"--batch-size: a batch of {least} images is too small for {group.count} processes; take a larger one, or "
-            "fewer processes"
+            f"--batch-size: a batch of {least} images is too small for {each}; take a larger one, or fewer"
         )
