@@ -157,8 +157,8 @@ def resolve(
         model = tuned_oracle(workspace, index, _spec(request), request.protocol)
     training = plan(index, model, losses, chosen)
     if not chosen.frozen:
-        machine = {"precision": _precision(request, index), "accumulate": request.accumulate}
-        configs = [replace(config, **machine) for config in training.configs]
+        precision, passes = _precision(request, index), request.accumulate
+        configs = [replace(config, precision=precision, accumulate=passes) for config in training.configs]
         training = replace(training, configs=configs, together=request.together)
     if (start := request.start or preset.start) and not chosen.frozen:
         return replace(training, configs=_starting_from(workspace, start, training.configs))
