@@ -14,13 +14,18 @@ def together(
     forks: Forks, folder: Path, words: Sequence[object], count: int = 2, meet: bool = True, function: str = COMMAND
 ) -> list[Outcome]:
     """Run a command by so many processes, which can reach one another or only share the folder; in order of rank."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])} if meet else {}
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port())} if meet else {}
     place = {"WORLD_SIZE": str(count), "TRUSTCACHE_PRECISION": "float32", **address}
     said = [str(word) for word in words]
     ranks = [{**place, "RANK": str(rank)} for rank in range(count)]
     return forks.run(*(Job(said, str(folder), function, environment=rank, timeout=200.0) for rank in ranks))
+
+
+def port() -> int:
+    """Return a port that is free."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def dying_trainer(steps: str, *words: str) -> None:

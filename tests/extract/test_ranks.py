@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import collections
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -113,15 +111,6 @@ def test_a_cache_that_several_processes_fill_is_not_removed_and_not_filled_by_on
     assert "digits-test: another trustcache extract" in alone.stderr
     with pytest.raises(TrustcacheError, match="another trustcache extract"):
         cache_removal(Workspace(Path("trustcache-workspace")), ["m/digits-test"]).carry_out()
-
-
-def test_torchrun_starts_them(words: Words, run_cli: Callable[..., Result]) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "trustcache"]
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{Path.cwd()}"}
-    done = subprocess.run([*command, *map(str, words)], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("m is right on") == 1
-    assert run_cli("cache", "verify").exit_code == 0
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +14,9 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import Result
 
+from tests.command_process import ROOT
 from tests.faults.forks import Forks
-from tests.ranks import together
+from tests.ranks import port, together
 from tests.refusals import tells
 from trustcache.cache.workspace import Workspace
 from trustcache.oracles.finetune import CHECKPOINT
@@ -61,6 +65,28 @@ def test_another_number_of_processes_goes_on_where_one_died(
     assert_same_curves(finished_runs(training), finished_runs(expected))
     assert "ce" in outcomes[0].out  # the first tells of it
     assert [one.out for one in outcomes[1:]] == ["", ""]
+
+
+def test_two_nodes_that_meet_by_torchrun_train_one_network(
+    prepared_workspace: Workspace, training: Workspace, tmp_path_factory: pytest.TempPathFactory, forks: Forks
+) -> None:
+    words = ("train", "--loss", "ce", *SHORT, "--epochs", 1)
+    single = tmp_path_factory.mktemp("single")
+    expected = copy_of(prepared_workspace, single)
+    assert forks.command(single, *words).code == 0
+    meeting = ("--nnodes", 2, "--nproc-per-node", 1, "--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{port()}")
+    line = [sys.executable, "-m", "torch.distributed.run", *meeting, "-m", "trustcache", *words]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TRUSTCACHE_PRECISION": "float32"}
+    nodes = [
+        subprocess.Popen(
+            [*map(str, line)], cwd=training.root.parent, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        for _ in range(2)
+    ]
+    told = [node.communicate(timeout=200) for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], told
+    assert sorted(bool(out) for out, _ in told) == [False, True], "one of them tells of it"
+    assert_same_curves(finished_runs(training), finished_runs(expected))
 
 
 def test_a_batch_with_too_few_images_for_all_is_refused(training: Workspace, forks: Forks) -> None:
