@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -83,9 +84,24 @@ def test_functions_that_are_modules_too_show_their_signature_and_docstring(name:
         assert shown in helped
 
 
-def test_the_reference_has_every_function_and_class() -> None:
+def test_the_reference_lists_every_function_and_class_with_what_it_has_and_where_it_is() -> None:
     reference = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
-    assert {name for name in tc.__all__ if f"`tc.{name}`" not in reference} == {"__version__"}
+    rows = re.findall(r"^\| `(tc\.)?(\w+)` \| (.+) \| `(trustcache/[\w/]+)\.py` \|$", reference, re.M)
+    assert {name for public, name, _, _ in rows if public} == {*tc.__all__} - {"__version__"}
+    for public, name, about, path in rows:
+        module = import_module(path.replace("/", "."))
+        if public:
+            place = (tc._PLACES | tc._CALLED)[name]  # type: ignore[attr-defined]
+            assert f"trustcache.{place.partition(':')[0]}" == module.__name__
+        found = getattr(tc, name) if public else getattr(module, name)
+        assert found
+        described = about.partition(": ")[2] if isinstance(found, type) else ""
+        assert not [one for one in re.findall(r"`(\w+)`", described) if one not in members_of(found)]
+
+
+def members_of(kind: type) -> set[str]:
+    """Return the names of a class's methods, properties and fields."""
+    return {*dir(kind), *getattr(kind, "__dataclass_fields__", ()), *getattr(kind, "__annotations__", ())}
 
 
 LOGITS, LABELS = 4 * np.eye(3)[[0, 1, 2] * 10], [0, 1, 1] * 10
