@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -184,14 +185,25 @@ def test_the_notebook_runs_and_shows_what_it_should(tmp_path: Path, monkeypatch:
 
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     notebook = nbformat.read(NOTEBOOK, as_version=4)
+    kept = kinds_of_outputs(notebook.cells)
     NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
     shown = json.dumps([output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", [])])
-    assert "text/html" in shown
-    assert "vega" in shown
     assert "strong" in shown
     assert (tmp_path / "report.html").is_file()
+    assert kinds_of_outputs(notebook.cells) == kept  # what it shows may differ by rounding, on another machine
 
 
-def test_the_notebook_is_kept_without_outputs() -> None:
-    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
-    assert not [cell for cell in cells if cell.get("outputs") or cell.get("execution_count")]
+def test_the_notebook_is_kept_with_what_it_shows_and_nothing_of_a_machine() -> None:
+    text = NOTEBOOK.read_text(encoding="utf-8")
+    cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in cells] == [*range(1, len(cells) + 1)]
+    assert all(kinds_of_outputs(cells))
+    assert {"image/png", "text/html"} <= {kind for kinds in kinds_of_outputs(cells) for kind in kinds}
+    assert len(text) < 100_000
+    assert not re.search("Warning|Error:|/(home|root|tmp|Users)/", text)
+
+
+def kinds_of_outputs(cells: list[Any]) -> list[list[str]]:
+    """Return for each code cell what kinds of output it has, such as text/html."""
+    outputs = [cell["outputs"] for cell in cells if cell["cell_type"] == "code"]
+    return [sorted({kind for one in each for kind in one.get("data", [one["output_type"]])}) for each in outputs]
