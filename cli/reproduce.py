@@ -71,8 +71,8 @@ def reproduce(
     protocol: Annotated[
         Literal["released", "equations", "both"],
         typer.Option(
-            help="By whose definitions: released, the paper's code, of which its ImageNet tables are; equations, what the "
-            "paper writes; both, a table each. Table 2 and Table H are by the equations."
+            help="By whose definitions: released, the paper's code, of which its ImageNet tables are; equations, what "
+            "the paper writes; both, a table each. Tables 2 and H are by the equations."
         ),
     ] = "released",
     frozen: Annotated[bool, typer.Option("--frozen", help="Heads on cached features instead of fine-tuning.")] = False,
