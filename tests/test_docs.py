@@ -55,6 +55,14 @@ def test_a_command_in_the_documents_parses(line: str) -> None:
     assert found.make_context("trustcache", words).params  # raises on an unknown option or a wrong value
 
 
+def test_every_page_is_found_from_the_index_and_the_site_and_the_readme_says_where_to_contribute() -> None:
+    index, site = (ROOT / name for name in ("docs/index.md", ".ci/mkdocs.yml"))
+    pages = {path.relative_to(ROOT / "docs").as_posix() for path in DOCUMENTS[1:]}
+    assert not [page for page in pages - {"index.md"} if f"({page}" not in index.read_text(encoding="utf-8")]
+    assert not [page for page in pages if f" {page}\n" not in site.read_text(encoding="utf-8")]
+    assert "(docs/CONTRIBUTING.md)" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
 @pytest.mark.slow
 def test_the_tour_in_the_readme_runs_as_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
