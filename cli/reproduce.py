@@ -70,7 +70,10 @@ def reproduce(
     ] = None,
     protocol: Annotated[
         Literal["released", "equations", "both"],
-        typer.Option(help="By whose definitions, where a recipe leaves it open."),
+        typer.Option(
+            help="By whose definitions: released, the paper's code, of which its ImageNet tables are; equations, what "
+            "the paper writes; both, a table each. Tables 2 and H are by the equations."
+        ),
     ] = "released",
     frozen: Annotated[bool, typer.Option("--frozen", help="Heads on cached features instead of fine-tuning.")] = False,
     seed: Annotated[str, typer.Option(help="Seed, or a list of them.")] = "0,1,2",

@@ -55,6 +55,14 @@ def test_a_command_in_the_documents_parses(line: str) -> None:
     assert found.make_context("trustcache", words).params  # raises on an unknown option or a wrong value
 
 
+def test_every_page_is_found_from_the_index_and_the_site_and_the_readme_says_where_to_contribute() -> None:
+    index, site = (ROOT / name for name in ("docs/index.md", ".ci/mkdocs.yml"))
+    pages = {path.relative_to(ROOT / "docs").as_posix() for path in DOCUMENTS[1:]}
+    assert not [page for page in pages - {"index.md"} if f"({page}" not in index.read_text(encoding="utf-8")]
+    assert not [page for page in pages if f" {page}\n" not in site.read_text(encoding="utf-8")]
+    assert "(docs/CONTRIBUTING.md)" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
 @pytest.mark.slow
 def test_the_tour_in_the_readme_runs_as_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -134,12 +142,24 @@ def photos(photo_folders: None) -> None:
 def test_the_first_hour_runs_as_written_and_ends_in_a_verdict(photos: None) -> None:
     lines = fenced(ROOT / "docs" / "start.md", "start")
     assert len(lines) == 8
+    name = "NAME"  # what the report says to trust, as a reader takes it from there
     for line in lines:
-        result = CliRunner().invoke(app, shlex.split(line)[1:])
+        result = CliRunner().invoke(app, shlex.split(line.replace("NAME", name))[1:])
         assert result.exit_code == 0, f"{line}\n{result.output}"
+        if line == "trustcache report":
+            name = re.findall(r"^ *trustcache calibrate (\S+) ", result.stdout, re.M)[-1]
     (answer,) = (json.loads(each) for each in result.stdout.splitlines())
     assert {"path", "score", "trusted"} <= {*answer}
     assert "no threshold" not in result.stderr
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/start.md"])
+def test_the_first_hour_calibrates_and_predicts_with_what_the_report_says_to_trust(page: str) -> None:
+    text, lines = (ROOT / page).read_text(encoding="utf-8"), fenced(ROOT / page, "sh|start")
+    first = lines[lines.index("trustcache report") :]
+    named = [line.split()[2] for line in first[:4] if tells(line, "--classifier mine", "photos")]
+    assert named == ["NAME", "NAME"]
+    assert re.search(r"NAME stands in the commands with which `report` ends", text)
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/start.md"])

@@ -137,8 +137,40 @@ def test_the_usual_settings_make_the_row_and_not_those_that_scored_best(run):
     usual = [run("ss", seed, auc=0.70) for seed in (0, 1, 2)]
     found = rows("table1", [*best, *usual])
     assert found["⟨vit, vit⟩", "birds", "ss α⁻3"][4] == "70.00 ± 0.00"
-    (grid,) = grids("table1", [*best, *usual])
-    assert "run with other settings too" in grid.notes[0] + grid.notes[1]
+    assert rows("table1", [*best, *usual], "setting")["⟨vit, vit⟩", "birds", "ss α⁻6"][4] == "99.00 ± 0.00"
+
+
+def other_setting(run, alpha_neg, **given):
+    return [run("ss", seed, settings={"alpha_pos": 1.0, "alpha_neg": alpha_neg}, **given) for seed in (0, 1, 2)]
+
+
+def test_a_few_other_settings_of_a_loss_stand_below_its_row_and_are_not_counted_as_best(run):
+    usual = [run("ss", seed, auc=0.70) for seed in (0, 1, 2)]
+    runs = [*usual, run("ce", auc=0.6), *other_setting(run, 2.0, auc=0.9)]
+    (grid,) = grids("table1", runs)
+    labels = [row.labels[2] for row in grid.rows]
+    assert labels[-2:] == ["ss α⁻3", "ss α⁻2"]
+    (other,) = (row for row in grid.rows if row.kind == "setting")
+    assert str(other.cells[4]) == "90.00 ± 0.00"
+    assert [row.labels[2] for row in grid.rows if row.cells[4].best] == ["ss α⁻3"]
+    assert "not counted: other settings of a loss" in grid.notes[0]
+    assert not any("run with other settings too" in note for note in grid.notes)
+
+
+def test_a_sweep_and_runs_that_were_trained_otherwise_are_named_and_not_shown(run):
+    usual = [run("ss", seed) for seed in (0, 1, 2)]
+    sweep = sum((other_setting(run, value) for value in (1.0, 2.0, 4.0, 5.0)), usual)
+    longer = {"config": {"optimiser": Optimiser("adam", 999, 64, 1e-3)}}
+    for runs in (sweep, usual + other_setting(run, 2.0, **longer)):
+        (grid,) = grids("table1", runs)
+        assert not [row for row in grid.rows if row.kind == "setting"]
+        assert any("run with other settings too" in note for note in grid.notes)
+
+
+def test_only_table_1_shows_other_settings(run):
+    runs = [*(run("ss", seed) for seed in (0, 1, 2)), *other_setting(run, 2.0)]
+    assert rows("table1", runs, "setting")
+    assert not rows("table-g", runs, "setting")
 
 
 def test_of_equal_settings_the_usual_optimiser_makes_the_row(run):

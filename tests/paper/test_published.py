@@ -13,9 +13,10 @@ import pytest
 from tests.index_builder import PLAIN
 from trustcache.models.timm_models import PAPER_MODELS
 from trustcache.oracles.presets.preset import read_preset
-from trustcache.paper.artefacts import ARTEFACTS
+from trustcache.paper.artefacts import ARTEFACTS, paper_section
 from trustcache.paper.paper_index import PaperIndex
 from trustcache.paper.published import DEFINITIONS, figures
+from trustcache.paper.published_tables import published_tables
 from trustcache.protocols import Optimiser
 from trustcache.report.table import Cell
 
@@ -192,6 +193,28 @@ def test_the_convnet_of_mnist_has_no_published_figures_on_cifar10(scored):
 
 def test_half_a_test_set_hides_table_2(scored):
     assert not published([small(scored, method, n=5000) for method in ("mcp", "tcp", "ss")], "table2")
+
+
+# --- whole tables ---
+
+
+@pytest.mark.parametrize(("key", "count"), [("table1", 16), ("table3", 12), ("table2", 12)])
+def test_the_published_table_stands_whole_below_ours_of_any_data(scored, key, count):
+    (table,) = published_tables(key)
+    assert len(table.rows) == count
+    assert {row.kind for row in table.rows} == {"published"}
+    assert not any(cell.missing or cell.best for row in table.rows for cell in row.cells)
+    made = {exhibit.key: exhibit for exhibit in paper_section([scored("ce")]).exhibits}
+    assert [one.title for one in made["table1"].tables][1:] == ["as published · protocol released"]
+    assert made["table1"].state() == "1 of 4 rows"
+    assert not made["table2"].tables
+
+
+def test_the_published_table_has_the_files_figures():
+    row = published_tables("table1")[0].rows[3]
+    assert row.labels == ("⟨vit, vit⟩", "imagenet-val", "ss")
+    assert [str(cell) for cell in row.cells[:2]] == ["83.90", "80.48 ± 0.66"]
+    assert not published_tables("table-g")
 
 
 # --- the file --------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from trustcache.paper.curves import loss_figures, loss_tables
 from trustcache.paper.figures import FOUR, FigureLayout, Subject, histograms, risks
 from trustcache.paper.gaps import reproduce_options
 from trustcache.paper.paper_index import Method, PaperIndex, Setup
+from trustcache.paper.published_tables import published_tables
 from trustcache.paper.recipes import FOUR_LOSSES, SECOND_MODEL, Recipe
 from trustcache.report.build import SectionMaker
 from trustcache.report.records import Scored
@@ -139,7 +140,7 @@ ARTEFACTS: dict[str, Artefact] = {
     "table1": Artefact(
         "Table 1: losses compared on clean data, all pairs",
         "runs of ce, focal, tcp and ss, scored on a clean test set",
-        Recipe(), Layout(FOUR, clean, published="table1").tables,
+        Recipe(), Layout(FOUR, clean, published="table1", settings=True).tables,
     ),
     "table2": Artefact(
         "Table 2: small-scale data, beside scores that need no training",
@@ -214,12 +215,13 @@ RECIPES = {key: artefact.recipe for key, artefact in ARTEFACTS.items()}
 def _exhibit(paper: PaperIndex, key: str, options: Sequence[str] | None) -> Exhibit:
     """Return an artefact as far as it is made. options: those of `reproduce` in this workspace, None for no command."""
     artefact = ARTEFACTS[key]
+    tables = artefact.tables(paper)
     lacks_model = options is not None and options.count("--classifier") == 1 and artefact.recipe.two_models
     return Exhibit(
         key,
         artefact.title,
         f"{artefact.requires}; {SECOND_MODEL}" if lacks_model else artefact.requires,
-        artefact.tables(paper),
+        tables + published_tables(key) if tables else (),
         artefact.figures(paper),
         artefact.to_draw(paper),
         "" if options is None or lacks_model else command_line("reproduce", key, *options),
@@ -237,7 +239,8 @@ def paper_section(scored: Sequence[Scored], indices: Sequence[Index] = (), place
     exhibits = tuple(_exhibit(paper, key, options) for key in ARTEFACTS)
     about = (
         "Those of “Learning to Predict Trustworthiness with Steep Slope Loss”, made from this workspace. A published "
-        "figure stands beside ours, on the page in colour, only where both are defined alike."
+        "figure stands beside ours, on the page in colour, only where both are defined alike; published Tables 1 to "
+        "3 stand whole below ours."
     )
     return Section(SECTION, "The paper's tables and figures", about, exhibits, ("table-a1", "table-e"))
 

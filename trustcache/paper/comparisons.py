@@ -23,6 +23,8 @@ Quantities = Mapping[str, "Quantity"]
 
 LABELS = ("⟨oracle, classifier⟩", "data", "method")
 _MOST_REASONS = 3
+_MOST_SETTINGS = 3
+"""More settings of one loss than these are a sweep, which Figure 4b-c and the tables by data set show."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,8 @@ class Layout:
     """The layout of a table: methods, data sets of a setup as condition and name, pairs, and columns.
 
     own: only the first pair of a model with itself, not all pairs. published: the table of the file whose figures these
-    are. fits: returns True for a setup that the paper's table could be of. notes: sentences for every table.
+    are. settings: below a row, also those that differ from it in the settings of its loss alone. fits: returns True for
+    a setup that the paper's table could be of. notes: sentences for every table.
     """
 
     methods: Sequence[Method]
@@ -82,6 +85,7 @@ class Layout:
     own: bool = False
     columns: Quantities = field(default_factory=lambda: COLUMNS)
     published: str = ""
+    settings: bool = False
     fits: Callable[[PaperIndex, Setup], bool] = lambda paper, setup: True
     notes: tuple[str, ...] = ()
     reference: Method | None = MCP
@@ -134,8 +138,9 @@ class _Draft:
                 self.notes.append(
                     "One classifier is here, hence one pair; with a second one there are the paper's four."
                 )
-        reference = next((row.labels[-1] for row in rows if row.kind == "reference"), "")
-        reading = key_to_figures(self.founds, reference)
+        beside = [row.labels[-1].partition(",")[0] for row in rows if row.kind == "reference"][:1]
+        beside += ["other settings of a loss"] if any(row.kind == "setting" for row in rows) else []
+        reading = key_to_figures(self.founds, ", ".join(beside))
         notes = dict.fromkeys([reading, *self._on_others(), *self.notes, *self._on_published(), *layout.notes])
         columns = heads(layout.columns, setup.protocol)
         return grouped_table(str(setup), LABELS, columns, rows, notes, merged(self.commands, paper.place))
@@ -157,9 +162,14 @@ class _Draft:
             return
         for method, found in rows:
             yield table_row(labels, method, found, columns)
-            if found and found.others:
+            if not found:
+                continue
+            yield from self._published(labels, method, found) if self.layout.published else ()
+            shown = other_settings(found) if self.layout.settings else []
+            self.founds += shown
+            yield from (table_row(labels, method, other, columns, "setting") for other in shown)
+            if len(found.others) > len(shown):
                 self.others.append(row_label(method, found, SEEDS))
-            yield from self._published(labels, method, found) if found and self.layout.published else ()
 
     def _rows(self, pair: Pair, data: str, methods: Sequence[Method]) -> list[tuple[Method, Found | None]]:
         """Find the records of each method; those of one loss trained alike where there are such runs, else noted."""
@@ -223,7 +233,7 @@ class _Draft:
 def key_to_figures(founds: Sequence[Found], reference: str = "") -> str:
     """Return a sentence to read a table by: its images, its seeds, and its signs.
 
-    reference: the label of rows beside the table's own, which the best are not chosen from.
+    reference: names of rows beside the table's own, which the best are not chosen from.
     """
     every = [one for found in founds for one in found.scored]
     tests, trained = ({one.record.n for one in every}, {one.learnt_from for one in every if one.learnt_from})
@@ -240,12 +250,25 @@ def key_to_figures(founds: Sequence[Found], reference: str = "") -> str:
     best = (
         "bold, or * where nothing is bold, marks the best of a block in columns with ↑ (higher is better) or ↓ (lower)"
     )
-    parts.append(f"{best}; {reference.partition(',')[0]} is not counted" if reference else best)
+    parts.append(f"{best}; not counted: {reference}" if reference else best)
     return f"{'; '.join(parts)}."
 
 
 def _span(numbers: Iterable[int]) -> str:
     return " to ".join(f"{number:,}" for number in dict.fromkeys((min(numbers), max(numbers))))
+
+
+def other_settings(found: Found) -> list[Found]:
+    """Return the rows that differ from a found one in the settings of its loss alone; none where they are a sweep."""
+    config = found.first.config if found.first.run else None
+    alike = [
+        Found(group)
+        for group in found.others
+        if config
+        and group[0].config.loss != config.loss
+        and all(getattr(group[0].config, key) == getattr(config, key) for key in ("optimiser", "val_fraction"))
+    ]
+    return alike if len(alike) <= _MOST_SETTINGS else []
 
 
 def row_label(method: Method, found: Found, seeds: int | None = None) -> str:

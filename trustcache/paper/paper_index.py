@@ -18,7 +18,7 @@ from trustcache.oracles.presets.preset import papers_preset, read_preset
 from trustcache.oracles.runs import RunConfig
 from trustcache.protocols import PROTOCOLS, shows_as_released
 from trustcache.report.comparison import table_key
-from trustcache.report.records import Record, Scored, manifests_of
+from trustcache.report.records import Scored, manifests_of
 
 SEEDS = 3
 """Number of runs behind a cell of the paper's tables."""
@@ -85,10 +85,10 @@ class Method:
 
 @dataclass(frozen=True)
 class Found:
-    """The records of one row on one data set, one a seed, lowest first; `others` are rows with other settings."""
+    """The records of one row on one data set, one a seed, lowest first; `others` are those of other settings."""
 
     scored: tuple[Scored, ...]
-    others: tuple[Record, ...] = ()
+    others: tuple[tuple[Scored, ...], ...] = ()
 
     @property
     def first(self) -> Scored:
@@ -219,8 +219,8 @@ class PaperIndex:
         if not groups:
             return None
         ranked = sorted(groups.values(), key=lambda group: _preference(group, method, like), reverse=True)
-        chosen = sorted(ranked[0], key=lambda one: one.record.seed or 0)
-        return Found(tuple(chosen), tuple(group[0].record for group in ranked[1:]))
+        chosen, *others = (tuple(sorted(group, key=lambda one: one.record.seed or 0)) for group in ranked)
+        return Found(chosen, tuple(others))
 
     def _fits(self, one: Scored, setup: Setup, oracle: str, method: Method) -> bool:
         record = one.record

@@ -111,9 +111,10 @@ class Column:
 class Row:
     """Labels, then one cell a value column.
 
-    kind: "ours"; "published", a paper's figures for the row above; "reference", a row beside the table's own; "mean",
-    over other rows; "baseline", what the others are compared with; "marked", emphasised whole. seeds: the number of
-    seeds behind the cells. block: heading of the rows it stands among, for a terminal, which prints one label a row.
+    kind: "ours"; "published", a paper's figures; "setting", another setting of a row above; "reference", a row beside
+    the table's own; "mean", over other rows; "baseline", what the others are compared with; "marked", emphasised whole.
+    seeds: the number of seeds behind the cells. block: heading of the rows it stands among, for a terminal, which
+    prints one label a row.
     """
 
     labels: tuple[str, ...]
@@ -253,7 +254,7 @@ class Exhibit:
 
     def state(self) -> str:
         """Say how much of it there is, such as "3 of 4 rows, 2 figures"."""
-        rows = [row for table in self.tables for row in table.rows]
+        rows = [row for table in self.tables for row in table.rows if row.kind != "published"]
         there = sum(not row.missing for row in rows)
         words = []
         if rows:
