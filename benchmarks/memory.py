@@ -7,8 +7,8 @@ fits and makes the post-hoc scores, `train --frozen --loss all --seed 0,1,2 --ep
 each in a process of its own. Prints the processor seconds, wall seconds and largest resident memory of each, what a
 further row takes, and the exponents of time and memory between the sizes. `--memory` is handed on to `train`.
 `--post-hoc usual` leaves out the scores that search neighbours, which take rows x 50,000 products, hours for a
-million rows on a few cores, and hold their 50,000 references whatever the number of rows; `none` leaves out all, so
-that `evaluate` has nothing to do. Disk: 2 x rows x (features + classes) x 2 bytes, 7 GB for a million rows.
+million rows on a few cores, and hold their 50,000 references whatever the number of rows; `none` leaves out all but
+mcp. Disk: 2 x rows x (features + classes) x 2 bytes, 7 GB for a million rows.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ COMMANDS = {
     "calibrate": ("calibrate", "mcp", "--data", "test", "--coverage", "0.8"),
 }
 TAKING_MEMORY = ("train",)
-NEIGHBOURS = ("knn", "delta-knn", "trust-score")
+NEIGHBOURS = ("knn", "nnguide", "delta-knn", "delta-knn+margin", "trust-score")
 SHARD_ROWS, NOISE_ROWS = 2048, 8192
 
 
-def make_workspace(folder: Path, rows: int, features: int, classes: int, post_hoc: str) -> None:
+def make_workspace(folder: Path, rows: int, features: int, classes: int) -> None:
     """Write a training and an evaluation cache of random outputs, right on about three of four samples."""
     import numpy as np
 
@@ -52,8 +52,6 @@ def make_workspace(folder: Path, rows: int, features: int, classes: int, post_ho
     from trustcache.data.manifest import Files, Manifest
     from trustcache.models.identity import Identity
     from trustcache.models.preprocessing import Preprocessing
-    from trustcache.scores.registry import POST_HOC
-    from trustcache.scores.stored import ScoreRecord, ScoreStore
 
     rng, workspace = np.random.default_rng(0), Workspace(folder)
     model = Identity("net", "net", {}, "sha", Preprocessing((8, 8), 1.0, "center", "bilinear", (0.5,) * 3, (0.5,) * 3))
@@ -82,12 +80,18 @@ def make_workspace(folder: Path, rows: int, features: int, classes: int, post_ho
                 **outcome(logits.astype(np.float32), labels),
             }
             index.add(number, columns, {}, "")
-    store = ScoreStore(workspace)
-    test = workspace.find_cache("test")
-    for name in {"all": (), "usual": NEIGHBOURS, "none": store.missing(test)}[post_hoc]:
-        entry = POST_HOC[name]  # random numbers in its place, so that no command makes it
-        about = ScoreRecord(name, "", {}, entry.fitted, entry.meaning, entry.natural_zero, entry.source)
-        store.keep(test, about, rng.standard_normal(rows))
+
+
+def run_without(post_hoc: str, words: list[str]) -> None:
+    """Run a command as if the scores that `post_hoc` leaves out did not exist."""
+    from cli import app
+    from trustcache.scores.registry import POST_HOC
+
+    left_out = {"all": (), "usual": NEIGHBOURS, "none": set(POST_HOC.built_in) - {"mcp"}}[post_hoc]
+    for name in left_out:
+        del POST_HOC._built_in[name]
+    sys.argv = ["trustcache", *words]
+    app()
 
 
 def measured(words: list[str]) -> dict[str, float]:
@@ -109,14 +113,15 @@ def measure(rows: int, asked: argparse.Namespace) -> dict[str, dict[str, float]]
     folder = Path(tempfile.mkdtemp(dir=asked.folder))
     try:
         made = ["--make", str(folder), "--rows", str(rows), "--features", str(asked.features)]
-        made += ["--classes", str(asked.classes), "--post-hoc", asked.post_hoc]
+        made += ["--classes", str(asked.classes)]
         subprocess.run(
             [sys.executable, __file__, *made], check=True
         )  # this process stays small, as what it starts inherits
         found = {}
         for name, words in COMMANDS.items():
             more = ["--memory", asked.memory] if asked.memory and name in TAKING_MEMORY else []
-            found[name] = measured([sys.executable, "-m", "trustcache", *words, "--workspace", str(folder), *more])
+            line = json.dumps([*words, "--workspace", str(folder), *more])
+            found[name] = measured([sys.executable, __file__, "--post-hoc", asked.post_hoc, "--run", line])
             print(
                 f"{rows:>12,}  {name:<10}" + "{cpu_s:>10.1f}{wall_s:>10.1f}{mib:>10.0f}".format(**found[name]),
                 flush=True,
@@ -152,9 +157,13 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="for the caches; a temporary one")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--make", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--run", type=json.loads, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.make:
-        make_workspace(asked.make, int(asked.rows), asked.features, asked.classes, asked.post_hoc)
+        make_workspace(asked.make, int(asked.rows), asked.features, asked.classes)
+        return
+    if asked.run:
+        run_without(asked.post_hoc, asked.run)
         return
     print(f"{'rows':>12}  {'command':<10}{'cpu s':>10}{'wall s':>10}{'MiB':>10}")
     table = {int(rows): measure(int(rows), asked) for rows in asked.rows.split(",")}
