@@ -5,7 +5,8 @@
 
 Prints seconds an epoch, and their ratio to the limit: a loop over an index permutation that trains one linear head on
 the same random features with Adam. The DataLoader loop is what most training code does: it costs two to three times the
-limit, since reading rows of 768 numbers is a part of a step only. An epoch's seconds are the difference between two
+limit, since reading rows of 768 numbers is a part of a step only; beside each way stands how many times as long such a
+loop takes, one for each of its heads. An epoch's seconds are the difference between two
 trainings of several epochs and one, so that what is done once (moments, validation, the capture of CUDA graphs) stands
 in a column of its own. On the CPU seconds are those of the processor. `--device cuda` takes float16 features, adds
 batches of 8192, and reads the features once for a second limit. `--sweep` prints instead what 16 values of alpha_neg
@@ -152,13 +153,19 @@ def main() -> None:
     least = {name: min(each) for name, each in taken.items()}
     limit = least["one head, index permutation"]
     print(f"{asked.rows:,} rows x {asked.features}, batch {BATCH}, {asked.device}: an epoch, ratio to the limit")
-    rows: list[dict[str, Any]] = [{"way": name, "epoch_s": least[name], "once_s": 0.0} for name in limits]
-    for name in ways:
+    rows: list[dict[str, Any]] = [{"way": name, "heads": 1, "epoch_s": least[name], "once_s": 0.0} for name in limits]
+    for name, (heads, _) in ways.items():
         epoch = (least[f"{name} {1 + EPOCHS}"] - least[f"{name} 1"]) / EPOCHS
-        rows.append({"way": f"{name}, trustcache", "epoch_s": epoch, "once_s": least[f"{name} 1"] - epoch})
+        rows.append(
+            {"way": f"{name}, trustcache", "heads": heads, "epoch_s": epoch, "once_s": least[f"{name} 1"] - epoch}
+        )
     for row in rows:
         row["ratio"] = row["epoch_s"] / limit
-        print(f"{row['way']:<34}{row['epoch_s']:9.3f} s{row['ratio']:9.2f} x   and once {row['once_s']:6.3f} s")
+        line = f"{row['way']:<34}{row['epoch_s']:9.3f} s{row['ratio']:9.2f} x   and once {row['once_s']:6.3f} s"
+        if not on_gpu:
+            row["loader_loops"] = least["one head, DataLoader loop"] * row["heads"] / row["epoch_s"]
+            line += f"   DataLoader loops: {row['loader_loops']:6.1f} x"
+        print(line)
     if asked.json:
         asked.json.write_text(json.dumps({**vars(asked), "json": None, "rows": rows}, indent=1) + "\n")
 
