@@ -76,6 +76,11 @@ class Comparison:
         return next((row for row in self.rows if row.record.method == BASELINE), None)
 
     @property
+    def methods(self) -> int:
+        """The number of methods that stand beside mcp, a row each with all its seeds."""
+        return sum(row.record.method != BASELINE for row in self.rows)
+
+    @property
     def several_oracles(self) -> bool:
         return len({row.record.oracle for row in self.rows if row.record.oracle}) > 1
 

@@ -29,6 +29,7 @@ from trustcache.report.explorer import BINS, Explored, Steps
 from trustcache.report.failures import Failures
 from trustcache.report.records import finite
 from trustcache.report.units import Unit
+from trustcache.scores.registry import probability_of
 
 
 def packed(text: str) -> str:
@@ -72,6 +73,7 @@ def _unit(unit: Unit, failing: Failures | None) -> dict[str, Any]:
             "name": visible(m.name),
             "baseline": m.baseline,
             "picked": m.picked,
+            "odds": m.explored.record.run is None and probability_of(m.explored.record.method, 0.0) is not None,
             **_explored(m.explored, places),
         }
         for m in unit.methods

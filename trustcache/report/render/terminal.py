@@ -81,7 +81,7 @@ def print_answers(answers: Iterable[Answer], console: Console, page: str = "", m
     """
     for answer in answers:
         console.print()
-        for line in (*answer.lines(), *([f"{answer.assumed}."] if answer.assumed else [])):
+        for line in (*answer.lines(), *answer.notes):
             if console.is_terminal:
                 _print_wrapped(console, "", line)
             else:
