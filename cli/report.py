@@ -27,7 +27,7 @@ def report(
         str | None,
         typer.Option(
             help="Print these of the paper's tables and figures alone, as in table1,table-a1, and where they stand in "
-            "the files, which hold the others too."
+            "the files, which hold all of them whatever is printed."
         ),
     ] = None,
     images: Annotated[
@@ -59,6 +59,8 @@ def _show(made: Report, only: list[str], page: str) -> None:
 
     if only:
         print_exhibits(made.exhibits, terminal())
+        for place in made.places():
+            say(place)
         return
     for note in made.contents.notes:
         say(f"note: {note}")

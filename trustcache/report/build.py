@@ -58,6 +58,17 @@ class Report:
     exhibits: Sequence[Exhibit]
     paths: Sequence[Path]
 
+    def places(self) -> list[str]:
+        """Say of each exhibit asked for that is begun where it stands in the files, which hold all the others too."""
+        folder, shown = self.paths[0].parent, {one.key for one in self.exhibits}
+        return [
+            f"{one.key}: {folder / 'paper.html'}#{section.key}-{one.key}; among all others, report.md has it "
+            f"by its title, tables.tex as tab:{one.key}, and tables.csv as {one.key}"
+            for section in self.contents.sections
+            for one in section.begun
+            if one.key in shown
+        ]
+
 
 def report(
     workspace: Workspace,
