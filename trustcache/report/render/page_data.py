@@ -17,6 +17,8 @@ from trustcache.report.charts import (
     CONFIG,
     DASHES,
     IDEAL,
+    LEGEND_ROW,
+    PLOT_HEIGHT,
     SHAPES,
     SPIKE,
     heat_map,
@@ -55,6 +57,8 @@ def page_data(units: Sequence[Unit], failures: Sequence[Failures] = ()) -> str:
         "config": CONFIG,
         "bins": BINS,
         "spike": SPIKE,
+        "plot": PLOT_HEIGHT,
+        "legend": LEGEND_ROW,
     }
     plain = {"charts": charts, "looks": looks, "units": [_unit(*both) for both in zip_longest(units, failures)]}
     return packed(json.dumps(plain, ensure_ascii=False, allow_nan=False, separators=(",", ":")))
