@@ -92,8 +92,9 @@ class Answer:
 
     @property
     def probability(self) -> float | None:
-        """The probability that the threshold stands for, None where scores are no log-odds of one."""
-        return None if self.record.run else probability_of(self.record.method, self.threshold)
+        """The probability that the threshold stands for, None where scores are no log-odds or all are accepted."""
+        log_odds = self.record.run is None and self.threshold > -1e300
+        return probability_of(self.record.method, self.threshold) if log_odds else None
 
     @property
     def notes(self) -> list[str]:
