@@ -48,6 +48,8 @@ def test_few_wrong_or_right_answers_are_counted_once_a_table(ordinary, accuracy:
     assert tells(told, *facts, "chance")
     (table,) = compare_methods([few])
     assert table.table().notes == (told,)
+    (told,) = noted(few, ordinary)
+    assert "of one row" in told
 
 
 def test_enough_answers_are_no_caution_and_none_at_all_are_another(ordinary) -> None:

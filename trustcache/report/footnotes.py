@@ -31,23 +31,25 @@ def footnotes(records: Sequence[Record], keys: Collection[str]) -> Iterator[str]
             f"{', '.join(names)}: trusted is above one half, not trusted only below chance, 1 / classes, as its paper "
             "has it; what lies between counts in neither TPR nor TNR."
         )
-    counts = [few for one in records if (few := _counts(one)) and min(few) < FEW]
-    yield from few_samples(*min(counts, key=min, default=(FEW, FEW)))
+    counts = {found for one in records if (found := _counts(one))}
+    yield from few_samples(*min(counts, key=min, default=(FEW, FEW)), " of one row" if len(counts) > 1 else "")
 
 
-def few_samples(right: int, wrong: int) -> Iterator[str]:
+def few_samples(right: int, wrong: int, of: str = "") -> Iterator[str]:
     """Yield the caution that a table of so few right or wrong answers needs, nothing where there are enough.
+
+    of: words that say whose they are.
 
     >>> list(few_samples(200, 10))
     []
     """
     fewer, kind = min((right, "right"), (wrong, "wrong"))
     if not fewer:
-        yield f"None of {right + wrong:,} answers is {kind}: there is nothing to tell apart."
+        yield f"None of {right + wrong:,} answers{of} is {kind}: there is nothing to tell apart."
     elif fewer < FEW:
         are = "is" if fewer == 1 else "are"
         yield (
-            f"Only {fewer} of {right + wrong:,} answers {are} {kind}: figures that set right against wrong, even "
+            f"Only {fewer} of {right + wrong:,} answers{of} {are} {kind}: figures that set right against wrong, even "
             "perfect ones, may be chance."
         )
 
