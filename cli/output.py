@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -44,6 +45,10 @@ class Output:
             raise self.failure
 
 
+_FIGURE = re.compile(r"[+−-]?\d[\d,.]*(e[+-]?\d+)?( %)?|nothing|everything|undefined")
+"""A cell of a column that is aligned at its right end, with its heading: a number, or what stands for one."""
+
+
 def print_table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print rows under their heads: aligned within the terminal's width, or for a pipe with tabs between the cells."""
     texts = [[visible(str(cell)) for cell in row] for row in rows]
@@ -57,7 +62,11 @@ def print_table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*heads, box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for place, head in enumerate(heads):
+        figures = [row[place] for row in texts if row[place]]
+        right = bool(figures) and all(map(_FIGURE.fullmatch, figures))
+        table.add_column(head, justify="right" if right else "left")
     for row in texts:
         table.add_row(*map(Text, row))
     console.print(table)

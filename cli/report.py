@@ -16,9 +16,19 @@ if TYPE_CHECKING:
 @command("report")
 def report(
     place: Place,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="The data set that the answer is stated on; without it, of the clean ones that set no threshold the "
+            "one that was extracted first."
+        ),
+    ] = None,
     only: Annotated[
         str | None,
-        typer.Option(help="Print the whole of these of the paper's tables and figures, as in table1,table-a1."),
+        typer.Option(
+            help="Print these of the paper's tables and figures alone, as in table1,table-a1, and where they stand in "
+            "the files, which hold all of them whatever is printed."
+        ),
     ] = None,
     images: Annotated[
         bool, typer.Option("--images/--no-images", help="Show examples of failures as small images on the page.")
@@ -39,7 +49,7 @@ def report(
 
     keys = listed("--only", only, str) if only else []
     root = place.data_root if images else None
-    made = report(workspace, [PAPER], keys, place.given(), console, root)
+    made = report(workspace, [PAPER], keys, place.given(), console, root, order=[data] if data else [])
     page = workspace.report / "index.html"
     return Output(document(made), lambda: _show(made, keys, str(page)))
 
@@ -49,6 +59,8 @@ def _show(made: Report, only: list[str], page: str) -> None:
 
     if only:
         print_exhibits(made.exhibits, terminal())
+        for place in made.places():
+            say(place)
         return
     for note in made.contents.notes:
         say(f"note: {note}")

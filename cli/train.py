@@ -45,7 +45,7 @@ def train(
     from trustcache.cache.workspace import Workspace
     from trustcache.command_lines import command_line
     from trustcache.evaluate.scoring import evaluate, lacking
-    from trustcache.evaluate.sweep import choose, mean_reference, save
+    from trustcache.evaluate.sweep import choose, fewest_held_out, mean_reference, save
     from trustcache.oracles.tracking import tracking
     from trustcache.report.run_list import summarise
 
@@ -65,7 +65,8 @@ def train(
         from trustcache.report.render.terminal import print_tables
         from trustcache.report.sweeps import sweep_table, validation_table
 
-        table = sweep_table(sweep) if sweep else validation_table(runs, mcp, place.given())
+        few = fewest_held_out(training.index, runs)
+        table = sweep_table(sweep, few) if sweep else validation_table(runs, mcp, place.given(), few)
         print_tables([replace(table, notes=()) if is_quiet() else table], terminal())
         seen = command_line("report", *place.given())
         say(f"{made} scores made; see them with {seen}" if made else "nothing new to score")

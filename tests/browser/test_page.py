@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import pytest
@@ -207,6 +208,10 @@ def test_a_name_in_the_table_chooses_the_oracle_at_the_same_coverage(tab, files,
     point = agree(shown, record_of(two, "ce"), two)
     assert abs(point.coverage - before) < 0.02
     assert opened.locator("#oracle").evaluate("select => select.selectedOptions[0].text").startswith("ce")
+    assert "probability" not in opened.locator("#threshold").inner_text()
+    opened.get_by_role("button", name="mcp", exact=True).click()
+    odds = step(opened)["threshold"]
+    assert opened.locator("#threshold").inner_text().endswith(f"{100 / (1 + math.exp(-odds)):.1f} %")
 
 
 def test_a_cell_of_the_heat_map_chooses_the_data_for_everything_and_keeps_the_threshold(tab, files, two):

@@ -471,6 +471,25 @@ def test_the_report_counts_test_images_that_are_training_images(both: Path, run_
     assert {(record["n"], record["duplicates"]) for record in records} == {(8, 7)}
 
 
+def test_of_several_training_sets_those_that_share_images_are_named_and_only_the_classifiers_own(
+    both: Path, extract: Cli, manifest_file: Callable[..., Path], in_tmp_path: Path, run_cli: Cli
+) -> None:
+    (in_tmp_path / "apart/cat").mkdir(parents=True)
+    (in_tmp_path / "apart/dog").mkdir()
+    for number, folder in enumerate(("cat", "dog")):
+        save(in_tmp_path / f"apart/{folder}/0.ppm", 90 + number)
+    apart = manifest_file("apart", in_tmp_path / "apart", role="train")
+    assert extract(apart).exit_code == 0
+    assert extract("photos", "--as", "other").exit_code == 0
+    assert extract(apart, "--as", "other").exit_code == 0
+    run_cli("evaluate")
+    (told,) = [line for line in run_cli("report").stderr.splitlines() if "byte for byte" in line]
+    assert tells(told, "7 of 8 images of photos", "learnt")
+    assert "apart" not in told
+    records = json.loads(Path("trustcache-workspace/report/results.json").read_text())
+    assert {(record["classifier"], record["duplicates"]) for record in records} == {("m", 7), ("other", 0)}
+
+
 # --- classes -----------------------------------------------------------------------------------------------------
 
 

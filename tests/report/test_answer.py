@@ -19,13 +19,12 @@ from trustcache.cache.records import write_lines
 from trustcache.cache.workspace import Workspace
 from trustcache.data.splits import HALVES, half_rows, other_half
 from trustcache.deploy.scorers import find_scorer
-from trustcache.deploy.threshold import Threshold, Watch
-from trustcache.metrics.estimated_accuracy import AccuracyFit
 from trustcache.metrics.selective import at_target, working_point
 from trustcache.oracles.runs import CARD, LOG, finished_runs
-from trustcache.report.answer import Answer, stated_on
+from trustcache.report.answer import Answer
 from trustcache.report.build import answer, report
 from trustcache.report.choice import Candidate, choose
+from trustcache.report.collect import collect
 from trustcache.report.comparison import compare_methods
 from trustcache.report.intervals import Estimate
 from trustcache.report.samples import ScoreReader
@@ -214,36 +213,6 @@ def test_what_half_the_data_calibrated_is_stated_on_the_other_half(
     assert f"--data {data} --part first-half" in before.commands[0]
 
 
-@pytest.mark.parametrize(
-    ("names", "whole", "half", "stated"),
-    [
-        (["photos-calibration", "photos-test"], None, None, "photos-test"),
-        (["birds", "cats"], None, None, "birds"),
-        (["birds", "cats"], "birds", None, "cats"),
-        (["birds", "cats"], "birds, its second-half", None, "cats"),
-        (["birds", "cats"], None, "birds", "birds"),
-        (["birds"], "birds", None, "birds"),
-        (["birds", "calibration"], "birds", None, "calibration"),
-    ],
-)
-def test_the_answer_is_stated_on_images_that_set_no_threshold_where_there_are_any(
-    scored, names: list[str], whole: str | None, half: str | None, stated: str
-) -> None:
-    point = working_point(np.arange(4.0), np.ones(4, bool), 1.5)
-    watch, accuracy = Watch.of(0.01, [([1.0], [0])]), AccuracyFit(1.0, 1.0, 0.0, 0.0, 0.0)
-    made = ("coverage", 0.5, None, "", watch, accuracy, "", "")
-    thresholds = {
-        ("mlp", f"run {part}"): Threshold(point, None, (), (), "", (), data, part, 0, *made)
-        for data, part in ((whole, "all"), (half, "first-half"))
-        if data
-    }
-    assert stated_on([scored("mcp", dataset=name) for name in names], thresholds) == {stated}
-    strangers = {("other", name): one for (_, name), one in thresholds.items()}
-    assert stated_on([scored("mcp", dataset=name) for name in names], strangers) == stated_on(
-        [scored("mcp", dataset=name) for name in names], {}
-    )
-
-
 def test_a_half_of_other_data_leaves_the_answer_on_all_of_its_own(answered) -> None:
     with_runs, before = answered
     path = with_runs.run_folder(before.record.run) / "threshold.json"
@@ -276,6 +245,7 @@ def test_images_for_a_threshold_are_proposed_to_set_one_and_are_no_weakest(answe
     (found,) = answer(with_runs)
     assert (found.dataset, found.weakest, found.spare) == ("digits-test", None, [name])
     assert f"--data {name} --max-risk" in found.commands[0]
+    assert "--delta 0.05" in found.commands[0]
     call(with_runs, *found.commands[0].split()[1:])
     call(with_runs, "calibrate", found.record.run, "--data", name, "--coverage", "0.5")
     made = report(with_runs)
@@ -336,3 +306,17 @@ def test_methods_that_are_worse_than_mcp_are_those_whose_interval_lies_below_it(
     rows = json.loads((with_runs.report / "intervals.json").read_text())
     worse = {row["method"] for row in rows if row["verdict"].get("auc") == "worse" and row["dataset"] == found.dataset}
     assert {name.split()[0].rstrip(",") for name in found.worse} == worse
+    here = [row for row in rows if row["dataset"] == found.dataset and "auc" in row["verdict"]]
+    assert found.compared == len(here), "a method is a row"
+    assert len(found.worse) == sum(row["verdict"]["auc"] == "worse" for row in here)
+    (table,) = [one for one in compare_methods([one.record for one in collect(with_runs)[0]]) if "test" in one.dataset]
+    assert found.compared == table.methods
+
+
+def test_a_threshold_on_mcp_is_told_as_a_probability_too(answered) -> None:
+    _, found = answered
+    mcp = replace(found, record=replace(found.record, run=None, method="mcp"), threshold=np.log(0.95 / 0.05))
+    assert mcp.probability == pytest.approx(0.95)
+    assert tells(mcp.lines()[0], "z = 2.944", "95.00 %")
+    assert found.probability is None
+    assert "z =" not in found.lines()[0]

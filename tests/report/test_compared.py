@@ -139,6 +139,26 @@ def test_scores_that_are_numbers_are_compared_by_the_names_they_are_given() -> N
         assert "--" not in message
 
 
+def test_rows_stand_as_their_methods_were_given(table: MethodTable, oracles: list[Oracle]) -> None:
+    assert [row.record.method for row in table.comparison.rows] == ["ss", "tcp", "mcp", "delta-knn", "gap"]
+    assert [one.row.record.method for one in table.compared] == ["ss", "tcp", "mcp", "delta-knn", "gap"]
+    again = compare([gap, oracles[2], oracles[0], "mcp"], TEST)
+    frame, before = again.to_dataframe(), table.to_dataframe()
+    assert next(iter(frame.index)) == "gap"
+    assert frame.auc_gain["gap"] == before.auc_gain["gap"]
+
+
+def test_probabilities_have_no_tpr_and_tnr_as_0_is_no_threshold_in_them() -> None:
+    p = confidence()
+    found = compare([{"p": p, "log-odds": np.log(p / (1 - p))}], TEST, intervals=False)
+    frame = found.to_dataframe()
+    assert frame.auc["p"] == frame.auc["log-odds"]
+    assert math.isnan(frame.tpr["p"])
+    assert math.isnan(frame.tnr["p"])
+    assert 0 < frame.tpr["log-odds"] <= 1
+    assert "threshold" in str(found)
+
+
 def test_in_a_notebook_it_is_one_output_and_not_a_line_each(
     table: MethodTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:

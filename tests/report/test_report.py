@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from pathlib import Path
 
 import pytest
 
@@ -37,13 +38,21 @@ def test_on_a_terminal_the_answer_is_seen_without_scrolling(with_runs, run_cli, 
 
 
 def test_only_prints_the_tables_asked_for_with_their_commands(with_runs, run_cli):
-    out = run_cli("report", "--only", "table1,table2").stdout
+    done = run_cli("report", "--only", "table1,table2")
+    out = done.stdout
     assert out.startswith("Table 1")
     assert "digits-test · fine-tuned · protocol equations" in out
     assert "trustcache train --classifier digits-net --data digits-train --epochs 1" in out
     assert "trustcache reproduce table2" in out
     assert "Table G" not in out
     assert ".html" not in out
+    (told,) = [line for line in done.stderr.splitlines() if line.startswith("table1: ")]
+    place, _, rest = told.removeprefix("table1: ").partition(";")
+    page, _, anchor = place.partition("#")
+    assert f'id="{anchor}"' in Path(page).read_text()
+    assert "tab:table1" in rest
+    assert r"\label{tab:table1}" in Path(page).with_name("tables.tex").read_text()
+    assert not [line for line in done.stderr.splitlines() if line.startswith("table2: ")], "it is not begun"
 
 
 def test_a_table_that_the_paper_does_not_have_is_refused_with_those_it_has(with_runs, run_cli):

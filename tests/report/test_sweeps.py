@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from trustcache.cache.records import write_lines
-from trustcache.evaluate.sweep import Candidate, Sweep
+from trustcache.evaluate.sweep import Candidate, Sweep, fewest_held_out
 from trustcache.oracles.runs import LOG, finished_runs
 from trustcache.report.records import Record
 from trustcache.report.sweeps import Outcome, outcome_table, outcomes, sweep_table, validation_table
@@ -104,6 +104,16 @@ def test_a_sweeps_own_ranking_warns_where_mcp_is_better(reference: float, warned
     assert [str(row.cells[0]) for row in table.rows] == ["10.00", "20.00", f"{100 * reference:.2f}"]
     assert "run-0-0" in table.notes[0]
     assert any("better choice" in sentence for sentence in table.notes) is warned
+
+
+def test_a_table_of_validation_says_where_few_answers_decide_it(with_runs) -> None:
+    runs = finished_runs(with_runs)
+    index = next(one for one in with_runs.caches() if runs[0].judges(one))
+    training = next(one for one in with_runs.caches() if one.role == "train" and one.classifier == index.classifier)
+    right, wrong = fewest_held_out(training, runs) or (0, 0)
+    assert right + wrong == round(training.rows * runs[0].config.val_fraction)
+    for table in (validation_table(runs, {}, held_out=(99, 3)), sweep_table(make([0.1], 0.2), (99, 3))):
+        assert [note for note in table.notes if "3 of 102 answers are wrong" in note]
 
 
 def test_training_that_set_nothing_aside_is_a_table_of_its_loss(with_runs) -> None:

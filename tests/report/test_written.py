@@ -98,6 +98,14 @@ def test_the_answer_is_one_of_the_methods_that_are_passed_or_mcp(tmp_path: Path)
     assert "mcp" in answered(gap).partition(" above ")[0]
 
 
+def test_the_answer_is_stated_on_the_first_cache_that_is_given(tmp_path: Path) -> None:
+    shifted, test = cache_of(80, 3, name="a-shifted", features=False), cache_of(60, 4, name="test", features=False)
+    text = write_page(["mcp"], [test, shifted], tmp_path / "report.md").read_text(encoding="utf-8")
+    accept = next(line for line in text.splitlines() if line.startswith("Accept"))
+    assert "of test:" in accept
+    assert "--data" not in text
+
+
 def test_markdown_is_written_where_the_path_asks_for_it_and_nothing_else_is(tmp_path: Path) -> None:
     text = write_page([gap], TEST, tmp_path / "report.md", training=TRAINING).read_text(encoding="utf-8")
     assert text.startswith("# ")

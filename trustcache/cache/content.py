@@ -139,15 +139,14 @@ def class_differences(here: Sequence[str], there: Sequence[str]) -> str:
     return f"{len(apart)} of {number} class names differ ({'; '.join(apart[:_CLASSES_NAMED])}{more})" if apart else ""
 
 
-def training_images(caches: Iterable[Index]) -> tuple[np.ndarray, list[str]]:
-    """Return the contents, sorted, of all images in finished training caches, uint64 (N,), and their data's names.
+def training_images(caches: Iterable[Index]) -> dict[str, np.ndarray]:
+    """Return the contents, sorted, of the images in each finished training cache, uint64 (N,), by its data's name.
 
     >>> training_images([demo_workspace.find_cache("test")])
-    (array([], dtype=uint64), [])
+    {}
     """
     training = {index.data: index for index in caches if index.role == "train" and index.finished()}
-    columns = [open_cache(index.folder).content for index in training.values()]
-    return np.unique(np.concatenate([np.empty(0, np.uint64), *columns])), sorted(training)
+    return {name: np.unique(open_cache(training[name].folder).content) for name in sorted(training)}
 
 
 def unchanged(batches: Iterator[Batch], cache: CacheView) -> Iterator[Batch]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from trustcache.data.splits import HALVES
@@ -12,6 +13,8 @@ MAX_RISK = "max-risk"
 DEFAULT_DELTA = 0.001
 COVERAGE = 0.8
 """Share of the images to trust where nobody has said which, which every score can reach."""
+PROPOSED_DELTA = 0.05
+"""The chance of failure in commands that are proposed: of few images a smaller one leaves no threshold."""
 ALARM_RATE = 0.01
 """Default share of the streams of usual images in which a false alarm ever comes."""
 CLASS, GROUP = "class", "group"
@@ -21,10 +24,10 @@ CLASS, GROUP = "class", "group"
 def named_for_calibration(data: str) -> bool:
     """Return True if a data set's name says that its images are there to set a threshold.
 
-    >>> named_for_calibration("photos-calibration"), named_for_calibration("photos-test")
-    (True, False)
+    >>> [named_for_calibration(name) for name in ("photos-calibration", "photos-cal", "photos-test", "calico")]
+    [True, True, False, False]
     """
-    return "calibration" in data.lower()
+    return "calibrat" in data.lower() or not {"cal", "calib"}.isdisjoint(re.split(r"[^a-z]+", data.lower()))
 
 
 @dataclass(frozen=True)

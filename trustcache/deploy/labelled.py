@@ -134,7 +134,8 @@ class LabelledData:
         """The hashes of all images that the scorer has learnt from, where their cache is still there."""
         scorer = self.scorer
         if scorer.run is None:
-            return training_images(scorer.caches if POST_HOC[scorer.name].fitted else ())[0]
+            learnt = training_images(scorer.caches if POST_HOC[scorer.name].fitted else ())
+            return np.concatenate([np.empty(0, np.uint64), *learnt.values()])
         own, config = scorer.caches[0], scorer.run.config
         if own.fingerprint() != config.cache:
             return np.empty(0, np.uint64)

@@ -20,6 +20,7 @@ from trustcache.oracles.networks import Network
 from trustcache.oracles.runs import Run, finished_runs, without_cache
 from trustcache.scores import POST_HOC
 from trustcache.scores.fitting import Outputs
+from trustcache.scores.registry import probability_of
 from trustcache.scores.stored import ScoreStore
 
 WINNER = "winner"
@@ -101,11 +102,7 @@ class Scorer:
 
     def probability(self, z: float) -> float | None:
         """Return the probability that a score stands for, None where scores are no log-odds of one."""
-        if self.run or not self.name.startswith("mcp"):
-            return None
-        from scipy.special import expit
-
-        return float(expit(z))
+        return None if self.run else probability_of(self.name, z)
 
     def save_threshold(self, threshold: Threshold) -> None:
         """Write a threshold in place of the one before."""

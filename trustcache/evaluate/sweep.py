@@ -133,8 +133,7 @@ def reference(cache: CacheView, z: np.ndarray, config: RunConfig) -> Metrics:
 
     cache: the one that the run learnt from.
     """
-    learnt = config.learnt_rows(cache)
-    rows = learnt[validation_rows(len(learnt), config.val_fraction, config.seed)]
+    rows = _held_out(cache, config)
     return validation_entry(z[rows], cache.correct[rows], config.protocol, None)
 
 
@@ -149,6 +148,27 @@ def mean_reference(index: Index, runs: Sequence[Run]) -> Metrics:
     cache = open_cache(index.folder)
     z = post_hoc_score(REFERENCE, cache)
     return mean_metrics([reference(cache, z, config) for config in configs.values()])
+
+
+def fewest_held_out(index: Index, runs: Sequence[Run]) -> tuple[int, int] | None:
+    """Return how many right and wrong answers the seed of a training held out that has fewest of either; None for none.
+
+    index: the cache that they learnt from.
+    """
+    if not runs[0].config.val_fraction:
+        return None
+    cache = open_cache(index.folder)
+    right = []
+    for config in {run.config.seed: run.config for run in runs}.values():
+        correct = cache.correct[_held_out(cache, config)]
+        right.append((int(correct.sum()), int((~correct).sum())))
+    return min(right, key=min)
+
+
+def _held_out(cache: CacheView, config: RunConfig) -> np.ndarray:
+    """Return the rows of a training cache that a run held out, as numbers."""
+    learnt = config.learnt_rows(cache)
+    return learnt[validation_rows(len(learnt), config.val_fraction, config.seed)]
 
 
 def save(workspace: Workspace, sweep: Sweep) -> Sweep:

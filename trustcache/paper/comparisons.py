@@ -14,6 +14,7 @@ from trustcache.paper.paper_index import SEEDS, Found, Method, PaperIndex, Setup
 from trustcache.paper.published import DEFINITIONS, beside, mismatches, remark
 from trustcache.protocols import PROTOCOLS
 from trustcache.report.comparison import RANKING, heading
+from trustcache.report.footnotes import footnotes
 from trustcache.report.names import method_label
 from trustcache.report.records import Scored
 from trustcache.report.table import MISSING, UNDEFINED, Cell, Row, Table, averaged, grouped_table
@@ -141,7 +142,8 @@ class _Draft:
         beside = [row.labels[-1].partition(",")[0] for row in rows if row.kind == "reference"][:1]
         beside += ["other settings of a loss"] if any(row.kind == "setting" for row in rows) else []
         reading = key_to_figures(self.founds, ", ".join(beside))
-        notes = dict.fromkeys([reading, *self._on_others(), *self.notes, *self._on_published(), *layout.notes])
+        told = footnotes([one.record for found in self.founds for one in found.scored], layout.columns)
+        notes = dict.fromkeys([reading, *self._on_others(), *self.notes, *told, *self._on_published(), *layout.notes])
         columns = heads(layout.columns, setup.protocol)
         return grouped_table(str(setup), LABELS, columns, rows, notes, merged(self.commands, paper.place))
 

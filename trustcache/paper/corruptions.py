@@ -16,6 +16,7 @@ from trustcache.paper.figures import FOUR
 from trustcache.paper.gaps import extraction, fill
 from trustcache.paper.paper_index import Found, Method, PaperIndex, Setup, pair_name
 from trustcache.protocols import PROTOCOLS
+from trustcache.report.footnotes import footnotes
 from trustcache.report.table import Row, Table, grouped_table
 
 CONDITIONS = {f"{name}/{severity}": (name, str(severity)) for name in COMMON for severity in SEVERITIES}
@@ -51,7 +52,8 @@ def _table(paper: PaperIndex, setup: Setup, family: str) -> Table:
     rows.sort(key=lambda row: [*CONDITIONS].index("/".join(row.labels[:2])))
     notes = list(_absent([CONDITIONS[c] for c in expected if c not in here], len(expected)))
     commands += [extraction(paper, pair[1], (family,))] if notes else []
-    notes.insert(0, key_to_figures(every))
+    told = footnotes([one.record for found in every for one in found.scored], COLUMNS)
+    notes = [key_to_figures(every), *notes, *told]
     title, labels = f"{replace(setup, data=family)} · {pair_name(pair)}", ("corruption", "severity", "method")
     lines = merged(commands, paper.place)
     return grouped_table(title, labels, heads(COLUMNS, setup.protocol), (*means, *rows), notes, lines)

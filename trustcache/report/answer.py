@@ -12,19 +12,21 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from trustcache.cache.workspace import Workspace
-from trustcache.deploy.goals import COVERAGE, named_for_calibration
+from trustcache.deploy.goals import COVERAGE
 from trustcache.deploy.threshold import Threshold
 from trustcache.errors import percent
 from trustcache.metrics.selective import at_target, working_point
 from trustcache.report.choice import candidates, choose
 from trustcache.report.comparison import Average
 from trustcache.report.intervals import Compared, Estimate
-from trustcache.report.names import BASELINE, entry_name, method_label
+from trustcache.report.names import BASELINE, entry_name
 from trustcache.report.next_commands import calibration_options, next_commands
-from trustcache.report.records import Record, Scored, assumed, manifests_of
+from trustcache.report.records import Record, Scored, assumed
 from trustcache.report.samples import Samples, ScoreReader
-from trustcache.report.thresholds import Thresholds, for_thresholds, used_whole
+from trustcache.report.stated_on import dataset_of, others_than
+from trustcache.report.thresholds import Thresholds, for_thresholds
 from trustcache.report.trade import Trade, at_coverage, at_risk, at_threshold
+from trustcache.scores.registry import probability_of
 
 _NAMED = 3
 """Methods that rank worse than mcp and are named: of one more the number would be no shorter."""
@@ -55,7 +57,8 @@ class Answer:
     of mcp on the same rows, all of them, with its 95 % interval, the mean over seeds. worse: methods that rank worse
     than mcp by AUC, the whole interval below it, of `compared` ones. commands: the lines of calibrate,
     predict and export, without the first where a threshold is calibrated. spare: the data sets whose images are there
-    for a threshold, which no mean is over. assumed: a sentence on preprocessing that nobody told, "" where it is known.
+    for a threshold, which no mean is over. others: clean data sets that a command could state it on. assumed: a
+    sentence on preprocessing that nobody told, "" where it is known.
     """
 
     classifier: str
@@ -80,11 +83,24 @@ class Answer:
     compared: int
     commands: Sequence[str]
     spare: Sequence[str] = ()
+    others: Sequence[str] = ()
     assumed: str = ""
 
     def images(self, dataset: str) -> str:
         """Return which images of a data set the answer is stated on."""
         return f"the other half of {dataset}" if self.other_half and dataset == self.dataset else dataset
+
+    @property
+    def probability(self) -> float | None:
+        """The probability that the threshold stands for, None where scores are no log-odds or all are accepted."""
+        log_odds = self.record.run is None and self.threshold > -1e300
+        return probability_of(self.record.method, self.threshold) if log_odds else None
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences that follow the five lines, where there is something to say."""
+        more = f"--data states it on another: {', '.join(self.others)}" if self.others else ""
+        return [f"{one}." for one in (f"Stated on {self.dataset}; {more}" if more else "", self.assumed) if one]
 
     @property
     def worse_named(self) -> Sequence[str]:
@@ -117,9 +133,11 @@ def answers(
     reader: ScoreReader,
     place: Sequence[str] | None = (),
     among: Collection[str] | None = None,
+    order: Sequence[str] = (),
 ) -> list[Answer]:
     """Return the answer of each classifier that mcp is scored on. compared: the rows of the data sets with intervals.
-    among: the runs and scores that may be the answer beside mcp and what is calibrated, None for all.
+    among: the runs and scores that may be the answer beside mcp and what is calibrated, None for all. order: as of
+    `dataset_of`.
 
     place: the options that make a command work in the workspace, None where no command does. Raises what reading
     scores raises.
@@ -127,7 +145,7 @@ def answers(
     found = []
     for classifier in dict.fromkeys(one.record.classifier for one in scored):
         here = [one for one in scored if one.record.classifier == classifier]
-        dataset = _dataset(here, calibrated)
+        dataset = dataset_of(here, calibrated, order)
         protocols = {one.record.protocol for one in here if one.record.training}
         protocol = "equations" if "equations" in protocols or not protocols else min(protocols)
         rows = [
@@ -139,28 +157,6 @@ def answers(
             of_protocol = [one for one in here if one.record.protocol == protocol]
             found.append(_answer(of_protocol, rows, calibrated, workspace, reader, place, among))
     return found
-
-
-def stated_on(scored: Sequence[Scored], calibrated: Thresholds) -> set[str]:
-    """Return the data sets that the answers are stated on, one a classifier."""
-    classifiers = {one.record.classifier for one in scored}
-    return {_dataset([one for one in scored if one.record.classifier == name], calibrated) for name in classifiers}
-
-
-def _dataset(scored: Sequence[Scored], calibrated: Thresholds) -> str:
-    """Return the evaluation data that one classifier's answer is stated on.
-
-    It is clean, none that set a threshold or is there to do so by its name, and of those with most methods the largest.
-    """
-    manifests, used = manifests_of(scored), used_whole(calibrated, scored[0].record.classifier)
-
-    def order(name: str) -> tuple[object, ...]:
-        changed = bool(manifests[name].variant_of or manifests[name].condition)
-        mine = [one.record for one in scored if one.record.dataset == name]
-        spent = name in used, named_for_calibration(name)
-        return changed, *spent, -len(mine), -max(record.n for record in mine), name
-
-    return min(manifests, key=order)
 
 
 def _answer(
@@ -214,28 +210,15 @@ def _answer(
         at_risk=at_risk(samples, mcp, max_risk),
         gain=next((one.differences.get("auc") for one in rows if one.row is row), None),
         weakest=_weakest(record, samples, threshold, [one for one in same if one.dataset not in spare], reader),
-        worse=_worse(others),
+        worse=[_name(one.row.record) for one in others if one.verdict("auc") == "worse"],
         compared=sum(one.verdict("auc") is not None for one in others),
         commands=next_commands(
             record, [] if calibrated else calibration_options(record, everything, same, max_risk), everything, place
         ),
         spare=sorted(spare),
+        others=[] if place is None else others_than(record.dataset, scored, thresholds),
         assumed=assumed(scored),
     )
-
-
-def _worse(rows: Sequence[Compared]) -> list[str]:
-    """Name the methods that rank worse than mcp: without their training where each way of training does."""
-    names: dict[str, list[Compared]] = {}
-    for one in rows:
-        record = one.row.record
-        label = method_label(record) if record.training else record.method
-        names.setdefault(label, []).append(one)
-    found = []
-    for label, ones in names.items():
-        worse = [one for one in ones if one.verdict("auc") == "worse"]
-        found += [label] if len(worse) == len(ones) else [_name(one.row.record) for one in worse]
-    return found
 
 
 def _name(record: Record) -> str:
@@ -296,7 +279,10 @@ def _sentences(answer: Answer) -> Iterator[str]:
     a, trade = answer, answer.at_threshold
     mine = a.record.method == BASELINE
     seed = f" (seed {a.record.seed} of {a.seeds})" if a.seeds > 1 else ""
-    yield f"Trust {a.name}{seed} of {a.classifier} above {a.threshold:.4g} ({a.threshold_of}); chosen by {a.chosen_by}."
+    above = f"{a.threshold:.4g}"
+    if a.probability is not None:
+        above = f"z = {above}, a probability of {percent(a.probability)}"
+    yield f"Trust {a.name}{seed} of {a.classifier} above {above} ({a.threshold_of}); chosen by {a.chosen_by}."
     beside = "" if mine else f" (maximum class probability: {_percent(trade.mcp_risk)})"
     yield (
         f"Accept {_percent(trade.coverage)} of the images of {a.images(a.dataset)}: errors fall from "
@@ -320,7 +306,8 @@ def _sentences(answer: Answer) -> Iterator[str]:
         yield f"Nothing is compared with {BASELINE}, the classifier's own confidence."
     elif a.worse:
         more = f" and {a.worse_unnamed} others" if a.worse_unnamed else ""
-        yield f"Worse than doing nothing ({BASELINE}): {', '.join(a.worse_named)}{more}.{a.regret}"
+        counted = f"{len(a.worse)} of {a.compared} methods"
+        yield f"Worse than doing nothing ({BASELINE}): {counted}: {'; '.join(a.worse_named)}{more}.{a.regret}"
     else:
         yield f"None of {a.compared} methods ranks worse than doing nothing ({BASELINE})."
 

@@ -14,7 +14,7 @@ from trustcache.cache.workspace import Workspace
 from trustcache.data.progress import Progress, silent
 from trustcache.errors import UsageError, did_you_mean
 from trustcache.evaluate.sweep import saved_sweeps
-from trustcache.report.answer import Answer, answers, stated_on
+from trustcache.report.answer import Answer, answers
 from trustcache.report.cards import write_cards
 from trustcache.report.collect import collect
 from trustcache.report.comparison import compare_methods
@@ -32,6 +32,7 @@ from trustcache.report.render.markdown import report_markdown
 from trustcache.report.resampled import Resampler
 from trustcache.report.samples import ScoreReader
 from trustcache.report.selection import select
+from trustcache.report.stated_on import require_statable, stated_on
 from trustcache.report.sweeps import outcome_table, outcomes
 from trustcache.report.table import Exhibit, Section
 from trustcache.report.thresholds import Thresholds, calibrated_thresholds
@@ -57,6 +58,17 @@ class Report:
     exhibits: Sequence[Exhibit]
     paths: Sequence[Path]
 
+    def places(self) -> list[str]:
+        """Say of each exhibit asked for that is begun where it stands in the files, which hold all the others too."""
+        folder, shown = self.paths[0].parent, {one.key for one in self.exhibits}
+        return [
+            f"{one.key}: {folder / 'paper.html'}#{section.key}-{one.key}; among all others, report.md has it "
+            f"by its title, tables.tex as tab:{one.key}, and tables.csv as {one.key}"
+            for section in self.contents.sections
+            for one in section.begun
+            if one.key in shown
+        ]
+
 
 def report(
     workspace: Workspace,
@@ -67,16 +79,18 @@ def report(
     data_root: Path | None = None,
     among: Collection[str] | None = None,
     calibrated: Thresholds | None = None,
+    order: Sequence[str] = (),
 ) -> Report:
     """Report on a workspace, and write the files to its report folder.
 
     sections: what follows the comparisons, such as `trustcache.paper.artefacts.PAPER`. only: keys of exhibits to return
     as `Report.exhibits`. place: the options that make a command work in this workspace, None for no commands.
     data_root: where images to show may lie beside where they were; None shows none. among: as of `answers`. calibrated:
-    thresholds by classifier and name of the run or score, None for those of the workspace.
+    thresholds by classifier and name of the run or score, None for those of the workspace. order: as of `dataset_of`;
+    its first data set must be one that an answer can be stated on.
 
-    Raises UsageError for a key that no section has, and where there is nothing to report on; TrustcacheError, before
-    anything is written, where no charts can be drawn.
+    Raises UsageError for a key that no section has, where no answer can be stated on the first data set of `order`, and
+    where there is nothing to report on; TrustcacheError, before anything is written, where no charts can be drawn.
     """
     known = [key for section in sections for key in section.keys]
     if unknown := [key for key in only if key not in known]:
@@ -84,16 +98,19 @@ def report(
         raise UsageError(f"--only {unknown[0]}: no such table or figure; one or several of {names}{near}")
     engine()  # raises where it cannot draw, before the work of minutes
     scored, notes = collect(workspace, progress, place)
-    records, selected = [one.record for one in scored], select(scored).detailed
+    records = [one.record for one in scored]
+    calibrated = calibrated_thresholds(workspace, records) if calibrated is None else calibrated
+    if order:
+        require_statable(order[0], scored, calibrated)
+    selected = {*select(scored).detailed, *stated_on(scored, calibrated, order).values()}
     detailed = [record for record in records if record.dataset in selected]
     reader = ScoreReader(workspace)
     resampler = Resampler(workspace, reader, progress)
     compared = compare(detailed, resampler)
     swept, incomplete = outcomes(saved_sweeps(workspace), records)
     made = [section.make(scored, workspace.caches(), place or ()) for section in sections]
-    calibrated = calibrated_thresholds(workspace, records) if calibrated is None else calibrated
     comparisons = compare_methods(records)
-    first = answers(scored, compared, calibrated, workspace, reader, place, among)
+    first = answers(scored, compared, calibrated, workspace, reader, place, among, order)
     spare = spare_of(first)
     ordered = sorted(compared, key=lambda one: (one.table.classifier, one.table.dataset) in spare)
     tables = [*map(outcome_table, swept), *interval_tables(ordered)]
@@ -119,7 +136,7 @@ def answer(workspace: Workspace, place: Sequence[str] = (), progress: Progress =
     """Return the answer of each classifier of a workspace, and write the cards of its runs. Raises as `report`."""
     scored, _ = collect(workspace, progress)
     calibrated = calibrated_thresholds(workspace, [one.record for one in scored])
-    stated = stated_on(scored, calibrated)
+    stated = {*stated_on(scored, calibrated).values()}
     reader, detailed = ScoreReader(workspace), [one.record for one in scored if one.record.dataset in stated]
     resampler = Resampler(workspace, reader, progress)
     compared = compare(detailed, resampler)

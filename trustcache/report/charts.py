@@ -32,7 +32,10 @@ GROUPS = {
     "FP": ("#D55E00", "wrong answers that are trusted"),
     "TN": ("#E69F00", "wrong answers that are not trusted"),
 }
-_TEXT = {"labelColor": "currentColor", "titleColor": "currentColor", "titleFontWeight": "normal"}
+PLOT_HEIGHT, LEGEND_ROW = 270, 19
+"""Points of a chart on a page without its legend, and of one row of that, which has two names."""
+_TEXT: Spec = {"labelColor": "currentColor", "titleColor": "currentColor", "titleFontWeight": "normal"}
+_TEXT |= {"labelFontSize": 12, "titleFontSize": 13}
 CONFIG: Spec = {
     "font": "Helvetica, Arial, sans-serif",
     "background": None,
@@ -44,7 +47,8 @@ CONFIG: Spec = {
         "columns": 2,
         "symbolStrokeWidth": 2,
         "symbolSize": 60,
-        "labelLimit": 130,
+        "labelFontSize": 11,
+        "labelLimit": 134,
         "symbolLimit": 100,
     },
     "title": {"color": "currentColor", "anchor": "start", "fontWeight": 600},
@@ -130,7 +134,11 @@ def risk_coverage(names: Sequence[str], rows: Sequence[Spec] = (), *, now: bool 
 
 def roc(names: Sequence[str]) -> Spec:
     """Return the chart of the right answers that are accepted over the wrong ones that are, rows m, fpr, tpr."""
-    return _curves("fpr", "tpr", names, "wrong answers accepted (%)", "right answers accepted (%)", now=True)
+    spec = _curves("fpr", "tpr", names, "wrong answers accepted (%)", "right answers accepted (%)", now=True)
+    for layer in spec["layer"][:2]:
+        layer["encoding"]["y"]["scale"] = {"domain": [0, 100]}
+        layer["mark"]["clip"] = False  # all of it is inside, and half the stroke of a curve along an edge is not
+    return spec
 
 
 def score_histogram() -> Spec:
@@ -146,6 +154,7 @@ def score_histogram() -> Spec:
                     "type": "quantitative",
                     "title": "share of the wrong | of the right (%)",
                     "axis": {"labelExpr": "abs(datum.value)"},
+                    "scale": {"padding": 8},
                 },
                 "color": {
                     "field": "what",
@@ -262,6 +271,15 @@ def lines(
     }
     spec["layer"] += [bar] if bars else []
     return spec
+
+
+def page_height(names: int) -> int:
+    """Return the height of a chart on a page whose legend has so many names, in points.
+
+    >>> page_height(0), page_height(3)
+    (270, 308)
+    """
+    return PLOT_HEIGHT + LEGEND_ROW * -(-names // 2)
 
 
 def curve_rows(name: str, dots: int = 10, **columns: Numbers) -> list[Spec]:

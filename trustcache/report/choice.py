@@ -127,7 +127,7 @@ def _best(found: Sequence[Candidate]) -> Choice:
     compared = [one for one in known if math.isfinite(one.mcp)]
     leading = [one for one in compared if one.leads]
     best = min(leading or compared or known, key=lambda one: one.lead if compared else one.aurc)
-    among = f"the best of {len(known)} that learn" if len(known) > 1 else "the only one"
+    among = f"the best of {len(known)} methods that learn" if len(known) > 1 else "the only method that learns"
     value, mcp = f"{_LABEL} {100 * best.aurc:.2f} %", f"{BASELINE} on the same rows {100 * best.mcp:.2f} %"
     if not compared:
         return Choice(best.row, f"validation {value}, {among}")
@@ -136,9 +136,10 @@ def _best(found: Sequence[Candidate]) -> Choice:
         chance = "; it is of one seed, so its lead may be chance" if one_seed else ""
         return Choice(best.row, f"validation {value}, {among}; {mcp}{chance}")
     name = entry_name(best.row.record, with_oracle=False)
+    none = f"none of {len(known)} methods that learn is" if len(known) > 1 else "the only method that learns is not"
     chance = f", less than chance may make (± {200 * best.error:.2f})" if best.lead < 0 else ""
     found_best = f"{name} has {_LABEL} {100 * best.aurc:.2f} %, {mcp}{chance}"
-    return Choice(None, f"validation: none of {len(known)} is better; {found_best}")
+    return Choice(None, f"validation: {none} better; {found_best}")
 
 
 class _References:

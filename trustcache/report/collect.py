@@ -79,17 +79,21 @@ class _Collector:
         self.notes: list[str] = []
         self.gaps: dict[str, list[str]] = {}
         self.rows = self._rows_by_fingerprint()
-        self.training, self.learnt_data = self._training_images()
+        self.training: dict[str, dict[str, np.ndarray]] = {}
         self.duplicates = np.empty(0, dtype=bool)
 
     def gather(self, cache: CacheView) -> None:
         """Add the post-hoc scores and the runs of a cache."""
-        # Searched, as np.isin would sort the million of training images for each of a hundred data sets.
-        at = np.searchsorted(self.training, cache.content)
-        self.duplicates = np.append(self.training, np.uint64(0))[at] == cache.content
-        if self.duplicates.any():
+        self.duplicates = np.zeros(len(cache), dtype=bool)
+        sharing = []
+        for name, images in self._training_images(cache.index.classifier).items():
+            # Searched, as np.isin would sort the million of training images for each of a hundred data sets.
+            again = np.append(images, np.uint64(0))[np.searchsorted(images, cache.content)] == cache.content
+            self.duplicates |= again
+            sharing += [name] if again.any() else []
+        if sharing:
             count = f"{self.duplicates.sum():,} of {len(cache):,} images of {_DATA}"
-            self._gap(f"{count} are byte for byte images of {', '.join(self.learnt_data)}", cache.index)
+            self._gap(f"{count} are byte for byte images of {', '.join(sharing)}", cache.index)
         judging = self._judging(cache.index)
         kept = Kept(self.workspace.figures_file(cache.index.classifier, cache.index.data))
         self.measurer = Measurer(cache, kept)
@@ -191,13 +195,15 @@ class _Collector:
             self._gap(f"{able} runs are not scored on {_DATA}: run `trustcache evaluate`", index)
         return unseen
 
-    def _training_images(self) -> tuple[np.ndarray, list[str]]:
-        """Return the contents of all training images, uint64 (N,), and the names of their data."""
-        try:
-            return training_images(self.caches)
-        except TrustcacheError as error:
-            self.notes.append(f"how many images are training images too is not known: {error}")
-            return np.empty(0, np.uint64), []
+    def _training_images(self, classifier: str) -> dict[str, np.ndarray]:
+        """Return the contents of a classifier's training images, uint64 (N,), by the names of their data."""
+        if classifier not in self.training:
+            self.training[classifier] = {}
+            try:
+                self.training[classifier] = training_images(i for i in self.caches if i.classifier == classifier)
+            except TrustcacheError as error:
+                self.notes.append(f"how many images are training images too is not known: {error}")
+        return self.training[classifier]
 
     def _rows_by_fingerprint(self) -> dict[str, int]:
         """Return the number of rows of each training cache; one that cannot be read is a note."""

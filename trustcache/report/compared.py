@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -49,8 +49,9 @@ def compare(
 
     methods: fitted oracles, post-hoc scores by name ("mcp", "delta-knn"), functions of columns (`logits`, `features`,
     `predictions`) and classes of your own, and {name: array (N,)} of scores that you have. Oracles that differ in their
-    seed only become one row. training: what scores that learn do so from; without it, the cache that the first oracle
-    has learnt from. intervals: by the bootstrap.
+    seed only become one row; rows stand as given. Scores within [0, 1] are no log-odds, and have no TPR and TNR.
+    training: what scores that learn do so from; without it, the cache that the first oracle has learnt from. intervals:
+    by the bootstrap.
     Raises UsageError for an unknown method, and where one cannot be computed on this cache.
 
     >>> cache = CacheView.from_arrays([[2.0, 0.5], [0.1, 0.3], [3.0, 0.0]], [0, 0, 0])
@@ -81,7 +82,14 @@ def compare(
         for method in found
         if (rows := method.learnt_rows(test))
     ]
-    return MethodTable(comparisons[0], [one for one, _ in scored], samples if intervals else {}, learnt)
+    ordered = replace(comparisons[0], rows=tuple(sorted(comparisons[0].rows, key=_place([*samples]))))
+    return MethodTable(ordered, [one for one, _ in scored], samples if intervals else {}, learnt)
+
+
+def _place(records: Sequence[Record]) -> Callable[[Average], int]:
+    """Return the key that sorts rows as their methods were given, several seeds by the first."""
+    places = {record: place for place, record in enumerate(records)}
+    return lambda row: min(places[record] for record in row.records)
 
 
 def _names(runs: Mapping[str, Run]) -> list[str]:
@@ -118,7 +126,9 @@ class MethodTable:
     @cached_property
     def compared(self) -> list[Compared]:
         """The rows with their intervals, [] where none were asked for."""
-        return with_intervals(list(self.samples), ResamplerInMemory(self.samples)) if self.samples else []
+        found = with_intervals(list(self.samples), ResamplerInMemory(self.samples)) if self.samples else []
+        place = _place([*self.samples])
+        return sorted(found, key=lambda one: place(one.row))
 
     @cached_property
     def table(self) -> Table:
@@ -133,7 +143,7 @@ class MethodTable:
             ]
             rows = [replace(row, cells=(*row.cells, end)) for row, end in zip(rows, ends, strict=True)]
             columns = (*columns, Column(f"Δ AUC to {BASELINE}", "Difference in AUC with its 95 % interval."))
-        notes = _LEGEND + (_OF_DIFFERENCES if len(columns) > len(shown.columns) else ""), *self.notes
+        notes = _LEGEND + (_OF_DIFFERENCES if len(columns) > len(shown.columns) else ""), *self.notes, *shown.notes
         return replace(shown, labels=("Method",), rows=tuple(rows), columns=columns, notes=notes)
 
     def to_dataframe(self) -> pandas.DataFrame:

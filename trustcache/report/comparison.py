@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from trustcache.metrics.ranking import METRICS
 from trustcache.protocols import PROTOCOLS
+from trustcache.report.footnotes import footnotes
 from trustcache.report.names import BASELINE, TRAININGS, entry_name, method_label, method_meaning, methods, settings
 from trustcache.report.records import Record
 from trustcache.report.table import UNDEFINED, Cell, Column, Row, Table, averaged, best_cells
@@ -76,6 +77,11 @@ class Comparison:
         return next((row for row in self.rows if row.record.method == BASELINE), None)
 
     @property
+    def methods(self) -> int:
+        """The number of methods that stand beside mcp, a row each with all its seeds."""
+        return sum(row.record.method != BASELINE for row in self.rows)
+
+    @property
     def several_oracles(self) -> bool:
         return len({row.record.oracle for row in self.rows if row.record.oracle}) > 1
 
@@ -114,7 +120,8 @@ class Comparison:
             rows.append(Row(labels, cells, kind, row.seeds, self._block(one)))
         columns = tuple(column(key, self.protocol) for key in COLUMNS)
         heads = ("Method", "Oracle", "Training", "Seeds")
-        return Table(self.dataset, self.facts, heads, columns, tuple(rows), data=self.dataset)
+        notes = tuple(footnotes([record for row in self.rows for record in row.records], COLUMNS))
+        return Table(self.dataset, self.facts, heads, columns, tuple(rows), notes, data=self.dataset)
 
     def _block(self, one: Record) -> str:
         if one.training is None:

@@ -25,7 +25,9 @@ def document(report: Report) -> dict[str, Any]:
 def plain_answers(answers: Sequence[Answer]) -> list[dict[str, Any]]:
     """Return the answers with their lines."""
     return [
-        {name: value for name, value in vars(one).items() if name != "rows"} | {"lines": one.lines()} for one in answers
+        {name: value for name, value in vars(one).items() if name != "rows"}
+        | {"probability": one.probability, "lines": one.lines()}
+        for one in answers
     ]
 
 

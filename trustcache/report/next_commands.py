@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from trustcache.command_lines import command_line
-from trustcache.deploy.goals import COVERAGE, DEFAULT_DELTA, named_for_calibration
+from trustcache.deploy.goals import COVERAGE, PROPOSED_DELTA, named_for_calibration
 from trustcache.metrics.selective import guaranteed
 from trustcache.report.records import Record
 from trustcache.report.samples import Samples
@@ -31,8 +31,8 @@ def calibration_options(record: Record, samples: Samples, same: Sequence[Record]
         data, step = [record.dataset, *half], 2 if half else 1
     z, correct = samples.z[::step], samples.correct[::step]
     for risk in risks:
-        if guaranteed(z, correct, risk, DEFAULT_DELTA):
-            return ["--data", *data, "--max-risk", f"{risk:g}"]
+        if guaranteed(z, correct, risk, PROPOSED_DELTA):
+            return ["--data", *data, "--max-risk", f"{risk:g}", "--delta", f"{PROPOSED_DELTA:g}"]
     return ["--data", *data, "--coverage", f"{COVERAGE:g}"]
 
 

@@ -23,7 +23,7 @@ class Record:
     settings: of the loss, or what was chosen for a post-hoc score. metrics: fractions, nan where one-class data or a
     score without a threshold leaves them undefined. Of runs alone, oracle: the backbone's name; training: "frozen" (a
     head on cached features) or "fine-tuned" (backbone and head). meaning: a post-hoc score's, for legends. duplicates:
-    how many of the n samples are byte for byte images of a training cache of the workspace.
+    how many of the n samples are byte for byte images of a training cache of the classifier.
     """
 
     dataset: str

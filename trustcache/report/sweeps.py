@@ -13,6 +13,7 @@ from trustcache.command_lines import command_line
 from trustcache.evaluate.sweep import REFERENCE, Metrics, Sweep, mean_metrics, standing
 from trustcache.oracles.runs import Run
 from trustcache.report.comparison import column
+from trustcache.report.footnotes import few_samples
 from trustcache.report.names import method_label, run_names
 from trustcache.report.records import Record
 from trustcache.report.table import Cell, Column, Row, Table
@@ -74,11 +75,14 @@ def _metrics(record: Record) -> Metrics:
     return {key: value if math.isfinite(value) else None for key, value in record.metrics.items()}
 
 
-def validation_table(runs: Sequence[Run], reference: Metrics, place: Sequence[str] = ()) -> Table:
+def validation_table(
+    runs: Sequence[Run], reference: Metrics, place: Sequence[str] = (), held_out: tuple[int, int] | None = None
+) -> Table:
     """Return the loss and the metrics on the validation part with which each run's training ended.
 
     Of runs that set nothing aside it has the loss alone. reference: mcp's metrics on the same part, the mean over the
-    seeds; empty where nothing was set aside. place: the options that make a command work in their workspace.
+    seeds; empty where nothing was set aside. place: the options that make a command work in their workspace. held_out:
+    as of `fewest_held_out`.
     """
     names = run_names(runs)
     rows, logs = [], [run.log()[-1] for run in runs]
@@ -95,12 +99,13 @@ def validation_table(runs: Sequence[Run], reference: Metrics, place: Sequence[st
         several = len({run.config.seed for run in runs}) > 1
         mean = "; the mean over the seeds, each of which holds out other rows" if several else ""
         notes.insert(0, f"{REFERENCE}: the classifier's own confidence, which needs no training{mean}.")
+    notes += few_samples(*held_out) if held_out else ()
     title = "On the validation part" if validated else "At the end of training; nothing was set aside for validation"
     return Table(title, "", ("Oracle", "Seed"), columns, tuple(rows), tuple(notes))
 
 
-def sweep_table(sweep: Sweep) -> Table:
-    """Return the ranking by validation alone, as it stands when a sweep ends."""
+def sweep_table(sweep: Sweep, held_out: tuple[int, int] | None = None) -> Table:
+    """Return the ranking by validation alone, as it stands when a sweep ends. held_out: as of `fewest_held_out`."""
     rows = [
         Row((str(place), method_label(candidate)), _cells(SHOWN, candidate.validation), _kind(place))
         for place, candidate in enumerate(sweep.candidates, 1)
@@ -112,6 +117,7 @@ def sweep_table(sweep: Sweep) -> Table:
             f"But {REFERENCE}, the classifier's own confidence, which needs no training, has a lower AURC on the same "
             "rows: it would be the better choice."
         )
+    notes += few_samples(*held_out) if held_out else ()
     title = "Sweep: candidates by their AURC on the validation part"
     columns = tuple(column(key, sweep.protocol) for key in SHOWN)
     return Table(title, _facts(sweep), ("Place", "Candidate"), columns, tuple(rows), tuple(notes))

@@ -21,6 +21,7 @@ from trustcache.deploy.threshold import Threshold
 from trustcache.errors import UsageError, in_python
 from trustcache.oracles.runs import RunConfig, open_run
 from trustcache.report.build import report
+from trustcache.report.thresholds import used_whole
 from trustcache.scores import POST_HOC
 from trustcache.scores.methods import AnyMethod, Method, methods_of
 from trustcache.scores.stored import ScoreStore
@@ -42,10 +43,10 @@ def write_page(
     """Write the report of methods on one or several caches, .html a page or .md Markdown, and return its path.
 
     methods: as `compare` takes them, of which one or mcp is the answer; the post-hoc scores that `trustcache report`
-    shows stand beside them. test: caches of one classifier, whose data sets have names of their own. training: what
-    scores that learn do so from; without it, the cache that the first oracle has learnt from. thresholds: what
-    `calibrate` found, by method (an oracle, a function or class of your own) or name. progress: by default on a
-    terminal and in a notebook only.
+    shows stand beside them. test: caches of one classifier, whose data sets have names of their own; the answer is
+    stated on the first, unless all of it set a threshold. training: what scores that learn do so from; without it, the
+    cache that the first oracle has learnt from. thresholds: what `calibrate` found, by method (an oracle, a function or
+    class of your own) or name. progress: by default on a terminal and in a notebook only.
     Raises UsageError as `compare`, for a path of another suffix, and for a threshold of what is not reported on; and
     OSError where it cannot be written.
     """
@@ -67,16 +68,19 @@ def write_page(
         written = [(cache, _write_cache(workspace, cache, "test", cache.index.data)) for cache in caches]
         store = ScoreStore(workspace)
         beside = dict.fromkeys(name for _, index in written for name in store.missing(index))
-        calibrated = {_name_of(key, found, [*beside]): one for key, one in thresholds.items()}
+        named = {_name_of(key, found, [*beside]): one for key, one in thresholds.items()}
         store.fill([index for _, index in written], progress=progress)
         mine = {one.name: _write_scores(workspace, one, *of, learnt) for of in written for one in found}
         classifier = written[0][1].classifier
+        calibrated = {(classifier, mine.get(name, name)): one for name, one in named.items()}
+        spent = used_whole(calibrated, classifier)
         report(
             workspace,
             place=None,
             progress=progress,
             among={*mine.values()},
-            calibrated={(classifier, mine.get(name, name)): one for name, one in calibrated.items()},
+            calibrated=calibrated,
+            order=sorted(names, key=lambda name: name in spent),
         )
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(workspace.report / _FILES[Path(path).suffix], path)

@@ -46,6 +46,12 @@ class Given:
         """Return the scores, whatever the cache; `Method.scores` checks their number."""
         return np.asarray(self.z)
 
+    @property
+    def probabilities(self) -> bool:
+        """True if all lie within [0, 1], as probabilities do, in which 0 parts nothing from anything."""
+        z = np.asarray(self.z, dtype=np.float64)
+        return bool(((z >= 0) & (z <= 1)).all())
+
 
 @dataclass(frozen=True)
 class Method:
@@ -87,7 +93,8 @@ class Method:
         entry = self.entry
         if entry is None:
             meaning = (type(self.scorer).__doc__ or self.name).strip().partition("\n")[0]
-            return ScoreRecord(self.name, "", {}, False, meaning, True, "")
+            zero = not (isinstance(self.scorer, Given) and self.scorer.probabilities)
+            return ScoreRecord(self.name, "", {}, False, meaning, zero, "")
         settings = self.learnt.chosen(self.name)
         return ScoreRecord(self.name, "", settings, entry.fitted, entry.meaning, entry.natural_zero, entry.source)
 

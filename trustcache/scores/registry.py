@@ -165,6 +165,19 @@ POST_HOC: Registry[PostHoc] = Registry("trustcache.scores", "--score", _BUILT_IN
 """The post-hoc scores by name: those of `_BUILT_IN`, those of installed packages, and users' own functions."""
 
 
+def probability_of(name: str, z: float) -> float | None:
+    """Return the probability that a value of a built-in score stands for, None where it is no log-odds of one.
+
+    >>> probability_of("mcp", 0.0), probability_of("margin", 0.0)
+    (0.5, None)
+    """
+    if name not in _BUILT_IN or not _BUILT_IN[name].natural_zero:
+        return None
+    from scipy.special import expit
+
+    return float(expit(z))
+
+
 class Learnt:
     """State of the scores that learn from one training cache, each fitted when first asked for, once.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -115,6 +116,14 @@ def test_a_damaged_list_of_what_is_drawn_costs_only_time(charts, tmp_path, damag
     (tmp_path / "drawn.json").write_text(damage)
     draw_figures(tmp_path, {"roc": charts["roc"]})
     assert (tmp_path / "roc.svg").is_file()
+
+
+def test_nothing_is_cut_at_the_edge_of_roc_and_scores_whose_curves_end_there(charts):
+    drawn = inline({name: charts[name].sized(480, 300) for name in ("risk", "roc", "histogram")})
+    assert "clip-path" in drawn["risk"], "a spike reaches beyond its axis"
+    assert "clip-path" not in drawn["roc"]
+    (top,) = re.findall(r'mark-rect.*?<path[^>]* d="M[\d.]+,([\d.]+)h', drawn["histogram"])
+    assert float(top) >= 5, "the highest bar ends below the upper edge"
 
 
 def test_names_stay_text(charts):

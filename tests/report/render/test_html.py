@@ -251,6 +251,16 @@ def test_the_page_says_how_the_oracle_was_chosen_and_what_it_is_worth(scored):
     assert "trustcache calibrate x\ntrustcache predict x PATH" in commands
 
 
+def test_the_page_says_which_data_set_the_answer_is_on_and_how_to_see_the_others(scored):
+    def lead(*data):
+        contents = make_contents([scored("ce", run="r", dataset=name) for name in data])
+        (found,) = Document(page(contents)).all("p", "lead")
+        return found["text"]
+
+    assert "Stated on" not in lead("digits")
+    assert "Stated on digits; Images, below, shows the 2 other data sets" in lead("digits", "noisy", "b")
+
+
 def test_columns_of_changed_images_are_there_where_some_are_scored(scored):
     plain = [scored("mcp"), scored("ce")]
     fog = [scored(m, dataset="digits-c/fog/1", variant_of="digits", shows="fog/1") for m in ("mcp", "ce")]

@@ -10,6 +10,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from trustcache.metrics.calibration import wilson
+from trustcache.report.charts import page_height
 from trustcache.report.intervals import Estimate
 from trustcache.report.render.drawing import inline
 from trustcache.report.unit_charts import chosen_steps, unit_charts
@@ -50,4 +51,8 @@ def point(unit: Unit) -> Point:
 
 def drawings(unit: Unit, kept: Path | None) -> dict[str, Markup]:
     """Return the charts as they are before the script draws them, and where there is none; kept: as of `inline`."""
-    return inline({name: c.sized(480, 300) for name, c in unit_charts(unit).items() if name != "heat"}, kept)
+    charts = {name: chart for name, chart in unit_charts(unit).items() if name != "heat"}
+    names = {
+        name: len({row[key] for row in c.rows for key in ("m", "what") if key in row}) for name, c in charts.items()
+    }
+    return inline({name: chart.sized(480, page_height(names[name])) for name, chart in charts.items()}, kept)

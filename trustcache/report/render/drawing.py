@@ -28,7 +28,8 @@ _SIZES = {"": (240, 170), "-wide": (500, 240)}
 _DRAWN = "drawn.json"
 _PRINTED = {
     "axis": {**CONFIG["axis"], "labelFontSize": 7, "titleFontSize": 8, "titlePadding": 3},
-    "legend": {**CONFIG["legend"], "labelFontSize": 7, "titleFontSize": 8, "symbolSize": 30, "symbolStrokeWidth": 1.2},
+    "legend": {**CONFIG["legend"], "labelFontSize": 7, "titleFontSize": 8, "symbolSize": 30, "symbolStrokeWidth": 1.2}
+    | {"labelLimit": 130},
     "line": {"strokeWidth": 1.1},
     "point": {"strokeWidth": 1},
 }

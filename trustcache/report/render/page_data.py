@@ -17,6 +17,8 @@ from trustcache.report.charts import (
     CONFIG,
     DASHES,
     IDEAL,
+    LEGEND_ROW,
+    PLOT_HEIGHT,
     SHAPES,
     SPIKE,
     heat_map,
@@ -29,6 +31,7 @@ from trustcache.report.explorer import BINS, Explored, Steps
 from trustcache.report.failures import Failures
 from trustcache.report.records import finite
 from trustcache.report.units import Unit
+from trustcache.scores.registry import probability_of
 
 
 def packed(text: str) -> str:
@@ -54,6 +57,8 @@ def page_data(units: Sequence[Unit], failures: Sequence[Failures] = ()) -> str:
         "config": CONFIG,
         "bins": BINS,
         "spike": SPIKE,
+        "plot": PLOT_HEIGHT,
+        "legend": LEGEND_ROW,
     }
     plain = {"charts": charts, "looks": looks, "units": [_unit(*both) for both in zip_longest(units, failures)]}
     return packed(json.dumps(plain, ensure_ascii=False, allow_nan=False, separators=(",", ":")))
@@ -72,6 +77,7 @@ def _unit(unit: Unit, failing: Failures | None) -> dict[str, Any]:
             "name": visible(m.name),
             "baseline": m.baseline,
             "picked": m.picked,
+            "odds": m.explored.record.run is None and probability_of(m.explored.record.method, 0.0) is not None,
             **_explored(m.explored, places),
         }
         for m in unit.methods

@@ -23,6 +23,7 @@ from trustcache.errors import visible
 from trustcache.report.answer import Answer
 from trustcache.report.comparison import READING, Comparison
 from trustcache.report.contents import TO_DRAW, Contents
+from trustcache.report.names import BASELINE
 from trustcache.report.records import Record
 from trustcache.report.table import LEGEND, Cell, Exhibit, Section, Table
 
@@ -62,16 +63,18 @@ def print_report(contents: Contents, console: Console, page: str = "", whole: bo
 
 def _in_short(comparison: Comparison, chosen: Collection[Record]) -> Table:
     """Return the table with few rows: mcp's, those of the answers' records `chosen`, and those of highest AUC."""
-    table = comparison.table()
     auc = [row.cell("auc").mean for row in comparison.rows]
     best = sorted(range(len(auc)), key=lambda i: -math.inf if math.isnan(a := auc[i] or math.nan) else a, reverse=True)
     answered = [any(record in chosen for record in row.records) for row in comparison.rows]
     asked = [i for i, row in enumerate(comparison.rows) if answered[i] or row is comparison.baseline]
     kept = sorted(dict.fromkeys([*asked, *best][:_FEW_ROWS]))
-    if left_out := len(table.rows) - len(kept):
-        more = f"{left_out} more row{'s' if left_out > 1 else ''} with -v, and on the page"
-        table = replace(table, notes=(f"Percent, and of all methods those of highest AUC; {more}.",))
-    return replace(table, rows=tuple(table.rows[i] for i in kept))
+    whole, few = comparison.table(), replace(comparison, rows=tuple(comparison.rows[i] for i in kept)).table()
+    notes = few.notes
+    if left_out := len(whole.rows) - len(kept):
+        counted = f"of {comparison.methods} methods beside {BASELINE}, a row each, those of highest AUC"
+        notes = (f"Percent; {counted}; {left_out} more row{'s' * (left_out > 1)} with -v, and on the page.", *notes)
+    # The best of all rows, not of these few.
+    return replace(whole, rows=tuple(whole.rows[i] for i in kept), notes=notes)
 
 
 def print_answers(answers: Iterable[Answer], console: Console, page: str = "", more: Sequence[str] = ()) -> None:
@@ -81,7 +84,7 @@ def print_answers(answers: Iterable[Answer], console: Console, page: str = "", m
     """
     for answer in answers:
         console.print()
-        for line in (*answer.lines(), *([f"{answer.assumed}."] if answer.assumed else [])):
+        for line in (*answer.lines(), *answer.notes):
             if console.is_terminal:
                 _print_wrapped(console, "", line)
             else:

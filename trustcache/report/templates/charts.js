@@ -39,6 +39,9 @@ function idealRows(error) {
 const picked = () => [...new Set([state.method, ...state.picks])].filter(i => on(unit().methods[i]))
   .sort((a, b) => a - b).map(i => unit().methods[i]);
 
+// The height of a chart whose legend has so many names, two in a row.
+const tall = names => page.looks.plot + page.looks.legend * Math.ceil(names / 2);
+
 const specs = {
   risk() {
     const spec = structuredClone(page.charts.risk), shown = picked();
@@ -49,7 +52,7 @@ const specs = {
     const highest = Math.max(...rows.filter(row => row.coverage >= page.looks.spike).map(row => row.risk)) || 1;
     for (const layer of spec.layer.slice(0, 2)) layer.encoding.y.scale.domainMax = highest;
     rows.push(...idealRows(on().bad / on().n));
-    return { spec: curves(spec, [...shown.map(m => m.name), page.looks.ideal]), rows, height: 300 };
+    return { spec: curves(spec, [...shown.map(m => m.name), page.looks.ideal]), rows, height: tall(shown.length + 1) };
   },
   roc() {
     const spec = structuredClone(page.charts.roc), shown = picked().filter(m => on(m).bad && on(m).n > on(m).bad);
@@ -57,7 +60,7 @@ const specs = {
       const { c, w, n, bad } = on(m);
       return curveRows(m.name, { fpr: w.map(x => 100 * x / bad), tpr: c.map((x, k) => 100 * (x - w[k]) / (n - bad)) });
     });
-    return { spec: curves(spec, shown.map(m => m.name)), rows, height: 300 };
+    return { spec: curves(spec, shown.map(m => m.name)), rows, height: tall(shown.length) };
   },
   histogram() {
     const [low, high] = method().edges, bins = page.looks.bins, { r, f, n, bad } = on();
@@ -66,7 +69,7 @@ const specs = {
       share: sign * 100 * count / Math.max(1, total), count, what,
     })).filter(row => row.count);
     const rows = [...bars(r, n - bad, 1, "right"), ...bars(f, bad, -1, "wrong")];
-    return { spec: structuredClone(page.charts.histogram), rows, height: 260 };
+    return { spec: structuredClone(page.charts.histogram), rows, height: tall(2) };
   },
   reliability() {
     const shown = [...new Set([baseline(), method()])].filter(m => m && on(m)?.rel.length);
@@ -77,7 +80,7 @@ const specs = {
     const spec = structuredClone(page.charts.reliability), names = shown.map(m => m.name);
     for (const layer of spec.layer) for (const [channel, range] of [["color", looks(names).map(look => look[0])], ["shape", ["diamond", "circle"]]])
       if (layer.encoding[channel]) layer.encoding[channel].scale = { domain: names, range };
-    return { spec, rows, height: 300 };
+    return { spec, rows, height: tall(names.length) };
   },
 };
 

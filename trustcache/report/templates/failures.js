@@ -63,7 +63,7 @@ function drawFailures() {
   const answers = unit().methods[start.method], follows = state.method === start.method && state.data === start.data;
   const k = follows ? state.step : nearest(answers, start.threshold);
   for (const part of all("#failures .unit")) if (+part.dataset.unit === state.unit) {
-    for (const at of all("[data-shows=at]", part)) at.textContent = threshold(answers.t[k]);
+    for (const at of all("[data-shows=at]", part)) at.textContent = number(answers.t[k]);
     for (const row of all("[data-class]", part)) {
       const { c, w } = failures.classes[row.dataset.class], [trusted, wrong, risk] = [...row.cells].slice(3);
       counted(trusted, c[k]);

@@ -25,7 +25,7 @@ function fold() {
       const button = row.querySelector(".fold");
       button.hidden = i > 0 || body.rows.length < 2 || words.length > 0;
       button.setAttribute("aria-expanded", open);
-      button.textContent = open ? "fold" : `+${body.rows.length - 1} of its family`;
+      button.textContent = open ? "fold" : `show ${body.rows.length - 1} more of its family`;
     });
   }
   $("found").textContent = words.length ? `${shown} found` : "";

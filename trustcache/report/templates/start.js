@@ -38,11 +38,13 @@ function significant(value, digits) {
 
 const percent = share => `${fixed(100 * share)} %`;
 const points = share => `${share < 0 ? "−" : "+"}${fixed(Math.abs(100 * share))}`;
-const threshold = t => t < -1e300 ? "none: all accepted" : String(significant(t, 4)).replace("-", "−");
+const number = t => t < -1e300 ? "none: all accepted" : String(significant(t, 4)).replace("-", "−");
 
 let page, state;
 const unit = () => page.units[state.unit];
 const method = () => unit().methods[state.method];
+// The threshold of a step, and where scores are log-odds of a probability this too.
+const threshold = t => number(t) + (method().odds && t > -1e300 ? `, a probability of ${percent(1 / (1 + Math.exp(-t)))}` : "");
 const on = (m = method(), data = state.data) => m.on[data];
 const baseline = () => unit().methods.find(m => m.baseline);
 
