@@ -137,7 +137,7 @@ def _best(found: Sequence[Candidate]) -> Choice:
         return Choice(best.row, f"validation {value}, {among}; {mcp}{chance}")
     name = entry_name(best.row.record, with_oracle=False)
     none = f"none of {len(known)} methods that learn is" if len(known) > 1 else "the only method that learns is not"
-    chance = f", less than chance may make (± {200 * best.error:.2f})" if best.lead < 0 else ""
+    chance = f", a lead within chance (± {200 * best.error:.2f})" if best.lead < 0 else ""
     found_best = f"{name} has {_LABEL} {100 * best.aurc:.2f} %, {mcp}{chance}"
     return Choice(None, f"validation: {none} better; {found_best}")
 
