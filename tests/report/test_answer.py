@@ -19,7 +19,7 @@ from trustcache.cache.records import write_lines
 from trustcache.cache.workspace import Workspace
 from trustcache.data.splits import HALVES, half_rows, other_half
 from trustcache.deploy.scorers import find_scorer
-from trustcache.metrics.selective import at_target, working_point
+from trustcache.metrics.selective import EVERYTHING, at_target, working_point
 from trustcache.oracles.runs import CARD, LOG, finished_runs
 from trustcache.report.answer import Answer
 from trustcache.report.build import answer, report
@@ -311,6 +311,14 @@ def test_methods_that_are_worse_than_mcp_are_those_whose_interval_lies_below_it(
     assert len(found.worse) == sum(row["verdict"]["auc"] == "worse" for row in here)
     (table,) = [one for one in compare_methods([one.record for one in collect(with_runs)[0]]) if "test" in one.dataset]
     assert found.compared == table.methods
+
+
+def test_a_threshold_below_every_score_is_no_number(answered) -> None:
+    record = replace(answered[1].record, run=None, method="mcp")
+    first = replace(answered[1], record=record, threshold=EVERYTHING).lines()[0]
+    assert tells(first, "whatever its score")
+    assert "e+308" not in first
+    assert "0.00 %" not in first
 
 
 def test_a_threshold_on_mcp_is_told_as_a_probability_too(answered) -> None:

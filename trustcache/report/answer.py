@@ -15,7 +15,7 @@ from trustcache.cache.workspace import Workspace
 from trustcache.deploy.goals import COVERAGE
 from trustcache.deploy.threshold import Threshold
 from trustcache.errors import percent
-from trustcache.metrics.selective import at_target, working_point
+from trustcache.metrics.selective import EVERYTHING, at_target, working_point
 from trustcache.report.choice import candidates, choose
 from trustcache.report.comparison import Average
 from trustcache.report.intervals import Compared, Estimate
@@ -101,6 +101,11 @@ class Answer:
         """Sentences that follow the five lines, where there is something to say."""
         more = f"--data states it on another: {', '.join(self.others)}" if self.others else ""
         return [f"{one}." for one in (f"Stated on {self.dataset}; {more}" if more else "", self.assumed) if one]
+
+    @property
+    def accepts_all(self) -> bool:
+        """True if the threshold lies below every score."""
+        return self.threshold == EVERYTHING
 
     @property
     def worse_named(self) -> Sequence[str]:
@@ -279,10 +284,7 @@ def _sentences(answer: Answer) -> Iterator[str]:
     a, trade = answer, answer.at_threshold
     mine = a.record.method == BASELINE
     seed = f" (seed {a.record.seed} of {a.seeds})" if a.seeds > 1 else ""
-    above = f"{a.threshold:.4g}"
-    if a.probability is not None:
-        above = f"z = {above}, a probability of {percent(a.probability)}"
-    yield f"Trust {a.name}{seed} of {a.classifier} above {above} ({a.threshold_of}); chosen by {a.chosen_by}."
+    yield f"Trust {a.name}{seed} of {a.classifier} {_above(a)} ({a.threshold_of}); chosen by {a.chosen_by}."
     beside = "" if mine else f" (maximum class probability: {_percent(trade.mcp_risk)})"
     yield (
         f"Accept {_percent(trade.coverage)} of the images of {a.images(a.dataset)}: errors fall from "
@@ -310,6 +312,15 @@ def _sentences(answer: Answer) -> Iterator[str]:
         yield f"Worse than doing nothing ({BASELINE}): {counted}: {'; '.join(a.worse_named)}{more}.{a.regret}"
     else:
         yield f"None of {a.compared} methods ranks worse than doing nothing ({BASELINE})."
+
+
+def _above(answer: Answer) -> str:
+    if answer.accepts_all:
+        return "whatever its score"
+    above = f"{answer.threshold:.4g}"
+    if answer.probability is None:
+        return f"above {above}"
+    return f"above z = {above}, a probability of {percent(answer.probability)}"
 
 
 def _percent(share: float) -> str:
