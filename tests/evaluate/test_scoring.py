@@ -190,7 +190,7 @@ def test_a_run_of_another_classifier_is_left_out_with_a_note(workspace: Workspac
     [
         (
             ("train", "--loss", "ss", "--alpha-pos", "1", "--alpha-neg", "3"),
-            "trustcache extract --classifier NAME --data NAME",
+            "trustcache extract --classifier NAME --data FOLDER:train",
         ),
         (("extract", "--classifier", "vit"), "imagenet/train/<class>/"),
         (("report",), "trustcache extract --classifier NAME --data NAME"),
@@ -217,7 +217,7 @@ def test_a_command_with_nothing_prepared_says_what_is_missing(
         (("--loss", "ce", "--seed", "0,-1"), "must be a whole number from 0 to 4294967295, not -1"),
         (("--loss", "focal", "--gamma", "nan", "--frozen"), "--gamma (how fast focal forgets samples"),
         (("--loss", "ce", "--frozen", "--momentum", "0.5"), "--momentum: means nothing to --frozen"),
-        (("--loss", "ce", "--classifier", "vit"), "there is: digits-net/digits-test (test)"),
+        (("--loss", "ce", "--classifier", "vit"), "digits-net/digits-train (train), digits-net/digits-test (test)"),
         (("--loss", "ce", "--frozen", "--device", "cuda:99"), "--device cuda:99: not available here"),
     ],
 )
