@@ -57,6 +57,18 @@ def test_all_losses_and_seeds_become_runs_with_scores_on_the_test_set(workspace:
         assert re.search(rf"{run.config.loss.name}.* {run.config.seed} ", done.stdout)
 
 
+def test_a_training_scores_the_caches_of_its_own_classifier_alone(
+    with_runs: Workspace, run_cli: RunCli, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "z.npy", np.random.default_rng(0).normal(size=(60, 3)))
+    np.save(tmp_path / "y.npy", np.arange(60) % 3)
+    files = ("--logits", tmp_path / "z.npy", "--labels", tmp_path / "y.npy")
+    assert run_cli("import", *files, "--as", "other", "--data", "photos-test").exit_code == 0
+    done = run_cli("train", "--frozen", "--loss", "ce", "--classifier", "digits-net", "--epochs", 1)
+    assert done.exit_code == 0, done.stderr
+    assert [folder.name for folder in (with_runs.root / "scores").iterdir()] == ["digits-net"]
+
+
 def test_the_report_holds_every_run_and_mcp_with_the_metrics_of_its_scores(
     workspace: Workspace, run_cli: RunCli
 ) -> None:
