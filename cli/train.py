@@ -51,7 +51,7 @@ def train(
 
     workspace = Workspace(place.workspace)
     training = resolve(workspace, request, settings, head, optimiser)
-    for note in filter(None, (assumption(training.index), training.note())):
+    for note in filter(None, (assumption(training.index), training.note(), training.few_errors())):
         say(f"note: {note}")
     with tracking(workspace, request.log) as track:
         runs = training.run(workspace, place.data_root, machine, console, track, lambda text: say(f"note: {text}"))

@@ -69,6 +69,19 @@ def test_a_training_scores_the_caches_of_its_own_classifier_alone(
     assert [folder.name for folder in (with_runs.root / "scores").iterdir()] == ["digits-net"]
 
 
+@pytest.mark.parametrize(("wrong", "told"), [(20, True), (40, False)])
+def test_few_errors_to_learn_from_are_told(run_cli: RunCli, tmp_path: Path, wrong: int, told: bool) -> None:
+    labels = np.arange(90) % 3
+    logits = np.eye(3)[labels] * 2 + np.random.default_rng(0).random((90, 3))
+    np.save(tmp_path / "z.npy", logits)
+    np.save(tmp_path / "y.npy", np.where(np.arange(90) < wrong, (labels + 1) % 3, labels))
+    files = ("--logits", tmp_path / "z.npy", "--labels", tmp_path / "y.npy", "--features", tmp_path / "z.npy")
+    assert run_cli("import", *files, "--as", "net", "--data", "birds", "--role", "train").exit_code == 0
+    done = run_cli("train", "--frozen", "--loss", "ce", "--epochs", 1)
+    assert done.exit_code == 0, done.stderr
+    assert tells(done.stderr, "note:", f"{wrong} of the 90", "birds", "mcp") == told
+
+
 def test_the_report_holds_every_run_and_mcp_with_the_metrics_of_its_scores(
     workspace: Workspace, run_cli: RunCli
 ) -> None:
