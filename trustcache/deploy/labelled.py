@@ -133,7 +133,9 @@ class LabelledData:
         return name_among([index.data for index in self.scorer.caches], name)
 
     def _no_cache(self, option: str, name: str) -> str:
-        near = did_you_mean(name, [index.data for index in self.scorer.caches])
+        near = did_you_mean(
+            name, [each for index in self.scorer.caches for each in (index.data, index.manifest.family)]
+        )
         return f"{option} {name}: no cache of {self.scorer.classifier} has that name; there are {self._names()}{near}"
 
     @cached_property
