@@ -72,9 +72,8 @@ def remove(
 def _chosen(place: Place, name: str | None) -> list[Any]:
     from trustcache.cache.workspace import Workspace
 
-    caches = Workspace(place.workspace).caches()
-    chosen = [index for index in caches if name in (None, index.name)]
+    workspace = Workspace(place.workspace)
+    chosen = [workspace.cache_named(name)] if name else workspace.caches()
     if not chosen:
-        wanted = f"no cache '{name}'" if name else "no caches"
-        raise UsageError(f"{wanted} in {place.workspace / 'cache'}; make one with trustcache extract")
+        raise UsageError(f"no caches in {workspace.root / 'cache'}; make one with trustcache extract")
     return chosen

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from trustcache.errors import TrustcacheError, UsageError
+from trustcache.errors import TrustcacheError, UsageError, did_you_mean
 
 from .process import begin, end
 
@@ -85,7 +85,8 @@ def _values(context: Any, path: Path) -> Iterator[tuple[str, Any]]:
 
 def _require(path: Path, what: str, name: str, known: Any) -> None:
     if name not in known:
-        raise UsageError(f"{path}: {what}{name}: no such key here; one of {', '.join(known)}")
+        near = did_you_mean(name, known)
+        raise UsageError(f"{path}: {what}{name}: no such key here; one of {', '.join(known)}{near}")
 
 
 def _taken(context: Any, parameter: Any, value: Any) -> Any:

@@ -14,7 +14,9 @@ from .program import Place, command, print_line
 def export(
     place: Place,
     run: Annotated[str, typer.Argument(help="A run's name or its unambiguous beginning.")],
-    format: Annotated[Literal["onnx", "torch"], typer.Option(help="ONNX, or torch.export's .pt2.")] = "onnx",
+    format: Annotated[
+        Literal["onnx", "torch"], typer.Option(help="torch.export's .pt2, or ONNX, which needs the extra export.")
+    ] = "torch",
     output: Annotated[Path | None, typer.Option(help="The file to write; without it, one in the run's folder.")] = None,
     classifier: Annotated[str | None, typer.Option(help="Whose run, where there are several.")] = None,
 ) -> None:

@@ -45,7 +45,7 @@ def predict(
         say(f"no threshold is calibrated, so a score above 0 is trusted; set one with {line}")
         say("with --max-risk in place of --coverage it promises how much of what is trusted is wrong at most")
     grouped = with_groups(images, asked.groups) if asked.groups else (images, None)
-    tally = Tally(trusted, say)
+    tally = Tally(trusted, say, paths)
     answers = tally.of(
         trusted(grouped[0], groups=grouped[1], batch_size=asked.batch_size, workers=asked.workers, ahead=1)
     )
@@ -61,6 +61,6 @@ def predict(
             "out --strict"
         )
     if failing.fail_on_alarm and tally.alarm:
-        raise TrustcacheError(
-            f"{run}: the alarm was raised; calibrate on images like these, or leave out --fail-on-alarm"
-        )
+        remedy = "give them in shuffled order" if tally.by_order else "calibrate on images like these"
+        why = " by the order of the images" if tally.by_order else ""
+        raise TrustcacheError(f"{run}: the alarm was raised{why}; {remedy}, or leave out --fail-on-alarm")

@@ -35,7 +35,7 @@ def train(
     optimiser: Annotated[dict[str, Any], Given(Optimiser)],
     machine: Machine,
 ) -> Output:
-    """Stage two: train oracles that tell when the classifier is right, then score them on every evaluation cache.
+    """Stage two: train oracles that tell when the classifier is right, then score them on its evaluation caches.
 
     Without --frozen the backbone is tuned together with the head, on the images. Settings of losses take lists
     (--alpha-neg 1,2,3) and every combination becomes a run. Options given here go before a preset's. What is finished
@@ -51,14 +51,15 @@ def train(
 
     workspace = Workspace(place.workspace)
     training = resolve(workspace, request, settings, head, optimiser)
-    for note in filter(None, (assumption(training.index), training.note())):
+    for note in filter(None, (assumption(training.index), training.note(), training.few_errors())):
         say(f"note: {note}")
     with tracking(workspace, request.log) as track:
         runs = training.run(workspace, place.data_root, machine, console, track, lambda text: say(f"note: {text}"))
     sweep = save(workspace, choose(training.index, runs)) if request.sweep else None
     mcp = mean_reference(training.index, runs)
     failures: list[TrustcacheError] = []
-    made = evaluate(workspace, runs, place.data_root, machine, console, failed=failures.append)
+    judged = runs[0].config.judged  # other classifiers of the workspace are none of this training's business
+    made = evaluate(workspace, runs, place.data_root, machine, console, failed=failures.append, judged=judged)
     document = {"runs": summarise(runs, workspace.caches()), "mcp": mcp, "sweep": sweep}
 
     def show() -> None:
@@ -71,4 +72,4 @@ def train(
         seen = command_line("report", *place.given())
         say(f"{made} scores made; see them with {seen}" if made else "nothing new to score")
 
-    return scored(show, made, lacking(workspace, runs), failures, **document)
+    return scored(show, made, lacking(workspace, runs, judged), failures, **document)

@@ -87,20 +87,23 @@ _UNSEEN = re.compile(
 """Control characters, invisible ones, marks of direction, and what is left of names that are not UTF-8."""
 
 
-def did_you_mean(name: str, known: Collection[str]) -> str:
+def did_you_mean(name: str, known: Collection[str], beginning: bool = False) -> str:
     """Return the end of a message on an unknown name: up to three known ones that are like it, "" for none.
 
     Case and signs do not count; names that have it as a part between hyphens come first, and of names equally like it
-    those that `known` has first.
+    those that `known` has first. beginning: the name may be the beginning of one, as of a run's.
 
     >>> did_you_mean("Table 1", ["table1", "figure3"])
     '; did you mean table1?'
+    >>> did_you_mean("birsd-ce", ["birds-ce-frozen-seed0-2ba51c23", "birds-ss-frozen-seed0-43395772"], beginning=True)
+    '; did you mean birds-ce-frozen-seed0-2ba51c23, birds-ss-frozen-seed0-43395772?'
     """
     import difflib
 
     wanted, *others = (re.sub(r"[\W_]", "", one.lower()) for one in (name, *known))
     bare = dict(zip(others, known, strict=True))
-    likeness = {one: difflib.SequenceMatcher(None, one, wanted).ratio() for one in bare}
+    end = len(wanted) if beginning else None
+    likeness = {one: difflib.SequenceMatcher(None, one[:end], wanted).ratio() for one in bare}
     near = sorted((one for one in bare if likeness[one] >= _LIKE), key=likeness.__getitem__, reverse=True)
     parts = (one for one in bare.values() if {name, wanted} & {*one.split("-")})
     chosen = dict.fromkeys([*parts, *(bare[one] for one in near)])

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from typer.testing import Result
 
 from tests.index_builder import build_index, build_manifest
+from tests.refusals import tells
 from trustcache.cache.index import create_or_continue
 from trustcache.cache.publish import publish
 from trustcache.cache.workspace import LONGEST_NAME, Workspace, data_path, file_name
@@ -57,10 +58,39 @@ def test_without_a_cache_that_fits_it_says_what_is_there_and_how_to_make_one(sev
     with pytest.raises(UsageError) as caught:
         several.find_cache("train", "resnet", "cars-train")
     said = str(caught.value)
-    there = ("resnet/birds-c/fog/3 (test)", "resnet/birds-train (train)", "vit/cars-train (train)")
-    assert all(fact in said for fact in ("'cars-train'", "'resnet'", f"{several.root}/cache", *there))
-    assert said.endswith("trustcache extract --classifier resnet --data cars-train")
+    there = ("resnet/birds-train (train)", "resnet/birds-c/fog/3 (test)")
+    assert said.startswith("--data cars-train: is no cache")
+    assert tells(said, f"{several.root}/cache", *there, "trustcache extract", ":train")
+    assert "vit/" not in said  # which was not asked for
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "begins", "ends"),
+    [
+        (("train", "resnett"), "--classifier resnett: has no cache", "; did you mean resnet?"),
+        (("train", "vit", "cars-trian"), "--data cars-trian: is no cache", "; did you mean cars-train, birds-train?"),
+        (("train", "vit", "birds-c/fog/3"), "--data birds-c/fog/3: is no train cache", ":train"),
+        (("train", "vit", "owls", "--also"), "--also owls: is no cache", ":train"),
+    ],
+)
+def test_a_name_that_fits_no_cache_is_told_with_the_nearest(
+    several: Workspace, asked: tuple[str, ...], begins: str, ends: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        several.find_cache(*asked)
+    assert str(caught.value).startswith(begins)
+    assert str(caught.value).endswith(ends)
+
+
+@pytest.mark.parametrize("request_", ["cars/train", "cars/train/:train", "cars-train", "/elsewhere/cars/train.tar"])
+def test_data_are_named_as_extract_was_given_them_too(several: Workspace, request_: str) -> None:
+    assert several.find_cache("train", "vit", request_).data == "cars-train"
+
+
+def test_a_cache_that_is_not_there_is_told_with_the_nearest(several: Workspace) -> None:
+    with pytest.raises(UsageError, match=r"did you mean vit/birds-train"):
+        several.cache_named("vit/birds/train")
 
 
 def test_in_an_empty_workspace_it_says_so_and_makes_nothing(tmp_path: Path) -> None:
@@ -82,7 +112,7 @@ def test_the_command_line_gives_exit_code_2_for_none_and_for_several(
     several: Workspace, run_cli: Callable[..., Result]
 ) -> None:
     args = ("train", "--loss", "ss", "--frozen", "--workspace", several.root)
-    for options, words in (((), "several train caches"), (("--classifier", "no"), "no train of 'no' cache")):
+    for options, words in (((), "several train caches"), (("--classifier", "no"), "--classifier no: has no cache")):
         failed = run_cli(*args, *options)
         assert failed.exit_code == 2
         assert failed.stderr.startswith(f"error: {words}")

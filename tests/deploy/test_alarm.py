@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from click.testing import Result
 from PIL import Image
+from sklearn.datasets import load_digits
 
 from tests.refusals import refusal_of, tells
 from tests.sealed import edit_record
@@ -58,6 +60,22 @@ def test_it_keeps_silent_on_usual_scores_and_tells_when_and_since_when_others_ca
     assert alarm.see(usual(5)), "it stays"
     alarm.reset()
     assert not alarm.see(usual(2000))
+
+
+def test_an_order_that_raises_it_is_told_from_a_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(3)
+    classes = np.arange(400) % 10
+    watch = Watch.of(0.01, [(rng.normal(size=400) + classes / 4, classes)])
+    z = rng.normal(size=400) + classes / 4
+    for kept in (10_000, 300):
+        monkeypatch.setattr("trustcache.deploy.alarm._KEPT", kept)
+        found = []
+        for order, worse in ((np.argsort(classes), 0), (np.argsort(classes), 2), (np.arange(400), 0)):
+            alarm = Alarm(watch)
+            for part in np.split(order, 4):
+                alarm.see(z[part] - worse, classes[part])
+            found.append((alarm.raised_at is not None, alarm.by_order))
+        assert found == [(True, True), (True, False), (False, False)]
 
 
 def test_scores_one_by_one_and_all_at_once_are_the_same() -> None:
@@ -112,6 +130,24 @@ def test_predict_tells_at_which_image_the_promise_ends(
     (*_, last) = csv.DictReader(failed.stdout.splitlines())
     assert (failed.exit_code, last["alarm"]) == (1, "true")
     assert tells(failed.stderr, "nothing is promised for", "%", "--fail-on-alarm")
+
+
+def test_predict_says_where_the_order_of_class_folders_raised_it(
+    with_runs: Workspace, run_cli: RunCli, digit_files: Path, tmp_path: Path
+) -> None:
+    labels = load_digits().target
+    for file in sorted(digit_files.iterdir())[:200]:
+        folder = tmp_path / "sorted" / str(labels[int(file.stem)])
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, folder)
+    run_cli("calibrate", "mcp", "--data", "digits-test", "--coverage", 0.8)
+    done = run_cli("predict", "mcp", tmp_path / "sorted", "--fail-on-alarm")
+    assert tells(done.stderr, "ALARM", "order", "folder by folder", "shuffled", "look like those calibrated on")
+    assert "nothing is promised" not in done.stderr
+    assert tells(done.stderr, "error:", "order of the images", "shuffled", "--fail-on-alarm")
+    only = run_cli("predict", "mcp", tmp_path / "sorted" / "3")
+    assert tells(only.stderr, "ALARM", "nothing is promised for", "in shuffled order they raise it too")
+    assert "folder by folder" not in only.stderr
 
 
 def test_a_trusted_classifier_carries_the_alarm_over_its_calls(

@@ -169,18 +169,31 @@ def test_the_threshold_of_log_odds_is_shown_as_a_probability_too(with_runs: Work
     assert "a probability" not in run_cli("calibrate", FROZEN, "--data", "digits-test", "--coverage", 0.5).stdout
 
 
-def test_another_goal_on_the_same_images_is_noted(with_runs: Workspace, run_cli: RunCli) -> None:
-    def noted(*words: object) -> str:
+def test_every_other_threshold_tried_on_the_same_images_is_counted(with_runs: Workspace, run_cli: RunCli) -> None:
+    def noted(*words: object, code: int = 0) -> str:
         done = run_cli("calibrate", *words)
-        assert done.exit_code == 0
+        assert done.exit_code == code
         return done.stderr
 
-    assert "same images" not in noted("mcp", "--data", "digits-test", "--coverage", 0.5)
-    assert "same images" not in noted("mcp", "--data", "digits-test", "--coverage", 0.5)  # is no second one
-    assert tells(noted("mcp", "--data", "digits-test", "--coverage", 0.6), "1 threshold is stored", "digits-test")
-    assert tells(noted(FROZEN, "--data", "digits-test", "--coverage", 0.6), "1 threshold is stored")
-    assert tells(noted(FROZEN, "--data", "digits-test", "--coverage", 0.7), "2 thresholds are stored")
+    on_test = "--data", "digits-test"
+    assert "same images" not in noted("mcp", *on_test, "--coverage", 0.5)
+    assert "same images" not in noted("mcp", *on_test, "--coverage", 0.5)  # is no second one
+    assert tells(noted("mcp", *on_test, "--coverage", 0.6), "1 other threshold ", "same images", "digits-test")
+    assert "1 other threshold " in noted("mcp", *on_test, "--coverage", 0.5)  # the threshold in between is overwritten
+    noted(FROZEN, *on_test, "--max-risk", 1e-6, code=1)  # finds none, but spends confidence too
+    assert "3 other thresholds " in noted(FROZEN, *on_test, "--coverage", 0.7)
+    assert "4 other thresholds " in noted("mcp", *on_test, "--coverage", 0.7, "--part", "first-half")
+    assert "4 other thresholds " in noted("mcp", *on_test, "--coverage", 0.7, "--part", "second-half")
     assert "same images" not in noted(FROZEN, "--coverage", 0.7)  # on what it set aside
+
+
+def test_a_folder_that_was_extracted_names_its_cache(with_runs: Workspace, run_cli: RunCli) -> None:
+    for option in ("--data", "--check-on"):
+        own = () if option == "--data" else ("--data", "digits-test")
+        done = run_cli("calibrate", "mcp", *own, option, "digits/test", "--coverage", 0.5)
+        assert done.exit_code == 0, done.stderr
+    refused = run_cli("calibrate", "mcp", "--data", "digits-tset", "--coverage", 0.5)
+    assert "did you mean digits-test" in refused.stderr
 
 
 @pytest.mark.parametrize(("right", "code"), [(True, 0), (False, 1)])

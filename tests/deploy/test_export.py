@@ -162,7 +162,7 @@ def test_what_is_missing_or_meaningless_is_said(
         monkeypatch.setitem(sys.modules, module, None)
     refused = run_cli("export", FROZEN, "--format", "onnx")
     assert refused.exit_code == 2
-    assert tells(refused.stderr, "--format onnx", "pip install 'trustcache[export]'")
+    assert tells(refused.stderr, "--format onnx", "pip install 'trustcache[export]'", "--format torch")
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ from click.testing import Result
 from tests.command_process import CommandProcess
 from tests.refusals import refusal_of, tells
 from trustcache.cache.workspace import Workspace
-from trustcache.deploy.predict import pictures
+from trustcache.deploy.predict import csv_lines, json_lines, pictures
+from trustcache.deploy.trusted import Answer
 
 RunCli = Callable[..., Result]
 FROZEN = "digits-net-ce-frozen"
@@ -75,6 +76,16 @@ def test_it_decodes_in_its_own_thread_where_no_others_are_wanted(
     with_runs: Workspace, run_cli: RunCli, photos: Path
 ) -> None:
     assert run_cli("predict", FROZEN, photos, "--workers", 0).stdout == run_cli("predict", FROZEN, photos).stdout
+
+
+def test_numbers_have_six_digits_and_verdicts_all_of_them() -> None:
+    near = Answer("a.png", "cat", 1, 0.12345678, 1.00000004, True), Answer("b.png", "cat", 1, 1 - 1e-9, 1e-17, False)
+    found = [json.loads(line) for line in json_lines(near)]
+    assert [(one["probability"], one["score"], one["trusted"]) for one in found] == [
+        (0.123457, 1.0, True),
+        (1.0, 1e-17, False),
+    ]
+    assert [row.split(",")[3:5] for row in csv_lines(near)][1:] == [["0.123457", "1.0"], ["1.0", "1e-17"]]
 
 
 def test_strict_makes_it_a_failure_after_all_lines(with_runs: Workspace, run_cli: RunCli, photos: Path) -> None:

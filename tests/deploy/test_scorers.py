@@ -29,8 +29,10 @@ def test_a_run_is_found_by_its_name_or_an_unambiguous_beginning(runs_workspace: 
     [
         ("digits-net-ce", None, "2 runs .*: digits-net-ce-fine-tuned-seed0-"),
         ("nothing", None, "no finished run in .*; there are digits-"),
-        ("digits-net-ce-frozen", "other", "no finished run"),
-        ("mcp", "other", "holds caches of 0 that fit"),
+        ("digts-net-ce", None, "did you mean digits-net-ce-"),
+        ("winer", None, "did you mean winner"),
+        ("digits-net-ce-frozen", "other", "--classifier other: has no cache in .*, which holds digits-net/digits-test"),
+        ("mcp", "digits-nte", "--classifier digits-nte: has no cache .*; did you mean digits-net"),
     ],
 )
 def test_a_name_that_fits_none_or_several_is_refused_with_what_there_is(
@@ -99,8 +101,6 @@ def test_winner_is_the_run_that_the_only_sweep_chose(with_runs: Workspace) -> No
     by_training = {run.config.training: run for run in finished_runs(with_runs)}
     save(with_runs, choose(index, [by_training["frozen"]]))
     assert find_scorer(with_runs, "winner").name == by_training["frozen"].name
-    with pytest.raises(UsageError, match="no sweep has chosen"):
-        find_scorer(with_runs, "winner", "other")
     save(with_runs, choose(index, [by_training["fine-tuned"]]))
     with pytest.raises(UsageError, match=r"winner: .*2 runs.*digits-net-ce-fine-tuned.*digits-net-ce-frozen"):
         find_scorer(with_runs, "winner")

@@ -57,6 +57,31 @@ def test_all_losses_and_seeds_become_runs_with_scores_on_the_test_set(workspace:
         assert re.search(rf"{run.config.loss.name}.* {run.config.seed} ", done.stdout)
 
 
+def test_a_training_scores_the_caches_of_its_own_classifier_alone(
+    with_runs: Workspace, run_cli: RunCli, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "z.npy", np.random.default_rng(0).normal(size=(60, 3)))
+    np.save(tmp_path / "y.npy", np.arange(60) % 3)
+    files = ("--logits", tmp_path / "z.npy", "--labels", tmp_path / "y.npy")
+    assert run_cli("import", *files, "--as", "other", "--data", "photos-test").exit_code == 0
+    done = run_cli("train", "--frozen", "--loss", "ce", "--classifier", "digits-net", "--epochs", 1)
+    assert done.exit_code == 0, done.stderr
+    assert [folder.name for folder in (with_runs.root / "scores").iterdir()] == ["digits-net"]
+
+
+@pytest.mark.parametrize(("wrong", "told"), [(20, True), (40, False)])
+def test_few_errors_to_learn_from_are_told(run_cli: RunCli, tmp_path: Path, wrong: int, told: bool) -> None:
+    labels = np.arange(90) % 3
+    logits = np.eye(3)[labels] * 2 + np.random.default_rng(0).random((90, 3))
+    np.save(tmp_path / "z.npy", logits)
+    np.save(tmp_path / "y.npy", np.where(np.arange(90) < wrong, (labels + 1) % 3, labels))
+    files = ("--logits", tmp_path / "z.npy", "--labels", tmp_path / "y.npy", "--features", tmp_path / "z.npy")
+    assert run_cli("import", *files, "--as", "net", "--data", "birds", "--role", "train").exit_code == 0
+    done = run_cli("train", "--frozen", "--loss", "ce", "--epochs", 1)
+    assert done.exit_code == 0, done.stderr
+    assert tells(done.stderr, "note:", f"{wrong} of the 90", "birds", "mcp") == told
+
+
 def test_the_report_holds_every_run_and_mcp_with_the_metrics_of_its_scores(
     workspace: Workspace, run_cli: RunCli
 ) -> None:
@@ -190,7 +215,7 @@ def test_a_run_of_another_classifier_is_left_out_with_a_note(workspace: Workspac
     [
         (
             ("train", "--loss", "ss", "--alpha-pos", "1", "--alpha-neg", "3"),
-            "trustcache extract --classifier NAME --data NAME",
+            "trustcache extract --classifier NAME --data FOLDER:train",
         ),
         (("extract", "--classifier", "vit"), "imagenet/train/<class>/"),
         (("report",), "trustcache extract --classifier NAME --data NAME"),
@@ -217,7 +242,7 @@ def test_a_command_with_nothing_prepared_says_what_is_missing(
         (("--loss", "ce", "--seed", "0,-1"), "must be a whole number from 0 to 4294967295, not -1"),
         (("--loss", "focal", "--gamma", "nan", "--frozen"), "--gamma (how fast focal forgets samples"),
         (("--loss", "ce", "--frozen", "--momentum", "0.5"), "--momentum: means nothing to --frozen"),
-        (("--loss", "ce", "--classifier", "vit"), "there is: digits-net/digits-test (test)"),
+        (("--loss", "ce", "--classifier", "vit"), "digits-net/digits-train (train), digits-net/digits-test (test)"),
         (("--loss", "ce", "--frozen", "--device", "cuda:99"), "--device cuda:99: not available here"),
     ],
 )

@@ -19,6 +19,7 @@ READ_BY = {
     "log": ("train", "fine-tune"),
     "scores of a run": ("evaluate", "report"),
     "threshold": ("predict", "predict a score"),
+    "thresholds tried": ("calibrate", "calibrate a score"),
     "post-hoc score": ("evaluate", "report"),
     "fitted score": ("evaluate again",),
     "bootstrap store": ("report",),

@@ -141,6 +141,7 @@ def kind_of(path: Path) -> str:
             "config.json": "run config",
             "log.jsonl": "log",
             "threshold.json": "threshold",
+            "tried.json": "thresholds tried",
             "README.md": "model card",
         }.get(name, name)
     if place == "scores":

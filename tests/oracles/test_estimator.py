@@ -233,7 +233,7 @@ def test_few_errors_to_learn_from_are_warned_of(training: CacheView) -> None:
     few = training[:100]
     wrong = int((~few.correct).sum())
     assert 0 < wrong < 30
-    with pytest.warns(UserWarning, match=rf"fit.*wrong on {wrong} of the 100 rows of train.*30.*mcp") as caught:
+    with pytest.warns(UserWarning, match=rf"fit.*wrong on {wrong} of the 100 samples of train.*30.*mcp") as caught:
         Oracle("ce", epochs=1).fit(few)
     assert caught[0].filename == __file__
     with warnings.catch_warnings():

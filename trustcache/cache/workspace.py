@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trustcache.cache.index import INDEX, Index, read_index
-from trustcache.errors import TrustcacheError, UsageError, visible
+from trustcache.data.known_data import name_among
+from trustcache.errors import TrustcacheError, UsageError, did_you_mean, visible
 from trustcache.registry.options import WORKSPACE
 
 REMOVED = ".removed-"
@@ -136,12 +137,14 @@ class Workspace:
         >>> demo_workspace.cache_named("net/birds").samples
         30
         """
-        found = [index for index in self.caches() if index.name == name]
+        caches = self.caches()
+        found = [index for index in caches if index.name == name]
         if len(found) == 1:
             return found[0]
         if found:
             raise UsageError(f"{name}: {len(found)} caches have that name: {', '.join(str(i.folder) for i in found)}")
-        raise UsageError(f"no cache '{name}' in {self.root / 'cache'}; make one with trustcache extract")
+        near = did_you_mean(name, [index.name for index in caches])
+        raise UsageError(f"no cache '{name}' in {self.root / 'cache'}; make one with trustcache extract{near}")
 
     def removal_line(self, caches: Iterable[Index]) -> str:
         """Return the command that removes caches of this workspace.
@@ -157,25 +160,48 @@ class Workspace:
         """The option that makes a command work in this workspace, [] for the default."""
         return [] if self.root == WORKSPACE else ["--workspace", str(self.root)]
 
-    def find_cache(self, role: str | None, classifier: str | None = None, data: str | None = None) -> Index:
-        """Return the one cache of a role, None for any, that fits. Raises UsageError where none or several fit."""
+    def find_cache(
+        self, role: str | None, classifier: str | None = None, data: str | None = None, option: str = "--data"
+    ) -> Index:
+        """Return the one cache of a role, None for any, that fits. Raises UsageError where none or several fit.
+
+        data: its name, or images as `extract` takes them (`name_among`). option: of the command, which gives it.
+        """
         caches = self.caches()
-        fitting = [
-            c
-            for c in caches
-            if role in (None, c.role) and classifier in (None, c.classifier) and data in (None, c.data)
-        ]
+        judged = [index for index in caches if classifier in (None, index.classifier)]
+        meant = None if data is None else name_among([index.data for index in judged], data)
+        named = [index for index in judged if meant in (None, index.data)]
+        fitting = [index for index in named if role in (None, index.role)]
         if len(fitting) == 1:
             return fitting[0]
-        wanted = " ".join(filter(None, [role, data and f"'{data}'", classifier and f"of '{classifier}'"]))
-        if not fitting:
-            there = ", ".join(f"{c.name} ({c.role})" for c in caches) or "nothing"
-            raise UsageError(
-                f"no {wanted} cache in {self.root / 'cache'} (there is: {there}); "
-                f"make one with trustcache extract --classifier {classifier or 'NAME'} --data {data or 'NAME'}"
-            )
-        options = ", ".join(f"--classifier {c.classifier} --data {c.data}" for c in fitting)
-        raise UsageError(f"several {wanted} caches in {self.root / 'cache'}; choose one of: {options}")
+        if fitting:
+            options = ", ".join(f"--classifier {c.classifier} --data {c.data}" for c in fitting)
+            wanted = " ".join(filter(None, [role, "caches", data and f"of {data}"]))
+            raise UsageError(f"several {wanted} in {self.root / 'cache'}; choose one of: {options}")
+        if classifier and not judged:
+            asked = f"--classifier {classifier}: has no cache"
+            near = did_you_mean(classifier, sorted({index.classifier for index in caches}))
+        elif data:
+            asked = f"{option} {data}: is no {role} cache" if named and role else f"{option} {data}: is no cache"
+            near = "" if named else did_you_mean(data, [index.data for index in judged])
+        else:
+            asked, near = f"there is no {role} cache" if role else "there is no cache", ""
+        there = _listed(sorted(judged or caches, key=lambda index: index.role != role))
+        raise UsageError(f"{asked} in {self.root / 'cache'}, which holds {there}; {_MAKE[role]}{near}")
+
+
+_LISTED = 6
+_MAKE = {
+    "train": "name a train cache, or make one with trustcache extract --classifier NAME --data FOLDER:train",
+    "test": "name a test cache, or make one with trustcache extract --classifier NAME --data NAME",
+    None: "name one of these, or make one with trustcache extract --classifier NAME --data NAME",
+}
+"""How to mend that there is no cache, by its role."""
+
+
+def _listed(caches: Sequence[Index]) -> str:
+    names = [f"{index.name} ({index.role})" for index in caches]
+    return ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if names[_LISTED:] else "") or "nothing"
 
 
 def _of_cache(classifier: str, data: str) -> Path:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import functools
 import itertools
 import math
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +27,19 @@ MOST_MEMBERS = 10_000
 def folder_manifest(folder: Path, role: str = "test") -> Manifest:
     """Describe images that have no manifest: a folder, tar files, or a file of a layout that tells itself.
 
-    It is named after the folder or file, and where that is a part of a data set, after the folder above too:
-    photos/test is photos-test. Raises UsageError for an archive that cannot be listed.
+    Raises UsageError for an archive that cannot be listed.
+    """
+    full = folder.resolve()
+    return Manifest(folder_name(full), role, (Files(*bare_files(full)),), title=images_in(full))
+
+
+def folder_name(folder: Path) -> str:
+    """Return the name of a data set without a manifest: that of its folder or file.
+
+    Where that is a part of a data set (`PARTS`), the name of the folder above comes first.
+
+    >>> folder_name(Path("photos/calibration")), folder_name(Path("photos/birds.tar"))
+    ('photos-calibration', 'birds')
     """
     full = folder.resolve()
     above = full.parent
@@ -34,7 +47,28 @@ def folder_manifest(folder: Path, role: str = "test") -> Manifest:
     while PARTS.fullmatch(first) and above.name:
         first, above = above.name, above.parent
         name = f"{first}-{name}"
-    return Manifest(name, role, (Files(*bare_files(full)),), title=images_in(full))
+    return name
+
+
+def name_among(names: Collection[str], request: str) -> str:
+    """Return which of some data sets' names a user means: by the name, or by the images that `extract` was given.
+
+    These may be gone since. A request that means none of them is returned as it is.
+
+    >>> name_among(["photos-calibration", "birds"], "photos/calibration")
+    'photos-calibration'
+    """
+    if request in names:
+        return request
+    asked, _, own_role = request.rpartition(":")
+    images = asked if own_role in ROLES else request
+    if images.endswith(".toml"):
+        with contextlib.suppress(UsageError):
+            (name, *others) = (manifest.name for manifest in load_manifests(Path(images)))
+            return name if name in names and not others else request
+        return request
+    name = images.rpartition(":")[2] if is_import_path(images) else folder_name(Path(images))
+    return name if name in names else request
 
 
 def images_in(path: Path) -> str:

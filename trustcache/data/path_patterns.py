@@ -11,8 +11,8 @@ from pathlib import Path
 from trustcache.errors import UsageError
 
 PARTS = re.compile(
-    r"(train|test|val|valid|eval|dev)(ing|idation|uation)?|calib(ration)?|holdout|images|data"
-    r"|labels|metadata|val_annotations",
+    r"(train|test|val|valid|eval|dev)(ing|idation|uation)?|calib(ration)?|holdout|pool|(un)?labell?ed"
+    r"|images|data|labels|metadata|val_annotations",
     re.IGNORECASE,
 )
 """Names of folders that are parts of a data set, and do not tell data sets apart."""

@@ -17,6 +17,9 @@ from trustcache.deploy.threshold import THRESHOLD, Threshold, Watch
 from trustcache.errors import UsageError, percent
 from trustcache.metrics.exchangeability import Martingale, Reference
 
+_KEPT = 10_000
+"""Rows that are looked at once more in shuffled order, a sample of those of a longer stream."""
+
 
 class Alarm:
     """Two sequential tests of a stream, which may be looked at after each row: of the scores, and of the classes.
@@ -28,7 +31,7 @@ class Alarm:
 
     images: number of scores seen. raised_at: the number of the one that raised it, counted from 1, or None. since: the
     number at which the change is estimated to have begun, or None. by_class: True where the test of the classes
-    raised it.
+    raised it. by_order: True where it is raised, and by the order of the rows alone.
 
     >>> usual = np.random.default_rng(0).permutation(1000)
     >>> alarm = Alarm(Watch.of(0.01, [(np.arange(1000.0), np.arange(1000) % 10)]))
@@ -63,6 +66,8 @@ class Alarm:
         self.by_class = False
         self._tests = [[Martingale(one) for one in pair] for pair in self._references]
         self._draws = np.random.default_rng(self._seed)  # for the order of equal scores
+        self._sampling = np.random.default_rng(self._seed + 1)
+        self._sample: list[tuple[float, int | None]] = []
 
     @property
     def _references(self) -> list[tuple[Reference, Reference]]:
@@ -72,6 +77,23 @@ class Alarm:
     def void(self) -> float:
         """Share of the scores seen since the change is estimated to have begun, 0 without an alarm."""
         return 0.0 if self.since is None else (self.images - self.since + 1) / self.images
+
+    @property
+    def by_order(self) -> bool:
+        """True where the alarm is raised, but by none of the same rows in shuffled order.
+
+        Rows that stand class by class raise it so, and a change of few of them. Of more than 10,000 rows a sample is
+        taken. Neither sample nor order depends on what rows hold, so both tests keep their rate.
+
+        >>> alarm = Alarm(Watch.of(0.01, [(np.arange(1000.0), np.arange(1000) % 10)]))
+        >>> alarm.see(np.arange(1000.0)), alarm.by_order
+        (True, True)
+        """
+        if self.raised_at is None:
+            return False
+        rows = [self._sample[row] for row in np.random.default_rng(self._seed).permutation(len(self._sample))]
+        classes = [row[1] for row in rows if row[1] is not None]
+        return not Alarm(self.watch, self._seed).see([row[0] for row in rows], classes or None)
 
     def see(self, scores: npt.ArrayLike, classes: npt.ArrayLike | None = None) -> bool:
         """Look at more rows, in their order. Return True if the alarm is raised by now.
@@ -86,10 +108,18 @@ class Alarm:
             for one, within in self._references
         ]
         for row in range(len(z)):
+            self._keep(float(z[row]), None if classes is None else int(np.asarray(classes)[row]))
             self.images += 1
             if self.raised_at is None:
                 self._look([[column[row : row + 1] for column in columns] for columns in bins])
         return self.raised_at is not None
+
+    def _keep(self, z: float, predicted: int | None) -> None:
+        """Keep a row, or put it in another's place: a uniform sample of all so far (Vitter 1985, algorithm R)."""
+        if len(self._sample) < _KEPT:
+            self._sample.append((z, predicted))
+        elif (place := int(self._sampling.integers(self.images + 1))) < _KEPT:
+            self._sample[place] = (z, predicted)
 
     def _look(self, bins: list[list[np.ndarray]]) -> None:
         """Bet on one more row. bins: of each data set, those of its tests that look."""
@@ -105,8 +135,8 @@ class Alarm:
             self.by_class = any(one is tests[1] for one, tests in zip(best, self._tests, strict=True))
 
 
-def announcement(alarm: Alarm, threshold: Threshold, path: str | None = None) -> str:
-    """Say in one sentence what a raised alarm means. path: of the image that raised it.
+def announcement(alarm: Alarm, threshold: Threshold, path: str | None = None, by_folder: bool = False) -> str:
+    """Say what a raised alarm means. path: of the image that raised it. by_folder: images come folder by folder.
 
     >>> from trustcache.cache import CacheView
     >>> from trustcache.deploy.calibrate import calibrate_on
@@ -122,7 +152,11 @@ def announcement(alarm: Alarm, threshold: Threshold, path: str | None = None) ->
     samples = sum(one.samples for one in alarm.watch.references)
     kept = f"the {threshold.goal} of {threshold.target:g}"
     promise = f"the promise of at most {percent(threshold.target)} wrong" if threshold.goal == MAX_RISK else kept
+    order = (
+        "perhaps for their order alone, as the images come folder by folder (told at the end); " if by_folder else ""
+    )
     return (
-        f"ALARM after {at}: since about image {alarm.since:,} {what} do not look like those of the {samples:,} samples "
-        f"of {threshold.samples}, and {promise} does not hold from there (false-alarm rate {percent(alarm.watch.rate)})"
+        f"ALARM after {at}: {order}since about image {alarm.since:,} {what} do not look like those of the {samples:,} "
+        f"samples of {threshold.samples}, and {promise} does not hold from there (false-alarm rate "
+        f"{percent(alarm.watch.rate)})"
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +11,6 @@ import numpy as np
 
 from trustcache.cache import CacheView
 from trustcache.cache.index import judged_fingerprint
-from trustcache.cache.records import read_record
 from trustcache.cache.view import require_cache, warn_of_sorted
 from trustcache.data.pipeline import unheard
 from trustcache.data.progress import Progress, silent
@@ -22,7 +20,8 @@ from trustcache.deploy.groups import grouped
 from trustcache.deploy.labelled import Labelled, LabelledData, whole_cache
 from trustcache.deploy.promises import warn_of_others
 from trustcache.deploy.scorers import Scorer
-from trustcache.deploy.threshold import THRESHOLD, Check, GroupPoint, Threshold, Watch
+from trustcache.deploy.threshold import Check, GroupPoint, Threshold, Watch
+from trustcache.deploy.trials import Trial, record_trial
 from trustcache.errors import TrustcacheError, UsageError, in_python, percent
 from trustcache.evaluate.scoring import Scoring
 from trustcache.metrics.calibration import wilson
@@ -54,7 +53,7 @@ def calibrate(
 ) -> Threshold:
     """Find the threshold that reaches a goal, and keep it in the scorer's folder.
 
-    note: told where thresholds of other goals or scores were set on the same images.
+    note: told where thresholds of other goals or scores were tried on the same images.
 
     Raises TrustcacheError where no threshold reaches it, which leaves an older one in place; UsageError where there is
     no such data, or the run learnt from it.
@@ -73,29 +72,15 @@ def calibrate(
         [one for name in calibration.worst_of for one in source.family("--worst-of", name)],
         [grouped(one, calibration.by) for name in calibration.check_on for one in source.family("--check-on", name)],
     )
+    others = record_trial(scorer.folder, Trial.of(scorer.judged, own.data, goal, calibration))
     threshold = _threshold((scorer.name, scorer.judged, scorer.learnt), data, goal, calibration)
-    if others := _others(scorer, threshold):
+    if others:
         note(
-            f"{others} stored before on the same images ({threshold.data}): a promise's confidence is spent once for "
-            "each threshold tried there"
+            f"{others} other threshold{'s were' if others > 1 else ' was'} tried on the same images before "
+            f"({own.data}): a promise's confidence is spent once for each"
         )
     scorer.save_threshold(threshold)
     return threshold
-
-
-def _others(scorer: Scorer, threshold: Threshold) -> str:
-    """Count the stored thresholds of other goals or scores on the same images, "" for none; unreadable ones are not."""
-    found = []
-    for path in scorer.folder.parent.glob(f"*/{THRESHOLD}"):
-        with contextlib.suppress(TrustcacheError):
-            found.append((path.parent == scorer.folder, read_record(path, Threshold, "")))
-    goal = threshold.goal, threshold.target, threshold.delta
-    count = sum(
-        (one.judged, one.data) == (threshold.judged, threshold.data)
-        and not (own and (one.goal, one.target, one.delta) == goal)
-        for own, one in found
-    )
-    return f"{count} threshold{'s are' if count > 1 else ' is'}" if count else ""
 
 
 @in_python()

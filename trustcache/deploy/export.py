@@ -72,7 +72,8 @@ def export(scorer: Scorer, format: str, path: Path | None, data_root: Path) -> t
     chosen = FORMATS[format]
     if missing := [name for name in chosen.needs if not find_spec(name)]:
         raise UsageError(
-            f"--format {format}: needs {' and '.join(missing)}; install with pip install 'trustcache[export]'"
+            f"--format {format}: needs {' and '.join(missing)}; install with pip install 'trustcache[export]', or "
+            "take --format torch"
         )
     target = path or scorer.folder / f"{scorer.name}{chosen.suffix}"
     pair = load_pair(scorer)

@@ -12,10 +12,11 @@ import scipy
 from trustcache.cache import CacheView, open_cache
 from trustcache.cache.content import training_images
 from trustcache.cache.index import Index
+from trustcache.data.known_data import name_among
 from trustcache.data.pipeline import unheard
 from trustcache.data.splits import other_half
 from trustcache.deploy.scorers import Scorer
-from trustcache.errors import UsageError
+from trustcache.errors import UsageError, did_you_mean
 from trustcache.evaluate.scoring import Scoring
 from trustcache.scores import POST_HOC
 from trustcache.scores.fitting import Rows, outputs_of
@@ -111,6 +112,7 @@ class LabelledData:
 
     def named(self, option: str, name: str) -> Labelled:
         """Return a data set. option: names it. Raises UsageError where there is none, or the scorer learnt from it."""
+        name = self._meant(name)
         index = next((index for index in self.scorer.caches if index.data == name), None)
         if index is None:
             raise UsageError(self._no_cache(option, name))
@@ -118,6 +120,7 @@ class LabelledData:
 
     def family(self, option: str, name: str) -> list[Labelled]:
         """Return a data set, or all parts of a family such as cifar10-c-made. Raises as `named`."""
+        name = self._meant(name)
         found = [index for index in self.scorer.caches if index.data == name or index.data.startswith(f"{name}/")]
         if not found:
             raise UsageError(self._no_cache(option, name))
@@ -126,8 +129,14 @@ class LabelledData:
     def _names(self) -> str:
         return ", ".join(index.data for index in self.scorer.caches)
 
+    def _meant(self, name: str) -> str:
+        return name_among([index.data for index in self.scorer.caches], name)
+
     def _no_cache(self, option: str, name: str) -> str:
-        return f"{option} {name}: no cache of {self.scorer.classifier} has that name; there are {self._names()}"
+        near = did_you_mean(
+            name, [each for index in self.scorer.caches for each in (index.data, index.manifest.family)]
+        )
+        return f"{option} {name}: no cache of {self.scorer.classifier} has that name; there are {self._names()}{near}"
 
     @cached_property
     def _learnt(self) -> np.ndarray:

@@ -71,11 +71,15 @@ def _read_image(path: Path) -> bytes:
 
 
 class Tally:
-    """Counts of answers, and of errors among them, and the alarm. tell: told at once when it is raised."""
+    """Counts of answers, and of errors among them, and the alarm. tell: told at once when it is raised.
 
-    def __init__(self, trusted: TrustedClassifier, tell: Callable[[str], None]) -> None:
+    paths: those asked for; images in folders below them come folder by folder.
+    """
+
+    def __init__(self, trusted: TrustedClassifier, tell: Callable[[str], None], paths: Sequence[Path]) -> None:
+        self._paths, self._by_folder = {*paths}, False
         self.images = self.errors = self.trusted = 0
-        self.alarm = False
+        self.alarm = self.by_order = False
         self._trusted, self._tell = trusted, tell
         calibrated = trusted.threshold if isinstance(trusted.threshold, Threshold) else None
         self._accuracy = RunningEstimate(calibrated.accuracy) if calibrated else None
@@ -90,7 +94,9 @@ class Tally:
                 self._accuracy.add([answer.score], [answer.probability])
             if answer.alarm and not self.alarm:
                 self.alarm = True
-                self._tell(self._trusted.announcement(answer.path))
+                path = Path(answer.path or "")
+                self._by_folder = not {path, path.parent} & self._paths
+                self._tell(self._trusted.announcement(answer.path, self._by_folder))
             yield answer
 
     def summary(self) -> Iterator[str]:
@@ -103,8 +109,17 @@ class Tally:
             told = ", ".join(f"{percent(share, 1)} ({name})" for name, share in self._accuracy.estimates.items())
             yield f"accuracy of all of them, trusted or not, estimated without labels: {told}"
         if self.alarm and self._trusted.alarm:
-            void = percent(self._trusted.alarm.void, 1)
-            yield f"nothing is promised for {void} of them, as the alarm says; files sorted by class raise it too"
+            void = f"nothing is promised for {percent(self._trusted.alarm.void, 1)} of them"
+            self.by_order = self._trusted.alarm.by_order
+            if not self.by_order:
+                yield f"{void}, as the alarm says: in shuffled order they raise it too"
+            elif self._by_folder:
+                told = (
+                    "the order of the folders raised the alarm: shuffled, the same images look like those calibrated on"
+                )
+                yield f"{told}, so it stands only where folders follow time"
+            else:
+                yield f"{void}, as the alarm says, unless they are sorted: in shuffled order they raise none"
 
 
 def with_groups(images: Iterator[Picture], path: Path) -> tuple[Iterator[Picture], Iterator[str | None]]:
@@ -124,17 +139,17 @@ def with_groups(images: Iterator[Picture], path: Path) -> tuple[Iterator[Picture
 
 
 def json_lines(answers: Iterable[Answer]) -> Iterator[str]:
-    """Yield a JSON object an answer, without the fields that are None.
+    """Yield a JSON object an answer, without the fields that are None. Numbers have six digits; verdicts know them all.
 
     >>> list(json_lines([Answer("a.png", "cat", 1, 0.9, 2.5, True)]))
     ['{"path": "a.png", "class_name": "cat", "class_number": 1, "probability": 0.9, "score": 2.5, "trusted": true}']
     """
     for answer in answers:
-        yield json.dumps({key: value for key, value in asdict(answer).items() if value is not None})
+        yield json.dumps(_cells(answer))
 
 
 def csv_lines(answers: Iterable[Answer]) -> Iterator[str]:
-    """Yield a header and a line an answer; fields that are None are empty, and a set is JSON.
+    """Yield a header and a line an answer; fields that are None are empty, numbers as in JSON, and a set is JSON.
 
     >>> list(csv_lines([Answer("a.png", "cat", 1, 0.9, 2.5, True)]))[1]
     'a.png,cat,1,0.9,2.5,true,,,'
@@ -144,9 +159,14 @@ def csv_lines(answers: Iterable[Answer]) -> Iterator[str]:
     writer = csv.DictWriter(returned, names, lineterminator="\n")  # its characters are quoted in a cell
     yield writer.writeheader()
     for answer in answers:
-        told = {name: cell for name, cell in asdict(answer).items() if cell is not None}
-        cells = {name: _csv_cell(cell) for name, cell in told.items()}
+        cells = {name: _csv_cell(cell) for name, cell in _cells(answer).items()}
         yield writer.writerow({name: spreadsheet_cell(cell) for name, cell in cells.items()})
+
+
+def _cells(answer: Answer) -> dict[str, Any]:
+    """Return what an answer tells, by field, to print it: more digits of a float32 network's outputs are noise."""
+    told = {name: value for name, value in asdict(answer).items() if value is not None}
+    return {name: float(f"{value:.6g}") if isinstance(value, float) else value for name, value in told.items()}
 
 
 def _csv_cell(value: Any) -> Any:

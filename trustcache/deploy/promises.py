@@ -30,7 +30,7 @@ def warn_of_others(samples: Labelled, goal: Goal, calibration: Calibration) -> N
     rows = calibration.part, calibration.seed or 0
     promise = goal, calibration.by, tuple(calibration.worst_of), hashlib.sha256(samples.z.tobytes()).digest()
     before = _made.setdefault(samples.cache, {})
-    others = [of for made, of in before.items() if made not in (promise, _WARNED) and not _apart(of, rows)]
+    others = [of for made, of in before.items() if made not in (promise, _WARNED) and not apart(of, rows)]
     if others and _WARNED not in before:
         before[_WARNED] = rows
         warnings.warn(
@@ -42,6 +42,10 @@ def warn_of_others(samples: Labelled, goal: Goal, calibration: Calibration) -> N
     before.setdefault(promise, rows)
 
 
-def _apart(one: tuple[str | None, int], other: tuple[str | None, int]) -> bool:
-    """Return True for the two halves of one seed."""
+def apart(one: tuple[str | None, int], other: tuple[str | None, int]) -> bool:
+    """Return True if two choices of rows, each a half or None and its seed, are the two halves of one seed.
+
+    >>> apart(("first-half", 0), ("second-half", 0)), apart((None, 0), ("first-half", 0))
+    (True, False)
+    """
     return None not in (one[0], other[0]) and one[0] != other[0] and one[1] == other[1]

@@ -156,6 +156,8 @@ def find_scorer(workspace: Workspace, name: str, classifier: str | None = None) 
     'net'
     """
     caches = workspace.caches()
+    if classifier and classifier not in {index.classifier for index in caches}:
+        _require_run_of(workspace, classifier)
     if name == WINNER:
         name = _winner(workspace, classifier)
     if name in POST_HOC:
@@ -181,6 +183,12 @@ def find_scorer(workspace: Workspace, name: str, classifier: str | None = None) 
         )
     own_first = sorted(judged, key=lambda index: index.fingerprint() != run.config.cache)
     return Scorer(run.name, run.folder, tuple(own_first), run, tuple(caches), ScoreStore(workspace))
+
+
+def _require_run_of(workspace: Workspace, classifier: str) -> None:
+    """Raise UsageError for a classifier that has neither a cache nor a run."""
+    if classifier not in {run.config.classifier for run in finished_runs(workspace)}:
+        workspace.find_cache(None, classifier)  # raises, with the nearest name
 
 
 def _winner(workspace: Workspace, classifier: str | None) -> str:
@@ -215,7 +223,8 @@ def _which(workspace: Workspace, name: str, names: Sequence[str], gone: set[str]
     if several:
         return f"{name}: {len(names)} runs begin so; give more of one's name: {shown}"
     there = f"there are {shown}" if names else "train one with trustcache train"
-    near = did_you_mean(name, [*(one for one in names if one not in gone), *POST_HOC]) or did_you_mean(name, names)
+    live = [*(one for one in names if one not in gone), *POST_HOC, WINNER]
+    near = did_you_mean(name, live, beginning=True) or did_you_mean(name, names, beginning=True)
     return (
         f"{name}: no finished run in {workspace.runs} has a name that begins so, and no post-hoc score; {there}{near}"
     )

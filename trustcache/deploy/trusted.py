@@ -182,11 +182,11 @@ class TrustedClassifier:
             return map(self._in_group, answers, itertools.chain(groups, itertools.repeat(None)))
         return answers
 
-    def announcement(self, path: str | None = None) -> str:
-        """Say in one sentence what the raised alarm means. path: of the image that raised it."""
+    def announcement(self, path: str | None = None, by_folder: bool = False) -> str:
+        """Say what the raised alarm means. path: of the image that raised it. by_folder: images come so."""
         assert self.alarm
         assert isinstance(self.threshold, Threshold)
-        return announcement(self.alarm, self.threshold, path)
+        return announcement(self.alarm, self.threshold, path, by_folder)
 
     def _all_answers(self, images: Iterable[Any], batch_size: int, workers: int, ahead: int) -> Iterator[Answer]:
         late = int(self.device.type == "cuda" and ahead > 0)

@@ -94,7 +94,7 @@ def run_named(runs: Sequence[Run], name: str, workspace: Workspace) -> Run:
         return fitting[0]
     what = f"{len(fitting)} runs begin so" if fitting else f"no run in {workspace.runs} has a name that begins so"
     shown = ", ".join(run.name for run in (fitting or runs)[:6]) or "none"
-    near = "" if fitting else did_you_mean(name, [run.name for run in runs])
+    near = "" if fitting else did_you_mean(name, [run.name for run in runs], beginning=True)
     raise UsageError(f"{name}: {what}; see trustcache runs list (there is: {shown}){near}")
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from trustcache.cache import open_cache
 from trustcache.cache.claims import dealt
-from trustcache.cache.index import Index
+from trustcache.cache.index import Index, judged_fingerprint
 from trustcache.cache.workspace import Workspace
 from trustcache.data.progress import Progress, silent
 from trustcache.data.ranks import ranks
@@ -28,11 +28,16 @@ if TYPE_CHECKING:
     from trustcache.evaluate.forward import Forward
 
 
-def evaluation_caches(workspace: Workspace) -> tuple[list[Index], list[tuple[Index, TrustcacheError]]]:
-    """Return the caches of role "test" that can be opened, and each other one with the error that says why not."""
+def evaluation_caches(
+    workspace: Workspace, judged: str | None = None
+) -> tuple[list[Index], list[tuple[Index, TrustcacheError]]]:
+    """Return the caches of role "test" that can be opened, and each other one with the error that says why not.
+
+    judged: the fingerprint of a classifier, whose caches alone are returned; None for all.
+    """
     usable, left_out = [], []
     for index in workspace.caches():
-        if index.role == "test":
+        if index.role == "test" and judged in (None, judged_fingerprint(index)):
             try:
                 open_cache(index.folder)
                 usable.append(index)
@@ -61,6 +66,7 @@ def evaluate(
     own_scores: Sequence[str] = (),
     tell: Callable[[str], None] = lambda damage: None,
     failed: Callable[[TrustcacheError], None] | None = None,
+    judged: str | None = None,
 ) -> int:
     """Make the scores that are missing, and return their number (runs and post-hoc scores x data sets).
 
@@ -72,11 +78,12 @@ def evaluate(
     the images, and unfinished caches.
     own_scores: post-hoc scores to make beside the known ones, as `package.module:function`.
     tell: receives a sentence on each file that is not as it was written, and is made anew.
+    judged: as of `evaluation_caches`.
     Raises UsageError where an oracle needs images or weights that are gone, or a score of `own_scores` is none.
     """
     store = ScoreStore(workspace, own_scores)
     scoring, each = Scoring(workspace.caches(), data_root, machine, progress), _EachDataSet(failed)
-    usable, left_out = evaluation_caches(workspace)
+    usable, left_out = evaluation_caches(workspace, judged)
     for index, error in left_out:
         if index.finished() and failed:  # damaged, where the others are still being extracted
             failed(error)
@@ -165,9 +172,12 @@ class _EachDataSet:
         self.failed(error if named else type(error)(f"{index.data}: {error}"))
 
 
-def lacking(workspace: Workspace, runs: Sequence[Run]) -> list[str]:
-    """Say what keeps runs from being scored, and which caches are still being extracted, each once."""
-    caches, (usable, left_out) = workspace.caches(), evaluation_caches(workspace)
+def lacking(workspace: Workspace, runs: Sequence[Run], judged: str | None = None) -> list[str]:
+    """Say what keeps runs from being scored, and which caches are still being extracted, each once.
+
+    judged: as of `evaluation_caches`.
+    """
+    caches, (usable, left_out) = workspace.caches(), evaluation_caches(workspace, judged)
     reasons = (why_not(run.config, index, caches) for index, left in unscored(usable, runs) for run in left)
     unfinished = [f"passed over: {reason}" for index, reason in left_out if not index.finished()]
     return [*dict.fromkeys([*filter(None, reasons), *unfinished])]

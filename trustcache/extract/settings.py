@@ -61,7 +61,7 @@ class ExtractSettings:
     views: tuple[str, ...] = option(
         (),
         f"Ask about changed copies of each image too, which strong oracles read, at a forward pass each: a list of "
-        f"{', '.join(VIEWS)}, or {ALL} (none).",
+        f"{', '.join(VIEWS)}, or {ALL} (none). Of text and digits shrunk alone: the others mirror them.",
     )
     keep_images: bool = option(
         False,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trustcache.errors import UsageError
+from trustcache.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:  # torch takes seconds to import, and the command line reads the names
     from torch import Tensor
@@ -73,7 +73,8 @@ def parse_views(names: Iterable[str]) -> tuple[str, ...]:
     """Return the views asked for, in the order of `VIEWS`; `all` stands for all of them. Raises UsageError."""
     asked = {name for word in names for name in (VIEWS if word == ALL else (word,))}
     if unknown := sorted(asked - VIEWS.keys()):
-        raise UsageError(f"--views {unknown[0]}: unknown; {ALL}, or a list of {', '.join(VIEWS)}")
+        near = did_you_mean(unknown[0], [ALL, *VIEWS])
+        raise UsageError(f"--views {unknown[0]}: unknown; {ALL}, or a list of {', '.join(VIEWS)}{near}")
     return tuple(name for name in VIEWS if name in asked)
 
 

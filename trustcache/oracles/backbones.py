@@ -16,7 +16,7 @@ from trustcache.cache.provenance import original_model, require_extracted
 from trustcache.cache.records import as_read
 from trustcache.cache.workspace import Workspace
 from trustcache.command_lines import command_line, extract_line, same_images
-from trustcache.errors import UsageError
+from trustcache.errors import UsageError, did_you_mean
 from trustcache.models.identity import Identity
 from trustcache.oracles.networks import Network
 from trustcache.oracles.runs import RunConfig
@@ -85,10 +85,11 @@ def _cached(workspace: Workspace, judged: Index, option: str, label: str) -> Ind
     command = _extract_command(label, same_images(judged), next(iter(of_model), None))
     found = next((index for index in of_model if index.data == judged.data), None)
     if found is None:
-        there = ", ".join(sorted({index.classifier for index in caches if index.data == judged.data}))
+        labels = sorted({index.classifier for index in caches if index.data == judged.data})
+        there, near = ", ".join(labels), "" if of_model else did_you_mean(label, labels)
         raise UsageError(
             f"{option}: its features of {judged.data} are not in {workspace.root / 'cache'} (there are those "
-            f"of: {there}); make them with {command}"
+            f"of: {there}); make them with {command}{near}"
         )
     if difference := _other_images(judged, found):
         raise UsageError(

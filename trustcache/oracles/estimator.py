@@ -29,6 +29,7 @@ from trustcache.oracles.backbones import OracleModel
 from trustcache.oracles.head_inputs import columns_of
 from trustcache.oracles.head_training import Diverged
 from trustcache.oracles.heads import AnyHead, HeadSpec, score_cache
+from trustcache.oracles.learnable import few_errors
 from trustcache.oracles.optim import Machine
 from trustcache.oracles.plan import head_of, head_tensors, learn_heads, plan
 from trustcache.oracles.presets.preset import Preset, preset_names, read_preset
@@ -50,8 +51,6 @@ _OPTIMISER = {name: name for name in ("epochs", "batch_size", "lr")}
 SETTINGS = ("method", *_OWN, *loss_settings(LOSSES.built_in), *_HEAD, *_OPTIMISER)
 """Names of an oracle's settings: those of `trustcache train --frozen`, with underscores."""
 _CONTENT, _ROWS = "content", "rows"  # among the arrays of a file
-LEAST_ERRORS = 30
-"""Errors of the classifier below which there is hardly anything to learn from."""
 _REMEDY = "fit the oracle and save it again"
 
 
@@ -120,13 +119,8 @@ class Oracle(BaseEstimator):
         """
         require_cache(cache)
         warn_of_sorted(cache, "fit")
-        if 0 < (wrong := int(np.count_nonzero(~cache.correct))) < LEAST_ERRORS:
-            warnings.warn(
-                f"fit: the classifier is wrong on {wrong} of the {len(cache):,} rows of {cache.index.data}, and an "
-                f"oracle learns from errors; with fewer than some {LEAST_ERRORS} the classifier's own confidence, "
-                "'mcp', may well rank better: compare them",
-                stacklevel=3,
-            )
+        if few := few_errors(cache.index.data, cache.correct):
+            warnings.warn(f"fit: {few}", stacklevel=3)
         preset, losses = self._preset()
         given = self._options(TrainRequest, {name: name for name in ("protocol", "signed_distance", "val_fraction")})
         request = TrainRequest(loss=losses, frozen=True, seed=seed_list([self.seed or 0]), **given)

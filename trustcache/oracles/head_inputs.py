@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from trustcache.cache import CacheView
 from trustcache.cache.joined import SECOND
-from trustcache.errors import UsageError
+from trustcache.errors import UsageError, did_you_mean
 from trustcache.models.views import VIEWS, view_column
 
 if TYPE_CHECKING:
@@ -105,6 +105,7 @@ def parse_inputs(words: Sequence[str]) -> tuple[str, ...]:
         raise UsageError(
             f"--inputs {unknown[0]}: unknown; {', '.join(NAMED)}, or a list of {', '.join(INPUTS)}; with "
             f"--also-features also {SECOND} before any of these, and {AGREEMENT}"
+            f"{did_you_mean(unknown[0], [*NAMED, *_ALL])}"
         )
     return tuple(name for name in _ALL if name in asked)
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 import torch
 
-from trustcache.errors import UsageError, kind_and_line
+from trustcache.errors import UsageError, did_you_mean, kind_and_line
 from trustcache.losses import LOSSES, LossChoice, settings_of
 from trustcache.protocols import PROTOCOLS
 from trustcache.registry import Setting, option_name
@@ -49,7 +49,8 @@ def loss_grid(
             used |= grid.keys()
             choices += [LossChoice(name, dict(zip(grid, v, strict=True))) for v in itertools.product(*grid.values())]
     if unused := sorted(given.keys() - used):
-        raise UsageError(f"{option_name(unused[0])}: means nothing to {', '.join(names)}")
+        near = did_you_mean(unused[0], used)
+        raise UsageError(f"{option_name(unused[0])}: means nothing to {', '.join(names)}{near}")
     for choice in {choice.core.formula: choice for choice in choices}.values():
         _require_elementwise(choice)
     return choices

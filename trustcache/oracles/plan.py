@@ -29,6 +29,7 @@ from trustcache.oracles.head_inputs import columns_of, held_inputs, of_second, w
 from trustcache.oracles.head_rows import CachedRows, learnt_rows
 from trustcache.oracles.head_training import Diverged, HeadTask, Trained, train_heads
 from trustcache.oracles.heads import LINEAR, AnyHead, HeadSpec, LinearHead
+from trustcache.oracles.learnable import few_errors, require_both_outcomes
 from trustcache.oracles.mlp_heads import MlpHead
 from trustcache.oracles.networks import SecondNetwork
 from trustcache.oracles.optim import Machine
@@ -159,6 +160,13 @@ class Training:
 
         return tune
 
+    def few_errors(self) -> str:
+        """Return a warning of too few errors to learn from, "" where there are enough."""
+        cache = open_cache(self.index.folder)
+        also = [open_cache(index.folder).correct for index in self.also]
+        learnt = cache.correct[self.configs[0].learnt_rows(cache)]
+        return few_errors(self.index.data, np.concatenate([learnt, *also]))
+
     def note(self) -> str:
         """Return how the cache's classifier saw images otherwise than the protocol shows them, "" where it did not."""
         protocol, model = self.configs[0].protocol, self.index.identity
@@ -215,14 +223,7 @@ def plan(index: Index, oracle: OracleModel, losses: Sequence[LossChoice], settin
 
 
 def _require_both_outcomes(config: RunConfig, cache: CacheView) -> None:
-    """Raise UsageError where the classifier is always or never right on what an oracle is to learn from."""
-    correct = cache.correct[config.learnt_rows(cache)]
-    wrong = len(correct) - int(correct.sum())
-    if not 0 < wrong < len(correct):
-        raise UsageError(
-            f"{config.data}: {config.classifier} is {'never' if wrong else 'always'} right on its {len(correct)} "
-            "samples, so there is nothing to tell apart; train on data where it is sometimes wrong"
-        )
+    require_both_outcomes(config.data, config.classifier, cache.correct[config.learnt_rows(cache)])
 
 
 def _require_both_kinds(configs: Sequence[RunConfig], correct: np.ndarray, shown_again: np.ndarray = _NONE) -> None:

@@ -310,7 +310,7 @@ def _also_asked(workspace: Workspace, index: Index, names: Sequence[str]) -> tup
 
     Raises UsageError for one of another classifier, and for the first again.
     """
-    others = tuple(workspace.find_cache("train", index.classifier, name) for name in names)
+    others = tuple(workspace.find_cache("train", index.classifier, name, "--also") for name in names)
     for other in others:
         if other.folder == index.folder or judged_fingerprint(other) != judged_fingerprint(index):
             what = "the same as --data" if other.folder == index.folder else "of another classifier than --data"

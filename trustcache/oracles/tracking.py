@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from trustcache.cache.workspace import Workspace
-from trustcache.errors import UsageError
+from trustcache.errors import UsageError, did_you_mean
 from trustcache.oracles.runs import Run
 
 Entry = Mapping[str, Any]
@@ -102,7 +102,8 @@ def tracking(workspace: Workspace, names: Sequence[str]) -> Iterator[Track]:
     """
     for name in names:
         if name not in TRACKERS:
-            raise UsageError(f"--log {name}: unknown; one of {', '.join(TRACKERS)}, or several as a list")
+            near = did_you_mean(name, TRACKERS)
+            raise UsageError(f"--log {name}: unknown; one of {', '.join(TRACKERS)}, or several as a list{near}")
         if importlib.util.find_spec(TRACKERS[name].module) is None:
             raise UsageError(f"--log {name}: is not installed; pip install 'trustcache[{name}]'")
     with contextlib.ExitStack() as opened:

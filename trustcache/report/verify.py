@@ -18,6 +18,7 @@ from trustcache.cache.workspace import Workspace
 from trustcache.data.progress import Progress, silent
 from trustcache.deploy.sets import SETS, PredictionSets
 from trustcache.deploy.threshold import THRESHOLD, Threshold
+from trustcache.deploy.trials import TRIALS, read_trials
 from trustcache.errors import TrustcacheError, kind_and_line
 from trustcache.evaluate.sweep import Sweep
 from trustcache.oracles.runs import CARD, CONFIG, LOG, WEIGHTS, RunScores, read_log, read_run, weights_bytes
@@ -63,6 +64,7 @@ KINDS = [
         rf"runs/[^/]+/{THRESHOLD}",
         lambda path: read_record(path, Threshold, "run the same trustcache calibrate again, or remove it"),
     ),
+    Kind("thresholds tried", rf"runs/[^/]+/{TRIALS}", read_trials),
     Kind(
         "prediction sets",
         rf"runs/[^/]+/{SETS}",
