@@ -93,6 +93,7 @@ def test_images_that_changed_since_they_were_extracted_are_not_shown(
     monkeypatch.setattr("trustcache.report.failures.content_of", lambda raw: 0)
     failing, _, _ = found(workspace, Path("nowhere"))
     assert {one.image for one in failing.examples.trusted_wrong} == {b""}
+    assert not failing.examples.seen
 
 
 def test_without_images_no_example_is_named(workspace: Workspace, run_cli) -> None:
@@ -105,6 +106,7 @@ def test_no_images_leaves_them_off_the_page(workspace: Workspace, run_cli) -> No
         assert run_cli("report", *words, "--workspace", workspace.root).exit_code == 0
         page = (workspace.report / "index.html").read_text(encoding="utf-8")
         assert ("data:image/webp" in page) == there, words
+        assert "or have changed" not in page
 
 
 def test_calibration_is_in_the_results_where_a_score_is_a_confidence(workspace: Workspace, run_cli) -> None:

@@ -107,6 +107,11 @@ class Examples:
     doubted_right: Sequence[Example] = ()
     disagreements: Sequence[Example] = ()
 
+    @property
+    def seen(self) -> bool:
+        """True if there is an image to look at."""
+        return any(one.image for kind in vars(self).values() for one in kind)
+
 
 @dataclass(frozen=True)
 class Failures:
