@@ -73,6 +73,14 @@ def manifest(layout: str, **keys: object) -> str:
 # --- which files are images ------------------------------------------------------------------------------------
 
 
+@row("a folder or file without a manifest")
+def a_bare_folder_is_named_by_itself_or_after_the_one_above(shop: Shop) -> None:
+    named = {"photos/pool": "photos-pool", "photos/Val": "photos-Val", "a/birds": "birds", "p/images": "p-images"}
+    for place, name in named.items():
+        put(Path(place), "cat/a.png", "dog/b.png")
+        assert shop.check(place)["name"] == name
+
+
 @row("a file with one of these suffixes")
 def suffixes_in_any_case(shop: Shop) -> None:
     names = [f"{spelling}/{i}{getattr(suffix, spelling)()}" for i, suffix in enumerate(sorted(IMAGE_SUFFIXES))
