@@ -7,7 +7,9 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from types import FrameType
+from typing import NoReturn
 
 RESUMED = (
     "interrupted; the same command goes on from here: only unfinished shards are made again, and training on images "
@@ -49,15 +51,30 @@ def _stop(number: int, frame: FrameType | None) -> None:
         importing = any(code.co_filename.startswith("<frozen importlib") for code in callers)
         at_exit = not callers or callers[-1].co_name != "<module>"
         if _received or importing or at_exit:
-            with contextlib.suppress(OSError, ValueError, AttributeError):  # closed or full
-                if not _received:
-                    print(RESUMED, file=sys.stderr, flush=True)
-                sys.stdout.flush()
-            os._exit(128 + number)
+            _end(number, tell=not _received)
         _received.append(number)
     elif number == signal.SIGTERM:  # the main process ends its decoding processes so, some while they are being made
         os._exit(128 + number)
     raise KeyboardInterrupt
 
 
+def _end(number: int, tell: bool) -> NoReturn:
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # closed or full
+        if tell:
+            print(RESUMED, file=sys.stderr, flush=True)
+        sys.stdout.flush()
+    os._exit(128 + number)
+
+
+def _end_if_dropped(unraisable: sys.UnraisableHookArgs, usual: Callable[..., object] = sys.unraisablehook) -> None:
+    """End a command whose KeyboardInterrupt Python has dropped: it came in a finaliser, or in a hook of a fork.
+
+    It would go on as if nothing had come, at worst with a lock that nobody releases.
+    """
+    if _received and unraisable.exc_type is KeyboardInterrupt and os.getpid() == _process:
+        _end(_received[0], tell=True)
+    usual(unraisable)
+
+
+sys.unraisablehook = _end_if_dropped
 take_signals()

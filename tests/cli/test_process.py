@@ -61,6 +61,29 @@ def test_a_signal_ends_a_command_in_one_line_whenever_it_comes(
     assert tells(said, "interrupted", "same command")
 
 
+AT_FORK = "os.register_at_fork(after_in_parent=lambda: signal.raise_signal({number}))\nos.fork() or os._exit(0)"
+IN_FINALISER = """
+class Finalised:
+    def __del__(self):
+        signal.raise_signal({number})
+
+Finalised()
+"""
+
+
+@pytest.mark.parametrize("place", [AT_FORK, IN_FINALISER])
+@pytest.mark.parametrize("number", CODES)
+def test_a_signal_where_python_drops_exceptions_ends_a_command_too(
+    place: str, number: signal.Signals, in_tmp_path: Path
+) -> None:
+    code = f"import os, signal, time\nfrom cli import signals\n{place.format(number=int(number))}\ntime.sleep(60)"
+    process = started(code)
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == CODES[number]
+    assert told.startswith("interrupted;")
+    assert told.count("\n") == 1
+
+
 def test_a_second_signal_ends_at_once_what_does_not_end(in_tmp_path: Path) -> None:
     code = (
         "import time\nimport cli\ntry:\n    print('waiting', flush=True)\n    time.sleep(60)\n"

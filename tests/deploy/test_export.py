@@ -66,7 +66,8 @@ def test_the_file_alone_says_what_the_run_says(
     for batch in (1, 7, 40):
         logits, score = graph(images[:batch])
         assert (logits.dtype, score.dtype) == (np.float32, np.float32)
-        np.testing.assert_allclose(score, [a.score for a in answers[:batch]], atol=1e-4)
+        # Predictions round the classifier's outputs to float16, as the cache does; a graph does not.
+        np.testing.assert_allclose(score, [a.score for a in answers[:batch]], atol=5e-3)
         named = [described["classes"][number] for number in logits.argmax(axis=1)]
         assert named == [a.class_name for a in answers[:batch]]
         assert (score > described["threshold"]).tolist() == [a.trusted for a in answers[:batch]]

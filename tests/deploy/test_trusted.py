@@ -51,8 +51,10 @@ def test_answers_are_what_the_caches_and_scores_hold(runs_workspace: Workspace, 
     assert [answer.path for answer in answers] == list(map(str, files))
     assert [answer.class_number for answer in answers] == cache.predictions.tolist()
     assert [answer.class_name for answer in answers] == [str(number) for number in cache.predictions]
-    # The caches round to float16: a logit beyond 8 by up to 0.004, and scores are of differences of two.
-    np.testing.assert_allclose([answer.score for answer in answers], z, rtol=1e-3, atol=8e-3)
+    # Both round the outputs to float16; few lie so near the middle of two that the batch decides.
+    scores = np.array([answer.score for answer in answers])
+    np.testing.assert_allclose(scores, z, rtol=1e-3, atol=8e-3)
+    assert (np.abs(scores - z) < 1e-6).mean() > 0.9
     assert [answer.trusted for answer in answers] == [answer.score > 0 for answer in answers]
     odds = maximum_class_probability(cache.logits)
     np.testing.assert_allclose([answer.probability for answer in answers], 1 / (1 + np.exp(-odds)), atol=1e-2)

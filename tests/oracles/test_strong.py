@@ -257,8 +257,10 @@ def test_predictions_say_what_the_cache_says(strong: Workspace, digit_files: Pat
     run, cache = only_run(strong), open_cache(index_of(strong, "digits-test").folder)
     trusted = TrustedClassifier.load(strong.root, run.name, device="cpu")
     answers = list(trusted(digit_files / f"{name}.png" for name in cache.sample_ids[:50]))
-    # The cache's columns are rounded to float16.
-    np.testing.assert_allclose([a.score for a in answers], run.scores(cache.index)[:50], atol=0.02)
+    # Both round to float16, which a last digit of the forward pass may turn the other way.
+    apart = np.abs(np.array([a.score for a in answers]) - run.scores(cache.index)[:50])
+    assert apart.max() < 0.02
+    assert (apart < 1e-5).mean() > 0.8
     assert [a.class_number for a in answers] == cache.predictions[:50].tolist()
 
 
@@ -286,7 +288,8 @@ def test_one_graph_gives_logits_and_the_strong_score(
     else:
         score = torch.export.load(path).module()(torch.from_numpy(images))[1].numpy()
     answers = TrustedClassifier.load(strong.root, run.name, device="cpu")(files)
-    np.testing.assert_allclose(score, [a.score for a in answers], atol=1e-4)
+    # Predictions round outputs to float16, as the cache does; a graph does not.
+    np.testing.assert_allclose(score, [a.score for a in answers], atol=5e-3)
 
 
 # --- a held-out half -------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from trustcache.cache.index import Index
 from trustcache.cache.joined import SECOND
+from trustcache.cache.meaning import Meaning
 from trustcache.cache.provenance import original_model
 from trustcache.deploy.scorers import Scorer
 from trustcache.errors import UsageError, first_line
@@ -85,7 +86,6 @@ class PostHocScore(nn.Module):
 
     def forward(self, images: Tensor | None, outputs: dict[str, Tensor]) -> Tensor:
         columns = {name: tensor.cpu().numpy() for name, tensor in outputs.items()}
-        columns["predictions"] = columns["logits"].argmax(1)
         return torch.from_numpy(self.score(Outputs(columns.__getitem__))).to(outputs["logits"].device)
 
 
@@ -116,10 +116,15 @@ class Reads(nn.Module):
     """A frozen network, from its normalised images to its outputs: those of stages and views too.
 
     stages, views: as `Classifier.outputs` takes them. `precision` is that of the forward pass, None for plain
-    operations that can be traced.
+    operations that can be traced. `store` is the dtype that scores take its outputs in: a cache's, or their own.
     """
 
     precision: str | None = None
+    store: str = "float32"
+
+    def do_as(self, cache: Meaning) -> None:
+        """Compute in a cache's precision, and round as it does, so that images have the scores that they have there."""
+        self.precision, self.store = cache.precision, cache.store
 
     def __init__(self, classifier: Classifier, stages: Sequence[str] = (), views: Sequence[str] = ()) -> None:
         super().__init__()
@@ -129,6 +134,14 @@ class Reads(nn.Module):
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         with arithmetic(self.precision, x.device) if self.precision else nullcontext():
             return self.classifier.outputs(x, self.stages, self.views)
+
+    def kept(self, column: Tensor) -> Tensor:
+        """Return a column of outputs as a cache has it: rounded, to the largest number where it is above."""
+        if self.store == "float32":
+            return column
+        dtype = getattr(torch, self.store)
+        largest = torch.finfo(dtype).max
+        return column.clamp(-largest, largest).to(dtype).to(column.dtype)
 
 
 class Pair(nn.Module):
@@ -157,7 +170,19 @@ class Pair(nn.Module):
 
     def forward(self, images: Tensor, second_images: Tensor | None = None) -> tuple[Tensor, Tensor]:
         outputs = self._outputs(images, second_images)
-        return outputs["logits"], self.score(images, outputs)
+        return outputs["logits"], self._scored(images, outputs)
+
+    def _scored(self, images: Tensor | None, outputs: dict[str, Tensor]) -> Tensor:
+        """Return z of outputs as their caches have them, which the score learnt from and was calibrated on.
+
+        Predictions are of the logits before they are rounded, as in a cache.
+        """
+        of = {True: self.second or self.first, False: self.first}
+        kept = {name: of[name.startswith(SECOND)].kept(column) for name, column in outputs.items()}
+        if isinstance(self.score, PostHocScore):
+            kept["predictions"] = outputs["logits"].argmax(1)
+        z: Tensor = self.score(images, kept)
+        return z
 
     def _outputs(self, images: Tensor, second_images: Tensor | None = None) -> dict[str, Tensor]:
         """Return the outputs for images uint8, or float as the classifier takes them."""
@@ -181,10 +206,10 @@ class Pair(nn.Module):
         for batch in zip(*filled, strict=True):
             outputs = self._outputs(*batch)
             if not isinstance(self.score, PostHocScore):  # those are NumPy's, and may search a training set
-                outputs["z"] = self.score(None if batch[0].is_floating_point() else batch[0], outputs)
+                outputs["z"] = self._scored(None if batch[0].is_floating_point() else batch[0], outputs)
             batches.append(outputs)
         joined = {name: torch.cat([batch[name] for batch in batches])[:count] for name in batches[0]}
-        return joined["logits"], joined["z"] if "z" in joined else self.score(None, joined)
+        return joined["logits"], joined["z"] if "z" in joined else self._scored(None, joined)
 
 
 def load_pair(scorer: Scorer) -> Pair:

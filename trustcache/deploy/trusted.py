@@ -148,9 +148,9 @@ class TrustedClassifier:
             )
         scorer.working_threshold()  # raises before the networks are loaded
         pair = load_pair(scorer)
-        pair.first.precision = scorer.caches[0].meaning.precision
+        pair.first.do_as(scorer.caches[0].meaning)
         if pair.second and scorer.run:
-            pair.second.precision = scorer.cache_of(scorer.run.config.networks[1]).meaning.precision
+            pair.second.do_as(scorer.cache_of(scorer.run.config.networks[1]).meaning)
         if isinstance(pair.score, OracleScore) and scorer.run:
             pair.score.precision = scorer.run.config.precision
         trusted = cls.__new__(cls)
