@@ -1,6 +1,7 @@
 """Time of `train --together` against the same runs one by one: `python benchmarks/together.py`.
 
-A small network learns from JPEGs of 384 x 384 pixels, whose decoding takes most of the time. The times are those of
+A small network learns from JPEGs of 384 x 384 pixels, whose decoding takes most of the time. `--classifier
+cifar-resnet32 --pixels 32 --images 256` is the other end: the network takes nearly all of it. The times are those of
 whole commands, their start included; processor time is that of all their processes.
 """
 
@@ -44,16 +45,32 @@ def command(folder: str, *words: str) -> tuple[float, float]:
     return time.perf_counter() - began, processor
 
 
+def random_weights(folder: str, classifier: str) -> str:
+    """Write random weights of a timm model, or of a built-in one, for two classes."""
+    from safetensors.torch import save_file
+
+    from trustcache.models.building import ModelSpec, new_model
+
+    path = Path(folder) / "random.safetensors"
+    save_file(new_model(ModelSpec(classifier, None), 2).state_dict(), path)
+    return str(path)
+
+
 def main() -> None:
     """Print the times of twelve runs one by one and in one pass, and that they wrote the same weights."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=800)
+    parser.add_argument("--classifier", default="small:build")
+    parser.add_argument("--pixels", type=int, default=384, help="width and height of the JPEGs")
     options = parser.parse_args()
     train = ("train", "--loss", "ss", "--alpha-pos", "1,2,3", "--alpha-neg", "1,2,3,4", "--epochs", "1")
     with tempfile.TemporaryDirectory() as folder:
-        write_photographs(Path(folder) / "photos", options.images, 384, 48)
+        write_photographs(Path(folder) / "photos", options.images, options.pixels, 48)
         (Path(folder) / "small.py").write_text(NETWORK, encoding="utf-8")
-        command(folder, "extract", "--classifier", "small:build", "--data", "photos:train")
+        random = (
+            () if options.classifier == "small:build" else ("--weights", random_weights(folder, options.classifier))
+        )
+        command(folder, "extract", "--classifier", options.classifier, *random, "--data", "photos:train")
         runs = Path(folder, "trustcache-workspace", "runs")
         times, weights = [], []
         for together in ([], ["--together"]):
