@@ -128,7 +128,7 @@ def test_markdown_from_python_names_no_command_as_there_is_no_workspace(tmp_path
 
     test = cache_of(60, 2, features=False)
     text = write_page([Mine()], test, tmp_path / "report.md").read_text(encoding="utf-8")
-    assert tells(text, "chosen by default", "knn", "training=")
+    assert tells(text, "chosen by default", "knn", "training=", "fitted in this process")
     for wrong in ("```", "trustcache train", "trustcache import", "no oracle is trained", str(temporary)):
         assert wrong not in text
     text = write_page([Mine()], test, tmp_path / "report.md", training=test).read_text(encoding="utf-8")

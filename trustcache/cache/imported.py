@@ -241,12 +241,21 @@ def _require_finite(array: np.ndarray, store: str, where: str) -> None:
             raise UsageError(f"{where}: row {row} (the first is 0) holds numbers that are {what}; mend or leave it out")
 
 
+def are_probabilities(outputs: np.ndarray) -> bool:
+    """Return True if outputs (N, K) look like probabilities: none is negative, and each row sums to one.
+
+    >>> are_probabilities(np.array([[0.2, 0.8], [1, 0]])), are_probabilities(np.array([[0.2, 0.8], [3, 0]]))
+    (True, False)
+    """
+    apart = np.abs(outputs.sum(axis=1, dtype=np.float64) - 1)
+    return bool((apart <= _SUM_APART).all() and outputs.min(initial=0) >= 0)
+
+
 def _logits(given: np.ndarray, kind: str, where: str) -> np.ndarray:
     """Return logits in the dtype they are given in."""
     if kind not in KINDS:
         raise UsageError(f"outputs {kind}: unknown; one of {', '.join(KINDS)}")
-    sums = given.sum(axis=1, dtype=np.float64)
-    probabilities = bool((np.abs(sums - 1) <= _SUM_APART).all() and given.min() >= 0)
+    probabilities = are_probabilities(given)
     if kind == "logits" and probabilities:
         raise UsageError(
             f"{where}: its rows sum to one, so these are probabilities and no logits; add --outputs probabilities "
@@ -255,6 +264,7 @@ def _logits(given: np.ndarray, kind: str, where: str) -> np.ndarray:
     if kind == "logits":
         return given
     if not probabilities:
+        sums = given.sum(axis=1, dtype=np.float64)
         row = int((np.abs(sums - 1) > _SUM_APART).argmax()) if given.min() >= 0 else int(given.min(axis=1).argmin())
         raise UsageError(
             f"{where}: row {row} (the first is 0) sums to {sums[row]:.4g} with a least of {given[row].min():.4g}, so "
