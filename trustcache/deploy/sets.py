@@ -11,8 +11,8 @@ import numpy as np
 import scipy
 
 from trustcache.cache import CacheView
-from trustcache.cache.imported import are_probabilities
 from trustcache.cache.index import judged_fingerprint
+from trustcache.cache.probabilities import are_probabilities
 from trustcache.cache.records import read_record, write_record
 from trustcache.cache.view import require_cache, warn_of_sorted
 from trustcache.cache.workspace import Workspace
