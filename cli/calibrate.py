@@ -74,20 +74,21 @@ def _plan(goal: Goal) -> Output:
 
 
 def _show(scorer: Scorer, found: Threshold) -> None:
+    from trustcache.deploy.threshold import untrusted_groups
+    from trustcache.metrics.selective import EVERYTHING
+
     point, other = found.point, found.other_half
     above = "a score above the threshold of its group; one for all would be" if found.groups else "a score above"
-    print_line(f"{scorer.name}: trusted is {above} {point.threshold:.6g}{_probability(scorer, point)}")
+    cut = f"{above} {point.threshold:.6g}{_probability(scorer, point)}"
+    print_line(f"{scorer.name}: trusted is {'every score' if point.threshold == EVERYTHING else cut}")
     print_line(f"calibrated on {found.own_samples}: {_effect(point)}")
     if other:
         print_line(f"on the other half: {_effect(other)}")
     if found.groups:
         rows = [(one.name, f"{one.samples:,}", *_group(one.point)) for one in found.groups]
         print_table(("group", "images", "trusted is above", "coverage", "risk"), rows)
-        void = [one.name for one in found.groups if not one.point]
-        if void:
-            print_line(
-                f"nothing is trusted in {len(void)} of {len(rows)} groups, for which no threshold keeps the promise"
-            )
+        if without := untrusted_groups(found.groups):
+            print_line(f"{without}; no threshold keeps the promise there")
     for title, checks in (("promise kept on", found.worst_of), ("checked on", found.checks)):
         if checks:
             heads = (title, "images", "accuracy", *("coverage", "95 %"), *("risk", "95 %"))

@@ -61,6 +61,7 @@ def predict(
             "out --strict"
         )
     if failing.fail_on_alarm and tally.alarm:
-        remedy = "give them in shuffled order" if tally.by_order else "calibrate on images like these"
-        why = " by the order of the images" if tally.by_order else ""
-        raise TrustcacheError(f"{run}: the alarm was raised{why}; {remedy}, or leave out --fail-on-alarm")
+        remedy = "calibrate on images like these"
+        if tally.by_order:
+            remedy = "shuffle them if they are sorted, else look at those from where it began"
+        raise TrustcacheError(f"{run}: the alarm was raised; {remedy}, or leave out --fail-on-alarm")

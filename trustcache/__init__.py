@@ -15,11 +15,14 @@ if "torch" not in sys.modules:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
+    from trustcache.cache.joined import side_by_side
     from trustcache.cache.view import CacheView as Cache
     from trustcache.cache.view import open_cache
+    from trustcache.deploy.alarm import Alarm
     from trustcache.deploy.calibrate import calibrate_on as calibrate
     from trustcache.deploy.planning import plan_for as plan
-    from trustcache.deploy.sets import prediction_sets
+    from trustcache.deploy.sets import PredictionSets, prediction_sets
+    from trustcache.deploy.threshold import Threshold
     from trustcache.deploy.trusted import Answer, TrustedClassifier
     from trustcache.extract.in_memory import extract_in_memory as extract
     from trustcache.metrics.ranking import trust_metrics
@@ -31,9 +34,12 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "Alarm",
     "Answer",
     "Cache",
     "Oracle",
+    "PredictionSets",
+    "Threshold",
     "TrustedClassifier",
     "__version__",
     "calibrate",
@@ -49,9 +55,12 @@ __all__ = [
 ]
 
 _PLACES = {
+    "Alarm": "deploy.alarm:Alarm",
     "Answer": "deploy.trusted:Answer",
     "Cache": "cache.view:CacheView",
     "Oracle": "oracles.estimator:Oracle",
+    "PredictionSets": "deploy.sets:PredictionSets",
+    "Threshold": "deploy.threshold:Threshold",
     "TrustedClassifier": "deploy.trusted:TrustedClassifier",
     "calibrate": "deploy.calibrate:calibrate_on",
     "compare": "report.compared:compare",

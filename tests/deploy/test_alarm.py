@@ -78,6 +78,36 @@ def test_an_order_that_raises_it_is_told_from_a_change(monkeypatch: pytest.Monke
         assert found == [(True, True), (True, False), (False, False)]
 
 
+def test_a_late_change_that_is_diluted_in_shuffled_order_is_told_from_where_it_began() -> None:
+    alarm = Alarm(WATCH)
+    assert "not raised" in repr(alarm)
+    alarm.see(np.concatenate([usual(600), usual(40, 2) - 1]))
+    assert (alarm.raised_at is not None, alarm.by_order) == (True, True)
+    assert alarm.since == pytest.approx(601, abs=30)
+    assert tells(repr(alarm), f"{alarm.raised_at}", f"since {alarm.since}", "640")
+
+
+@pytest.mark.parametrize(
+    ("scores", "classes", "facts"),
+    [
+        ([0.5, np.nan], [0, 1], ("row 1", "not a number")),
+        ([[0.5], [0.7]], [0, 1], ("(2, 1)",)),
+        ([0.5, 0.7], [0, 1, 2], ("2 scores", "(3,)")),
+        ([0.5, 0.7], [0, -1], ("-1", "predictions")),
+        ([0.5, 0.7], [0.0, 1.0], ("predictions",)),
+        ([0.5, 0.7], ["cat", "dog"], ("cat", "predictions")),
+        ([0.5, 0.7], None, ("all or in none",)),
+    ],
+)
+def test_rows_that_nothing_can_be_bet_on_are_refused_and_not_counted(
+    scores: list, classes: list | None, facts: tuple[str, ...]
+) -> None:
+    alarm = Alarm(WATCH)
+    alarm.see([0.1], [3])
+    assert tells(refusal_of(lambda: alarm.see(scores, classes)), "see", *facts)
+    assert alarm.images == 1
+
+
 def test_scores_one_by_one_and_all_at_once_are_the_same() -> None:
     scores = np.round(np.concatenate([usual(100), usual(200) - 1]), 1)  # many are equal
     together, single = Alarm(WATCH), Alarm(WATCH)
@@ -142,9 +172,10 @@ def test_predict_says_where_the_order_of_class_folders_raised_it(
         shutil.copy(file, folder)
     run_cli("calibrate", "mcp", "--data", "digits-test", "--coverage", 0.8)
     done = run_cli("predict", "mcp", tmp_path / "sorted", "--fail-on-alarm")
-    assert tells(done.stderr, "ALARM", "order", "folder by folder", "shuffled", "look like those calibrated on")
-    assert "nothing is promised" not in done.stderr
-    assert tells(done.stderr, "error:", "order of the images", "shuffled", "--fail-on-alarm")
+    assert tells(done.stderr, "ALARM", "order", "folder by folder", "in shuffled order they raise no alarm", "sorted")
+    (since,) = re.findall(r"since about image (\d+)", done.stderr)
+    assert tells(done.stderr, "changed on the way", f"from about image {since} on")
+    assert tells(done.stderr, "error:", "shuffle", "--fail-on-alarm")
     only = run_cli("predict", "mcp", tmp_path / "sorted" / "3")
     assert tells(only.stderr, "ALARM", "nothing is promised for", "in shuffled order they raise it too")
     assert "folder by folder" not in only.stderr

@@ -135,13 +135,25 @@ def test_each_class_has_a_threshold_at_its_share_of_delta_and_void_ones_are_told
     assert rare["common"]
 
 
+def test_groups_in_which_nothing_is_trusted_are_counted_and_named() -> None:
+    few = [f"rare {row}" if row < 5 else "common" for row in range(600)]
+    found = calibrate_on("mcp", HELD_OUT, max_risk=0.3, by=few)
+    for text in (repr(found), found.guarantee):
+        assert tells(text, "nothing is trusted in 5 of 6 groups: rare 0, rare 1, rare 2 and 2 more")
+    halves = calibrate_on("mcp", HELD_OUT, max_risk=0.3, by=["even", "odd"] * 300)
+    assert "nothing is trusted" not in repr(halves) + halves.guarantee
+
+
 def test_thresholds_of_groups_are_applied_group_by_group_and_are_no_single_number() -> None:
     z = post_hoc_score("mcp", HELD_OUT)
     plain = calibrate_on("mcp", HELD_OUT, max_risk=0.25, delta=0.05)
-    assert plain.trusts(z).tolist() == (z > float(plain)).tolist()
+    assert plain.trusts(z).tolist() == plain.trusts(z, HELD_OUT).tolist() == (z > float(plain)).tolist()
+    assert tells(refusal_of(lambda: plain.trusts(z[:50], HELD_OUT)), "50", "600")
+    assert plain.trusts([np.nan, np.inf]).tolist() == [False, True]
     by_class = calibrate_on("mcp", HELD_OUT, max_risk=0.25, delta=0.05, by="class")
     assert tells(refusal_of(lambda: float(by_class)), "3", "class", "trusts")
     assert tells(refusal_of(lambda: by_class.trusts(z)), "class", "cache")
+    assert tells(refusal_of(lambda: by_class.trusts(z[:50], HELD_OUT)), "50", "600")
     trusted = by_class.trusts(z, HELD_OUT)
     for one in by_class.groups:
         of_class = trusted[str(one.group) == HELD_OUT.predictions.astype(str)]

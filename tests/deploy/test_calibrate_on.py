@@ -16,6 +16,7 @@ from trustcache.cache import CacheView, open_cache
 from trustcache.cache.workspace import Workspace
 from trustcache.deploy.calibrate import calibrate_on
 from trustcache.deploy.scorers import find_scorer
+from trustcache.deploy.sets import PredictionSets, prediction_sets
 from trustcache.deploy.threshold import Threshold
 from trustcache.errors import TrustcacheError
 from trustcache.metrics.selective import guaranteed
@@ -64,6 +65,7 @@ def test_it_shows_threshold_goal_and_figures(oracle: Oracle) -> None:
     found = calibrate_on(oracle, HELD_OUT, max_risk=0.3, delta=0.05)
     facts = f"{float(found):.6g}", "max-risk 0.3", "delta 0.05", f"{100 * found.point.coverage:.2f} %"
     assert all(fact in repr(found) for fact in facts)
+    assert "threshold below every score" in repr(calibrate_on("mcp", HELD_OUT, coverage=1))
 
 
 def test_a_threshold_is_the_same_when_it_is_loaded(oracle: Oracle, tmp_path: Path) -> None:
@@ -75,6 +77,11 @@ def test_a_threshold_is_the_same_when_it_is_loaded(oracle: Oracle, tmp_path: Pat
     assert tells(refusal_of(lambda: Threshold.load(tmp_path / "nowhere")), "nowhere", "Threshold.save")
     with pytest.raises(TrustcacheError, match=r"oracle: damaged"):
         Threshold.load(tmp_path / "oracle")
+    prediction_sets(HELD_OUT).save(tmp_path / "sets.json")
+    message = refusal_of(lambda: Threshold.load(tmp_path / "sets.json"))
+    assert tells(message, "sets.json", "PredictionSets.load")
+    message = refusal_of(lambda: PredictionSets.load(tmp_path / "sub" / "mine.json"))
+    assert tells(message, "mine.json", "Threshold.load")
 
 
 def test_a_cache_in_place_of_scores_is_told_how_they_are_made(oracle: Oracle) -> None:

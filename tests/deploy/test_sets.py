@@ -55,6 +55,16 @@ def test_new_logits_are_rounded_as_the_calibrations_were() -> None:
     assert found.sets([[1e6, 0.0]]).tolist() == [[True, False]]  # more than float16 holds
 
 
+def test_probabilities_and_caches_in_place_of_logits_are_refused() -> None:
+    cache = cache_of(300, 1)
+    found = prediction_sets(cache)
+    assert tells(refusal_of(lambda: found.sets(softmax(cache.logits))), "logits", "sum to one", "probabilities")
+    with pytest.raises(TypeError, match=r"sets\.sets\(cache\.logits\)"):
+        found.sets(cache)
+    assert found.sets([[0.25, 0.25, 0.5]]).shape == (1, 3), "logits of one image may sum to one"
+    assert not found.sets(cache.logits[:0]).size
+
+
 def test_a_class_with_too_few_images_is_in_every_set(run_cli: RunCli, workspace: Workspace) -> None:
     labels = np.repeat([0, 1, 2], [8, 9, 40])
     found = prediction_sets(CacheView.from_arrays(9 * np.eye(3)[labels], labels, classes=["ant", "bee", "cow"]))

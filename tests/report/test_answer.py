@@ -64,6 +64,12 @@ def test_the_candidate_furthest_below_mcp_on_its_own_rows_is_chosen(candidate) -
     assert "20.00 %" in choose([candidate("focal", 0.15, 0.20)]).by
 
 
+def test_only_what_was_given_is_said_to_have_been_compared(candidate) -> None:
+    assert tells(choose([candidate("ce", 0.1, 0.2)], given=True).by, "only method given that held rows out")
+    assert tells(choose([candidate("ce", 0.3, 0.2)], given=True).by, "only method given that held rows out", "not")
+    assert "given" not in choose([candidate("ce", 0.1, 0.2)]).by
+
+
 def test_of_rows_with_a_calibrated_threshold_one_is_chosen_and_what_validation_prefers_is_told(candidate) -> None:
     best, second, third = found = [
         candidate(*each) for each in (("ce", 0.1, 0.2), ("ss", 0.15, 0.2), ("tcp", 0.3, 0.2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 import zlib
 from base64 import b64decode
@@ -49,10 +50,12 @@ def test_the_page_shows_the_methods_with_the_numbers_of_compare(tmp_path: Path, 
     assert "trustcache calibrate" not in text  # there is no workspace that a command could work in
 
 
-def test_rows_of_a_cache_are_reported_as_a_cache(tmp_path: Path, temporary: Path) -> None:
-    more = cache_of(150, 3, name="more")
+def test_rows_of_a_cache_are_reported_as_a_cache_in_the_order_given(tmp_path: Path, temporary: Path) -> None:
+    more = cache_of(150, 3, name="another")
     page = write_page([gap], [TEST[50:120], more], tmp_path / "report.html", training=TRAINING[:200])
-    assert "more" in page.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
+    assert "mean over seeds and over <bdi>data</bdi> and <bdi>another</bdi>;" in text
+    assert re.findall(r'<tr><th scope="row"><bdi>(data|another)</bdi>', text)[:2] == ["data", "another"]
 
 
 def test_the_page_shows_the_thresholds_that_calibrate_found_of_scores_of_ones_own_too(
@@ -104,6 +107,9 @@ def test_the_answer_is_stated_on_the_first_cache_that_is_given(tmp_path: Path) -
     accept = next(line for line in text.splitlines() if line.startswith("Accept"))
     assert "of test:" in accept
     assert "--data" not in text
+    assert [line for line in text.splitlines() if line in ("## test", "## a-shifted")] == ["## test", "## a-shifted"]
+    against = re.findall(r"(?m)^## (\S+): against", text)
+    assert against == ["test", "a-shifted"]
 
 
 def test_markdown_is_written_where_the_path_asks_for_it_and_nothing_else_is(tmp_path: Path) -> None:
@@ -122,7 +128,7 @@ def test_markdown_from_python_names_no_command_as_there_is_no_workspace(tmp_path
 
     test = cache_of(60, 2, features=False)
     text = write_page([Mine()], test, tmp_path / "report.md").read_text(encoding="utf-8")
-    assert tells(text, "chosen by default", "knn", "training=")
+    assert tells(text, "chosen by default", "knn", "training=", "fitted in this process")
     for wrong in ("```", "trustcache train", "trustcache import", "no oracle is trained", str(temporary)):
         assert wrong not in text
     text = write_page([Mine()], test, tmp_path / "report.md", training=test).read_text(encoding="utf-8")

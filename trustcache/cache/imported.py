@@ -20,6 +20,7 @@ from trustcache.cache.columns import COLUMNS
 from trustcache.cache.index import Index
 from trustcache.cache.meaning import DataMeaning, MadeFrom, Meaning, Stages
 from trustcache.cache.outcome import outcome
+from trustcache.cache.probabilities import SUM_APART, as_logits
 from trustcache.cache.records import fingerprint
 from trustcache.cache.versions import software_versions
 from trustcache.data.content import content_of
@@ -29,11 +30,7 @@ from trustcache.models.identity import Identity
 from trustcache.models.views import VIEWS, view_column, views_in
 
 SHARD_ROWS = 2048
-KINDS = ("logits", "probabilities")
-"""Kinds of a classifier's outputs; probabilities are stored as their logarithms."""
 _OF_LABELS = ("labels", "correct", "true_class_prob")
-# Rows of softmax outputs in float16 sum to one no better than this.
-_SUM_APART = 5e-3
 # Rows from which on a figure of all of them is no accident.
 _MANY = 100
 
@@ -161,7 +158,7 @@ def import_outputs(
     """Check outputs of a classifier, and return them as a cache has them.
 
     arrays: by the names of a cache's columns, logits (N, K) among them, of any dtype of numbers. labels: numbers (N,)
-    from 0 to K - 1, or names among `classes`, None without. kind: one of `KINDS`, what the logits are. where: the files
+    from 0 to K - 1, or names among `classes`, None without. kind: "logits" or "probabilities". where: the files
     that things come from, by name, for messages. store: the dtype to keep them in, by default float16 where all are,
     else float32.
     Raises UsageError naming the file where lengths differ, numbers are not finite, labels are out of range, or logits
@@ -181,7 +178,7 @@ def import_outputs(
     for other, array in given.items():
         _require_finite(array, store, where.get(other, other))
         _require_rows(len(array), len(logits), where.get(other, other), name)
-    precise = _logits(logits, kind, name)
+    precise = as_logits(logits, kind, name)
     known = _class_names(classes, logits.shape[1], where.get("classes", "classes"), name)
     labelled = labels is not None
     given_labels = labels if labelled else np.zeros(len(logits), np.int64)
@@ -198,7 +195,7 @@ def import_outputs(
                 f"{column}: has {given[column].shape[1]:,} columns, and {name} has {logits.shape[1]:,}; give a view's "
                 "outputs for the same classes"
             )
-        columns[column] = _logits(given[column], kind, column)
+        columns[column] = as_logits(given[column], kind, column)
     return ImportedOutputs(columns, numbers, texts, known, store, precise, labelled)
 
 
@@ -239,29 +236,6 @@ def _require_finite(array: np.ndarray, store: str, where: str) -> None:
             row = start + int(sound.argmin())
             what = f"too large for {store}" if np.isfinite(array[row]).all() else "not finite (nan or infinite)"
             raise UsageError(f"{where}: row {row} (the first is 0) holds numbers that are {what}; mend or leave it out")
-
-
-def _logits(given: np.ndarray, kind: str, where: str) -> np.ndarray:
-    """Return logits in the dtype they are given in."""
-    if kind not in KINDS:
-        raise UsageError(f"outputs {kind}: unknown; one of {', '.join(KINDS)}")
-    sums = given.sum(axis=1, dtype=np.float64)
-    probabilities = bool((np.abs(sums - 1) <= _SUM_APART).all() and given.min() >= 0)
-    if kind == "logits" and probabilities:
-        raise UsageError(
-            f"{where}: its rows sum to one, so these are probabilities and no logits; add --outputs probabilities "
-            "(in Python, outputs='probabilities')"
-        )
-    if kind == "logits":
-        return given
-    if not probabilities:
-        row = int((np.abs(sums - 1) > _SUM_APART).argmax()) if given.min() >= 0 else int(given.min(axis=1).argmin())
-        raise UsageError(
-            f"{where}: row {row} (the first is 0) sums to {sums[row]:.4g} with a least of {given[row].min():.4g}, so "
-            "these are no probabilities; leave out --outputs"
-        )
-    # A probability of zero has no logarithm; the least that the dtype tells from it stands in.
-    return np.log(np.maximum(given, np.finfo(given.dtype).tiny), dtype=given.dtype)
 
 
 def _class_names(classes: Sequence[str] | None, number: int, where: str, logits: str) -> tuple[str, ...]:
@@ -320,7 +294,7 @@ def doubts(outputs: ImportedOutputs) -> list[str]:
     """
     found, rows, classes = [], len(outputs), len(outputs.classes)
     sums = outputs.precise.sum(axis=1, dtype=np.float64)
-    if rows >= _MANY and outputs.precise.min() >= 0 and np.ptp(sums) <= _SUM_APART * sums.mean():
+    if rows >= _MANY and outputs.precise.min() >= 0 and np.ptp(sums) <= SUM_APART * sums.mean():
         found.append(
             f"logits: no number is negative and each row sums to {sums.mean():.4g}, as in scaled probabilities; give "
             "logits, or probabilities that sum to one with --outputs probabilities (in Python, outputs='probabilities')"

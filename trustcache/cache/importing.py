@@ -11,8 +11,9 @@ import numpy as np
 
 from trustcache.cache.array_files import FORMATS, Place, read_array
 from trustcache.cache.dumps import Dump, last_layer, read_dump
-from trustcache.cache.imported import KINDS, ImportedOutputs, Origin, doubts, import_outputs
+from trustcache.cache.imported import ImportedOutputs, Origin, doubts, import_outputs
 from trustcache.cache.index import Index, OtherImages, create_or_continue
+from trustcache.cache.probabilities import KINDS
 from trustcache.cache.publish import file_sha256, sole_writer
 from trustcache.cache.view import CacheView, open_cache
 from trustcache.cache.workspace import Workspace

@@ -31,7 +31,7 @@ class Alarm:
 
     images: number of scores seen. raised_at: the number of the one that raised it, counted from 1, or None. since: the
     number at which the change is estimated to have begun, or None. by_class: True where the test of the classes
-    raised it. by_order: True where it is raised, and by the order of the rows alone.
+    raised it. by_order: True where it is raised, but not by the same rows in shuffled order.
 
     >>> usual = np.random.default_rng(0).permutation(1000)
     >>> alarm = Alarm(Watch.of(0.01, [(np.arange(1000.0), np.arange(1000) % 10)]))
@@ -69,6 +69,10 @@ class Alarm:
         self._sampling = np.random.default_rng(self._seed + 1)
         self._sample: list[tuple[float, int | None]] = []
 
+    def __repr__(self) -> str:
+        raised = "not raised" if self.raised_at is None else f"raised by row {self.raised_at:,}, since {self.since:,}"
+        return f"<alarm: {raised}, {self.images:,} seen; {self.watch!r}>"
+
     @property
     def _references(self) -> list[tuple[Reference, Reference]]:
         return [*zip(self.watch.references, self.watch.by_class, strict=True)]
@@ -82,8 +86,9 @@ class Alarm:
     def by_order(self) -> bool:
         """True where the alarm is raised, but by none of the same rows in shuffled order.
 
-        Rows that stand class by class raise it so, and a change of few of them. Of more than 10,000 rows a sample is
-        taken. Neither sample nor order depends on what rows hold, so both tests keep their rate.
+        Either the rows are sorted, by class say, or what comes has changed on the way, from about `since` on: shuffled,
+        a late change is diluted by the usual rows before it. Look at those from there. Of more than 10,000 rows a
+        sample is taken. Neither sample nor order depends on what rows hold, so both tests keep their rate.
 
         >>> alarm = Alarm(Watch.of(0.01, [(np.arange(1000.0), np.arange(1000) % 10)]))
         >>> alarm.see(np.arange(1000.0)), alarm.by_order
@@ -99,9 +104,11 @@ class Alarm:
         """Look at more rows, in their order. Return True if the alarm is raised by now.
 
         scores: (N,). classes: predicted, int (N,). Without them the test of the classes rests: leave them out of all
-        calls or of none.
+        calls or of none. Raises UsageError for scores that are no numbers, for classes of another length or that are no
+        class numbers, and for classes in some calls only.
         """
         z = np.asarray(scores, dtype=np.float64)
+        self._require_rows(z, None if classes is None else np.asarray(classes))
         draws = self._draws.random(len(z))
         bins = [
             [one.bins(z, draws), *([] if classes is None else [within.bins(z, draws, classes)])]
@@ -113,6 +120,23 @@ class Alarm:
             if self.raised_at is None:
                 self._look([[column[row : row + 1] for column in columns] for columns in bins])
         return self.raised_at is not None
+
+    def _require_rows(self, z: np.ndarray, classes: np.ndarray | None) -> None:
+        """Raise UsageError for rows that nothing can be bet on."""
+        if z.ndim != 1:
+            raise UsageError(f"see: the scores have shape {z.shape}; give one a row")
+        if (lost := np.isnan(z)).any():
+            raise UsageError(f"see: the score of row {lost.argmax()} (the first is 0) is not a number; leave it out")
+        if self._sample and (self._sample[0][1] is None) != (classes is None):
+            raise UsageError("see: classes are given in some calls only; give them in all or in none, or call reset()")
+        if classes is None:
+            return
+        if classes.shape != z.shape:
+            raise UsageError(f"see: there are {len(z):,} scores and classes of shape {classes.shape}; give one a score")
+        numbers = classes.dtype.kind in "iu"
+        if len(z) and (not numbers or classes.min() < 0):
+            found = classes.min() if numbers else classes[0]
+            raise UsageError(f"see: {found} is no predicted class, a whole number from 0 on; give cache.predictions")
 
     def _keep(self, z: float, predicted: int | None) -> None:
         """Keep a row, or put it in another's place: a uniform sample of all so far (Vitter 1985, algorithm R)."""

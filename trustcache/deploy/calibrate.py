@@ -20,7 +20,7 @@ from trustcache.deploy.groups import grouped
 from trustcache.deploy.labelled import Labelled, LabelledData, whole_cache
 from trustcache.deploy.promises import warn_of_others
 from trustcache.deploy.scorers import Scorer
-from trustcache.deploy.threshold import Check, GroupPoint, Threshold, Watch
+from trustcache.deploy.threshold import Check, GroupPoint, Threshold, Watch, untrusted_groups
 from trustcache.deploy.trials import Trial, record_trial
 from trustcache.errors import TrustcacheError, UsageError, in_python, percent
 from trustcache.evaluate.scoring import Scoring
@@ -186,7 +186,7 @@ def _threshold(about: tuple[str, str, str], data: _Data, goal: Goal, calibration
         goal.kind,
         goal.target,
         goal.delta,
-        _promise(goal, point, len(all_used), by, len(groups)),
+        _promise(goal, point, len(all_used), by, groups),
         Watch.of(calibration.alarm, [(one.z, one.predictions) for one in all_used]),
         fit,
         judged,
@@ -292,15 +292,16 @@ def _unproved(z: np.ndarray, correct: np.ndarray, max_risk: float, delta: float)
     )
 
 
-def _promise(goal: Goal, point: WorkingPoint, data_sets: int, by: str, groups: int) -> str:
+def _promise(goal: Goal, point: WorkingPoint, data_sets: int, by: str, groups: Sequence[GroupPoint]) -> str:
     if goal.delta is None:
         return (
             f"none beforehand: {goal.kind} is at least {goal.target:g} on these samples; on data drawn as they were it "
             f"is, with confidence {1 - BOUND_DELTA:g}, at least {point.bound:.4f}"
         )
-    within = (
-        f", within each of {groups} groups (by {'predicted class' if by == CLASS else 'file'}) at once" if by else ""
-    )
+    within, without = "", untrusted_groups(groups)
+    if by:
+        within = f", within each of {len(groups)} groups (by {'predicted class' if by == CLASS else 'file'}) at once"
+        within += f" ({without})" if without else ""
     drawn = f"as in any of these {data_sets} data sets, or mixed of them" if data_sets > 1 else "as these samples were"
     return (
         f"with confidence {1 - goal.delta:g} at most {100 * goal.target:g} % of what is trusted is wrong{within}, on "

@@ -113,13 +113,11 @@ class Tally:
             self.by_order = self._trusted.alarm.by_order
             if not self.by_order:
                 yield f"{void}, as the alarm says: in shuffled order they raise it too"
-            elif self._by_folder:
-                told = (
-                    "the order of the folders raised the alarm: shuffled, the same images look like those calibrated on"
-                )
-                yield f"{told}, so it stands only where folders follow time"
             else:
-                yield f"{void}, as the alarm says, unless they are sorted: in shuffled order they raise none"
+                sorted_by = "by class folder" if self._by_folder else "by class, say"
+                since = f"from about image {self._trusted.alarm.since:,} on; look at those: if so, {void}"
+                shuffled = f"in shuffled order they raise no alarm: either they are sorted ({sorted_by}), or what comes"
+                yield f"{shuffled} changed on the way, {since}"
 
 
 def with_groups(images: Iterator[Picture], path: Path) -> tuple[Iterator[Picture], Iterator[str | None]]:

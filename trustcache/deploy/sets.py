@@ -12,14 +12,15 @@ import scipy
 
 from trustcache.cache import CacheView
 from trustcache.cache.index import judged_fingerprint
+from trustcache.cache.probabilities import are_probabilities
 from trustcache.cache.records import read_record, write_record
-from trustcache.cache.seal import require_saved
 from trustcache.cache.view import require_cache, warn_of_sorted
 from trustcache.cache.workspace import Workspace
 from trustcache.command_lines import command_line
 from trustcache.data.splits import half_rows
 from trustcache.deploy.goals import SetGoal
 from trustcache.deploy.labelled import BLOCK_ROWS, Labelled, LabelledData, whole_cache
+from trustcache.deploy.saved import read_saved
 from trustcache.deploy.scorers import Scorer
 from trustcache.errors import TrustcacheError, UsageError, in_python, percent
 from trustcache.evaluate.scoring import Scoring
@@ -59,18 +60,26 @@ class PredictionSets:
     def sets(self, logits: Any) -> np.ndarray:
         """Return which of the classes belong to each image's set, bool (N, K). logits: (N, K), of the classifier.
 
-        Raises UsageError where there are logits of another number of classes, or some that are not finite.
+        Raises UsageError where there are logits of another number of classes, or some that are not finite, and for
+        probabilities, which several rows that sum to one are taken for.
 
         >>> cache = CacheView.from_arrays([[2.0, 0.5], [0.1, 0.3], [3.0, 0.0]], [0, 1, 0])
         >>> prediction_sets(cache, confidence=0.5, by_class=False).sets([[2.0, 0.0], [0.0, 0.1]])
         array([[ True, False],
                [False, False]])
         """
+        if isinstance(logits, CacheView):
+            raise TypeError("sets: takes logits; give sets.sets(cache.logits)")
         z = np.asarray(logits)
         if z.ndim != 2 or z.shape[1] != len(self.cuts):
             raise UsageError(f"logits: have shape {z.shape}; give those of {len(self.cuts):,} classes, a row an image")
         if not np.isfinite(z).all():
             raise UsageError("logits: some are not finite; leave those rows out")
+        if len(z) > 1 and are_probabilities(z):  # a single row of logits may sum to one by chance
+            raise UsageError(
+                "logits: the rows sum to one, so these are probabilities; give what the calibrated cache holds as its "
+                "logits (where it was made of probabilities, their logarithms)"
+            )
         found, cuts, largest = np.empty(z.shape, dtype=bool), np.array(self.cuts), np.finfo(self.store).max
         for start in range(0, len(z), BLOCK_ROWS):
             block = np.clip(z[start : start + BLOCK_ROWS], -largest, largest).astype(self.store)
@@ -111,8 +120,7 @@ class PredictionSets:
         >>> PredictionSets.load(tmp / "sets.json") == found
         True
         """
-        require_saved(Path(path), "PredictionSets")
-        return read_record(Path(path), cls, "calibrate and save it again")
+        return read_saved(Path(path), cls)
 
     def __repr__(self) -> str:
         each = "each class" if self.by_class else "all classes"

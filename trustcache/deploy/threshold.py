@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,19 +11,22 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from trustcache.cache.records import read_record, write_record
-from trustcache.cache.seal import require_saved
+from trustcache.cache.records import write_record
 from trustcache.cache.view import CacheView
 from trustcache.data.splits import half_rows, other_half
 from trustcache.deploy.goals import CLASS
+from trustcache.deploy.saved import read_saved
 from trustcache.errors import UsageError, percent
 from trustcache.metrics.estimated_accuracy import AccuracyFit
 from trustcache.metrics.exchangeability import Reference, reference
-from trustcache.metrics.selective import WorkingPoint
+from trustcache.metrics.selective import EVERYTHING, WorkingPoint
 
 THRESHOLD = "threshold.json"
 _NAMED = 2
 """Data sets beside the first that a sentence names; of more it tells the number."""
+
+
+_GROUPS_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -135,9 +138,9 @@ class Threshold:
     def trusts(self, scores: Any, cache: CacheView | None = None, *, groups: Iterable[str] | None = None) -> np.ndarray:
         """Return True for every score that is trusted: above the threshold, or above that of its group. bool (N,).
 
-        scores: (N,), of the method that was calibrated. cache: of the N rows, which thresholds by class take their
-        predictions from. groups: a name for each row, where the thresholds are of a list's or a file's groups; nothing
-        of a group that calibration did not see is trusted.
+        scores: (N,), of the method that was calibrated; one that is nan is not trusted. cache: of the N rows, which
+        thresholds by class take their predictions from. groups: a name for each row, where the thresholds are of a
+        list's or a file's groups; nothing of a group that calibration did not see is trusted.
         Raises UsageError where the groups are missing, or the lengths differ.
 
         >>> from trustcache.deploy.calibrate import calibrate_on
@@ -150,11 +153,10 @@ class Threshold:
         z = np.asarray(scores, dtype=np.float64)
         if z.ndim != 1:
             raise UsageError(f"trusts: scores have shape {z.shape}; give one a row")
-        cuts: float | np.ndarray = self.point.threshold
-        if self.groups:
-            cuts = self._cuts(cache, groups)
-            if cuts.shape != z.shape:
-                raise UsageError(f"trusts: there are {len(z):,} scores for {len(cuts):,} rows; give those of the same")
+        cuts = self._cuts(cache, groups) if self.groups else np.array(self.point.threshold)
+        for rows in (len(cache) if cache is not None else len(z), len(cuts) if cuts.ndim else len(z)):
+            if rows != len(z):
+                raise UsageError(f"trusts: there are {len(z):,} scores for {rows:,} rows; give those of the same")
         return z > cuts
 
     def _cuts(self, cache: CacheView | None, groups: Iterable[str] | None) -> np.ndarray:
@@ -183,12 +185,15 @@ class Threshold:
         >>> Threshold.load(tmp / "threshold.json") == found
         True
         """
-        require_saved(Path(path), "Threshold")
-        return read_record(Path(path), cls, "calibrate and save it again")
+        return read_saved(Path(path), cls)
 
     def __repr__(self) -> str:
         goal = f"{self.goal} {self.target:g}" + (f" at delta {self.delta:g}" if self.delta is not None else "")
-        value = f"{len(self.groups)} thresholds by {self.by}" if self.groups else f"threshold {float(self):.6g}"
+        if self.groups:
+            without = f" ({found})" if (found := untrusted_groups(self.groups)) else ""
+            value = f"{len(self.groups)} thresholds by {self.by}{without}"
+        else:
+            value = "threshold " + ("below every score" if float(self) == EVERYTHING else f"{float(self):.6g}")
         if not self.worst_of:
             return f"<{value}: {goal} on {self.samples}, {_figures(self.point)} there>"
         worst = max(self.worst_of, key=lambda one: one.point.risk or 0.0)
@@ -225,6 +230,19 @@ class Threshold:
     def left_out(self, samples: int) -> np.ndarray | None:
         """Return the rows (N/2,) of the half that it was not found on, of so many, or None if it was found on all."""
         return None if self.part == "all" else half_rows(samples, other_half(self.part), self.seed)
+
+
+def untrusted_groups(groups: Sequence[GroupPoint]) -> str:
+    """Say in which groups nothing is trusted, as no threshold keeps the promise there; "" for none.
+
+    >>> untrusted_groups([GroupPoint(f"{number}", f"class {number}", 9, None) for number in range(5)])
+    'nothing is trusted in 5 of 5 groups: class 0, class 1, class 2 and 2 more'
+    """
+    names = [one.name for one in groups if not one.point]
+    shown = ", ".join(names[:_GROUPS_NAMED]) + (
+        f" and {len(names) - _GROUPS_NAMED} more" if len(names) > _GROUPS_NAMED else ""
+    )
+    return f"nothing is trusted in {len(names)} of {len(groups)} groups: {shown}" if names else ""
 
 
 def _figures(point: WorkingPoint) -> str:

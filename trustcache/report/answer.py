@@ -178,7 +178,7 @@ def _answer(
     found = candidates([one.row for one in rows], runs, workspace, reader.index(baseline.record), among)
     shown = [one.row for one in rows if one.row is baseline or one.row.record.method != BASELINE]
     mine = [row for row in shown if _calibrated(row, thresholds)[1]]
-    row = (chosen := choose(found, mine)).row or baseline
+    row = (chosen := choose(found, mine, given=among is not None)).row or baseline
     record, calibrated = _calibrated(row, thresholds)
     everything = reader.read(record)
     samples = _left_out(everything, record, calibrated) if calibrated else everything

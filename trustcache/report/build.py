@@ -18,7 +18,7 @@ from trustcache.report.answer import Answer, answers
 from trustcache.report.cards import write_cards
 from trustcache.report.collect import collect
 from trustcache.report.comparison import compare_methods
-from trustcache.report.contents import Contents, spare_of
+from trustcache.report.contents import Contents, place_of
 from trustcache.report.explorer import explore
 from trustcache.report.failures import failures
 from trustcache.report.intervals import compare, interval_tables, intervals_json
@@ -86,8 +86,8 @@ def report(
     sections: what follows the comparisons, such as `trustcache.paper.artefacts.PAPER`. only: keys of exhibits to return
     as `Report.exhibits`. place: the options that make a command work in this workspace, None for no commands.
     data_root: where images to show may lie beside where they were; None shows none. among: as of `answers`. calibrated:
-    thresholds by classifier and name of the run or score, None for those of the workspace. order: as of `dataset_of`;
-    its first data set must be one that an answer can be stated on.
+    thresholds by classifier and name of the run or score, None for those of the workspace. order: as of `dataset_of`,
+    and of the lists of data sets; its first must be one that an answer can be stated on.
 
     Raises UsageError for a key that no section has, where no answer can be stated on the first data set of `order`, and
     where there is nothing to report on; TrustcacheError, before anything is written, where no charts can be drawn.
@@ -111,10 +111,12 @@ def report(
     made = [section.make(scored, workspace.caches(), place or ()) for section in sections]
     comparisons = compare_methods(records)
     first = answers(scored, compared, calibrated, workspace, reader, place, among, order)
-    spare = spare_of(first)
-    ordered = sorted(compared, key=lambda one: (one.table.classifier, one.table.dataset) in spare)
+    place_of_table = place_of(first, order)
+    ordered = sorted(compared, key=lambda one: place_of_table(one.table))
     tables = [*map(outcome_table, swept), *interval_tables(ordered)]
-    units = [make_unit(one, explore(scored, one, calibrated, reader), scored, comparisons, compared) for one in first]
+    units = [
+        make_unit(one, explore(scored, one, calibrated, reader), scored, comparisons, compared, order) for one in first
+    ]
     contents = Contents(
         scored,
         [*notes, *incomplete],
@@ -124,6 +126,7 @@ def report(
         units=units,
         failures=failures(units, reader, data_root),
         alone=place is None,
+        order=order,
     )
     write_cards(workspace, scored, resampler)
     files = {"intervals.json": intervals_json(compared)}

@@ -94,16 +94,16 @@ def candidates(
     return found
 
 
-def choose(found: Sequence[Candidate], calibrated: Sequence[Average] = ()) -> Choice:
+def choose(found: Sequence[Candidate], calibrated: Sequence[Average] = (), given: bool = False) -> Choice:
     """Choose the candidate that is furthest below mcp on the rows held out, or mcp where none is below it.
 
     It must be below it by more than two standard errors.
 
     Of rows with a threshold that the user has calibrated, mcp's among them, it is one of these: the user has chosen
     already. The phrase tells what validation prefers, and of what could not be read, as another choice might follow
-    from it.
+    from it. given: the candidates are the methods that a caller gave, beside which others stand in the table.
     """
-    choice = _best(found)
+    choice = _best(found, "given that held rows out to choose by" if given else "that learn")
     if calibrated and not any(choice.row is row or (not choice.row and _is_mcp(row)) for row in calibrated):
         leads = {id(one.row): one.lead for one in found} | {id(row): 0.0 for row in calibrated if _is_mcp(row)}
         preferred = entry_name(choice.row.record, with_oracle=False) if choice.row else BASELINE
@@ -117,7 +117,7 @@ def _is_mcp(row: Average) -> bool:
     return row.record.method == BASELINE
 
 
-def _best(found: Sequence[Candidate]) -> Choice:
+def _best(found: Sequence[Candidate], which: str) -> Choice:
     known = [one for one in found if math.isfinite(one.aurc)]
     trained = [one for one in found if one.row.record.run]
     if not known:
@@ -127,7 +127,8 @@ def _best(found: Sequence[Candidate]) -> Choice:
     compared = [one for one in known if math.isfinite(one.mcp)]
     leading = [one for one in compared if one.leads]
     best = min(leading or compared or known, key=lambda one: one.lead if compared else one.aurc)
-    among = f"the best of {len(known)} methods that learn" if len(known) > 1 else "the only method that learns"
+    singular = which.replace("that learn", "that learns")
+    among = f"the best of {len(known)} methods {which}" if len(known) > 1 else f"the only method {singular}"
     value, mcp = f"{_LABEL} {100 * best.aurc:.2f} %", f"{BASELINE} on the same rows {100 * best.mcp:.2f} %"
     if not compared:
         return Choice(best.row, f"validation {value}, {among}")
@@ -136,7 +137,7 @@ def _best(found: Sequence[Candidate]) -> Choice:
         chance = "; it is of one seed, so its lead may be chance" if one_seed else ""
         return Choice(best.row, f"validation {value}, {among}; {mcp}{chance}")
     name = entry_name(best.row.record, with_oracle=False)
-    none = f"none of {len(known)} methods that learn is" if len(known) > 1 else "the only method that learns is not"
+    none = f"none of {len(known)} methods {which} is" if len(known) > 1 else f"the only method {singular} is not"
     chance = f", a lead within chance (± {200 * best.error:.2f})" if best.lead < 0 else ""
     found_best = f"{name} has {_LABEL} {100 * best.aurc:.2f} %, {mcp}{chance}"
     return Choice(None, f"validation: {none} better; {found_best}")

@@ -162,7 +162,7 @@ class _Collector:
             return reason or f"not made on {_DATA} yet: run `trustcache evaluate`"
         entry, training = POST_HOC[name], self.store.training(index)
         if entry.fitted and not training:
-            return "there is nothing to learn from; give `training=`, or an oracle that is fitted"
+            return "there is nothing to learn from; give `training=`, or an oracle that is fitted in this process"
         for one in [index, *([training] if entry.fitted and training else [])]:
             if absent := [column for column in entry.columns if not one.holds(column)]:
                 return f"{one.data} has no {', '.join(absent)}; give them where the cache is made"

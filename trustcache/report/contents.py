@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import platform
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -16,6 +16,7 @@ from trustcache.report.comparison import Comparison, compare_methods, legend
 from trustcache.report.failures import Failures
 from trustcache.report.records import Record, Scored
 from trustcache.report.selection import Selection, select
+from trustcache.report.stated_on import place_in
 from trustcache.report.table import Section, Table
 from trustcache.report.unit_charts import unit_charts
 from trustcache.report.units import Unit
@@ -29,9 +30,10 @@ def made_with() -> dict[str, str]:
     return {"date": today, "python": platform.python_version(), **software_versions("torch", "timm", "numpy")}
 
 
-def spare_of(answers: Iterable[Answer]) -> set[tuple[str, str]]:
-    """Return the classifiers and data sets whose images are there for a threshold, which come last."""
-    return {(answer.classifier, name) for answer in answers for name in answer.spare}
+def place_of(answers: Sequence[Answer], order: Sequence[str] = ()) -> Callable[[Comparison], tuple[bool, int]]:
+    """Return the key that sorts comparisons: the data sets of `order` first, those there for a threshold last."""
+    spare = {(answer.classifier, name) for answer in answers for name in answer.spare}
+    return lambda one: ((one.classifier, one.dataset) in spare, place_in(order, one.dataset))
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ class Contents:
 
     scored: every method on every data set, of which the comparisons are made. notes: sentences on what is missing, with
     `code` in backticks. tables: those after the comparisons. made: how the report was made, as term and value.
-    answers: one a classifier; units, failures: one an answer. alone: the page of the answer is all that is kept.
+    answers: one a classifier; units, failures: one an answer. alone: the page of the answer is all that is kept. order:
+    data sets that come first.
     """
 
     scored: Sequence[Scored]
@@ -52,6 +55,7 @@ class Contents:
     units: Sequence[Unit] = ()
     failures: Sequence[Failures] = ()
     alone: bool = False
+    order: Sequence[str] = ()
 
     @property
     def records(self) -> list[Record]:
@@ -59,9 +63,8 @@ class Contents:
 
     @cached_property
     def comparisons(self) -> list[Comparison]:
-        """One a data set, classifier and protocol; those of images for a threshold come last."""
-        spare = spare_of(self.answers)
-        return sorted(compare_methods(self.records), key=lambda one: (one.classifier, one.dataset) in spare)
+        """One a data set, classifier and protocol, placed by `place_of`."""
+        return sorted(compare_methods(self.records), key=place_of(self.answers, self.order))
 
     @cached_property
     def selection(self) -> Selection:

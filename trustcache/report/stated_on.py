@@ -32,11 +32,24 @@ def dataset_of(scored: Sequence[Scored], calibrated: Thresholds, order: Sequence
     def key(name: str) -> tuple[object, ...]:
         changed = bool(manifests[name].variant_of or manifests[name].condition)
         mine = [one.record for one in scored if one.record.dataset == name]
-        first = order.index(name) if name in order else len(order)
         largest = max(record.n for record in mine)
-        return name in used, first, changed, named_for_calibration(name), -len(mine), extracted[name], -largest, name
+        return (
+            name in used,
+            place_in(order, name),
+            changed,
+            named_for_calibration(name),
+            -len(mine),
+            extracted[name],
+            -largest,
+            name,
+        )
 
     return min(manifests, key=key)
+
+
+def place_in(order: Sequence[str], name: str) -> int:
+    """Return the place of a data set among those of an order, behind them for another."""
+    return order.index(name) if name in order else len(order)
 
 
 def others_than(dataset: str, scored: Sequence[Scored], calibrated: Thresholds) -> list[str]:

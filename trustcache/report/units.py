@@ -17,6 +17,7 @@ from trustcache.report.explorer import Explored, Steps, family
 from trustcache.report.intervals import Compared, Estimate
 from trustcache.report.names import BASELINE, STRONG, entry_name
 from trustcache.report.records import Record, Scored, manifests_of
+from trustcache.report.stated_on import place_in
 from trustcache.report.table import Cell
 
 _Key = tuple[object, ...]
@@ -84,12 +85,16 @@ class Failure:
 
 @dataclass(frozen=True)
 class Unit:
-    """One classifier under one protocol. learnt: the number of images that runs learnt from, by their data set."""
+    """One classifier under one protocol. learnt: the number of images that runs learnt from, by their data set.
+
+    averaged: the data sets that the figures of methods are means over.
+    """
 
     answer: Answer
     data: Sequence[Data]
     methods: Sequence[Method]
     learnt: Mapping[str, int]
+    averaged: tuple[str, ...]
 
     @property
     def classifier(self) -> str:
@@ -132,14 +137,15 @@ def make_unit(
     scored: Sequence[Scored],
     comparisons: Iterable[Comparison],
     compared: Iterable[Compared],
+    order: Sequence[str] = (),
 ) -> Unit:
-    """Return what the page shows of the answer's classifier."""
+    """Return what the page shows of the answer's classifier. order: data sets that come first."""
     same = (answer.classifier, answer.record.protocol)
     here = [one for one in comparisons if (one.classifier, one.protocol) == same]
     manifests = manifests_of(one for one in scored if one.record.classifier == answer.classifier)
     data = sorted(
         (_data(one, manifests[one.dataset]) for one in here),
-        key=lambda d: (d.name in answer.spare, not d.clean, d.row, d.column),
+        key=lambda d: (d.name in answer.spare, place_in(order, d.name), not d.clean, d.row, d.column),
     )
     data = _shortened(data)
     counting = [d for d in data if d.name not in answer.spare]
@@ -156,7 +162,8 @@ def make_unit(
     bests = [one for one in methods if one is first[one.family]][:MOST_PICKED]
     picked = [replace(one, picked=one in bests or one.key == chosen) for one in methods]
     judging = [one for one in scored if one.run and one.record.classifier == answer.classifier]
-    return Unit(answer, data, picked, {one.config.data: one.learnt_from for one in judging})
+    averaged = tuple(d.name for d in data if d.name in clean)
+    return Unit(answer, data, picked, {one.config.data: one.learnt_from for one in judging}, averaged)
 
 
 def _data(one: Comparison, manifest: Manifest) -> Data:

@@ -263,7 +263,8 @@ def learnt_from(training: CacheView | None, own: Mapping[str, PostHoc] = Mapping
     def data() -> FittingData:
         if training is None:
             raise UsageError(
-                "scores that learn need a training cache of the same classifier; give it as training=, or fit an oracle"
+                "scores that learn need a training cache of the same classifier; give it as training=, or an oracle "
+                "that is fitted in this process"
             )
         return fitting_data(training)
 
