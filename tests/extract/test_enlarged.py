@@ -18,7 +18,7 @@ from trustcache.models.classifiers import as_classifier
 @pytest.mark.parametrize(
     ("side", "told", "warned"), [(16, {}, True), (15, {}, False), (16, {"input_size": (16, 16)}, False)]
 )
-def test_small_images_are_warned_of_unless_the_user_told_the_size(side: int, told: dict[str, Any], warned: bool) -> None:
+def test_small_images_are_warned_of_unless_the_size_was_told(side: int, told: dict[str, Any], warned: bool) -> None:
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * side * side, 10))
     model.pretrained_cfg = {"input_size": (3, side, side), "assumed": True}  # type: ignore[assignment]
     digits = open_dataset(Manifest("digits", "test", (Files("digits"),)), Path())

@@ -129,7 +129,7 @@ def judged_outputs(space: LabelSpace, classes: Sequence[str], data: str) -> tupl
     """Return the numbers of the outputs for a data set's classes, and a line for the user ("" for none).
 
     The numbers are as `Reading.kept` holds them. Raises UsageError where more than a few of the classes are not among
-    the model's, and their number or order differs, and where the user named as many classes that are not all the data's.
+    the model's, and their number or order differs, or where the user named as many but not the data's.
     """
     outputs, found = len(space.names), space.outputs_of(classes)
     unknown = [name for name, number in zip(classes, found, strict=True) if number is None]
