@@ -60,7 +60,9 @@ def verify(place: Place, name: Annotated[str | None, typer.Argument(help=f"{NAME
 
 @command("rm", group)
 def remove(
-    place: Place, names: Annotated[list[str], typer.Argument(help=f"{NAME}; one or several.")], yes: Yes = False
+    place: Place,
+    names: Annotated[list[str], typer.Argument(help=f"{NAME}, or CLASSIFIER for all of its; one or several.")],
+    yes: Yes = False,
 ) -> Output:
     """Remove caches with the scores made on them, after saying what depends on them; runs stay."""
     from trustcache.cache.workspace import Workspace

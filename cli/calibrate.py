@@ -52,6 +52,9 @@ def calibrate(
     from trustcache.deploy.calibrate import calibrate as find  # not by a call that finds no scorer
 
     found = find(scorer, goal, calibration, place.data_root, machine, console, lambda text: say(f"note: {text}"))
+    from trustcache.report.cards import renew_threshold
+
+    renew_threshold(scorer.folder)
     about = {"scorer": scorer.name, "classifier": scorer.classifier, "path": scorer.threshold_path}
     return Output({**about, "threshold": found}, lambda: _show(scorer, found))
 

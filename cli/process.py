@@ -18,7 +18,7 @@ from trustcache.data.progress import Advance, silent
 from trustcache.data.ranks import ranks
 from trustcache.errors import TrustcacheError, visible
 
-from .signals import RESUMED, received, take_signals
+from .signals import interrupted, received, take_signals
 
 EXPECTED = (TrustcacheError, OSError, MemoryError, KeyboardInterrupt)
 """Errors that end a command in one sentence; anything else is a mistake of ours, with its traceback."""
@@ -105,7 +105,7 @@ def is_quiet() -> bool:
 def end(error: BaseException) -> NoReturn:
     """Say in one sentence what ended a command, and exit."""
     if isinstance(error, KeyboardInterrupt) or received():
-        _write_error(RESUMED)
+        _write_error(interrupted())
         code = 128 + (received() or signal.SIGINT)
     elif isinstance(error, BrokenPipeError):  # `| head` has read enough
         code = 0

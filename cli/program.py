@@ -41,7 +41,7 @@ from .process import (
     say_error,
     unknown_option,
 )
-from .signals import received
+from .signals import name_command, received
 
 # typer's help has no escape codes at all then, as our tables have none.
 if os.environ.get("NO_COLOR"):
@@ -82,6 +82,7 @@ class Program(Process):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command that the first word names, as typer does, and import it."""
+        name_command(args[0])
         if args[0] in self.commands:
             self.commands[args[0]] = loaded(args[0])
         return super().resolve_command(ctx, args)

@@ -11,13 +11,25 @@ from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
-RESUMED = (
-    "interrupted; the same command goes on from here: only unfinished shards are made again, and training on images "
-    "goes on from its last step, or at an epoch's end and in several processes from its last checkpoint "
-    "(--checkpoint-every)"
+_TRAINING = (
+    ": training on images goes on from its last step, or at an epoch's end and in several processes from its last "
+    "checkpoint (--checkpoint-every)"
 )
+_GOES_ON = {"extract": ": only unfinished shards are made again", "train": _TRAINING, "fit-classifier": _TRAINING}
 _process = os.getpid()
 _received: list[int] = []
+_command = ""
+
+
+def name_command(name: str) -> None:
+    """Take note of the command that a signal would end."""
+    global _command
+    _command = name
+
+
+def interrupted() -> str:
+    """Return what the user is told of the command that a signal ended: how it goes on."""
+    return f"interrupted; the same command goes on from here{_GOES_ON.get(_command, '')}"
 
 
 def take_signals() -> None:
@@ -61,7 +73,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
 def _end(number: int, tell: bool) -> NoReturn:
     with contextlib.suppress(OSError, ValueError, AttributeError):  # closed or full
         if tell:
-            print(RESUMED, file=sys.stderr, flush=True)
+            print(interrupted(), file=sys.stderr, flush=True)
         sys.stdout.flush()
     os._exit(128 + number)
 

@@ -42,6 +42,7 @@ def train(
     already is not trained again.
     """
     from trustcache.cache.provenance import assumption
+    from trustcache.cache.trained_on import trained_on
     from trustcache.cache.workspace import Workspace
     from trustcache.command_lines import command_line
     from trustcache.evaluate.scoring import evaluate, lacking
@@ -51,7 +52,9 @@ def train(
 
     workspace = Workspace(place.workspace)
     training = resolve(workspace, request, settings, head, optimiser)
-    for note in filter(None, (assumption(training.index), training.note(), training.few_errors())):
+    index = training.index
+    known = assumption(index), training.note(), training.few_errors(), trained_on(index, workspace.caches())
+    for note in filter(None, known):
         say(f"note: {note}")
     with tracking(workspace, request.log) as track:
         runs = training.run(workspace, place.data_root, machine, console, track, lambda text: say(f"note: {text}"))

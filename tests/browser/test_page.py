@@ -229,6 +229,8 @@ def test_a_cell_of_the_heat_map_chooses_the_data_for_everything_and_keeps_the_th
 
 def test_the_heat_map_shows_the_metrics_of_each_data_set(tab, files, two):
     opened = tab(files[0])
+    assert opened.locator("#heat thead th").all_inner_texts()[1] == "no severity", "of two data sets one is changed"
+    assert opened.evaluate("heatDomain([{ value: .269 }, { value: .274 }])") == pytest.approx([0.2215, 0.3215])
     opened.locator("#measure").select_option("difference")
     fog = record_of(two, dataset="digits-c/fog/1")
     mcp = record_of(two, "mcp", "digits-c/fog/1")

@@ -59,6 +59,7 @@ def test_a_signal_ends_a_command_in_one_line_whenever_it_comes(
     _, said = process.communicate(timeout=60)
     assert (process.returncode, said.count("\n")) == (CODES[number], 1), said
     assert tells(said, "interrupted", "same command")
+    assert "--checkpoint-every" not in said, "which is of training"
 
 
 AT_FORK = "os.register_at_fork(after_in_parent=lambda: signal.raise_signal({number}))\nos.fork() or os._exit(0)"

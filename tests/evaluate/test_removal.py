@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +35,15 @@ def test_a_cache_goes_with_what_was_made_from_it_and_nothing_else(with_runs: Wor
     assert all("digits-test" in name for name in gone)
     assert not [name for name in files(with_runs) if "digits-test" in name and not name.startswith("report/")]
     assert run_cli("verify").exit_code == 0
+
+
+def test_a_classifiers_name_stands_for_all_its_caches_and_for_no_others(
+    with_runs: Workspace, run_cli: RunCli, extract_digits: Callable[..., Result]
+) -> None:
+    extract_digits("--as", "other", "--data", "digits-test")
+    done = run_cli("cache", "rm", "digits-net", CACHE, "--yes", "--json")
+    assert json.loads(done.stdout)["removed"] == [CACHE, "digits-net/digits-train"]
+    assert [index.name for index in with_runs.caches()] == ["other/digits-test"]
 
 
 def test_what_depends_on_a_training_cache_is_said_and_stays(with_runs: Workspace, run_cli: RunCli) -> None:

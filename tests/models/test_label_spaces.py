@@ -120,6 +120,12 @@ def test_unknown_classes_are_refused_by_the_first(classes: tuple[str, ...]) -> N
     assert tells(said, "birds", f"1 of its {len(classes)}", "'owl'", "--classes")
 
 
+@pytest.mark.parametrize("given", [("wren", "barn oul", "jay"), ("jay", "wren", "barn oul"), ("a", "barn oul", "c")])
+def test_names_that_the_user_gives_must_be_the_data_s(given: tuple[str, ...]) -> None:
+    said = refusal_of(lambda: judged_outputs(LabelSpace(given, given=True), BIRDS, "birds"))
+    assert tells(said, "--classes", *(["'barn oul'", "birds", "Barn Owl"] if "wren" in given else ["'a'", "birds"]))
+
+
 def test_each_row_of_the_document_has_its_test() -> None:
     TABLE.require_tests()
 

@@ -53,7 +53,9 @@ def test_it_tells_the_threshold_once_there_is_one_and_is_only_written_where_it_c
     first, second = finished_runs(with_runs)[:2]
     written = (second.folder / CARD).stat().st_mtime_ns
     call(with_runs, "calibrate", first.name, "--data", "digits-test", "--coverage", "0.7")
+    at_once = card(with_runs, first.name)
     call(with_runs, "report")
+    assert at_once == card(with_runs, first.name)
     threshold = json.loads((first.folder / "threshold.json").read_text())["point"]["threshold"]
     assert str(threshold) in card(with_runs, first.name)
     assert (second.folder / CARD).stat().st_mtime_ns == written

@@ -13,7 +13,7 @@ import pytest
 
 from tests.page_contents import CALIBRATED, Reader, make_contents
 from trustcache.metrics.selective import EVERYTHING, at_target, working_point
-from trustcache.report.charts import IDEAL
+from trustcache.report.charts import IDEAL, heat_map
 from trustcache.report.render.html import page
 from trustcache.report.render.page_data import page_data
 from trustcache.report.unit_charts import unit_charts
@@ -129,8 +129,13 @@ def test_the_charts_of_the_answer_show_mcp_the_best_of_each_family_and_the_ideal
     assert {row["m"].partition(",")[0] for row in charts["risk"].rows} == {"mcp", "ce", "ss", IDEAL}
     assert charts["histogram"].now["threshold"] == CALIBRATED
     assert {(row["row"], row["column"]) for row in charts["heat"].rows} == {
-        ("digits", "whole"), ("fog", "1"), ("fog", "3")
+        ("digits", "unchanged"), ("fog", "1"), ("fog", "3")
     }  # fmt: skip
+
+
+def test_the_colours_of_a_heat_map_span_ten_points_at_least():
+    scales = [heat_map("", values)["layer"][0]["encoding"]["color"]["scale"] for values in ([26.9, 27.4], [5.0, 40.0])]
+    assert [scale["domain"] for scale in scales] == [pytest.approx([22.15, 32.15]), [5, 40]]
 
 
 def test_images_for_a_threshold_come_last_and_count_in_no_mean(scored):

@@ -146,6 +146,17 @@ class Workspace:
         near = did_you_mean(name, [index.name for index in caches])
         raise UsageError(f"no cache '{name}' in {self.root / 'cache'}; make one with trustcache extract{near}")
 
+    def caches_named(self, name: str) -> list[Index]:
+        """Return the cache of a name CLASSIFIER/DATA, or all caches of a classifier. Raises as `cache_named`.
+
+        >>> [index.data for index in demo_workspace.caches_named("net")]
+        ['birds']
+        """
+        caches = self.caches()
+        named = any(index.name == name for index in caches)
+        of_classifier = [index for index in caches if index.classifier == name and not named]
+        return of_classifier or [self.cache_named(name)]
+
     def removal_line(self, caches: Iterable[Index]) -> str:
         """Return the command that removes caches of this workspace.
 

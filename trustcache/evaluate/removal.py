@@ -51,8 +51,11 @@ class Removal:
 
 
 def cache_removal(workspace: Workspace, names: Sequence[str]) -> Removal:
-    """Return the removal of caches, CLASSIFIER/DATA, and of the scores made on them. Raises UsageError for no cache."""
-    indices = [workspace.cache_named(name) for name in names]
+    """Return the removal of caches and of the scores made on them. Raises UsageError for no cache.
+
+    names: as of `Workspace.caches_named`.
+    """
+    indices = [*{index.folder: index for name in names for index in workspace.caches_named(name)}.values()]
     runs = read_runs(workspace)
     paths: list[Path] = []
     stays: list[str] = []
@@ -66,7 +69,13 @@ def cache_removal(workspace: Workspace, names: Sequence[str]) -> Removal:
         stays += [f"{name}: {reason}" for reason in _needing(index, runs)]
         if index.folder.is_symlink():
             stays.append(f"{name}: {index.folder} is a link to {index.folder.resolve()}, whose files stay")
-    return Removal(workspace.root, tuple(names), tuple(paths), tuple(stays), tuple(index.folder for index in indices))
+    return Removal(
+        workspace.root,
+        tuple(index.name for index in indices),
+        tuple(paths),
+        tuple(stays),
+        tuple(index.folder for index in indices),
+    )
 
 
 def run_removal(workspace: Workspace, names: Sequence[str]) -> Removal:

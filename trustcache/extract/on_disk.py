@@ -77,6 +77,7 @@ def extract_each(
     the machine's settings before the work, and at the end where the time went. Raises UsageError for a classifier that
     cannot be loaded, and for MC dropout of one without dropout.
     """
+    from trustcache.extract.enlarged import enlarged_warning
     from trustcache.models.label_spaces import judging
 
     named = manifests if check_first else ()
@@ -104,6 +105,8 @@ def extract_each(
                 dataset = opened.pop(manifest.name, None) or open_dataset(manifest, data_root, progress)
                 for line in dataset.notes():
                     note(f"{manifest.name}: {line}")
+                if manifest is manifests[0] and (warning := enlarged_warning(classifier, dataset)):
+                    note(warning)
                 require_known_classes(subject.identity, label, manifest, dataset.classes, workspace)
                 folder = workspace.cache_folder(label, manifest.name)
                 one = _Extraction(subject, dataset, data_root, folder, settings, log, decoders, workspace)

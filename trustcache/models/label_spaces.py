@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trustcache.errors import UsageError, first_line
+from trustcache.errors import UsageError, did_you_mean, first_line
 from trustcache.models.matching_torchvision import require_torchvision
 from trustcache.models.preprocessing import model_config
 
@@ -36,12 +36,13 @@ _FEW = 0.01
 class LabelSpace:
     """The classes of a model's outputs in order: their names, and for each further names, separated by commas.
 
-    assumed: True where only the number of outputs tells of them.
+    assumed: True where only the number of outputs tells of them. given: True where the user named them.
     """
 
     names: tuple[str, ...]
     descriptions: tuple[str, ...] = ()
     assumed: bool = False
+    given: bool = False
 
     def outputs_of(self, classes: Sequence[str]) -> list[int | None]:
         """Return for each class the number of the output that it names, None if none does or several do.
@@ -86,12 +87,13 @@ def space_of(classifier: Classifier) -> LabelSpace | None:
         return imagenet
     further = config.get("label_descriptions") or {}
     if further or not imagenet:
-        return LabelSpace(names, tuple(str(further.get(name, "")) for name in names) if further else ())
+        descriptions = tuple(str(further.get(name, "")) for name in names) if further else ()
+        return LabelSpace(names, descriptions, given=bool(given))
     known = imagenet.outputs_of(names)
     if sum(place == number for place, number in enumerate(known)) < _MOST * outputs:
-        return LabelSpace(names)
+        return LabelSpace(names, given=bool(given))
     words = zip(imagenet.names, imagenet.descriptions, strict=True)
-    return LabelSpace(names, tuple(f"{wnid},{description}" for wnid, description in words))
+    return LabelSpace(names, tuple(f"{wnid},{description}" for wnid, description in words), given=bool(given))
 
 
 def _imagenet(outputs: int) -> LabelSpace | None:
@@ -127,7 +129,7 @@ def judged_outputs(space: LabelSpace, classes: Sequence[str], data: str) -> tupl
     """Return the numbers of the outputs for a data set's classes, and a line for the user ("" for none).
 
     The numbers are as `Reading.kept` holds them. Raises UsageError where more than a few of the classes are not among
-    the model's, and their number or order differs.
+    the model's, and their number or order differs, or where the user named as many but not the data's.
     """
     outputs, found = len(space.names), space.outputs_of(classes)
     unknown = [name for name, number in zip(classes, found, strict=True) if number is None]
@@ -139,6 +141,10 @@ def judged_outputs(space: LabelSpace, classes: Sequence[str], data: str) -> tupl
         if kept == tuple(range(outputs)):
             return (), ""
         return kept, part if len(kept) < outputs else f"its outputs are put in the order of the classes of {data}"
+    if space.given and len(classes) == outputs:
+        stray = next(name for number, name in enumerate(space.names) if number not in found)
+        near = did_you_mean(stray, unknown)
+        raise UsageError(f"--classes: '{stray}' is none of the classes of {data}; name each as its folder is{near}")
     others = space.assumed and len(unknown) > len(classes) / 2  # a few of its words do not make data ImageNet's
     if len(classes) == outputs and (others or all(number in (-1, place) for place, number in enumerate(kept))):
         return (), (

@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from trustcache.cache.records import read_record
 from trustcache.cache.seal import UNSEALED, publish_sealed, read_sealed
@@ -28,6 +29,7 @@ from trustcache.report.resampled import Resampler
 from trustcache.report.table import Cell, Column, Row, Table
 
 REMADE = "remove it; the next trustcache report makes it anew"
+_SECTION = "## Which threshold?"
 _SHOWN = ("auc", "aurc", "fpr_at_95_tpr")
 
 
@@ -59,12 +61,29 @@ def write_cards(workspace: Workspace, scored: Sequence[Scored], resampler: Resam
             by_run.setdefault(one.run.name, []).append(one)
     for ones in by_run.values():
         card = _card(ones, resampler)
-        text = f"<!-- {UNSEALED} -->\n" + render(
-            "card.md", {"escaped": escaped, "grid": grid}, card=card, workspace=workspace.root.name, percent=percent
-        )
-        path = card.run.folder / CARD
-        if _body(path) != text.partition("\n")[2]:
-            publish_sealed(path, text.encode())
+        _publish(card.run.folder / CARD, _rendered("card.md", card=card, workspace=workspace.root.name))
+
+
+def renew_threshold(folder: Path) -> None:
+    """Write what the card in a run's folder says of its threshold anew; without a card that can be read, nothing.
+
+    Raises OSError where it cannot be written.
+    """
+    path, threshold = folder / CARD, _threshold(folder)
+    before, head, rest = (_body(path) or "").partition(_SECTION)
+    _, after, limits = rest.partition("\n## ")
+    if head and after:
+        section = _rendered("card-threshold.md", threshold=threshold, elsewhere=_elsewhere(threshold))
+        _publish(path, before + section.rstrip("\n") + "\n" + after + limits)
+
+
+def _rendered(template: str, **context: Any) -> str:
+    return render(template, {"escaped": escaped, "grid": grid}, percent=percent, **context)
+
+
+def _publish(path: Path, body: str) -> None:
+    if _body(path) != body:
+        publish_sealed(path, f"<!-- {UNSEALED} -->\n{body}".encode())
 
 
 def _body(path: Path) -> str | None:

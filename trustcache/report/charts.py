@@ -25,6 +25,8 @@ SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down"
 IDEAL = "ideal"
 SPIKE = 10.0
 """Percent of coverage below which a risk is of too few images to decide an axis."""
+LEAST_SPAN = 10.0
+"""Points that the colours of a heat map span at least, so that a small difference looks small."""
 RIGHT, WRONG = "#2487C8", "#D55E00"
 GROUPS = {
     "TP": ("#0072B2", "right answers that are trusted"),
@@ -228,10 +230,16 @@ def reliability(names: Sequence[str]) -> Spec:
     return {"data": {"name": "rows"}, "layer": layers}
 
 
-def heat_map(measure: str, diverging: bool = False) -> Spec:
-    """Return the chart of a measure by corruption and severity, rows row, column, value."""
+def heat_map(measure: str, values: Sequence[float] = (), diverging: bool = False) -> Spec:
+    """Return the chart of a measure by corruption and severity, rows row, column, value.
+
+    values: all of them, of a scale that does not diverge; without them the colours' ends are left to be set.
+    """
     light = {"name": "blueorange", "extent": [0.2, 0.8]} if diverging else {"name": "blues", "extent": [0.05, 0.6]}
     scale = {"scheme": light, **({"domainMid": 0, "reverse": True} if diverging else {})}
+    if values:
+        middle, half = (min(values) + max(values)) / 2, max(max(values) - min(values), LEAST_SPAN) / 2
+        scale |= {"domain": [middle - half, middle + half]}
     common = {
         "x": {"field": "column", "type": "nominal", "title": "severity", "axis": {"labelAngle": 0}},
         "y": {"field": "row", "type": "nominal", "title": None, "sort": None},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from trustcache.cache import CacheView, open_cache
 from trustcache.cache.content import training_images
 from trustcache.cache.index import Index
+from trustcache.cache.trained_on import trained_on
 from trustcache.cache.workspace import Workspace
 from trustcache.command_lines import command_line
 from trustcache.data.progress import Progress, silent
@@ -51,6 +53,7 @@ def collect(
             found.notes.append(f"{index.data} is left out: {error}")
         else:
             found.gather(cache)
+    found.notes += found.trained_on()
     notes = found.notes + [gap.replace(_DATA, _named(data)) for gap, data in found.gaps.items()]
     if not found.runs and place is not None:
         notes.append("No oracle has been trained: run `trustcache train --loss all --frozen`")
@@ -194,6 +197,15 @@ class _Collector:
         if able := reasons.count(None):
             self._gap(f"{able} runs are not scored on {_DATA}: run `trustcache evaluate`", index)
         return unseen
+
+    def trained_on(self) -> list[str]:
+        """Return a sentence on each training cache whose images a reported classifier has probably learnt from."""
+        told = []
+        for index in self.caches:
+            if any(one.record.classifier == index.classifier for one in self.scored):
+                with contextlib.suppress(TrustcacheError):  # a cache that cannot be read is told of where it is needed
+                    told.append(trained_on(index, self.caches))
+        return [*filter(None, told)]
 
     def _training_images(self, classifier: str) -> dict[str, np.ndarray]:
         """Return the contents of a classifier's training images, uint64 (N,), by the names of their data."""

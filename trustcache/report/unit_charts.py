@@ -39,12 +39,12 @@ def unit_charts(unit: Unit) -> dict[str, Chart]:
         "reliability": _reliability(unit),
     }
     places = {data.name: data for data in unit.data}
+    found = {one.name: round(100 * one.risk, 2) for one in unit.failures() if np.isfinite(one.risk)}
     cells = [
-        {"row": places[one.name].row, "column": places[one.name].column or "whole", "value": round(100 * one.risk, 2)}
-        for one in unit.failures()
-        if np.isfinite(one.risk)
+        {"row": places[name].row, "column": places[name].column or unit.no_severity, "value": risk}
+        for name, risk in found.items()
     ]
-    heat = Chart(heat_map(f"risk (%) at {unit.answer.threshold:.4g}"), cells)
+    heat = Chart(heat_map(f"risk (%) at {unit.answer.threshold:.4g}", [*found.values()]), cells)
     return charts | ({"heat": heat} if len(cells) > 1 else {})
 
 

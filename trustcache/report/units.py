@@ -112,6 +112,11 @@ class Unit:
         return int(np.argmin(np.abs(self.methods[self.chosen].explored.thresholds - self.answer.threshold)))
 
     @property
+    def no_severity(self) -> str:
+        """The heading in the heat map of the data sets that have no severity."""
+        return "unchanged" if all(one.clean for one in self.data if not one.column) else "no severity"
+
+    @property
     def reach(self) -> float:
         """The farthest end of any interval of a difference to mcp, at least a point."""
         ends = (abs(end) for one in self.methods for end in (one.difference.low, one.difference.high))

@@ -17,6 +17,7 @@ from trustcache.report.charts import (
     CONFIG,
     DASHES,
     IDEAL,
+    LEAST_SPAN,
     LEGEND_ROW,
     PLOT_HEIGHT,
     SHAPES,
@@ -59,6 +60,7 @@ def page_data(units: Sequence[Unit], failures: Sequence[Failures] = ()) -> str:
         "spike": SPIKE,
         "plot": PLOT_HEIGHT,
         "legend": LEGEND_ROW,
+        "span": LEAST_SPAN,
     }
     plain = {"charts": charts, "looks": looks, "units": [_unit(*both) for both in zip_longest(units, failures)]}
     return packed(json.dumps(plain, ensure_ascii=False, allow_nan=False, separators=(",", ":")))
@@ -87,6 +89,7 @@ def _unit(unit: Unit, failing: Failures | None) -> dict[str, Any]:
     return {
         "name": visible(unit.classifier),
         "data": data,
+        "noSeverity": unit.no_severity,
         "methods": methods,
         "start": start,
         "risk": answer.max_risk,

@@ -21,17 +21,25 @@ function shade(share, diverging) {
   return `hsl(${share < 0 ? 24 : 205} 65% ${95 - 38 * Math.abs(share)}%)`;
 }
 
+// The ends of the colours, as fractions: so far apart that a small difference looks small.
+function heatDomain(cells, diverging) {
+  const values = cells.map(cell => cell.value).filter(v => v !== null), half = page.looks.span / 200;
+  if (!values.length) return [-half, half];
+  const low = Math.min(...values), high = Math.max(...values);
+  if (diverging) return [-1, 1].map(sign => sign * Math.max(-low, high, half));
+  return [-1, 1].map(sign => (low + high) / 2 + sign * Math.max((high - low) / 2, half));
+}
+
 function drawHeat() {
   const measure = measures[$("measure").value], cells = heatCells(), table = $("heat");
   const columns = [...new Set(cells.map(cell => cell.column))].sort((a, b) => a.localeCompare(b, undefined, { numeric: true }));
   const rows = [...new Set(cells.map(cell => cell.row))];
-  const values = cells.map(cell => cell.value).filter(v => v !== null);
-  const low = Math.min(...values), high = Math.max(...values), reach = Math.max(Math.abs(low), Math.abs(high)) || 1;
+  const [low, high] = heatDomain(cells, measure.diverging);
   const make = (tag, text, given = {}) => Object.assign(document.createElement(tag), { textContent: text }, given);
   const isolated = name => { const cell = make("th", "", { scope: "row" }); cell.append(make("bdi", name)); return cell; };
   const focused = table.contains(document.activeElement) ? document.activeElement.dataset.data : null;
   table.tHead.rows[0].replaceChildren(make("th", columns.some(Boolean) ? "images, by severity" : "images", { scope: "col" }),
-    ...columns.map(column => make("th", column || "none", { scope: "col" })));
+    ...columns.map(column => make("th", column || unit().noSeverity, { scope: "col" })));
   table.tBodies[0].replaceChildren(...rows.map(name => {
     const row = document.createElement("tr");
     row.append(isolated(name), ...columns.map(column => {
@@ -43,7 +51,7 @@ function drawHeat() {
       button.setAttribute("aria-pressed", found.i === state.data);
       button.dataset.data = found.i;
       if (found.value !== null) {
-        const share = measure.diverging ? found.value / reach : high > low ? (found.value - low) / (high - low) : 0.5;
+        const share = measure.diverging ? found.value / high : (found.value - low) / (high - low);
         button.style.backgroundColor = shade(share, measure.diverging);
       }
       button.addEventListener("click", () => choose({ data: found.i }));
@@ -83,7 +91,9 @@ function counted(cell, count) {
 
 specs.heat = () => {
   const measure = measures[$("measure").value], spec = structuredClone(page.charts[measure.diverging ? "difference" : "heat"]);
-  spec.layer[0].encoding.color.title = measure.name;
-  const rows = heatCells().map(({ row, column, value }) => ({ row, column: column || "whole", value: value === null ? null : 100 * value }));
+  const cells = heatCells(), { encoding } = spec.layer[0];
+  encoding.color.title = measure.name;
+  encoding.color.scale.domain = heatDomain(cells, measure.diverging).map(end => 100 * end);
+  const rows = cells.map(({ row, column, value }) => ({ row, column: column || unit().noSeverity, value: value === null ? null : 100 * value }));
   return { spec, rows, height: 40 + 28 * new Set(rows.map(row => row.row)).size };
 };
