@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,7 +11,17 @@ from trustcache.command_lines import Command, merged
 from trustcache.metrics.ranking import METRICS
 from trustcache.metrics.separability import average_kl_divergence, bhattacharyya_distance
 from trustcache.paper.gaps import fill, no_dropout
-from trustcache.paper.paper_index import SEEDS, Found, Method, PaperIndex, Setup, pair_name, trained_alike
+from trustcache.paper.paper_index import (
+    LEAST_VALUES,
+    SEEDS,
+    Found,
+    Method,
+    PaperIndex,
+    Setup,
+    pair_name,
+    sweep_key,
+    trained_alike,
+)
 from trustcache.paper.published import DEFINITIONS, beside, mismatches, remark
 from trustcache.protocols import PROTOCOLS
 from trustcache.report.comparison import RANKING, heading
@@ -25,7 +36,7 @@ Quantities = Mapping[str, "Quantity"]
 LABELS = ("⟨oracle, classifier⟩", "data", "method")
 _MOST_REASONS = 3
 _MOST_SETTINGS = 3
-"""More settings of one loss than these are a sweep, which Figure 4b-c and the tables by data set show."""
+"""More settings of one loss than these make way: first those of a sweep, which Figure 4b-c shows."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +126,7 @@ class _Draft:
         self.commands: list[Command] = []
         self.notes: list[str] = []
         self.others: list[str] = []
+        self.in_sweeps: list[str] = []
         self.apart: list[list[str]] = []
         self.alike = 0
         self.not_given: list[str] = []
@@ -171,7 +183,8 @@ class _Draft:
             self.founds += shown
             yield from (table_row(labels, method, other, columns, "setting") for other in shown)
             if len(found.others) > len(shown):
-                self.others.append(row_label(method, found, SEEDS))
+                swept = self.layout.settings and any(group[0] in _swept(found) for group in found.others)
+                (self.in_sweeps if swept else self.others).append(row_label(method, found, SEEDS))
 
     def _rows(self, pair: Pair, data: str, methods: Sequence[Method]) -> list[tuple[Method, Found | None]]:
         """Find the records of each method; those of one loss trained alike where there are such runs, else noted."""
@@ -210,9 +223,12 @@ class _Draft:
 
     def _on_others(self) -> Iterator[str]:
         """Name the rows that are not all that was run of their kind."""
+        every = "the tables by data set show them all"
         if self.others:
-            names = ", ".join(dict.fromkeys(self.others))
-            yield f"{names}: run with other settings too; the tables by data set show them all."
+            yield f"{', '.join(dict.fromkeys(self.others))}: run with other settings too; {every}."
+        if self.in_sweeps:
+            names = ", ".join(dict.fromkeys(self.in_sweeps))
+            yield f"{names}: run with other settings too; Figure 4b-c has those of a sweep over α⁻, {every}."
 
     def _on_published(self) -> Iterator[str]:
         """Say why a published figure is lacking in a row, and why none stand beside some or all rows."""
@@ -261,7 +277,10 @@ def _span(numbers: Iterable[int]) -> str:
 
 
 def other_settings(found: Found) -> list[Found]:
-    """Return the rows that differ from a found one in the settings of its loss alone; none where they are a sweep."""
+    """Return the rows that differ from a found one in the settings of its loss alone.
+
+    Where they are too many, those of a sweep are left out, then those of the fewest seeds.
+    """
     config = found.first.config if found.first.run else None
     alike = [
         Found(group)
@@ -270,7 +289,20 @@ def other_settings(found: Found) -> list[Found]:
         and group[0].config.loss != config.loss
         and all(getattr(group[0].config, key) == getattr(config, key) for key in ("optimiser", "val_fraction"))
     ]
-    return alike if len(alike) <= _MOST_SETTINGS else []
+    if len(alike) > _MOST_SETTINGS:
+        swept = _swept(found)
+        alike = [other for other in alike if other.first not in swept]
+    return alike[:_MOST_SETTINGS]
+
+
+def _swept(found: Found) -> set[Scored]:
+    """Return the runs of a row and its other settings that belong to a sweep over alpha-."""
+    sweeps: dict[str, list[Scored]] = {}
+    for one in itertools.chain(found.scored, *found.others):
+        if one.run and (key := sweep_key(one)):
+            sweeps.setdefault(key, []).append(one)
+    values = (({one.config.loss.settings["alpha_neg"] for one in ones}, ones) for ones in sweeps.values())
+    return {one for alphas, ones in values if len(alphas) >= LEAST_VALUES for one in ones}
 
 
 def row_label(method: Method, found: Found, seeds: int | None = None) -> str:

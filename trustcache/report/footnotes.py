@@ -26,13 +26,23 @@ def footnotes(records: Sequence[Record], keys: Collection[str]) -> Iterator[str]
         yield f"TPR and TNR {UNDEFINED}: the score orders answers and has no threshold of its own; calibrate sets one."
     if "fpr_at_95_tpr" in keys and any(_undefined(one, "fpr_at_95_tpr") for one in ranked):
         yield f"FPR@95 {UNDEFINED}: none of the released code's 10,000 thresholds comes close to a TPR of 95 %."
-    if "tnr" in keys and (names := _of_two_thresholds(one.method for one in records if one.run)):
-        yield (
-            f"{', '.join(names)}: trusted is above one half, not trusted only below chance, 1 / classes, as its paper "
-            "has it; what lies between counts in neither TPR nor TNR."
-        )
+    if "tnr" in keys:
+        yield from two_thresholds(one.method for one in records if one.run)
     counts = {found for one in records if (found := _counts(one))}
     yield from few_samples(*min(counts, key=min, default=(FEW, FEW)), " of one row" if len(counts) > 1 else "")
+
+
+def two_thresholds(losses: Iterable[str]) -> Iterator[str]:
+    """Yield how those of some losses are counted that regress the true class's probability, nothing without any.
+
+    >>> list(two_thresholds(["ce", "ss"]))
+    []
+    """
+    if names := _of_two_thresholds(losses):
+        yield (
+            f"{', '.join(names)}: trusted is above one half, not trusted only below chance, 1 / classes, as its paper "
+            "has it; what lies between counts in neither TPR nor TNR: as FN where it is right, as FP where it is wrong."
+        )
 
 
 def few_samples(right: int, wrong: int, of: str = "") -> Iterator[str]:
