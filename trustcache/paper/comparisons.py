@@ -7,10 +7,10 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from trustcache.command_lines import Command, merged
+from trustcache.command_lines import Command, command_line, merged
 from trustcache.metrics.ranking import METRICS
 from trustcache.metrics.separability import average_kl_divergence, bhattacharyya_distance
-from trustcache.paper.gaps import fill, no_dropout
+from trustcache.paper.gaps import fill, no_dropout, reproduce_options
 from trustcache.paper.paper_index import (
     LEAST_VALUES,
     SEEDS,
@@ -18,6 +18,7 @@ from trustcache.paper.paper_index import (
     Method,
     PaperIndex,
     Setup,
+    is_papers,
     pair_name,
     sweep_key,
     trained_alike,
@@ -34,6 +35,10 @@ Pair = tuple[str, str]
 Quantities = Mapping[str, "Quantity"]
 
 LABELS = ("⟨oracle, classifier⟩", "data", "method")
+_PAPERS = {
+    True: "The paper's own setting: fine-tuned, protocol released.",
+    False: "Not the paper's own setting, which is fine-tuned by protocol released.",
+}
 _MOST_REASONS = 3
 _MOST_SETTINGS = 3
 """More settings of one loss than these make way: first those of a sweep, which Figure 4b-c shows."""
@@ -155,9 +160,20 @@ class _Draft:
         beside += ["other settings of a loss"] if any(row.kind == "setting" for row in rows) else []
         reading = key_to_figures(self.founds, ", ".join(beside))
         told = footnotes([one.record for found in self.founds for one in found.scored], layout.columns)
-        notes = dict.fromkeys([reading, *self._on_others(), *self.notes, *told, *self._on_published(), *layout.notes])
+        said = (*self._on_others(), *self.notes, *told, *self._on_published(), *layout.notes, *self._papers_setting())
+        notes = dict.fromkeys([reading, *said])
         columns = heads(layout.columns, setup.protocol)
-        return grouped_table(str(setup), LABELS, columns, rows, notes, merged(self.commands, paper.place))
+        table = grouped_table(str(setup), LABELS, columns, rows, notes, merged(self.commands, paper.place))
+        papers = not layout.published or is_papers(setup, DEFINITIONS[layout.published].protocol)
+        return replace(table, papers=papers, facts=_PAPERS[papers] if layout.settings else "")
+
+    def _papers_setting(self) -> Iterator[str]:
+        """Give the command for the paper's own setting where Table 1 is of another and there is none of it here."""
+        setups = [setup for setup in self.paper.setups() if setup.data == self.setup.data]
+        if self.layout.settings and not any(map(is_papers, setups)):
+            options = reproduce_options(self.paper, self.setup)
+            if options is not None:
+                yield f"The paper's setting: {command_line('reproduce', self.layout.published, *options)}"
 
     def _block(self, pair: Pair, condition: str, data: str, methods: Sequence[Method]) -> Iterator[Row]:
         """Yield the rows of one pair on one data set; one row for all methods where none of them has been run."""

@@ -191,14 +191,16 @@ def _subset(indices: Iterable[Index]) -> list[str]:
     return ["--subset", str(thinned)] if thinned else []
 
 
-def reproduce_options(paper: PaperIndex) -> list[str] | None:
+def reproduce_options(paper: PaperIndex, papers: Setup | None = None) -> list[str] | None:
     """Return the options of `reproduce` that make artefacts on this workspace's data, None where it has no such data.
 
     With nothing trained they are for the paper's own data and models. They are of the setups of one data set, and of
     heads where it has any: what was fine-tuned beside them, as Table 2 is, leaves them in use.
+
+    papers: a setup whose data and models are to be used in the paper's own way, fine-tuned by protocol released.
     """
     words: list[str] = []
-    setups = paper.setups()
+    setups = [papers] if papers else paper.setups()
     # The demo's digits stand for no other data in its workspace.
     setups = [setup for setup in setups if suite_of(setup.data) != _DEMO] or setups
     setups = [setup for setup in setups if setup.data == setups[0].data]
@@ -211,10 +213,10 @@ def reproduce_options(paper: PaperIndex) -> list[str] | None:
         models = [shlex.join(_as_named(index)) for index in indices if index]
         if family != "imagenet" or models != [*PAPER_MODELS][: len(models)]:
             words += ["--data", family, *(word for model in models for word in ("--classifier", model))]
-        protocols = {setup.protocol for setup in setups}
+        protocols = {"released"} if papers else {setup.protocol for setup in setups}
         if protocols != {"released"}:
             words += ["--protocol", "both" if len(protocols) > 1 else protocols.pop()]
-        words += ["--frozen"] if setups[0].training == "frozen" else []
+        words += ["--frozen"] if setups[0].training == "frozen" and not papers else []
         words += _subset(i for i in paper.indices if i.data == setups[0].data)
     return [*words, *paper.place]
 

@@ -240,6 +240,11 @@ class PaperIndex:
         )
 
 
+def is_papers(setup: Setup, protocol: str = "released") -> bool:
+    """Return True for oracles trained as the paper's are, by the protocol that made one of its tables."""
+    return (setup.training, setup.protocol) == ("fine-tuned", protocol)
+
+
 def pair_name(pair: tuple[str, str]) -> str:
     """Return a pair as the paper writes it: oracle, then classifier."""
     return f"⟨{pair[0]}, {pair[1]}⟩"
