@@ -185,6 +185,20 @@ def test_of_many_settings_that_stand_alone_the_first_three_are_shown_and_the_res
     assert any("run with other settings too" in note for note in grid.notes)
 
 
+def test_table_1_says_whether_it_is_of_the_papers_setting_and_what_makes_that(run):
+    frozen = run("ss", dataset="digits-test")
+    (alone,) = grids("table1", [frozen])
+    assert (alone.papers, "fine-tuned by protocol released" in alone.facts) == (False, True)
+    (command,) = (note.partition(": ")[2] for note in alone.notes if "trustcache reproduce" in note)
+    assert shlex.split(command)[:5] == ["trustcache", "reproduce", "table1", "--data", "digits"]
+    assert "--frozen" not in command
+    assert "--protocol" not in command
+    tuned = {"training": "fine-tuned", "protocol": "released"}
+    other, papers = grids("table1", [frozen, run("ss", 1, dataset="digits-test", **tuned)])
+    assert (other.papers, papers.papers) == (False, True)
+    assert not [note for note in (*other.notes, *papers.notes) if "trustcache reproduce" in note]
+
+
 def test_only_table_1_shows_other_settings(run):
     runs = [*(run("ss", seed) for seed in (0, 1, 2)), *other_setting(run, 2.0)]
     assert rows("table1", runs, "setting")

@@ -168,9 +168,9 @@ class _Draft:
         return replace(table, papers=papers, facts=_PAPERS[papers] if layout.settings else "")
 
     def _papers_setting(self) -> Iterator[str]:
-        """Give the command for the paper's own setting where Table 1 is of another and there is none of it here."""
+        """Give the command for the paper's own setting below the first Table 1 of a data set that has none of it."""
         setups = [setup for setup in self.paper.setups() if setup.data == self.setup.data]
-        if self.layout.settings and not any(map(is_papers, setups)):
+        if self.layout.settings and self.setup == setups[0] and not any(map(is_papers, setups)):
             options = reproduce_options(self.paper, self.setup)
             if options is not None:
                 yield f"The paper's setting: {command_line('reproduce', self.layout.published, *options)}"

@@ -210,7 +210,7 @@ def reproduce_options(paper: PaperIndex, papers: Setup | None = None) -> list[st
         if not family:
             return None
         indices = map(paper.index_of, paper.classifiers(setups[0]))
-        models = [shlex.join(_as_named(index)) for index in indices if index]
+        models = [shlex.join(as_named(index, papers is not None)) for index in indices if index]
         if family != "imagenet" or models != [*PAPER_MODELS][: len(models)]:
             words += ["--data", family, *(word for model in models for word in ("--classifier", model))]
         protocols = {"released"} if papers else {setup.protocol for setup in setups}
@@ -221,13 +221,22 @@ def reproduce_options(paper: PaperIndex, papers: Setup | None = None) -> list[st
     return [*words, *paper.place]
 
 
-def _as_named(index: Index) -> list[str]:
-    """Return a cache's classifier as `reproduce` takes it, without the options that a protocol adds by itself."""
+def as_named(index: Index, for_released: bool = False) -> list[str]:
+    """Return a cache's classifier as `reproduce` takes it, without the options that a protocol adds by itself.
+
+    for_released: it is to be extracted by protocol released, whose preprocessing given options would replace.
+    """
     words, released = extraction_options(index)[1:], shows_as_released(index.identity)
     kept, name = words[:1], model_name(index.classifier, "released" if released else "equations")
     left_out = {"--protocol", "--as"} | ({"--preprocess"} if released else set())
-    options = zip(words[1::2], words[2::2], strict=True)
-    kept += [word for option, value in options if option not in left_out for word in (option, value)]
+    options: list[list[str]] = []  # each with its value, where it takes one
+    for word in words[1:]:
+        options += [[word]] if word.startswith("--") else []
+        options[-1] += [] if word.startswith("--") else [word]
+    replaced = PROTOCOLS["released"].preprocessing if for_released else {}
+    for option, *value in options:
+        overrides = option == "--preprocess" and value[0].partition("=")[0] in replaced
+        kept += [] if option in left_out or overrides else [option, *value]
     if index.meaning.shard_rows != ExtractSettings.shard_rows:
         kept += ["--shard-rows", str(index.meaning.shard_rows)]
     return kept if name == kept[0] else [*kept, "--as", name]

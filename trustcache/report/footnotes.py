@@ -28,6 +28,7 @@ def footnotes(records: Sequence[Record], keys: Collection[str]) -> Iterator[str]
         yield f"FPR@95 {UNDEFINED}: none of the released code's 10,000 thresholds comes close to a TPR of 95 %."
     if "tnr" in keys:
         yield from two_thresholds(one.method for one in records if one.run)
+        yield from _constant_sides([one for one in records if one.run])
     counts = {found for one in records if (found := _counts(one))}
     yield from few_samples(*min(counts, key=min, default=(FEW, FEW)), " of one row" if len(counts) > 1 else "")
 
@@ -61,6 +62,22 @@ def few_samples(right: int, wrong: int, of: str = "") -> Iterator[str]:
         yield (
             f"Only {fewer} of {right + wrong:,} answers{of} {are} {kind}: figures that set right against wrong, even "
             "perfect ones, may be chance."
+        )
+
+
+def _constant_sides(trained: Sequence[Record]) -> Iterator[str]:
+    """Yield which oracles put all answers on one side of their threshold, as two digits show it."""
+    sides: dict[tuple[str, float, float], None] = {}
+    for one in trained:
+        sides[one.method, round(one.metrics.get("tpr", math.nan), 4), round(one.metrics.get("tnr", math.nan), 4)] = None
+    # With TNR 0 one of two thresholds may still trust some answers only.
+    every = [name for name, tpr, tnr in sides if (tpr, tnr) == (1, 0) and not _of_two_thresholds([name])]
+    none = [name for name, tpr, tnr in sides if (tpr, tnr) == (0, 1)]
+    found = [f"{', '.join(names)}: trusts {what}" for names, what in ((every, "every answer"), (none, "none")) if names]
+    if found:
+        yield (
+            f"{'; '.join(found)}. At z = 0 such an oracle is a constant, often for want of training steps; only its "
+            "order (AUC) tells answers apart, and calibrate sets a threshold."
         )
 
 
