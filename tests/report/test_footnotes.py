@@ -45,7 +45,7 @@ def test_an_oracle_that_trusts_every_answer_or_none_is_told_once_a_table(ordinar
     every = replace(ordinary, metrics={**ordinary.metrics, "tpr": 0.99999, "tnr": 0.0})
     none = replace(ordinary, method="ss", metrics={**ordinary.metrics, "tpr": 0.0, "tnr": 1.0})
     (told,) = noted(every, none, none, ordinary)
-    assert tells(told, "ce: trusts every", "ss: trusts none", "calibrate")
+    assert tells(told, "every answer by ce", "none by ss", "calibrate")
     (told,) = noted(replace(every, method="tcp"))  # not trusted only below chance
     assert "constant" not in told
     assert noted(replace(every, run=None)) == []

@@ -73,11 +73,11 @@ def _constant_sides(trained: Sequence[Record]) -> Iterator[str]:
     # With TNR 0 one of two thresholds may still trust some answers only.
     every = [name for name, tpr, tnr in sides if (tpr, tnr) == (1, 0) and not _of_two_thresholds([name])]
     none = [name for name, tpr, tnr in sides if (tpr, tnr) == (0, 1)]
-    found = [f"{', '.join(names)}: trusts {what}" for names, what in ((every, "every answer"), (none, "none")) if names]
+    found = [f"{what} by {', '.join(names)}" for what, names in (("every answer", every), ("none", none)) if names]
     if found:
         yield (
-            f"{'; '.join(found)}. At z = 0 such an oracle is a constant, often for want of training steps; only its "
-            "order (AUC) tells answers apart, and calibrate sets a threshold."
+            f"Trusted at z = 0: {'; '.join(found)}. There such an oracle is a constant, often after too few steps; "
+            "only its order (AUC) tells answers apart, and calibrate sets a threshold."
         )
 
 
