@@ -82,6 +82,13 @@ def test_an_extraction_is_written_again_as_the_user_gave_it(tmp_path: Path) -> N
     assert extract_line(index, "cars") == "trustcache extract --classifier net --protocol released --data cars"
 
 
+def test_weights_below_the_current_folder_are_named_from_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = build_index(tmp_path, "mine", weights=str(tmp_path / "a" / "w.pt"))
+    assert str(tmp_path / "a" / "w.pt") in extraction_options(index)
+    monkeypatch.chdir(tmp_path)
+    assert "a/w.pt" in extraction_options(index)
+
+
 MENTIONED = re.compile(r"trustcache ([a-z-]+)((?: (?:--[a-z-]+|[A-Za-z0-9./{}_]+(?:,[A-Za-z0-9]+)*))*)")
 
 

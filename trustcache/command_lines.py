@@ -25,7 +25,7 @@ def extraction_options(index: Index) -> list[str]:
     usual = ExtractSettings(precision="float32")
     words = ["--classifier", model.name]
     if made_from.weights:
-        words += ["--weights", made_from.weights]
+        words += ["--weights", str(_from_here(Path(made_from.weights)))]
     if not model.reading.use_ema:
         words.append("--no-ema")
     if model.reading.outputs != "logits":
@@ -78,9 +78,13 @@ def extract_line(index: Index, data: str, *more: str) -> str:
 def _folder(index: Index) -> Path | None:
     """Return the path of a cache's images that were named without a manifest, from here; None where there is one."""
     files = index.manifest.files
-    path, here = Path(str(next(iter(files[0].keys.values()), "")) if files else ""), Path.cwd()
-    if index.manifest.title != images_in(path):
-        return None
+    path = Path(str(next(iter(files[0].keys.values()), "")) if files else "")
+    return _from_here(path) if index.manifest.title == images_in(path) else None
+
+
+def _from_here(path: Path) -> Path:
+    """Return a path below the current folder as it is called from there, another one unchanged."""
+    here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from tests.index_builder import RELEASED, build_index, build_manifest
 from trustcache.oracles.presets.preset import read_preset
+from trustcache.paper.alpha_sweep import alpha_sweeps
 from trustcache.paper.artefacts import ARTEFACTS
 from trustcache.paper.gaps import extraction
 from trustcache.paper.paper_index import PaperIndex
@@ -165,6 +166,37 @@ def test_a_sweep_and_runs_that_were_trained_otherwise_are_named_and_not_shown(ru
         (grid,) = grids("table1", runs)
         assert not [row for row in grid.rows if row.kind == "setting"]
         assert any("run with other settings too" in note for note in grid.notes)
+
+
+def test_a_sweep_pushes_out_no_setting_that_stands_alone_and_is_named_with_where_it_is(run):
+    sweep = [one for value in (1.0, 2.0, 4.0, 5.0) for one in other_setting(run, value)]
+    alone = [run("ss", seed, settings={"alpha_pos": 2.0, "alpha_neg": 2.0}) for seed in (0, 1, 2)]
+    (grid,) = grids("table1", [*(run("ss", seed) for seed in (0, 1, 2)), *sweep, *alone])
+    assert [row.labels[2] for row in grid.rows if row.kind == "setting"] == ["ss α⁺2 α⁻2"]
+    (note,) = (note for note in grid.notes if "run with other settings too" in note)
+    assert "Figure 4b-c" in note
+    assert len(alpha_sweeps(PaperIndex((*sweep, *alone)))) == 1
+
+
+def test_of_many_settings_that_stand_alone_the_first_three_are_shown_and_the_rest_named(run):
+    alone = [run("ss", 0, settings={"alpha_pos": value, "alpha_neg": 2.0}) for value in (0.5, 2.0, 4.0, 5.0)]
+    (grid,) = grids("table1", [*(run("ss", seed) for seed in (0, 1, 2)), *alone])
+    assert len([row for row in grid.rows if row.kind == "setting"]) == 3
+    assert any("run with other settings too" in note for note in grid.notes)
+
+
+def test_table_1_says_whether_it_is_of_the_papers_setting_and_what_makes_that(run):
+    frozen = run("ss", dataset="digits-test")
+    (alone,) = grids("table1", [frozen])
+    assert (alone.papers, "fine-tuned by protocol released" in alone.facts) == (False, True)
+    (command,) = (note.partition(": ")[2] for note in alone.notes if "trustcache reproduce" in note)
+    assert shlex.split(command)[:5] == ["trustcache", "reproduce", "table1", "--data", "digits"]
+    assert "--frozen" not in command
+    assert "--protocol" not in command
+    tuned = {"training": "fine-tuned", "protocol": "released"}
+    other, papers = grids("table1", [frozen, run("ss", 1, dataset="digits-test", **tuned)])
+    assert (other.papers, papers.papers) == (False, True)
+    assert not [note for note in (*other.notes, *papers.notes) if "trustcache reproduce" in note]
 
 
 def test_only_table_1_shows_other_settings(run):

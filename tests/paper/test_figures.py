@@ -35,6 +35,20 @@ def test_the_risks_table_reads_the_curve_where_it_first_covers_as_much(scored):
     assert (reference.kind, reference.labels[2]) == ("reference", "mcp, not in the paper's")
 
 
+def test_ties_that_accept_more_than_a_columns_share_are_counted_and_others_not_spoken_of(scored):
+    (grid,) = grids("figure4a", scored("ce", n=10, coverage=[0.5, 0.6, 0.8, 0.9, 1.0]))
+    assert any("ce by up to 3 samples" in note for note in grid.notes)
+    (grid,) = grids("figure4a", scored("ce", n=10, coverage=np.arange(1, 11) / 10))
+    assert len(grid.notes) == 1
+
+
+def test_tcps_two_thresholds_are_told_where_it_is_counted(scored):
+    assert any("tcp" in note and "chance" in note for note in grids("figure3", scored("tcp"))[0].notes)
+    (figure,) = ARTEFACTS["figure3"].figures(PaperIndex((scored("tcp"),)))
+    assert "chance" in figure.caption
+    assert len(grids("figure3", scored("ss"))[0].notes) == 1
+
+
 @pytest.mark.parametrize("key", ["figure3", "figure4a"])
 def test_the_classifiers_confidence_alone_is_no_figure_of_the_papers(scored, key):
     assert not grids(key, scored("mcp"))

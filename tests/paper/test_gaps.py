@@ -7,12 +7,15 @@ import re
 import shlex
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from click.testing import Result
 
+from tests.index_builder import build_index
 from trustcache.cache.workspace import Workspace
-from trustcache.paper.gaps import reproduce_options
+from trustcache.paper.gaps import as_named, reproduce_options
 from trustcache.paper.paper_index import PaperIndex
 from trustcache.report.records import Scored
 
@@ -164,6 +167,19 @@ def test_no_command_fills_mc_dropout_of_a_classifier_without_dropout(workspace: 
     out = run_cli("report", "--only", "table2").stdout
     assert "digits-net has no dropout" in " ".join(out.split())
     assert "--mc-dropout" not in out
+
+
+def test_a_recipe_names_the_classifier_with_its_options_and_flags_but_not_those_that_released_replaces(
+    tmp_path: Path,
+) -> None:
+    given = {"input_size": (8, 8), "mean": (0.5, 0.4, 0.3)}
+    index = build_index(tmp_path, "mine", weights="w.pt", preprocessing=given)
+    index = replace(index, meaning=replace(index.meaning, data=replace(index.meaning.data, kept_images=True)))
+    text = " ".join(as_named(index))
+    assert text.startswith("net --weights w.pt --preprocess input_size=8,8 --preprocess mean=0.5,0.4,0.3")
+    assert "--keep-images" in text
+    assert "mean=" not in " ".join(as_named(index, for_released=True))
+    assert "input_size" in " ".join(as_named(index, for_released=True))
 
 
 def test_fine_tunings_beside_heads_leave_the_printed_recipes_to_heads(workspace: Workspace, run_cli: Cli) -> None:

@@ -69,6 +69,11 @@ def test_a_single_mismatch_of_definitions_hides_them_and_is_named(papers, change
     assert said in notes(runs)
 
 
+def test_that_ours_are_heads_is_the_first_thing_told(papers):
+    ours = papers("ss", 0, training="frozen", dataset="birds", protocol="equations", n=10)
+    assert "none of these: they are fine-tuned, not frozen" in notes([ours])
+
+
 def test_weights_of_ones_own_hide_them_even_where_the_architecture_is_the_papers(papers):
     one = papers("ss", weights="mine.safetensors")
     assert not published([one], indices=[one.index])

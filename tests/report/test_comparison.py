@@ -203,6 +203,18 @@ def test_every_loss_of_the_registry_is_explained(record):
     assert explained == {name: loss.meaning for name, loss in LOSSES.items()}
 
 
+def test_tables_of_one_data_set_are_told_apart_by_their_titles(record):
+    def titles(*records):
+        return [one.table().title for one in compare_methods(records)]
+
+    assert titles(record("ce"), record("ce", dataset="birds", protocol="released")) == ["birds", "digits"]
+    assert titles(record("ce"), record("ce", protocol="released")) == [
+        "digits · protocol equations",
+        "digits · protocol released",
+    ]
+    assert titles(record("ce"), record("ce", classifier="vit")) == ["digits · mlp", "digits · vit"]
+
+
 # --- settings that the report has never heard of -----------------------------------------------------------------
 
 

@@ -41,6 +41,17 @@ def test_tcp_is_told_to_have_two_thresholds_where_it_stands(ordinary) -> None:
     assert tells(told, "tcp", "chance", "TNR")
 
 
+def test_an_oracle_that_trusts_every_answer_or_none_is_told_once_a_table(ordinary, record) -> None:
+    every = replace(ordinary, metrics={**ordinary.metrics, "tpr": 0.99999, "tnr": 0.0})
+    none = replace(ordinary, method="ss", metrics={**ordinary.metrics, "tpr": 0.0, "tnr": 1.0})
+    (told,) = noted(every, none, none, ordinary)
+    assert tells(told, "every answer by ce", "none by ss", "calibrate")
+    (told,) = noted(replace(every, method="tcp"))  # not trusted only below chance
+    assert "constant" not in told
+    assert noted(replace(every, run=None)) == []
+    assert noted(replace(every, metrics={**every.metrics, "tnr": 0.02})) == []
+
+
 @pytest.mark.parametrize(("accuracy", "facts"), [(0.996, ("4 of 1,000", "wrong")), (0.005, ("5 of 1,000", "right"))])
 def test_few_wrong_or_right_answers_are_counted_once_a_table(ordinary, accuracy: float, facts: tuple[str, ...]) -> None:
     few = replace(ordinary, metrics={**ordinary.metrics, "accuracy": accuracy})

@@ -67,7 +67,9 @@ def test_every_file_holds_the_papers_part(with_runs, run_cli):
     run_cli("report")
     folder = with_runs.report
     table1 = (folder / "tables.tex").read_text(encoding="utf-8").partition("% table1\n")[2]
-    assert re.search(r"\\caption\{Table 1 of the paper: losses compared .*digits-test", table1.partition("\n% ")[0])
+    assert re.search(
+        r"\\caption\{Like Table 1 of the paper: losses compared .*digits-test", table1.partition("\n% ")[0]
+    )
     assert "## Table 1: losses compared" in (folder / "report.md").read_text(encoding="utf-8")
     assert 'id="paper-table1"' in (folder / "paper.html").read_text(encoding="utf-8")
     lines = list(csv.DictReader((folder / "tables.csv").read_text(encoding="utf-8").splitlines()))

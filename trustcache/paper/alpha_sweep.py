@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -14,13 +13,10 @@ from trustcache.losses import LOSSES
 from trustcache.paper.comparisons import Quantity, metric
 from trustcache.paper.curves import Panel
 from trustcache.paper.gaps import training
-from trustcache.paper.paper_index import SEEDS, Found, Method, PaperIndex, Setup, pair_name
+from trustcache.paper.paper_index import LEAST_VALUES, SEEDS, Found, Method, PaperIndex, Setup, pair_name, sweep_key
 from trustcache.report.names import method_label
 from trustcache.report.records import Scored
 from trustcache.report.table import Cell, Figure, Row, Table, grouped_table
-
-LEAST_VALUES = 3
-"""Runs with fewer values of alpha- are no sweep."""
 
 
 def _training_loss(one: Scored) -> float:
@@ -71,13 +67,9 @@ def alpha_sweeps(paper: PaperIndex) -> list[AlphaSweep]:
     """Return every sweep of alpha- in a workspace."""
     groups: dict[str, dict[float, list[Scored]]] = {}
     for one in paper.trained:
-        config = one.config
-        if config.loss.name == "ss" and not config.start and not paper.manifests[one.record.dataset].condition:
-            settings = dict(config.loss.settings)
-            alpha = float(settings.pop("alpha_neg"))
-            alike = {key: value for key, value in vars(config).items() if key not in ("loss", "seed")}
-            key = json.dumps([one.record.dataset, settings, alike], sort_keys=True, default=str)
-            groups.setdefault(key, {}).setdefault(alpha, []).append(one)
+        key = sweep_key(one)
+        if key and not paper.manifests[one.record.dataset].condition:
+            groups.setdefault(key, {}).setdefault(float(one.config.loss.settings["alpha_neg"]), []).append(one)
     sweeps = []
     for by_alpha in groups.values():
         if len(by_alpha) >= LEAST_VALUES:

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from trustcache.command_lines import Command, merged
+from trustcache.command_lines import Command, command_line, merged
 from trustcache.metrics.ranking import METRICS
 from trustcache.metrics.separability import average_kl_divergence, bhattacharyya_distance
-from trustcache.paper.gaps import fill, no_dropout
-from trustcache.paper.paper_index import SEEDS, Found, Method, PaperIndex, Setup, pair_name, trained_alike
+from trustcache.paper.gaps import fill, no_dropout, reproduce_options
+from trustcache.paper.paper_index import (
+    LEAST_VALUES,
+    SEEDS,
+    Found,
+    Method,
+    PaperIndex,
+    Setup,
+    is_papers,
+    pair_name,
+    sweep_key,
+    trained_alike,
+)
 from trustcache.paper.published import DEFINITIONS, beside, mismatches, remark
 from trustcache.protocols import PROTOCOLS
 from trustcache.report.comparison import RANKING, heading
@@ -23,9 +35,13 @@ Pair = tuple[str, str]
 Quantities = Mapping[str, "Quantity"]
 
 LABELS = ("⟨oracle, classifier⟩", "data", "method")
+_PAPERS = {
+    True: "The paper's own setting: fine-tuned, protocol released.",
+    False: "Not the paper's own setting, which is fine-tuned by protocol released.",
+}
 _MOST_REASONS = 3
 _MOST_SETTINGS = 3
-"""More settings of one loss than these are a sweep, which Figure 4b-c and the tables by data set show."""
+"""More settings of one loss than these make way: first those of a sweep, which Figure 4b-c shows."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +131,7 @@ class _Draft:
         self.commands: list[Command] = []
         self.notes: list[str] = []
         self.others: list[str] = []
+        self.in_sweeps: list[str] = []
         self.apart: list[list[str]] = []
         self.alike = 0
         self.not_given: list[str] = []
@@ -143,9 +160,20 @@ class _Draft:
         beside += ["other settings of a loss"] if any(row.kind == "setting" for row in rows) else []
         reading = key_to_figures(self.founds, ", ".join(beside))
         told = footnotes([one.record for found in self.founds for one in found.scored], layout.columns)
-        notes = dict.fromkeys([reading, *self._on_others(), *self.notes, *told, *self._on_published(), *layout.notes])
+        said = (*self._on_others(), *self.notes, *told, *self._on_published(), *layout.notes, *self._papers_setting())
+        notes = dict.fromkeys([reading, *said])
         columns = heads(layout.columns, setup.protocol)
-        return grouped_table(str(setup), LABELS, columns, rows, notes, merged(self.commands, paper.place))
+        table = grouped_table(str(setup), LABELS, columns, rows, notes, merged(self.commands, paper.place))
+        papers = not layout.published or is_papers(setup, DEFINITIONS[layout.published].protocol)
+        return replace(table, papers=papers, facts=_PAPERS[papers] if layout.settings else "")
+
+    def _papers_setting(self) -> Iterator[str]:
+        """Give the command for the paper's own setting below the first Table 1 of a data set that has none of it."""
+        setups = [setup for setup in self.paper.setups() if setup.data == self.setup.data]
+        if self.layout.settings and self.setup == setups[0] and not any(map(is_papers, setups)):
+            options = reproduce_options(self.paper, self.setup)
+            if options is not None:
+                yield f"The paper's setting: {command_line('reproduce', self.layout.published, *options)}"
 
     def _block(self, pair: Pair, condition: str, data: str, methods: Sequence[Method]) -> Iterator[Row]:
         """Yield the rows of one pair on one data set; one row for all methods where none of them has been run."""
@@ -171,7 +199,8 @@ class _Draft:
             self.founds += shown
             yield from (table_row(labels, method, other, columns, "setting") for other in shown)
             if len(found.others) > len(shown):
-                self.others.append(row_label(method, found, SEEDS))
+                swept = self.layout.settings and any(group[0] in _swept(found) for group in found.others)
+                (self.in_sweeps if swept else self.others).append(row_label(method, found, SEEDS))
 
     def _rows(self, pair: Pair, data: str, methods: Sequence[Method]) -> list[tuple[Method, Found | None]]:
         """Find the records of each method; those of one loss trained alike where there are such runs, else noted."""
@@ -210,9 +239,12 @@ class _Draft:
 
     def _on_others(self) -> Iterator[str]:
         """Name the rows that are not all that was run of their kind."""
+        every = "the tables by data set show them all"
         if self.others:
-            names = ", ".join(dict.fromkeys(self.others))
-            yield f"{names}: run with other settings too; the tables by data set show them all."
+            yield f"{', '.join(dict.fromkeys(self.others))}: run with other settings too; {every}."
+        if self.in_sweeps:
+            names = ", ".join(dict.fromkeys(self.in_sweeps))
+            yield f"{names}: run with other settings too; Figure 4b-c has those of a sweep over α⁻, {every}."
 
     def _on_published(self) -> Iterator[str]:
         """Say why a published figure is lacking in a row, and why none stand beside some or all rows."""
@@ -261,7 +293,10 @@ def _span(numbers: Iterable[int]) -> str:
 
 
 def other_settings(found: Found) -> list[Found]:
-    """Return the rows that differ from a found one in the settings of its loss alone; none where they are a sweep."""
+    """Return the rows that differ from a found one in the settings of its loss alone.
+
+    Where they are too many, those of a sweep are left out, then those of the fewest seeds.
+    """
     config = found.first.config if found.first.run else None
     alike = [
         Found(group)
@@ -270,7 +305,20 @@ def other_settings(found: Found) -> list[Found]:
         and group[0].config.loss != config.loss
         and all(getattr(group[0].config, key) == getattr(config, key) for key in ("optimiser", "val_fraction"))
     ]
-    return alike if len(alike) <= _MOST_SETTINGS else []
+    if len(alike) > _MOST_SETTINGS:
+        swept = _swept(found)
+        alike = [other for other in alike if other.first not in swept]
+    return alike[:_MOST_SETTINGS]
+
+
+def _swept(found: Found) -> set[Scored]:
+    """Return the runs of a row and its other settings that belong to a sweep over alpha-."""
+    sweeps: dict[str, list[Scored]] = {}
+    for one in itertools.chain(found.scored, *found.others):
+        if one.run and (key := sweep_key(one)):
+            sweeps.setdefault(key, []).append(one)
+    values = (({one.config.loss.settings["alpha_neg"] for one in ones}, ones) for ones in sweeps.values())
+    return {one for alphas, ones in values if len(alphas) >= LEAST_VALUES for one in ones}
 
 
 def row_label(method: Method, found: Found, seeds: int | None = None) -> str:

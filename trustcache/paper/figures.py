@@ -15,6 +15,8 @@ from trustcache.paper.gaps import fill
 from trustcache.paper.paper_index import SEEDS, Found, Method, PaperIndex, Setup, pair_name
 from trustcache.report.charts import GROUPS
 from trustcache.report.figures import confidence_histogram, risk_coverage_chart
+from trustcache.report.footnotes import two_thresholds
+from trustcache.report.measured import EXACT_COVERAGES, covering
 from trustcache.report.records import Scored
 from trustcache.report.table import Cell, Figure, Row, Table, grouped_table
 
@@ -24,22 +26,21 @@ Subject = tuple[Pair, str]
 """A pair and a data set."""
 Subjects = Callable[[PaperIndex, Setup], list[Subject]]
 
-_COVERAGES = (0.2, 0.4, 0.6, 0.8, 0.9, 1.0)
-
 
 @dataclass(frozen=True)
 class FigureLayout:
     """A figure of the four losses, of the first seed of each.
 
     subjects: the pairs and data sets of a setup. draw: returns the figures of one of them, given its title. heads,
-    numbers: the columns of a table and a score's cells. reference: a score that needs no training, beside the others.
+    numbers: the columns of a table and a score's cells. notes: yields what the table of some scores says below itself.
+    reference: a score that needs no training, beside the others.
     """
 
     subjects: Subjects
     draw: Callable[[str, Sequence[Scored]], Iterator[Figure]]
     heads: tuple[str, ...]
     numbers: Callable[[Scored], tuple[Cell, ...]]
-    note: str
+    notes: Callable[[Sequence[Scored]], Iterator[str]]
     reference: Method | None = None
 
     def figures(self, paper: PaperIndex) -> tuple[Figure, ...]:
@@ -55,16 +56,14 @@ class FigureLayout:
         """Return a table a setup, with a row for each score that is drawn."""
         made = []
         for setup in paper.setups():
-            rows = [
-                Row(
-                    (pair_name(pair), data, row_label(method, found, SEEDS)),
-                    self.numbers(found.first),
-                    "reference" if method == self.reference else "ours",
-                )
-                for (pair, data), drawn in self._rows(paper, setup)
-                for method, found in drawn
-            ]
-            made += [grouped_table(str(setup), LABELS, self.heads, rows, (self.note,))] if rows else []
+            rows, shown = [], []
+            for (pair, data), drawn in self._rows(paper, setup):
+                for method, found in drawn:
+                    labels = pair_name(pair), data, row_label(method, found, SEEDS)
+                    kind = "reference" if method == self.reference else "ours"
+                    rows.append(Row(labels, self.numbers(found.first), kind))
+                    shown.append(found.first)
+            made += [grouped_table(str(setup), LABELS, self.heads, rows, self.notes(shown))] if rows else []
         return tuple(made)
 
     def to_draw(self, paper: PaperIndex) -> tuple[str, ...]:
@@ -90,12 +89,18 @@ class FigureLayout:
 
 def histograms(subjects: Subjects) -> FigureLayout:
     """Fig. 3 and D: the confidences of right and wrong answers, a histogram a loss."""
-    note = "Right and wrong answers, trusted (TP, FP) and not (FN, TN), of each loss's first seed."
-    return FigureLayout(subjects, _histograms, tuple(GROUPS), _counts, note)
+    return FigureLayout(subjects, _histograms, tuple(GROUPS), _counts, _on_counts)
+
+
+def _on_counts(shown: Sequence[Scored]) -> Iterator[str]:
+    yield "Right and wrong answers, trusted (TP, FP) and not (FN, TN), of each loss's first seed."
+    yield from two_thresholds(one.record.method for one in shown)
 
 
 def _histograms(title: str, shown: Sequence[Scored]) -> Iterator[Figure]:
-    return (Figure(title, confidence_histogram(one)) for one in shown if one.histogram is not None)
+    for one in shown:
+        if one.histogram is not None:
+            yield Figure(title, confidence_histogram(one), " ".join(two_thresholds([one.record.method])))
 
 
 def _counts(one: Scored) -> tuple[Cell, ...]:
@@ -105,9 +110,23 @@ def _counts(one: Scored) -> tuple[Cell, ...]:
 
 def risks(subjects: Subjects) -> FigureLayout:
     """Fig. 4a and E: the error rate over the share accepted, a curve a loss."""
-    heads = tuple(percent(coverage, 0) for coverage in _COVERAGES)
-    note = "The error rate (%) among the most trusted share of the samples, of each loss's first seed. Lower is better."
-    return FigureLayout(subjects, _risk_curves, heads, _risks, note, MCP)
+    heads = tuple(percent(coverage, 0) for coverage in EXACT_COVERAGES)
+    return FigureLayout(subjects, _risk_curves, heads, _risks, _on_risks, MCP)
+
+
+def _on_risks(shown: Sequence[Scored]) -> Iterator[str]:
+    yield "The error rate (%) among the most trusted share of the samples, of each loss's first seed. Lower is better."
+    tied = {one.record.method: more for one in shown if (more := _accepted_beyond(one))}
+    if tied:
+        samples = "; ".join(f"{name} by up to {more:,}" for name, more in tied.items())
+        yield f"Samples that tie are accepted together, beyond the share of a column: {samples} samples."
+
+
+def _accepted_beyond(one: Scored) -> int:
+    """Return by how many samples, at most, ties make a column of the table of risks exceed its share."""
+    share = one.coverage[covering(one.coverage, EXACT_COVERAGES)]
+    wanted = np.ceil(one.record.n * np.array(EXACT_COVERAGES) - 1e-6)
+    return int(np.max(np.round(one.record.n * share) - wanted, initial=0))
 
 
 def _risk_curves(title: str, shown: Sequence[Scored]) -> Iterator[Figure]:
@@ -116,5 +135,4 @@ def _risk_curves(title: str, shown: Sequence[Scored]) -> Iterator[Figure]:
 
 def _risks(one: Scored) -> tuple[Cell, ...]:
     """Return the risk at the first point of the curve that covers as much: samples that tie are accepted together."""
-    points = np.searchsorted(one.coverage, np.array(_COVERAGES) - 1e-9)
-    return tuple(Cell(float(one.risk[point])) for point in points)
+    return tuple(Cell(float(one.risk[point])) for point in covering(one.coverage, EXACT_COVERAGES))

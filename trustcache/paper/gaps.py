@@ -191,14 +191,16 @@ def _subset(indices: Iterable[Index]) -> list[str]:
     return ["--subset", str(thinned)] if thinned else []
 
 
-def reproduce_options(paper: PaperIndex) -> list[str] | None:
+def reproduce_options(paper: PaperIndex, papers: Setup | None = None) -> list[str] | None:
     """Return the options of `reproduce` that make artefacts on this workspace's data, None where it has no such data.
 
     With nothing trained they are for the paper's own data and models. They are of the setups of one data set, and of
     heads where it has any: what was fine-tuned beside them, as Table 2 is, leaves them in use.
+
+    papers: a setup whose data and models are to be used in the paper's own way, fine-tuned by protocol released.
     """
     words: list[str] = []
-    setups = paper.setups()
+    setups = [papers] if papers else paper.setups()
     # The demo's digits stand for no other data in its workspace.
     setups = [setup for setup in setups if suite_of(setup.data) != _DEMO] or setups
     setups = [setup for setup in setups if setup.data == setups[0].data]
@@ -208,24 +210,33 @@ def reproduce_options(paper: PaperIndex) -> list[str] | None:
         if not family:
             return None
         indices = map(paper.index_of, paper.classifiers(setups[0]))
-        models = [shlex.join(_as_named(index)) for index in indices if index]
+        models = [shlex.join(as_named(index, papers is not None)) for index in indices if index]
         if family != "imagenet" or models != [*PAPER_MODELS][: len(models)]:
             words += ["--data", family, *(word for model in models for word in ("--classifier", model))]
-        protocols = {setup.protocol for setup in setups}
+        protocols = {"released"} if papers else {setup.protocol for setup in setups}
         if protocols != {"released"}:
             words += ["--protocol", "both" if len(protocols) > 1 else protocols.pop()]
-        words += ["--frozen"] if setups[0].training == "frozen" else []
+        words += ["--frozen"] if setups[0].training == "frozen" and not papers else []
         words += _subset(i for i in paper.indices if i.data == setups[0].data)
     return [*words, *paper.place]
 
 
-def _as_named(index: Index) -> list[str]:
-    """Return a cache's classifier as `reproduce` takes it, without the options that a protocol adds by itself."""
+def as_named(index: Index, for_released: bool = False) -> list[str]:
+    """Return a cache's classifier as `reproduce` takes it, without the options that a protocol adds by itself.
+
+    for_released: it is to be extracted by protocol released, whose preprocessing given options would replace.
+    """
     words, released = extraction_options(index)[1:], shows_as_released(index.identity)
     kept, name = words[:1], model_name(index.classifier, "released" if released else "equations")
     left_out = {"--protocol", "--as"} | ({"--preprocess"} if released else set())
-    options = zip(words[1::2], words[2::2], strict=True)
-    kept += [word for option, value in options if option not in left_out for word in (option, value)]
+    options: list[list[str]] = []  # each with its value, where it takes one
+    for word in words[1:]:
+        options += [[word]] if word.startswith("--") else []
+        options[-1] += [] if word.startswith("--") else [word]
+    replaced = PROTOCOLS["released"].preprocessing if for_released else {}
+    for option, *value in options:
+        overrides = option == "--preprocess" and value[0].partition("=")[0] in replaced
+        kept += [] if option in left_out or overrides else [option, *value]
     if index.meaning.shard_rows != ExtractSettings.shard_rows:
         kept += ["--shard-rows", str(index.meaning.shard_rows)]
     return kept if name == kept[0] else [*kept, "--as", name]

@@ -23,6 +23,9 @@ from trustcache.report.records import Scored, manifests_of
 SEEDS = 3
 """Number of runs behind a cell of the paper's tables."""
 
+LEAST_VALUES = 3
+"""Runs with fewer values of alpha- are no sweep."""
+
 # What comes with trustcache, read once.
 known_preset = functools.cache(read_preset)
 
@@ -237,6 +240,11 @@ class PaperIndex:
         )
 
 
+def is_papers(setup: Setup, protocol: str = "released") -> bool:
+    """Return True for oracles trained as the paper's are, by the protocol that made one of its tables."""
+    return (setup.training, setup.protocol) == ("fine-tuned", protocol)
+
+
 def pair_name(pair: tuple[str, str]) -> str:
     """Return a pair as the paper writes it: oracle, then classifier."""
     return f"⟨{pair[0]}, {pair[1]}⟩"
@@ -247,6 +255,16 @@ def trained_alike(one: Scored, other: Scored) -> bool:
     a, b = one.config.loss.settings, other.config.loss.settings
     same = all(getattr(one.config, key) == getattr(other.config, key) for key in ("optimiser", "val_fraction"))
     return same and all(a[key] == b[key] for key in a.keys() & b.keys())
+
+
+def sweep_key(one: Scored) -> str:
+    """Return what runs of ss that make up a sweep share: all but alpha- and the seed; "" for a run of no sweep."""
+    config = one.config
+    if config.loss.name != "ss" or config.start:
+        return ""
+    settings = {key: value for key, value in config.loss.settings.items() if key != "alpha_neg"}
+    alike = {key: value for key, value in vars(config).items() if key not in ("loss", "seed")}
+    return json.dumps([one.record.dataset, settings, alike], sort_keys=True, default=str)
 
 
 def _preference(group: Sequence[Scored], method: Method, like: Found | None) -> tuple[Any, ...]:

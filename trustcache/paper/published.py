@@ -83,12 +83,15 @@ def mismatches(paper: PaperIndex, definition: Definition, found: Found, method: 
     """Return how a row of ours differs from the published one, a phrase each; none where they are defined alike."""
     record = found.first.record
     apart = []
+    # First what changes figures most.
+    if found.first.run is not None and found.first.config.training != "fine-tuned":
+        apart.append(f"fine-tuned, not {found.first.config.training} heads")
+    if record.protocol != definition.protocol:
+        apart.append(f"under protocol {definition.protocol}, not {record.protocol}")
     if record.dataset not in definition.data:
         apart.append(f"of {' or '.join(definition.data)}, not {record.dataset}")
     if record.n != definition.samples:
         apart.append(f"of {definition.samples:,} images, not {record.n:,}")
-    if record.protocol != definition.protocol:
-        apart.append(f"under protocol {definition.protocol}, not {record.protocol}")
     apart += _other_classifier(paper, definition, found)
     if found.first.run is not None:
         return apart + _other_oracle(paper, definition, found)
@@ -127,7 +130,7 @@ def _other_oracle(paper: PaperIndex, definition: Definition, found: Found) -> li
     if not papers_head(config):
         apart.append("with linear heads on the last layer's features")
     if config.training != "fine-tuned":
-        return [*apart, f"fine-tuned, not {config.training}"]
+        return apart
     data, samples = definition.learnt_from
     if (config.data, first.learnt_from) != (data, samples):
         apart.append(f"learnt from {samples:,} images of {data}, not {first.learnt_from:,} of {config.data}")

@@ -57,7 +57,7 @@ class Comparison:
     """All methods on one data set of one classifier under one protocol.
 
     Protocols never share a table: they define AUPR-Error with opposite signs. n: the number of samples, the largest
-    where records differ. accuracy: the classifier's.
+    where records differ. accuracy: the classifier's. title: the data set, with whatever tells it from the others of it.
     """
 
     dataset: str
@@ -66,6 +66,7 @@ class Comparison:
     n: int
     accuracy: Cell
     rows: tuple[Average, ...]
+    title: str
 
     @property
     def facts(self) -> str:
@@ -121,7 +122,7 @@ class Comparison:
         columns = tuple(column(key, self.protocol) for key in COLUMNS)
         heads = ("Method", "Oracle", "Training", "Seeds")
         notes = tuple(footnotes([record for row in self.rows for record in row.records], COLUMNS))
-        return Table(self.dataset, self.facts, heads, columns, tuple(rows), notes, data=self.dataset)
+        return Table(self.title, self.facts, heads, columns, tuple(rows), notes, data=self.dataset)
 
     def _block(self, one: Record) -> str:
         if one.training is None:
@@ -150,10 +151,21 @@ def compare_methods(records: Iterable[Record]) -> list[Comparison]:
     by_table: dict[tuple[str, str, str], list[Record]] = {}
     for record in records:
         by_table.setdefault(table_key(record), []).append(record)
-    return [_comparison(by_table[key]) for key in sorted(by_table, key=lambda key: ("/" in key[0], key))]
+    alike: dict[str, list[tuple[str, ...]]] = {}
+    for dataset, *others in by_table:
+        alike.setdefault(dataset, []).append(tuple(others))
+    titles = {key: _title(*key, *map(set, zip(*alike[key[0]], strict=True))) for key in by_table}
+    ordered = sorted(by_table, key=lambda key: ("/" in key[0], key))
+    return [_comparison(by_table[key], titles[key]) for key in ordered]
 
 
-def _comparison(records: list[Record]) -> Comparison:
+def _title(dataset: str, classifier: str, protocol: str, classifiers: set[str], protocols: set[str]) -> str:
+    """Return a data set's name, with the classifier and the protocol where tables of others of it are there."""
+    parts = [dataset, *([classifier] if len(classifiers) > 1 else [])]
+    return " · ".join([*parts, *([f"protocol {protocol}"] if len(protocols) > 1 else [])])
+
+
+def _comparison(records: list[Record], title: str) -> Comparison:
     by_row: dict[tuple[object, ...], list[Record]] = {}
     for record in records:
         by_row.setdefault(_row_key(record), []).append(record)
@@ -161,7 +173,7 @@ def _comparison(records: list[Record]) -> Comparison:
     rows = sorted((_average(group) for group in by_row.values()), key=lambda row: _row_order(row.record, *order))
     largest = max(records, key=lambda record: record.n)
     accuracy = Cell(largest.metrics.get("accuracy", math.nan))
-    return Comparison(*table_key(largest), n=largest.n, accuracy=accuracy, rows=tuple(rows))
+    return Comparison(*table_key(largest), n=largest.n, accuracy=accuracy, rows=tuple(rows), title=title)
 
 
 def _average(records: list[Record]) -> Average:

@@ -131,7 +131,7 @@ def _table(group: list[Compared]) -> Table:
         )
         for one in group
     ]
-    title = f"{table.dataset}: against the classifier's own confidence"
+    title = f"{table.title}: against the classifier's own confidence"
     columns = column("auc", table.protocol), *(column(key, table.protocol, "Δ ") for key in DIFFERENCES)
     notes = _summary(group), READING, *_without(group)
     return Table(title, table.facts, ("Method",), columns, tuple(rows), notes, data=table.dataset)

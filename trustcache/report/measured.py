@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from trustcache.cache import CacheView
 from trustcache.metrics.calibration import calibration_metrics
-from trustcache.metrics.ranking import METRICS
+from trustcache.metrics.ranking import METRICS, cutoffs
 from trustcache.metrics.tie_groups import rank
 from trustcache.oracles.runs import Run
 from trustcache.protocols import PROTOCOLS, negative_threshold
@@ -21,13 +22,15 @@ from trustcache.scores.stored import StoredScore
 
 BINS = 40
 CURVE_POINTS = 300
+EXACT_COVERAGES = (0.2, 0.4, 0.6, 0.8, 0.9, 1.0)
+"""Coverages whose points stay when a curve is thinned."""
 CALIBRATION = ("ece", "brier", "nll")
 """Metrics of trust confidences; with "_scaled" behind, after temperature scaling fitted on held-out training data."""
 _NAMES = (*METRICS, *CALIBRATION, *(f"{name}_scaled" for name in CALIBRATION))
 _GROUPS = ("TP", "FP", "TN", "FN")
 _HEAD = len(_NAMES) + len(_GROUPS) * BINS
 # Raise it when any figure changes its meaning, so that those kept before are made again.
-_RECIPE = 1
+_RECIPE = 2
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ class Measurer:
     ) -> Scored:
         """Return the figures of scores z (n,) of some rows; `about` are the record's other fields."""
         correct, index = self.cache.correct[rows], self.cache.index
-        settings = [_RECIPE, BINS, CURVE_POINTS, protocol, negative, probable, *_NAMES]
+        settings = [_RECIPE, BINS, CURVE_POINTS, *EXACT_COVERAGES, protocol, negative, probable, *_NAMES]
         key = key_of(settings, z, correct, *([] if scaled is None else [scaled]))
         figures = self.kept.get(key, lambda shape: len(shape) == 1 and shape[0] > _HEAD)
         if figures is None:
@@ -125,16 +128,26 @@ def _figures(
         found |= calibration_metrics(z, correct)
         if scaled is not None:
             found |= {f"{name}_scaled": value for name, value in calibration_metrics(scaled, correct).items()}
-    counts = _confidence_counts(z, correct)
+    counts = _confidence_counts(z, correct, negative)
     curve = rank(z, correct)
-    kept = np.unique(np.linspace(0, len(curve.coverage) - 1, CURVE_POINTS).round().astype(int))
+    thinned = np.linspace(0, len(curve.coverage) - 1, CURVE_POINTS).round().astype(int)
+    kept = np.union1d(thinned, covering(curve.coverage, EXACT_COVERAGES))
     metrics = np.array([found.get(name, math.nan) for name in _NAMES])
     return np.concatenate([metrics, *(counts[name] for name in _GROUPS), curve.coverage[kept], curve.risk[kept]])
 
 
-def _confidence_counts(z: np.ndarray, correct: np.ndarray) -> dict[str, np.ndarray]:
-    """Count TP, FP, TN, FN in equal bins of p = sigmoid(z) over [0, 1] (the paper's Fig. 3); trusted is z > 0."""
+def covering(coverage: np.ndarray, wanted: Sequence[float]) -> np.ndarray:
+    """Return the first points of a curve, by its coverage (M,), that cover as much as each of some shares."""
+    return np.searchsorted(coverage, np.array(wanted) - 1e-9)
+
+
+def _confidence_counts(z: np.ndarray, correct: np.ndarray, negative: float | None) -> dict[str, np.ndarray]:
+    """Count TP, FP, TN, FN in equal bins of p = sigmoid(z) over [0, 1] (the paper's Fig. 3).
+
+    By the thresholds of TPR and TNR: what lies between two of them is FN where it is right, FP where it is wrong.
+    """
     confidence = 1 / (1 + np.exp(-np.clip(z, -700, 700)))
-    trusted, right = z > 0, correct.astype(bool)
-    groups = {"TP": trusted & right, "FP": trusted & ~right, "TN": ~trusted & ~right, "FN": ~trusted & right}
+    at, right = cutoffs(negative_threshold=negative), correct.astype(bool)
+    trusted, doubted = z > at.positive, z < at.negative
+    groups = {"TP": trusted & right, "FP": ~doubted & ~right, "TN": doubted & ~right, "FN": ~trusted & right}
     return {name: np.histogram(confidence[rows], BINS, (0, 1))[0] for name, rows in groups.items()}

@@ -45,9 +45,9 @@ class Record:
 class Scored:
     """A record with the data of its figures, and its source.
 
-    histogram: by TP, FP, TN, FN the counts of samples in equal bins of the trust confidence over [0, 1] (trusted means
-    confidence above the method's threshold; positive means the classifier is right); None for a score without a
-    threshold. coverage, risk: the risk-coverage curve, one point a group of tied scores, thinned to draw. index: its
+    histogram: by TP, FP, TN, FN the counts of samples in equal bins of the trust confidence over [0, 1], by the
+    thresholds of TPR and TNR (positive means the classifier is right); None for a score without a threshold.
+    coverage, risk: the risk-coverage curve, one point a group of tied scores, thinned to draw. index: its
     cache. run: the oracle, None for a post-hoc score. learnt_from: the number of samples in its
     training cache, validation part included; 0 where that cache is gone.
     """

@@ -138,7 +138,8 @@ class Table:
     """A table with the text before and after it.
 
     labels: headings of the label columns. grouped: all labels but the last name a block of rows, and are shown once.
-    notes: sentences below. commands: what fills its gaps. data: the data set.
+    notes: sentences below. commands: what fills its gaps. data: the data set. papers: False for one that is laid out as
+    a paper's table and of another setting.
     """
 
     title: str
@@ -150,6 +151,7 @@ class Table:
     commands: tuple[str, ...] = ()
     grouped: bool = False
     data: str = ""
+    papers: bool = True
 
     @property
     def heads(self) -> tuple[str, ...]:

@@ -199,6 +199,8 @@ def test_a_caption_names_the_papers_number_and_says_nothing_twice():
     (caption,) = re.findall(r"\\caption\{(.*)\}", text)
     assert caption.startswith("Table 1 of the paper: fruit")
     assert caption.count("fruit") == 1
+    other = tables_latex(contents(Exhibit("table1", "Table 1: fruit", "", (replace(table, papers=False),))))
+    assert r"\caption{Like Table 1 of the paper: fruit" in other
 
 
 def test_each_table_has_a_label_of_its_own():

@@ -79,7 +79,8 @@ def _part(key: str, title: str, table: Table) -> dict[str, Any]:
         rows += ["\\addlinespace"] if starts else []
         rows.append(" & ".join(texts) + r" \\")
     notes = [*([f"{LEGEND}."] if table.has_gaps else []), *table.notes]
-    titles = dict.fromkeys(_NUMBERED.sub(r"\1 of the paper: ", text) for text in (title, table.title))
+    number = rf"{'' if table.papers else 'Like '}\1 of the paper: "
+    titles = dict.fromkeys(_NUMBERED.sub(number, text) for text in (title, table.title))
     caption = escaped(". ".join(filter(None, (*titles, table.facts))))
     head, text = " & ".join(map(escaped, heads)) + r" \\", " ".join(map(escaped, notes))
     fits = characters * _SIZES[size] <= room
