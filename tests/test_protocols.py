@@ -258,7 +258,7 @@ def test_both_protocols_stand_apart_in_the_report_each_beside_the_classifiers_ow
     # A table each, and in the document its intervals.
     document = (workspace.report / "report.md").read_text(encoding="utf-8")
     for protocol in PROTOCOLS:
-        assert shown.count(f"· protocol {protocol}") == 1
+        assert shown.count(f" % · protocol {protocol}") == 1
         assert document.count(f" % · protocol {protocol}") == 2
     assert "Error ↓" in shown
     assert "Error ↑" in shown
