@@ -46,7 +46,7 @@ def seconds(processes: int, folder: str, classifier: str, shard_rows: int) -> fl
 def main() -> None:
     """Print the times and their ratio, and that of the bytes that both wrote."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=1600)
+    parser.add_argument("--images", type=int, default=3200)
     parser.add_argument("--classifier", default="resnet18")
     parser.add_argument("--shard-rows", type=int, default=64)
     options = parser.parse_args()
