@@ -7,6 +7,8 @@ import os
 import pickle
 import socket
 import tarfile
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 
 from tests.refusals import refusal_of
 from trustcache.data.archives import LARGEST_FILE, FileTree, open_tree, tree_exists
+from trustcache.data.system_calls import in_threads_if_slow
 
 FILES = {
     "a/1.jpg": b"one",
@@ -289,3 +292,13 @@ def test_shards_of_one_name_are_not_mixed_up(tmp_path: Path) -> None:
 def test_brackets_in_a_path_with_a_star_stand_for_themselves(tmp_path: Path) -> None:
     as_folder(tmp_path, {"photos [1]/s-0.tar": packed({"x.jpg": b"one"})})
     assert contents(open_tree(tmp_path / "photos [1]" / "s-*.tar")) == {"s-0/x.jpg": b"one"}
+
+
+def test_slow_looks_are_taken_in_threads_and_quick_ones_here() -> None:
+    def look(seconds: float) -> int:
+        time.sleep(seconds)
+        return threading.get_ident()
+
+    quick, slow = (set(in_threads_if_slow(look, [s] * 20, slow_s=0.005)) for s in (0.0, 0.006))
+    assert quick == {threading.get_ident()}
+    assert len(slow) > 1

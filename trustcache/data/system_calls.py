@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
@@ -27,3 +28,16 @@ def in_threads(work: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
         yield from pool.map(work, items)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def in_threads_if_slow(work: Callable[[T], R], items: Sequence[T], slow_s: float) -> Iterator[R]:
+    """Yield the same: in threads where the first item takes as long as that, else in this one.
+
+    Threads that look at what is near wait for each other more than for the disk.
+
+    >>> list(in_threads_if_slow(len, ["a", "bc"], slow_s=1.0))
+    [1, 2]
+    """
+    began = time.perf_counter()
+    yield from map(work, items[:1])
+    yield from (in_threads if time.perf_counter() - began >= slow_s else map)(work, items[1:])
