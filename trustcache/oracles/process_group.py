@@ -89,6 +89,7 @@ def process_group(device: torch.device) -> Iterator[ProcessGroup]:
         torch.cuda.set_device(device)
     try:
         dist.init_process_group(_BACKENDS[device.type], rank=place.rank, world_size=place.count, timeout=_PATIENCE)
+        dist.barrier()  # one that ends at once, with a refusal, must not be gone while others still connect
         yield ProcessGroup(place.rank, place.count)
     except (RuntimeError, TrustcacheError) as error:
         cause = error.__cause__ or error  # a model that fails is named
