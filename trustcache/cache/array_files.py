@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from trustcache.cache.text_columns import read_csv, typed
-from trustcache.errors import TrustcacheError, UsageError, first_line
+from trustcache.errors import TrustcacheError, UsageError, first_few, first_line
 
 USUAL: dict[str, tuple[str, ...]] = {
     "logits": ("logits", "logit", "outputs", "output", "probabilities", "probs", "prob", "softmax"),
@@ -97,7 +97,7 @@ def chosen_member(place: Place, names: Sequence[str], what: str) -> str:
     if not place.member and not wanted and len(names) == 1:
         return names[0]
     if not wanted or wanted[0] not in names:
-        shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+        shown = first_few(names, 8)
         missing = f"holds no '{place.member}'" if place.member else f"holds several arrays, none called {what}"
         raise UsageError(f"{place.file}: {missing}; name one after a colon, as in {place.file.name}:NAME, of {shown}")
     return wanted[0]

@@ -15,7 +15,7 @@ from trustcache.cache.view import CacheView, open_cache
 from trustcache.data.dataset import Dataset
 from trustcache.data.progress import Progress, silent
 from trustcache.data.samples import BadImage
-from trustcache.errors import TrustcacheError, UsageError
+from trustcache.errors import TrustcacheError, UsageError, first_few
 
 if TYPE_CHECKING:
     from trustcache.data.variants.variation import Batch
@@ -42,12 +42,12 @@ class Differences:
         return bool(self.changed or self.relabelled or self.gone or self.new or self.classes)
 
     def __str__(self) -> str:
-        parts = [f"{len(ids)} {how} ({_some(ids)})" for how, ids in vars(self).items() if ids and how != "classes"]
+        parts = [
+            f"{len(ids)} {how} ({first_few(ids, _NAMED)})"
+            for how, ids in vars(self).items()
+            if ids and how != "classes"
+        ]
         return "; ".join([*parts, *filter(None, [self.classes])])
-
-
-def _some(ids: Sequence[str]) -> str:
-    return ", ".join(ids[:_NAMED]) + (f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else "")
 
 
 def require_same_images(index: Index, dataset: Dataset, numbers: Iterable[int], progress: Progress = silent) -> None:
@@ -69,9 +69,10 @@ def require_same_images(index: Index, dataset: Dataset, numbers: Iterable[int], 
             numbers = view.sample_indices
             skipped = np.setdiff1d(np.arange(record.start, record.stop), numbers).tolist()
             if changed := _changed(dataset, numbers, view.content, skipped):
+                names = first_few([dataset.ids[i] for i in changed], _NAMED)
                 raise UsageError(
                     f"{index.folder}: {len(changed)} of the {record.stop - record.start} images of {record.file} have "
-                    f"changed since they were extracted ({_some([dataset.ids[i] for i in changed])}); {OTHER_IMAGES}"
+                    f"changed since they were extracted ({names}); {OTHER_IMAGES}"
                 )
             advance(record.rows)
     with contextlib.suppress(OSError):  # a cache that cannot be written to is compared again next time

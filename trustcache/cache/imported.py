@@ -25,7 +25,7 @@ from trustcache.cache.records import fingerprint
 from trustcache.cache.versions import software_versions
 from trustcache.data.content import content_of
 from trustcache.data.manifest import Manifest
-from trustcache.errors import UsageError, percent
+from trustcache.errors import UsageError, first_few, percent
 from trustcache.models.identity import Identity
 from trustcache.models.views import VIEWS, view_column, views_in
 
@@ -264,7 +264,9 @@ def _labels(labels: Any, classes: tuple[str, ...], named: bool, where: str, logi
         numbers = {name: number for number, name in enumerate(classes)}
         if strange := [str(name) for name in found if str(name) not in numbers]:
             remedy = "correct it" if named else "name the classes in the order of the logits' columns with --classes"
-            raise UsageError(f"{where}: has the label '{strange[0]}', which is none of {_some(classes)}; {remedy}")
+            raise UsageError(
+                f"{where}: has the label '{strange[0]}', which is none of {first_few(classes, 5)}; {remedy}"
+            )
         return np.array([numbers[str(name)] for name in found], dtype=np.int64)
     if found.dtype.kind not in "fiu" or (found.dtype.kind == "f" and not (found == np.round(found)).all()):
         raise UsageError(
@@ -280,10 +282,6 @@ def _labels(labels: Any, classes: tuple[str, ...], named: bool, where: str, logi
             f"{len(classes) - 1}; {remedy}"
         )
     return found.astype(np.int64)
-
-
-def _some(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def doubts(outputs: ImportedOutputs) -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from trustcache.cache.index import INDEX, Index, read_index
 from trustcache.data.known_data import name_among
-from trustcache.errors import TrustcacheError, UsageError, did_you_mean, visible
+from trustcache.errors import TrustcacheError, UsageError, did_you_mean, first_few, visible
 from trustcache.registry.options import WORKSPACE
 
 REMOVED = ".removed-"
@@ -212,7 +212,7 @@ _MAKE = {
 
 def _listed(caches: Sequence[Index]) -> str:
     names = [f"{index.name} ({index.role})" for index in caches]
-    return ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if names[_LISTED:] else "") or "nothing"
+    return first_few(names, _LISTED) or "nothing"
 
 
 def _of_cache(classifier: str, data: str) -> Path:

@@ -108,14 +108,15 @@ class Alarm:
         class numbers, and for classes in some calls only.
         """
         z = np.asarray(scores, dtype=np.float64)
-        self._require_rows(z, None if classes is None else np.asarray(classes))
+        predicted = None if classes is None else np.asarray(classes)
+        self._require_rows(z, predicted)
         draws = self._draws.random(len(z))
         bins = [
-            [one.bins(z, draws), *([] if classes is None else [within.bins(z, draws, classes)])]
+            [one.bins(z, draws), *([] if predicted is None else [within.bins(z, draws, predicted)])]
             for one, within in self._references
         ]
         for row in range(len(z)):
-            self._keep(float(z[row]), None if classes is None else int(np.asarray(classes)[row]))
+            self._keep(float(z[row]), None if predicted is None else int(predicted[row]))
             self.images += 1
             if self.raised_at is None:
                 self._look([[column[row : row + 1] for column in columns] for columns in bins])

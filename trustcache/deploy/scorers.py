@@ -14,7 +14,7 @@ from trustcache.cache.workspace import Workspace
 from trustcache.command_lines import command_line
 from trustcache.deploy.goals import COVERAGE, named_for_calibration
 from trustcache.deploy.threshold import THRESHOLD, Threshold
-from trustcache.errors import TrustcacheError, UsageError, did_you_mean
+from trustcache.errors import TrustcacheError, UsageError, did_you_mean, first_few
 from trustcache.evaluate.sweep import saved_sweeps
 from trustcache.oracles.networks import Network
 from trustcache.oracles.runs import Run, finished_runs, without_cache
@@ -219,7 +219,7 @@ def _post_hoc(workspace: Workspace, name: str, caches: Sequence[Index]) -> Score
 
 def _which(workspace: Workspace, name: str, names: Sequence[str], gone: set[str], several: bool) -> str:
     """Say which runs there are. gone: those without a cache, which are meant only where no other is near."""
-    shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+    shown = first_few(names, 6)
     if several:
         return f"{name}: {len(names)} runs begin so; give more of one's name: {shown}"
     there = f"there are {shown}" if names else "train one with trustcache train"

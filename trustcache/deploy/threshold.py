@@ -16,7 +16,7 @@ from trustcache.cache.view import CacheView
 from trustcache.data.splits import half_rows, other_half
 from trustcache.deploy.goals import CLASS
 from trustcache.deploy.saved import read_saved
-from trustcache.errors import UsageError, percent
+from trustcache.errors import UsageError, first_few, percent
 from trustcache.metrics.estimated_accuracy import AccuracyFit
 from trustcache.metrics.exchangeability import Reference, reference
 from trustcache.metrics.selective import EVERYTHING, WorkingPoint
@@ -239,9 +239,7 @@ def untrusted_groups(groups: Sequence[GroupPoint]) -> str:
     'nothing is trusted in 5 of 5 groups: class 0, class 1, class 2 and 2 more'
     """
     names = [one.name for one in groups if not one.point]
-    shown = ", ".join(names[:_GROUPS_NAMED]) + (
-        f" and {len(names) - _GROUPS_NAMED} more" if len(names) > _GROUPS_NAMED else ""
-    )
+    shown = first_few(names, _GROUPS_NAMED)
     return f"nothing is trusted in {len(names)} of {len(groups)} groups: {shown}" if names else ""
 
 

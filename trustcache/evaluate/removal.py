@@ -14,7 +14,7 @@ from trustcache.cache.claims import require_unclaimed
 from trustcache.cache.index import INDEX, Index
 from trustcache.cache.publish import sole_writer
 from trustcache.cache.workspace import REMOVED, Workspace
-from trustcache.errors import UsageError, did_you_mean
+from trustcache.errors import UsageError, did_you_mean, first_few
 from trustcache.evaluate.sweep import saved_sweeps
 from trustcache.oracles.runs import Run, read_runs
 
@@ -112,19 +112,16 @@ def _needing(index: Index, runs: Sequence[Run]) -> Iterator[str]:
     mark = index.fingerprint()
     learnt = [run.name for run in runs if mark in (run.config.cache, *run.config.also.values())]
     if learnt:
-        yield f"{len(learnt)} runs learnt from it; they stay, and cannot be calibrated on what they set aside: " + _few(
-            learnt
+        yield (
+            f"{len(learnt)} runs learnt from it; they stay, and cannot be calibrated on what they set aside: "
+            + first_few(learnt, 3)
         )
     read = {
         run.name: (run.config.features, *(run.config.second.caches.values() if run.config.second else ()))
         for run in runs
     }
     if looking := [name for name, marks in read.items() if mark in marks and name not in learnt]:
-        yield f"{len(looking)} runs learnt from its features; they stay: " + _few(looking)
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        yield f"{len(looking)} runs learnt from its features; they stay: " + first_few(looking, 3)
 
 
 def _own(folder: Path) -> list[Path]:

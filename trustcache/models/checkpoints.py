@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from trustcache.errors import UsageError, did_you_mean_path, kind_and_line, visible
+from trustcache.errors import UsageError, did_you_mean_path, first_few, kind_and_line, visible
 from trustcache.models.harmless import allowed_globals, refused_globals
 from trustcache.models.programs import program_kind
 
@@ -129,9 +129,8 @@ def _why_refused(path: Path, error: Exception) -> str:
         )
     if refused:
         return (
-            f"cannot be read without running code from it: besides tensors it holds {', '.join(refused[:3])}"
-            f"{f' and {len(refused) - 3} more' if len(refused) > 3 else ''}; where it was made, save the weights alone "
-            "with torch.save(model.state_dict(), FILE) or safetensors"
+            f"cannot be read without running code from it: besides tensors it holds {first_few(refused, 3)}; "
+            "where it was made, save the weights alone with torch.save(model.state_dict(), FILE) or safetensors"
         )
     # torch's own first line advises to run the file's code.
     _, found, reason = str(error).partition("WeightsUnpickler error: ")
