@@ -1,8 +1,9 @@
 """Each stage against what the machine can do, on a GPU or the CPU, in one run.
 
-    python benchmarks/gpu.py [--all] [--device auto] [--seconds 1.5] [--images 4096] [--json gpu.json] [--tiny]
+    python benchmarks/gpu.py [--all] [--network vit] [--device auto] [--seconds 1.5] [--images 4096] [--json gpu.json]
 
-Random weights; JPEGs of 400 to 500 pixels are generated. Each row is a rate or a time, its limit measured in the same
+Random weights, of a ViT-B/16 at 384 pixels, a ResNet-18 at 224, or CIFAR's ResNet-20 at 32; JPEGs of 400 to 500 pixels,
+or of 32, are generated. Each row is a rate or a time, its limit measured in the same
 run, and the share of the limit that is reached (1.00 is the limit itself). Extraction writes its cache; its rate leaves
 out the loading of the model, not the start of the decoding processes. `--all` adds heads, bootstrap, predictions,
 corruptions and start-up. A row that the machine cannot give is skipped with the reason.
@@ -46,6 +47,27 @@ from trustcache.models.classifiers import Classifier
 from trustcache.models.precision import resolved
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A function of `measuring`, the least and the most pixels of its photos' sides, and sizes of batches."""
+
+    name: str
+    sides: tuple[int, int]
+    batch: int
+    on_cpu: int
+    tuned: int
+
+
+NETWORKS = {
+    network.name: network
+    for network in (
+        Network("vit", (400, 500), batch=256, on_cpu=16, tuned=40),
+        Network("resnet18", (400, 500), batch=256, on_cpu=64, tuned=8),
+        Network("cifar_resnet20", (32, 32), batch=4096, on_cpu=64, tuned=128),
+    )
+}
 # An epoch's time is a difference, between the least of several trainings each.
 _REPEATS, _EPOCHS = 3, 5
 
@@ -54,12 +76,13 @@ class Bench:
     """One run: what was asked for, the rows so far, and what several sections share."""
 
     def __init__(self, options: argparse.Namespace, root: Path) -> None:
-        self.options, self.root, self.tiny = options, root, options.tiny
+        self.options, self.root, self.network = options, root, NETWORKS[options.network]
         self.rows: list[dict[str, Any]] = []
         self.device, self.seconds = choose_device(options.device), options.seconds
         self.best = resolved("auto", self.device)
         self.cores = decoding_workers(None, 10**6, self.device.type)
-        self.large = 64 if self.tiny else 256
+        self.on_gpu = self.device.type != "cpu"
+        self.large = self.network.batch if self.on_gpu else self.network.on_cpu
 
     def add(self, what: str, ours: float, limit: float, of: str, unit: str = "images/s") -> None:
         """Add a row, and print it; of times, the lesser is the better one."""
@@ -70,7 +93,7 @@ class Bench:
 
     @cached_property
     def main(self) -> Classifier:
-        return model_of("small" if self.tiny else "vit")
+        return model_of(self.network.name)
 
     @cached_property
     def forward(self) -> float:
@@ -79,7 +102,7 @@ class Bench:
 
     @cached_property
     def jpegs(self) -> Dataset:
-        return photos(self.root / "jpg", self.options.images, "jpg")
+        return photos(self.root / "jpg", self.options.images, "jpg", self.network.sides)
 
     @cached_property
     def decoded(self) -> float:
@@ -97,14 +120,15 @@ class Bench:
 def forward(bench: Bench) -> None:
     found = {
         (precision, batch): bare_forward(bench.main, precision, batch, bench.device, bench.seconds)
-        for precision, batch in dict.fromkeys([("float32", 64), (bench.best, 64)])
+        for precision, batch in dict.fromkeys([("float32", min(64, bench.large)), (bench.best, min(64, bench.large))])
     } | {(bench.best, bench.large): bench.forward}
     for (precision, batch), images in found.items():
         bench.add(f"bare forward, {precision}, batches of {batch}", images, max(found.values()), "the fastest of these")
 
 
 def from_memory(bench: Bench) -> None:
-    plain = photos(bench.root / "bmp", bench.options.images, "bmp", bench.main.preprocessing.input_size)
+    side = bench.main.preprocessing.input_size[0]
+    plain = photos(bench.root / "bmp", bench.options.images, "bmp", (side, side))
     bench.add(
         f"extract uncompressed, {bench.best}", bench.extracted(plain, bench.settings), bench.forward, "bare forward"
     )
@@ -131,13 +155,13 @@ def gpu_decoding(bench: Bench) -> None:
 
 
 def resnet(bench: Bench) -> None:
-    model, batch = model_of("small" if bench.tiny else "resnet50"), 2 * bench.large
+    model, batch = model_of("resnet50"), 512 if bench.on_gpu else 32
     last = bare_forward(model, bench.best, batch, bench.device, bench.seconds)
     model.model.to(memory_format=torch.contiguous_format)
     first = bare_forward(model, bench.best, batch, bench.device, bench.seconds)
     model.model.to(memory_format=torch.channels_last)
     bench.add(f"ResNet forward, {bench.best}, channels last", last, first, "channels first")
-    plain = photos(bench.root / "bmp224", bench.options.images, "bmp", model.preprocessing.input_size)
+    plain = photos(bench.root / "bmp224", bench.options.images, "bmp", (224, 224))
     many = dataclasses.replace(bench.settings, batch_size=batch)
     bench.add("ResNet, extract uncompressed", bench.extracted(plain, many, model), last, "bare forward")
     model.model.cpu()
@@ -145,7 +169,7 @@ def resnet(bench: Bench) -> None:
 
 def fine_tuning(bench: Bench) -> None:
     bench.main.model.cpu()
-    name, batch = ("small", 8) if bench.tiny else ("vit", 40)
+    name, batch = bench.network.name, bench.network.tuned
     limits = []
     for precision in dict.fromkeys(["float32", bench.best]):
         found, bare = training(name, precision, batch, bench.jpegs, bench.device, bench.seconds, None)
@@ -169,9 +193,8 @@ def predictions(bench: Bench) -> None:
 
 
 def frozen_heads(bench: Bench) -> None:
-    on_gpu = bench.device.type == "cuda"
-    samples = 2_000 if bench.tiny else 1_281_167 if on_gpu else 50_000
-    x = torch.randn(samples, 768, device=bench.device, dtype=torch.half if on_gpu else torch.float)
+    samples = 1_281_167 if bench.on_gpu else 50_000
+    x = torch.randn(samples, 768, device=bench.device, dtype=torch.half if bench.on_gpu else torch.float)
     correct = torch.rand(samples, device=bench.device) < 0.8
 
     def seconds(work: Callable[[], object]) -> float:
@@ -203,7 +226,7 @@ def frozen_heads(bench: Bench) -> None:
 
 
 def resampling(bench: Bench) -> None:
-    row = bootstrap.measure(5_000 if bench.tiny else 50_000, bench.device.type)
+    row = bootstrap.measure(50_000 if bench.on_gpu else 5_000, bench.device.type)
     bench.add(f"bootstrap of {row['samples']:,} samples", row["seconds"], row["limit_s"], "reading the counts", "s")
     bench.add("the same by sorting each resample", row["sorting_s"], row["seconds"], "trustcache", "s")
 
@@ -222,10 +245,10 @@ def corruptions(bench: Bench) -> None:
 
 def start_up(bench: Bench) -> None:
     """Seconds of the command line for 16 images against those of importing torch and timm and waking the device."""
-    small = model_of("small")
+    small = model_of("resnet18")
     weights = bench.root / "small.safetensors"
     save_file({name: tensor.contiguous() for name, tensor in small.model.state_dict().items()}, weights)
-    photos(bench.root / "few", 100, "jpg")
+    photos(bench.root / "few", 100, "jpg", (400, 500))
     # It has the packages that are found here, wherever they lie, the GPU's memory, and no settings of the user's.
     places = [path for path in sys.path if path and Path(path) != ROOT / "benchmarks"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TRUSTCACHE_")}
@@ -275,7 +298,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.5, help="of each bare loop")
     parser.add_argument("--images", type=int, default=4096)
     parser.add_argument("--json", type=Path, default=Path("gpu.json"))
-    parser.add_argument("--tiny", action="store_true", help="a ResNet-18 alone, to try this on a CPU")
+    parser.add_argument("--network", choices=NETWORKS, default="vit")
     options = parser.parse_args()
     torch.manual_seed(0)
     device = choose_device(options.device)

@@ -84,11 +84,11 @@ def decoding(model: Classifier, dataset: Dataset, workers: int, batch: int) -> f
     return sum(len(seen.indices) for seen in batches) / (time.perf_counter() - began)
 
 
-def photos(root: Path, count: int, kind: str, size: tuple[int, int] | None = None) -> Dataset:
-    """A data set of `count` files, links to 64 noisy pictures of one size, or of 400 to 500 pixels a side."""
+def photos(root: Path, count: int, kind: str, sides: tuple[int, int]) -> Dataset:
+    """A data set of `count` files, links to 64 noisy pictures with sides of so many pixels, from least to most."""
     rng, originals = np.random.default_rng(0), []
     for number in range(64):
-        shape = size or tuple(rng.integers(400, 501, 2))
+        shape = tuple(rng.integers(sides[0], sides[1] + 1, 2))
         smooth = Image.fromarray(rng.integers(0, 256, (25, 25, 3), dtype=np.uint8)).resize(shape[::-1])
         noisy = np.asarray(smooth).astype(np.int16) + rng.integers(-12, 13, (*shape, 3), dtype=np.int16)
         file = root / f"original-{number:02d}.{kind}"
@@ -155,7 +155,13 @@ def resnet50() -> nn.Module:
     return timm.create_model("resnet50", num_classes=CLASSES)
 
 
-def small() -> nn.Module:
+def resnet18() -> nn.Module:
     import timm
 
     return timm.create_model("resnet18", num_classes=CLASSES)
+
+
+def cifar_resnet20() -> nn.Module:
+    from trustcache.models.zoo.cifar_resnet import CifarResNet
+
+    return CifarResNet(20, CLASSES)
