@@ -184,7 +184,9 @@ def predictions(bench: Bench) -> None:
     image = bench.jpegs.read(0).resize(bench.main.preprocessing.input_size[::-1])
     alone = bare_forward(bench.main, bench.best, 1, bench.device, bench.seconds)
     one = rate(lambda: list(trusted([image], batch_size=1)), 1, bench.device, bench.seconds)
-    bench.add("predict, one image at a time", one, alone, "bare forward of one")
+    bench.add("predict, one image at a time, --batch-size 1", one, alone, "bare forward of one")
+    usual = rate(lambda: list(trusted([image])), 1, bench.device, bench.seconds)
+    bench.add("predict, one image at a time, by default", usual, alone, "bare forward of one")
     files = [f"{bench.root}/jpg/photos/{name}" for name in bench.jpegs.ids[: bench.options.images // 2]]
     began = time.perf_counter()
     count = sum(1 for _ in trusted(files, batch_size=bench.large, workers=bench.cores, ahead=2))

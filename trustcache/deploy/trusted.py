@@ -34,8 +34,8 @@ from trustcache.scores import POST_HOC
 from trustcache.scores.methods import AnyMethod, methods_of
 
 _Given = Picture | Prepared
-# Images that a CPU's networks are given at once, at most: nearly as fast as more.
-CPU_ROWS = 16
+# Images that a CPU's networks are given at once: more are hardly faster, and one image takes as long as they do.
+CPU_ROWS = 4
 # The pixels of an image as each network sees them; one tensor where they see them alike.
 _Pixels = tuple[torch.Tensor, ...]
 # The images of a batch, each with its pixels, or the reason why it cannot be read.
