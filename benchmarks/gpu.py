@@ -3,10 +3,10 @@
     python benchmarks/gpu.py [--all] [--network vit] [--device auto] [--seconds 1.5] [--images 4096] [--json gpu.json]
 
 Random weights, of a ViT-B/16 at 384 pixels, a ResNet-18 at 224, or CIFAR's ResNet-20 at 32; JPEGs of 400 to 500 pixels,
-or of 32, are generated. Each row is a rate or a time, its limit measured in the same
-run, and the share of the limit that is reached (1.00 is the limit itself). Extraction writes its cache; its rate leaves
-out the loading of the model, not the start of the decoding processes. `--all` adds heads, bootstrap, predictions,
-corruptions and start-up. A row that the machine cannot give is skipped with the reason.
+or of 32, are generated. Each row is a rate or a time, its limit measured in the same run, and the share of the limit
+that is reached (1.00 is the limit itself). Extraction writes its cache; its rate leaves out the loading of the model,
+not the start of the decoding processes. `--all` adds torch.compile, predictions, heads, bootstrap, corruptions and
+start-up. A row that the machine cannot give is skipped with the reason.
 """
 
 from __future__ import annotations
@@ -33,7 +33,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, i
 import bootstrap
 import heads
 import torch
-from measuring import bare_forward, decoding, extraction, model_of, photos, rate, synchronise, training
+from measuring import (
+    bare_forward,
+    compiled_forward,
+    decoding,
+    extraction,
+    model_of,
+    photos,
+    rate,
+    synchronise,
+    training,
+)
 from safetensors.torch import save_file
 
 from trustcache import TrustedClassifier
@@ -124,6 +134,14 @@ def forward(bench: Bench) -> None:
     } | {(bench.best, bench.large): bench.forward}
     for (precision, batch), images in found.items():
         bench.add(f"bare forward, {precision}, batches of {batch}", images, max(found.values()), "the fastest of these")
+
+
+def compiled(bench: Bench) -> None:
+    """The network by torch.compile, and the images from which on an extraction would be done sooner with it."""
+    images, once = compiled_forward(bench.main, bench.best, bench.large, bench.device, bench.seconds)
+    gain = 1 / bench.forward - 1 / images
+    pays = f"{once / gain:,.0f} images" if gain > 0 else "no number of images"
+    bench.add(f"by torch.compile ({once:.0f} s, which {pays} repay)", images, bench.forward, "bare forward")
 
 
 def from_memory(bench: Bench) -> None:
@@ -288,7 +306,7 @@ def start_up(bench: Bench) -> None:
 
 
 ALWAYS: Sequence[Callable[[Bench], None]] = (forward, from_memory, from_jpegs, gpu_decoding, resnet, fine_tuning)
-MORE: Sequence[Callable[[Bench], None]] = (predictions, frozen_heads, resampling, corruptions, start_up)
+MORE: Sequence[Callable[[Bench], None]] = (compiled, predictions, frozen_heads, resampling, corruptions, start_up)
 
 
 def main() -> None:
@@ -298,7 +316,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="names of sections")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--seconds", type=float, default=1.5, help="of each bare loop")
-    parser.add_argument("--images", type=int, default=4096)
+    parser.add_argument("--images", type=int, default=4096, help="at least 100, one of each class")
     parser.add_argument("--json", type=Path, default=Path("gpu.json"))
     parser.add_argument("--network", choices=NETWORKS, default="vit")
     options = parser.parse_args()

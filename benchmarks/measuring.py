@@ -60,6 +60,22 @@ def bare_forward(model: Classifier, precision: str, batch: int, device: torch.de
         return rate(lambda: model.model(x), batch, device, seconds)
 
 
+def compiled_forward(
+    model: Classifier, precision: str, batch: int, device: torch.device, seconds: float
+) -> tuple[float, float]:
+    """Images a second of the network compiled by torch, as in `bare_forward`; and the seconds until it is compiled."""
+    x = model.preprocessing.normalise(
+        torch.randint(0, 256, (batch, 3, *model.preprocessing.input_size), dtype=torch.uint8, device=device)
+    )
+    network = torch.compile(model.model)
+    with torch.inference_mode(), arithmetic(precision, device):
+        began = time.perf_counter()
+        network(x)
+        synchronise(device)
+        once = time.perf_counter() - began
+        return rate(lambda: network(x), batch, device, seconds), once
+
+
 def extraction(
     model: Classifier, dataset: Dataset, folder: Path, settings: ExtractSettings, device: torch.device
 ) -> float:
