@@ -5,8 +5,8 @@
 Random weights, of a ViT-B/16 at 384 pixels, a ResNet-18 at 224, or CIFAR's ResNet-20 at 32; JPEGs of 400 to 500 pixels,
 or of 32, are generated. Each row is a rate or a time, its limit measured in the same run, and the share of the limit
 that is reached (1.00 is the limit itself). Extraction writes its cache; its rate leaves out the loading of the model,
-not the start of the decoding processes. `--all` adds torch.compile, predictions, heads, bootstrap, corruptions and
-start-up. A row that the machine cannot give is skipped with the reason.
+not the start of the decoding processes. `--all` adds torch.compile, attacks, predictions, heads, bootstrap, corruptions
+and start-up. A row that the machine cannot give is skipped with the reason.
 """
 
 from __future__ import annotations
@@ -50,11 +50,12 @@ from trustcache import TrustedClassifier
 from trustcache.data.dataset import Dataset, open_dataset
 from trustcache.data.loader import choose_device
 from trustcache.data.machine import decoding_workers
+from trustcache.data.variants.attacks import ATTACKS, attack
 from trustcache.data.variants.variation import Variant
 from trustcache.errors import TrustcacheError
 from trustcache.extract.settings import ExtractSettings
 from trustcache.models.classifiers import Classifier
-from trustcache.models.precision import resolved
+from trustcache.models.precision import Repeatable, arithmetic, resolved
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -196,6 +197,32 @@ def fine_tuning(bench: Bench) -> None:
     bench.add(f"bare fine-tuning loop, float32 against {bench.best}", limits[0], limits[-1], f"{bench.best} loop")
 
 
+def attacks(bench: Bench) -> None:
+    """Adversarial images made twice, of few steps: what the steps take, and how many images have the same bits."""
+    count, steps, logits = 64 if bench.on_gpu else 4, 10, bench.main.logits_of
+    images = torch.rand(count, 3, *bench.main.preprocessing.input_size, device=bench.device)
+    labels, repeat = torch.zeros(count, dtype=torch.long, device=bench.device), Repeatable(bench.device)
+    bench.main.model.to(bench.device)
+
+    def gradient() -> None:
+        x = images.clone().requires_grad_()
+        torch.autograd.grad(logits(x).sum(), x)
+
+    def made(name: str) -> torch.Tensor:
+        return repeat(lambda: attack(name, logits, images, labels, range(count), {"iterations": steps}))
+
+    with arithmetic("float32", bench.device):
+        bare = rate(gradient, count, bench.device, bench.seconds) / steps
+        for name in ATTACKS:
+            began = time.perf_counter()
+            first, again = made(name), made(name)
+            synchronise(bench.device)
+            found = 2 * count / (time.perf_counter() - began)
+            bench.add(f"{name}, {steps} steps", found, bare, "as many bare gradients")
+            same = sum(map(torch.equal, first, again))
+            bench.add(f"{name}, made again with the same bits", same, count, "all of them", "images")
+
+
 def predictions(bench: Bench) -> None:
     trusted = TrustedClassifier(bench.main, "mcp", 0.0, device=str(bench.device))
     trusted.pair.first.precision = bench.best
@@ -306,7 +333,15 @@ def start_up(bench: Bench) -> None:
 
 
 ALWAYS: Sequence[Callable[[Bench], None]] = (forward, from_memory, from_jpegs, gpu_decoding, resnet, fine_tuning)
-MORE: Sequence[Callable[[Bench], None]] = (compiled, predictions, frozen_heads, resampling, corruptions, start_up)
+MORE: Sequence[Callable[[Bench], None]] = (
+    compiled,
+    attacks,
+    predictions,
+    frozen_heads,
+    resampling,
+    corruptions,
+    start_up,
+)
 
 
 def main() -> None:
