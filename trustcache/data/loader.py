@@ -188,6 +188,8 @@ def model_at_work(
     except Exception as error:  # a user's own model may raise anything
         if str(error).startswith(WORKER_DIED):
             raise
+        if "the same device" in str(error):
+            remedy = "it makes tensors on the CPU, wherever its images are: use --device cpu, or mend it"
         raise TrustcacheError(
             f"{name}: fails on images of {pixels.shape[-2]} x {pixels.shape[-1]} pixels "
             f"({kind_and_line(error)}); {remedy}"
