@@ -130,11 +130,13 @@ def test_the_validation_part_has_the_asked_share_and_depends_on_the_seed_alone()
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_heads_trained_on_a_gpu_score_as_on_the_cpu(data: tuple) -> None:
+@pytest.mark.parametrize("number", range(2))
+def test_heads_trained_on_a_gpu_score_as_on_the_cpu(data: tuple, number: int) -> None:
+    if torch.cuda.device_count() <= number:
+        pytest.skip(f"needs {number + 1} CUDA devices")
     tasks = [task(name, seed) for name in LOSSES for seed in range(2)]
     here, _ = fit(*data, tasks, OPTIMISER, 0.1)
-    there, _ = fit(*(part.cuda() for part in data), tasks, OPTIMISER, 0.1)
+    there, _ = fit(*(part.cuda(number) for part in data), tasks, OPTIMISER, 0.1)
     np.testing.assert_allclose(score_heads(there, data[0].numpy()), score_heads(here, data[0].numpy()), atol=1e-3)
 
 
