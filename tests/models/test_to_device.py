@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch._subclasses import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from tests.fake_gpu import watched
 from trustcache.data.augmentations import AUGMENTATIONS
 from trustcache.data.variants.cieluv import luv_to_rgb, rgb_to_luv
 from trustcache.models.building import ModelSpec
@@ -29,31 +26,6 @@ JUDGED = Classifier(
 GREY = Preprocessing((8, 8), 1.0, "center", "bicubic", (0.5,), (0.5,))
 
 
-class _Waits(TorchDispatchMode):
-    """Lists the operations on a GPU that wait for it: copies from the CPU, also of what indexes a tensor there."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = kwargs or {}
-        tensors = [leaf for leaf in torch.utils._pytree.tree_leaves((args, given)) if isinstance(leaf, Tensor)]
-        here = any(tensor.device.type == "cpu" and tensor.ndim for tensor in tensors)
-        there = any(tensor.is_cuda for tensor in tensors) or torch.device(given.get("device") or "cpu").type == "cuda"
-        if here and there and not given.get("non_blocking"):
-            self.found.append(str(func))
-        return func(*args, **given)
-
-
-@contextmanager
-def on_a_gpu_that_is_not_there() -> Iterator[_Waits]:
-    with pytest.MonkeyPatch.context() as patch, FakeTensorMode(allow_non_fake_inputs=True), _Waits() as waits:
-        patch.setattr(Tensor, "pin_memory", lambda tensor: tensor)
-        patch.setattr(JUDGED, "raw", lambda x: (x.flatten(1)[:, :5], x))  # its weights are not there
-        yield waits
-
-
 WORK: dict[str, Callable[[Tensor], object]] = {
     "normalise": COLOURS.normalise,
     "normalise grey": GREY.normalise,
@@ -65,7 +37,8 @@ WORK: dict[str, Callable[[Tensor], object]] = {
 
 
 @pytest.mark.parametrize("name", WORK)
-def test_work_on_a_batch_does_not_wait_for_the_gpu(name: str) -> None:
-    with on_a_gpu_that_is_not_there() as waits:
+def test_work_on_a_batch_does_not_wait_for_the_gpu(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(JUDGED, "raw", lambda x: (x.flatten(1)[:, :5], x))  # its weights are not there
+    with watched() as watch:
         WORK[name](torch.empty(4, 3, 8, 8, device="cuda"))
-    assert waits.found == []
+    assert watch.waits == []

@@ -9,11 +9,13 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
+from tests.fake_gpu import watched
 from tests.fitted_heads import fit
 from trustcache.data.splits import validation_rows
 from trustcache.losses import LOSSES, LossChoice
-from trustcache.oracles.head_training import Diverged, HeadTask, train_heads
-from trustcache.oracles.heads import LinearHead, score_heads
+from trustcache.oracles.head_rows import BLOCK_ROWS, WholeColumns
+from trustcache.oracles.head_training import Diverged, HeadTask, _Inputs, train_heads
+from trustcache.oracles.heads import LINEAR, LinearHead, score_heads
 from trustcache.protocols import Optimiser
 from trustcache.registry.permission import allow_code
 
@@ -127,6 +129,14 @@ def test_the_validation_part_has_the_asked_share_and_depends_on_the_seed_alone()
     assert rows.sum() == 100
     assert (rows == validation_rows(1000, 0.1, 3)).all()
     assert (rows != validation_rows(1000, 0.1, 4)).any()
+
+
+def test_moments_ask_no_double_precision_of_a_gpu() -> None:
+    with watched() as watch:
+        rows = WholeColumns({"features": torch.empty(BLOCK_ROWS + 1, 4, device="cuda", dtype=torch.float16)})
+        moments = _Inputs(LINEAR, rows)
+    assert {part.device.type for part in (moments.mean, moments.std)} == {"cuda"}
+    assert watch.doubles == []
 
 
 @pytest.mark.gpu
