@@ -41,7 +41,9 @@ def choose_device(name: str) -> torch.device:
 
 def _own(kind: str) -> torch.device:
     """Return this process's device of an accelerator: as many processes here as GPUs have one each."""
-    return torch.device(kind, ranks().local_rank % torch.accelerator.device_count())
+    number = ranks().local_rank % torch.accelerator.device_count()
+    torch.accelerator.set_device_index(number)  # what asks for no device, as pinned memory, would start the first one
+    return torch.device(kind, number)
 
 
 @dataclass(frozen=True)
