@@ -39,6 +39,7 @@ from trustcache.oracles.network import Oracle
 from trustcache.oracles.optim import Machine
 from trustcache.oracles.plan import TrainSettings, plan
 from trustcache.oracles.runs import Run, finished_runs, open_run
+from trustcache.oracles.training_loop import READ_EVERY
 from trustcache.protocols import Optimiser
 
 DEVICE = "cuda"
@@ -249,7 +250,7 @@ def test_a_resumed_fine_tuning_ends_where_the_uninterrupted_one_ends(
     whole = tuned(workspace, precision=precision)
     expected, log = whole.weights(), whole.log()
     (whole.folder / "weights.safetensors").unlink()
-    original, left = Oracle.forward, iter(range(7))
+    original, left = Oracle.forward, iter(range(READ_EVERY + 1))  # a checkpoint follows a look at the losses
 
     def forward(oracle: Oracle, x: torch.Tensor) -> torch.Tensor:
         if next(left, None) is None:

@@ -165,6 +165,7 @@ def test_every_name_is_there_and_no_other() -> None:
 def test_the_page_about_the_library_runs_as_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    pytest.importorskip("altair")
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     for block in re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.S | re.M):
@@ -180,13 +181,11 @@ def test_the_page_about_the_library_runs_as_written(
 
 @pytest.mark.slow
 def test_the_notebook_runs_and_shows_what_it_should(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import nbformat
-    from nbclient import NotebookClient
-
+    nbformat, nbclient, _ = map(pytest.importorskip, ("nbformat", "nbclient", "altair"))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     kept = kinds_of_outputs(notebook.cells)
-    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    nbclient.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
     shown = json.dumps([output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", [])])
     assert "strong" in shown
     assert (tmp_path / "report.html").is_file()

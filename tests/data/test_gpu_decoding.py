@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from trustcache.data import gpu_decoding
 from trustcache.data.dataset import open_dataset
 from trustcache.data.decoders import Decoders, Source
 from trustcache.data.gpu_decoding import is_baseline, require_gpu_decoding, unpacked
@@ -77,6 +78,22 @@ def test_a_gpus_images_are_pillows_but_for_rounding(photos: Path, crop_mode: str
     apart = (batch.pixels.int() - expected.pixels.int()).abs().float()
     assert apart.mean() < 1
     assert apart.max() < 12
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_gpu_whose_memory_is_full_leaves_no_image_to_another_decoder(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, alone: bool
+) -> None:
+    def decode(images: list[torch.Tensor], *options: object, **named: object) -> list[torch.Tensor]:
+        if alone and len(images) > 1:
+            raise RuntimeError("one of them is damaged")
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(gpu_decoding, "decode_jpeg", decode)
+    view, dataset = preprocessing("center"), open_dataset(folder_manifest(photos), photos.parent)
+    (pieces,) = Decoders(0, CPU).decoded(Source(dataset, view, "gpu"), [np.arange(6)])
+    with pytest.raises(torch.OutOfMemoryError):
+        unpacked(joined(pieces), dataset.ids, view, CPU)
 
 
 def test_a_batch_without_a_readable_image_has_no_rows(tmp_path: Path) -> None:

@@ -15,15 +15,21 @@ from trustcache.extract.batch_size import USUAL, found_batch_size
 
 Cli = Callable[..., Result]
 CACHE = Path("trustcache-workspace/cache")
-GPU = torch.device("cuda")
+GPU = torch.device("cuda:1")
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+def waited_for() -> list[torch.device]:
+    """The devices that were waited for."""
+    return []
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch, waited_for: list[torch.device]) -> list[float]:
     """The time in seconds that a device has worked, in place of the machine's."""
     now = [0.0]
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
-    monkeypatch.setattr(torch.accelerator, "synchronize", lambda: None)
+    monkeypatch.setattr(torch.accelerator, "synchronize", waited_for.append)
     return now
 
 
@@ -38,7 +44,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     ],
 )
 def test_a_size_is_doubled_until_memory_or_no_gain(
-    clock: list[float], most: int, gains_until: int, images: int, expected: int
+    clock: list[float], waited_for: list[torch.device], most: int, gains_until: int, images: int, expected: int
 ) -> None:
     def forward(size: int) -> None:
         if size > most:
@@ -46,6 +52,7 @@ def test_a_size_is_doubled_until_memory_or_no_gain(
         clock[0] += 1.0 * max(size / gains_until, 1)
 
     assert found_batch_size(forward, images, GPU) == expected
+    assert {*waited_for} <= {GPU}
 
 
 def test_on_the_cpu_nothing_is_tried() -> None:

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from typer.testing import Result
 
+from tests.fake_gpu import watched
 from tests.refusals import tells
 from trustcache.cache import CacheView, open_cache
 from trustcache.errors import UsageError
@@ -100,6 +101,17 @@ def test_alike_images_of_other_numbers_drop_other_units() -> None:
     assert len(found.unique()) > 3
     again = negative_predictive_entropy(classifier, pixels[:2], np.array([7, 3]), McDropout(passes=9))
     torch.testing.assert_close(again, found[[7, 3]])
+
+
+def test_it_asks_no_double_precision_of_apples_gpus() -> None:
+    def classifier(pixels: torch.Tensor) -> tuple[torch.Tensor]:
+        return (nn.functional.dropout(pixels.mean((2, 3)), 0.5),)
+
+    classifier.num_classes = 3  # type: ignore[attr-defined]
+    with watched() as watch:
+        pixels = torch.empty(2, 3, 8, 8, device="mps")
+        found = negative_predictive_entropy(classifier, pixels, np.arange(2), McDropout(2, 0))  # type: ignore[arg-type]
+    assert (found.device.type, watch.doubles) == ("mps", [])
 
 
 def test_a_channel_is_dropped_as_a_whole_and_an_activation_alone() -> None:

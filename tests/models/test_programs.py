@@ -63,6 +63,23 @@ def test_a_program_gives_the_model_s_logits(save: Callable[..., str], features: 
             torch.testing.assert_close(logits, model[4](seen), rtol=1e-4, atol=1e-5)
 
 
+def test_a_program_takes_its_constants_along_to_another_device(tmp_path: Path) -> None:
+    class Centred(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.last, self.scale = nn.Linear(3, CLASSES), torch.full((3,), 2.0)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            x = (images.mean((2, 3)) - torch.tensor([0.1, 0.2, 0.3])).to(images.device, torch.float32)
+            return self.last(x * self.scale + torch.arange(3, device=x.device))
+
+    model, pixels = Centred().eval(), torch.randint(0, 256, (3, 3, SIDE, SIDE))
+    classifier = allowed(exported(tmp_path / "pets.pt2", model))
+    torch.testing.assert_close(classifier(pixels)[0], model(classifier.preprocessing.normalise(pixels)).detach())
+    classifier.model.to("meta")
+    assert classifier(pixels.to("meta"))[0].device.type == "meta"
+
+
 def test_a_program_runs_by_permission_of_its_contents(tmp_path: Path, in_tmp_path: Path) -> None:
     name = exported(tmp_path / "pets.pt2")
     assert tells(refusal_of(lambda: load_classifier(ModelSpec(name))), "--classifier", name, f"--allow-code {name}")

@@ -138,6 +138,15 @@ def test_the_seed_decides_what_it_becomes(digits: Dataset, tmp_path: Path) -> No
     assert torch.equal(torch.get_rng_state(), before), "the caller's random numbers are its own"
 
 
+def test_gpus_that_it_is_not_fitted_on_are_left_alone(
+    digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: pytest.fail(f"started {device}"))
+    fit_classifier(RESNET, digits, tmp_path / "w", SHORT, MACHINE)
+    assert (tmp_path / "w").is_file()
+
+
 def test_held_out_images_are_not_learnt_from(digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[list[int]] = []
     batches = decoded.Images.batches

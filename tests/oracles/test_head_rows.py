@@ -13,7 +13,7 @@ from click.testing import Result
 from tests.caches_in_memory import cache_of
 from trustcache.cache import open_cache
 from trustcache.cache.workspace import Workspace
-from trustcache.errors import UsageError
+from trustcache.errors import TrustcacheError, UsageError
 from trustcache.losses import LossChoice
 from trustcache.oracles.backbones import cached_oracle
 from trustcache.oracles.head_rows import BlockedRows, CachedRows, learnt_rows
@@ -75,6 +75,20 @@ def test_columns_of_an_array_are_not_copied() -> None:
 def test_a_size_that_is_none_is_refused(cached: CachedRows, asked: str) -> None:
     with pytest.raises(UsageError, match=f"--memory {asked}"):
         learnt_rows(cached, CPU, asked, lambda text: None)
+
+
+def test_a_full_gpu_is_one_sentence_with_the_option(
+    prepared_workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*columns: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried much")
+
+    index = prepared_workspace.find_cache("train")
+    settings = TrainSettings(True, Optimiser("adam", 1, 64, 1e-3))
+    training = plan(index, cached_oracle(prepared_workspace, index, None), [LossChoice("ce", {})], settings)
+    monkeypatch.setattr("trustcache.oracles.plan.train_heads", full)
+    with pytest.raises(TrustcacheError, match=r"memory is full.*--memory"):
+        training.run(Workspace(tmp_path), Path(), Machine("cpu"))
 
 
 def test_heads_that_learn_from_blocks_rank_as_those_that_learn_from_a_full_shuffle(

@@ -9,11 +9,13 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
+from tests.fake_gpu import watched
 from tests.fitted_heads import fit
 from trustcache.data.splits import validation_rows
 from trustcache.losses import LOSSES, LossChoice
-from trustcache.oracles.head_training import Diverged, HeadTask, train_heads
-from trustcache.oracles.heads import LinearHead, score_heads
+from trustcache.oracles.head_rows import BLOCK_ROWS, WholeColumns
+from trustcache.oracles.head_training import Diverged, HeadTask, _Inputs, train_heads
+from trustcache.oracles.heads import LINEAR, LinearHead, score_heads
 from trustcache.protocols import Optimiser
 from trustcache.registry.permission import allow_code
 
@@ -129,12 +131,22 @@ def test_the_validation_part_has_the_asked_share_and_depends_on_the_seed_alone()
     assert (rows != validation_rows(1000, 0.1, 4)).any()
 
 
+def test_moments_ask_no_double_precision_of_a_gpu() -> None:
+    with watched() as watch:
+        rows = WholeColumns({"features": torch.empty(BLOCK_ROWS + 1, 4, device="cuda", dtype=torch.float16)})
+        moments = _Inputs(LINEAR, rows)
+    assert {part.device.type for part in (moments.mean, moments.std)} == {"cuda"}
+    assert watch.doubles == []
+
+
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_heads_trained_on_a_gpu_score_as_on_the_cpu(data: tuple) -> None:
+@pytest.mark.parametrize("number", range(2))
+def test_heads_trained_on_a_gpu_score_as_on_the_cpu(data: tuple, number: int) -> None:
+    if torch.cuda.device_count() <= number:
+        pytest.skip(f"needs {number + 1} CUDA devices")
     tasks = [task(name, seed) for name in LOSSES for seed in range(2)]
     here, _ = fit(*data, tasks, OPTIMISER, 0.1)
-    there, _ = fit(*(part.cuda() for part in data), tasks, OPTIMISER, 0.1)
+    there, _ = fit(*(part.cuda(number) for part in data), tasks, OPTIMISER, 0.1)
     np.testing.assert_allclose(score_heads(there, data[0].numpy()), score_heads(here, data[0].numpy()), atol=1e-3)
 
 

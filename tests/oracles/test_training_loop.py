@@ -22,3 +22,20 @@ def test_each_step_in_bf16_computes_with_the_weights_that_the_last_one_left(tmp_
     assert losses["bf16"] != losses["float32"]
     assert losses["bf16"] == pytest.approx(losses["float32"], rel=0.02)
     assert losses["bf16"][2] < 0.9 * losses["bf16"][0]
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, torch.AcceleratorError])
+def test_a_gpu_that_cannot_take_a_checkpoint_is_no_damage_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[RuntimeError]
+) -> None:
+    model, file = torch.nn.Linear(4, 1), tmp_path / "checkpoint.pt"
+    sgd = torch.optim.SGD(model.parameters(), lr=0.1)
+    loop = TrainingLoop("net", model, sgd, None, 3, file, save_every_s=0)
+    loop.run([torch.randn(8, 4)] * 2, lambda images: loop.network(images).square().mean(), lambda: None)
+
+    def full(state: object) -> None:
+        raise error("CUDA out of memory")
+
+    monkeypatch.setattr(sgd, "load_state_dict", full)
+    with pytest.raises(error):
+        TrainingLoop("net", model, sgd, None, 3, file, save_every_s=0)

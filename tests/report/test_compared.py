@@ -180,8 +180,7 @@ def test_names_from_outside_stay_text() -> None:
 
 
 def test_the_chart_has_a_curve_for_each_method(table: MethodTable) -> None:
-    import altair
-
+    altair = pytest.importorskip("altair")
     chart = table.plot()
     assert isinstance(chart, altair.TopLevelMixin)
     spec = json.dumps(chart.to_dict())

@@ -7,17 +7,21 @@ import math
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from click.testing import Result
 
 from trustcache.cache.workspace import Workspace
 from trustcache.metrics.bootstrap import draw_counts, interval, resampled_metrics
 from trustcache.metrics.ranking import METRICS
+from trustcache.report import resampled
 from trustcache.report.intervals import Estimate, compare, interval_tables, intervals_json
 from trustcache.report.records import Record
-from trustcache.report.resampled import Resampler
+from trustcache.report.resampled import Resampler, ResamplerInMemory
+from trustcache.report.samples import Samples
 
 N = 300
 CORRECT = np.random.default_rng(0).random(N) < 0.8
@@ -121,6 +125,28 @@ def test_what_a_table_leaves_undefined_has_no_interval(record) -> None:
     assert math.isnan(one.figures["tpr"].low)
     read, _ = json.loads(intervals_json([one, one]))
     assert read["intervals"]["tpr"] == [None, None]
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_a_gpu_takes_resamples_unless_its_memory_is_full(
+    record: Callable[..., Record], monkeypatch: pytest.MonkeyPatch, room: bool
+) -> None:
+    worked: list[type] = []
+
+    def on(z: np.ndarray, correct: np.ndarray, counts: Any, **named: Any) -> dict[str, np.ndarray]:
+        if isinstance(counts, torch.Tensor) and not room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        worked.append(type(counts))
+        return resampled_metrics(z, correct, counts, **named)
+
+    monkeypatch.setattr(resampled, "_WORTH_TORCH", 0)
+    monkeypatch.setattr(resampled, "_on_gpu", lambda counts: torch.from_numpy(np.ascontiguousarray(counts)))
+    monkeypatch.setattr(resampled, "resampled_metrics", on)
+    one = record("mcp")
+    samples = Samples(z_of("mcp", 0), CORRECT, np.ones(N, bool), None, None)  # type: ignore[arg-type]
+    (found,) = ResamplerInMemory({one: samples}).metrics([one])
+    assert worked == [torch.Tensor if room else np.ndarray]
+    assert found["auc"] == pytest.approx(resampled_metrics(samples.z, CORRECT, COUNTS)["auc"])
 
 
 # --- from a workspace --------------------------------------------------------------------------------------------

@@ -48,6 +48,18 @@ def test_nearest_squares_by_torch_are_those_by_numpy(monkeypatch: pytest.MonkeyP
     np.testing.assert_array_equal(nearest_squares(queries, references, 9), expected)
 
 
+def test_a_gpu_whose_memory_is_full_leaves_the_search_to_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*tensors: torch.Tensor, **named: object) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    queries, references = np.eye(3), np.ones((5, 3))
+    expected = nearest_squares(queries, references, 2)
+    monkeypatch.setattr(neighbour_scores, "WORTH_GPU", 0)
+    monkeypatch.setattr(neighbour_scores, "_gpu", lambda: torch.device("cpu"))
+    monkeypatch.setattr(torch, "addmm", full)
+    np.testing.assert_array_equal(nearest_squares(queries, references, 2), expected)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_querys_squares_are_differences_to_the_last_bit_whatever_stands_beside_it(dtype: type) -> None:
     rng = np.random.default_rng(0)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trustcache.models.to_device import to_device
+
 if TYPE_CHECKING:
     import torch
 
@@ -29,8 +31,8 @@ def flip_crop(pixels: torch.Tensor, rng: np.random.Generator, first: int = 0, ba
     columns = _shifted(width, rng.integers(-int(width * _SHIFT), int(width * _SHIFT) + 1, drawn)[own])
     mirrored = rng.random(drawn)[own] < 0.5
     columns[mirrored] = columns[mirrored, ::-1]
-    at_rows = torch.from_numpy(rows).to(pixels.device)[:, :, None]
-    at_columns = torch.from_numpy(columns).to(pixels.device)[:, None, :]
+    at_rows = to_device(torch.from_numpy(rows), pixels.device)[:, :, None]
+    at_columns = to_device(torch.from_numpy(columns), pixels.device)[:, None, :]
     samples = torch.arange(n, device=pixels.device)[:, None, None]
     return pixels.permute(0, 2, 3, 1)[samples, at_rows, at_columns].permute(0, 3, 1, 2)
 

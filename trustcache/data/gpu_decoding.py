@@ -98,6 +98,8 @@ def _decoded(
         return []
     try:
         found: list[torch.Tensor] = decode_jpeg(list(encoded), ImageReadMode.RGB, device=device)
+    except torch.OutOfMemoryError:  # Pillow, tried for a damaged one, would give other pixels
+        raise
     except RuntimeError:  # one that is damaged fails them all
         return [_alone(each, name, device) for each, name in zip(encoded, names, strict=True)]
     return found
@@ -106,6 +108,8 @@ def _decoded(
 def _alone(encoded: torch.Tensor, name: str, device: torch.device) -> torch.Tensor | BadImage:
     try:
         (pixels,) = decode_jpeg([encoded], ImageReadMode.RGB, device=device)
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError:
         try:
             return pil_to_tensor(decode_rgb(encoded.numpy().tobytes(), name)).to(device)

@@ -10,9 +10,9 @@ import torch
 
 from trustcache.data.dataset import Dataset
 from trustcache.data.loader import Viewer, readable, viewed_batches
-from trustcache.data.pipeline import to_device
 from trustcache.data.progress import Progress
 from trustcache.data.variants.variation import Batch
+from trustcache.models.to_device import to_device
 
 # Data sets up to this size are kept.
 IN_MEMORY_BYTES = 2 * 2**30

@@ -41,7 +41,9 @@ def choose_device(name: str) -> torch.device:
 
 def _own(kind: str) -> torch.device:
     """Return this process's device of an accelerator: as many processes here as GPUs have one each."""
-    return torch.device(kind, ranks().local_rank % torch.accelerator.device_count())
+    number = ranks().local_rank % torch.accelerator.device_count()
+    torch.accelerator.set_device_index(number)  # what asks for no device, as pinned memory, would start the first one
+    return torch.device(kind, number)
 
 
 @dataclass(frozen=True)
@@ -188,6 +190,8 @@ def model_at_work(
     except Exception as error:  # a user's own model may raise anything
         if str(error).startswith(WORKER_DIED):
             raise
+        if "the same device" in str(error):
+            remedy = "it makes tensors on the CPU, wherever its images are: use --device cpu, or mend it"
         raise TrustcacheError(
             f"{name}: fails on images of {pixels.shape[-2]} x {pixels.shape[-1]} pixels "
             f"({kind_and_line(error)}); {remedy}"

@@ -122,11 +122,6 @@ class Mover:
         return moved
 
 
-def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Return a small tensor of the CPU on a device; a GPU takes it when its turn comes, and nobody waits."""
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
-
-
 def fetched(
     results: Iterable[tuple[T, dict[str, torch.Tensor]]], device: torch.device, waits: Waits, late: int = 1
 ) -> Iterator[tuple[T, dict[str, np.ndarray]]]:

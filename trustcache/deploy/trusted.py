@@ -19,7 +19,7 @@ from trustcache.cache import CacheView
 from trustcache.cache.workspace import Workspace
 from trustcache.data.loader import choose_device, machine_at_its_limits
 from trustcache.data.pictures import Picture, Prepared, pictures_of
-from trustcache.data.pipeline import Waits, fetched, to_device
+from trustcache.data.pipeline import Waits, fetched
 from trustcache.data.samples import BadImage
 from trustcache.deploy.alarm import Alarm, announcement
 from trustcache.deploy.goals import CLASS, GROUP
@@ -30,6 +30,7 @@ from trustcache.deploy.threshold import Threshold
 from trustcache.errors import UsageError
 from trustcache.models.classifiers import Classifier, as_classifier
 from trustcache.models.precision import arithmetic
+from trustcache.models.to_device import to_device
 from trustcache.scores import POST_HOC
 from trustcache.scores.methods import AnyMethod, methods_of
 

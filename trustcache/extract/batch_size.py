@@ -40,7 +40,7 @@ def found_batch_size(forward: Callable[[int], object], images: int, device: torc
     size = USUAL
     while device.type != "cpu" and size <= min(_LARGEST, images // _PAYS):
         try:
-            rate = size / _seconds(forward, size)
+            rate = size / _seconds(forward, size, device)
         except torch.OutOfMemoryError:
             break
         if rate < fastest * _GAIN:
@@ -50,13 +50,13 @@ def found_batch_size(forward: Callable[[int], object], images: int, device: torc
     return best
 
 
-def _seconds(forward: Callable[[int], object], size: int) -> float:
+def _seconds(forward: Callable[[int], object], size: int, device: torch.device) -> float:
     """Time a second pass: the first one makes memory and chooses algorithms."""
     import torch
 
     forward(size)
-    torch.accelerator.synchronize()
+    torch.accelerator.synchronize(device)
     began = time.perf_counter()
     forward(size)
-    torch.accelerator.synchronize()
+    torch.accelerator.synchronize(device)
     return time.perf_counter() - began

@@ -30,6 +30,7 @@ from trustcache.models.preprocessing import preprocessing_of
 from trustcache.models.programs import Program, program_width
 from trustcache.models.stage_features import noted, pooled_outputs, stage_places
 from trustcache.models.timm_models import architecture
+from trustcache.models.to_device import to_device
 from trustcache.models.views import VIEWS, view_column
 
 
@@ -104,12 +105,12 @@ class Classifier:
             logits = logits.clamp_min(torch.finfo(torch.float32).tiny).log()
         if not reading.kept:
             return logits
-        present = [number for number in reading.kept if number >= 0]
-        if len(present) == len(reading.kept):
-            return logits[:, present]
-        absent = torch.tensor([number < 0 for number in reading.kept], device=logits.device)
-        lowest = logits[:, present].amin(1, keepdim=True)
-        return torch.where(absent, lowest, logits[:, [max(number, 0) for number in reading.kept]])
+        kept = torch.tensor(reading.kept)
+        chosen = logits.index_select(1, to_device(kept.clamp(min=0), logits.device))
+        if min(reading.kept) >= 0:
+            return chosen
+        absent = to_device(kept < 0, logits.device)
+        return torch.where(absent, chosen.masked_fill(absent, torch.inf).amin(1, keepdim=True), chosen)
 
     def last_layer(self) -> tuple[torch.Tensor, torch.Tensor | None] | None:
         """Return weight (K, D) and bias (K,) of its last layer; None where it has several, or cannot be seen.

@@ -58,10 +58,11 @@ def negative_predictive_entropy(
         return torch.empty(0)
     seeds = [int(np.random.default_rng([mc.seed, int(index)]).integers(2**63)) for index in indices]
     generators = [torch.Generator(pixels.device).manual_seed(seed) for seed in seeds]
-    total = torch.zeros(len(pixels), classifier.num_classes, dtype=torch.float64, device=pixels.device)
+    exact = torch.float32 if pixels.device.type == "mps" else torch.float64  # which Apple's GPUs lack
+    total = torch.zeros(len(pixels), classifier.num_classes, dtype=exact, device=pixels.device)
     with _Dropping(generators):
         for _ in range(mc.passes):
-            total += classifier(pixels)[0].double().softmax(1)
+            total += classifier(pixels)[0].to(exact).softmax(1)
     return torch.special.entr(total / mc.passes).sum(1).neg().float()
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from trustcache.errors import UsageError
 from trustcache.models.matching_torchvision import require_torchvision
+from trustcache.models.to_device import to_device
 
 if TYPE_CHECKING:
     import torch
@@ -94,11 +95,12 @@ class Preprocessing:
         """Normalise a batch on its device: pixels 0 to 255 (N, 3, H, W) to float32, channels last."""
         import torch
 
-        mean = torch.tensor(self.mean, device=pixels.device).view(1, -1, 1, 1)
-        std = torch.tensor(self.std, device=pixels.device).view(1, -1, 1, 1)
-        pixels = pixels.float()
+        def by_channel(numbers: Sequence[float]) -> torch.Tensor:
+            return to_device(torch.tensor(numbers), pixels.device).view(1, -1, 1, 1)
+
+        mean, std, pixels = by_channel(self.mean), by_channel(self.std), pixels.float()
         if len(self.mean) == 1:
-            pixels = (pixels * torch.tensor(_LUMA, device=pixels.device).view(1, 3, 1, 1)).sum(1, keepdim=True)
+            pixels = (pixels * by_channel(_LUMA)).sum(1, keepdim=True)
         return ((pixels / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
 
 

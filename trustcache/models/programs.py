@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,13 @@ class _Exported(Program):
         module = exported.module()
         self.has_features = _returning_features(module)
         self.program = module
+        self.to(torch.device("cpu"))  # where a program of a GPU is not
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> _Exported:
+        """Move what `torch.nn.Module.to` leaves behind too: constants, and what the graph makes on a named device."""
+        super()._apply(fn, recurse)
+        _move_graph(self.program, self.get_buffer("program_sha256").device)
+        return self
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.program(x)[0] if self.has_features else self.program(x)
@@ -147,6 +155,21 @@ class _Exported(Program):
     def train(self, mode: bool = True) -> _Exported:
         """Stay as exported: such a module has one mode."""
         return self
+
+
+def _move_graph(program: nn.Module, device: torch.device) -> None:
+    """Move a program's constants to a device, and put this device in place of those that its graph names."""
+    for module in program.modules():
+        for name, value in list(vars(module).items()):
+            if isinstance(value, torch.Tensor):
+                setattr(module, name, value.to(device))
+        if isinstance(module, torch.fx.GraphModule):
+            for node in module.graph.nodes:
+                if node.kwargs.get("device"):
+                    node.update_kwarg("device", device)
+                if node.target is torch.ops.aten.to.device:
+                    node.update_arg(1, device)
+            module.recompile()
 
 
 def _returning_features(module: torch.fx.GraphModule) -> bool:

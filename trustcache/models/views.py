@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trustcache.errors import UsageError, did_you_mean
+from trustcache.models.to_device import to_device
 
 if TYPE_CHECKING:  # torch takes seconds to import, and the command line reads the names
     from torch import Tensor
@@ -42,8 +43,10 @@ def placed(x: Tensor, scale: float, degrees: float = 0.0, shift: float = 0.0) ->
     from torch.nn import functional as F
 
     cos, sin = (f(math.radians(degrees)) / scale for f in (math.cos, math.sin))
-    matrix = torch.tensor([[[cos, -sin, shift], [sin, cos, shift]]], dtype=x.dtype, device=x.device)
-    grid = F.affine_grid(matrix, [1, 1, *x.shape[2:]], align_corners=False).expand(x.shape[0], -1, -1, -1)
+    matrix = torch.tensor([[[cos, -sin, shift], [sin, cos, shift]]], dtype=x.dtype)
+    grid = F.affine_grid(to_device(matrix, x.device), [1, 1, *x.shape[2:]], align_corners=False).expand(
+        x.shape[0], -1, -1, -1
+    )
     return F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 

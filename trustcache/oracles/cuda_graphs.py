@@ -44,11 +44,11 @@ def on_graphs(step: Callable[[Tensor], None], size: int, generator: torch.Genera
 
 def _aside(step: Callable[[Tensor], None], rows: Tensor) -> None:
     """Take a step on a stream of its own, as a capture will."""
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
+    stream, usual = torch.cuda.Stream(rows.device), torch.cuda.current_stream(rows.device)
+    stream.wait_stream(usual)
     with torch.cuda.stream(stream):
         step(rows)
-    torch.cuda.current_stream().wait_stream(stream)
+    usual.wait_stream(stream)
 
 
 def _captured(step: Callable[[Tensor], None], rows: Tensor, generator: torch.Generator) -> torch.cuda.CUDAGraph | None:
@@ -56,7 +56,8 @@ def _captured(step: Callable[[Tensor], None], rows: Tensor, generator: torch.Gen
     graph = torch.cuda.CUDAGraph()
     graph.register_generator_state(generator)
     try:
-        with torch.cuda.graph(graph):
+        # By default it would hold what is done on the current device, which may be another one than the rows'.
+        with torch.cuda.device(rows.device), torch.cuda.graph(graph, stream=torch.cuda.Stream(rows.device)):
             step(rows)
     except RuntimeError:
         return None

@@ -17,12 +17,13 @@ from trustcache.cache.index import Index
 from trustcache.cache.workspace import file_name
 from trustcache.data.dataset import Dataset
 from trustcache.data.loader import Viewer, choose_device, machine_at_its_limits, model_at_work, readable, viewed_batches
-from trustcache.data.pipeline import to_device, unheard
+from trustcache.data.pipeline import unheard
 from trustcache.data.progress import Progress, silent
 from trustcache.data.splits import validation_rows
 from trustcache.errors import TrustcacheError
 from trustcache.models.building import ModelSpec
 from trustcache.models.precision import arithmetic, resolved
+from trustcache.models.to_device import to_device
 from trustcache.oracles.network import Oracle
 from trustcache.oracles.optim import Machine, build_optimiser
 from trustcache.oracles.process_group import ALONE, ProcessGroup

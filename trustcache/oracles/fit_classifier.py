@@ -133,7 +133,9 @@ def _fit(
 ) -> None:
     settings = origin.settings
     checkpoint = out.with_name(f"{out.name}.{fingerprint(origin)[:8]}.checkpoint")
-    with torch.random.fork_rng(), machine_at_its_limits():
+    device = choose_device(machine.device)
+    own = [device] if device.type == "cuda" else []  # by default all GPUs are started for it
+    with torch.random.fork_rng(own), machine_at_its_limits():
         fitting = _Fitting(spec, dataset, settings, machine, checkpoint, progress, note, group)
         fitting.loop.tell_begun(note)
         fitting.run(progress)

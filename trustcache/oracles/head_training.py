@@ -155,8 +155,11 @@ class _Inputs:
         return head_inputs(self._spec.inputs, outputs)
 
     def _summed(self, of: Callable[[Tensor], Tensor]) -> Tensor:
-        """Return the sum over all rows of a function of the inputs, float64 (D,), of float32 sums over blocks."""
-        blocks = (of(self._raw(outputs)).sum(0).double() for outputs in self.learnt.passed())
+        """Return the sum over all rows of a function of the inputs, float64 (D,), of float32 sums over blocks.
+
+        It is on the CPU, as Apple's GPUs have no float64.
+        """
+        blocks = (of(self._raw(outputs)).sum(0).cpu().double() for outputs in self.learnt.passed())
         total = next(blocks)
         for each in blocks:
             total += each
@@ -165,8 +168,8 @@ class _Inputs:
     def _moments(self) -> tuple[Tensor, Tensor]:
         """Return mean and deviation of each input, float32 (D,), in two passes over slices; 1 where one is constant."""
         # Summed as they come: small arrays that outlive the blocks between them would keep freed memory in pieces.
-        mean = (self._summed(lambda part: part) / self.learnt.rows).float()
-        std = (self._summed(lambda part: (part - mean).square_()) / self.learnt.rows).sqrt().float()
+        mean = (self._summed(lambda part: part) / self.learnt.rows).float().to(self.device)
+        std = (self._summed(lambda part: (part - mean).square_()) / self.learnt.rows).sqrt().float().to(self.device)
         return mean, torch.where(std > 1e-6 * mean.abs().clamp(min=1e-6), std, 1.0)
 
 
@@ -268,7 +271,7 @@ class _Batch:
             for part in self.inputs.passed(held_out):
                 z[done : done + len(part)] = self.z(part)
                 done += len(part)
-        mean = z.double().view(len(rows), len(self.tasks), -1).mean(2).cpu().numpy()
+        mean = z.cpu().double().view(len(rows), len(self.tasks), -1).mean(2).numpy()
         found = []
         for i in tasks:
             mine = self.held_out[rows, self.seeds.index(self.tasks[i].seed)]

@@ -16,7 +16,7 @@ from trustcache.cache.index import Index, judged_fingerprint
 from trustcache.cache.joined import by_network
 from trustcache.cache.provenance import original_dataset
 from trustcache.cache.workspace import Workspace
-from trustcache.data.loader import choose_device
+from trustcache.data.loader import choose_device, machine_at_its_limits
 from trustcache.data.pipeline import unheard
 from trustcache.data.progress import Progress, silent
 from trustcache.data.ranks import ranks
@@ -266,19 +266,20 @@ def learn_heads(
     ]
     parts = [(features, taken), *((other, None) for other in also)]
     device = choose_device(machine.device)
-    rows = learnt_rows(CachedRows(parts, columns_of(config.head.inputs)), device, machine.memory, note)
-    correct, true_class_prob = (torch.from_numpy(target).to(device) for target in targets)
-    return train_heads(
-        rows,
-        correct,
-        true_class_prob,
-        tasks,
-        config.optimiser,
-        config.val_fraction,
-        config.head,
-        progress,
-        shown_again,
-    )
+    with machine_at_its_limits("use a smaller --memory, or another --device"):
+        rows = learnt_rows(CachedRows(parts, columns_of(config.head.inputs)), device, machine.memory, note)
+        correct, true_class_prob = (torch.from_numpy(target).to(device) for target in targets)
+        return train_heads(
+            rows,
+            correct,
+            true_class_prob,
+            tasks,
+            config.optimiser,
+            config.val_fraction,
+            config.head,
+            progress,
+            shown_again,
+        )
 
 
 def _target(name: str, cache: CacheView, taken: np.ndarray | None, also: Sequence[CacheView]) -> np.ndarray:

@@ -192,6 +192,8 @@ class TrainingLoop:
             for name, part in self._parts.items():
                 part.load_state_dict(state["state"][name])
             self.step, self.history = state["step"], state["history"]
+        except (torch.OutOfMemoryError, torch.AcceleratorError):  # no fault of the file's
+            raise
         except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, TypeError, ValueError) as error:
             reason = kind_and_line(error)
             raise DamagedError(f"{self.checkpoint}: no checkpoint of this training ({reason}); {_ANEW}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -75,12 +76,15 @@ def resample(tasks: Mapping[K, _Task], title: str, progress: Progress = silent) 
         return {}
     # Records of the same rows get the same resamples.
     sizes = [len(task.z) for task in tasks.values()]
-    counts: dict[int, Any] = {size: draw_counts(size) for size in set(sizes)}
-    if sum(sizes) * RESAMPLES > _WORTH_TORCH:
-        counts = {size: _on_gpu(drawn) for size, drawn in counts.items()}
+    counts = {size: draw_counts(size) for size in set(sizes)}
+    worth_it = sum(sizes) * RESAMPLES > _WORTH_TORCH
+    there = {size: _on_gpu(drawn) for size, drawn in counts.items()} if worth_it else {}
     found = {}
     with progress(title, len(tasks)) as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
-        waiting = {pool.submit(task.run, counts[len(task.z)]): key for key, task in tasks.items()}
+        waiting = {
+            pool.submit(task.run, counts[size], there.get(size)): key
+            for size, (key, task) in zip(sizes, tasks.items(), strict=True)
+        }
         for done in as_completed(waiting):
             found[waiting[done]] = done.result()
             advance(1)
@@ -88,10 +92,11 @@ def resample(tasks: Mapping[K, _Task], title: str, progress: Progress = silent) 
 
 
 def _on_gpu(counts: np.ndarray) -> Any:
-    """Return counts as a tensor on the GPU, of those that compute in double precision; without one as they are."""
+    """Return counts as a tensor on the GPU, of those that compute in double precision; None where there is no room."""
     import torch
 
-    return torch.from_numpy(np.ascontiguousarray(counts)).cuda() if torch.cuda.is_available() else counts
+    with contextlib.suppress(torch.OutOfMemoryError):
+        return torch.from_numpy(np.ascontiguousarray(counts)).cuda() if torch.cuda.is_available() else None
 
 
 @dataclass(frozen=True)
@@ -108,8 +113,19 @@ class _Task:
         settings = [_RECIPE, RESAMPLES, SEED, self.protocol, self.negative, *METRICS]
         return key_of(settings, self.z.astype(np.float64), self.correct.astype(np.bool_))
 
-    def run(self, counts: Any) -> np.ndarray:
-        """Return the metrics on each resample, float64 (R, metrics), in the order of METRICS."""
+    def run(self, counts: np.ndarray, on_gpu: Any) -> np.ndarray:
+        """Return the metrics on each resample, float64 (R, metrics), in the order of METRICS.
+
+        on_gpu: the counts on a GPU, which takes them unless its memory is full; None without one.
+        """
+        if on_gpu is not None:
+            import torch
+
+            with contextlib.suppress(torch.OutOfMemoryError):
+                return self._metrics(on_gpu)
+        return self._metrics(counts)
+
+    def _metrics(self, counts: Any) -> np.ndarray:
         definitions = PROTOCOLS[self.protocol].resampled
         values = resampled_metrics(
             self.z, self.correct, counts, negative_threshold=self.negative, definitions=definitions

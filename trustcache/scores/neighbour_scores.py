@@ -52,8 +52,7 @@ def nearest_squares(queries: np.ndarray, references: np.ndarray, k: int) -> np.n
     [[1.0, 4.0]]
     """
     lengths, wanted = squared_lengths(references), min(k + SPARE, len(references))
-    device = _gpu() if len(queries) * references.size >= WORTH_GPU else None
-    found = _candidates_on_gpu(queries, references, wanted, device) if device else None
+    found = _candidates_on_gpu(queries, references, wanted) if len(queries) * references.size >= WORTH_GPU else None
 
     def one(rows: slice) -> np.ndarray:
         x = queries[rows]
@@ -64,12 +63,24 @@ def nearest_squares(queries: np.ndarray, references: np.ndarray, k: int) -> np.n
 
 
 def _gpu() -> torch.device | None:
+    from trustcache.data.loader import choose_device
+
+    device = choose_device("auto")  # of several processes each has its own
+    return device if device.type == "cuda" else None
+
+
+def _candidates_on_gpu(queries: np.ndarray, references: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return `_candidates` by the same products on a GPU; None without one, and where its memory is full."""
     import torch
 
-    return torch.device("cuda") if torch.cuda.is_available() else None
+    device = _gpu()
+    try:
+        return _candidates_by_torch(queries, references, count, device) if device else None
+    except torch.OutOfMemoryError:
+        return None
 
 
-def _candidates_on_gpu(
+def _candidates_by_torch(
     queries: np.ndarray, references: np.ndarray, count: int, device: torch.device
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return `_candidates` by the same products on a device, in the same precision."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import torch
 
+from trustcache.models.to_device import to_device
+
 # Linear sRGB to XYZ.
 _TO_XYZ = torch.tensor(
     [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]],
@@ -73,4 +75,4 @@ def luv_to_rgb(luv: torch.Tensor) -> torch.Tensor:
 
 
 def _mix(matrix: torch.Tensor, channels: torch.Tensor) -> torch.Tensor:
-    return torch.einsum("ij,nj...->ni...", matrix.to(channels), channels)
+    return torch.einsum("ij,nj...->ni...", to_device(matrix.to(channels.dtype), channels.device), channels)
