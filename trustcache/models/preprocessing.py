@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from trustcache.models.to_device import to_device
 
 if TYPE_CHECKING:
     import torch
+    from PIL import Image
     from torch import nn
 
 RELEASED_PREPROCESSING: Mapping[str, Any] = MappingProxyType(
@@ -67,12 +68,12 @@ class Preprocessing:
         )
         return " ".join(f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}" for name, value in shown)
 
-    def transform(self) -> Any:
-        """Return the image part: PIL image to a uint8 tensor (3, H, W), by timm's own evaluation transform."""
+    def transform(self) -> Callable[[Image.Image], torch.Tensor]:
+        """Return the image part: RGB image to a uint8 tensor (3, H, W), by timm's own evaluation transform."""
         require_torchvision()
         from timm.data.transforms_factory import transforms_imagenet_eval
 
-        return transforms_imagenet_eval(
+        whole = transforms_imagenet_eval(
             self.input_size,
             crop_pct=self.crop_pct,
             crop_mode=self.crop_mode,
@@ -80,6 +81,7 @@ class Preprocessing:
             mean=self.mean * (3 // len(self.mean)),  # the colour of borders
             normalize=False,
         )
+        return _OfItsSize(whole, self.input_size) if self.crop_pct == 1 else whole
 
     def resized(self, pixels: torch.Tensor) -> torch.Tensor:
         """Resize a batch (N, 3, H, W) of pixels 0 to 255 to the input size; float32 unless it has that size already."""
@@ -98,10 +100,27 @@ class Preprocessing:
         def by_channel(numbers: Sequence[float]) -> torch.Tensor:
             return to_device(torch.tensor(numbers), pixels.device).view(1, -1, 1, 1)
 
-        mean, std, pixels = by_channel(self.mean), by_channel(self.std), pixels.float()
         if len(self.mean) == 1:
-            pixels = (pixels * by_channel(_LUMA)).sum(1, keepdim=True)
-        return ((pixels / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
+            pixels = (pixels.float() * by_channel(_LUMA)).sum(1, keepdim=True)
+        x = pixels.to(torch.float32, memory_format=torch.channels_last)
+        x = x / 255 if x is pixels else x.div_(255)  # the caller's pixels stay as they are, and a copy is used again
+        return x.sub_(by_channel(self.mean)).div_(by_channel(self.std))
+
+
+@dataclass(frozen=True)
+class _OfItsSize:
+    """A transform that has nothing to resize or crop in images of its size, height and width: these are copied."""
+
+    whole: Callable[[Image.Image], torch.Tensor]
+    size: tuple[int, int]
+
+    def __call__(self, image: Image.Image) -> torch.Tensor:
+        import numpy as np
+        import torch
+
+        if image.mode != "RGB" or image.size[::-1] != self.size:
+            return self.whole(image)
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
 # Of ITU-R BT.601, as Pillow has them.
