@@ -2,7 +2,7 @@
 
     python benchmarks/gpu.py [--all] [--network vit] [--device auto] [--seconds 1.5] [--images 4096] [--json gpu.json]
 
-Random weights, of a ViT-B/16 at 384 pixels, a ResNet-18 at 224, or CIFAR's ResNet-20 at 32; JPEGs of 400 to 500 pixels,
+Random weights, of a ViT-B/16 at 384 pixels, a ResNet-18 at 224, or CIFAR's ResNet-32 at 32; JPEGs of 400 to 500 pixels,
 or of 32, are generated. Each row is a rate or a time, its limit measured in the same run, and the share of the limit
 that is reached (1.00 is the limit itself). Extraction writes its cache; its rate leaves out the loading of the model,
 not the start of the decoding processes. `--all` adds torch.compile, attacks, predictions, heads, bootstrap, corruptions
@@ -76,7 +76,7 @@ NETWORKS = {
     for network in (
         Network("vit", (400, 500), batch=256, on_cpu=16, tuned=40),
         Network("resnet18", (400, 500), batch=256, on_cpu=64, tuned=8),
-        Network("cifar_resnet20", (32, 32), batch=4096, on_cpu=64, tuned=128),
+        Network("cifar_resnet32", (32, 32), batch=4096, on_cpu=64, tuned=128),
     )
 }
 # An epoch's time is a difference, between the least of several trainings each.
@@ -106,10 +106,19 @@ class Bench:
     def main(self) -> Classifier:
         return model_of(self.network.name)
 
+    def measured_forward(self) -> float:
+        """Images a second of the bare forward pass at its best, as it is now."""
+        return bare_forward(self.main, self.best, self.large, self.device, self.seconds)
+
     @cached_property
     def forward(self) -> float:
-        """Images a second of the bare forward pass at its best."""
-        return bare_forward(self.main, self.best, self.large, self.device, self.seconds)
+        """The same, measured once."""
+        return self.measured_forward()
+
+    def beside_forward(self, work: Callable[[], float]) -> tuple[float, float]:
+        """What some work gives, and the mean of the forward pass before and after it: other work may slow a machine."""
+        before, found = self.measured_forward(), work()
+        return found, (before + self.measured_forward()) / 2
 
     @cached_property
     def jpegs(self) -> Dataset:
@@ -148,17 +157,18 @@ def compiled(bench: Bench) -> None:
 def from_memory(bench: Bench) -> None:
     side = bench.main.preprocessing.input_size[0]
     plain = photos(bench.root / "bmp", bench.options.images, "bmp", (side, side))
-    bench.add(
-        f"extract uncompressed, {bench.best}", bench.extracted(plain, bench.settings), bench.forward, "bare forward"
-    )
+    found, limit = bench.beside_forward(lambda: bench.extracted(plain, bench.settings))
+    bench.add(f"extract uncompressed, {bench.best}", found, limit, "bare forward")
 
 
 def from_jpegs(bench: Bench) -> None:
-    limit, of = min(bench.decoded, bench.forward), f"min(decode {bench.decoded:.0f}, forward)"
-    defaults = bench.extracted(bench.jpegs, ExtractSettings(device=str(bench.device)))
-    bench.add("extract JPEGs, all defaults", defaults, limit, of)
-    chosen = bench.extracted(bench.jpegs, bench.settings)
-    bench.add(f"extract JPEGs, {bench.cores} workers, batches of {bench.large}", chosen, limit, of)
+    of = f"min(decode {bench.decoded:.0f}, forward)"
+    usual = ExtractSettings(device=str(bench.device))
+    defaults, forward = bench.beside_forward(lambda: bench.extracted(bench.jpegs, usual))
+    bench.add("extract JPEGs, all defaults", defaults, min(bench.decoded, forward), of)
+    chosen, forward = bench.beside_forward(lambda: bench.extracted(bench.jpegs, bench.settings))
+    what = f"extract JPEGs, {bench.cores} workers, batches of {bench.large}"
+    bench.add(what, chosen, min(bench.decoded, forward), of)
     bench.add("defaults against the better of both settings", defaults, max(defaults, chosen), "extraction")
 
 

@@ -177,7 +177,7 @@ def resnet18() -> nn.Module:
     return timm.create_model("resnet18", num_classes=CLASSES)
 
 
-def cifar_resnet20() -> nn.Module:
+def cifar_resnet32() -> nn.Module:
     from trustcache.models.zoo.cifar_resnet import CifarResNet
 
-    return CifarResNet(20, CLASSES)
+    return CifarResNet(32, CLASSES)
