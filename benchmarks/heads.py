@@ -33,11 +33,12 @@ from torch.utils.data import DataLoader, Dataset
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, installed or not
 
-from trustcache.losses import LossChoice
+from trustcache.losses import LOSSES, LossChoice
 from trustcache.oracles.head_training import HeadTask, train_heads
 from trustcache.protocols import Optimiser
 
 HEADS = 64
+PAPER = ("ce", "focal", "tcp", "ss")
 EPOCHS = 4
 BATCH = 512
 REPEATS = 3
@@ -46,7 +47,9 @@ MOST = 3
 
 
 def tasks(heads: int) -> list[HeadTask]:
-    """A sweep of alpha_neg over seeds."""
+    """The paper's four losses; of another number, a sweep of alpha_neg over seeds."""
+    if heads == len(PAPER):
+        return [HeadTask(LossChoice(name, dict(LOSSES[name].defaults)), True, seed=0) for name in PAPER]
     losses = [LossChoice("ss", {"alpha_pos": 1.0, "alpha_neg": 1.0 + i % 16}) for i in range(heads)]
     return [HeadTask(loss, True, seed=i // 16) for i, loss in enumerate(losses)]
 
@@ -131,7 +134,7 @@ def main() -> None:
     else:
         limits["one head, DataLoader loop"] = lambda: loader_loop(x, correct)
         limits["the same, 2 workers"] = lambda: loader_loop(x, correct, 2)
-    ways = {"one head": (1, BATCH), f"{HEADS} heads": (HEADS, BATCH)}
+    ways = {"one head": (1, BATCH), "four losses": (len(PAPER), BATCH), f"{HEADS} heads": (HEADS, BATCH)}
     if on_gpu:
         ways |= {"96 heads": (96, BATCH), "96 heads, batch 8192": (96, 8192)}
     clock = time.perf_counter if on_gpu else lambda: sum(os.times()[:4])  # those of the loader's workers too

@@ -11,7 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from PIL import Image
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
 from typer.testing import Result
 
 from tests.conftest import LABEL, ROOT
@@ -30,6 +34,7 @@ from trustcache.data.variants.attacks import ATTACKS, attack
 from trustcache.deploy.trusted import TrustedClassifier
 from trustcache.extract.batch_size import USUAL, found_batch_size
 from trustcache.losses import LOSSES, LossChoice
+from trustcache.models.building import ModelSpec
 from trustcache.models.classifiers import Classifier
 from trustcache.models.precision import Repeatable, arithmetic
 from trustcache.models.preprocessing import Preprocessing
@@ -38,6 +43,7 @@ from trustcache.oracles.finetune import CHECKPOINT, finetune
 from trustcache.oracles.network import Oracle
 from trustcache.oracles.optim import Machine
 from trustcache.oracles.plan import TrainSettings, plan
+from trustcache.oracles.process_group import ALONE, ProcessGroup
 from trustcache.oracles.runs import Run, finished_runs, open_run
 from trustcache.oracles.training_loop import READ_EVERY
 from trustcache.protocols import Optimiser
@@ -266,6 +272,31 @@ def test_a_resumed_fine_tuning_ends_where_the_uninterrupted_one_ends(
     assert resumed.log() == log
     for name, tensor in resumed.weights().items():
         assert torch.equal(tensor, expected[name]), name
+
+
+def test_a_network_that_processes_share_takes_the_steps_of_one_alone(tmp_path: Path) -> None:
+    def stepped(group: ProcessGroup) -> tuple[nn.Module, dict[str, torch.Tensor]]:
+        torch.manual_seed(0)
+        spec = ModelSpec("cifar-resnet8", preprocessing={"input_size": (8, 8)})
+        oracle = Oracle(spec, False, 0, pretrained=False).to(DEVICE)
+        network, sgd = group.shared(oracle), torch.optim.SGD(oracle.parameters(), 0.02, momentum=0.9)
+        for images in torch.rand(4, 17, 3, 8, 8, device=DEVICE):
+            sgd.zero_grad()
+            F.softplus(network(images)).mean().backward()
+            sgd.step()
+        return network, {name: tensor.cpu() for name, tensor in oracle.state_dict().items()}
+
+    _, alone = stepped(ALONE)
+    dist.init_process_group("nccl", init_method=(tmp_path / "meet").as_uri(), rank=0, world_size=1)
+    try:  # one of two, as far as it knows; NCCL takes a GPU for one process only
+        network, shared = stepped(ProcessGroup(0, 2))
+        assert isinstance(network, DistributedDataParallel)
+        assert any(isinstance(module, nn.SyncBatchNorm) for module in network.modules())
+        del network  # must not outlive the group
+    finally:
+        dist.destroy_process_group()
+    for name, tensor in alone.items():
+        torch.testing.assert_close(shared[name], tensor, rtol=1e-4, atol=1e-5)
 
 
 def test_an_images_score_does_not_depend_on_the_images_beside_it(runs_workspace: Workspace) -> None:
