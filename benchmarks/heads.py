@@ -46,17 +46,20 @@ MOST = 3
 """Times one value's time that a sweep may take."""
 
 
-def tasks(heads: int) -> list[HeadTask]:
-    """The paper's four losses; of another number, a sweep of alpha_neg over seeds."""
-    if heads == len(PAPER):
-        return [HeadTask(LossChoice(name, dict(LOSSES[name].defaults)), True, seed=0) for name in PAPER]
+def paper_losses() -> list[HeadTask]:
+    """A head of each of the paper's losses."""
+    return [HeadTask(LossChoice(name, dict(LOSSES[name].defaults)), True, seed=0) for name in PAPER]
+
+
+def swept(heads: int) -> list[HeadTask]:
+    """So many heads of a sweep of alpha_neg over seeds."""
     losses = [LossChoice("ss", {"alpha_pos": 1.0, "alpha_neg": 1.0 + i % 16}) for i in range(heads)]
     return [HeadTask(loss, True, seed=i // 16) for i, loss in enumerate(losses)]
 
 
-def at_once(x: torch.Tensor, correct: torch.Tensor, heads: int, epochs: int = 1, batch: int = BATCH) -> None:
-    """`heads` heads, by trustcache."""
-    train_heads({"features": x}, correct, correct.float(), tasks(heads), Optimiser("adam", epochs, batch, 1e-3), 0.1)
+def at_once(x: torch.Tensor, correct: torch.Tensor, tasks: list[HeadTask], epochs: int = 1, batch: int = BATCH) -> None:
+    """All tasks' heads in one call, by trustcache."""
+    train_heads({"features": x}, correct, correct.float(), tasks, Optimiser("adam", epochs, batch, 1e-3), 0.1)
 
 
 def index_loop(x: torch.Tensor, correct: torch.Tensor, batch: int = BATCH) -> None:
@@ -102,7 +105,7 @@ def sweep() -> float:
     for _ in range(REPEATS):
         for heads, taken in seconds.items():
             began = time.perf_counter(), time.process_time()
-            at_once(x, correct, heads, epochs=20)
+            at_once(x, correct, swept(heads), epochs=20)
             taken.append((time.perf_counter() - began[0], time.process_time() - began[1]))
     (wall, cpu), (wall_one, cpu_one) = (
         [min(column) for column in zip(*taken, strict=True)] for taken in seconds.values()
@@ -134,9 +137,10 @@ def main() -> None:
     else:
         limits["one head, DataLoader loop"] = lambda: loader_loop(x, correct)
         limits["the same, 2 workers"] = lambda: loader_loop(x, correct, 2)
-    ways = {"one head": (1, BATCH), "four losses": (len(PAPER), BATCH), f"{HEADS} heads": (HEADS, BATCH)}
+    ways = {"one head": (swept(1), BATCH), "four losses": (paper_losses(), BATCH)}
+    ways |= {f"{HEADS} heads": (swept(HEADS), BATCH)}
     if on_gpu:
-        ways |= {"96 heads": (96, BATCH), "96 heads, batch 8192": (96, 8192)}
+        ways |= {"96 heads": (swept(96), BATCH), "96 heads, batch 8192": (swept(96), 8192)}
     clock = time.perf_counter if on_gpu else lambda: sum(os.times()[:4])  # those of the loader's workers too
     taken: dict[str, list[float]] = {}
 
@@ -150,17 +154,17 @@ def main() -> None:
     for _ in range(REPEATS):
         for name, run in limits.items():
             timed(name, run)
-        for name, (heads, batch) in ways.items():
+        for name, (tasks, batch) in ways.items():
             for epochs in (1, 1 + EPOCHS):
-                timed(f"{name} {epochs}", lambda: at_once(x, correct, heads, epochs, batch))  # noqa: B023
+                timed(f"{name} {epochs}", lambda: at_once(x, correct, tasks, epochs, batch))  # noqa: B023
     least = {name: min(each) for name, each in taken.items()}
     limit = least["one head, index permutation"]
     print(f"{asked.rows:,} rows x {asked.features}, batch {BATCH}, {asked.device}: an epoch, ratio to the limit")
     rows: list[dict[str, Any]] = [{"way": name, "heads": 1, "epoch_s": least[name], "once_s": 0.0} for name in limits]
-    for name, (heads, _) in ways.items():
+    for name, (tasks, _) in ways.items():
         epoch = (least[f"{name} {1 + EPOCHS}"] - least[f"{name} 1"]) / EPOCHS
         rows.append(
-            {"way": f"{name}, trustcache", "heads": heads, "epoch_s": epoch, "once_s": least[f"{name} 1"] - epoch}
+            {"way": f"{name}, trustcache", "heads": len(tasks), "epoch_s": epoch, "once_s": least[f"{name} 1"] - epoch}
         )
     for row in rows:
         row["ratio"] = row["epoch_s"] / limit

@@ -51,11 +51,16 @@ def rate(step: Callable[[], object], images: int, device: torch.device, seconds:
     return steps * images / (time.perf_counter() - began)
 
 
-def bare_forward(model: Classifier, precision: str, batch: int, device: torch.device, seconds: float) -> float:
-    """Images a second of the network alone, on one normalised batch on the device."""
+def _ready(model: Classifier, batch: int, device: torch.device) -> torch.Tensor:
+    """Move a model to a device, and return a normalised batch of noise there."""
     model.model.to(device)
     pixels = torch.randint(0, 256, (batch, 3, *model.preprocessing.input_size), dtype=torch.uint8, device=device)
-    x = model.preprocessing.normalise(pixels)
+    return model.preprocessing.normalise(pixels)
+
+
+def bare_forward(model: Classifier, precision: str, batch: int, device: torch.device, seconds: float) -> float:
+    """Images a second of the network alone, on one normalised batch on the device."""
+    x = _ready(model, batch, device)
     with torch.inference_mode(), arithmetic(precision, device):
         return rate(lambda: model.model(x), batch, device, seconds)
 
@@ -64,10 +69,7 @@ def compiled_forward(
     model: Classifier, precision: str, batch: int, device: torch.device, seconds: float
 ) -> tuple[float, float]:
     """Images a second of the network compiled by torch, as in `bare_forward`; and the seconds until it is compiled."""
-    x = model.preprocessing.normalise(
-        torch.randint(0, 256, (batch, 3, *model.preprocessing.input_size), dtype=torch.uint8, device=device)
-    )
-    network = torch.compile(model.model)
+    x, network = _ready(model, batch, device), torch.compile(model.model)
     with torch.inference_mode(), arithmetic(precision, device):
         began = time.perf_counter()
         network(x)
