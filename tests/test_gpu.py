@@ -104,6 +104,22 @@ def test_batches_come_from_pinned_memory(workspace: Workspace, monkeypatch: pyte
     assert pinned == [True, True]
 
 
+def test_no_image_is_overwritten_while_it_is_copied(
+    image_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = image_folder({"a": 100, "b": 100}, size=(200, 200))
+    dataset = open_dataset(folder_manifest(photos), photos.parent)
+    view = Preprocessing((200, 200), 1.0, "center", "bilinear", (0.5,) * 3, (0.5,) * 3)
+    monkeypatch.setattr("trustcache.data.decoders._AHEAD", 1)  # as few buffers as may be
+    batches = [np.arange(first, first + 40) % 200 for first in range(0, 4000, 40)]
+    found = viewed_batches(dataset, Viewer(view, torch.device(DEVICE), 4), batches)
+    colours = torch.cat([batch.pixels[:, :, -1, -1].clone() for batch in found])
+    spread = torch.cat(
+        [batch.pixels for batch in viewed_batches(dataset, Viewer(view, torch.device("cpu"), 0), [np.arange(200)])]
+    )
+    assert torch.equal(colours.cpu(), spread[:, :, -1, -1].repeat(20, 1))
+
+
 def test_results_come_in_order_with_their_items_though_a_batch_late() -> None:
     device = torch.device(DEVICE)
     results = ((number, {"x": torch.full((1000, 1000), float(number), device=device)}) for number in range(5))

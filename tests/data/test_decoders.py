@@ -16,9 +16,10 @@ from torch.utils.data import get_worker_info
 
 from tests.running import inherited
 from trustcache.data.dataset import Dataset, open_dataset
-from trustcache.data.decoders import Decoders, Source
+from trustcache.data.decoders import Decoders
 from trustcache.data.known_data import folder_manifest
 from trustcache.data.samples import BadImage, FileSamples
+from trustcache.data.sources import Source
 from trustcache.data.variants.variation import Batch, Variant, joined
 from trustcache.models.preprocessing import Preprocessing
 

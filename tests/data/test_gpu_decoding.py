@@ -12,10 +12,11 @@ from PIL import Image
 
 from trustcache.data import gpu_decoding
 from trustcache.data.dataset import open_dataset
-from trustcache.data.decoders import Decoders, Source
+from trustcache.data.decoders import Decoders
 from trustcache.data.gpu_decoding import is_baseline, require_gpu_decoding, unpacked
 from trustcache.data.known_data import folder_manifest
 from trustcache.data.loader import Viewer, viewed_batches
+from trustcache.data.sources import Source
 from trustcache.data.variants.variation import joined
 from trustcache.errors import UsageError
 from trustcache.models.preprocessing import Preprocessing
@@ -61,6 +62,7 @@ def test_baseline_jpegs_are_told_from_others() -> None:
     assert not is_baseline(encoded(image.convert("CMYK")))
     assert not is_baseline(b"\x89PNG and more bytes than a header")
     assert not is_baseline(encoded(image)[:30])
+    assert not is_baseline(encoded(image)[:-9])
 
 
 @pytest.mark.parametrize("crop_mode", ["center", "squash"])

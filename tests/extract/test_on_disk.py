@@ -843,7 +843,7 @@ def test_so_many_shards_are_refused_that_no_list_could_hold_them(
     assert "--shard-rows 2" in said
 
 
-@pytest.mark.parametrize("files", [11, 25])  # no process starts, one ends
+@pytest.mark.parametrize("files", [11, 22])  # no process starts, one ends
 def test_too_few_files_for_decoding_processes_is_an_error_of_one_line(
     start_cli: Callable[..., CommandProcess], own_model: OwnModel, image_folder: Folder, files: int
 ) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
-import mmap
 import multiprocessing
 import os
 import pickle
@@ -13,34 +11,26 @@ import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import replace
 from multiprocessing.queues import Queue
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import xxhash
-from PIL import Image
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from trustcache.data.content import content_of
-from trustcache.data.dataset import Dataset
+from trustcache.data.buffers import Buffers
 from trustcache.data.machine import decoding_workers
-from trustcache.data.samples import BadImage
+from trustcache.data.sources import Kept, Source
 from trustcache.data.variants.variation import Batch
 from trustcache.errors import TrustcacheError, UsageError, first_line
-from trustcache.models.preprocessing import Preprocessing
 
 # A machine may have more cores than torch thinks; the option is the user's.
 warnings.filterwarnings("ignore", message="This DataLoader will create")
 
-# A process decodes a piece of a batch of about so many bytes: a batch waits for all of them, not for one.
-_PIECE_BYTES = 2 << 20
-_FEWEST = 8
 # Pieces that each process is ahead of the model.
 _AHEAD = 6
 # Share of the machine's memory for images that several data sets start from.
@@ -48,105 +38,6 @@ _KEPT_SHARE = 1 / 8
 
 WORKER_DIED = "DataLoader worker (pid"
 """Beginning of torch's message about a dead decoding process."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """The images of a data set as a model takes them, decoded in one of the ways in `DECODERS`."""
-
-    dataset: Dataset
-    preprocessing: Preprocessing
-    decode: str = "pil"
-
-    @cached_property
-    def _transform(self) -> Callable[[Any], torch.Tensor]:
-        """PIL image to a uint8 tensor (3, H, W)."""
-        transform: Callable[[Any], torch.Tensor] = self.preprocessing.transform()
-        return transform
-
-    def pieces(self, batch: np.ndarray) -> list[np.ndarray]:
-        """Cut the numbers (B,) of a batch into those that are decoded by one process."""
-        step = max(_PIECE_BYTES // (3 * math.prod(self.preprocessing.input_size)), _FEWEST)
-        return [batch[first : first + step] for first in range(0, max(len(batch), 1), step)]
-
-    def batch(self, numbers: Sequence[int], kept: Kept | None = None) -> Batch:
-        """Return some samples, decoded; for a GPU to decode, packed."""
-        good, bad = [], {}
-        for number in numbers:
-            try:
-                good.append((number, *(self._packed(number) if self.decode == "gpu" else self._decoded(number, kept))))
-            except BadImage as error:
-                bad[number] = str(error)
-        indices = np.array([sample[0] for sample in good], dtype=np.int64)
-        content = np.array([sample[1] for sample in good], dtype=np.uint64)
-        about = indices, self.dataset.labels[indices]
-        images: list[torch.Tensor] = [sample[2] for sample in good]
-        others = [sample[3] for sample in good if sample[3] is not None]
-        if not good:
-            return Batch(*about, torch.empty(0, 3, 1, 1, dtype=torch.uint8), None, bad, content)
-        if self.decode == "gpu":
-            sizes = [(len(image), *size) for image, size in zip(images, others, strict=True)]
-            return Batch(*about, torch.cat(images), None, bad, content, np.array(sizes, dtype=np.int64))
-        return Batch(*about, torch.stack(images), torch.stack(others) if others else None, bad, content)
-
-    def _packed(self, number: int) -> tuple[int, torch.Tensor, Any]:
-        """Return an image's content, its bytes, and its height and width as `packed` does. Raises BadImage."""
-        from trustcache.data.gpu_decoding import packed
-
-        raw = self.dataset.samples.raw(number)
-        return content_of(raw), *packed(raw, self.dataset.ids[number])
-
-    def _decoded(self, number: int, kept: Kept | None) -> tuple[int, torch.Tensor, Any]:
-        """Return an image's content, its pixels, and those of its companion. Raises BadImage."""
-        dataset = self.dataset
-        raw = dataset.samples.raw(number)
-        content, side = content_of(raw), dataset.manifest.variant and dataset.manifest.variant.crop
-        if kept and side:
-            image = kept.image(number, content, side, lambda: dataset.prepared(number, raw))
-        else:
-            image = dataset.prepared(number, raw, self._least)
-        pixels = self._transform(dataset.varied(number, image))
-        companion = dataset.variation.companion(number) if dataset.variation else None
-        return content, pixels, self._transform(companion) if companion else None
-
-    @property
-    def _least(self) -> tuple[int, int] | None:
-        """Height and width before the crop, which a draft must have."""
-        if self.decode != "draft":
-            return None
-        height, width = (math.ceil(side / self.preprocessing.crop_pct) for side in self.preprocessing.input_size)
-        return height, width
-
-
-class Kept:
-    """Square images by number, in memory that all decoding processes share; what does not fit is not kept."""
-
-    _HASH_BYTES = 8
-
-    def __init__(self, size: int) -> None:
-        # Anonymous: takes no page before it is written to, and fills no disk.
-        self._memory = mmap.mmap(-1, size)
-
-    def image(self, number: int, content: int, side: int, decode: Callable[[], Image.Image]) -> Image.Image:
-        """Return the image of a content and side that is kept as `number`; else the one that `decode` returns, kept."""
-        size = 3 * side * side
-        start = number * (self._HASH_BYTES + size)
-        first, end = start + self._HASH_BYTES, start + self._HASH_BYTES + size
-        if end > len(self._memory):
-            return decode()
-        there = self._memory[first:end]
-        # Hashed with its pixels: images of another size may lie across them.
-        if self._memory[start:first] == _hash(content, side, there):
-            return Image.frombytes("RGB", (side, side), there)
-        image = decode()
-        pixels = image.tobytes()
-        self._memory[first:end] = pixels
-        self._memory[start:first] = _hash(content, side, pixels)
-        return image
-
-
-def _hash(content: int, side: int, pixels: bytes) -> bytes:
-    return xxhash.xxh3_64_digest(pixels + f"{content} {side}".encode())
 
 
 class Decoders:
@@ -159,7 +50,7 @@ class Decoders:
     def __init__(self, workers: int | None, device: torch.device, sets: int = 1) -> None:
         self._asked, self.device, self._sets = workers, device, sets
         self._tasks = _Tasks()
-        self._loader: DataLoader[Batch] | None = None
+        self._loader: DataLoader[_Filled] | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._kept = _shared_memory() if sets > 1 else None
         self.workers: int | None = None
@@ -174,32 +65,28 @@ class Decoders:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._loader = None
+        self._end()
         if self._folder:
             self._folder.cleanup()
 
     def decoded(self, source: Source, batches: Sequence[np.ndarray]) -> Iterator[list[Batch]]:
-        """Yield each batch of sample numbers (B,) in its pieces, for a GPU in pinned memory.
+        """Yield each batch of sample numbers (B,) in its pieces. Their memory is used again when they are dropped.
 
         Raises TrustcacheError where processes cannot be started, and RuntimeError where one dies.
         """
         tasks = (piece.tolist() for batch in batches for piece in source.pieces(batch))  # few of a long training's
         if self.begin(sum(map(len, batches))):
-            pieces = self._in_processes(source, tasks, sum(len(source.pieces(batch)) for batch in batches))
+            pieces = self._in_processes(source, tasks, [len(source.pieces(batch)) for batch in batches])
         else:
-            pieces = self._here(source, tasks)
+            pieces = (source.batch(numbers, self._kept) for numbers in tasks)
         try:
             for batch in batches:
                 yield [next(pieces) for _ in source.pieces(batch)]
         finally:
             pieces.close()
 
-    def _here(self, source: Source, tasks: Iterable[list[int]]) -> Generator[Batch]:
-        for numbers in tasks:
-            batch = source.batch(numbers, self._kept)
-            yield batch.pin_memory() if self.device.type == "cuda" else batch
-
-    def _in_processes(self, source: Source, tasks: Iterable[list[int]], count: int) -> Generator[Batch]:
+    def _in_processes(self, source: Source, tasks: Iterable[list[int]], pieces: Sequence[int]) -> Generator[Batch]:
+        """Yield the pieces of tasks. pieces: their numbers in each batch."""
         self._folder = self._folder or tempfile.TemporaryDirectory()
         file = Path(self._folder.name) / f"{time.monotonic_ns()}"
         # Pickled for its own processes only, once for all tasks: no other user can enter the folder (mode 0700).
@@ -210,62 +97,113 @@ class Decoders:
                 f"{source.dataset.manifest.name}: cannot be sent to decoding processes ({first_line(error)}); use "
                 "--workers 0, or let it hold no open files and no functions without a name"
             ) from error
-        self._tasks.left = ([str(file), numbers] for numbers in tasks)
+        self._tasks.left = ((str(file), numbers) for numbers in tasks)
         try:
-            yield from self._started(count) if self._loader is None else self._loader
+            for filled in self._filled(source, pieces):
+                yield self._tasks.received(filled)
         except (ConnectionError, EOFError) as error:
-            self._loader = None
+            self._end()
             # The last message of a decoding process dies with it, sometimes a moment before torch notices its death.
             time.sleep(1)
             raise RuntimeError(f"{WORKER_DIED} unknown): {error}") from error
         except OSError as error:
-            self._loader = None
+            self._end()
             _drop_quietly(error)
             raise TrustcacheError(
                 f"the decoding processes cannot be started ({error.strerror or error}); run the same command again "
                 "with fewer --workers (0 decodes in the main process), or with a higher limit of open files (ulimit -n)"
             ) from None
         except Exception:
-            self._loader = None
+            self._end()
             raise
         finally:
             file.unlink(missing_ok=True)
 
-    def _started(self, tasks: int) -> DataLoader[Batch]:
-        """Return the loader whose processes start when it is iterated over, and stay; no more than the tasks of one."""
+    def _filled(self, source: Source, pieces: Sequence[int]) -> Iterator[_Filled]:
+        """Return what the processes make; begin them, if there are none."""
+        if self._loader is not None:
+            return iter(self._loader)
+        found = iter(self._started(source, pieces))
+        if self._tasks.buffers and self.device.type == "cuda":
+            self._tasks.buffers.pin()  # not before there are processes, which would take it over
+        return found
+
+    def _end(self) -> None:
+        """End the processes, and let go of the memory shared with them."""
+        self._loader = None
+        if self._tasks.buffers:
+            self._tasks.buffers.unpin()
+        self._tasks.buffers = None
+
+    def _started(self, source: Source, pieces: Sequence[int]) -> DataLoader[_Filled]:
+        """Return the loader whose processes start when it is iterated over, and stay; no more than the tasks of one.
+
+        They share buffers for what they are ahead and for the pieces of two batches: one that comes together, and one
+        that is copied.
+        """
         assert self.workers
+        workers, count = self.workers, self.workers * _AHEAD + 2 * max(pieces)
+        if self._sets == 1:
+            workers, count = min(workers, sum(pieces)), min(count, sum(pieces))
+        if hasattr(os, "memfd_create"):
+            self._tasks.buffers = Buffers(count, source.piece_bytes)
         self._loader = DataLoader(
-            _Pieces(self._kept),
+            _Pieces(self._kept, self._tasks.buffers),
             batch_sampler=self._tasks,
-            num_workers=min(self.workers, tasks) if self._sets == 1 else self.workers,
+            num_workers=workers,
             collate_fn=_as_it_is,
             worker_init_fn=_silence_worker,
             generator=torch.Generator(),  # drawing its seed from the global one would shift a training's dropout
-            pin_memory=self.device.type == "cuda",
             prefetch_factor=_AHEAD,
             persistent_workers=True,
         )
         return self._loader
 
 
-class _Tasks:
-    """Files of sources with numbers of samples, as the DataLoader's sampler of batches."""
+class _Filled(NamedTuple):
+    """A piece that a process made, the number of a buffer lent for its pixels, and their shape if they lie there."""
 
-    left: Iterator[list[Any]]
+    batch: Batch
+    number: int | None
+    shape: torch.Size | None
+
+
+class _Tasks:
+    """Files of sources with numbers of samples and a buffer for each, as the DataLoader's sampler of batches."""
+
+    left: Iterator[tuple[str, list[int]]]
+    buffers: Buffers | None = None
 
     def __iter__(self) -> Iterator[list[Any]]:
-        return self.left
+        if self.buffers:
+            self.buffers.all_back()  # the DataLoader begins when its processes are done with what was left before
+        for file, numbers in self.left:
+            yield [file, numbers, self.buffers.lend() if self.buffers else None]
+
+    def received(self, filled: _Filled) -> Batch:
+        """Return a piece with its pixels."""
+        batch, number, shape = filled
+        if self.buffers is None or number is None:
+            return batch
+        if shape is None:
+            self.buffers.back(number)
+            return batch
+        return replace(batch, pixels=self.buffers.filled(number, shape))
 
 
 class _Pieces(TorchDataset):
-    """Pieces of batches, as the DataLoader's data set: an item is the file of a source, with numbers of samples."""
+    """Pieces of batches, as the DataLoader's data set: an item is the file of a source, numbers and a buffer's."""
 
-    def __init__(self, kept: Kept | None) -> None:
-        self._kept = kept
+    def __init__(self, kept: Kept | None, buffers: Buffers | None) -> None:
+        self._kept, self._buffers = kept, buffers
 
-    def __getitems__(self, task: list[Any]) -> Batch:
-        file, numbers = task
-        return _source(file).batch(numbers, self._kept)
+    def __getitems__(self, task: list[Any]) -> _Filled:
+        file, numbers, number = task
+        buffer = self._buffers.buffer(number) if self._buffers and number is not None else None
+        batch = _source(file).batch(numbers, self._kept, buffer)
+        if buffer is None or batch.pixels.data_ptr() != buffer.data_ptr():
+            return _Filled(batch, number, None)
+        return _Filled(replace(batch, pixels=torch.empty(0)), number, batch.pixels.shape)
 
 
 @functools.lru_cache(maxsize=1)

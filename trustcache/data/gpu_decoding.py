@@ -22,6 +22,7 @@ from trustcache.models.preprocessing import Preprocessing
 warnings.filterwarnings("ignore", message="The image decoding and encoding capabilities")
 
 _INTERPOLATIONS = {"bilinear": InterpolationMode.BILINEAR, "bicubic": InterpolationMode.BICUBIC}
+_END = b"\xff\xd9"
 _BASELINE, _OTHER_FRAMES = (0xC0, 0xC1), (0xC2, 0xC3, *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0))
 
 
@@ -39,7 +40,7 @@ def require_gpu_decoding(device: torch.device, preprocessing: Preprocessing) -> 
 
 
 def packed(raw: bytes, name: str) -> tuple[torch.Tensor, tuple[int, int]]:
-    """Return the bytes of a baseline JPEG (L,) and (0, 0); of another image its decoded pixels (3 H W,) and (H, W).
+    """Return the bytes of a whole baseline JPEG (L,), and (0, 0); of another image its pixels (3 H W,), and (H, W).
 
     Raises BadImage.
     """
@@ -50,7 +51,12 @@ def packed(raw: bytes, name: str) -> tuple[torch.Tensor, tuple[int, int]]:
 
 
 def is_baseline(raw: bytes) -> bool:
-    """Return True for a baseline JPEG in grey or YCbCr."""
+    """Return True for a whole baseline JPEG in grey or YCbCr.
+
+    Of one without its end, nvJPEG makes up the rest, where Pillow raises an error.
+    """
+    if not raw.endswith(_END):
+        return False
     place, adobe_rgb = 2, False
     while raw[:2] == b"\xff\xd8" and place + 9 < len(raw) and raw[place] == 0xFF:
         marker, length = raw[place + 1], int.from_bytes(raw[place + 2 : place + 4], "big")

@@ -11,9 +11,10 @@ import torch
 from torch.nn import functional as F
 
 from trustcache.data.dataset import Dataset
-from trustcache.data.decoders import WORKER_DIED, Decoders, Source
+from trustcache.data.decoders import WORKER_DIED, Decoders
 from trustcache.data.pipeline import Mover, Waits
 from trustcache.data.ranks import ranks
+from trustcache.data.sources import Source
 from trustcache.data.variants.variation import Batch, joined
 from trustcache.errors import TrustcacheError, UsageError, first_line, kind_and_line
 from trustcache.models.classifiers import Classifier
@@ -85,9 +86,11 @@ def viewed_batches(dataset: Dataset, viewer: Viewer, batches: Sequence[np.ndarra
     """
     preprocessing = _decoding(dataset, viewer)
     source = Source(dataset, preprocessing, viewer.decode)
-    moved = Mover(viewer.device)
     repeatable = Repeatable(viewer.device)  # of all batches: what it finds impossible is not tried again
-    with nullcontext(viewer.decoders) if viewer.decoders else Decoders(viewer.workers, viewer.device) as decoders:
+    with (
+        nullcontext(viewer.decoders) if viewer.decoders else Decoders(viewer.workers, viewer.device) as decoders,
+        Mover(viewer.device) as moved,
+    ):
         decoded = decoders.decoded(source, batches)
         while True:
             with viewer.waits("images"), machine_at_its_limits():

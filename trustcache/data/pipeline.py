@@ -97,13 +97,25 @@ class WorkLog:
 
 
 class Mover:
-    """Copies batches to a device; to a GPU on a stream of its own, beside the forward pass of the batch before."""
+    """Copies batches to a device; to a GPU on a stream of its own, beside the forward pass of the batch before.
+
+    A context manager, at whose end all copies are made.
+    """
 
     def __init__(self, device: torch.device) -> None:
         import torch
 
         self.device = device
         self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._copying: list[tuple[torch.cuda.Event, Sequence[Batch]]] = []
+
+    def __enter__(self) -> Mover:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.stream:
+            self.stream.synchronize()
+        self._copying.clear()
 
     def __call__(self, pieces: Sequence[Batch]) -> Batch:
         """Return the batch of some pieces with its tensors on the device."""
@@ -113,8 +125,12 @@ class Mover:
 
         if self.stream is None:
             return joined(pieces).each(lambda tensor: tensor.to(self.device))
+        pinned = [piece.each(lambda t: t if t.is_pinned() else t.pin_memory()) for piece in pieces]
         with torch.cuda.stream(self.stream):
-            moved = joined([piece.each(lambda t: t.to(self.device, non_blocking=True)) for piece in pieces])
+            moved = joined([piece.each(lambda t: t.to(self.device, non_blocking=True)) for piece in pinned])
+        # The memory of pieces that are dropped is written to anew.
+        self._copying = [waiting for waiting in self._copying if not waiting[0].query()]
+        self._copying.append((self.stream.record_event(), pinned))
         working = torch.cuda.current_stream(self.device)
         working.wait_stream(self.stream)
         for tensor in moved.tensors():  # their memory is free for another copy only after the work on them

@@ -87,10 +87,6 @@ class Batch:
         companions = None if self.companions is None else change(self.companions)
         return replace(self, pixels=change(self.pixels), companions=companions)
 
-    def pin_memory(self) -> Batch:
-        """Return the batch in memory that a GPU copies from while it works; torch's DataLoader calls this."""
-        return self.each(lambda tensor: tensor.pin_memory())
-
 
 def joined(pieces: Sequence[Batch]) -> Batch:
     """Return one batch of its pieces, on the device they are on."""

@@ -1,0 +1,110 @@
+"""Buffers that decoding processes fill with pixels, shared by all processes once and then used again and again.
+
+A tensor that torch sends from one process to another is a new file in memory each time: its pages are made, sent by a
+socket and mapped, which for the images of a fast model takes longer than the model does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import mmap
+import os
+import weakref
+from collections.abc import Sequence
+from multiprocessing.reduction import DupFd
+from typing import Any
+
+import torch
+
+
+class Buffers:
+    """`count` buffers of `size` bytes in the memory of this process and of those that get the object.
+
+    This process lends them out by number (`lend`) and sees what another one wrote to one (`filled`). That one is lent
+    again once no tensor shows it any more.
+
+    >>> import torch
+    >>> buffers = Buffers(1, 12)
+    >>> number = buffers.lend()
+    >>> _ = buffers.buffer(number).fill_(7)
+    >>> pixels = buffers.filled(number, (1, 3, 2, 2))
+    >>> int(pixels.sum()), buffers.lend()
+    (84, None)
+    >>> del pixels
+    >>> buffers.lend() == number
+    True
+    """
+
+    def __init__(self, count: int, size: int) -> None:
+        # No file of /dev/shm, which containers keep small.
+        file = os.memfd_create("trustcache")
+        os.ftruncate(file, count * size)
+        self._open(file, count, size)
+
+    def _open(self, file: int, count: int, size: int) -> None:
+        self._file, self.count, self.size = file, count, size
+        self._memory = mmap.mmap(file, count * size)
+        weakref.finalize(self, os.close, file)
+        self._free, self._lent = list(range(count)), set[int]()
+        self._pinned = False
+
+    def __getstate__(self) -> tuple[Any, int, int]:
+        return DupFd(self._file), self.count, self.size
+
+    def __setstate__(self, state: tuple[Any, int, int]) -> None:
+        file, count, size = state
+        self._open(file.detach(), count, size)
+
+    def lend(self) -> int | None:
+        """Return the number of a free buffer, None if there is none."""
+        if not self._free:
+            return None
+        number = self._free.pop()
+        self._lent.add(number)
+        return number
+
+    def back(self, number: int) -> None:
+        """Take back a lent buffer that was not filled."""
+        self._lent.discard(number)
+        self._free.append(number)
+
+    def all_back(self) -> None:
+        """Take back all lent ones, as the processes that had them are done."""
+        self._free += self._lent
+        self._lent.clear()
+
+    def buffer(self, number: int) -> torch.Tensor:
+        """Return a buffer, uint8 (size,), for the process that it is lent to."""
+        return torch.frombuffer(self._memory, dtype=torch.uint8, count=self.size, offset=number * self.size)
+
+    def filled(self, number: int, shape: Sequence[int]) -> torch.Tensor:
+        """Return what was written to a lent buffer, uint8 of a shape; it is free as soon as the tensor's memory is."""
+        self._lent.discard(number)
+        view = memoryview(self._memory)[number * self.size : (number + 1) * self.size]  # the tensor's memory holds it
+        weakref.finalize(view, self._free.append, number).atexit = False
+        return torch.frombuffer(view, dtype=torch.uint8, count=math.prod(shape)).view(*shape)
+
+    def pin(self) -> None:
+        """Let a CUDA device copy from the buffers while it works, where the system allows it."""
+        with _errors_of_a_gpu_passed_over():
+            self._pinned = int(torch.cuda.cudart().cudaHostRegister(self._start, self.count * self.size, 0)) == 0
+            if not self._pinned:
+                torch.zeros(1, device="cuda")  # the next kernel would report the refusal
+
+    def unpin(self) -> None:
+        """End what `pin` began, once all copies are made."""
+        if self._pinned:
+            self._pinned = False
+            with _errors_of_a_gpu_passed_over():
+                torch.cuda.synchronize()
+                torch.cuda.cudart().cudaHostUnregister(self._start)
+
+    @property
+    def _start(self) -> int:
+        return torch.frombuffer(self._memory, dtype=torch.uint8).data_ptr()
+
+
+def _errors_of_a_gpu_passed_over() -> contextlib.suppress:
+    """Leave the errors of a GPU that cannot be used to what uses it."""
+    return contextlib.suppress(RuntimeError)

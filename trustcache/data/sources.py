@@ -1,0 +1,143 @@
+"""The images of a data set as a model takes them, in pieces that any process decodes."""
+
+from __future__ import annotations
+
+import math
+import mmap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+import xxhash
+from PIL import Image
+
+from trustcache.data.content import content_of
+from trustcache.data.dataset import Dataset
+from trustcache.data.samples import BadImage
+from trustcache.data.variants.variation import Batch
+from trustcache.models.preprocessing import Preprocessing
+
+# A process decodes a piece of a batch of about so many bytes: a batch waits for all of them, not for one.
+_PIECE_BYTES = 2 << 20
+_FEWEST = 8
+# Images that a process reads at once for a GPU to decode, and about the most bytes of one.
+_ENCODED = 32
+_ENCODED_BYTES = 128 << 10
+
+
+@dataclass(frozen=True)
+class Source:
+    """The images of a data set as a model takes them, decoded in one of the ways in `DECODERS`."""
+
+    dataset: Dataset
+    preprocessing: Preprocessing
+    decode: str = "pil"
+
+    @cached_property
+    def _transform(self) -> Callable[[Any], torch.Tensor]:
+        """PIL image to a uint8 tensor (3, H, W)."""
+        transform: Callable[[Any], torch.Tensor] = self.preprocessing.transform()
+        return transform
+
+    def pieces(self, batch: np.ndarray) -> list[np.ndarray]:
+        """Cut the numbers (B,) of a batch into those that are decoded by one process."""
+        step = _ENCODED if self.decode == "gpu" else max(_PIECE_BYTES // self._image_bytes, _FEWEST)
+        return [batch[first : first + step] for first in range(0, max(len(batch), 1), step)]
+
+    @property
+    def piece_bytes(self) -> int:
+        """The most bytes of a piece's pixels; what most pieces take that are packed for a GPU."""
+        return _ENCODED * _ENCODED_BYTES if self.decode == "gpu" else max(_PIECE_BYTES, _FEWEST * self._image_bytes)
+
+    @property
+    def _image_bytes(self) -> int:
+        """The bytes of an image as the model takes it."""
+        return 3 * math.prod(self.preprocessing.input_size)
+
+    def batch(self, numbers: Sequence[int], kept: Kept | None = None, buffer: torch.Tensor | None = None) -> Batch:
+        """Return some samples, decoded; for a GPU to decode, packed.
+
+        buffer: uint8 (M,), what `pixels` are written to if there is room for them.
+        """
+        good, bad = [], {}
+        for number in numbers:
+            try:
+                good.append((number, *(self._packed(number) if self.decode == "gpu" else self._decoded(number, kept))))
+            except BadImage as error:
+                bad[number] = str(error)
+        indices = np.array([sample[0] for sample in good], dtype=np.int64)
+        content = np.array([sample[1] for sample in good], dtype=np.uint64)
+        about = indices, self.dataset.labels[indices]
+        images: list[torch.Tensor] = [sample[2] for sample in good]
+        others = [sample[3] for sample in good if sample[3] is not None]
+        if not good:
+            return Batch(*about, torch.empty(0, 3, 1, 1, dtype=torch.uint8), None, bad, content)
+        count = sum(image.numel() for image in images)
+        room = buffer[:count] if buffer is not None and count <= len(buffer) else torch.empty(count, dtype=torch.uint8)
+        if self.decode == "gpu":
+            sizes = [(len(image), *size) for image, size in zip(images, others, strict=True)]
+            return Batch(*about, torch.cat(images, out=room), None, bad, content, np.array(sizes, dtype=np.int64))
+        pixels = torch.stack(images, out=room.view(-1, *images[0].shape))
+        return Batch(*about, pixels, torch.stack(others) if others else None, bad, content)
+
+    def _packed(self, number: int) -> tuple[int, torch.Tensor, Any]:
+        """Return an image's content, its bytes, and its height and width as `packed` does. Raises BadImage."""
+        from trustcache.data.gpu_decoding import packed
+
+        raw = self.dataset.samples.raw(number)
+        return content_of(raw), *packed(raw, self.dataset.ids[number])
+
+    def _decoded(self, number: int, kept: Kept | None) -> tuple[int, torch.Tensor, Any]:
+        """Return an image's content, its pixels, and those of its companion. Raises BadImage."""
+        dataset = self.dataset
+        raw = dataset.samples.raw(number)
+        content, side = content_of(raw), dataset.manifest.variant and dataset.manifest.variant.crop
+        if kept and side:
+            image = kept.image(number, content, side, lambda: dataset.prepared(number, raw))
+        else:
+            image = dataset.prepared(number, raw, self._least)
+        pixels = self._transform(dataset.varied(number, image))
+        companion = dataset.variation.companion(number) if dataset.variation else None
+        return content, pixels, self._transform(companion) if companion else None
+
+    @property
+    def _least(self) -> tuple[int, int] | None:
+        """Height and width before the crop, which a draft must have."""
+        if self.decode != "draft":
+            return None
+        height, width = (math.ceil(side / self.preprocessing.crop_pct) for side in self.preprocessing.input_size)
+        return height, width
+
+
+class Kept:
+    """Square images by number, in memory that all decoding processes share; what does not fit is not kept."""
+
+    _HASH_BYTES = 8
+
+    def __init__(self, size: int) -> None:
+        # Anonymous: takes no page before it is written to, and fills no disk.
+        self._memory = mmap.mmap(-1, size)
+
+    def image(self, number: int, content: int, side: int, decode: Callable[[], Image.Image]) -> Image.Image:
+        """Return the image of a content and side that is kept as `number`; else the one that `decode` returns, kept."""
+        size = 3 * side * side
+        start = number * (self._HASH_BYTES + size)
+        first, end = start + self._HASH_BYTES, start + self._HASH_BYTES + size
+        if end > len(self._memory):
+            return decode()
+        there = self._memory[first:end]
+        # Hashed with its pixels: images of another size may lie across them.
+        if self._memory[start:first] == _hash(content, side, there):
+            return Image.frombytes("RGB", (side, side), there)
+        image = decode()
+        pixels = image.tobytes()
+        self._memory[first:end] = pixels
+        self._memory[start:first] = _hash(content, side, pixels)
+        return image
+
+
+def _hash(content: int, side: int, pixels: bytes) -> bytes:
+    return xxhash.xxh3_64_digest(pixels + f"{content} {side}".encode())
