@@ -1,6 +1,6 @@
 """Training many heads at once against a loop for one head, in one run.
 
-    python benchmarks/heads.py [--rows 50000] [--features 768] [--device cuda] [--json FILE]
+    python benchmarks/heads.py [--rows 50000] [--features 768] [--device cuda] [--repeats 3] [--json FILE]
     python benchmarks/heads.py --sweep
 
 Prints seconds an epoch, and their ratio to the limit: a loop over an index permutation that trains one linear head on
@@ -126,6 +126,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=50_000)
     parser.add_argument("--features", type=int, default=768)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--repeats", type=int, default=REPEATS, help="the least of so many times counts")
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     if asked.sweep:
@@ -153,7 +154,7 @@ def main() -> None:
             torch.cuda.synchronize()
         taken.setdefault(name, []).append(clock() - began)
 
-    for _ in range(REPEATS):
+    for _ in range(asked.repeats):
         for name, run in limits.items():
             timed(name, run)
         for name, (tasks, batch) in ways.items():
