@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import multiprocessing
 import os
@@ -33,6 +34,8 @@ warnings.filterwarnings("ignore", message="This DataLoader will create")
 
 # Pieces that each process is ahead of the model.
 _AHEAD = 6
+# Bytes of all buffers for decoded pieces; a piece without one takes a slower way.
+_MOST_BUFFERED = 1 << 30
 # Share of the machine's memory for images that several data sets start from.
 _KEPT_SHARE = 1 / 8
 
@@ -145,8 +148,10 @@ class Decoders:
         workers, count = self.workers, self.workers * _AHEAD + 2 * max(pieces)
         if self._sets == 1:
             workers, count = min(workers, sum(pieces)), min(count, sum(pieces))
-        if hasattr(os, "memfd_create"):
-            self._tasks.buffers = Buffers(count, source.piece_bytes)
+        if hasattr(os, "memfd_create"):  # Linux
+            count = max(min(count, _MOST_BUFFERED // source.piece_bytes), 1)
+            with contextlib.suppress(OSError):  # no files left to open, perhaps
+                self._tasks.buffers = Buffers(count, source.piece_bytes)
         self._loader = DataLoader(
             _Pieces(self._kept, self._tasks.buffers),
             batch_sampler=self._tasks,
