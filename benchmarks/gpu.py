@@ -1,6 +1,6 @@
 """Each stage against what the machine can do, on a GPU or the CPU, in one run.
 
-    python benchmarks/gpu.py [--all] [--network vit] [--device auto] [--seconds 1.5] [--images 4096] [--json gpu.json]
+    python benchmarks/gpu.py [--all] [--network vit] [--device auto] [--images 4096] [--seconds 1.5] [--json gpu.json]
 
 Random weights, of a ViT-B/16 at 384 pixels, a ResNet-18 at 224, or CIFAR's ResNet-32 at 32; JPEGs of 400 to 500 pixels,
 or of 32, are generated. Each row is a rate or a time, its limit measured in the same run, and the share of the limit
@@ -24,6 +24,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -116,9 +117,12 @@ class Bench:
         return self.measured_forward()
 
     def beside_forward(self, work: Callable[[], float]) -> tuple[float, float]:
-        """What some work gives, and the mean of the forward pass before and after it: other work may slow a machine."""
-        before, found = self.measured_forward(), work()
-        return found, (before + self.measured_forward()) / 2
+        """What some work gives, and the forward pass before and after it, on average: other work may slow a machine."""
+        forward, found = [self.measured_forward()], []
+        for _ in range(self.options.rounds):
+            found.append(work())
+            forward.append(self.measured_forward())
+        return fmean(found), fmean(forward)
 
     @cached_property
     def jpegs(self) -> Dataset:
@@ -364,6 +368,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="names of sections")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--seconds", type=float, default=1.5, help="of each bare loop")
+    parser.add_argument("--rounds", type=int, default=1, help="of extraction, with a bare forward pass between them")
     parser.add_argument("--images", type=int, default=4096, help="at least 100, one of each class")
     parser.add_argument("--json", type=Path, default=Path("gpu.json"))
     parser.add_argument("--network", choices=NETWORKS, default="vit")
