@@ -164,6 +164,8 @@ def from_memory(bench: Bench) -> None:
     plain = photos(bench.root / "bmp", bench.options.images, "bmp", (side, side))
     found, limit = bench.beside_forward(lambda: bench.extracted(plain, bench.settings))
     bench.add(f"extract uncompressed, {bench.best}", found, limit, "bare forward")
+    handed = decoding(bench.main, plain, bench.cores, bench.large)
+    bench.add(f"uncompressed images from {bench.cores} processes, no model", handed, limit, "bare forward")
 
 
 def from_jpegs(bench: Bench) -> None:
