@@ -33,6 +33,7 @@ from trustcache.data.variants import recolor
 from trustcache.data.variants.attacks import ATTACKS, attack
 from trustcache.deploy.trusted import TrustedClassifier
 from trustcache.extract.batch_size import USUAL, found_batch_size
+from trustcache.extract.in_memory import extract_in_memory
 from trustcache.losses import LOSSES, LossChoice
 from trustcache.models.building import ModelSpec
 from trustcache.models.classifiers import Classifier
@@ -85,6 +86,17 @@ def test_a_gpu_extracts_what_the_cpu_does(workspace: Workspace, extract_digits: 
     ours, theirs = (open_cache(CACHE.parent / name / "digits-test") for name in ("gpu", LABEL))
     np.testing.assert_allclose(ours.logits.astype(float), theirs.logits.astype(float), rtol=2e-3, atol=2e-3)
     np.testing.assert_array_equal(ours.sample_indices, theirs.sample_indices)
+
+
+@pytest.mark.parametrize("place", ["cpu", DEVICE])
+def test_an_extraction_in_memory_says_what_it_says_on_the_cpu(digits_classifier: Classifier, place: str) -> None:
+    data = [(image, number % 10) for number, image in enumerate(torch.randn(50, 3, 8, 8, device=place))]
+    try:
+        ours, theirs = (extract_in_memory(digits_classifier, data, batch_size=16, device=d) for d in (DEVICE, "cpu"))
+    finally:
+        digits_classifier.model.cpu()
+    np.testing.assert_allclose(ours.logits.astype(float), theirs.logits.astype(float), rtol=2e-3, atol=2e-3)
+    np.testing.assert_array_equal(ours.labels, theirs.labels)
 
 
 def test_the_default_precision_is_recorded(extract_digits: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,6 +33,7 @@ from trustcache.data.loader import (
     viewed_batches,
 )
 from trustcache.data.pictures import parts_of, picture_of
+from trustcache.data.pipeline import Waits, fetched
 from trustcache.data.progress import Progress, silent
 from trustcache.errors import UsageError, in_python
 from trustcache.extract.batch_size import USUAL
@@ -42,6 +43,7 @@ from trustcache.models.label_spaces import judging
 from trustcache.models.precision import resolved
 from trustcache.models.probing import not_known
 from trustcache.models.stage_features import POOLINGS
+from trustcache.models.to_device import to_device
 from trustcache.models.views import ALL
 from trustcache.registry import check_options
 
@@ -104,7 +106,7 @@ def extract_in_memory(
     else:
         seen = _of_given(data, classifier, device, chosen, known or ())
     with machine_at_its_limits(), progress(classifier.spec.name, _length(dataset or data)) as advance:
-        made = list(_outputs(classifier, seen, places, chosen, advance))
+        made = list(_outputs(classifier, seen, places, chosen, device, advance))
     if not made:
         raise UsageError("extract: there are no images in the data; give some")
     ids = dataset.ids if dataset else None
@@ -125,16 +127,21 @@ def _outputs(
     seen: Iterator[_Seen],
     places: Sequence[str],
     settings: ExtractSettings,
+    device: torch.device,
     advance: Callable[[int], None],
 ) -> Iterator[tuple[bool, dict[str, np.ndarray]]]:
     """Yield for each batch if its images were prepared, and outputs and labels by the names of a cache's columns."""
-    for batch in seen:
+
+    def outputs_of(batch: _Seen) -> dict[str, torch.Tensor]:
         with computing(classifier.spec.name, batch.x, settings.precision), torch.inference_mode():
             outputs = classifier.outputs(batch.x, places, settings.views)
         if settings.features == "none":
             del outputs["features"]
-        columns = {key: value.cpu().numpy() for key, value in outputs.items()}
-        yield batch.prepared, {"labels": batch.labels, **columns}
+        return outputs
+
+    for batch, columns in fetched(((batch, outputs_of(batch)) for batch in seen), device, Waits()):
+        kept = {key: np.array(column) for key, column in columns.items()}  # a GPU's lie in memory that is pinned
+        yield batch.prepared, {"labels": batch.labels, **kept}
         advance(len(batch.labels))
 
 
@@ -165,7 +172,7 @@ def _of_given(
     transform = classifier.preprocessing.transform()
     pairs = iter(_pairs(data))
     while some := list(itertools.islice(pairs, settings.batch_size or USUAL)):
-        pixels = torch.stack([picture_of(image).pixels(transform) for image, _ in some]).to(device)
+        pixels = to_device(torch.stack([picture_of(image).pixels(transform) for image, _ in some]), device)
         prepared = not pixels.is_floating_point()
         x = classifier.preprocessing.normalise(pixels) if prepared else pixels.float()
         labels = np.array([label_number(label, classes, "extract") for _, label in some], dtype=np.int64)

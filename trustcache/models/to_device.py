@@ -1,4 +1,4 @@
-"""Small tensors copied to a device without waiting for the work on it, as a plain copy to a GPU does."""
+"""Tensors copied to a device without waiting for the work on it, as a plain copy to a GPU does."""
 
 from __future__ import annotations
 
@@ -9,5 +9,7 @@ if TYPE_CHECKING:  # torch takes seconds to import
 
 
 def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Return a small tensor of the CPU on a device; a GPU takes it when its turn comes, and nobody waits."""
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+    """Return a tensor on a device; a GPU takes one of the CPU when its turn comes, and nobody waits."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
