@@ -91,8 +91,9 @@ def test_a_gpu_extracts_what_the_cpu_does(workspace: Workspace, extract_digits: 
 @pytest.mark.parametrize("place", ["cpu", DEVICE])
 def test_an_extraction_in_memory_says_what_it_says_on_the_cpu(digits_classifier: Classifier, place: str) -> None:
     data = [(image, number % 10) for number, image in enumerate(torch.randn(50, 3, 8, 8, device=place))]
+    settings = {"batch_size": 16, "precision": "float32"}
     try:
-        ours, theirs = (extract_in_memory(digits_classifier, data, batch_size=16, device=d) for d in (DEVICE, "cpu"))
+        ours, theirs = (extract_in_memory(digits_classifier, data, device=each, **settings) for each in (DEVICE, "cpu"))
     finally:
         digits_classifier.model.cpu()
     np.testing.assert_allclose(ours.logits.astype(float), theirs.logits.astype(float), rtol=2e-3, atol=2e-3)
