@@ -87,7 +87,7 @@ class Buffers:
 
     def pin(self) -> None:
         """Let a CUDA device copy from the buffers while it works, where the system allows it."""
-        with _errors_of_a_gpu_passed_over():
+        with contextlib.suppress(RuntimeError):  # of a GPU that cannot be used: what uses it will tell
             self._pinned = int(torch.cuda.cudart().cudaHostRegister(self._start, self.count * self.size, 0)) == 0
             if not self._pinned:
                 torch.zeros(1, device="cuda")  # the next kernel would report the refusal
@@ -96,15 +96,10 @@ class Buffers:
         """End what `pin` began, once all copies are made."""
         if self._pinned:
             self._pinned = False
-            with _errors_of_a_gpu_passed_over():
+            with contextlib.suppress(RuntimeError):
                 torch.cuda.synchronize()
                 torch.cuda.cudart().cudaHostUnregister(self._start)
 
     @property
     def _start(self) -> int:
         return torch.frombuffer(self._memory, dtype=torch.uint8).data_ptr()
-
-
-def _errors_of_a_gpu_passed_over() -> contextlib.suppress:
-    """Leave the errors of a GPU that cannot be used to what uses it."""
-    return contextlib.suppress(RuntimeError)

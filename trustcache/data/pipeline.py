@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from trustcache.errors import percent
+from trustcache.models.to_device import to_device
 
 if TYPE_CHECKING:  # extraction is declared without torch, which takes seconds to import
     from concurrent.futures import Future
@@ -125,12 +126,11 @@ class Mover:
 
         if self.stream is None:
             return joined(pieces).each(lambda tensor: tensor.to(self.device))
-        pinned = [piece.each(lambda t: t if t.is_pinned() else t.pin_memory()) for piece in pieces]
         with torch.cuda.stream(self.stream):
-            moved = joined([piece.each(lambda t: t.to(self.device, non_blocking=True)) for piece in pinned])
+            moved = joined([piece.each(lambda tensor: to_device(tensor, self.device)) for piece in pieces])
         # The memory of pieces that are dropped is written to anew.
         self._copying = [waiting for waiting in self._copying if not waiting[0].query()]
-        self._copying.append((self.stream.record_event(), pinned))
+        self._copying.append((self.stream.record_event(), pieces))
         working = torch.cuda.current_stream(self.device)
         working.wait_stream(self.stream)
         for tensor in moved.tensors():  # their memory is free for another copy only after the work on them

@@ -44,18 +44,18 @@ class Source:
 
     def pieces(self, batch: np.ndarray) -> list[np.ndarray]:
         """Cut the numbers (B,) of a batch into those that are decoded by one process."""
-        step = _ENCODED if self.decode == "gpu" else max(_PIECE_BYTES // self._image_bytes, _FEWEST)
+        step = self.piece_bytes // self._image_bytes
         return [batch[first : first + step] for first in range(0, max(len(batch), 1), step)]
 
     @property
     def piece_bytes(self) -> int:
         """The most bytes of a piece's pixels; what most pieces take that are packed for a GPU."""
-        return _ENCODED * _ENCODED_BYTES if self.decode == "gpu" else max(_PIECE_BYTES, _FEWEST * self._image_bytes)
+        return max(_PIECE_BYTES, (_ENCODED if self.decode == "gpu" else _FEWEST) * self._image_bytes)
 
     @property
     def _image_bytes(self) -> int:
-        """The bytes of an image as the model takes it."""
-        return 3 * math.prod(self.preprocessing.input_size)
+        """The bytes of an image as the model takes it, or as it is packed."""
+        return _ENCODED_BYTES if self.decode == "gpu" else 3 * math.prod(self.preprocessing.input_size)
 
     def batch(self, numbers: Sequence[int], kept: Kept | None = None, buffer: torch.Tensor | None = None) -> Batch:
         """Return some samples, decoded; for a GPU to decode, packed.
