@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import mmap
 import multiprocessing
 import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -75,6 +77,51 @@ def test_batches_that_are_kept_stay_as_they_were(source: Source, ahead: int, mon
     alone = Decoders(0, CPU).decoded(source, batches)
     for ours, theirs in zip(kept, alone, strict=True):
         assert torch.equal(joined(ours).pixels, joined(theirs).pixels)
+
+
+class Registry:
+    """Stands for CUDA's runtime: it takes whole pages, none of them twice, and no more buffers than `most`."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self.pinned = most, dict[int, int]()
+
+    def register(self, start: int, size: int, flags: int) -> int:
+        assert start % mmap.PAGESIZE == size % mmap.PAGESIZE == 0
+        assert all(start + size <= other or other + length <= start for other, length in self.pinned.items())
+        if len(self.pinned) == self.most:
+            return 1
+        self.pinned[start] = size
+        return 0
+
+    def unregister(self, start: int) -> int:
+        del self.pinned[start]
+        return 0
+
+
+@pytest.mark.parametrize("most", [2, 1])
+def test_buffers_are_pinned_once_when_they_are_filled_as_far_as_the_system_lets_them(
+    most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = Registry(most)
+    runtime = SimpleNamespace(cudaHostRegister=registry.register, cudaHostUnregister=registry.unregister)
+    monkeypatch.setattr("torch.cuda.cudart", lambda: runtime)
+    monkeypatch.setattr("torch.cuda.synchronize", lambda: None)
+    monkeypatch.setattr("torch.zeros", lambda *size, device: None)  # which takes the refusal's error
+    buffers = Buffers(3, 5000)
+    buffers.pin()
+    assert not registry.pinned
+    filled = []
+    for _ in range(2):
+        numbers = [buffers.lend(), buffers.lend()]
+        for number in numbers:
+            assert number is not None
+            buffers.buffer(number)[:] = number
+            filled.append(buffers.filled(number, (5000,)))
+        assert [int(pixels.float().mean()) for pixels in filled] == numbers
+        assert len(registry.pinned) == most
+        filled.clear()
+    buffers.unpin()
+    assert not registry.pinned
 
 
 def test_images_that_no_buffer_has_room_for_come_too(source: Source) -> None:

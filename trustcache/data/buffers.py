@@ -39,15 +39,16 @@ class Buffers:
     def __init__(self, count: int, size: int) -> None:
         # No file of /dev/shm, which containers keep small.
         file = os.memfd_create("trustcache")
-        os.ftruncate(file, count * size)
+        os.ftruncate(file, count * _whole_pages(size))
         self._open(file, count, size)
 
     def _open(self, file: int, count: int, size: int) -> None:
         self._file, self.count, self.size = file, count, size
-        self._memory = mmap.mmap(file, count * size)
+        self._step = _whole_pages(size)  # what is pinned is pages
+        self._memory = mmap.mmap(file, count * self._step)
         weakref.finalize(self, os.close, file)
         self._free, self._lent = list(range(count)), set[int]()
-        self._pinned = False
+        self._pins, self._pinned = False, set[int]()
 
     def __getstate__(self) -> tuple[Any, int, int]:
         return DupFd(self._file), self.count, self.size
@@ -76,30 +77,43 @@ class Buffers:
 
     def buffer(self, number: int) -> torch.Tensor:
         """Return a buffer, uint8 (size,), for the process that it is lent to."""
-        return torch.frombuffer(self._memory, dtype=torch.uint8, count=self.size, offset=number * self.size)
+        return torch.frombuffer(self._memory, dtype=torch.uint8, count=self.size, offset=number * self._step)
 
     def filled(self, number: int, shape: Sequence[int]) -> torch.Tensor:
         """Return what was written to a lent buffer, uint8 of a shape; it is free as soon as the tensor's memory is."""
         self._lent.discard(number)
-        view = memoryview(self._memory)[number * self.size : (number + 1) * self.size]  # the tensor's memory holds it
+        if self._pins and number not in self._pinned:
+            self._pin(number)
+        first = number * self._step
+        view = memoryview(self._memory)[first : first + self.size]  # the tensor's memory holds it
         weakref.finalize(view, self._free.append, number).atexit = False
         return torch.frombuffer(view, dtype=torch.uint8, count=math.prod(shape)).view(*shape)
 
     def pin(self) -> None:
-        """Let a CUDA device copy from the buffers while it works, where the system allows it."""
+        """Let a CUDA device copy from buffers while it works, where the system allows it.
+
+        Each is pinned when it is first filled: pinning all takes a part of a second, in which the device would wait.
+        """
+        self._pins = True
+
+    def _pin(self, number: int) -> None:
         with contextlib.suppress(RuntimeError):  # of a GPU that cannot be used: what uses it will tell
-            self._pinned = int(torch.cuda.cudart().cudaHostRegister(self._start, self.count * self.size, 0)) == 0
-            if not self._pinned:
+            start = self.buffer(number).data_ptr()
+            if int(torch.cuda.cudart().cudaHostRegister(start, self._step, 0)) == 0:
+                self._pinned.add(number)
+            else:
+                self._pins = False
                 torch.zeros(1, device="cuda")  # the next kernel would report the refusal
 
     def unpin(self) -> None:
         """End what `pin` began, once all copies are made."""
-        if self._pinned:
-            self._pinned = False
-            with contextlib.suppress(RuntimeError):
+        self._pins = False
+        with contextlib.suppress(RuntimeError):
+            if self._pinned:
                 torch.cuda.synchronize()
-                torch.cuda.cudart().cudaHostUnregister(self._start)
+            while self._pinned:
+                torch.cuda.cudart().cudaHostUnregister(self.buffer(self._pinned.pop()).data_ptr())
 
-    @property
-    def _start(self) -> int:
-        return torch.frombuffer(self._memory, dtype=torch.uint8).data_ptr()
+
+def _whole_pages(size: int) -> int:
+    return -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
