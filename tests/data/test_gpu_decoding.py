@@ -47,6 +47,7 @@ def photos(tmp_path: Path) -> Path:
     smooth(260, 310, 3).save(folder / "3.png")
     (folder / "4.jpg").write_bytes(encoded(smooth(300, 300))[:900])
     smooth(3000, 2500, 5).save(folder / "5.jpg")
+    smooth(300, 400, 6).save(folder / "6.jpg")  # of the first one's size
     return tmp_path / "photos"
 
 
@@ -70,10 +71,10 @@ def test_baseline_jpegs_are_told_from_others() -> None:
 def test_a_gpus_images_are_pillows_but_for_rounding(photos: Path, crop_mode: str, interpolation: str) -> None:
     view = preprocessing(crop_mode, interpolation=interpolation)
     dataset = open_dataset(folder_manifest(photos), photos.parent)
-    (pillow,) = Decoders(0, CPU).decoded(Source(dataset, view), [np.arange(6)])
-    (pieces,) = Decoders(0, CPU).decoded(Source(dataset, view, "gpu"), [np.arange(6)])
+    (pillow,) = Decoders(0, CPU).decoded(Source(dataset, view), [np.arange(7)])
+    (pieces,) = Decoders(0, CPU).decoded(Source(dataset, view, "gpu"), [np.arange(7)])
     expected, batch = joined(pillow), unpacked(joined(pieces), dataset.ids, view, CPU)
-    assert batch.indices.tolist() == expected.indices.tolist() == [0, 1, 2, 3, 5]
+    assert batch.indices.tolist() == expected.indices.tolist() == [0, 1, 2, 3, 5, 6]
     assert batch.content.tolist() == expected.content.tolist()
     assert batch.bad.keys() == expected.bad.keys() == {4}
     assert batch.pixels.dtype == torch.uint8

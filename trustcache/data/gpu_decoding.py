@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -92,7 +93,7 @@ def unpacked(batch: Batch, names: Sequence[str], preprocessing: Preprocessing, d
             images[i] = pixels
     kept = sorted(images)
     some = np.array(kept, dtype=np.int64)
-    ready = [prepared(images[i], preprocessing) for i in kept]
+    ready = _all_prepared([images[i] for i in kept], preprocessing)
     pixels = torch.stack(ready) if ready else torch.empty(0, 3, 1, 1, dtype=torch.uint8, device=device)
     return Batch(batch.indices[some], batch.labels[some], pixels, None, bad, batch.content[some])
 
@@ -124,11 +125,22 @@ def _alone(encoded: torch.Tensor, name: str, device: torch.device) -> torch.Tens
     return pixels
 
 
-def prepared(image: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
-    """Resize and crop an image uint8 (3, H, W) as timm's evaluation transform does a PIL image."""
+def _all_prepared(images: Sequence[torch.Tensor], preprocessing: Preprocessing) -> list[torch.Tensor]:
+    """Return images as a model takes them. Those of one size are made together: starting each operation takes time."""
+    alike: dict[torch.Size, list[int]] = defaultdict(list)
+    for i, image in enumerate(images):
+        alike[image.shape].append(i)
+    ready: dict[int, torch.Tensor] = {}
+    for group in alike.values():
+        ready |= zip(group, prepared(torch.stack([images[i] for i in group]), preprocessing), strict=True)
+    return [ready[i] for i in range(len(images))]
+
+
+def prepared(images: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
+    """Resize and crop images uint8 (N, 3, H, W) as timm's evaluation transform does a PIL image."""
     height, width = (math.floor(side / preprocessing.crop_pct) for side in preprocessing.input_size)
     size = [height, width]
     if preprocessing.crop_mode == "center" and height == width:
         size = [height]  # the shorter side
-    resized = transforms.resize(image, size, _INTERPOLATIONS[preprocessing.interpolation], antialias=True)
+    resized = transforms.resize(images, size, _INTERPOLATIONS[preprocessing.interpolation], antialias=True)
     return transforms.center_crop(resized, list(preprocessing.input_size))
