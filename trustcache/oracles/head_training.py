@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from trustcache.data.progress import Progress, silent
 from trustcache.data.splits import training_rows, validation_rows
@@ -201,7 +202,7 @@ class _Batch:
     def _first_parameters(self) -> Sequence[Tensor]:
         width, spec = self.inputs.width, self.spec
         if spec.kind == "linear":
-            weight = torch.stack([initial_weight(width, task.seed) for task in self.tasks], 1)
+            weight = torch.stack([initial_weight(width, task.seed) for task in self.tasks])
             return weight, torch.zeros(len(self.tasks))
         members = range(spec.members)
         return joined([first_parameters(width, spec.hidden, task.seed, m) for task in self.tasks for m in members])
@@ -236,7 +237,8 @@ class _Batch:
         if self.spec.kind == "mlp":
             return mlp_scores(x, self.parameters, self.distance, kept)
         weight, bias = self.parameters
-        return (x @ weight + bias) / weight.norm(dim=0).masked_fill(~self.distance, 1.0)
+        # Row by row, as torch's own layers lie: a processor multiplies by two to eight columns five times as slowly.
+        return F.linear(x, weight, bias) / weight.norm(dim=1).masked_fill(~self.distance, 1.0)
 
     def losses(self, x: Tensor, targets: dict[str, Tensor], rows: Tensor) -> Tensor:
         """Return each column's mean loss over those of the minibatch's rows that its seed trains on, (columns,)."""
@@ -253,7 +255,7 @@ class _Batch:
     def finite(self) -> Tensor:
         """Return, for each task, True if all its parameters are finite, bool (tasks,)."""
         first, *others = self.parameters
-        by_column = first.transpose(0, 1), *others
+        by_column = first.transpose(0, 1) if self.spec.kind == "mlp" else first, *others
         each = [parameter.reshape(len(self.columns), -1).isfinite().all(1) for parameter in by_column]
         return torch.stack(each).all(0).view(len(self.tasks), -1).all(1)
 
@@ -291,7 +293,7 @@ class _Batch:
             own = first_weight[:, mine].copy(), first_bias[mine].copy(), weight[mine].copy(), bias[mine].copy()
             return MlpHead(*own, *scaling, distance)
         weight, bias = arrays
-        return LinearHead(weight[:, task].copy(), bias[task].copy(), *scaling, distance)
+        return LinearHead(weight[task].copy(), bias[task].copy(), *scaling, distance)
 
 
 class _Keeper:
