@@ -25,7 +25,7 @@ from trustcache.cache.index import read_index
 from trustcache.cache.provenance import original_dataset, original_model
 from trustcache.cache.workspace import Workspace
 from trustcache.data.dataset import open_dataset
-from trustcache.data.gpu_decoding import require_gpu_decoding
+from trustcache.data.gpu_decoding import prepared, require_gpu_decoding
 from trustcache.data.known_data import folder_manifest
 from trustcache.data.loader import Viewer, viewed_batches
 from trustcache.data.pipeline import Waits, fetched
@@ -309,10 +309,11 @@ def test_a_network_that_processes_share_takes_the_steps_of_one_alone(tmp_path: P
         spec = ModelSpec("cifar-resnet8", preprocessing={"input_size": (8, 8)})
         oracle = Oracle(spec, False, 0, pretrained=False).to(DEVICE)
         network, sgd = group.shared(oracle), torch.optim.SGD(oracle.parameters(), 0.02, momentum=0.9)
-        for images in torch.rand(4, 17, 3, 8, 8, device=DEVICE):
-            sgd.zero_grad()
-            F.softplus(network(images)).mean().backward()
-            sgd.step()
+        with arithmetic("float32", torch.device(DEVICE)):
+            for images in torch.rand(4, 17, 3, 8, 8, device=DEVICE):
+                sgd.zero_grad()
+                F.softplus(network(images)).mean().backward()
+                sgd.step()
         return network, {name: tensor.cpu() for name, tensor in oracle.state_dict().items()}
 
     _, alone = stepped(ALONE)
@@ -371,6 +372,14 @@ def test_jpegs_decoded_on_the_gpu_are_pillows_but_for_rounding(tmp_path: Path) -
     assert found["gpu"].pixels.device.type == DEVICE
     apart = (found["gpu"].pixels.int() - found["pil"].pixels.int()).abs().float()
     assert apart.mean() < 2
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_images_are_resized_together_as_they_are_alone(interpolation: str) -> None:
+    view = Preprocessing((96, 96), 0.9, "center", interpolation, (0.5,) * 3, (0.5,) * 3)
+    images = torch.randint(0, 256, (5, 3, 130, 151), dtype=torch.uint8, device=DEVICE)
+    alone = torch.cat([prepared(image[None], view) for image in images])
+    assert torch.equal(prepared(images, view), alone)
 
 
 def test_a_cache_of_images_decoded_on_the_gpu_is_the_same_when_made_again(
