@@ -30,6 +30,7 @@ from trustcache.oracles.training_loop import TrainingLoop
 from trustcache.registry.permission import allow_code
 
 CLASSES = 100
+_BATCHES = 100
 
 
 def synchronise(device: torch.device) -> None:
@@ -93,9 +94,9 @@ def extraction(
 
 
 def decoding(model: Classifier, dataset: Dataset, workers: int, batch: int) -> float:
-    """Images a second that so many processes decode and hand over, with no model, after the first batch."""
+    """Images a second that so many processes decode and hand over, with no model: of some batches after the first."""
     viewer = Viewer(model.preprocessing, torch.device("cpu"), workers)
-    parts = [np.arange(i, min(i + batch, len(dataset))) for i in range(0, len(dataset), batch)]
+    parts = [np.arange(i, min(i + batch, len(dataset))) for i in range(0, len(dataset), batch)][:_BATCHES]
     batches = viewed_batches(dataset, viewer, parts)
     next(batches)
     began = time.perf_counter()
@@ -134,25 +135,25 @@ def training(
         return F.binary_cross_entropy_with_logits(oracle(x).float(), targets)
 
     def bare() -> None:
-        adam.zero_grad()
-        loss_of(pixels).backward()
-        adam.step()
+        with arithmetic(precision, device):
+            adam.zero_grad()
+            loss_of(pixels).backward()
+            adam.step()
 
     oracle.train()
-    with arithmetic(precision, device):
-        limit = rate(bare, batch, device, seconds)
-        steps = max(int(limit * seconds * 2 / batch), 3)
-        place = Path(tempfile.mkdtemp()) / "checkpoint"
-        loop = TrainingLoop(name, oracle, adam, None, steps + 2, place, 1e9)
-        parts = [np.arange(batch) + i * batch % (len(dataset) - batch) for i in range(steps + 2)]
-        seen = viewed_batches(dataset, Viewer(oracle.preprocessing, device, workers), parts)
-        batches = (oracle.preprocessing.normalise(batch.pixels) for batch in seen)
-        loop.run(itertools.islice(batches, 2), loss_of, lambda: None)
-        synchronise(device)
-        began = time.perf_counter()
-        loop.run(batches, loss_of, lambda: None)
-        synchronise(device)
-        return steps * batch / (time.perf_counter() - began), limit
+    limit = rate(bare, batch, device, seconds)
+    steps = max(int(limit * seconds * 2 / batch), 3)
+    place = Path(tempfile.mkdtemp()) / "checkpoint"
+    loop = TrainingLoop(name, oracle, adam, None, steps + 2, place, 1e9, precision=precision)
+    parts = [np.arange(batch) + i * batch % (len(dataset) - batch) for i in range(steps + 2)]
+    seen = viewed_batches(dataset, Viewer(oracle.preprocessing, device, workers), parts)
+    batches = (oracle.preprocessing.normalise(batch.pixels) for batch in seen)
+    loop.run(itertools.islice(batches, 2), loss_of, lambda: None)
+    synchronise(device)
+    began = time.perf_counter()
+    loop.run(batches, loss_of, lambda: None)
+    synchronise(device)
+    return steps * batch / (time.perf_counter() - began), limit
 
 
 def model_of(name: str) -> Classifier:
