@@ -208,9 +208,10 @@ def fine_tuning(bench: Bench) -> None:
     name, batch = bench.network.name, bench.network.tuned
     limits = []
     for precision in dict.fromkeys(["float32", bench.best]):
-        found, bare = training(name, precision, batch, bench.jpegs, bench.device, bench.seconds, None)
+        found, bare, repeated = training(name, precision, batch, bench.jpegs, bench.device, bench.seconds, None)
         limits.append(bare)
         bench.add(f"fine-tuning from JPEGs, {precision}, batches of {batch}", found, bare, "bare loop")
+        bench.add(f"bare loop, {precision}, in torch's deterministic mode", repeated, bare, "bare loop")
     bench.add(f"bare fine-tuning loop, float32 against {bench.best}", limits[0], limits[-1], f"{bench.best} loop")
 
 

@@ -24,7 +24,7 @@ from trustcache.extract.on_disk import extract
 from trustcache.extract.settings import ExtractSettings
 from trustcache.models.building import ModelSpec
 from trustcache.models.classifiers import Classifier, load_classifier
-from trustcache.models.precision import arithmetic
+from trustcache.models.precision import Repeatable, arithmetic
 from trustcache.oracles.network import Oracle
 from trustcache.oracles.training_loop import TrainingLoop
 from trustcache.registry.permission import allow_code
@@ -123,8 +123,8 @@ def photos(root: Path, count: int, kind: str, sides: tuple[int, int]) -> Dataset
 
 def training(
     name: str, precision: str, batch: int, dataset: Dataset, device: torch.device, seconds: float, workers: int | None
-) -> tuple[float, float]:
-    """Images a second of the training loop from files, and of a bare loop over one batch on the device."""
+) -> tuple[float, float, float]:
+    """Images a second of the training loop from files, of a bare loop over one batch, and of that with equal bits."""
     allow_code(f"{__name__}:{name}")
     oracle = Oracle(ModelSpec(f"{__name__}:{name}"), False, 0).to(device)
     adam = torch.optim.Adam(oracle.parameters(), lr=1e-5)
@@ -141,7 +141,8 @@ def training(
             adam.step()
 
     oracle.train()
-    limit = rate(bare, batch, device, seconds)
+    limit, repeat = rate(bare, batch, device, seconds), Repeatable(device)
+    repeated = rate(lambda: repeat(bare), batch, device, seconds)
     steps = max(int(limit * seconds * 2 / batch), 3)
     place = Path(tempfile.mkdtemp()) / "checkpoint"
     loop = TrainingLoop(name, oracle, adam, None, steps + 2, place, 1e9, precision=precision)
@@ -153,7 +154,7 @@ def training(
     began = time.perf_counter()
     loop.run(batches, loss_of, lambda: None)
     synchronise(device)
-    return steps * batch / (time.perf_counter() - began), limit
+    return steps * batch / (time.perf_counter() - began), limit, repeated
 
 
 def model_of(name: str) -> Classifier:
