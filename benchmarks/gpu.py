@@ -4,9 +4,10 @@
 
 Random weights, of a ViT-B/16 at 384 pixels, a ResNet-18 at 224, or CIFAR's ResNet-32 at 32; JPEGs of 400 to 500 pixels,
 or of 32, are generated. Each row is a rate or a time, its limit measured in the same run, and the share of the limit
-that is reached (1.00 is the limit itself). Extraction writes its cache; its rate leaves out the loading of the model,
-not the start of the decoding processes. `--all` adds torch.compile, attacks, predictions, heads, bootstrap, corruptions
-and start-up. A row that the machine cannot give is skipped with the reason.
+that is reached (1.00 is the limit itself). Extraction writes its cache; its rate is that of further images, between
+an extraction of a fifth of them and one of all, and beside it stands what an extraction does once: it begins and ends
+the decoding processes, lists the data set and takes the weights' checksum. `--all` adds torch.compile, attacks,
+predictions, heads, bootstrap, corruptions and start-up. A row that the machine cannot give is skipped with the reason.
 """
 
 from __future__ import annotations
@@ -22,10 +23,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from pathlib import Path
-from statistics import fmean
-from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
@@ -34,111 +32,23 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, i
 import bootstrap
 import heads
 import torch
-from measuring import (
-    bare_forward,
-    compiled_forward,
-    decoding,
-    extraction,
-    model_of,
-    photos,
-    rate,
-    synchronise,
-    training,
-)
+from bench import NETWORKS, Bench
+from measuring import bare_forward, compiled_forward, decoding, model_of, photos, rate, synchronise, training
 from safetensors.torch import save_file
 
 from trustcache import TrustedClassifier
-from trustcache.data.dataset import Dataset, open_dataset
+from trustcache.data.dataset import open_dataset
 from trustcache.data.loader import choose_device
-from trustcache.data.machine import decoding_workers
 from trustcache.data.variants.attacks import ATTACKS, attack
 from trustcache.data.variants.variation import Variant
 from trustcache.errors import TrustcacheError
 from trustcache.extract.settings import ExtractSettings
-from trustcache.models.classifiers import Classifier
-from trustcache.models.precision import Repeatable, arithmetic, resolved
+from trustcache.models.precision import Repeatable, arithmetic
 
 ROOT = Path(__file__).resolve().parents[1]
 
-
-@dataclasses.dataclass(frozen=True)
-class Network:
-    """A function of `measuring`, the least and the most pixels of its photos' sides, and sizes of batches."""
-
-    name: str
-    sides: tuple[int, int]
-    batch: int
-    on_cpu: int
-    tuned: int
-
-
-NETWORKS = {
-    network.name: network
-    for network in (
-        Network("vit", (400, 500), batch=256, on_cpu=16, tuned=40),
-        Network("resnet18", (400, 500), batch=256, on_cpu=64, tuned=8),
-        Network("cifar_resnet32", (32, 32), batch=4096, on_cpu=64, tuned=128),
-    )
-}
 # An epoch's time is a difference, between the least of several trainings each.
 _REPEATS, _EPOCHS = 3, 5
-
-
-class Bench:
-    """One run: what was asked for, the rows so far, and what several sections share."""
-
-    def __init__(self, options: argparse.Namespace, root: Path) -> None:
-        self.options, self.root, self.network = options, root, NETWORKS[options.network]
-        self.rows: list[dict[str, Any]] = []
-        self.device, self.seconds = choose_device(options.device), options.seconds
-        self.best = resolved("auto", self.device)
-        self.cores = decoding_workers(None, 10**6, self.device.type)
-        self.on_gpu = self.device.type != "cpu"
-        self.large = self.network.batch if self.on_gpu else self.network.on_cpu
-
-    def add(self, what: str, ours: float, limit: float, of: str, unit: str = "images/s") -> None:
-        """Add a row, and print it; of times, the lesser is the better one."""
-        share = limit / ours if unit == "s" else ours / limit
-        row = {"what": what, "found": ours, "limit": limit, "unit": unit, "limit is": of, "share": share}
-        self.rows.append(row)
-        print(f"{what:60s} {ours:10.4g} of {limit:10.4g} {unit:9s} {share:6.2f}   {of}", flush=True)
-
-    @cached_property
-    def main(self) -> Classifier:
-        return model_of(self.network.name)
-
-    def measured_forward(self) -> float:
-        """Images a second of the bare forward pass at its best, as it is now."""
-        return bare_forward(self.main, self.best, self.large, self.device, self.seconds)
-
-    @cached_property
-    def forward(self) -> float:
-        """The same, measured once."""
-        return self.measured_forward()
-
-    def beside_forward(self, work: Callable[[], float]) -> tuple[float, float]:
-        """What some work gives, and the forward pass before and after it, on average: other work may slow a machine."""
-        forward, found = [self.measured_forward()], []
-        for _ in range(self.options.rounds):
-            found.append(work())
-            forward.append(self.measured_forward())
-        return fmean(found), fmean(forward)
-
-    @cached_property
-    def jpegs(self) -> Dataset:
-        return photos(self.root / "jpg", self.options.images, "jpg", self.network.sides)
-
-    @cached_property
-    def decoded(self) -> float:
-        """Images a second that bare processes decode."""
-        return decoding(self.main, self.jpegs, self.cores, self.large)
-
-    @property
-    def settings(self) -> ExtractSettings:
-        return ExtractSettings(self.large, self.cores, str(self.device), self.best)
-
-    def extracted(self, dataset: Dataset, settings: ExtractSettings, model: Classifier | None = None) -> float:
-        return extraction(model or self.main, dataset, self.root / f"cache-{len(self.rows)}", settings, self.device)
 
 
 def forward(bench: Bench) -> None:
@@ -176,7 +86,8 @@ def from_jpegs(bench: Bench) -> None:
     chosen, forward = bench.beside_forward(lambda: bench.extracted(bench.jpegs, bench.settings))
     what = f"extract JPEGs, {bench.cores} workers, batches of {bench.large}"
     bench.add(what, chosen, min(bench.decoded, forward), of)
-    bench.add("defaults against the better of both settings", defaults, max(defaults, chosen), "extraction")
+    better = max(defaults.rate, chosen.rate)
+    bench.add("defaults against the better of both settings", defaults.rate, better, "extraction")
 
 
 def gpu_decoding(bench: Bench) -> None:

@@ -82,7 +82,7 @@ def compiled_forward(
 def extraction(
     model: Classifier, dataset: Dataset, folder: Path, settings: ExtractSettings, device: torch.device
 ) -> float:
-    """Images a second of a whole extraction into a fresh cache."""
+    """Seconds of a whole extraction into a fresh cache."""
     shutil.rmtree(folder, ignore_errors=True)
     model.model.to(device)
     synchronise(device)
@@ -90,7 +90,7 @@ def extraction(
     extract(model, "bench", dataset, folder.parent, folder, settings)
     seconds = time.perf_counter() - began
     assert len(open_cache(folder)) == len(dataset)
-    return len(dataset) / seconds
+    return seconds
 
 
 def decoding(model: Classifier, dataset: Dataset, workers: int, batch: int) -> float:

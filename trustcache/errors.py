@@ -93,7 +93,7 @@ def first_few(names: Sequence[str], most: int) -> str:
     >>> first_few(["a", "b", "c"], 2), first_few(["a", "b"], 2)
     ('a, b and 1 more', 'a, b')
     """
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
 def did_you_mean(name: str, known: Collection[str], beginning: bool = False) -> str:

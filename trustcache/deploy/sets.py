@@ -22,7 +22,7 @@ from trustcache.deploy.goals import SetGoal
 from trustcache.deploy.labelled import BLOCK_ROWS, Labelled, LabelledData, whole_cache
 from trustcache.deploy.saved import read_saved
 from trustcache.deploy.scorers import Scorer
-from trustcache.errors import TrustcacheError, UsageError, in_python, percent
+from trustcache.errors import TrustcacheError, UsageError, first_few, in_python, percent
 from trustcache.evaluate.scoring import Scoring
 from trustcache.metrics.conformal import SetFigures, class_cuts, cut, fewest_samples, set_figures
 from trustcache.scores.fitting import Rows
@@ -274,7 +274,7 @@ def too_few(sets: PredictionSets) -> str:
     """
     if not (names := sets.always):
         return ""
-    shown = ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")
+    shown = first_few(names, 5)
     takes = f"{percent(sets.confidence, 1)} takes {fewest_samples(sets.confidence):,} images"
     return (
         f"{len(names):,} of {len(sets.classes):,} classes ({shown}) are in every set, as {takes}"
