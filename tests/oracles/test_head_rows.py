@@ -59,8 +59,12 @@ def test_columns_that_fit_stay_whole(cached: CachedRows) -> None:
     needed = cached.rows * cached.row_bytes
     whole = learnt_rows(cached, CPU, f"{needed}", notes.append)
     assert not isinstance(whole, BlockedRows)
+    assert whole.spare == 0
+    assert learnt_rows(cached, CPU, f"{needed + 100}", notes.append).spare == 100
     assert not notes
-    assert isinstance(learnt_rows(cached, CPU, f"{needed - 1}", notes.append), BlockedRows)
+    blocked = learnt_rows(cached, CPU, f"{needed - 1}", notes.append)
+    assert isinstance(blocked, BlockedRows)
+    assert blocked.spare == 0
     assert "--memory" in notes[0]
     assert not isinstance(learnt_rows(cached, CPU, None, notes.append), BlockedRows)
 

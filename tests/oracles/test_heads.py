@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,9 +13,10 @@ from tests.fake_gpu import watched
 from tests.fitted_heads import fit
 from trustcache.data.splits import validation_rows
 from trustcache.losses import LOSSES, LossChoice
+from trustcache.oracles.head_inputs import Outputs, head_inputs
 from trustcache.oracles.head_rows import BLOCK_ROWS, WholeColumns
 from trustcache.oracles.head_training import Diverged, HeadTask, _Inputs, train_heads
-from trustcache.oracles.heads import LINEAR, LinearHead, score_heads
+from trustcache.oracles.heads import LINEAR, HeadSpec, LinearHead, score_heads
 from trustcache.protocols import Optimiser
 from trustcache.registry.permission import allow_code
 
@@ -128,9 +131,37 @@ def test_the_validation_part_has_the_asked_share_and_depends_on_the_seed_alone()
     assert (rows != validation_rows(1000, 0.1, 4)).any()
 
 
+@pytest.mark.parametrize("spec", [LINEAR, HeadSpec("mlp", hidden=8, dropout=0.2, input_dropout=0.1, patience=2)])
+@pytest.mark.parametrize("names", [("log-probs",), ("features", "sorted-log-probs", "prediction")])
+def test_inputs_made_once_have_the_bits_of_those_made_for_each_step(
+    data: tuple, spec: HeadSpec, names: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, correct, chance = data
+    outputs = {"features": x.half(), "logits": x[:, 5:].half()}
+    spec, needed = replace(spec, inputs=names), 4 * len(x) * head_inputs(names, outputs).shape[1]
+    made: dict[int, int] = {}
+    heads = {}
+    for spare in (needed, needed - 1):
+
+        def counted(names: tuple[str, ...], outputs: Outputs, spare: int = spare) -> torch.Tensor:
+            inputs = head_inputs(names, outputs)
+            made[spare] = made.get(spare, 0) + len(inputs)
+            return inputs
+
+        monkeypatch.setattr("trustcache.oracles.head_training.head_inputs", counted)
+        rows = WholeColumns({name: column.clone() for name, column in outputs.items()}, spare)
+        heads[spare] = train_heads(rows, correct, chance, [task("ce"), task("ss")], OPTIMISER, 0.2, spec)
+    assert made[needed] == len(x)
+    assert made[needed - 1] > 5 * len(x)
+    for ours, theirs in zip(*heads.values(), strict=True):
+        assert ours.log == theirs.log
+        np.testing.assert_array_equal(ours.head.weight, theirs.head.weight)
+
+
 def test_moments_ask_no_double_precision_of_a_gpu() -> None:
     with watched() as watch:
-        rows = WholeColumns({"features": torch.empty(BLOCK_ROWS + 1, 4, device="cuda", dtype=torch.float16)})
+        features = torch.empty(BLOCK_ROWS + 1, 4, device="cuda", dtype=torch.float16)
+        rows = WholeColumns({"features": features}, spare=0)
         moments = _Inputs(LINEAR, rows)
     assert {part.device.type for part in (moments.mean, moments.std)} == {"cuda"}
     assert watch.doubles == []

@@ -1,7 +1,7 @@
 """The inputs of heads: the model's outputs they are made from, and how these become the columns of one matrix.
 
 All is made of plain tensor operations, a block of rows at a time: the same function serves training, scoring, and the
-exported graph, and no matrix of all inputs ever exists.
+exported graph. A matrix of all inputs exists in training alone, where memory has room for it.
 """
 
 from __future__ import annotations
@@ -108,6 +108,15 @@ def parse_inputs(words: Sequence[str]) -> tuple[str, ...]:
             f"{did_you_mean(unknown[0], [*NAMED, *_ALL])}"
         )
     return tuple(name for name in _ALL if name in asked)
+
+
+def computed(names: Sequence[str]) -> bool:
+    """Return True if any of some inputs is made from columns, and is not one as it stands.
+
+    >>> computed(["features"]), computed(["features", "log-probs"])
+    (False, True)
+    """
+    return any(_ALL[name].columns != (name,) for name in names)
 
 
 def held_inputs(names: Sequence[str], holds: Callable[[str], bool]) -> tuple[str, ...]:

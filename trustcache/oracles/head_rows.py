@@ -28,6 +28,8 @@ class LearntRows(Protocol):
 
     rows: int
     device: torch.device
+    spare: int
+    """Bytes that what is made of the rows may take there."""
 
     def epoch(self, order: torch.Generator, batch_size: int) -> Iterator[Tensor]:
         """Yield the numbers of all rows once, int64 (n,) on the device, a minibatch at a time in random order."""
@@ -40,12 +42,16 @@ class LearntRows(Protocol):
 
 
 class WholeColumns:
-    """Rows whose columns, tensors (N, D) of any float dtype, are all on the device."""
+    """Rows whose columns, tensors (N, D) of any float dtype, are all on the device.
 
-    def __init__(self, outputs: Outputs) -> None:
+    spare: as in `LearntRows`, by default a quarter of what is free.
+    """
+
+    def __init__(self, outputs: Outputs, spare: int | None = None) -> None:
         self._outputs = outputs
         first = next(iter(outputs.values()))
         self.rows, self.device = len(first), first.device
+        self.spare = _free(self.device) // 4 if spare is None else spare
 
     def epoch(self, order: torch.Generator, batch_size: int) -> Iterator[Tensor]:
         return iter(torch.randperm(self.rows, generator=order).to(self.device).split(batch_size))
@@ -97,19 +103,25 @@ class CachedRows:
             for name, column in self._like.items()
         }
 
-    def whole(self, device: torch.device) -> WholeColumns:
-        """Return the rows with all their columns on a device. No more than a block is in memory twice."""
+    def whole(self, device: torch.device, spare: int | None = None) -> WholeColumns:
+        """Return the rows with all their columns on a device. No more than a block is in memory twice.
+
+        spare: as in `WholeColumns`.
+        """
         view, numbers, _ = self._parts[0]
         if len(self._parts) == 1 and numbers is None and device.type == "cpu":
-            return WholeColumns({name: torch.from_numpy(column) for name, column in view.columns(self.names).items()})
+            columns = view.columns(self.names)
+            return WholeColumns({name: torch.from_numpy(column) for name, column in columns.items()}, spare)
         held = self.empty(self.rows, device)
         for start in range(0, self.rows, BLOCK_ROWS):
             _fill(held, start, self.read(start, min(start + BLOCK_ROWS, self.rows)))
-        return WholeColumns(held)
+        return WholeColumns(held, spare)
 
 
 class BlockedRows:
     """Cached rows that do not fit into memory bytes on a device: a few blocks of them are held at a time."""
+
+    spare = 0
 
     def __init__(self, cached: CachedRows, device: torch.device, memory: int) -> None:
         self._cached = cached
@@ -162,15 +174,18 @@ def learnt_rows(cached: CachedRows, device: torch.device, asked: str | None, not
 
     note: told where it is in blocks. Raises UsageError where `asked` is no size.
     """
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory()
-    memory, needed = memory_bytes(asked) if asked else free // 2, cached.rows * cached.row_bytes
+    memory, needed = memory_bytes(asked) if asked else _free(device) // 2, cached.rows * cached.row_bytes
     if needed <= memory:
-        return cached.whole(device)
+        return cached.whole(device, memory - needed)
     note(
         f"the columns that heads learn from take {needed / 2**30:.1f} GiB, of {memory / 2**30:.1f} GiB that --memory "
         f"{'allows' if asked else 'takes by default'}: they are read in shuffled blocks in every epoch"
     )
     return BlockedRows(cached, device, memory)
+
+
+def _free(device: torch.device) -> int:
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory()
 
 
 def _fill(held: dict[str, Tensor], place: int, columns: dict[str, np.ndarray]) -> None:
