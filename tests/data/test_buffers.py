@@ -107,8 +107,7 @@ def test_buffers_are_pinned_once_when_they_are_filled_as_far_as_the_system_lets_
     monkeypatch.setattr("torch.cuda.cudart", lambda: runtime)
     monkeypatch.setattr("torch.cuda.synchronize", lambda: None)
     monkeypatch.setattr("torch.zeros", lambda *size, device: None)  # which takes the refusal's error
-    buffers = Buffers(3, 5000)
-    buffers.pin()
+    buffers = Buffers(3, 5000, pins=True)
     assert not registry.pinned
     filled = []
     for _ in range(2):

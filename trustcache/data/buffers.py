@@ -23,6 +23,8 @@ class Buffers:
 
     This process lends them out by number (`lend`) and sees what another one wrote to one (`filled`). That one is lent
     again once no tensor shows it any more.
+    pins: let a CUDA device copy from buffers while it works, where the system allows it. Each is pinned when it is
+    first filled: pinning all takes a part of a second, in which the device would wait.
 
     >>> import torch
     >>> buffers = Buffers(1, 12)
@@ -36,11 +38,12 @@ class Buffers:
     True
     """
 
-    def __init__(self, count: int, size: int) -> None:
+    def __init__(self, count: int, size: int, pins: bool = False) -> None:
         # No file of /dev/shm, which containers keep small.
         file = os.memfd_create("trustcache")
         os.ftruncate(file, count * _whole_pages(size))
         self._open(file, count, size)
+        self._pins = pins
 
     def _open(self, file: int, count: int, size: int) -> None:
         self._file, self.count, self.size = file, count, size
@@ -89,13 +92,6 @@ class Buffers:
         weakref.finalize(view, self._free.append, number).atexit = False
         return torch.frombuffer(view, dtype=torch.uint8, count=math.prod(shape)).view(*shape)
 
-    def pin(self) -> None:
-        """Let a CUDA device copy from buffers while it works, where the system allows it.
-
-        Each is pinned when it is first filled: pinning all takes a part of a second, in which the device would wait.
-        """
-        self._pins = True
-
     def _pin(self, number: int) -> None:
         with contextlib.suppress(RuntimeError):  # of a GPU that cannot be used: what uses it will tell
             start = self.buffer(number).data_ptr()
@@ -106,7 +102,7 @@ class Buffers:
                 torch.zeros(1, device="cuda")  # the next kernel would report the refusal
 
     def unpin(self) -> None:
-        """End what `pin` began, once all copies are made."""
+        """Let go of what is pinned, once all copies are made."""
         self._pins = False
         with contextlib.suppress(RuntimeError):
             if self._pinned:

@@ -124,12 +124,7 @@ class Decoders:
 
     def _filled(self, source: Source, pieces: Sequence[int]) -> Iterator[_Filled]:
         """Return what the processes make; begin them, if there are none."""
-        if self._loader is not None:
-            return iter(self._loader)
-        found = iter(self._started(source, pieces))
-        if self._tasks.buffers and self.device.type == "cuda":
-            self._tasks.buffers.pin()  # not before there are processes, which would take it over
-        return found
+        return iter(self._started(source, pieces) if self._loader is None else self._loader)
 
     def _end(self) -> None:
         """End the processes, and let go of the memory shared with them."""
@@ -151,7 +146,7 @@ class Decoders:
         if hasattr(os, "memfd_create"):  # Linux
             count = max(min(count, _MOST_BUFFERED // source.piece_bytes), 1)
             with contextlib.suppress(OSError):  # no files left to open, perhaps
-                self._tasks.buffers = Buffers(count, source.piece_bytes)
+                self._tasks.buffers = Buffers(count, source.piece_bytes, self.device.type == "cuda")
         self._loader = DataLoader(
             _Pieces(self._kept, self._tasks.buffers),
             batch_sampler=self._tasks,
