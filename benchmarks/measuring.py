@@ -30,6 +30,7 @@ from trustcache.oracles.training_loop import TrainingLoop
 from trustcache.registry.permission import allow_code
 
 CLASSES = 100
+# Batches that are decoded to know the rate of decoding alone.
 _BATCHES = 100
 
 
