@@ -13,7 +13,7 @@ from tests.fake_gpu import watched
 from tests.fitted_heads import fit
 from trustcache.data.splits import validation_rows
 from trustcache.losses import LOSSES, LossChoice
-from trustcache.oracles.head_inputs import Outputs, head_inputs
+from trustcache.oracles.head_inputs import _ALL, head_inputs
 from trustcache.oracles.head_rows import BLOCK_ROWS, WholeColumns
 from trustcache.oracles.head_training import Diverged, HeadTask, _Inputs, train_heads
 from trustcache.oracles.heads import LINEAR, HeadSpec, LinearHead, score_heads
@@ -140,15 +140,14 @@ def test_inputs_made_once_have_the_bits_of_those_made_for_each_step(
     outputs = {"features": x.half(), "logits": x[:, 5:].half()}
     spec, needed = replace(spec, inputs=names), 4 * len(x) * head_inputs(names, outputs).shape[1]
     made: dict[int, int] = {}
-    heads = {}
+    heads, entry = {}, _ALL[names[-1]]
     for spare in (needed, needed - 1):
 
-        def counted(names: tuple[str, ...], outputs: Outputs, spare: int = spare) -> torch.Tensor:
-            inputs = head_inputs(names, outputs)
-            made[spare] = made.get(spare, 0) + len(inputs)
-            return inputs
+        def counted(logits: torch.Tensor, spare: int = spare) -> torch.Tensor:
+            made[spare] = made.get(spare, 0) + len(logits)
+            return entry.make(logits)
 
-        monkeypatch.setattr("trustcache.oracles.head_training.head_inputs", counted)
+        monkeypatch.setitem(_ALL, names[-1], replace(entry, make=counted))
         rows = WholeColumns({name: column.clone() for name, column in outputs.items()}, spare)
         heads[spare] = train_heads(rows, correct, chance, [task("ce"), task("ss")], OPTIMISER, 0.2, spec)
     assert made[needed] == len(x)

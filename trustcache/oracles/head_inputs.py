@@ -90,8 +90,11 @@ _ALL: dict[str, HeadInput] = {
     ),
 }
 
+PLAIN = ("features",)
+"""Inputs that are a column as it stands."""
+
 NAMED = {
-    "last": ("features",),
+    "last": PLAIN,
     "strong": ("features", "log-probs", "sorted-log-probs", "prediction", *VIEWS),
     "all": tuple(INPUTS),
 }

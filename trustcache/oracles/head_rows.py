@@ -16,7 +16,7 @@ from torch import Tensor
 
 from trustcache.cache import CacheView
 from trustcache.data.machine import free_memory, memory_bytes
-from trustcache.oracles.head_inputs import Outputs
+from trustcache.oracles.head_inputs import PLAIN, Outputs, computed, head_inputs
 
 BLOCK_ROWS = 8192
 # Fewer blocks in memory at once would shuffle too little.
@@ -182,6 +182,25 @@ def learnt_rows(cached: CachedRows, device: torch.device, asked: str | None, not
         f"{'allows' if asked else 'takes by default'}: they are read in shuffled blocks in every epoch"
     )
     return BlockedRows(cached, device, memory)
+
+
+def made_once(names: Sequence[str], learnt: LearntRows) -> tuple[Sequence[str], LearntRows]:
+    """Return rows that hold inputs as a column, and its name, where inputs are computed and memory has room for them.
+
+    To sort logits in each step takes longer than the step. Else the same names and rows: inputs that are columns have
+    half the bytes there, and so are read in random order in less time.
+    """
+    if not computed(names):
+        return names, learnt
+    blocks = (head_inputs(names, outputs) for outputs in learnt.passed())
+    first = next(blocks)
+    if learnt.rows * first[0].nbytes > learnt.spare:
+        return names, learnt
+    made, done = torch.empty(learnt.rows, first.shape[1], device=learnt.device), 0
+    for block in (first, *blocks):
+        made[done : done + len(block)] = block
+        done += len(block)
+    return PLAIN, WholeColumns({PLAIN[0]: made}, spare=0)
 
 
 def _free(device: torch.device) -> int:

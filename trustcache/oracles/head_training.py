@@ -17,8 +17,8 @@ from trustcache.data.progress import Progress, silent
 from trustcache.data.splits import training_rows, validation_rows
 from trustcache.losses import LossChoice
 from trustcache.oracles.cuda_graphs import on_graphs
-from trustcache.oracles.head_inputs import Outputs, computed, head_inputs
-from trustcache.oracles.head_rows import BLOCK_ROWS, LearntRows, WholeColumns
+from trustcache.oracles.head_inputs import Outputs, head_inputs
+from trustcache.oracles.head_rows import LearntRows, WholeColumns, made_once
 from trustcache.oracles.heads import LINEAR, AnyHead, HeadSpec, LinearHead
 from trustcache.oracles.mlp_heads import MlpHead, first_parameters, joined, mlp_scores
 from trustcache.oracles.network import initial_weight
@@ -121,20 +121,14 @@ class _Step:
 
 
 class _Inputs:
-    """The inputs of all rows, standardised and dropped a few at a time.
-
-    Those that are computed from columns are made once, where memory has room: sorting logits takes longer than a step.
-    Those that are columns are not: these have half their bytes, and so are read in random order in less time.
-    """
+    """The inputs of all rows, made, standardised and dropped a few at a time."""
 
     def __init__(self, spec: HeadSpec, learnt: LearntRows) -> None:
-        self._spec, self.learnt = spec, learnt
+        self._spec = spec
+        self._names, self.learnt = made_once(spec.inputs, learnt)
         self.device = learnt.device
-        self._made = self._made_once()
         self.mean, self.std = self._moments()
         self._scale = 1 / self.std
-        for block in [] if self._made is None else self._made.split(BLOCK_ROWS):
-            self._standardise(block)
         # A GPU draws its own dropout, and another one than the processor: none is copied to it at each step.
         self.generator = torch.Generator(self.device).manual_seed(ORDER_SEED)
 
@@ -142,39 +136,17 @@ class _Inputs:
     def width(self) -> int:
         return len(self.mean)
 
-    def _made_once(self) -> Tensor | None:
-        """Return the inputs of all rows, raw, float32 (N, D); None if they are columns, or take too much memory."""
-        if not computed(self._spec.inputs):
-            return None
-        blocks = map(self._raw, self.learnt.passed())
-        first = next(blocks)
-        if self.learnt.rows * first[0].nbytes > self.learnt.spare:
-            return None
-        made, done = torch.empty(self.learnt.rows, first.shape[1], device=self.device), 0
-        for block in (first, *blocks):
-            made[done : done + len(block)] = block
-            done += len(block)
-        return made
-
-    def _standardise(self, raw: Tensor) -> Tensor:
-        """Standardise inputs (n, D) that are no one else's, in place."""
-        return raw.sub_(self.mean).mul_(self._scale)
-
-    def _at(self, rows: Tensor) -> Tensor:
-        """Return the standardised inputs of a minibatch."""
-        if self._made is not None:
-            return self._made.index_select(0, rows)
-        return self._standardise(self._raw(self.learnt.at(rows)))
+    def _standardised(self, outputs: Outputs) -> Tensor:
+        """Return standardised inputs (n, D) of outputs that are no one else's."""
+        return self._raw(outputs).sub_(self.mean).mul_(self._scale)
 
     def passed(self, rows: Tensor) -> Iterator[Tensor]:
         """Yield the standardised inputs of some rows, ascending, a block at a time."""
-        if self._made is not None:
-            return map(self._at, rows.to(self.device).split(BLOCK_ROWS))
-        return (self._standardise(self._raw(outputs)) for outputs in self.learnt.passed(rows))
+        return map(self._standardised, self.learnt.passed(rows))
 
     def dropped(self, rows: Tensor) -> Tensor:
         """Return the standardised inputs of a minibatch with input dropout, as a training step sees them."""
-        x = self._at(rows)
+        x = self._standardised(self.learnt.at(rows))
         return x * self.keep(x.shape, self._spec.input_dropout) if self._spec.input_dropout else x
 
     def keep(self, shape: Sequence[int], dropout: float) -> Tensor:
@@ -182,15 +154,14 @@ class _Inputs:
         return (torch.rand(*shape, generator=self.generator, device=self.device) >= dropout) / (1 - dropout)
 
     def _raw(self, outputs: Outputs) -> Tensor:
-        return head_inputs(self._spec.inputs, outputs)
+        return head_inputs(self._names, outputs)
 
     def _summed(self, of: Callable[[Tensor], Tensor]) -> Tensor:
         """Return the sum over all rows of a function of the inputs, float64 (D,), of float32 sums over blocks.
 
         It is on the CPU, as Apple's GPUs have no float64.
         """
-        raw = map(self._raw, self.learnt.passed()) if self._made is None else self._made.split(BLOCK_ROWS)
-        blocks = (of(block).sum(0).cpu().double() for block in raw)
+        blocks = (of(self._raw(outputs)).sum(0).cpu().double() for outputs in self.learnt.passed())
         total = next(blocks)
         for each in blocks:
             total += each
@@ -267,7 +238,7 @@ class _Batch:
         if self.spec.kind == "mlp":
             return mlp_scores(x, self.parameters, self.distance, kept)
         weight, bias = self.parameters
-        # Row by row, as torch's own layers lie: a processor multiplies by two to eight columns five times as slowly.
+        # Heads are rows, as of torch's own layers: a processor multiplies by two to eight columns five times as slowly.
         return F.linear(x, weight, bias) / weight.norm(dim=1).masked_fill(~self.distance, 1.0)
 
     def losses(self, x: Tensor, targets: dict[str, Tensor], rows: Tensor) -> Tensor:
