@@ -162,9 +162,9 @@ def predictions(bench: Bench) -> None:
     usual = rate(lambda: list(trusted([image])), 1, bench.device, bench.seconds)
     bench.add("predict, one image at a time, by default", usual, alone, "bare forward of one")
     files = [f"{bench.root}/jpg/photos/{name}" for name in bench.jpegs.ids[: bench.options.images // 2]]
+    limit, of = min(bench.decoded, bench.forward), f"min(decode {bench.decoded:.0f}, forward)"
     began = time.perf_counter()
     count = sum(1 for _ in trusted(files, batch_size=bench.large, workers=bench.cores, ahead=2))
-    limit, of = min(bench.decoded, bench.forward), f"min(decode {bench.decoded:.0f}, forward)"
     bench.add(f"predict JPEGs, {bench.cores} threads", count / (time.perf_counter() - began), limit, of)
 
 
