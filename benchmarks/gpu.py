@@ -164,8 +164,8 @@ def predictions(bench: Bench) -> None:
     files = [f"{bench.root}/jpg/photos/{name}" for name in bench.jpegs.ids[: bench.options.images // 2]]
     limit, of = min(bench.decoded, bench.forward), f"min(decode {bench.decoded:.0f}, forward)"
     began = time.perf_counter()
-    count = sum(1 for _ in trusted(files, batch_size=bench.large, workers=bench.cores, ahead=2))
-    bench.add(f"predict JPEGs, {bench.cores} threads", count / (time.perf_counter() - began), limit, of)
+    count = sum(1 for _ in trusted.of_files(files, batch_size=bench.large))
+    bench.add(f"predict JPEGs, {bench.cores} processes", count / (time.perf_counter() - began), limit, of)
 
 
 def frozen_heads(bench: Bench) -> None:

@@ -29,12 +29,12 @@ def predict(
     on, an alarm says from which image on nothing is promised; each call begins anew.
     """
     from trustcache.cache.workspace import Workspace
-    from trustcache.deploy.predict import WRITERS, Tally, pictures, with_groups
+    from trustcache.deploy.predict import WRITERS, Pictures, Tally, groups_of
     from trustcache.deploy.scorers import find_scorer
     from trustcache.deploy.sets import stored_sets
     from trustcache.deploy.trusted import TrustedClassifier
 
-    images = pictures(paths, note=say)
+    images = Pictures(paths, note=say)
     workspace, sets = Workspace(place.workspace), None
     if asked.sets:  # before the networks are read: there may be none
         sets = stored_sets(workspace, find_scorer(workspace, run, asked.classifier), place.given())
@@ -44,11 +44,9 @@ def predict(
         line = find_scorer(workspace, run, asked.classifier).calibration_line(place.given())
         say(f"no threshold is calibrated, so a score above 0 is trusted; set one with {line}")
         say("with --max-risk in place of --coverage it promises how much of what is trusted is wrong at most")
-    grouped = with_groups(images, asked.groups) if asked.groups else (images, None)
+    groups = groups_of(images, asked.groups) if asked.groups else None
     tally = Tally(trusted, say, paths)
-    answers = tally.of(
-        trusted(grouped[0], groups=grouped[1], batch_size=asked.batch_size, workers=asked.workers, ahead=1)
-    )
+    answers = tally.of(trusted.of_files(images, groups=groups, batch_size=asked.batch_size, workers=asked.workers))
     for line in WRITERS[asked.format](answers):
         print_line(line, kept="\n\t")
     for line in tally.summary():

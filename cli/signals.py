@@ -11,11 +11,17 @@ from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
+_SAME = "the same command goes on from here"
 _TRAINING = (
-    ": training on images goes on from its last step, or at an epoch's end and in several processes from its last "
-    "checkpoint (--checkpoint-every)"
+    f"{_SAME}: training on images goes on from its last step, or at an epoch's end and in several processes from its "
+    "last checkpoint (--checkpoint-every)"
 )
-_GOES_ON = {"extract": ": only unfinished shards are made again", "train": _TRAINING, "fit-classifier": _TRAINING}
+_NEXT = {
+    "extract": f"{_SAME}: only unfinished shards are made again",
+    "train": _TRAINING,
+    "fit-classifier": _TRAINING,
+    "predict": "the lines so far are whole; the same command begins anew",
+}
 _process = os.getpid()
 _received: list[int] = []
 _command = ""
@@ -28,8 +34,8 @@ def name_command(name: str) -> None:
 
 
 def interrupted() -> str:
-    """Return what the user is told of the command that a signal ended: how it goes on."""
-    return f"interrupted; the same command goes on from here{_GOES_ON.get(_command, '')}"
+    """Return what the user is told of the command that a signal ended: what the same one would do."""
+    return f"interrupted; {_NEXT.get(_command, _SAME)}"
 
 
 def take_signals() -> None:

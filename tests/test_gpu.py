@@ -329,14 +329,19 @@ def test_a_network_that_processes_share_takes_the_steps_of_one_alone(tmp_path: P
         torch.testing.assert_close(shared[name], tensor, rtol=1e-4, atol=1e-5)
 
 
-def test_an_images_score_does_not_depend_on_the_images_beside_it(runs_workspace: Workspace) -> None:
+def test_an_images_score_does_not_depend_on_the_images_beside_it(runs_workspace: Workspace, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     images = [Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)) for _ in range(20)]
+    files = [tmp_path / f"{number}.png" for number in range(20)]
+    for file, image in zip(files, images, strict=True):
+        image.save(file)
     trusted = TrustedClassifier.load(runs_workspace.root, f"{LABEL}-ce-frozen", device=DEVICE)
     together = [answer.score for answer in trusted(images)]
     assert [answer.score for answer in trusted(images[::-1])][::-1] == together
     assert [answer.score for image in images for answer in trusted([image])] == together
     assert [answer.score for answer in trusted(iter(images), ahead=2)] == together
+    for workers in (0, 2):
+        assert [answer.score for answer in trusted.of_files(files * 7, workers=workers)] == together * 7
     small = [answer.score for answer in trusted(images, batch_size=3, ahead=1)]
     np.testing.assert_allclose(small, together, rtol=1e-4, atol=1e-4)
 

@@ -18,7 +18,7 @@ from trustcache.data.buffers import Buffers
 from trustcache.data.dataset import open_dataset
 from trustcache.data.decoders import Decoders
 from trustcache.data.known_data import folder_manifest
-from trustcache.data.sources import Source
+from trustcache.data.sources import DatasetSource, Source
 from trustcache.data.variants.variation import joined
 from trustcache.models.preprocessing import Preprocessing
 
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="Linux h
 def source(image_folder: Callable[..., Path]) -> Source:
     photos = image_folder({"a": 20, "b": 20})
     view = Preprocessing((24, 24), 1.0, "center", "bilinear", (0.5,) * 3, (0.5,) * 3)
-    return Source(open_dataset(folder_manifest(photos), photos.parent), view)
+    return DatasetSource(dataset=open_dataset(folder_manifest(photos), photos.parent), preprocessing=view)
 
 
 def fill(buffers: Buffers, number: int) -> None:

@@ -19,7 +19,7 @@ from trustcache.data.dataset import Dataset, open_dataset
 from trustcache.data.decoders import Decoders
 from trustcache.data.known_data import folder_manifest
 from trustcache.data.samples import BadImage, FileSamples
-from trustcache.data.sources import Source
+from trustcache.data.sources import DatasetSource, Source
 from trustcache.data.variants.variation import Batch, Variant, joined
 from trustcache.models.preprocessing import Preprocessing
 
@@ -36,7 +36,7 @@ def photos(image_folder: Folder) -> Path:
 def source(photos: Path, name: str = "fog", crop: int | None = 20, severity: int = 3) -> Source:
     variant = Variant("corruption", name, severity, crop=crop)
     dataset = open_dataset(replace(folder_manifest(photos), variant=variant), photos.parent)
-    return Source(dataset, preprocessing(crop or 24))
+    return DatasetSource(dataset=dataset, preprocessing=preprocessing(crop or 24))
 
 
 def preprocessing(side: int, crop_pct: float = 1.0, crop_mode: str = "center") -> Preprocessing:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import shutil
+import signal
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from click.testing import Result
 from tests.command_process import CommandProcess
 from tests.refusals import refusal_of, tells
 from trustcache.cache.workspace import Workspace
-from trustcache.deploy.predict import csv_lines, json_lines, pictures
+from trustcache.deploy.predict import Pictures, csv_lines, json_lines
 from trustcache.deploy.trusted import Answer
 
 RunCli = Callable[..., Result]
@@ -205,8 +206,10 @@ def test_lines_appear_as_batches_are_done(
         assert json.loads(slow.stdout.readline())["path"] == str(file)
     with pytest.raises(TimeoutExpired):  # twelve batches are to come
         slow.wait(timeout=2.5)
+    slow.send_signal(signal.SIGTERM)
+    assert tells(slow.stderr.read().splitlines()[-1], "interrupted", "anew")
 
 
 def test_a_mistyped_path_is_answered_by_the_nearest_one_that_is_there(photos: Path) -> None:
-    said = refusal_of(lambda: pictures([photos.with_name("phtos") / "a"]))
+    said = refusal_of(lambda: Pictures([photos.with_name("phtos") / "a"]))
     assert tells(said, str(photos.with_name("phtos")), "no such", f"did you mean {photos / 'a'}?")

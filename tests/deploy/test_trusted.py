@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import itertools
+import multiprocessing
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -22,10 +24,11 @@ from trustcache import Answer, TrustedClassifier
 from trustcache.cache import CacheView, open_cache
 from trustcache.cache.index import read_index
 from trustcache.cache.workspace import Workspace
+from trustcache.data.pictures import Picture
 from trustcache.deploy.calibrate import calibrate_on
 from trustcache.deploy.network import load_pair
 from trustcache.deploy.scorers import find_scorer
-from trustcache.errors import UsageError
+from trustcache.errors import TrustcacheError, UsageError
 from trustcache.extract.in_memory import extract_in_memory
 from trustcache.models.classifiers import Classifier
 from trustcache.oracles.estimator import Oracle
@@ -120,8 +123,9 @@ def test_a_single_image_is_not_taken_for_many(runs_workspace: Workspace, digit_f
     trusted, path = loaded(runs_workspace), min(digit_files.iterdir())
     image = Image.open(path).convert("RGB")
     for alone in (path, str(path), image, np.asarray(image), np.asarray(image)[:, :, 0]):
-        with pytest.raises(ValueError, match="in a list"):
-            list(trusted(alone))  # type: ignore[arg-type]
+        for call in (trusted, trusted.of_files):
+            with pytest.raises(ValueError, match="in a list"):
+                list(call(alone))  # type: ignore[arg-type]
     assert len(list(trusted(np.asarray(image)[None]))) == 1
 
 
@@ -158,6 +162,40 @@ def test_batches_and_threads_change_nothing(runs_workspace: Workspace, digit_fil
         # To the last bit, but for batches that are smaller than what a CPU's networks are given at once.
         np.testing.assert_allclose([a.score for a in found], [a.score for a in wanted], atol=1e-5 if size < 4 else 0)
     assert list(trusted([])) == []
+
+
+@pytest.mark.parametrize("workers", [None, 0, 1])
+@pytest.mark.parametrize("name", [FROZEN, TUNED, "mcp"])
+def test_processes_answer_as_threads_do(
+    runs_workspace: Workspace, digit_files: Path, tmp_path: Path, name: str, workers: int | None
+) -> None:
+    trusted = loaded(runs_workspace, name)
+    files: list[str | Path] = sorted(digit_files.iterdir())[:90]
+    (tmp_path / "text.jpg").write_text("this is no image")
+    files[3], files[40:60], files[89] = tmp_path / "text.jpg", 20 * [tmp_path / "absent.png"], str(files[89])
+    wanted = list(trusted(files, batch_size=20))
+    for size in (20, 64, 200):  # of twenty, one batch has no image that can be read
+        assert list(trusted.of_files(files, batch_size=size, workers=workers)) == wanted
+    assert list(trusted.of_files([], workers=workers)) == []
+
+
+def test_answers_that_nobody_waits_for_leave_no_process(runs_workspace: Workspace, digit_files: Path) -> None:
+    answers = loaded(runs_workspace).of_files(sorted(digit_files.iterdir())[:100], batch_size=10, workers=2)
+    assert next(answers).error is None
+    assert len(multiprocessing.active_children()) == 2
+    answers.close()  # type: ignore[attr-defined]
+    assert multiprocessing.active_children() == []
+
+
+def test_a_decoding_process_that_dies_is_told(runs_workspace: Workspace) -> None:
+    with pytest.raises(TrustcacheError, match=r"decoding process died.*--workers"):
+        list(loaded(runs_workspace).of_files([Picture("deadly.png", killed)], workers=1))
+
+
+def killed() -> Image.Image:
+    assert torch.utils.data.get_worker_info(), "it would be the tests' own process"
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
 
 
 @pytest.mark.parametrize("name", [FROZEN, TUNED, "knn", "vim", "delta-knn+margin", "trust-score"])

@@ -170,7 +170,9 @@ def test_predictions_ask_both_networks_each_at_its_own_size(both_once: Path, dig
     workspace = Workspace(both_once)
     index = index_of(workspace, JUDGED, "digits-test")
     cache, trusted = open_cache(index.folder)[:40], TrustedClassifier.load(both_once, JUDGED, device="cpu")
-    answers = list(trusted([digit_files / f"{sample}.png" for sample in cache.sample_ids], batch_size=15))
+    files = [digit_files / f"{sample}.png" for sample in cache.sample_ids]
+    answers = list(trusted(files, batch_size=15))
+    assert list(trusted.of_files(files, batch_size=15)) == answers
     assert [answer.class_number for answer in answers] == cache.predictions.tolist()
     z = only_run(workspace).scores(index)[:40]
     np.testing.assert_allclose([answer.score for answer in answers], z, rtol=1e-3, atol=2e-2)

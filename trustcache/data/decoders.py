@@ -97,7 +97,7 @@ class Decoders:
             file.write_bytes(pickle.dumps(source))
         except (pickle.PicklingError, AttributeError, TypeError) as error:  # a user's own data set
             raise UsageError(
-                f"{source.dataset.manifest.name}: cannot be sent to decoding processes ({first_line(error)}); use "
+                f"{source.name}: cannot be sent to decoding processes ({first_line(error)}); use "
                 "--workers 0, or let it hold no open files and no functions without a name"
             ) from error
         self._tasks.left = ((str(file), numbers) for numbers in tasks)

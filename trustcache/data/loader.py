@@ -14,7 +14,7 @@ from trustcache.data.dataset import Dataset
 from trustcache.data.decoders import WORKER_DIED, Decoders
 from trustcache.data.pipeline import Mover, Waits
 from trustcache.data.ranks import ranks
-from trustcache.data.sources import Source
+from trustcache.data.sources import DatasetSource
 from trustcache.data.variants.variation import Batch, joined
 from trustcache.errors import TrustcacheError, UsageError, first_line, kind_and_line
 from trustcache.models.classifiers import Classifier
@@ -85,7 +85,7 @@ def viewed_batches(dataset: Dataset, viewer: Viewer, batches: Sequence[np.ndarra
     turns the errors of a full GPU into messages.
     """
     preprocessing = _decoding(dataset, viewer)
-    source = Source(dataset, preprocessing, viewer.decode)
+    source = DatasetSource(dataset=dataset, preprocessing=preprocessing, decode=viewer.decode)
     repeatable = Repeatable(viewer.device)  # of all batches: what it finds impossible is not tried again
     with (
         nullcontext(viewer.decoders) if viewer.decoders else Decoders(viewer.workers, viewer.device) as decoders,

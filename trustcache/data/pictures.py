@@ -53,24 +53,29 @@ class Prepared:
 
 def file_picture(path: str, read: Callable[[], bytes]) -> Picture:
     """Return the picture of an image file. read: returns its bytes or raises OSError."""
+    return Picture(path, functools.partial(_decoded, path, read))
 
-    def decode() -> Image.Image:
-        try:
-            data = read()
-        except OSError as error:
-            raise BadImage(path, error.strerror or error) from None
-        return decode_rgb(data, path)
 
-    return Picture(path, decode)
+def _decoded(path: str, read: Callable[[], bytes]) -> Image.Image:
+    try:
+        data = read()
+    except OSError as error:
+        raise BadImage(path, error.strerror or error) from None
+    return decode_rgb(data, path)
 
 
 def pictures_of(images: Any) -> Iterator[Picture | Prepared]:
     """Yield several images, of a DataLoader each of every batch. Raises ValueError for a single one, and for none."""
+    require_several(images)
+    stream = (image for batch in images for image in images_of(batch)) if isinstance(images, DataLoader) else images
+    return map(picture_of, stream)
+
+
+def require_several(images: Any) -> None:
+    """Raise ValueError for a single image."""
     alone = isinstance(images, np.ndarray | torch.Tensor) and (images.ndim < 3 or _is_one(images))
     if alone or isinstance(images, str | Path | Image.Image | Picture | Prepared):
         raise ValueError("takes several images: put a single one in a list, as in trusted([image])")
-    stream = (image for batch in images for image in images_of(batch)) if isinstance(images, DataLoader) else images
-    return map(picture_of, stream)
 
 
 # Channels behind rows and columns: grey, colours, colours with transparency.

@@ -1,9 +1,10 @@
-"""The images of a data set as a model takes them, in pieces that any process decodes."""
+"""Images as a model takes them, of a data set or of files, in pieces that any process decodes."""
 
 from __future__ import annotations
 
 import math
 import mmap
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,7 @@ from PIL import Image
 
 from trustcache.data.content import content_of
 from trustcache.data.dataset import Dataset
+from trustcache.data.pictures import picture_of
 from trustcache.data.samples import BadImage
 from trustcache.data.variants.variation import Batch
 from trustcache.models.preprocessing import Preprocessing
@@ -28,19 +30,32 @@ _ENCODED = 32
 _ENCODED_BYTES = 128 << 10
 
 
-@dataclass(frozen=True)
-class Source:
-    """The images of a data set as a model takes them, decoded in one of the ways in `DECODERS`."""
+@dataclass(frozen=True, kw_only=True)
+class Source(ABC):
+    """Images by number as a model takes them, decoded in one of the ways in `DECODERS`."""
 
-    dataset: Dataset
     preprocessing: Preprocessing
     decode: str = "pil"
 
-    @cached_property
-    def _transform(self) -> Callable[[Any], torch.Tensor]:
-        """PIL image to a uint8 tensor (3, H, W)."""
-        transform: Callable[[Any], torch.Tensor] = self.preprocessing.transform()
-        return transform
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What messages call the images."""
+
+    @abstractmethod
+    def labels(self, numbers: np.ndarray) -> np.ndarray:
+        """Return the labels (N,) int64 of some images."""
+
+    @abstractmethod
+    def why_bad(self, error: BadImage) -> str:
+        """Return what a batch says of an image that cannot be read."""
+
+    @abstractmethod
+    def made(self, number: int, kept: Kept | None) -> tuple[int, torch.Tensor, Any]:
+        """Return an image's content, its pixels uint8 (3, H, W), and those of its companion, if any. Raises BadImage.
+
+        For a GPU to decode, its content, its bytes, and its height and width as `gpu_decoding.packed` does.
+        """
 
     def pieces(self, batch: np.ndarray) -> list[np.ndarray]:
         """Cut the numbers (B,) of a batch into those that are decoded by one process."""
@@ -58,19 +73,19 @@ class Source:
         return _ENCODED_BYTES if self.decode == "gpu" else 3 * math.prod(self.preprocessing.input_size)
 
     def batch(self, numbers: Sequence[int], kept: Kept | None = None, buffer: torch.Tensor | None = None) -> Batch:
-        """Return some samples, decoded; for a GPU to decode, packed.
+        """Return some images, decoded; for a GPU to decode, packed.
 
         buffer: uint8 (M,), what `pixels` are written to if there is room for them.
         """
         good, bad = [], {}
         for number in numbers:
             try:
-                good.append((number, *(self._packed(number) if self.decode == "gpu" else self._decoded(number, kept))))
+                good.append((number, *self.made(number, kept)))
             except BadImage as error:
-                bad[number] = str(error)
+                bad[number] = self.why_bad(error)
         indices = np.array([sample[0] for sample in good], dtype=np.int64)
         content = np.array([sample[1] for sample in good], dtype=np.uint64)
-        about = indices, self.dataset.labels[indices]
+        about = indices, self.labels(indices)
         images: list[torch.Tensor] = [sample[2] for sample in good]
         others = [sample[3] for sample in good if sample[3] is not None]
         if not good:
@@ -83,15 +98,39 @@ class Source:
         pixels = torch.stack(images, out=room.view(-1, *images[0].shape))
         return Batch(*about, pixels, torch.stack(others) if others else None, bad, content)
 
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSource(Source):
+    """The images of a data set."""
+
+    dataset: Dataset
+
+    @property
+    def name(self) -> str:
+        return self.dataset.manifest.name
+
+    def labels(self, numbers: np.ndarray) -> np.ndarray:
+        return self.dataset.labels[numbers]
+
+    def why_bad(self, error: BadImage) -> str:
+        return str(error)
+
+    def made(self, number: int, kept: Kept | None) -> tuple[int, torch.Tensor, Any]:
+        return self._packed(number) if self.decode == "gpu" else self._decoded(number, kept)
+
+    @cached_property
+    def _transform(self) -> Callable[[Any], torch.Tensor]:
+        """PIL image to a uint8 tensor (3, H, W)."""
+        transform: Callable[[Any], torch.Tensor] = self.preprocessing.transform()
+        return transform
+
     def _packed(self, number: int) -> tuple[int, torch.Tensor, Any]:
-        """Return an image's content, its bytes, and its height and width as `packed` does. Raises BadImage."""
         from trustcache.data.gpu_decoding import packed
 
         raw = self.dataset.samples.raw(number)
         return content_of(raw), *packed(raw, self.dataset.ids[number])
 
     def _decoded(self, number: int, kept: Kept | None) -> tuple[int, torch.Tensor, Any]:
-        """Return an image's content, its pixels, and those of its companion. Raises BadImage."""
         dataset = self.dataset
         raw = dataset.samples.raw(number)
         content, side = content_of(raw), dataset.manifest.variant and dataset.manifest.variant.crop
@@ -110,6 +149,35 @@ class Source:
             return None
         height, width = (math.ceil(side / self.preprocessing.crop_pct) for side in self.preprocessing.input_size)
         return height, width
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureSource(Source):
+    """Images without labels, each anything that `picture_of` takes; why one cannot be read is told in few words.
+
+    second: of another network, whose view of an image is its companion.
+    """
+
+    images: Sequence[Any]
+    second: Preprocessing | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{len(self.images):,} images"
+
+    def labels(self, numbers: np.ndarray) -> np.ndarray:
+        return np.zeros(len(numbers), dtype=np.int64)
+
+    def why_bad(self, error: BadImage) -> str:
+        return error.reason
+
+    def made(self, number: int, kept: Kept | None) -> tuple[int, torch.Tensor, Any]:
+        pixels, *others = picture_of(self.images[number]).pixels_of(self._transforms)
+        return 0, pixels, others[0] if others else None
+
+    @cached_property
+    def _transforms(self) -> list[Callable[[Any], torch.Tensor]]:
+        return [each.transform() for each in (self.preprocessing, self.second) if each]
 
 
 class Kept:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from trustcache.data.machine import device_option
+from trustcache.data.machine import device_option, workers_option
 from trustcache.registry import option
 
 FORMATS = ("json", "csv")
@@ -21,7 +21,7 @@ class Answering:
     sets: bool = option(False, "Tell the classes that each image may well be, as trustcache sets calibrated them.")
     format: str = option("json", "A JSON object a line, or CSV with a header.", choices=FORMATS)
     batch_size: int = option(64, "Images a forward pass.", min=1)
-    workers: int = option(2, "Decoding threads; 0: no other than the main one.", min=0)
+    workers: int | None = workers_option()
     device: str = device_option()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import csv
 import functools
 import itertools
@@ -11,9 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, overload
 
-from trustcache.data.archives import FolderTree, open_tree, read_file, tree_exists, why_hidden
+from trustcache.data.archives import FileTree, FolderTree, open_tree, read_file, tree_exists, why_hidden
 from trustcache.data.image_files import image_files, told, why_no_image
 from trustcache.data.pictures import Picture, file_picture
 from trustcache.data.pipeline import unheard
@@ -27,8 +28,8 @@ from trustcache.metrics.estimated_accuracy import RunningEstimate
 _ADDRESS = re.compile(r"^(\w+:)/(?=[^/])")
 
 
-def pictures(paths: Sequence[Path], note: Callable[[str], None] = unheard) -> Iterator[Picture]:
-    """Return the images at some paths, in order; those of a folder or tar file sorted by name.
+class Pictures(Sequence[Picture]):
+    """The images at some paths, in order; those of a folder or tar file sorted by name. None is read yet.
 
     Folders and tar files are listed at once. note: told how many of their files are passed over, and why; such a file
     named by itself is an image that cannot be read. Raises UsageError for a path where nothing is, a tar file that
@@ -36,19 +37,41 @@ def pictures(paths: Sequence[Path], note: Callable[[str], None] = unheard) -> It
 
     >>> (tmp / "a.png").write_bytes(b"not read yet")
     12
-    >>> [picture.path == str(tmp / "a.png") for picture in pictures([tmp / "a.png"])]
+    >>> [picture.path == str(tmp / "a.png") for picture in Pictures([tmp / "a.png"])]
     [True]
     """
-    if missing := [path for path in paths if not path.exists() and not tree_exists(path)]:
-        name = _ADDRESS.sub(r"\1//", str(missing[0]))
-        near = did_you_mean_path(missing[0])
-        raise UsageError(f"{name}: there is no such file, folder or .tar file; correct the path{near}")
-    return itertools.chain.from_iterable([_below(path, note) for path in paths])
+
+    def __init__(self, paths: Sequence[Path], note: Callable[[str], None] = unheard) -> None:
+        if missing := [path for path in paths if not path.exists() and not tree_exists(path)]:
+            name = _ADDRESS.sub(r"\1//", str(missing[0]))
+            near = did_you_mean_path(missing[0])
+            raise UsageError(f"{name}: there is no such file, folder or .tar file; correct the path{near}")
+        self._places = [_below(path, note) for path in paths]
+        self._ends = list(itertools.accumulate(len(names) for _, names in self._places))
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    @overload
+    def __getitem__(self, number: int) -> Picture: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[Picture]: ...
+    def __getitem__(self, number: int | slice) -> Picture | list[Picture]:
+        if isinstance(number, slice):
+            return [self[one] for one in range(len(self))[number]]
+        wanted = range(len(self))[number]
+        place = bisect.bisect_right(self._ends, wanted)
+        tree, names = self._places[place]
+        name = names[wanted - self._ends[place]]  # counted from its end
+        if tree is None:
+            return file_picture(name, functools.partial(_read_image, Path(name)))
+        return file_picture(f"{tree.root}/{name}", functools.partial(tree.read, name))
 
 
-def _below(path: Path, note: Callable[[str], None]) -> Iterable[Picture]:
+def _below(path: Path, note: Callable[[str], None]) -> tuple[FileTree | None, Sequence[str]]:
+    """Return the tree at a path with the names of its images, or no tree and the path of a single file."""
     if not tree_exists(path):
-        return [file_picture(str(path), functools.partial(_read_image, path))]
+        return None, [str(path)]
     tree = open_tree(path)
     found = image_files(tree)
     others = told(found.passed_over)
@@ -58,7 +81,7 @@ def _below(path: Path, note: Callable[[str], None]) -> Iterable[Picture]:
         )
     if others:
         note(f"{path}: {others}")
-    return (file_picture(f"{tree.root}/{name}", functools.partial(tree.read, name)) for name in found.names)
+    return tree, found.names
 
 
 def _read_image(path: Path) -> bytes:
@@ -120,20 +143,18 @@ class Tally:
                 yield f"{shuffled} changed on the way, {since}"
 
 
-def with_groups(images: Iterator[Picture], path: Path) -> tuple[Iterator[Picture], Iterator[str | None]]:
-    """Return images, and the group of each in a CSV file id,group: by its path, or the longest ending that is an id.
+def groups_of(images: Iterable[Picture], path: Path) -> Iterator[str | None]:
+    """Return the group of each image in a CSV file id,group: by its path, or the longest ending that is an id.
 
     Raises as `read_groups`.
 
     >>> (tmp / "groups.csv").write_text("id,group\\na.png,night\\n")
     21
-    >>> _, groups = with_groups(iter([file_picture("photos/a.png", bytes)]), tmp / "groups.csv")
-    >>> list(groups)
+    >>> list(groups_of([file_picture("photos/a.png", bytes)], tmp / "groups.csv"))
     ['night']
     """
     known = read_groups(path)
-    images, same = itertools.tee(images)  # holds the few images that are decoded ahead
-    return images, (group_of(known, image.path) for image in same)
+    return (group_of(known, image.path) for image in images)
 
 
 def json_lines(answers: Iterable[Answer]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,10 +17,12 @@ from torch import nn
 
 from trustcache.cache import CacheView
 from trustcache.cache.workspace import Workspace
+from trustcache.data.decoders import Decoders
 from trustcache.data.loader import choose_device, machine_at_its_limits
-from trustcache.data.pictures import Picture, Prepared, pictures_of
-from trustcache.data.pipeline import Waits, fetched
+from trustcache.data.pictures import Picture, Prepared, picture_of, pictures_of, require_several
+from trustcache.data.pipeline import Mover, Waits, fetched
 from trustcache.data.samples import BadImage
+from trustcache.data.sources import PictureSource
 from trustcache.deploy.alarm import Alarm, announcement
 from trustcache.deploy.goals import CLASS, GROUP
 from trustcache.deploy.network import OracleScore, Pair, load_pair, pair_of
@@ -37,10 +39,19 @@ from trustcache.scores.methods import AnyMethod, methods_of
 _Given = Picture | Prepared
 # Images that a CPU's networks are given at once: more are hardly faster, and one image takes as long as they do.
 CPU_ROWS = 4
-# The pixels of an image as each network sees them; one tensor where they see them alike.
+# The pixels of images as each network sees them; one tensor where they see them alike.
 _Pixels = tuple[torch.Tensor, ...]
-# The images of a batch, each with its pixels, or the reason why it cannot be read.
-_Decoded = list[tuple[_Given, _Pixels | str]]
+
+
+class _Decoded(NamedTuple):
+    """Some images, decoded. bad: the reason, by place, why one cannot be read.
+
+    kinds: of the others, those that the networks take together: their places, and their pixels (N, 3, H, W).
+    """
+
+    paths: Sequence[str | None]
+    bad: Mapping[int, str]
+    kinds: Sequence[tuple[Sequence[int], _Pixels]]
 
 
 @dataclass(frozen=True)
@@ -175,13 +186,25 @@ class TrustedClassifier:
         unknown group is trusted. Raises ValueError for what is no image, and for a single image that is not in a list;
         UsageError for thresholds by group without groups.
         """
-        if (self._by == GROUP) != (groups is not None):
-            what = "of each group, and no groups are given" if groups is None else "not of groups, which are given"
-            raise UsageError(f"the thresholds are {what}; calibrate again, or give groups where they are by group")
-        answers = self._all_answers(images, batch_size, workers, ahead)
-        if groups is not None:
-            return map(self._in_group, answers, itertools.chain(groups, itertools.repeat(None)))
-        return answers
+        late = int(self.device.type == "cuda" and ahead > 0)
+        decoded = self._by_threads(pictures_of(images), batch_size, workers, ahead - late)
+        return self._all_answers(decoded, groups, batch_size, late)
+
+    def of_files(
+        self,
+        files: Sequence[str | Path | Picture],
+        *,
+        groups: Iterable[str | None] | None = None,
+        batch_size: int = 64,
+        workers: int | None = None,
+    ) -> Iterator[Answer]:
+        """Yield answers for many image files, decoded by processes, which keep up with a GPU where threads do not.
+
+        workers: None for all cores but one beside a GPU, else 2, and for few files none. groups, and what is raised: as
+        of a call. A script that is run where processes are spawned needs `if __name__ == "__main__":`.
+        """
+        require_several(files)
+        return self._all_answers(self._by_processes(files, batch_size, workers), groups, batch_size, late=1)
 
     def announcement(self, path: str | None = None, by_folder: bool = False) -> str:
         """Say what the raised alarm means. path: of the image that raised it. by_folder: images come so."""
@@ -189,24 +212,33 @@ class TrustedClassifier:
         assert isinstance(self.threshold, Threshold)
         return announcement(self.alarm, self.threshold, path, by_folder)
 
-    def _all_answers(self, images: Iterable[Any], batch_size: int, workers: int, ahead: int) -> Iterator[Answer]:
-        late = int(self.device.type == "cuda" and ahead > 0)
-        decoded = self._decoded(pictures_of(images), batch_size, workers, ahead - late)
-        scored = ((batch, self._outputs(batch, batch_size)) for batch in decoded)
+    def _all_answers(
+        self, batches: Iterator[_Decoded], groups: Iterable[str | None] | None, batch_size: int, late: int
+    ) -> Iterator[Answer]:
+        if (self._by == GROUP) != (groups is not None):
+            what = "of each group, and no groups are given" if groups is None else "not of groups, which are given"
+            raise UsageError(f"the thresholds are {what}; calibrate again, or give groups where they are by group")
+        answers = self._answered(batches, batch_size, late)
+        if groups is not None:
+            return map(self._in_group, answers, itertools.chain(groups, itertools.repeat(None)))
+        return answers
+
+    def _answered(self, batches: Iterator[_Decoded], batch_size: int, late: int) -> Iterator[Answer]:
+        scored = ((batch, self._outputs(batch, batch_size)) for batch in batches)
         with machine_at_its_limits():
             for batch, outputs in fetched(scored, self.device, Waits(), late):
                 yield from self._answers(batch, outputs)
 
-    def _decoded(self, stream: Iterator[_Given], batch_size: int, workers: int, ahead: int) -> Iterator[_Decoded]:
+    def _by_threads(self, stream: Iterator[_Given], batch_size: int, workers: int, ahead: int) -> Iterator[_Decoded]:
         waiting: deque[list[tuple[_Given, Future[_Pixels | str]]]] = deque()
         # Threads would only take time where there is one image to decode.
         with ThreadPoolExecutor(workers) if workers and batch_size + ahead > 1 else _Here() as pool:
             while pictures := list(itertools.islice(stream, batch_size)):
                 waiting.append([(picture, pool.submit(self._decode, picture)) for picture in pictures])
                 if len(waiting) > ahead:
-                    yield [(picture, future.result()) for picture, future in waiting.popleft()]
+                    yield _stacked([(picture, future.result()) for picture, future in waiting.popleft()])
             while waiting:
-                yield [(picture, future.result()) for picture, future in waiting.popleft()]
+                yield _stacked([(picture, future.result()) for picture, future in waiting.popleft()])
 
     def _decode(self, picture: _Given) -> _Pixels | str:
         """Return the pixels of an image, or why it cannot be read."""
@@ -215,14 +247,24 @@ class TrustedClassifier:
         except BadImage as error:
             return error.reason
 
+    def _by_processes(
+        self, files: Sequence[str | Path | Picture], batch_size: int, workers: int | None
+    ) -> Iterator[_Decoded]:
+        own, *second = self.pair.takes
+        source = PictureSource(preprocessing=own, second=second[0] if second else None, images=files)
+        parts = [np.arange(i, min(i + batch_size, len(files))) for i in range(0, len(files), batch_size)]
+        with Decoders(workers, self.device) as decoders, Mover(self.device) as moved:
+            for part, batch in zip(parts, map(moved, decoders.decoded(source, parts)), strict=True):
+                start = part[0]
+                bad = {number - start: reason for number, reason in batch.bad.items()}
+                kinds = [(batch.indices - start, tuple(batch.tensors()))] if len(batch.indices) else []
+                yield _Decoded([picture_of(files[int(number)]).path for number in part], bad, kinds)
+
     def _outputs(self, batch: _Decoded, batch_size: int) -> dict[str, torch.Tensor]:
-        """Return logits (N, K) and z (N,) of the images that could be read, after the name of their kind."""
+        """Return logits (N, K) and z (N,) of the images that could be read, after the number of their kind."""
         outputs: dict[str, torch.Tensor] = {}
-        for kind in (Picture, Prepared):  # what is prepared already is a batch of its own
-            some = [found for given, found in batch if isinstance(given, kind) and not isinstance(found, str)]
-            if some:
-                logits, z = self._scored([torch.stack(one) for one in zip(*some, strict=True)], batch_size)
-                outputs |= {f"{kind.__name__} logits": logits, f"{kind.__name__} z": z}
+        for kind, (_, pixels) in enumerate(batch.kinds):
+            outputs[f"{kind} logits"], outputs[f"{kind} z"] = self._scored(pixels, batch_size)
         return outputs
 
     def _scored(self, pixels: Sequence[torch.Tensor], batch_size: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -233,25 +275,26 @@ class TrustedClassifier:
     def _answers(self, batch: _Decoded, outputs: dict[str, np.ndarray]) -> Iterator[Answer]:
         exact = {name: values.astype(np.float64) for name, values in outputs.items()}
         scored = {
-            kind: zip(exact.get(f"{kind.__name__} logits", ()), exact.get(f"{kind.__name__} z", ()), strict=True)
-            for kind in (Picture, Prepared)
+            place: (logits, z)
+            for kind, (places, _) in enumerate(batch.kinds)
+            for place, logits, z in zip(places, exact[f"{kind} logits"], exact[f"{kind} z"], strict=True)
         }
-        for given, found in batch:
-            if isinstance(found, str):
-                yield Answer(given.path, error=found)
+        for place, path in enumerate(batch.paths):
+            if place in batch.bad:
+                yield Answer(path, error=batch.bad[place])
             else:
-                yield self._answer(given, *next(scored[type(given)]))
+                yield self._answer(path, *scored[place])
 
-    def _answer(self, picture: _Given, logits: np.ndarray, z: np.float64) -> Answer:
+    def _answer(self, path: str | None, logits: np.ndarray, z: np.float64) -> Answer:
         if not np.isfinite(z) or not np.isfinite(logits).all():
-            return Answer(picture.path, error="the classifier's or the oracle's output is not finite")
+            return Answer(path, error="the classifier's or the oracle's output is not finite")
         number = int(logits.argmax())
         probability = float(1 / np.exp(logits - logits[number]).sum())
         cut = self._cuts.get(str(number), math.inf) if self._by == CLASS else self._cut
         alarm = True if self.alarm and self.alarm.see([z], [number]) else None
         trusted = bool(z > cut)
         return Answer(
-            picture.path,
+            path,
             self.classes[number],
             number,
             probability,
@@ -270,3 +313,16 @@ class TrustedClassifier:
     def _in_group(self, answer: Answer, group: str | None) -> Answer:
         cut = math.inf if group is None else self._cuts.get(group, math.inf)
         return replace(answer, trusted=answer.score is not None and answer.score > cut)
+
+
+def _stacked(decoded: Sequence[tuple[_Given, _Pixels | str]]) -> _Decoded:
+    """Return some images, each with its pixels or why it cannot be read, together; what is prepared is one kind."""
+    bad = {place: found for place, (_, found) in enumerate(decoded) if isinstance(found, str)}
+    kinds = []
+    for kind in (Picture, Prepared):
+        places = [i for i, (given, _) in enumerate(decoded) if isinstance(given, kind) and i not in bad]
+        if places:
+            kinds.append(
+                (places, tuple(torch.stack(one) for one in zip(*(decoded[i][1] for i in places), strict=True)))
+            )
+    return _Decoded([given.path for given, _ in decoded], bad, kinds)
