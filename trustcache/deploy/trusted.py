@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,13 +16,12 @@ from torch import nn
 
 from trustcache.cache import CacheView
 from trustcache.cache.workspace import Workspace
-from trustcache.data.decoders import Decoders
 from trustcache.data.loader import choose_device, machine_at_its_limits
-from trustcache.data.pictures import Picture, Prepared, picture_of, pictures_of, require_several
-from trustcache.data.pipeline import Mover, Waits, fetched
-from trustcache.data.samples import BadImage
-from trustcache.data.sources import PictureSource
+from trustcache.data.machine import decoding_workers
+from trustcache.data.pictures import Picture, pictures_of, require_several
+from trustcache.data.pipeline import Waits, fetched
 from trustcache.deploy.alarm import Alarm, announcement
+from trustcache.deploy.decoding import Decoded, by_processes, by_threads
 from trustcache.deploy.goals import CLASS, GROUP
 from trustcache.deploy.network import OracleScore, Pair, load_pair, pair_of
 from trustcache.deploy.scorers import find_scorer
@@ -36,22 +34,8 @@ from trustcache.models.to_device import to_device
 from trustcache.scores import POST_HOC
 from trustcache.scores.methods import AnyMethod, methods_of
 
-_Given = Picture | Prepared
 # Images that a CPU's networks are given at once: more are hardly faster, and one image takes as long as they do.
 CPU_ROWS = 4
-# The pixels of images as each network sees them; one tensor where they see them alike.
-_Pixels = tuple[torch.Tensor, ...]
-
-
-class _Decoded(NamedTuple):
-    """Some images, decoded. bad: the reason, by place, why one cannot be read.
-
-    kinds: of the others, those that the networks take together: their places, and their pixels (N, 3, H, W).
-    """
-
-    paths: Sequence[str | None]
-    bad: Mapping[int, str]
-    kinds: Sequence[tuple[Sequence[int], _Pixels]]
 
 
 @dataclass(frozen=True)
@@ -73,15 +57,6 @@ class Answer:
     error: str | None = None
     alarm: bool | None = None
     class_set: tuple[str, ...] | None = None
-
-
-class _Here(Executor):
-    """Do the work at once, in the thread that asks for it."""
-
-    def submit(self, work: Callable[..., Any], /, *args: Any, **named: Any) -> Future[Any]:
-        done: Future[Any] = Future()
-        done.set_result(work(*args, **named))
-        return done
 
 
 class TrustedClassifier:
@@ -142,7 +117,6 @@ class TrustedClassifier:
         self.alarm = Alarm(calibrated.watch) if calibrated else None
         self._by = calibrated.by if calibrated else ""
         self._cuts = calibrated.of_groups() if calibrated else {}
-        self._transforms = [preprocessing.transform() for preprocessing in pair.takes]
 
     @classmethod
     def load(
@@ -176,18 +150,21 @@ class TrustedClassifier:
         *,
         groups: Iterable[str | None] | None = None,
         batch_size: int = 64,
-        workers: int = 2,
+        workers: int | None = None,
         ahead: int = 0,
     ) -> Iterator[Answer]:
-        """Yield answers in order, a batch at a time; `workers` threads decode, with 0 the caller's own.
+        """Yield answers in order, a batch at a time.
 
+        workers: threads that decode, 0 for the caller's own, None for all cores but one beside a GPU, else 2.
         `1 + ahead` batches are in memory. While the model works on one, `ahead` more are decoded: faster, but an answer
         then waits for the images of later batches. groups: of each image, for thresholds by group; nothing of an
         unknown group is trusted. Raises ValueError for what is no image, and for a single image that is not in a list;
         UsageError for thresholds by group without groups.
         """
         late = int(self.device.type == "cuda" and ahead > 0)
-        decoded = self._by_threads(pictures_of(images), batch_size, workers, ahead - late)
+        threads = decoding_workers(workers, sys.maxsize, self.device.type)  # of what comes there is no number
+        stream = pictures_of(images)
+        decoded = by_threads(stream, self.pair.takes, batch_size, threads, ahead - late)
         return self._all_answers(decoded, groups, batch_size, late)
 
     def of_files(
@@ -204,7 +181,8 @@ class TrustedClassifier:
         of a call. A script that is run where processes are spawned needs `if __name__ == "__main__":`.
         """
         require_several(files)
-        return self._all_answers(self._by_processes(files, batch_size, workers), groups, batch_size, late=1)
+        decoded = by_processes(files, self.pair.takes, batch_size, workers, self.device)
+        return self._all_answers(decoded, groups, batch_size, late=1)
 
     def announcement(self, path: str | None = None, by_folder: bool = False) -> str:
         """Say what the raised alarm means. path: of the image that raised it. by_folder: images come so."""
@@ -213,7 +191,7 @@ class TrustedClassifier:
         return announcement(self.alarm, self.threshold, path, by_folder)
 
     def _all_answers(
-        self, batches: Iterator[_Decoded], groups: Iterable[str | None] | None, batch_size: int, late: int
+        self, batches: Iterator[Decoded], groups: Iterable[str | None] | None, batch_size: int, late: int
     ) -> Iterator[Answer]:
         if (self._by == GROUP) != (groups is not None):
             what = "of each group, and no groups are given" if groups is None else "not of groups, which are given"
@@ -223,44 +201,13 @@ class TrustedClassifier:
             return map(self._in_group, answers, itertools.chain(groups, itertools.repeat(None)))
         return answers
 
-    def _answered(self, batches: Iterator[_Decoded], batch_size: int, late: int) -> Iterator[Answer]:
+    def _answered(self, batches: Iterator[Decoded], batch_size: int, late: int) -> Iterator[Answer]:
         scored = ((batch, self._outputs(batch, batch_size)) for batch in batches)
         with machine_at_its_limits():
             for batch, outputs in fetched(scored, self.device, Waits(), late):
                 yield from self._answers(batch, outputs)
 
-    def _by_threads(self, stream: Iterator[_Given], batch_size: int, workers: int, ahead: int) -> Iterator[_Decoded]:
-        waiting: deque[list[tuple[_Given, Future[_Pixels | str]]]] = deque()
-        # Threads would only take time where there is one image to decode.
-        with ThreadPoolExecutor(workers) if workers and batch_size + ahead > 1 else _Here() as pool:
-            while pictures := list(itertools.islice(stream, batch_size)):
-                waiting.append([(picture, pool.submit(self._decode, picture)) for picture in pictures])
-                if len(waiting) > ahead:
-                    yield _stacked([(picture, future.result()) for picture, future in waiting.popleft()])
-            while waiting:
-                yield _stacked([(picture, future.result()) for picture, future in waiting.popleft()])
-
-    def _decode(self, picture: _Given) -> _Pixels | str:
-        """Return the pixels of an image, or why it cannot be read."""
-        try:
-            return picture.pixels_of(self._transforms)
-        except BadImage as error:
-            return error.reason
-
-    def _by_processes(
-        self, files: Sequence[str | Path | Picture], batch_size: int, workers: int | None
-    ) -> Iterator[_Decoded]:
-        own, *second = self.pair.takes
-        source = PictureSource(preprocessing=own, second=second[0] if second else None, images=files)
-        parts = [np.arange(i, min(i + batch_size, len(files))) for i in range(0, len(files), batch_size)]
-        with Decoders(workers, self.device) as decoders, Mover(self.device) as moved:
-            for part, batch in zip(parts, map(moved, decoders.decoded(source, parts)), strict=True):
-                start = part[0]
-                bad = {number - start: reason for number, reason in batch.bad.items()}
-                kinds = [(batch.indices - start, tuple(batch.tensors()))] if len(batch.indices) else []
-                yield _Decoded([picture_of(files[int(number)]).path for number in part], bad, kinds)
-
-    def _outputs(self, batch: _Decoded, batch_size: int) -> dict[str, torch.Tensor]:
+    def _outputs(self, batch: Decoded, batch_size: int) -> dict[str, torch.Tensor]:
         """Return logits (N, K) and z (N,) of the images that could be read, after the number of their kind."""
         outputs: dict[str, torch.Tensor] = {}
         for kind, (_, pixels) in enumerate(batch.kinds):
@@ -272,7 +219,7 @@ class TrustedClassifier:
         with torch.inference_mode(), arithmetic("float32", self.device):
             return self.pair.in_equal_batches([to_device(one, self.device) for one in pixels], rows)
 
-    def _answers(self, batch: _Decoded, outputs: dict[str, np.ndarray]) -> Iterator[Answer]:
+    def _answers(self, batch: Decoded, outputs: dict[str, np.ndarray]) -> Iterator[Answer]:
         exact = {name: values.astype(np.float64) for name, values in outputs.items()}
         scored = {
             place: (logits, z)
@@ -313,16 +260,3 @@ class TrustedClassifier:
     def _in_group(self, answer: Answer, group: str | None) -> Answer:
         cut = math.inf if group is None else self._cuts.get(group, math.inf)
         return replace(answer, trusted=answer.score is not None and answer.score > cut)
-
-
-def _stacked(decoded: Sequence[tuple[_Given, _Pixels | str]]) -> _Decoded:
-    """Return some images, each with its pixels or why it cannot be read, together; what is prepared is one kind."""
-    bad = {place: found for place, (_, found) in enumerate(decoded) if isinstance(found, str)}
-    kinds = []
-    for kind in (Picture, Prepared):
-        places = [i for i, (given, _) in enumerate(decoded) if isinstance(given, kind) and i not in bad]
-        if places:
-            kinds.append(
-                (places, tuple(torch.stack(one) for one in zip(*(decoded[i][1] for i in places), strict=True)))
-            )
-    return _Decoded([given.path for given, _ in decoded], bad, kinds)
