@@ -31,7 +31,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="Linux h
 def source(image_folder: Callable[..., Path]) -> Source:
     photos = image_folder({"a": 20, "b": 20})
     view = Preprocessing((24, 24), 1.0, "center", "bilinear", (0.5,) * 3, (0.5,) * 3)
-    return DatasetSource(dataset=open_dataset(folder_manifest(photos), photos.parent), preprocessing=view)
+    return DatasetSource(view, open_dataset(folder_manifest(photos), photos.parent))
 
 
 def fill(buffers: Buffers, number: int) -> None:

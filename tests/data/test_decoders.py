@@ -36,7 +36,7 @@ def photos(image_folder: Folder) -> Path:
 def source(photos: Path, name: str = "fog", crop: int | None = 20, severity: int = 3) -> Source:
     variant = Variant("corruption", name, severity, crop=crop)
     dataset = open_dataset(replace(folder_manifest(photos), variant=variant), photos.parent)
-    return DatasetSource(dataset=dataset, preprocessing=preprocessing(crop or 24))
+    return DatasetSource(preprocessing(crop or 24), dataset)
 
 
 def preprocessing(side: int, crop_pct: float = 1.0, crop_mode: str = "center") -> Preprocessing:

@@ -71,10 +71,8 @@ def test_baseline_jpegs_are_told_from_others() -> None:
 def test_a_gpus_images_are_pillows_but_for_rounding(photos: Path, crop_mode: str, interpolation: str) -> None:
     view = preprocessing(crop_mode, interpolation=interpolation)
     dataset = open_dataset(folder_manifest(photos), photos.parent)
-    (pillow,) = Decoders(0, CPU).decoded(DatasetSource(dataset=dataset, preprocessing=view), [np.arange(7)])
-    (pieces,) = Decoders(0, CPU).decoded(
-        DatasetSource(dataset=dataset, preprocessing=view, decode="gpu"), [np.arange(7)]
-    )
+    (pillow,) = Decoders(0, CPU).decoded(DatasetSource(view, dataset), [np.arange(7)])
+    (pieces,) = Decoders(0, CPU).decoded(DatasetSource(view, dataset, "gpu"), [np.arange(7)])
     expected, batch = joined(pillow), unpacked(joined(pieces), dataset.ids, view, CPU)
     assert batch.indices.tolist() == expected.indices.tolist() == [0, 1, 2, 3, 5, 6]
     assert batch.content.tolist() == expected.content.tolist()
@@ -96,9 +94,7 @@ def test_a_gpu_whose_memory_is_full_leaves_no_image_to_another_decoder(
 
     monkeypatch.setattr(gpu_decoding, "decode_jpeg", decode)
     view, dataset = preprocessing("center"), open_dataset(folder_manifest(photos), photos.parent)
-    (pieces,) = Decoders(0, CPU).decoded(
-        DatasetSource(dataset=dataset, preprocessing=view, decode="gpu"), [np.arange(6)]
-    )
+    (pieces,) = Decoders(0, CPU).decoded(DatasetSource(view, dataset, "gpu"), [np.arange(6)])
     with pytest.raises(torch.OutOfMemoryError):
         unpacked(joined(pieces), dataset.ids, view, CPU)
 
@@ -115,10 +111,8 @@ def test_a_batch_without_a_readable_image_has_no_rows(tmp_path: Path) -> None:
 
 def test_a_draft_is_of_large_jpegs_alone_and_close(photos: Path) -> None:
     view, dataset = preprocessing("center"), open_dataset(folder_manifest(photos), photos.parent)
-    (plain,) = Decoders(0, CPU).decoded(DatasetSource(dataset=dataset, preprocessing=view), [np.arange(6)])
-    (draft,) = Decoders(0, CPU).decoded(
-        DatasetSource(dataset=dataset, preprocessing=view, decode="draft"), [np.arange(6)]
-    )
+    (plain,) = Decoders(0, CPU).decoded(DatasetSource(view, dataset), [np.arange(6)])
+    (draft,) = Decoders(0, CPU).decoded(DatasetSource(view, dataset, "draft"), [np.arange(6)])
     apart = (joined(plain).pixels.int() - joined(draft).pixels.int()).abs().float().mean((1, 2, 3))
     assert apart[3] == 0  # no JPEG
     assert 0 < apart[4] < 2

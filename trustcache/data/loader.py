@@ -85,7 +85,7 @@ def viewed_batches(dataset: Dataset, viewer: Viewer, batches: Sequence[np.ndarra
     turns the errors of a full GPU into messages.
     """
     preprocessing = _decoding(dataset, viewer)
-    source = DatasetSource(dataset=dataset, preprocessing=preprocessing, decode=viewer.decode)
+    source = DatasetSource(preprocessing, dataset, viewer.decode)
     repeatable = Repeatable(viewer.device)  # of all batches: what it finds impossible is not tried again
     with (
         nullcontext(viewer.decoders) if viewer.decoders else Decoders(viewer.workers, viewer.device) as decoders,

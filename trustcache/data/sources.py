@@ -30,12 +30,11 @@ _ENCODED = 32
 _ENCODED_BYTES = 128 << 10
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Source(ABC):
-    """Images by number as a model takes them, decoded in one of the ways in `DECODERS`."""
+    """Images by number as a model takes them."""
 
     preprocessing: Preprocessing
-    decode: str = "pil"
 
     @property
     @abstractmethod
@@ -54,8 +53,13 @@ class Source(ABC):
     def made(self, number: int, kept: Kept | None) -> tuple[int, torch.Tensor, Any]:
         """Return an image's content, its pixels uint8 (3, H, W), and those of its companion, if any. Raises BadImage.
 
-        For a GPU to decode, its content, its bytes, and its height and width as `gpu_decoding.packed` does.
+        Where it `packs`, its content, its bytes, and its height and width as `gpu_decoding.packed` does.
         """
+
+    @property
+    def packs(self) -> bool:
+        """True if images are packed for a GPU to decode."""
+        return False
 
     def pieces(self, batch: np.ndarray) -> list[np.ndarray]:
         """Cut the numbers (B,) of a batch into those that are decoded by one process."""
@@ -65,15 +69,15 @@ class Source(ABC):
     @property
     def piece_bytes(self) -> int:
         """The most bytes of a piece's pixels; what most pieces take that are packed for a GPU."""
-        return max(_PIECE_BYTES, (_ENCODED if self.decode == "gpu" else _FEWEST) * self._image_bytes)
+        return max(_PIECE_BYTES, (_ENCODED if self.packs else _FEWEST) * self._image_bytes)
 
     @property
     def _image_bytes(self) -> int:
         """The bytes of an image as the model takes it, or as it is packed."""
-        return _ENCODED_BYTES if self.decode == "gpu" else 3 * math.prod(self.preprocessing.input_size)
+        return _ENCODED_BYTES if self.packs else 3 * math.prod(self.preprocessing.input_size)
 
     def batch(self, numbers: Sequence[int], kept: Kept | None = None, buffer: torch.Tensor | None = None) -> Batch:
-        """Return some images, decoded; for a GPU to decode, packed.
+        """Return some images, decoded or packed.
 
         buffer: uint8 (M,), what `pixels` are written to if there is room for them.
         """
@@ -92,18 +96,19 @@ class Source(ABC):
             return Batch(*about, torch.empty(0, 3, 1, 1, dtype=torch.uint8), None, bad, content)
         count = sum(image.numel() for image in images)
         room = buffer[:count] if buffer is not None and count <= len(buffer) else torch.empty(count, dtype=torch.uint8)
-        if self.decode == "gpu":
+        if self.packs:
             sizes = [(len(image), *size) for image, size in zip(images, others, strict=True)]
             return Batch(*about, torch.cat(images, out=room), None, bad, content, np.array(sizes, dtype=np.int64))
         pixels = torch.stack(images, out=room.view(-1, *images[0].shape))
         return Batch(*about, pixels, torch.stack(others) if others else None, bad, content)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class DatasetSource(Source):
-    """The images of a data set."""
+    """The images of a data set, decoded in one of the ways in `DECODERS`."""
 
     dataset: Dataset
+    decode: str = "pil"
 
     @property
     def name(self) -> str:
@@ -116,7 +121,11 @@ class DatasetSource(Source):
         return str(error)
 
     def made(self, number: int, kept: Kept | None) -> tuple[int, torch.Tensor, Any]:
-        return self._packed(number) if self.decode == "gpu" else self._decoded(number, kept)
+        return self._packed(number) if self.packs else self._decoded(number, kept)
+
+    @property
+    def packs(self) -> bool:
+        return self.decode == "gpu"
 
     @cached_property
     def _transform(self) -> Callable[[Any], torch.Tensor]:
@@ -151,7 +160,7 @@ class DatasetSource(Source):
         return height, width
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class PictureSource(Source):
     """Images without labels, each anything that `picture_of` takes; why one cannot be read is told in few words.
 

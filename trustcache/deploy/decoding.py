@@ -78,7 +78,7 @@ def by_processes(
     (['absent.png'], {0: 'cannot be read as an image (No such file or directory)'}, [])
     """
     own, *second = takes
-    source = PictureSource(preprocessing=own, second=second[0] if second else None, images=files)
+    source = PictureSource(own, files, second[0] if second else None)
     parts = shard_batches([(0, len(files))], batch_size)
     with Decoders(workers, device) as decoders, Mover(device) as moved:
         for part, batch in zip(parts, map(moved, decoders.decoded(source, parts)), strict=True):
