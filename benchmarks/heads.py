@@ -8,8 +8,8 @@ the same random features, float16 as caches hold them, with Adam. The DataLoader
 two to three times the limit, since reading rows of 768 numbers is a part of a step only; beside each way stands how
 many times as long such a loop takes, one for each of its heads. An epoch's seconds are the difference between two
 trainings of several epochs and one, so that what is done once (moments, validation, the capture of CUDA graphs)
-stands in a column of its own. On the CPU seconds are those of the processor. `--device cuda` adds batches of 8192,
-and reads the features once for a second limit. `--sweep` prints instead what 16 values of alpha_neg with 3 seeds cost
+stands in a column of its own. On a CPU all have torch's usual threads, of which trustcache takes one where a step is
+small. `--device cuda` adds batches of 8192, and reads the features once for a second limit. `--sweep` prints instead what 16 values of alpha_neg with 3 seeds cost
 in one call against one value with one seed, on data of CIFAR-10's size, and exits with 1 where that is three times as
 much or more.
 """
@@ -148,15 +148,14 @@ def main() -> None:
     # A GPU's libraries load when they are first used.
     index_loop(x[:5000], correct[:5000])
     at_once(x[:5000], correct[:5000], swept(1))
-    clock = time.perf_counter if on_gpu else lambda: sum(os.times()[:4])  # those of the loader's workers too
     taken: dict[str, list[float]] = {}
 
     def timed(name: str, work: Callable[[], object]) -> None:
-        began = clock()
+        began = time.perf_counter()
         work()
         if on_gpu:
             torch.cuda.synchronize()
-        taken.setdefault(name, []).append(clock() - began)
+        taken.setdefault(name, []).append(time.perf_counter() - began)
 
     for _ in range(asked.repeats):
         for name, run in limits.items():

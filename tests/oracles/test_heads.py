@@ -183,6 +183,32 @@ def looking(z: torch.Tensor, correct: torch.Tensor) -> torch.Tensor:
     return (z - correct) ** 2
 
 
+threads_seen: set[int] = set()
+
+
+def noting(z: torch.Tensor, correct: torch.Tensor) -> torch.Tensor:
+    """A loss that notes how many threads torch has."""
+    threads_seen.add(torch.get_num_threads())
+    return (z - correct) ** 2
+
+
+@pytest.mark.parametrize(("hidden", "threads"), [(8, 1), (8000, 3)])
+def test_small_steps_are_taken_in_one_thread_and_large_ones_in_all(data: tuple, hidden: int, threads: int) -> None:
+    allow_code("tests.oracles.test_heads:noting")
+    own = HeadTask(LossChoice("tests.oracles.test_heads:noting", {}), False, 0)
+    threads_seen.clear()
+    usual = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        x, correct, chance = data
+        spec = HeadSpec("mlp", hidden=hidden)
+        train_heads({"features": x}, correct, chance, [own], replace(OPTIMISER, epochs=1, batch_size=1500), 0.1, spec)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(usual)
+    assert threads_seen == {threads}
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_loss_that_looks_at_its_numbers_trains_on_a_gpu_too(data: tuple) -> None:

@@ -6,8 +6,11 @@ import contextlib
 import os
 import re
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from trustcache.data.ranks import ranks
 from trustcache.errors import UsageError
@@ -23,6 +26,9 @@ _MOST_WORKERS = 32
 _BESIDE_A_MODEL = 2
 # Fewer images are decoded before processes have started.
 _FEW = 32
+# Torch's threads wait for each other asleep (`trustcache/__init__.py`), after each operation: a training step or a
+# forward pass that multiplies fewer numbers takes up to three times as long with them as in one thread.
+_WORTH_THREADS = 400_000_000
 
 
 def device_option() -> Any:
@@ -96,3 +102,47 @@ def decoding_workers(asked: int | None, images: int, device: str) -> int:
         return _BESIDE_A_MODEL
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     return min(max(cores // ranks().local_count - 1, 1), _MOST_WORKERS)
+
+
+def threads_for(products: float) -> AbstractContextManager[None]:
+    """Return a context in which torch computes steps of so many multiplications: in one thread where these are few.
+
+    >>> import torch
+    >>> with threads_for(products=3 * 512 * 768):  # a step of a linear head, with the gradients
+    ...     torch.get_num_threads()
+    1
+    """
+    return one_thread() if products < _WORTH_THREADS else contextlib.nullcontext()
+
+
+class _Contexts(threading.local):
+    """Whether a thread of Python is within `one_thread`; `usual`: what to go back to, once for each that is."""
+
+    inside = False
+    usual: ClassVar[list[int]] = []
+
+
+_contexts = _Contexts()
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Have torch compute in one thread on the CPU: with little to do, more of them only wait for each other.
+
+    A thread of Python begins with the number that torch was told last in any, so the first of several decides what all
+    go back to.
+    """
+    import torch
+
+    if _contexts.inside:
+        yield
+        return
+    usual = _contexts.usual
+    usual.append(usual[0] if usual else torch.get_num_threads())
+    _contexts.inside = True
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        _contexts.inside = False
+        torch.set_num_threads(usual.pop())

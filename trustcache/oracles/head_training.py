@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from trustcache.data.machine import threads_for
 from trustcache.data.progress import Progress, silent
 from trustcache.data.splits import training_rows, validation_rows
 from trustcache.losses import LossChoice
@@ -89,7 +90,9 @@ def train_heads(
     step = _Step(batch, targets, batch.optimiser(optimiser.lr, spec.weight_decay))
     advance_by = on_graphs(step, optimiser.batch_size, inputs.generator) if correct.is_cuda else step
     order = torch.Generator().manual_seed(ORDER_SEED)
-    with progress(f"epochs of {len(tasks)} heads", optimiser.epochs) as advance:
+    # Two of three multiplications are the gradients'.
+    threads = threads_for(3 * optimiser.batch_size * sum(map(torch.numel, batch.parameters)))
+    with threads, progress(f"epochs of {len(tasks)} heads", optimiser.epochs) as advance:
         for epoch in range(1, optimiser.epochs + 1):
             step.total.zero_()
             parts = 0

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-
-import torch
 
 from trustcache.cache.workspace import Workspace
 from trustcache.data.dataset import open_dataset
 from trustcache.data.known_data import find_manifests
+from trustcache.data.machine import one_thread
 from trustcache.data.progress import Progress, silent
 from trustcache.evaluate.scoring import evaluate
 from trustcache.extract.on_disk import extract
@@ -43,19 +40,8 @@ def run_demo(workspace: Workspace, data_root: Path, progress: Progress = silent)
 
     Everything lands in the workspace as the ordinary commands would leave it; what is there already is kept.
     """
-    with _one_thread():
+    with one_thread():  # the images are small
         _run_all(workspace, data_root, progress)
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Compute in one thread: on images this small more of them only wait for each other, at full load."""
-    usual = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(usual)
 
 
 def _run_all(workspace: Workspace, data_root: Path, progress: Progress) -> None:

@@ -15,6 +15,7 @@ from typing import ClassVar, Self
 import numpy as np
 import scipy
 
+from trustcache.data.machine import threads_for
 from trustcache.scores.blocks import over_blocks, row_products
 from trustcache.scores.fitted_logit_scores import least_aurc
 from trustcache.scores.fitting import FittingData, Outputs, Rows
@@ -63,7 +64,8 @@ class _SmallNetwork(ABC):
         mean, std = x.mean(axis=0), np.maximum(x.std(axis=0), 1e-3)
         widths = np.array([x.shape[1], *cls.hidden, 1])
         trained = cls._trained((x - mean) / std, cls.target(rows), widths.tolist())
-        tried = [cls(epochs, mean, std, widths, parameters) for epochs, parameters in trained]
+        with threads_for(3 * BATCH * int((widths[:-1] * widths[1:]).sum())):
+            tried = [cls(epochs, mean, std, widths, parameters) for epochs, parameters in trained]
         return tried[least_aurc([one.score(held_out) for one in tried], held_out.correct)]
 
     def score(self, rows: Outputs) -> np.ndarray:
