@@ -28,7 +28,7 @@ _BESIDE_A_MODEL = 2
 _FEW = 32
 # Torch's threads wait for each other asleep (`trustcache/__init__.py`), after each operation: a training step or a
 # forward pass that multiplies fewer numbers takes up to three times as long with them as in one thread.
-_WORTH_THREADS = 400_000_000
+WORTH_THREADS = 400_000_000
 
 
 def device_option() -> Any:
@@ -112,7 +112,7 @@ def threads_for(products: float) -> AbstractContextManager[None]:
     ...     torch.get_num_threads()
     1
     """
-    return one_thread() if products < _WORTH_THREADS else contextlib.nullcontext()
+    return one_thread() if products < WORTH_THREADS else contextlib.nullcontext()
 
 
 class _Contexts(threading.local):

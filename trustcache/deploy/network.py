@@ -156,7 +156,7 @@ class Pair(nn.Module):
     def __init__(self, first: Reads, score: nn.Module, second: Reads | None = None) -> None:
         super().__init__()
         self.first, self.score, self.second = first, score, second
-        self._products: float | None = None  # multiplications for an image
+        self.products: float | None = None  # multiplications for an image
         self.requires_grad_(False).eval()
 
     @property
@@ -226,11 +226,11 @@ class Pair(nn.Module):
         """
         if batch[0].device.type != "cpu":
             return nullcontext()
-        if self._products is None:
+        if self.products is None:
             with FlopCounterMode(display=False) as counter:
                 self._of_networks(*batch)
-            self._products = counter.get_total_flops() / 2 / len(batch[0])  # one multiplies, one adds
-        return threads_for(self._products * len(batch[0]))
+            self.products = counter.get_total_flops() / 2 / len(batch[0])  # one multiplies, one adds
+        return threads_for(self.products * len(batch[0]))
 
 
 def load_pair(scorer: Scorer) -> Pair:
