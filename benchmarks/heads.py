@@ -9,9 +9,9 @@ two to three times the limit, since reading rows of 768 numbers is a part of a s
 many times as long such a loop takes, one for each of its heads. An epoch's seconds are the difference between two
 trainings of several epochs and one, so that what is done once (moments, validation, the capture of CUDA graphs)
 stands in a column of its own. On a CPU all have torch's usual threads, of which trustcache takes one where a step is
-small. `--device cuda` adds batches of 8192, and reads the features once for a second limit. `--sweep` prints instead what 16 values of alpha_neg with 3 seeds cost
-in one call against one value with one seed, on data of CIFAR-10's size, and exits with 1 where that is three times as
-much or more.
+small. `--device cuda` adds batches of 8192, and reads the features once for a second limit. `--sweep` prints instead
+what 16 values of alpha_neg with 3 seeds cost in one call against one value with one seed, on data of CIFAR-10's size,
+and exits with 1 where that is three times as much or more.
 """
 
 from __future__ import annotations
