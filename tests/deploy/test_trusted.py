@@ -223,7 +223,7 @@ def test_a_single_image_is_not_filled_up_to_a_batch(runs_workspace: Workspace, m
     monkeypatch.setattr(trusted.pair.classifier, "outputs", lambda x, *more: given.append(len(x)) or whole(x, *more))
     list(trusted([np.zeros((8, 8), np.uint8)], batch_size=1))
     list(trusted([np.zeros((8, 8), np.uint8)]))
-    assert given == [1, 1, 4]  # once more at first, to count what an image takes
+    assert given == [1, 4]
 
 
 def test_weights_that_are_gone_or_others_are_refused(with_runs: Workspace, own_model: Callable[..., str]) -> None:
@@ -310,38 +310,6 @@ def test_tensors_and_loaders_are_the_same_images(digits_classifier: Classifier, 
         answers = list(trusted(given, batch_size=3))
         np.testing.assert_allclose([answer.score for answer in answers], scores, rtol=1e-4, atol=1e-4)
     assert {answer.class_name for answer in answers} <= set("abcdefghij")
-
-
-class Noting(torch.nn.Module):
-    """A network that notes how many threads torch has."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.threads: list[int] = []
-        self.convolution, self.fc = torch.nn.Conv2d(3, channels, 3), torch.nn.Linear(channels, 10)
-        self.pretrained_cfg = {"input_size": (3, 64, 64), "classifier": "fc"}
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        self.threads.append(torch.get_num_threads())
-        return self.fc(self.convolution(x).mean((2, 3)))
-
-
-@pytest.mark.parametrize(("channels", "threads"), [(8, 1), (1024, 3)])
-def test_a_light_network_answers_in_one_thread_and_a_heavy_one_in_all(channels: int, threads: int) -> None:
-    trusted = TrustedClassifier(Noting(channels), "mcp", 0.0, device="cpu")
-    images = [np.full((64, 64, 3), shade, np.uint8) for shade in range(9)]
-    seen = trusted.pair.classifier.model.threads
-    usual = torch.get_num_threads()
-    torch.set_num_threads(3)
-    try:
-        seen.clear()
-        for images_at_once in (images, images[:1]):
-            assert len(list(trusted(images_at_once, workers=0))) == len(images_at_once)
-        assert torch.get_num_threads() == 3
-    finally:
-        torch.set_num_threads(usual)
-    assert seen[0] == 3  # in which what an image takes is counted
-    assert seen[1:] == [threads] * 4
 
 
 def test_a_threshold_as_calibrate_gives_it_decides(digits_classifier: Classifier, digit_files: Path) -> None:

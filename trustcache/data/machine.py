@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from trustcache.data.ranks import ranks
 from trustcache.errors import UsageError
@@ -26,9 +26,9 @@ _MOST_WORKERS = 32
 _BESIDE_A_MODEL = 2
 # Fewer images are decoded before processes have started.
 _FEW = 32
-# Torch's threads wait for each other asleep (`trustcache/__init__.py`), after each operation: a training step or a
-# forward pass that multiplies fewer numbers takes up to three times as long with them as in one thread.
-WORTH_THREADS = 400_000_000
+# Torch's threads wait for each other asleep (`trustcache/__init__.py`) after each operation: a training step that
+# multiplies fewer numbers takes up to twice as long in two as in one (`benchmarks/threads.py`).
+WORTH_THREADS = 200_000_000
 
 
 def device_option() -> Any:
@@ -104,45 +104,46 @@ def decoding_workers(asked: int | None, images: int, device: str) -> int:
     return min(max(cores // ranks().local_count - 1, 1), _MOST_WORKERS)
 
 
-def threads_for(products: float) -> AbstractContextManager[None]:
-    """Return a context in which torch computes steps of so many multiplications: in one thread where these are few.
+def threads_for(samples: int, weights: int) -> AbstractContextManager[None]:
+    """Return a context in which torch takes training steps of so many samples and weights: in one thread if small.
 
     >>> import torch
-    >>> with threads_for(products=3 * 512 * 768):  # a step of a linear head, with the gradients
+    >>> with threads_for(samples=512, weights=768):
     ...     torch.get_num_threads()
     1
     """
+    products = 2 * samples * weights  # the outputs', and the gradients' by the weights
     return one_thread() if products < WORTH_THREADS else contextlib.nullcontext()
 
 
-class _Contexts(threading.local):
-    """Whether a thread of Python is within `one_thread`; `usual`: what to go back to, once for each that is."""
-
+class _Here(threading.local):
     inside = False
-    usual: ClassVar[list[int]] = []
 
 
-_contexts = _Contexts()
+_here, _lock = _Here(), threading.Lock()
+_usual: list[int] = []  # numbers of threads to go back to, of each thread of Python that is within `one_thread`
 
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Have torch compute in one thread on the CPU: with little to do, more of them only wait for each other.
-
-    A thread of Python begins with the number that torch was told last in any, so the first of several decides what all
-    go back to.
-    """
+    """Have torch compute in one thread on the CPU: with little to do, more of them only wait for each other."""
     import torch
 
-    if _contexts.inside:
+    # Asked first, as torch sets a number of its own in a thread of Python that has not asked yet: what was set last in
+    # any, so one where another is in here.
+    own = torch.get_num_threads()
+    if _here.inside:
         yield
         return
-    usual = _contexts.usual
-    usual.append(usual[0] if usual else torch.get_num_threads())
-    _contexts.inside = True
+    with _lock:
+        usual = _usual[0] if own == 1 and _usual else own
+        _usual.append(usual)
+    _here.inside = True
     torch.set_num_threads(1)
     try:
         yield
     finally:
-        _contexts.inside = False
-        torch.set_num_threads(usual.pop())
+        _here.inside = False
+        with _lock:
+            _usual.remove(usual)
+        torch.set_num_threads(usual)

@@ -6,19 +6,17 @@ This is the one place that turns a classifier's outputs for an image into a run'
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from trustcache.cache.index import Index
 from trustcache.cache.joined import SECOND
 from trustcache.cache.meaning import Meaning
 from trustcache.cache.provenance import original_model
-from trustcache.data.machine import threads_for
 from trustcache.deploy.scorers import Scorer
 from trustcache.errors import UsageError, first_line
 from trustcache.models.checkpoints import state_sha256
@@ -156,7 +154,6 @@ class Pair(nn.Module):
     def __init__(self, first: Reads, score: nn.Module, second: Reads | None = None) -> None:
         super().__init__()
         self.first, self.score, self.second = first, score, second
-        self.products: float | None = None  # multiplications for an image
         self.requires_grad_(False).eval()
 
     @property
@@ -204,33 +201,15 @@ class Pair(nn.Module):
         The order in which they sum depends on how many there are. pixels: uint8, one for each of `takes`; or one of
         images as the classifier takes them, float. Raises ValueError where the score cannot do with these.
         """
-        count = len(pixels[0])
+        count, batches = len(pixels[0]), []
         filled = [torch.cat([one, one[:1].expand(-count % rows, -1, -1, -1)]).split(rows) for one in pixels]
-        batches = list(zip(*filled, strict=True))
-        with self._threads(batches[0]):
-            outputs = [self._of_networks(*batch) for batch in batches]
-        joined = {name: torch.cat([batch[name] for batch in outputs])[:count] for name in outputs[0]}
+        for batch in zip(*filled, strict=True):
+            outputs = self._outputs(*batch)
+            if not isinstance(self.score, PostHocScore):  # those are NumPy's, and may search a training set
+                outputs["z"] = self._scored(None if batch[0].is_floating_point() else batch[0], outputs)
+            batches.append(outputs)
+        joined = {name: torch.cat([batch[name] for batch in batches])[:count] for name in batches[0]}
         return joined["logits"], joined["z"] if "z" in joined else self._scored(None, joined)
-
-    def _of_networks(self, *images: Tensor) -> dict[str, Tensor]:
-        """Return the networks' outputs for a batch, and z if it is one of them."""
-        outputs = self._outputs(*images)
-        if not isinstance(self.score, PostHocScore):  # those are NumPy's, and may search a training set
-            outputs["z"] = self._scored(None if images[0].is_floating_point() else images[0], outputs)
-        return outputs
-
-    def _threads(self, batch: Sequence[Tensor]) -> AbstractContextManager[None]:
-        """Return the context for batches of this size, which has as many threads each time: they may change the bits.
-
-        What an image takes is counted once, by a forward pass more.
-        """
-        if batch[0].device.type != "cpu":
-            return nullcontext()
-        if self.products is None:
-            with FlopCounterMode(display=False) as counter:
-                self._of_networks(*batch)
-            self.products = counter.get_total_flops() / 2 / len(batch[0])  # one multiplies, one adds
-        return threads_for(self.products * len(batch[0]))
 
 
 def load_pair(scorer: Scorer) -> Pair:

@@ -90,8 +90,7 @@ def train_heads(
     step = _Step(batch, targets, batch.optimiser(optimiser.lr, spec.weight_decay))
     advance_by = on_graphs(step, optimiser.batch_size, inputs.generator) if correct.is_cuda else step
     order = torch.Generator().manual_seed(ORDER_SEED)
-    # Two of three multiplications are the gradients'.
-    threads = threads_for(3 * optimiser.batch_size * sum(map(torch.numel, batch.parameters)))
+    threads = threads_for(optimiser.batch_size, sum(map(torch.numel, batch.parameters)))
     with threads, progress(f"epochs of {len(tasks)} heads", optimiser.epochs) as advance:
         for epoch in range(1, optimiser.epochs + 1):
             step.total.zero_()

@@ -64,7 +64,7 @@ class _SmallNetwork(ABC):
         mean, std = x.mean(axis=0), np.maximum(x.std(axis=0), 1e-3)
         widths = np.array([x.shape[1], *cls.hidden, 1])
         trained = cls._trained((x - mean) / std, cls.target(rows), widths.tolist())
-        with threads_for(3 * BATCH * int((widths[:-1] * widths[1:]).sum())):
+        with threads_for(BATCH, int((widths[:-1] * widths[1:]).sum())):
             tried = [cls(epochs, mean, std, widths, parameters) for epochs, parameters in trained]
         return tried[least_aurc([one.score(held_out) for one in tried], held_out.correct)]
 
