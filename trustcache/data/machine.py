@@ -129,8 +129,8 @@ def one_thread() -> Iterator[None]:
     """Have torch compute in one thread on the CPU: with little to do, more of them only wait for each other."""
     import torch
 
-    # Asked first, as torch sets a number of its own in a thread of Python that has not asked yet: what was set last in
-    # any, so one where another is in here.
+    # Asked before it is set: a thread of Python that never asked gets the number last set in any, which is one while
+    # another is in here.
     own = torch.get_num_threads()
     if _here.inside:
         yield
