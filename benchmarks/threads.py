@@ -20,12 +20,12 @@ from unittest import mock
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
+from heads import swept
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, installed or not
 
-from trustcache.data import machine
-from trustcache.losses import LossChoice
-from trustcache.oracles.head_training import HeadTask, train_heads
+from trustcache.data import threads
+from trustcache.oracles.head_training import train_heads
 from trustcache.oracles.heads import LINEAR, HeadSpec
 from trustcache.protocols import Optimiser
 
@@ -38,12 +38,11 @@ CASES += [(1, width, HeadSpec("mlp", hidden=256, dropout=0.5)) for width in (150
 def seconds_a_step(count: int, width: int, spec: HeadSpec, most: float) -> float:
     """Seconds of a step with all threads, or in one where it multiplies fewer numbers than `most`."""
     x, correct = torch.randn(ROWS, width).half(), torch.rand(ROWS) < 0.8
-    tasks = [HeadTask(LossChoice("ss", {"alpha_pos": 1.0, "alpha_neg": 1.0 + i % 16}), True, i) for i in range(count)]
     taken = []
     for epochs in (1, 1 + EPOCHS):
         optimiser, began = replace(OPTIMISER, epochs=epochs), time.perf_counter()
-        with mock.patch.object(machine, "WORTH_THREADS", most):
-            train_heads({"features": x}, correct, correct.float(), tasks, optimiser, 0.0, spec)
+        with mock.patch.object(threads, "WORTH_THREADS", most):
+            train_heads({"features": x}, correct, correct.float(), swept(count), optimiser, 0.0, spec)
         taken.append(time.perf_counter() - began)
     return (taken[1] - taken[0]) / (EPOCHS * ROWS / OPTIMISER.batch_size)
 
@@ -61,7 +60,7 @@ def main() -> None:
         rounds = [[seconds_a_step(count, width, spec, most) for most in (torch.inf, 0)] for _ in range(asked.rounds)]
         one, several = (min(column) * 1e3 for column in zip(*rounds, strict=True))
         products = 2 * OPTIMISER.batch_size * count * width * max(spec.hidden, 1)
-        marks = ("-> ", "   ")[:: 1 if products < machine.WORTH_THREADS else -1]
+        marks = ("-> ", "   ")[:: 1 if products < threads.WORTH_THREADS else -1]
         what = f"{count} x {spec.kind} on {width} features{f', {spec.hidden} units' if spec.hidden else ''}"
         print(f"{products / 1e6:16.1f}{marks[0]}{one:9.2f} ms{marks[1]}{several:9.2f} ms{one / several:8.2f}   {what}")
 

@@ -362,3 +362,14 @@ def digit_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number, name in enumerate(dataset.ids):
         dataset.read(number).save(folder / f"{name}.png")
     return folder
+
+
+@pytest.fixture
+def three_threads() -> Iterator[None]:
+    """Torch computes in three threads, on any machine."""
+    import torch
+
+    usual = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(usual)

@@ -192,20 +192,16 @@ def noting(z: torch.Tensor, correct: torch.Tensor) -> torch.Tensor:
     return (z - correct) ** 2
 
 
+@pytest.mark.usefixtures("three_threads")
 @pytest.mark.parametrize(("hidden", "threads"), [(8, 1), (8000, 3)])
 def test_small_steps_are_taken_in_one_thread_and_large_ones_in_all(data: tuple, hidden: int, threads: int) -> None:
     allow_code("tests.oracles.test_heads:noting")
     own = HeadTask(LossChoice("tests.oracles.test_heads:noting", {}), False, 0)
     threads_seen.clear()
-    usual = torch.get_num_threads()
-    torch.set_num_threads(3)
-    try:
-        x, correct, chance = data
-        spec = HeadSpec("mlp", hidden=hidden)
-        train_heads({"features": x}, correct, chance, [own], replace(OPTIMISER, epochs=1, batch_size=1500), 0.1, spec)
-        assert torch.get_num_threads() == 3
-    finally:
-        torch.set_num_threads(usual)
+    x, correct, chance = data
+    spec = HeadSpec("mlp", hidden=hidden)
+    train_heads({"features": x}, correct, chance, [own], replace(OPTIMISER, epochs=1, batch_size=1500), 0.1, spec)
+    assert torch.get_num_threads() == 3
     assert threads_seen == {threads}
 
 

@@ -6,9 +6,6 @@ import contextlib
 import os
 import re
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +23,6 @@ _MOST_WORKERS = 32
 _BESIDE_A_MODEL = 2
 # Fewer images are decoded before processes have started.
 _FEW = 32
-# Torch's threads wait for each other asleep (`trustcache/__init__.py`) after each operation: a training step that
-# multiplies fewer numbers takes up to twice as long in two as in one (`benchmarks/threads.py`).
-WORTH_THREADS = 200_000_000
 
 
 def device_option() -> Any:
@@ -102,48 +96,3 @@ def decoding_workers(asked: int | None, images: int, device: str) -> int:
         return _BESIDE_A_MODEL
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     return min(max(cores // ranks().local_count - 1, 1), _MOST_WORKERS)
-
-
-def threads_for(samples: int, weights: int) -> AbstractContextManager[None]:
-    """Return a context in which torch takes training steps of so many samples and weights: in one thread if small.
-
-    >>> import torch
-    >>> with threads_for(samples=512, weights=768):
-    ...     torch.get_num_threads()
-    1
-    """
-    products = 2 * samples * weights  # the outputs', and the gradients' by the weights
-    return one_thread() if products < WORTH_THREADS else contextlib.nullcontext()
-
-
-class _Here(threading.local):
-    inside = False
-
-
-_here, _lock = _Here(), threading.Lock()
-_usual: list[int] = []  # numbers of threads to go back to, of each thread of Python that is within `one_thread`
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Have torch compute in one thread on the CPU: with little to do, more of them only wait for each other."""
-    import torch
-
-    # Asked before it is set: a thread of Python that never asked gets the number last set in any, which is one while
-    # another is in here.
-    own = torch.get_num_threads()
-    if _here.inside:
-        yield
-        return
-    with _lock:
-        usual = _usual[0] if own == 1 and _usual else own
-        _usual.append(usual)
-    _here.inside = True
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        _here.inside = False
-        with _lock:
-            _usual.remove(usual)
-        torch.set_num_threads(usual)

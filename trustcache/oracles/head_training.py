@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from trustcache.data.machine import threads_for
 from trustcache.data.progress import Progress, silent
 from trustcache.data.splits import training_rows, validation_rows
+from trustcache.data.threads import threads_for
 from trustcache.losses import LossChoice
 from trustcache.oracles.cuda_graphs import on_graphs
 from trustcache.oracles.head_inputs import Outputs, head_inputs

@@ -8,8 +8,8 @@ from pathlib import Path
 from trustcache.cache.workspace import Workspace
 from trustcache.data.dataset import open_dataset
 from trustcache.data.known_data import find_manifests
-from trustcache.data.machine import one_thread
 from trustcache.data.progress import Progress, silent
+from trustcache.data.threads import one_thread
 from trustcache.evaluate.scoring import evaluate
 from trustcache.extract.on_disk import extract
 from trustcache.extract.settings import ExtractSettings

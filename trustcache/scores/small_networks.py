@@ -15,7 +15,7 @@ from typing import ClassVar, Self
 import numpy as np
 import scipy
 
-from trustcache.data.machine import threads_for
+from trustcache.data.threads import threads_for
 from trustcache.scores.blocks import over_blocks, row_products
 from trustcache.scores.fitted_logit_scores import least_aurc
 from trustcache.scores.fitting import FittingData, Outputs, Rows

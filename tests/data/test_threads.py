@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
-from trustcache.data.machine import one_thread, threads_for
+from trustcache.data.threads import one_thread, threads_for
 
-
-@pytest.fixture(autouse=True)
-def three_threads() -> Iterator[None]:
-    usual = torch.get_num_threads()
-    torch.set_num_threads(3)
-    yield
-    torch.set_num_threads(usual)
+pytestmark = pytest.mark.usefixtures("three_threads")
 
 
 def test_small_steps_are_taken_in_one_thread_and_large_ones_in_all() -> None:
