@@ -6,12 +6,12 @@
 Prints seconds an epoch, and their ratio to the limit: a loop over an index permutation that trains one linear head on
 the same random features, float16 as caches hold them, with Adam. The DataLoader loop is what most code does: it costs
 two to three times the limit, since reading rows of 768 numbers is a part of a step only; beside each way stands how
-many times as long such a loop takes, one for each of its heads. An epoch's seconds are the difference between two
-trainings of several epochs and one, so that what is done once (moments, validation, the capture of CUDA graphs)
-stands in a column of its own. On a CPU all have torch's usual threads, of which trustcache takes one where a step is
-small. `--device cuda` adds batches of 8192, and reads the features once for a second limit. `--sweep` prints instead
-what 16 values of alpha_neg with 3 seeds cost in one call against one value with one seed, on data of CIFAR-10's size,
-and exits with 1 where that is three times as much or more.
+many times as long such a loop takes, one for each of its heads. Of a training of several epochs the median one counts;
+what is done once (moments, validation, the capture of CUDA graphs) stands in a column of its own. On a CPU all have
+torch's usual threads, of which trustcache takes one for a small step, and a second that makes the next minibatch.
+`--device cuda` adds batches of 8192, and reads the features once for a second limit. `--sweep` prints instead what 16
+values of alpha_neg with 3 seeds cost in one call against one value with one seed, on data of CIFAR-10's size, and exits
+with 1 where that is three times as much or more.
 """
 
 from __future__ import annotations
@@ -19,9 +19,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +36,15 @@ from torch.utils.data import DataLoader, Dataset
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, installed or not
 
+from trustcache.data.progress import Advance, Progress, silent
 from trustcache.losses import LOSSES, LossChoice
 from trustcache.oracles.head_training import HeadTask, train_heads
+from trustcache.oracles.heads import LINEAR, HeadSpec
 from trustcache.protocols import Optimiser
 
 HEADS = 64
 PAPER = ("ce", "focal", "tcp", "ss")
-EPOCHS, GPU_EPOCHS = 4, 20
+EPOCHS, GPU_EPOCHS = 5, 21
 BATCH = 512
 REPEATS = 3
 MOST = 3
@@ -57,9 +62,35 @@ def swept(heads: int) -> list[HeadTask]:
     return [HeadTask(loss, True, seed=i // 16) for i, loss in enumerate(losses)]
 
 
-def at_once(x: torch.Tensor, correct: torch.Tensor, tasks: list[HeadTask], epochs: int = 1, batch: int = BATCH) -> None:
+def at_once(
+    x: torch.Tensor,
+    correct: torch.Tensor,
+    tasks: list[HeadTask],
+    epochs: int = 1,
+    batch: int = BATCH,
+    spec: HeadSpec = LINEAR,
+    progress: Progress = silent,
+) -> None:
     """All tasks' heads in one call, by trustcache."""
-    train_heads({"features": x}, correct, correct.float(), tasks, Optimiser("adam", epochs, batch, 1e-3), 0.1)
+    optimiser = Optimiser("adam", epochs, batch, 1e-3)
+    train_heads({"features": x}, correct, correct.float(), tasks, optimiser, 0.1, spec, progress)
+
+
+def timed_at_once(
+    x: torch.Tensor, correct: torch.Tensor, tasks: list[HeadTask], epochs: int, batch: int, spec: HeadSpec = LINEAR
+) -> tuple[float, float]:
+    """The same: seconds of the median epoch, and of what is done once beside all epochs."""
+    began = time.perf_counter()
+    ends = []
+
+    @contextmanager
+    def noted(label: str, total: int) -> Iterator[Advance]:
+        ends.append(time.perf_counter())
+        yield lambda done: ends.append(time.perf_counter())
+
+    at_once(x, correct, tasks, epochs, batch, spec, noted)
+    epoch = statistics.median(after - before for before, after in pairwise(ends))
+    return epoch, time.perf_counter() - began - epochs * epoch
 
 
 def index_loop(x: torch.Tensor, correct: torch.Tensor, batch: int = BATCH) -> None:
@@ -144,38 +175,31 @@ def main() -> None:
     ways |= {f"{HEADS} heads": (swept(HEADS), BATCH)}
     if on_gpu:
         ways |= {"96 heads": (swept(96), BATCH), "96 heads, batch 8192": (swept(96), 8192)}
-    more = GPU_EPOCHS if on_gpu else EPOCHS
     # A GPU's libraries load when they are first used.
     index_loop(x[:5000], correct[:5000])
     at_once(x[:5000], correct[:5000], swept(1))
-    taken: dict[str, list[float]] = {}
-
-    def timed(name: str, work: Callable[[], object]) -> None:
-        began = time.perf_counter()
-        work()
-        if on_gpu:
-            torch.cuda.synchronize()
-        taken.setdefault(name, []).append(time.perf_counter() - began)
-
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in (*limits, *ways)}
     for _ in range(asked.repeats):
         for name, run in limits.items():
-            timed(name, run)
+            began = time.perf_counter()
+            run()
+            if on_gpu:
+                torch.cuda.synchronize()
+            taken[name].append((time.perf_counter() - began, 0.0))
         for name, (tasks, batch) in ways.items():
-            for epochs in (1, 1 + more):
-                timed(f"{name} {epochs}", lambda: at_once(x, correct, tasks, epochs, batch))  # noqa: B023
-    least = {name: min(each) for name, each in taken.items()}
-    limit = least["one head, index permutation"]
+            taken[name].append(timed_at_once(x, correct, tasks, GPU_EPOCHS if on_gpu else EPOCHS, batch))
+    least = {name: [min(column) for column in zip(*each, strict=True)] for name, each in taken.items()}
+    limit, _ = least["one head, index permutation"]
+    loader, _ = least["one head, DataLoader loop"]
     print(f"{asked.rows:,} rows x {asked.features}, batch {BATCH}, {asked.device}: an epoch, ratio to the limit")
-    rows: list[dict[str, Any]] = [{"way": name, "heads": 1, "epoch_s": least[name], "once_s": 0.0} for name in limits]
-    for name, (tasks, _) in ways.items():
-        epoch = (least[f"{name} {1 + more}"] - least[f"{name} 1"]) / more
-        rows.append(
-            {"way": f"{name}, trustcache", "heads": len(tasks), "epoch_s": epoch, "once_s": least[f"{name} 1"] - epoch}
-        )
+    rows: list[dict[str, Any]] = []
+    for name, (epoch, once) in least.items():
+        way, heads = (f"{name}, trustcache", len(ways[name][0])) if name in ways else (name, 1)
+        rows.append({"way": way, "heads": heads, "epoch_s": epoch, "once_s": once})
     for row in rows:
         row["ratio"] = row["epoch_s"] / limit
         line = f"{row['way']:<34}{row['epoch_s']:9.3f} s{row['ratio']:9.2f} x   and once {row['once_s']:6.3f} s"
-        row["loader_loops"] = least["one head, DataLoader loop"] * row["heads"] / row["epoch_s"]
+        row["loader_loops"] = loader * row["heads"] / row["epoch_s"]
         print(f"{line}   DataLoader loops: {row['loader_loops']:6.1f} x")
     if asked.json:
         asked.json.write_text(json.dumps({**vars(asked), "json": None, "rows": rows}, indent=1) + "\n")

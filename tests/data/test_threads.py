@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
-from trustcache.data.threads import one_thread, threads_for
+from trustcache.data.threads import ahead, one_thread, threads_for
 
 pytestmark = pytest.mark.usefixtures("three_threads")
 
 
 def test_small_steps_are_taken_in_one_thread_and_large_ones_in_all() -> None:
-    with threads_for(512, 768):
-        assert torch.get_num_threads() == 1
+    with threads_for(512, 768) as idle:
+        assert (torch.get_num_threads(), idle) == (1, True)
     assert torch.get_num_threads() == 3
-    with threads_for(512, 10**6):
-        assert torch.get_num_threads() == 3
+    with threads_for(512, 10**6) as idle:
+        assert (torch.get_num_threads(), idle) == (3, False)
+
+
+def test_no_thread_is_idle_where_torch_has_one_or_within_another_context() -> None:
+    with one_thread(), one_thread() as idle:
+        assert not idle
+    torch.set_num_threads(1)
+    with one_thread() as idle:
+        assert not idle
 
 
 def test_threads_are_there_again_after_an_error() -> None:
@@ -52,3 +62,44 @@ def test_threads_of_python_that_overlap_go_back_to_their_own_numbers() -> None:
         b.submit(second.__exit__, None, None, None).result()
         c.submit(third.__exit__, None, None, None).result()
         assert threads() == [3, 3, 2]
+
+
+def test_the_next_item_is_made_while_one_is_worked_on_and_no_more() -> None:
+    started = [threading.Event() for _ in range(4)]
+
+    def made() -> Iterator[int]:
+        for number, event in enumerate(started):
+            event.set()
+            yield number
+
+    items = ahead(made())
+    assert next(items) == 0
+    assert started[1].wait(timeout=10)
+    assert not started[2].wait(timeout=0.1)
+    assert list(items) == [1, 2, 3]
+
+
+def test_items_are_made_by_one_of_torchs_threads_which_leaves_the_callers_alone() -> None:
+    seen = list(ahead(torch.get_num_threads() for _ in range(3)))
+    assert seen == [1, 1, 1]
+    assert torch.get_num_threads() == 3
+
+
+def test_an_error_of_making_an_item_comes_in_its_turn() -> None:
+    def made() -> Iterator[int]:
+        yield 0
+        raise KeyError
+
+    items = ahead(made())
+    assert next(items) == 0
+    with pytest.raises(KeyError):
+        next(items)
+
+
+def test_a_caller_that_stops_leaves_no_thread_behind() -> None:
+    before = threading.active_count()
+    items = ahead(iter(range(9)))
+    next(items)
+    assert threading.active_count() == before + 1
+    del items
+    assert threading.active_count() == before

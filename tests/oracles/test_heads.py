@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,8 @@ from tests.fake_gpu import watched
 from tests.fitted_heads import fit
 from trustcache.data.splits import validation_rows
 from trustcache.losses import LOSSES, LossChoice
-from trustcache.oracles.head_inputs import _ALL, head_inputs
+from trustcache.oracles import head_training
+from trustcache.oracles.head_inputs import _ALL, Outputs, head_inputs
 from trustcache.oracles.head_rows import BLOCK_ROWS, WholeColumns
 from trustcache.oracles.head_training import Diverged, HeadTask, _Inputs, train_heads
 from trustcache.oracles.heads import LINEAR, HeadSpec, LinearHead, score_heads
@@ -155,6 +157,51 @@ def test_inputs_made_once_have_the_bits_of_those_made_for_each_step(
     for ours, theirs in zip(*heads.values(), strict=True):
         assert ours.log == theirs.log
         np.testing.assert_array_equal(ours.head.weight, theirs.head.weight)
+
+
+DROPPING = HeadSpec("mlp", hidden=8, dropout=0.2, input_dropout=0.1, members=2)
+
+
+@pytest.mark.usefixtures("three_threads")
+@pytest.mark.parametrize(
+    ("spec", "threads", "least", "beside"),
+    [(LINEAR, 3, 64 * 12, True), (DROPPING, 3, 64 * 12, True), (LINEAR, 1, 64 * 12, False), (LINEAR, 3, 1000, False)],
+    ids=["linear", "dropout", "one-thread", "small"],
+)
+def test_large_minibatches_are_made_beside_the_steps_to_the_same_bits(
+    data: tuple, spec: HeadSpec, threads: int, least: int, beside: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, correct, chance = data
+    torch.set_num_threads(threads)
+    makers: list[set[bool]] = []
+    logs = []
+
+    class Noted(WholeColumns):
+        def at(self, rows: torch.Tensor) -> Outputs:
+            if len(rows) <= OPTIMISER.batch_size:  # else these are validated
+                makers[-1].add(threading.current_thread() is threading.main_thread())
+            return super().at(rows)
+
+    for numbers in (least, 10**9):
+        monkeypatch.setattr(head_training, "WORTH_BESIDE", numbers)
+        makers.append(set())
+        trained = train_heads(Noted({"features": x}), correct, chance, [task("ss")], OPTIMISER, 0.2, spec)
+        logs.append([each.log for each in trained])
+    assert makers == [{not beside}, {True}]
+    assert logs[0] == logs[1]
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_an_error_of_reading_rows_beside_ends_a_training(data: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, correct, chance = data
+    monkeypatch.setattr(head_training, "WORTH_BESIDE", 0)
+
+    class Torn(WholeColumns):
+        def at(self, rows: torch.Tensor) -> Outputs:
+            raise OSError("torn")
+
+    with pytest.raises(OSError, match="torn"):
+        train_heads(Torn({"features": x}), correct, chance, [task("ss")], OPTIMISER, 0.2)
 
 
 def test_moments_ask_no_double_precision_of_a_gpu() -> None:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from trustcache.data.progress import Progress, silent
 from trustcache.data.splits import training_rows, validation_rows
-from trustcache.data.threads import threads_for
+from trustcache.data.threads import WORTH_BESIDE, ahead, threads_for
 from trustcache.losses import LossChoice
 from trustcache.oracles.cuda_graphs import on_graphs
 from trustcache.oracles.head_inputs import Outputs, head_inputs
@@ -75,8 +75,8 @@ def train_heads(
 
     One that diverges touches no other's column, so the others go on.
     outputs: the columns that the inputs need, of any float dtype, or rows that are read in blocks; correct and
-    true_class_prob (N,); all on the device to train on. Inputs are standardised by all rows' mean and deviation. Only a
-    minibatch of inputs is made at a time.
+    true_class_prob (N,); all on the device to train on. Inputs are standardised by all rows' mean and deviation, and
+    made a minibatch at a time; two are in memory at most.
     shown_again: of as many last rows as it has, int (M,), the number of the row whose sample each shows again, changed,
     or -1. These are never validated on, and not learnt from where that row is held out.
     """
@@ -85,41 +85,63 @@ def train_heads(
     inputs = _Inputs(spec, WholeColumns(outputs) if isinstance(outputs, Mapping) else outputs)
     targets = {"correct": correct.float(), "true_class_prob": true_class_prob.float()}
     again = np.empty(0, dtype=np.int64) if shown_again is None else shown_again
-    batch = _Batch([tasks[i] for i in place], correct, inputs, spec, val_fraction, again)
+    batch = _Batch([tasks[i] for i in place], targets, inputs, spec, val_fraction, again)
     keeper = _Keeper(batch, correct, spec.patience)
-    step = _Step(batch, targets, batch.optimiser(optimiser.lr, spec.weight_decay))
-    advance_by = on_graphs(step, optimiser.batch_size, inputs.generator) if correct.is_cuda else step
+    adam = batch.optimiser(optimiser.lr, spec.weight_decay)
     order = torch.Generator().manual_seed(ORDER_SEED)
     threads = threads_for(optimiser.batch_size, sum(map(torch.numel, batch.parameters)))
-    with threads, progress(f"epochs of {len(tasks)} heads", optimiser.epochs) as advance:
+    with threads as idle, progress(f"epochs of {len(tasks)} heads", optimiser.epochs) as advance:
+        steps = _Steps(batch, adam, optimiser.batch_size, beside=idle)
         for epoch in range(1, optimiser.epochs + 1):
-            step.total.zero_()
-            parts = 0
-            for rows in inputs.learnt.epoch(order, optimiser.batch_size):
-                advance_by(rows)
-                parts += 1
-            mean = torch.where(batch.finite(), step.total / parts, torch.nan)
-            keeper.look(epoch, mean.tolist(), last=epoch == optimiser.epochs)
+            losses = steps.epoch(inputs.learnt.epoch(order, optimiser.batch_size))
+            losses = torch.where(batch.finite(), losses, torch.nan)
+            keeper.look(epoch, losses.tolist(), last=epoch == optimiser.epochs)
             advance(1)
             if keeper.all_ended:
                 break
     return [keeper.trained(rank) for rank in np.argsort(place).tolist()]
 
 
-class _Step:
-    """A step of all heads on a minibatch; `total` sums each task's losses."""
+class _Minibatch(NamedTuple):
+    """All that a step needs of its rows and that no parameter changes, so that it can be made before its turn."""
 
-    def __init__(self, batch: _Batch, targets: dict[str, Tensor], adam: torch.optim.Optimizer) -> None:
-        self._batch, self._targets, self._adam = batch, targets, adam
-        self.total = torch.zeros(len(batch.tasks), device=batch.training.device)
+    x: Tensor  # standardised inputs (n, D) with input dropout
+    kept: Tensor | None  # the hidden layers' dropout factors (n, hidden)
+    targets: list[Tensor]  # for each group of h columns, (n, h), or (1, h) where its samples have one in common
+    share: Tensor  # of each row in its column's mean loss (n, columns), 0 for those that the column's seed holds out
 
-    def __call__(self, rows: Tensor) -> None:
-        x = self._batch.inputs.dropped(rows)
-        losses = self._batch.losses(x, {name: t.index_select(0, rows) for name, t in self._targets.items()}, rows)
+
+class _Steps:
+    """The steps of all heads, each on a minibatch of `size` rows but for an epoch's last.
+
+    beside: whether there is a thread for large minibatches to be made in while the step before them is taken.
+    """
+
+    def __init__(self, batch: _Batch, adam: torch.optim.Optimizer, size: int, beside: bool) -> None:
+        self._batch, self._adam = batch, adam
+        device, large = batch.inputs.device, size * batch.inputs.width >= WORTH_BESIDE
+        self._ahead = ahead if beside and large and device.type == "cpu" else iter
+        self._replay = None
+        if device.type == "cuda":
+            self._replay = on_graphs(lambda rows: self._step(batch.minibatch(rows)), size, batch.inputs.generator)
+        self._total = torch.zeros(len(batch.columns), device=device)  # of each column's losses
+
+    def epoch(self, minibatches: Iterator[Tensor]) -> Tensor:
+        """Take a step on the rows of each minibatch; return each task's mean loss, (tasks,)."""
+        self._total.zero_()
+        if self._replay:
+            steps = map(self._replay, minibatches)
+        else:
+            steps = map(self._step, self._ahead(map(self._batch.minibatch, minibatches)))
+        count = sum(1 for _ in steps)
+        return self._total.view(len(self._batch.tasks), -1).mean(1) / count
+
+    def _step(self, made: _Minibatch) -> None:
+        losses = self._batch.losses(made)
         self._adam.zero_grad()
-        losses.sum().backward()
+        losses.backward(made.share)  # of the sum of all columns' means
         self._adam.step()
-        self.total += losses.detach().view(len(self.total), -1).mean(1)
+        self._total += (losses.detach() * made.share).sum(0)
 
 
 class _Inputs:
@@ -183,24 +205,25 @@ class _Batch:
     def __init__(
         self,
         tasks: list[HeadTask],
-        correct: Tensor,
+        targets: dict[str, Tensor],
         inputs: _Inputs,
         spec: HeadSpec,
         val_fraction: float,
         shown_again: np.ndarray,
     ) -> None:
-        device = correct.device
-        self.tasks, self.inputs, self.spec = tasks, inputs, spec
+        device = inputs.device
+        self.tasks, self.targets, self.inputs, self.spec = tasks, targets, inputs, spec
         self.columns = [task for task in tasks for _ in range(spec.members)]
         self.parameters = [p.to(device).requires_grad_() for p in self._first_parameters()]
         self.distance = torch.tensor([task.signed_distance for task in self.columns], device=device)
+        self.plain = ~self.distance
         self.seeds = sorted({task.seed for task in tasks})
-        rows = len(correct) - len(shown_again)
+        rows = inputs.learnt.rows - len(shown_again)
         self.held_out = np.stack([validation_rows(rows, val_fraction, seed) for seed in self.seeds], axis=1)
         kept = np.stack([training_rows(column, shown_again) for column in self.held_out.T], axis=1)
         self.training = torch.from_numpy(kept).to(device)  # (N, number of seeds)
         self.seed_column = torch.tensor([self.seeds.index(task.seed) for task in self.columns], device=device)
-        self.groups = self._group(correct)
+        self.groups = self._group(targets["correct"].bool())
 
     def _first_parameters(self) -> Sequence[Tensor]:
         width, spec = self.inputs.width, self.spec
@@ -221,7 +244,7 @@ class _Batch:
         bound = []
         for task, column in zip(self.columns, self.seed_column.tolist(), strict=True):
             kept = self.training[:, column]
-            right, wrong = int((kept & correct.bool()).sum()), int((kept & ~correct.bool()).sum())
+            right, wrong = int((kept & correct).sum()), int((kept & ~correct).sum())
             bound.append(task.loss.bind((wrong, right), PROTOCOLS[task.protocol].losses))
         groups = []
         for formula, places in groupby(range(len(bound)), key=lambda i: bound[i][0]):
@@ -241,19 +264,25 @@ class _Batch:
             return mlp_scores(x, self.parameters, self.distance, kept)
         weight, bias = self.parameters
         # Heads are rows, as of torch's own layers: a processor multiplies by two to eight columns five times as slowly.
-        return F.linear(x, weight, bias) / weight.norm(dim=1).masked_fill(~self.distance, 1.0)
+        return F.linear(x, weight, bias) / weight.norm(dim=1).masked_fill(self.plain, 1.0)
 
-    def losses(self, x: Tensor, targets: dict[str, Tensor], rows: Tensor) -> Tensor:
-        """Return each column's mean loss over those of the minibatch's rows that its seed trains on, (columns,)."""
-        dropout = self.spec.dropout
-        z = self.z(x, self.inputs.keep((len(x), self.spec.hidden), dropout) if dropout else None)
-        counted = self.training.index_select(0, rows).to(z.dtype)
-        share = (counted / counted.sum(0).clamp(min=1))[:, self.seed_column]  # of the mean over a column's own rows
+    def minibatch(self, rows: Tensor) -> _Minibatch:
+        """Return what a step on some rows needs of them."""
+        x, dropout = self.inputs.dropped(rows), self.spec.dropout
+        kept = self.inputs.keep((len(x), self.spec.hidden), dropout) if dropout else None
+        counted = self.training.index_select(0, rows).to(x.dtype)
+        share = (counted / counted.sum(0).clamp(min=1))[:, self.seed_column]
         # A sample's target stands in a row of one; what a head's own samples have in common, in a column of one.
-        compared = {name: target[:, None].expand(-1, len(self.columns)) for name, target in targets.items()}
-        compared["mean_correct"] = (targets["correct"] @ share)[None]
-        each = torch.cat([formula(z[:, c], compared[name][:, c], **row) for c, formula, name, row in self.groups], 1)
-        return (each * share).sum(0)
+        targets = {name: target.index_select(0, rows)[:, None] for name, target in self.targets.items()}
+        targets["mean_correct"] = targets["correct"].T @ share
+        compared = [targets[name].expand(-1, len(self.columns))[:, columns] for columns, _, name, _ in self.groups]
+        return _Minibatch(x, kept, compared, share)
+
+    def losses(self, made: _Minibatch) -> Tensor:
+        """Return each column's loss on each row of a minibatch, (n, columns)."""
+        z = self.z(made.x, made.kept)
+        groups = zip(self.groups, made.targets, strict=True)
+        return torch.cat([formula(z[:, c], target, **row) for (c, formula, _, row), target in groups], 1)
 
     def finite(self) -> Tensor:
         """Return, for each task, True if all its parameters are finite, bool (tasks,)."""
