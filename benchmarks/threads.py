@@ -57,8 +57,9 @@ def main() -> None:
     for count, width, spec in CASES:
         rounds = [[seconds_a_step(count, width, spec, least) for least in WAYS.values()] for _ in range(asked.rounds)]
         products = 2 * BATCH * count * width * max(spec.hidden, 1)
-        made = BATCH * width
-        taken = "all" if products >= threads.WORTH_THREADS else list(WAYS)[made >= threads.WORTH_BESIDE]
+        made = BATCH * (width + (spec.hidden if spec.dropout else 0))
+        beside = asked.threads > 1 and made >= threads.WORTH_BESIDE
+        taken = "all" if products >= threads.WORTH_THREADS else list(WAYS)[beside]
         each = zip(WAYS, [min(column) * 1e3 for column in zip(*rounds, strict=True)], strict=True)
         times = "".join(f"{'->' if way == taken else '':>12}{ms:8.2f}" for way, ms in each)
         what = f"{count} x {spec.kind} on {width} features{f', {spec.hidden} units' if spec.hidden else ''}"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
-from trustcache.data.threads import ahead, one_thread, threads_for
+from trustcache.data.threads import one_thread, overlapped, threads_for
 
 pytestmark = pytest.mark.usefixtures("three_threads")
 
@@ -64,42 +65,63 @@ def test_threads_of_python_that_overlap_go_back_to_their_own_numbers() -> None:
         assert threads() == [3, 3, 2]
 
 
-def test_the_next_item_is_made_while_one_is_worked_on_and_no_more() -> None:
-    started = [threading.Event() for _ in range(4)]
+def test_the_next_is_made_while_one_is_used_and_no_more() -> None:
+    made = [threading.Event() for _ in range(4)]
+    used = []
 
-    def made() -> Iterator[int]:
-        for number, event in enumerate(started):
-            event.set()
+    def make(number: int) -> int:
+        made[number].set()
+        return number
+
+    def use(number: int) -> None:
+        if number == 0:
+            assert made[1].wait(timeout=10)
+            assert not made[2].wait(timeout=0.1)
+        used.append(number)
+
+    assert overlapped(make, use, iter(range(4))) == 4
+    assert used == [0, 1, 2, 3]
+
+
+def test_what_is_given_is_asked_for_once_the_last_is_made_and_by_the_caller() -> None:
+    making = threading.Lock()
+
+    def given() -> Iterator[int]:
+        for number in range(3):
+            assert threading.current_thread() is threading.main_thread()
+            assert not making.locked()
             yield number
 
-    items = ahead(made())
-    assert next(items) == 0
-    assert started[1].wait(timeout=10)
-    assert not started[2].wait(timeout=0.1)
-    assert list(items) == [1, 2, 3]
+    def make(number: int) -> int:
+        with making:
+            time.sleep(0.05)
+        return number
+
+    assert overlapped(make, lambda number: None, given()) == 3
 
 
-def test_items_are_made_by_one_of_torchs_threads_which_leaves_the_callers_alone() -> None:
-    seen = list(ahead(torch.get_num_threads() for _ in range(3)))
-    assert seen == [1, 1, 1]
+def test_making_takes_one_of_torchs_threads_and_leaves_the_callers_alone() -> None:
+    made: list[int] = []
+    overlapped(lambda _: torch.get_num_threads(), made.append, iter(range(3)))
+    assert made == [1, 1, 1]
     assert torch.get_num_threads() == 3
 
 
-def test_an_error_of_making_an_item_comes_in_its_turn() -> None:
-    def made() -> Iterator[int]:
-        yield 0
-        raise KeyError
+@pytest.mark.parametrize("fails", ["make", "use"])
+def test_an_error_comes_in_its_turn_and_leaves_no_thread_behind(fails: str) -> None:
+    used, before = [], threading.active_count()
 
-    items = ahead(made())
-    assert next(items) == 0
+    def make(number: int) -> int:
+        if fails == "make" and number == 2:
+            raise KeyError(number)
+        return number
+
+    def use(number: int) -> None:
+        if fails == "use" and number == 2:
+            raise KeyError(number)
+        used.append(number)
+
     with pytest.raises(KeyError):
-        next(items)
-
-
-def test_a_caller_that_stops_leaves_no_thread_behind() -> None:
-    before = threading.active_count()
-    items = ahead(iter(range(9)))
-    next(items)
-    assert threading.active_count() == before + 1
-    del items
+        overlapped(make, use, iter(range(9)))
+    assert used == [0, 1]
     assert threading.active_count() == before

@@ -14,9 +14,12 @@ from tests.caches_in_memory import cache_of
 from trustcache.cache import open_cache
 from trustcache.cache.workspace import Workspace
 from trustcache.errors import TrustcacheError, UsageError
-from trustcache.losses import LossChoice
+from trustcache.losses import LOSSES, LossChoice
+from trustcache.oracles import head_training
 from trustcache.oracles.backbones import cached_oracle
 from trustcache.oracles.head_rows import BlockedRows, CachedRows, learnt_rows
+from trustcache.oracles.head_training import HeadTask, Trained, train_heads
+from trustcache.oracles.heads import LinearHead
 from trustcache.oracles.optim import Machine
 from trustcache.oracles.plan import TrainSettings, plan
 from trustcache.protocols import Optimiser
@@ -52,6 +55,24 @@ def test_two_epochs_of_blocks_come_in_two_orders(cached: CachedRows) -> None:
     first, second = (torch.cat(list(blocked.epoch(order, 16))) for _ in range(2))
     assert not torch.equal(first, second)
     assert not torch.equal(first.sort().values, first)
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_heads_learn_the_same_from_blocks_whose_minibatches_are_made_beside_the_steps(
+    cached: CachedRows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    correct = torch.rand(cached.rows, generator=torch.Generator().manual_seed(0)) < 0.7
+    task = HeadTask(LossChoice("ss", dict(LOSSES["ss"].defaults)), True, 0)
+    heads = []
+    for least in (0, 10**9):
+        monkeypatch.setattr(head_training, "WORTH_BESIDE", least)
+        blocked = BlockedRows(cached, CPU, 4000)
+        (trained,) = train_heads(blocked, correct, correct.float(), [task], Optimiser("adam", 3, 16, 1e-2), 0.1)
+        assert isinstance(trained, Trained)
+        assert isinstance(trained.head, LinearHead)
+        heads.append(trained.head)
+    beside, between = heads
+    np.testing.assert_array_equal(beside.weight, between.weight)
 
 
 def test_columns_that_fit_stay_whole(cached: CachedRows) -> None:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import islice
 from typing import TypeVar
 
-Item = TypeVar("Item")
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 
 # Torch's threads wait for each other asleep (`trustcache/__init__.py`) after each operation: a training step that
 # multiplies fewer numbers takes up to twice as long in two as in one (`benchmarks/threads.py`).
 WORTH_THREADS = 200_000_000
-# To make fewer numbers takes less time than to hand them over from another thread.
-WORTH_BESIDE = 250_000
+# To make fewer numbers for a step takes less time than to hand them over from another thread.
+WORTH_BESIDE = 200_000
 
 
 def threads_for(samples: int, weights: int) -> AbstractContextManager[bool]:
@@ -44,7 +45,7 @@ _usual: list[int] = []  # numbers of threads to go back to, of each thread of Py
 def one_thread() -> Iterator[bool]:
     """Have torch compute in one thread on the CPU: with little to do, more of them only wait for each other.
 
-    Yields True where that leaves other threads idle.
+    Yields True where that leaves other threads idle; False within another such context.
     """
     import torch
 
@@ -68,22 +69,28 @@ def one_thread() -> Iterator[bool]:
         torch.set_num_threads(usual)
 
 
-def ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """Yield items, each made in another thread, in one of torch's, while the caller works on the item before it.
+def overlapped(make: Callable[[Given], Made], use: Callable[[Made], object], each: Iterator[Given]) -> int:
+    """Use what is made of each, in order, while the next is made in another thread; return how many there were.
 
-    It pays where an item is made of `WORTH_BESIDE` numbers or more. Raises what making one raises, in its turn.
+    It is made in one of torch's threads. `each` is asked for the next when the last is made, so that what it read for
+    that may go. It pays where `WORTH_BESIDE` numbers or more are made at a time. Raises what either raises.
 
-    >>> list(ahead(iter("abc")))
-    ['a', 'b', 'c']
+    >>> overlapped(str.upper, print, iter("ab"))
+    A
+    B
+    2
     """
+    count = 0
     with ThreadPoolExecutor(1) as beside:
-        waiting = beside.submit(_next, items)
-        while made := waiting.result():
-            waiting = beside.submit(_next, items)
-            yield made[0]
+        waiting = [beside.submit(_in_one_thread, make, given) for given in islice(each, 1)]
+        while waiting:
+            made = waiting.pop().result()
+            waiting = [beside.submit(_in_one_thread, make, given) for given in islice(each, 1)]
+            use(made)
+            count += 1
+    return count
 
 
-def _next(items: Iterator[Item]) -> list[Item]:
-    """Return the next item, nothing at the end."""
+def _in_one_thread(make: Callable[[Given], Made], given: Given) -> Made:
     with one_thread():
-        return list(islice(items, 1))
+        return make(given)

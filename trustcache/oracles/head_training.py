@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from trustcache.data.progress import Progress, silent
 from trustcache.data.splits import training_rows, validation_rows
-from trustcache.data.threads import WORTH_BESIDE, ahead, threads_for
+from trustcache.data.threads import WORTH_BESIDE, overlapped, threads_for
 from trustcache.losses import LossChoice
 from trustcache.oracles.cuda_graphs import on_graphs
 from trustcache.oracles.head_inputs import Outputs, head_inputs
@@ -91,7 +91,7 @@ def train_heads(
     order = torch.Generator().manual_seed(ORDER_SEED)
     threads = threads_for(optimiser.batch_size, sum(map(torch.numel, batch.parameters)))
     with threads as idle, progress(f"epochs of {len(tasks)} heads", optimiser.epochs) as advance:
-        steps = _Steps(batch, adam, optimiser.batch_size, beside=idle)
+        steps = _Steps(batch, adam, optimiser.batch_size, idle)
         for epoch in range(1, optimiser.epochs + 1):
             losses = steps.epoch(inputs.learnt.epoch(order, optimiser.batch_size))
             losses = torch.where(batch.finite(), losses, torch.nan)
@@ -107,33 +107,31 @@ class _Minibatch(NamedTuple):
 
     x: Tensor  # standardised inputs (n, D) with input dropout
     kept: Tensor | None  # the hidden layers' dropout factors (n, hidden)
-    targets: list[Tensor]  # for each group of h columns, (n, h), or (1, h) where its samples have one in common
+    targets: list[Tensor]  # for each group of h columns, (n, h), or (1, h) where all samples of a column share one
     share: Tensor  # of each row in its column's mean loss (n, columns), 0 for those that the column's seed holds out
 
 
 class _Steps:
-    """The steps of all heads, each on a minibatch of `size` rows but for an epoch's last.
+    """The steps of all heads on minibatches, most of them of `size` rows.
 
-    beside: whether there is a thread for large minibatches to be made in while the step before them is taken.
+    idle: whether there is a thread for large minibatches to be made in while the step before them is taken.
     """
 
-    def __init__(self, batch: _Batch, adam: torch.optim.Optimizer, size: int, beside: bool) -> None:
-        self._batch, self._adam = batch, adam
-        device, large = batch.inputs.device, size * batch.inputs.width >= WORTH_BESIDE
-        self._ahead = ahead if beside and large and device.type == "cpu" else iter
-        self._replay = None
-        if device.type == "cuda":
-            self._replay = on_graphs(lambda rows: self._step(batch.minibatch(rows)), size, batch.inputs.generator)
-        self._total = torch.zeros(len(batch.columns), device=device)  # of each column's losses
+    def __init__(self, batch: _Batch, adam: torch.optim.Optimizer, size: int, idle: bool) -> None:
+        self._batch, self._adam, inputs = batch, adam, batch.inputs
+        self._total = torch.zeros(len(batch.columns), device=inputs.device)  # of each column's losses
+        self._beside = idle and inputs.device.type == "cpu" and size * batch.made_of_a_row >= WORTH_BESIDE
+        self._on_rows: Callable[[Tensor], None] = lambda rows: self._step(batch.minibatch(rows))
+        if inputs.device.type == "cuda":
+            self._on_rows = on_graphs(self._on_rows, size, inputs.generator)
 
     def epoch(self, minibatches: Iterator[Tensor]) -> Tensor:
         """Take a step on the rows of each minibatch; return each task's mean loss, (tasks,)."""
         self._total.zero_()
-        if self._replay:
-            steps = map(self._replay, minibatches)
+        if self._beside:
+            count = overlapped(self._batch.minibatch, self._step, minibatches)
         else:
-            steps = map(self._step, self._ahead(map(self._batch.minibatch, minibatches)))
-        count = sum(1 for _ in steps)
+            count = sum(1 for _ in map(self._on_rows, minibatches))
         return self._total.view(len(self._batch.tasks), -1).mean(1) / count
 
     def _step(self, made: _Minibatch) -> None:
@@ -265,6 +263,11 @@ class _Batch:
         weight, bias = self.parameters
         # Heads are rows, as of torch's own layers: a processor multiplies by two to eight columns five times as slowly.
         return F.linear(x, weight, bias) / weight.norm(dim=1).masked_fill(self.plain, 1.0)
+
+    @property
+    def made_of_a_row(self) -> int:
+        """Numbers that a minibatch has of a row: inputs and hidden layers' dropout factors."""
+        return self.inputs.width + (self.spec.hidden if self.spec.dropout else 0)
 
     def minibatch(self, rows: Tensor) -> _Minibatch:
         """Return what a step on some rows needs of them."""
