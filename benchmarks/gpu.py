@@ -6,8 +6,10 @@ Random weights, of a ViT-B/16 at 384 pixels, a ResNet-18 at 224, or CIFAR's ResN
 or of 32, are generated. Each row is a rate or a time, its limit measured in the same run, and the share of the limit
 that is reached (1.00 is the limit itself). Extraction writes its cache; its rate is that of further images, between
 an extraction of a fifth of them and one of all, and beside it stands what an extraction does once: it begins and ends
-the decoding processes, lists the data set and takes the weights' checksum. `--all` adds torch.compile, attacks,
-predictions, heads, bootstrap, corruptions and start-up. A row that the machine cannot give is skipped with the reason.
+the decoding processes, lists the data set and takes the weights' checksum. Freed memory is kept, as the commands have
+it: with the C library's own way a small network's forward pass takes up to twice as long on a CPU, and hides the rest.
+`--all` adds torch.compile, attacks, predictions, heads, bootstrap, corruptions and start-up. A row that the machine
+cannot give is skipped with the reason.
 """
 
 from __future__ import annotations
@@ -43,6 +45,7 @@ from trustcache.data.variants.attacks import ATTACKS, attack
 from trustcache.data.variants.variation import Variant
 from trustcache.errors import TrustcacheError
 from trustcache.extract.settings import ExtractSettings
+from trustcache.models.memory import keep_freed_memory
 from trustcache.models.precision import Repeatable, arithmetic
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -288,6 +291,7 @@ def main() -> None:
     parser.add_argument("--network", choices=NETWORKS, default="vit")
     options = parser.parse_args()
     torch.manual_seed(0)
+    keep_freed_memory()
     device = choose_device(options.device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
     machine = {"device": f"{device} {name}", "cores": os.cpu_count(), "torch": torch.__version__}
