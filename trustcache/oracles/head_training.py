@@ -214,7 +214,6 @@ class _Batch:
         self.columns = [task for task in tasks for _ in range(spec.members)]
         self.parameters = [p.to(device).requires_grad_() for p in self._first_parameters()]
         self.distance = torch.tensor([task.signed_distance for task in self.columns], device=device)
-        self.plain = ~self.distance
         self.seeds = sorted({task.seed for task in tasks})
         rows = inputs.learnt.rows - len(shown_again)
         self.held_out = np.stack([validation_rows(rows, val_fraction, seed) for seed in self.seeds], axis=1)
@@ -262,7 +261,7 @@ class _Batch:
             return mlp_scores(x, self.parameters, self.distance, kept)
         weight, bias = self.parameters
         # Heads are rows, as of torch's own layers: a processor multiplies by two to eight columns five times as slowly.
-        return F.linear(x, weight, bias) / weight.norm(dim=1).masked_fill(self.plain, 1.0)
+        return F.linear(x, weight, bias) / weight.norm(dim=1).masked_fill(~self.distance, 1.0)
 
     @property
     def made_of_a_row(self) -> int:
