@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from trustcache.data.threads import one_thread, overlapped, threads_for
+from trustcache.data.threads import in_threads, one_thread, overlapped, threads_for
 
 pytestmark = pytest.mark.usefixtures("three_threads")
 
@@ -125,3 +125,22 @@ def test_an_error_comes_in_its_turn_and_leaves_no_thread_behind(fails: str) -> N
         overlapped(make, use, iter(range(9)))
     assert used == [0, 1]
     assert threading.active_count() == before
+
+
+def test_things_made_in_threads_come_in_order_and_one_more_than_threads_is_taken() -> None:
+    taken = 0
+
+    def given() -> Iterator[int]:
+        nonlocal taken
+        for number in range(9):
+            taken += 1
+            yield number
+
+    def make(number: int) -> int:
+        time.sleep(0.01 * (3 - number % 3))
+        return torch.get_num_threads() * number
+
+    for count, (number, made) in enumerate(in_threads(make, given(), 2)):
+        assert (number, made.result()) == (count, count)
+        assert taken <= count + 3
+    assert (taken, torch.get_num_threads()) == (9, 3)

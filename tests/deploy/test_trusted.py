@@ -10,8 +10,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ import torch
 from click.testing import Result
 from PIL import Image
 
+from tests.keeping_network import KeepsItsFeatures, in_several_threads, noise, outputs_one_by_one
 from tests.refusals import refusal_of, tells
 from tests.running import inherited
 from trustcache import Answer, TrustedClassifier
@@ -38,6 +41,18 @@ from trustcache.scores import post_hoc_score
 from trustcache.scores.logit_scores import maximum_class_probability
 
 FROZEN, TUNED = "digits-net-ce-frozen", "digits-net-ce-fine-tuned"
+
+
+class LockedScore:
+    """The largest logit, by an object that cannot be copied."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+    def __call__(self, logits: np.ndarray) -> np.ndarray:
+        with self.lock:
+            largest: np.ndarray = logits.max(1)
+        return largest
 
 
 def loaded(workspace: Workspace, run: str = FROZEN) -> TrustedClassifier:
@@ -157,12 +172,24 @@ def test_batches_and_threads_change_nothing(runs_workspace: Workspace, digit_fil
     trusted = loaded(runs_workspace)
     files = sorted(digit_files.iterdir())[:21]
     wanted = list(trusted(files, batch_size=21))
-    for size, workers, ahead in itertools.product((3, 4, 16), (1, 5), (0, 2)):
+    for size, workers, ahead in itertools.product((3, 8, 16), (1, 5), (0, 2)):
         found = list(trusted(files, batch_size=size, workers=workers, ahead=ahead))
         assert [a.path for a in found] == [a.path for a in wanted]
         # To the last bit, but for batches that are smaller than what a CPU's networks are given at once.
-        np.testing.assert_allclose([a.score for a in found], [a.score for a in wanted], atol=1e-5 if size < 4 else 0)
+        np.testing.assert_allclose([a.score for a in found], [a.score for a in wanted], atol=1e-5 if size < 8 else 0)
     assert list(trusted([])) == []
+
+
+@pytest.mark.usefixtures("three_threads")
+@pytest.mark.parametrize("score", ["max-logit", LockedScore()])
+def test_small_images_in_several_threads_get_the_answers_of_one_by_one(score: Any) -> None:
+    trusted, images = TrustedClassifier(KeepsItsFeatures(), score, 0.0, device="cpu"), noise(60)
+    logits, _ = outputs_one_by_one(images)
+    with in_several_threads():
+        many = list(trusted(list(images)))
+    np.testing.assert_allclose([answer.score for answer in many], logits.max(1), rtol=1e-4)
+    assert [answer.class_number for answer in many] == logits.argmax(1).tolist()
+    assert [answer.score for image in images for answer in trusted([image])] == [answer.score for answer in many]
 
 
 @pytest.mark.parametrize("workers", [None, 0, 1])

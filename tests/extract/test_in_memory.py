@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.keeping_network import KeepsItsFeatures, in_several_threads, noise, outputs_one_by_one
 from tests.refusals import refusal_of, tells
 from trustcache.cache import CacheView, open_cache
 from trustcache.cache.workspace import Workspace
@@ -44,6 +45,16 @@ def test_the_numbers_are_those_of_the_cache_on_disk(
     assert cache.sample_ids == kept.sample_ids
     assert cache.index.made_from.classes == kept.index.made_from.classes
     assert cache.index.identity == kept.index.identity
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_small_images_in_several_threads_have_the_outputs_of_one_by_one() -> None:
+    images = noise(60)
+    with in_several_threads():
+        cache = extracted(KeepsItsFeatures(), [(image, 0) for image in images], batch_size=4, store="float32")
+    logits, features = outputs_one_by_one(images)
+    np.testing.assert_allclose(cache.logits, logits, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(cache.features, features, rtol=1e-4, atol=1e-5)
 
 
 def test_pairs_datasets_and_loaders_are_the_same_images(digits_classifier: Classifier, digits: Dataset) -> None:

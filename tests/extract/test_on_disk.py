@@ -23,6 +23,7 @@ from torch.utils.data import get_worker_info
 from typer.testing import Result
 
 from tests.command_process import CommandProcess
+from tests.keeping_network import KeepsItsFeatures, classifier_of, in_several_threads, noise, outputs_one_by_one
 from tests.refusals import tells
 from tests.running import inherited
 from trustcache.cache import open_cache
@@ -856,6 +857,23 @@ def test_too_few_files_for_decoding_processes_is_an_error_of_one_line(
     assert tells(said, "error: ", "open files", "--workers")
 
 
+@pytest.mark.usefixtures("three_threads")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_small_images_in_several_threads_have_the_outputs_of_one_by_one(tmp_path: Path, workers: int) -> None:
+    images = noise(60)
+    for number, image in enumerate(images):
+        (tmp_path / "photos" / f"{number % 4}").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(tmp_path / "photos" / f"{number % 4}" / f"{number:02d}.png")
+    (manifest,) = find_manifests(str(tmp_path / "photos"))
+    dataset = open_dataset(manifest, tmp_path)
+    settings = ExtractSettings(4, workers, "cpu", store="float32", shard_rows=21)
+    with in_several_threads():
+        cache = extract(classifier_of(KeepsItsFeatures()), "own", dataset, tmp_path, tmp_path / "cache", settings)
+    logits, features = outputs_one_by_one(images[[int(Path(name).stem) for name in dataset.ids]])
+    np.testing.assert_allclose(cache.logits, logits, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(cache.features, features, rtol=1e-4, atol=1e-5)
+
+
 def test_each_file_is_looked_at_once_before_the_first_forward_pass(
     digits_classifier: Classifier, digit_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -875,7 +893,7 @@ def test_each_file_is_looked_at_once_before_the_first_forward_pass(
     class Reached(Exception):
         pass
 
-    def stop(self: object, batch: object) -> None:
+    def stop(self: object, classifier: object, batch: object) -> None:
         raise Reached
 
     for method in ("size", "stamp"):

@@ -136,11 +136,12 @@ class Decoders:
     def _started(self, source: Source, pieces: Sequence[int]) -> DataLoader[_Filled]:
         """Return the loader whose processes start when it is iterated over, and stay; no more than the tasks of one.
 
-        They share buffers for what they are ahead and for the pieces of two batches: one that comes together, and one
-        that is copied.
+        They share buffers for what they are ahead and for the pieces of several batches: one that comes together, and
+        one that is copied to a GPU, or those that a CPU's threads work on.
         """
         assert self.workers
-        workers, count = self.workers, self.workers * _AHEAD + 2 * max(pieces)
+        held = 2 + (torch.get_num_threads() if self.device.type == "cpu" else 0)
+        workers, count = self.workers, self.workers * _AHEAD + held * max(pieces)
         if self._sets == 1:
             workers, count = min(workers, sum(pieces)), min(count, sum(pieces))
         if hasattr(os, "memfd_create"):  # Linux

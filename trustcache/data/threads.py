@@ -1,10 +1,11 @@
-"""Torch's threads on the CPU: one where a training step is too small for more, and another for what comes next."""
+"""Torch's threads on the CPU: one where work is too small for more, and others for what comes next."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import islice
 from typing import TypeVar
@@ -89,6 +90,25 @@ def overlapped(make: Callable[[Given], Made], use: Callable[[Made], object], eac
             use(made)
             count += 1
     return count
+
+
+def in_threads(
+    work: Callable[[Given], Made], each: Iterable[Given], threads: int
+) -> Iterator[tuple[Given, Future[Made]]]:
+    """Yield each thing given with the future of what `work` makes of it, in order; so many are made at once.
+
+    Each is made in one of torch's threads. One more is taken than there are threads, so that none waits for its next.
+
+    >>> [(given, made.result()) for given, made in in_threads(str.upper, "ab", threads=2)]
+    [('a', 'A'), ('b', 'B')]
+    """
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[tuple[Given, Future[Made]]] = deque()
+        for given in each:
+            waiting.append((given, pool.submit(_in_one_thread, work, given)))
+            if len(waiting) > threads:
+                yield waiting.popleft()
+        yield from waiting
 
 
 def _in_one_thread(make: Callable[[Given], Made], given: Given) -> Made:

@@ -5,8 +5,8 @@ This is the one place that turns a classifier's outputs for an image into a run'
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ from trustcache.cache.index import Index
 from trustcache.cache.joined import SECOND
 from trustcache.cache.meaning import Meaning
 from trustcache.cache.provenance import original_model
+from trustcache.data.copies import by_copies, copies_of
+from trustcache.data.pipeline import Waits
 from trustcache.deploy.scorers import Scorer
 from trustcache.errors import UsageError, first_line
 from trustcache.models.checkpoints import state_sha256
@@ -195,21 +197,40 @@ class Pair(nn.Module):
         x = self.second.classifier.preprocessing.normalise(images if second_images is None else second_images)
         return outputs | {SECOND + name: column for name, column in self.second(x).items()}
 
-    def in_equal_batches(self, pixels: Sequence[Tensor], rows: int) -> tuple[Tensor, Tensor]:
+    def copies(self, batch_size: int) -> list[Pair]:
+        """Return `copies_of` it for batches of so many images."""
+        device = self.classifier.black().device
+        black = [torch.zeros(1, 3, *takes.input_size, dtype=torch.uint8, device=device) for takes in self.takes]
+        return copies_of(self, self, lambda one: one._batch(black), batch_size * max(map(torch.numel, black)))
+
+    def in_equal_batches(self, pixels: Sequence[Tensor], rows: int, copies: Sequence[Pair]) -> tuple[Tensor, Tensor]:
         """Return the same, each image's to the last bit in any company: the networks are always given `rows` images.
 
         The order in which they sum depends on how many there are. pixels: uint8, one for each of `takes`; or one of
-        images as the classifier takes them, float. Raises ValueError where the score cannot do with these.
+        images as the classifier takes them, float. copies: of itself, which work at once. Raises ValueError where the
+        score cannot do with these.
         """
-        count, batches = len(pixels[0]), []
+        count = len(pixels[0])
         filled = [torch.cat([one, one[:1].expand(-count % rows, -1, -1, -1)]).split(rows) for one in pixels]
-        for batch in zip(*filled, strict=True):
-            outputs = self._outputs(*batch)
-            if not isinstance(self.score, PostHocScore):  # those are NumPy's, and may search a training set
-                outputs["z"] = self._scored(None if batch[0].is_floating_point() else batch[0], outputs)
-            batches.append(outputs)
+        batches = [made for _, made in by_copies(copies, Pair._batch, zip(*filled, strict=True), Waits())]
         joined = {name: torch.cat([batch[name] for batch in batches])[:count] for name in batches[0]}
-        return joined["logits"], joined["z"] if "z" in joined else self._scored(None, joined)
+        with _exactly(pixels[0].device):
+            return joined["logits"], joined["z"] if "z" in joined else self._scored(None, joined)
+
+    def _batch(self, pixels: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Return the outputs for a batch, and z, unless the score is NumPy's, which may search a training set."""
+        images = pixels[0]
+        with _exactly(images.device):
+            outputs = self._outputs(*pixels)
+            if not isinstance(self.score, PostHocScore):
+                outputs["z"] = self._scored(None if images.is_floating_point() else images, outputs)
+            return outputs
+
+
+@contextmanager
+def _exactly(device: torch.device) -> Iterator[None]:
+    with torch.inference_mode(), arithmetic("float32", device):
+        yield
 
 
 def load_pair(scorer: Scorer) -> Pair:

@@ -7,6 +7,7 @@ import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +29,16 @@ from trustcache.deploy.scorers import find_scorer
 from trustcache.deploy.sets import PredictionSets
 from trustcache.deploy.threshold import Threshold
 from trustcache.errors import UsageError
+from trustcache.extract.batch_size import USUAL
 from trustcache.models.classifiers import Classifier, as_classifier
-from trustcache.models.precision import arithmetic
 from trustcache.models.to_device import to_device
 from trustcache.scores import POST_HOC
 from trustcache.scores.methods import AnyMethod, methods_of
 
 # Images that a CPU's networks are given at once: more are hardly faster, and one image takes as long as they do.
 CPU_ROWS = 4
+# The same of small images, with which each of torch's threads works on a batch of its own.
+SMALL_ROWS = 8
 
 
 @dataclass(frozen=True)
@@ -215,9 +218,13 @@ class TrustedClassifier:
         return outputs
 
     def _scored(self, pixels: Sequence[torch.Tensor], batch_size: int) -> tuple[torch.Tensor, torch.Tensor]:
-        rows = min(batch_size, CPU_ROWS) if self.device.type == "cpu" else batch_size
-        with torch.inference_mode(), arithmetic("float32", self.device):
-            return self.pair.in_equal_batches([to_device(one, self.device) for one in pixels], rows)
+        most = SMALL_ROWS if len(self._copies) > 1 else CPU_ROWS
+        rows = min(batch_size, most) if self.device.type == "cpu" else batch_size
+        return self.pair.in_equal_batches([to_device(one, self.device) for one in pixels], rows, self._copies)
+
+    @cached_property
+    def _copies(self) -> list[Pair]:
+        return self.pair.copies(USUAL)
 
     def _answers(self, batch: Decoded, outputs: dict[str, np.ndarray]) -> Iterator[Answer]:
         exact = {name: values.astype(np.float64) for name, values in outputs.items()}

@@ -20,6 +20,7 @@ from trustcache.cache.known_classes import require_classes
 from trustcache.cache.meaning import Stages
 from trustcache.cache.provenance import assumption
 from trustcache.cache.view import cache_in_memory
+from trustcache.data.copies import by_copies, classifier_copies
 from trustcache.data.dataset import Dataset, open_dataset
 from trustcache.data.known_data import find_manifests
 from trustcache.data.layouts.torch_dataset import class_names_of, label_number
@@ -132,14 +133,15 @@ def _outputs(
 ) -> Iterator[tuple[bool, dict[str, np.ndarray]]]:
     """Yield for each batch if its images were prepared, and outputs and labels by the names of a cache's columns."""
 
-    def outputs_of(batch: _Seen) -> dict[str, torch.Tensor]:
+    def outputs_of(classifier: Classifier, batch: _Seen) -> dict[str, torch.Tensor]:
         with computing(classifier.spec.name, batch.x, settings.precision), torch.inference_mode():
             outputs = classifier.outputs(batch.x, places, settings.views)
         if settings.features == "none":
             del outputs["features"]
         return outputs
 
-    for batch, columns in fetched(((batch, outputs_of(batch)) for batch in seen), device, Waits()):
+    copies, waits = classifier_copies(classifier, settings.batch_size or USUAL), Waits()
+    for batch, columns in fetched(by_copies(copies, outputs_of, seen, waits), device, waits):
         kept = {key: np.array(column) for key, column in columns.items()}  # a GPU's lie in memory that is pinned
         yield batch.prepared, {"labels": batch.labels, **kept}
         advance(len(batch.labels))

@@ -187,6 +187,7 @@ class _Extraction:
         """Make the shards of some numbers, in order. survey: the data set as it was before an image was read."""
         if not missing:
             return
+        from trustcache.data.copies import by_copies, classifier_copies
         from trustcache.data.loader import Viewer, machine_at_its_limits, shard_batches, viewed_batches
 
         classifier, dataset, settings = self.subject.classifier, self.dataset, self.settings
@@ -218,8 +219,9 @@ class _Extraction:
         ):
             self.subject.moved(device)
             seen = viewed_batches(dataset, viewer, asked)
-            forward = Forward(classifier, index.stages, settings, waits, self.log.note)
-            outputs = fetched(((batch, forward(batch)) for batch in seen), device, waits)
+            forward = Forward(index.stages, settings, self.log.note)
+            copies = classifier_copies(classifier, settings.batch_size or USUAL)
+            outputs = fetched(by_copies(copies, forward, seen, waits), device, waits)
             batches = zip(asked, outputs, strict=True)
             for number, (start, stop), stamp in zip(missing, ranges, stamps, strict=True):
                 parts: list[dict[str, np.ndarray]] = []

@@ -9,7 +9,6 @@ import numpy as np
 
 from trustcache.cache.outcome import outcome
 from trustcache.data.dataset import Dataset
-from trustcache.data.pipeline import Waits
 from trustcache.errors import TrustcacheError
 from trustcache.extract.settings import ExtractSettings
 
@@ -26,30 +25,22 @@ class Forward:
     places: modules whose outputs are kept as stages. note: told of a smaller size.
     """
 
-    def __init__(
-        self,
-        classifier: Classifier,
-        places: Sequence[str],
-        settings: ExtractSettings,
-        waits: Waits,
-        note: Callable[[str], None],
-    ) -> None:
-        self.classifier, self.places, self.settings = classifier, places, settings
-        self.waits, self.note = waits, note
+    def __init__(self, places: Sequence[str], settings: ExtractSettings, note: Callable[[str], None]) -> None:
+        self.places, self.settings, self.note = places, settings, note
         self._most: int | None = None
 
-    def __call__(self, batch: Batch) -> dict[str, torch.Tensor]:
+    def __call__(self, classifier: Classifier, batch: Batch) -> dict[str, torch.Tensor]:
         """Return outputs by the names of a cache's columns, float32 (N, D), and `mc_dropout` (N,)."""
         import torch
 
         rows = len(batch.indices)
         # A column of no rows has a width too: that of a black image.
-        pixels = batch.pixels if rows else self.classifier.black().byte()
+        pixels = batch.pixels if rows else classifier.black().byte()
         size = self._most or len(pixels)
         while True:
             try:
                 starts = range(0, len(pixels), size)
-                parts = [self.outputs(pixels[i : i + size], batch.indices[i : i + size]) for i in starts]
+                parts = [self.outputs(classifier, pixels[i : i + size], batch.indices[i : i + size]) for i in starts]
                 return {name: torch.cat([part[name] for part in parts])[:rows] for name in parts[0]}
             except torch.OutOfMemoryError:
                 if size == 1:
@@ -57,15 +48,15 @@ class Forward:
             size = self._most = (size + 1) // 2  # outside of the handler, which holds the memory of the failed pass
             self.note(f"memory ran out: batches go through the model in parts of {size}")
 
-    def outputs(self, pixels: torch.Tensor, indices: np.ndarray) -> dict[str, torch.Tensor]:
+    def outputs(self, classifier: Classifier, pixels: torch.Tensor, indices: np.ndarray) -> dict[str, torch.Tensor]:
         """Return the outputs for images (N, 3, H, W) of so many sample numbers (N,), on the device."""
         import torch
 
         from trustcache.data.loader import computing
         from trustcache.models.mc_dropout import negative_predictive_entropy
 
-        classifier, settings = self.classifier, self.settings
-        with self.waits("model"), computing(classifier.spec.name, pixels, settings.precision), torch.inference_mode():
+        settings = self.settings
+        with computing(classifier.spec.name, pixels, settings.precision), torch.inference_mode():
             x = classifier.preprocessing.normalise(pixels)
             outputs = classifier.outputs(x, self.places, settings.views)
             if settings.features == "none":

@@ -15,7 +15,7 @@ from trustcache.cache.provenance import require_as_fitted
 from trustcache.cache.publish import file_sha256
 from trustcache.cache.versions import software_versions
 from trustcache.data.dataset import Dataset
-from trustcache.data.pipeline import Waits, unheard
+from trustcache.data.pipeline import unheard
 from trustcache.errors import UsageError
 from trustcache.extract.batch_size import USUAL, found_batch_size, kept_batch_size
 from trustcache.extract.rows import Forward
@@ -75,12 +75,12 @@ class Subject:
         if kept := kept_batch_size(folder):
             return kept
         if not self._batch_sizes:
-            forward = Forward(self.classifier, self._stages(settings), settings, Waits(), unheard)
+            forward = Forward(self._stages(settings), settings, unheard)
             self.moved(device)
             black = self.classifier.black().byte()
 
             def of(size: int) -> object:
-                return forward.outputs(black.expand(size, -1, -1, -1), np.zeros(size, np.int64))
+                return forward.outputs(self.classifier, black.expand(size, -1, -1, -1), np.zeros(size, np.int64))
 
             self._batch_sizes.append(found_batch_size(of, len(dataset), device))
         return self._batch_sizes[0]
