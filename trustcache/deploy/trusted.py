@@ -31,6 +31,7 @@ from trustcache.deploy.threshold import Threshold
 from trustcache.errors import UsageError
 from trustcache.extract.batch_size import USUAL
 from trustcache.models.classifiers import Classifier, as_classifier
+from trustcache.models.memory import keep_freed_memory
 from trustcache.models.to_device import to_device
 from trustcache.scores import POST_HOC
 from trustcache.scores.methods import AnyMethod, methods_of
@@ -78,6 +79,7 @@ class TrustedClassifier:
     preprocessing, such as `input_size`. training: the cache that a post-hoc score learns from. second: the network
     whose outputs the oracle reads too, if it learnt from two `side_by_side`. sets: as `prediction_sets` returns them,
     for each answer's `class_set`; an attribute too, to be set after `load`.
+    From then on the process keeps freed memory (`keep_freed_memory`).
     Raises UsageError where the oracle reads other outputs than the model has, and for a score without a threshold.
 
     >>> trusted = TrustedClassifier.load(demo_workspace.root, "mcp", device="cpu")  # doctest: +SKIP
@@ -113,6 +115,7 @@ class TrustedClassifier:
     def _ready(
         self, pair: Pair, classes: tuple[str, ...], threshold: Threshold | float | None, device: torch.device
     ) -> None:
+        keep_freed_memory()
         self.pair = pair.to(device)
         self.classes, self.device = classes, device
         calibrated = threshold if isinstance(threshold, Threshold) else None

@@ -41,6 +41,7 @@ from trustcache.extract.batch_size import USUAL
 from trustcache.extract.settings import ExtractSettings
 from trustcache.models.classifiers import Classifier, as_classifier
 from trustcache.models.label_spaces import judging
+from trustcache.models.memory import keep_freed_memory
 from trustcache.models.precision import resolved
 from trustcache.models.probing import not_known
 from trustcache.models.stage_features import POOLINGS
@@ -81,7 +82,7 @@ def extract_in_memory(
     that replace the model's own preprocessing. settings: batch_size, workers, device, precision, store, features and
     views, as `trustcache extract` has them; unless told otherwise it keeps the logits of all views, which a strong
     oracle reads, and `views=()` takes a part of the time.
-    Warns where the preprocessing is assumed.
+    From then on the process keeps freed memory (`keep_freed_memory`). Warns where the preprocessing is assumed.
     Raises UsageError for images of other classes than the model's, TrustcacheError for one that cannot be read.
     """
     if unknown := settings.keys() - _SETTINGS:
@@ -91,6 +92,7 @@ def extract_in_memory(
     if chosen.decode != "pil":
         raise UsageError(f"decode={chosen.decode!r}: is of trustcache extract, whose caches record it; leave it out")
     classifier, device = as_classifier(model, preprocess), choose_device(chosen.device)
+    keep_freed_memory()
     chosen.require_ready(classifier)
     chosen = replace(chosen, precision=resolved(chosen.precision, device))
     classifier.model.to(device)
