@@ -67,12 +67,13 @@ def rate(classifier: Classifier, batch: int, small: float, seconds: float) -> fl
     def work(one: Classifier, batch: torch.Tensor) -> object:
         return one(batch)
 
-    begun, done = 0.0, -len(ready)  # the first ones make memory
-    for _ in copies.by_copies(ready, work, repeat(pixels), Waits()):
+    first = 2 * torch.get_num_threads()  # these make memory, and copies
+    begun, done = 0.0, -first
+    for _ in ready.each(work, repeat(pixels), Waits()):
         now = time.perf_counter()
         if done == 0:
             begun = now
-        elif done > len(ready) and now - begun > seconds:
+        elif done > first and now - begun > seconds:
             break
         done += 1
     return done * batch / (now - begun)

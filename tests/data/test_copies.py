@@ -5,14 +5,19 @@ from __future__ import annotations
 import itertools
 import threading
 import time
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from tests.keeping_network import SIDE, KeepsItsFeatures, classifier_of, noise
-from trustcache.data.copies import SMALL, by_copies, classifier_copies
+from tests.small_networks import SIDE, KeepsItsFeatures, classifier_of, layers, noise
+from trustcache.data import copies
+from trustcache.data.copies import SMALL, Copies, classifier_copies
 from trustcache.data.pipeline import Waits
 from trustcache.models.building import ModelSpec
 from trustcache.models.classifiers import Classifier, load_classifier
@@ -22,109 +27,159 @@ from trustcache.registry.permission import allow_code
 pytestmark = pytest.mark.usefixtures("three_threads")
 
 
-class Locked(KeepsItsFeatures):
-    """A network that cannot be copied."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lock = threading.Lock()
+def some_copies() -> Copies[Classifier]:
+    return classifier_copies(classifier_of(layers()), 5)
 
 
-class Replaced(KeepsItsFeatures):
-    """A network with a function of the original in the place of a method, which a copy would share."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        first = self.first
-        self.other = lambda x: first(x)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.last(self.other(x.flatten(1)))
-        return logits
+def where(one: Classifier, batch: object) -> tuple[Classifier, int]:
+    """The copy that works, and its thread."""
+    return one, threading.get_ident()
 
 
-def logits_and_features(classifier: Classifier, pixels: torch.Tensor) -> torch.Tensor:
-    return torch.cat(classifier(pixels), 1)
+def works_alone(classifier: Classifier, batch_size: int = 5) -> bool:
+    """True if all batches are for the classifier itself, in the caller's thread."""
+    made = [made for _, made in classifier_copies(classifier, batch_size).each(where, range(9), Waits())]
+    return made == 9 * [(classifier, threading.get_ident())]
 
 
-def test_a_network_that_keeps_what_it_computes_gives_the_numbers_of_one_batch_at_a_time() -> None:
-    classifier = classifier_of(KeepsItsFeatures())
-    given = torch.from_numpy(noise(150)).permute(0, 3, 1, 2).split(5)
-    copies = classifier_copies(classifier, 5)
-    assert len(copies) == 3
-    found = list(by_copies(copies, logits_and_features, given, Waits()))
+def test_batches_come_in_order_with_the_numbers_of_one_at_a_time() -> None:
+    def logits_and_features(one: Classifier, pixels: torch.Tensor) -> torch.Tensor:
+        return torch.cat(one(pixels), 1)
+
+    classifier, given = classifier_of(layers()), torch.from_numpy(noise(150)).permute(0, 3, 1, 2).split(5)
+    found = list(classifier_copies(classifier, 5).each(logits_and_features, given, Waits()))
     assert [id(batch) for batch, _ in found] == [id(batch) for batch in given]
     for pixels, outputs in found:
         torch.testing.assert_close(outputs, logits_and_features(classifier, pixels))
 
 
-def test_copies_share_their_weights_and_no_module() -> None:
-    classifier = classifier_of(KeepsItsFeatures())
-    copies = classifier_copies(classifier, 5)
-    assert {id(one.model.last.weight) for one in copies} == {id(classifier.model.last.weight)}
-    assert len({id(one.model.last) for one in (classifier, *copies)}) == 4
+def test_three_copies_work_at_once_each_in_one_of_torchs_threads() -> None:
+    meeting, classifier = threading.Barrier(3), classifier_of(layers())
 
-
-def test_each_works_in_one_of_torchs_threads_and_as_many_at_once_as_there_are() -> None:
-    meeting = threading.Barrier(3)
-
-    def work(one: str, batch: int) -> tuple[int, int]:
+    def work(one: Classifier, batch: int) -> tuple[Classifier, int]:
         meeting.wait(timeout=10)  # raises unless three are here at the same time
-        return batch, torch.get_num_threads()
+        return one, torch.get_num_threads()
 
-    found = [made for _, made in by_copies(["a", "b", "c"], work, range(6), Waits())]
-    assert found == [(batch, 1) for batch in range(6)]
+    made = [made for _, made in classifier_copies(classifier, 5).each(work, range(6), Waits())]
+    assert [threads for _, threads in made] == 6 * [1]
     assert torch.get_num_threads() == 3
+    last = {one.model[3] for one, _ in made}  # type: ignore[index]
+    assert len(last) >= 3
+    assert classifier.model[3] not in last  # type: ignore[index]
+    assert {one.weight for one in last} == {classifier.model[3].weight}  # type: ignore[index]
 
 
-def test_no_copy_is_in_two_threads() -> None:
-    within, lock = set[str](), threading.Lock()
+def test_copies_are_used_again_and_none_by_two_threads_at_once() -> None:
+    shared, within, used, lock = some_copies(), set[int](), set[int](), threading.Lock()
 
-    def work(one: str, batch: int) -> None:
+    def work(one: Classifier, batch: int) -> None:
         with lock:
-            assert one not in within
-            within.add(one)
-        time.sleep(0.002)
-        within.remove(one)
+            assert id(one) not in within
+            within.add(id(one))
+        time.sleep(0.001)
+        with lock:
+            within.remove(id(one))
+            used.add(id(one))
 
-    assert len(list(by_copies(["a", "b", "c"], work, range(30), Waits()))) == 30
+    def user(_: int) -> int:
+        torch.set_num_threads(3)
+        return len(list(shared.each(work, range(30), Waits())))
+
+    with ThreadPoolExecutor(2) as users:
+        assert list(users.map(user, range(6))) == 6 * [30]
+    assert len(used) <= 2 * 4  # of each user three at work, and one that waits
 
 
-@pytest.mark.parametrize("network", [Locked, Replaced])
-def test_what_does_not_stand_by_itself_when_copied_is_used_as_it_is(network: type[nn.Module]) -> None:
-    classifier = classifier_of(network())
-    assert classifier_copies(classifier, 5) == [classifier]
+def hooked() -> nn.Module:
+    network, kept = layers(), dict[str, torch.Tensor]()
+    network[1].register_forward_hook(lambda module, inputs, output: kept.update(x=output))
+    return network
 
 
-def test_a_program_is_used_as_it_is(tmp_path: Path) -> None:
-    file, network = str(tmp_path / "own.pt2"), nn.Sequential(nn.Flatten(), nn.Linear(3 * SIDE * SIDE, 4))
+def hooked_before() -> nn.Module:
+    network, kept = layers(), dict[str, Any]()
+    network[3].register_forward_pre_hook(lambda module, inputs: kept.update(x=inputs))
+    return network
+
+
+def replaced() -> nn.Module:
+    network, kept = layers(), dict[str, torch.Tensor]()
+    network[2].forward = lambda x: kept.setdefault("x", x).relu()  # type: ignore[method-assign,assignment]
+    return network
+
+
+def locked() -> nn.Module:
+    network = layers()
+    network.lock = threading.Lock()  # type: ignore[assignment]
+    return network
+
+
+class Changing(nn.Linear):
+    """A layer whose copies have other numbers than it has."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Changing:
+        return Changing(self.in_features, self.out_features)
+
+
+Changing.__module__ = "torch.nn.changing"
+
+
+def changing() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), Changing(3 * SIDE * SIDE, 4))
+
+
+@pytest.mark.parametrize("network", [KeepsItsFeatures, hooked, hooked_before, replaced, locked, changing])
+def test_what_may_not_stand_alone_when_copied_is_used_as_it_is(network: Callable[[], nn.Module]) -> None:
+    assert works_alone(classifier_of(network()))
+
+
+def exported(file: str) -> None:
     dynamic = ({0: torch.export.Dim.DYNAMIC},)
-    torch.export.save(torch.export.export(network, (torch.rand(2, 3, SIDE, SIDE),), dynamic_shapes=dynamic), file)
+    torch.export.save(torch.export.export(layers(), (torch.rand(2, 3, SIDE, SIDE),), dynamic_shapes=dynamic), file)
+
+
+def scripted(file: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.trace(layers(), torch.rand(2, 3, SIDE, SIDE)), file)
+
+
+@pytest.mark.parametrize("save", [exported, scripted])
+def test_a_program_is_used_as_it_is(tmp_path: Path, save: Callable[[str], None]) -> None:
+    save(file := str(tmp_path / "own.pt2"))
     allow_code(file)
-    program = load_classifier(ModelSpec(file, preprocessing={"input_size": (SIDE, SIDE)}))
-    assert classifier_copies(program, 5) == [program]
+    assert works_alone(load_classifier(ModelSpec(file, preprocessing={"input_size": (SIDE, SIDE)})))
 
 
-def test_there_is_one_for_each_thread_and_of_large_batches_none() -> None:
-    classifier, images = classifier_of(KeepsItsFeatures()), SMALL // (3 * SIDE * SIDE)
-    assert len(classifier_copies(classifier, images)) == 3
-    assert classifier_copies(classifier, images + 1) == [classifier]
+def test_large_batches_and_those_of_a_single_thread_are_worked_on_one_at_a_time() -> None:
+    classifier, images = classifier_of(layers()), SMALL // (3 * SIDE * SIDE)
+    assert not works_alone(classifier, images)
+    assert works_alone(classifier, images + 1)
     torch.set_num_threads(1)
-    assert classifier_copies(classifier, 5) == [classifier]
+    assert works_alone(classifier)
 
 
-def test_a_single_one_works_in_all_threads_and_in_the_callers() -> None:
-    def work(one: str, batch: int) -> tuple[str, int]:
-        return threading.current_thread().name, torch.get_num_threads()
+def test_no_more_are_worked_on_at_once_than_memory_should_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(copies, "_MOST_AT_ONCE", 2 * 5 * 3 * SIDE * SIDE)
+    now, most, lock = 0, 0, threading.Lock()
 
-    ((_, found),) = by_copies(["a"], work, [1], Waits())
-    assert found == (threading.main_thread().name, 3)
+    def work(one: Classifier, batch: int) -> None:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.01)
+        with lock:
+            now -= 1
+
+    list(some_copies().each(work, range(12), Waits()))
+    assert most == 2
 
 
 def test_the_precision_of_products_is_exact_in_all_threads_and_afterwards_the_callers() -> None:
     seen, device = set[str](), torch.device("cpu")
 
-    def work(one: str, batch: int) -> None:
+    def work(one: Classifier, batch: int) -> None:
         with arithmetic("float32", device):
             time.sleep(0.001 * (batch % 3))
             seen.add(torch.get_float32_matmul_precision())
@@ -132,7 +187,7 @@ def test_the_precision_of_products_is_exact_in_all_threads_and_afterwards_the_ca
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
     try:
-        list(by_copies(["a", "b", "c"], work, range(60), Waits()))
+        list(some_copies().each(work, range(60), Waits()))
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
         torch.set_float32_matmul_precision(before)
@@ -142,27 +197,26 @@ def test_the_precision_of_products_is_exact_in_all_threads_and_afterwards_the_ca
 def test_an_error_comes_in_its_turn_and_leaves_no_thread_behind() -> None:
     before, done = threading.active_count(), list[int]()
 
-    def work(one: str, batch: int) -> int:
+    def work(one: Classifier, batch: int) -> int:
         if batch == 4:
             raise KeyError(batch)
         return batch
 
     with pytest.raises(KeyError):
-        done.extend(made for _, made in by_copies(["a", "b"], work, range(99), Waits()))
+        done.extend(made for _, made in some_copies().each(work, range(99), Waits()))
     assert done == [0, 1, 2, 3]
     assert threading.active_count() == before
 
 
 def test_a_loop_that_ends_early_leaves_no_thread_behind() -> None:
-    before, worked = threading.active_count(), list[int]()
-    made = by_copies(["a", "b"], lambda one, batch: worked.append(batch), itertools.count(), Waits())
+    before = threading.active_count()
+    made = some_copies().each(where, itertools.count(), Waits())
     next(made)
-    made.close()  # type: ignore[attr-defined]
+    made.close()
     assert threading.active_count() == before
-    assert len(worked) <= 3
 
 
 def test_the_time_in_which_one_waits_is_the_models() -> None:
     waits = Waits()
-    list(by_copies(["a", "b"], lambda one, batch: time.sleep(0.05), range(2), waits))
+    list(some_copies().each(lambda one, batch: time.sleep(0.05), range(2), waits))
     assert waits.seconds["model"] > 0.03

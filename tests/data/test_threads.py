@@ -144,3 +144,26 @@ def test_things_made_in_threads_come_in_order_and_one_more_than_threads_is_taken
         assert (number, made.result()) == (count, count)
         assert taken <= count + 3
     assert (taken, torch.get_num_threads()) == (9, 3)
+
+
+def test_an_error_of_what_is_given_comes_after_what_was_given_before() -> None:
+    def given() -> Iterator[int]:
+        yield from range(3)
+        raise KeyError
+
+    made, threads = [], threading.active_count()
+    with pytest.raises(KeyError):
+        made.extend(future.result() for _, future in in_threads(lambda number: number, given(), 2))
+    assert (made, threading.active_count()) == ([0, 1, 2], threads)
+
+
+def test_a_thread_goes_back_to_the_number_that_it_is_told() -> None:
+    with ThreadPoolExecutor(1) as other:
+
+        def within() -> tuple[int, int]:
+            torch.set_num_threads(1)
+            with one_thread(3):
+                inside = torch.get_num_threads()
+            return inside, torch.get_num_threads()
+
+        assert other.submit(within).result() == (1, 3)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from tests.keeping_network import KeepsItsFeatures, in_several_threads, noise, outputs_one_by_one
 from tests.refusals import refusal_of, tells
+from tests.small_networks import BOTH, classifier_of, in_threads_of_their_own, noise, outputs_one_by_one
 from trustcache.cache import CacheView, open_cache
 from trustcache.cache.workspace import Workspace
 from trustcache.data.dataset import Dataset, open_dataset
@@ -48,13 +50,24 @@ def test_the_numbers_are_those_of_the_cache_on_disk(
 
 
 @pytest.mark.usefixtures("three_threads")
-def test_small_images_in_several_threads_have_the_outputs_of_one_by_one() -> None:
+@pytest.mark.parametrize("network", BOTH)
+def test_small_images_in_several_threads_have_the_outputs_of_one_by_one(network: Callable[[], nn.Module]) -> None:
     images = noise(60)
-    with in_several_threads():
-        cache = extracted(KeepsItsFeatures(), [(image, 0) for image in images], batch_size=4, store="float32")
+    with in_threads_of_their_own(network):
+        pairs = [(image, 0) for image in images]
+        cache = extracted(classifier_of(network()), pairs, batch_size=4, store="float32")
     logits, features = outputs_one_by_one(images)
     np.testing.assert_allclose(cache.logits, logits, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(cache.features, features, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_stages_and_views_are_the_same_in_several_threads_and_in_one(digits_classifier: Classifier) -> None:
+    many = extracted(digits_classifier, "digits-test", features="stages", views=("all",), store="float32")
+    torch.set_num_threads(1)
+    one = extracted(digits_classifier, "digits-test", features="stages", views=("all",), store="float32")
+    for name in ("logits", "features", "stages", *(f"{view}_logits" for view in VIEWS)):
+        np.testing.assert_allclose(many.column(name), one.column(name), rtol=1e-4, atol=1e-4)
 
 
 def test_pairs_datasets_and_loaders_are_the_same_images(digits_classifier: Classifier, digits: Dataset) -> None:

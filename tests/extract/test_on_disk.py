@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -23,9 +24,9 @@ from torch.utils.data import get_worker_info
 from typer.testing import Result
 
 from tests.command_process import CommandProcess
-from tests.keeping_network import KeepsItsFeatures, classifier_of, in_several_threads, noise, outputs_one_by_one
 from tests.refusals import tells
 from tests.running import inherited
+from tests.small_networks import BOTH, classifier_of, in_threads_of_their_own, layers, noise, outputs_one_by_one
 from trustcache.cache import open_cache
 from trustcache.cache.index import read_index
 from trustcache.cache.provenance import original_dataset
@@ -34,7 +35,7 @@ from trustcache.data.archives import FolderTree
 from trustcache.data.dataset import open_dataset
 from trustcache.data.known_data import find_manifests
 from trustcache.data.samples import ArraySamples
-from trustcache.errors import UsageError, percent
+from trustcache.errors import TrustcacheError, UsageError, percent
 from trustcache.extract.on_disk import extract
 from trustcache.extract.settings import ExtractSettings
 from trustcache.models.classifiers import Classifier
@@ -859,7 +860,10 @@ def test_too_few_files_for_decoding_processes_is_an_error_of_one_line(
 
 @pytest.mark.usefixtures("three_threads")
 @pytest.mark.parametrize("workers", [0, 2])
-def test_small_images_in_several_threads_have_the_outputs_of_one_by_one(tmp_path: Path, workers: int) -> None:
+@pytest.mark.parametrize("network", BOTH)
+def test_small_images_in_several_threads_have_the_outputs_of_one_by_one(
+    tmp_path: Path, network: Callable[[], torch.nn.Module], workers: int
+) -> None:
     images = noise(60)
     for number, image in enumerate(images):
         (tmp_path / "photos" / f"{number % 4}").mkdir(parents=True, exist_ok=True)
@@ -867,11 +871,27 @@ def test_small_images_in_several_threads_have_the_outputs_of_one_by_one(tmp_path
     (manifest,) = find_manifests(str(tmp_path / "photos"))
     dataset = open_dataset(manifest, tmp_path)
     settings = ExtractSettings(4, workers, "cpu", store="float32", shard_rows=21)
-    with in_several_threads():
-        cache = extract(classifier_of(KeepsItsFeatures()), "own", dataset, tmp_path, tmp_path / "cache", settings)
+    with in_threads_of_their_own(network):
+        cache = extract(classifier_of(network()), "own", dataset, tmp_path, tmp_path / "cache", settings)
     logits, features = outputs_one_by_one(images[[int(Path(name).stem) for name in dataset.ids]])
     np.testing.assert_allclose(cache.logits, logits, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(cache.features, features, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_an_error_that_is_kept_holds_no_thread_and_no_setting(image_folder: Folder, tmp_path: Path) -> None:
+    (manifest,) = find_manifests(str(image_folder({"a": 20, "b": 20, "c": 20, "d": 20})))
+    network, dataset = layers(), open_dataset(manifest, tmp_path)
+    network[3].bias.data[0] = 1e6
+    before, precision = threading.active_count(), torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with pytest.raises(TrustcacheError) as kept:
+            extract(classifier_of(network), "own", dataset, tmp_path, tmp_path / "cache", ExtractSettings(4, 0, "cpu"))
+        assert tells(str(kept.value), "too large", "--store float32")
+        assert (threading.active_count(), torch.get_float32_matmul_precision()) == (before, "medium")
+    finally:
+        torch.set_float32_matmul_precision(precision)
 
 
 def test_each_file_is_looked_at_once_before_the_first_forward_pass(

@@ -1,17 +1,17 @@
 """Copies of a network that share its weights, with which a CPU works on several batches of small images at once.
 
 In a batch of small images torch's threads mostly wait for each other, after each of a network's many operations. Each
-by itself on a batch of its own, they wait for nobody. A user's own network may keep in itself what it computes, so each
-thread has a copy.
+by itself on a batch of its own, they wait for nobody. Each needs a copy of the network, since features are read from
+its modules. What a user's own modules may share is not known, so there are copies of known modules only.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable
+from functools import cached_property
 from itertools import chain
-from queue import SimpleQueue
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import torch
 from torch import nn
@@ -21,76 +21,97 @@ from trustcache.data.threads import in_threads
 from trustcache.models.classifiers import Classifier
 from trustcache.models.precision import arithmetic
 from trustcache.models.programs import Program
-from trustcache.models.stage_features import noted
 
 T = TypeVar("T")
 Given = TypeVar("Given")
 Made = TypeVar("Made")
 
 # Of a batch of so many numbers, as 64 images of 100 pixels have, all threads together make as much
-# (`benchmarks/threads.py`).
+# (`benchmarks/copies.py`).
 SMALL = 2_000_000
+# Numbers of all batches that are worked on at once: what a network computes of them takes memory.
+_MOST_AT_ONCE = 32_000_000
+# Packages whose modules keep what they compute to themselves, if at all.
+_KNOWN = {"torch", "timm", "torchvision", "trustcache"}
 
 
-def copies_of(what: T, network: nn.Module, ask: Callable[[T], object], numbers: int) -> list[T]:
-    """Return a copy for each of torch's threads where batches have fewer than `SMALL` numbers, else what is given.
+class Copies(Generic[T]):
+    """What holds a network of known modules, and copies of it that share the network's parameters, made as needed.
 
-    They share its network's parameters, and nothing else. A network on a GPU, a program (whose weights may be no
-    parameters), and what cannot be copied are returned as they are. ask: runs one once, on any image, to see if it
-    stands by itself.
+    Batches have `numbers` numbers. ask: what it answers to any one image, as tensors; copies that answer otherwise are
+    not used. Threads of Python may share one.
     """
-    on_cpu = all(tensor.device.type == "cpu" for tensor in chain(network.parameters(), network.buffers()))
-    count = torch.get_num_threads() if on_cpu and numbers < SMALL else 1
-    if count == 1 or any(isinstance(module, Program) for module in network.modules()):
-        return [what]
-    weights = {id(weight): weight for weight in network.parameters()}
-    try:
-        copies = [copy.deepcopy(what, dict(weights)) for _ in range(count)]
-        # Functions are not copied: one that was put in the place of a method may hold modules of the original.
-        with noted(dict(network.named_modules()), lambda inputs, output: True) as computing:
-            ask(copies[0])
-    except Exception:  # a user's own module may raise anything
-        return [what]
-    return [what] if computing else copies
 
+    def __init__(self, what: T, network: nn.Module, ask: Callable[[T], object], numbers: int) -> None:
+        self._what, self._network, self._ask, self._numbers = what, network, ask, numbers
+        self._free: list[T] = []
 
-def classifier_copies(classifier: Classifier, batch_size: int) -> list[Classifier]:
-    """Return `copies_of` a classifier for batches of so many images."""
-    black = classifier.black()
-    return copies_of(classifier, classifier.model, lambda one: one(black), batch_size * black.numel())
+    def each(
+        self, work: Callable[[T, Given], Made], batches: Iterable[Given], waits: Waits
+    ) -> Generator[tuple[Given, Made]]:
+        """Yield each batch with what `work` makes of it with a copy, in order.
 
+        Several are worked on at once, each in one of torch's threads; where there are no copies one, in all of them.
+        waits: counts the time in which one waits for the model. Raises what `work` raises, in its turn; one that stops
+        before the end closes the generator, which ends its threads.
+        """
+        threads = torch.get_num_threads()
+        if threads == 1 or not self._may_be_used:
+            for batch in batches:
+                with waits("model"):
+                    made = work(self._what, batch)
+                yield batch, made
+            return
 
-def by_copies(
-    copies: Sequence[T], work: Callable[[T, Given], Made], batches: Iterable[Given], waits: Waits
-) -> Iterator[tuple[Given, Made]]:
-    """Yield each batch with what `work` makes of it with one of `copies_of`, in order; as many at once as there are.
+        def on_copy(given: tuple[Given, T]) -> Made:
+            batch, one = given
+            try:
+                return work(one, batch)
+            finally:
+                self._free.append(one)
 
-    Each works in one of torch's threads, but a single one in all of them. waits: counts the time in which one waits for
-    the model. Raises what `work` raises, in its turn.
+        # What it sets is the process's, and the threads that set it too must find it so when they end.
+        with arithmetic("float32", torch.device("cpu")):
+            taken, most = ((batch, self._taken()) for batch in batches), _MOST_AT_ONCE // self._numbers
+            for (batch, _), future in in_threads(on_copy, taken, min(threads, most)):
+                with waits("model"):
+                    made = future.result()
+                yield batch, made
 
-    >>> list(by_copies(["x"], str.join, ["ab", "cd"], Waits()))
-    [('ab', 'axb'), ('cd', 'cxd')]
-    """
-    if len(copies) == 1:
-        for batch in batches:
-            with waits("model"):
-                made = work(copies[0], batch)
-            yield batch, made
-        return
-    free: SimpleQueue[T] = SimpleQueue()
-    for one in copies:
-        free.put(one)
-
-    def by_one(batch: Given) -> Made:
-        one = free.get()
+    def _taken(self) -> T:
         try:
-            return work(one, batch)
-        finally:
-            free.put(one)
+            return self._free.pop()
+        except IndexError:
+            return self._copy()
 
-    # What it sets is the process's, and the threads that set it too must find it so when they end.
-    with arithmetic("float32", torch.device("cpu")):
-        for batch, future in in_threads(by_one, batches, len(copies)):
-            with waits("model"):
-                made = future.result()
-            yield batch, made
+    def _copy(self) -> T:
+        return copy.deepcopy(self._what, {id(weight): weight for weight in self._network.parameters()})
+
+    @cached_property
+    def _may_be_used(self) -> bool:
+        network = self._network
+        on_cpu = all(tensor.device.type == "cpu" for tensor in chain(network.parameters(), network.buffers()))
+        if self._numbers >= SMALL or not on_cpu or not all(map(_is_known, network.modules())):
+            return False
+        try:
+            one = self._copy()
+            torch.testing.assert_close(self._ask(one), self._ask(self._what), equal_nan=True)
+        except Exception:  # not all that modules may hold can be copied
+            return False
+        self._free.append(one)
+        return True
+
+
+def _is_known(module: nn.Module) -> bool:
+    """Return True for a module of a known package, without hooks or methods of anyone else's."""
+    hooked = module._forward_hooks or module._forward_pre_hooks
+    replaced = any(callable(getattr(type(module), name, None)) for name in vars(module))
+    known = type(module).__module__.split(".")[0] in _KNOWN and not isinstance(module, Program)
+    return known and not hooked and not replaced
+
+
+def classifier_copies(classifier: Classifier, batch_size: int) -> Copies[Classifier]:
+    """Return `Copies` of a classifier for batches of so many images."""
+    black = classifier.black()
+    image = (torch.arange(black.numel(), device=black.device) % 251).view_as(black)
+    return Copies(classifier, classifier.model, lambda one: one(image), batch_size * black.numel())

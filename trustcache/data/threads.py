@@ -43,10 +43,11 @@ _usual: list[int] = []  # numbers of threads to go back to, of each thread of Py
 
 
 @contextmanager
-def one_thread() -> Iterator[bool]:
+def one_thread(usual: int | None = None) -> Iterator[bool]:
     """Have torch compute in one thread on the CPU: with little to do, more of them only wait for each other.
 
-    Yields True where that leaves other threads idle; False within another such context.
+    usual: the number to go back to, by default this thread's own. Yields True where that leaves other threads idle;
+    False within another such context.
     """
     import torch
 
@@ -57,7 +58,7 @@ def one_thread() -> Iterator[bool]:
         yield False
         return
     with _lock:
-        usual = _usual[0] if own == 1 and _usual else own
+        usual = usual or (_usual[0] if own == 1 and _usual else own)
         _usual.append(usual)
     _here.inside = True
     torch.set_num_threads(1)
@@ -98,19 +99,33 @@ def in_threads(
     """Yield each thing given with the future of what `work` makes of it, in order; so many are made at once.
 
     Each is made in one of torch's threads. One more is taken than there are threads, so that none waits for its next.
+    Raises what `each` raises, after what it gave before.
 
     >>> [(given, made.result()) for given, made in in_threads(str.upper, "ab", threads=2)]
     [('a', 'A'), ('b', 'B')]
     """
+    import torch
+
+    usual, failed = torch.get_num_threads(), list[Exception]()
+    waiting: deque[tuple[Given, Future[Made]]] = deque()
+
+    def taken() -> Iterator[Given]:
+        try:
+            yield from each
+        except Exception as error:
+            failed.append(error)
+
     with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[tuple[Given, Future[Made]]] = deque()
-        for given in each:
-            waiting.append((given, pool.submit(_in_one_thread, work, given)))
+        for given in taken():
+            waiting.append((given, pool.submit(_in_one_thread, work, given, usual)))
             if len(waiting) > threads:
                 yield waiting.popleft()
-        yield from waiting
+        while waiting:
+            yield waiting.popleft()
+    if failed:
+        raise failed.pop()
 
 
-def _in_one_thread(make: Callable[[Given], Made], given: Given) -> Made:
-    with one_thread():
+def _in_one_thread(make: Callable[[Given], Made], given: Given, usual: int | None = None) -> Made:
+    with one_thread(usual):
         return make(given)

@@ -5,6 +5,7 @@ This is the one place that turns a classifier's outputs for an image into a run'
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -17,7 +18,7 @@ from trustcache.cache.index import Index
 from trustcache.cache.joined import SECOND
 from trustcache.cache.meaning import Meaning
 from trustcache.cache.provenance import original_model
-from trustcache.data.copies import by_copies, copies_of
+from trustcache.data.copies import Copies
 from trustcache.data.pipeline import Waits
 from trustcache.deploy.scorers import Scorer
 from trustcache.errors import UsageError, first_line
@@ -197,13 +198,14 @@ class Pair(nn.Module):
         x = self.second.classifier.preprocessing.normalise(images if second_images is None else second_images)
         return outputs | {SECOND + name: column for name, column in self.second(x).items()}
 
-    def copies(self, batch_size: int) -> list[Pair]:
-        """Return `copies_of` it for batches of so many images."""
+    def copies(self, batch_size: int) -> Copies[Pair]:
+        """Return `Copies` of it for batches of so many images."""
         device = self.classifier.black().device
-        black = [torch.zeros(1, 3, *takes.input_size, dtype=torch.uint8, device=device) for takes in self.takes]
-        return copies_of(self, self, lambda one: one._batch(black), batch_size * max(map(torch.numel, black)))
+        shapes = [(1, 3, *takes.input_size) for takes in self.takes]
+        images = [(torch.arange(math.prod(s), device=device) % 251).byte().view(s) for s in shapes]
+        return Copies(self, self, lambda one: one._batch(images), batch_size * max(map(torch.numel, images)))
 
-    def in_equal_batches(self, pixels: Sequence[Tensor], rows: int, copies: Sequence[Pair]) -> tuple[Tensor, Tensor]:
+    def in_equal_batches(self, pixels: Sequence[Tensor], rows: int, copies: Copies[Pair]) -> tuple[Tensor, Tensor]:
         """Return the same, each image's to the last bit in any company: the networks are always given `rows` images.
 
         The order in which they sum depends on how many there are. pixels: uint8, one for each of `takes`; or one of
@@ -212,7 +214,7 @@ class Pair(nn.Module):
         """
         count = len(pixels[0])
         filled = [torch.cat([one, one[:1].expand(-count % rows, -1, -1, -1)]).split(rows) for one in pixels]
-        batches = [made for _, made in by_copies(copies, Pair._batch, zip(*filled, strict=True), Waits())]
+        batches = [made for _, made in copies.each(Pair._batch, zip(*filled, strict=True), Waits())]
         joined = {name: torch.cat([batch[name] for batch in batches])[:count] for name in batches[0]}
         with _exactly(pixels[0].device):
             return joined["logits"], joined["z"] if "z" in joined else self._scored(None, joined)

@@ -17,6 +17,7 @@ from torch import nn
 
 from trustcache.cache import CacheView
 from trustcache.cache.workspace import Workspace
+from trustcache.data.copies import Copies
 from trustcache.data.loader import choose_device, machine_at_its_limits
 from trustcache.data.machine import decoding_workers
 from trustcache.data.pictures import Picture, pictures_of, require_several
@@ -38,8 +39,6 @@ from trustcache.scores.methods import AnyMethod, methods_of
 
 # Images that a CPU's networks are given at once: more are hardly faster, and one image takes as long as they do.
 CPU_ROWS = 4
-# The same of small images, with which each of torch's threads works on a batch of its own.
-SMALL_ROWS = 8
 
 
 @dataclass(frozen=True)
@@ -221,12 +220,11 @@ class TrustedClassifier:
         return outputs
 
     def _scored(self, pixels: Sequence[torch.Tensor], batch_size: int) -> tuple[torch.Tensor, torch.Tensor]:
-        most = SMALL_ROWS if len(self._copies) > 1 else CPU_ROWS
-        rows = min(batch_size, most) if self.device.type == "cpu" else batch_size
+        rows = min(batch_size, CPU_ROWS) if self.device.type == "cpu" else batch_size
         return self.pair.in_equal_batches([to_device(one, self.device) for one in pixels], rows, self._copies)
 
     @cached_property
-    def _copies(self) -> list[Pair]:
+    def _copies(self) -> Copies[Pair]:
         return self.pair.copies(USUAL)
 
     def _answers(self, batch: Decoded, outputs: dict[str, np.ndarray]) -> Iterator[Answer]:

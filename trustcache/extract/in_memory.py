@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from trustcache.cache.known_classes import require_classes
 from trustcache.cache.meaning import Stages
 from trustcache.cache.provenance import assumption
 from trustcache.cache.view import cache_in_memory
-from trustcache.data.copies import by_copies, classifier_copies
+from trustcache.data.copies import classifier_copies
 from trustcache.data.dataset import Dataset, open_dataset
 from trustcache.data.known_data import find_manifests
 from trustcache.data.layouts.torch_dataset import class_names_of, label_number
@@ -142,11 +143,12 @@ def _outputs(
             del outputs["features"]
         return outputs
 
-    copies, waits = classifier_copies(classifier, settings.batch_size or USUAL), Waits()
-    for batch, columns in fetched(by_copies(copies, outputs_of, seen, waits), device, waits):
-        kept = {key: np.array(column) for key, column in columns.items()}  # a GPU's lie in memory that is pinned
-        yield batch.prepared, {"labels": batch.labels, **kept}
-        advance(len(batch.labels))
+    waits, copies = Waits(), classifier_copies(classifier, settings.batch_size or USUAL)
+    with closing(copies.each(outputs_of, seen, waits)) as made:
+        for batch, columns in fetched(made, device, waits):
+            kept = {key: np.array(column) for key, column in columns.items()}  # a GPU's lie in memory that is pinned
+            yield batch.prepared, {"labels": batch.labels, **kept}
+            advance(len(batch.labels))
 
 
 def _dataset(data: Any, data_root: Path) -> Dataset | None:

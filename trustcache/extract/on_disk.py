@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -187,7 +187,6 @@ class _Extraction:
         """Make the shards of some numbers, in order. survey: the data set as it was before an image was read."""
         if not missing:
             return
-        from trustcache.data.copies import by_copies, classifier_copies
         from trustcache.data.loader import Viewer, machine_at_its_limits, shard_batches, viewed_batches
 
         classifier, dataset, settings = self.subject.classifier, self.dataset, self.settings
@@ -216,12 +215,13 @@ class _Extraction:
             machine_at_its_limits(),
             progress(f"{self.subject.label} on {index.data}", total) as advance,
             Writer(waits) as write,
+            ExitStack() as held,
         ):
             self.subject.moved(device)
             seen = viewed_batches(dataset, viewer, asked)
             forward = Forward(index.stages, settings, self.log.note)
-            copies = classifier_copies(classifier, settings.batch_size or USUAL)
-            outputs = fetched(by_copies(copies, forward, seen, waits), device, waits)
+            copies = self.subject.copies(settings.batch_size or USUAL)
+            outputs = fetched(held.enter_context(closing(copies.each(forward, seen, waits))), device, waits)
             batches = zip(asked, outputs, strict=True)
             for number, (start, stop), stamp in zip(missing, ranges, stamps, strict=True):
                 parts: list[dict[str, np.ndarray]] = []

@@ -25,6 +25,7 @@ from trustcache.models.identity import Identity
 if TYPE_CHECKING:  # torch takes seconds to import, and the command line reads the settings
     import torch
 
+    from trustcache.data.copies import Copies
     from trustcache.models.classifiers import Classifier
 
 
@@ -36,6 +37,7 @@ class Subject:
     label: str
     _batch_sizes: list[int] = field(default_factory=list)  # the one that was found, once it is
     _devices: list[torch.device] = field(default_factory=list)  # the one that the model is on, once it was moved
+    _copies: dict[int, Copies[Classifier]] = field(default_factory=dict)  # by batch size
 
     @cached_property
     def identity(self) -> Identity:
@@ -62,6 +64,14 @@ class Subject:
             self.classifier.model.to(device)
             self._devices[:] = [device]
         return self.classifier
+
+    def copies(self, batch_size: int) -> Copies[Classifier]:
+        """Return copies of the classifier for batches of a size, once it was moved; they live from set to set."""
+        from trustcache.data.copies import classifier_copies
+
+        if batch_size not in self._copies:
+            self._copies[batch_size] = classifier_copies(self.classifier, batch_size)
+        return self._copies[batch_size]
 
     def batch_size(self, dataset: Dataset, folder: Path, settings: ExtractSettings, device: torch.device) -> int:
         """Return the images a forward pass: as asked, else as the cache in `folder` was made with, else as found.
