@@ -225,7 +225,7 @@ class TrustedClassifier:
 
     @cached_property
     def _copies(self) -> Copies[Pair]:
-        return self.pair.copies(USUAL)
+        return self.pair.copies(USUAL)  # for the images that extraction has copies for
 
     def _answers(self, batch: Decoded, outputs: dict[str, np.ndarray]) -> Iterator[Answer]:
         exact = {name: values.astype(np.float64) for name, values in outputs.items()}

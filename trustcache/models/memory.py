@@ -15,8 +15,7 @@ def keep_freed_memory() -> None:
     """Have glibc keep freed arrays below `KEPT_BELOW` bytes for the next ones; other C libraries are left alone.
 
     By default each batch's activations, of hundreds of MB, come as fresh pages that the kernel first fills with
-    zeros, and go back afterwards: half of the processor time of a small network's forward pass, and more of a large
-    one's.
+    zeros, and go back afterwards: half of the processor time of a small network's forward pass.
     """
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
