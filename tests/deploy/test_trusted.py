@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import itertools
 import multiprocessing
 import os
+import pickle
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +196,30 @@ def test_small_images_in_several_threads_get_the_answers_of_one_by_one(
     np.testing.assert_allclose([answer.score for answer in many], logits.max(1), rtol=1e-4)
     assert [answer.class_number for answer in many] == logits.argmax(1).tolist()
     assert [answer.score for image in images for answer in trusted([image])] == [answer.score for answer in many]
+
+
+def sum_of_features(features: np.ndarray) -> np.ndarray:
+    total: np.ndarray = features.sum(1)
+    return total
+
+
+@pytest.mark.usefixtures("three_threads")
+@pytest.mark.parametrize("network", BOTH)
+def test_threads_that_share_one_get_their_own_answers(network: Callable[[], torch.nn.Module]) -> None:
+    trusted = TrustedClassifier(classifier_of(network()), sum_of_features, 0.0, device="cpu")
+    parts = np.split(noise(80), 8)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda images: [answer.score for answer in trusted(list(images))], parts))
+    for scores, images in zip(found, parts, strict=True):
+        np.testing.assert_allclose(scores, outputs_one_by_one(images)[1].sum(1), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.usefixtures("three_threads")
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda trusted: pickle.loads(pickle.dumps(trusted))])
+def test_one_that_has_answered_can_be_copied_and_sent(runs_workspace: Workspace, copied: Callable[..., Any]) -> None:
+    trusted, image = loaded(runs_workspace), np.zeros((8, 8), np.uint8)
+    answers = list(trusted([image]))
+    assert list(copied(trusted)([image])) == answers
 
 
 @pytest.mark.parametrize("workers", [None, 0, 1])

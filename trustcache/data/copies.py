@@ -8,6 +8,7 @@ its modules. What a user's own modules may share is not known, so there are copi
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Callable, Generator, Iterable
 from functools import cached_property
 from itertools import chain
@@ -39,12 +40,13 @@ class Copies(Generic[T]):
     """What holds a network of known modules, and copies of it that share the network's parameters, made as needed.
 
     Batches have `numbers` numbers. ask: what it answers to any one image, as tensors; copies that answer otherwise are
-    not used. Threads of Python may share one.
+    not used. Threads of Python may share one: none works with a network that another one works with.
     """
 
     def __init__(self, what: T, network: nn.Module, ask: Callable[[T], object], numbers: int) -> None:
         self._what, self._network, self._ask, self._numbers = what, network, ask, numbers
         self._free: list[T] = []
+        self._lock = threading.Lock()  # of what is copied
 
     def each(
         self, work: Callable[[T, Given], Made], batches: Iterable[Given], waits: Waits
@@ -58,7 +60,7 @@ class Copies(Generic[T]):
         threads = torch.get_num_threads()
         if threads == 1 or not self._may_be_used:
             for batch in batches:
-                with waits("model"):
+                with waits("model"), self._lock:
                     made = work(self._what, batch)
                 yield batch, made
             return

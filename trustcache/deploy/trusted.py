@@ -68,7 +68,8 @@ class TrustedClassifier:
     Call it with images; it yields one `Answer` for each path, PIL image, array or tensor, in order, or for each image
     in the batches of a DataLoader. An array holds pixels as uint8, (H, W) or (H, W, 3); a tensor as uint8 (3, H, W), or
     as floats that are resized and normalised as the model takes them.
-    An image that cannot be read gets an answer with an `error`, which is never trusted.
+    An image that cannot be read gets an answer with an `error`, which is never trusted. Threads may share one that has
+    no alarm.
     alarm: tells when scores no longer look like those calibrated on, over all calls (`Alarm`); None where the threshold
     is no calibrated one.
 
@@ -222,6 +223,9 @@ class TrustedClassifier:
     def _scored(self, pixels: Sequence[torch.Tensor], batch_size: int) -> tuple[torch.Tensor, torch.Tensor]:
         rows = min(batch_size, CPU_ROWS) if self.device.type == "cpu" else batch_size
         return self.pair.in_equal_batches([to_device(one, self.device) for one in pixels], rows, self._copies)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_copies"}
 
     @cached_property
     def _copies(self) -> Copies[Pair]:
