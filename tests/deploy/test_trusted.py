@@ -278,9 +278,11 @@ def test_a_single_image_is_not_filled_up_to_a_batch(runs_workspace: Workspace, m
     trusted, given = loaded(runs_workspace), []
     whole = trusted.pair.classifier.outputs
     monkeypatch.setattr(trusted.pair.classifier, "outputs", lambda x, *more: given.append(len(x)) or whole(x, *more))
+    list(trusted([np.zeros((8, 8), np.uint8)]))
+    given.clear()  # where torch has several threads, copies were asked too
     list(trusted([np.zeros((8, 8), np.uint8)], batch_size=1))
     list(trusted([np.zeros((8, 8), np.uint8)]))
-    assert given[-2:] == [1, 4]
+    assert given == [1, 4]
 
 
 def test_weights_that_are_gone_or_others_are_refused(with_runs: Workspace, own_model: Callable[..., str]) -> None:

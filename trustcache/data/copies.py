@@ -8,6 +8,7 @@ its modules. What a user's own modules may share is not known, so there are copi
 from __future__ import annotations
 
 import copy
+import math
 import threading
 from collections.abc import Callable, Generator, Iterable
 from functools import cached_property
@@ -112,8 +113,12 @@ def _is_known(module: nn.Module) -> bool:
     return known and not hooked and not replaced
 
 
+def any_image(size: tuple[int, int], device: torch.device) -> torch.Tensor:
+    """Return an image of a height and width to ask copies about, uint8 (1, 3, H, W)."""
+    return (torch.arange(3 * math.prod(size), device=device) % 251).byte().view(1, 3, *size)
+
+
 def classifier_copies(classifier: Classifier, batch_size: int) -> Copies[Classifier]:
     """Return `Copies` of a classifier for batches of so many images."""
-    black = classifier.black()
-    image = (torch.arange(black.numel(), device=black.device) % 251).view_as(black)
-    return Copies(classifier, classifier.model, lambda one: one(image), batch_size * black.numel())
+    image = any_image(classifier.preprocessing.input_size, classifier.black().device)
+    return Copies(classifier, classifier.model, lambda one: one(image), batch_size * image.numel())

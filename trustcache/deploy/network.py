@@ -5,7 +5,6 @@ This is the one place that turns a classifier's outputs for an image into a run'
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -18,7 +17,7 @@ from trustcache.cache.index import Index
 from trustcache.cache.joined import SECOND
 from trustcache.cache.meaning import Meaning
 from trustcache.cache.provenance import original_model
-from trustcache.data.copies import Copies
+from trustcache.data.copies import Copies, any_image
 from trustcache.data.pipeline import Waits
 from trustcache.deploy.scorers import Scorer
 from trustcache.errors import UsageError, first_line
@@ -201,8 +200,7 @@ class Pair(nn.Module):
     def copies(self, batch_size: int) -> Copies[Pair]:
         """Return `Copies` of it for batches of so many images."""
         device = self.classifier.black().device
-        shapes = [(1, 3, *takes.input_size) for takes in self.takes]
-        images = [(torch.arange(math.prod(s), device=device) % 251).byte().view(s) for s in shapes]
+        images = [any_image(takes.input_size, device) for takes in self.takes]
         return Copies(self, self, lambda one: one._batch(images), batch_size * max(map(torch.numel, images)))
 
     def in_equal_batches(self, pixels: Sequence[Tensor], rows: int, copies: Copies[Pair]) -> tuple[Tensor, Tensor]:
