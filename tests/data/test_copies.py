@@ -90,6 +90,69 @@ def test_copies_are_used_again_and_none_by_two_threads_at_once() -> None:
     assert len(used) <= 2 * 4  # of each user three at work, and one that waits
 
 
+def test_nothing_is_copied_while_it_works_with_hooks_of_its_own() -> None:
+    classifier, begun, release = classifier_of(layers()), threading.Event(), threading.Event()
+    shared, hooks = classifier_copies(classifier, 5), list[int]()
+
+    def works_long(one: Classifier, batch: int) -> None:
+        assert one is classifier
+        with one.model.register_forward_hook(lambda module, inputs, output: None):
+            begun.set()
+            release.wait(timeout=10)
+
+    def on_the_original() -> None:
+        torch.set_num_threads(1)
+        list(shared.each(works_long, range(1), Waits()))
+
+    other = threading.Thread(target=on_the_original)
+    other.start()
+    assert begun.wait(timeout=10)
+    threading.Timer(0.2, release.set).start()
+    list(shared.each(lambda one, batch: hooks.append(len(one.model._forward_hooks)), range(6), Waits()))
+    other.join()
+    assert hooks == 6 * [0]
+
+
+def test_threads_that_come_first_together_ask_once() -> None:
+    asked, classifier = list[Classifier](), classifier_of(layers())
+
+    def ask(one: Classifier) -> torch.Tensor:
+        asked.append(one)
+        time.sleep(0.05)
+        return torch.zeros(1)
+
+    shared = Copies(classifier, classifier.model, ask, 5)
+
+    def user(_: int) -> None:
+        torch.set_num_threads(3)
+        list(shared.each(where, range(1), Waits()))
+
+    with ThreadPoolExecutor(3) as users:
+        list(users.map(user, range(3)))
+    assert asked[1] is classifier
+    assert len(asked) == 2
+
+
+def test_weights_that_are_loaded_later_are_those_of_all_copies() -> None:
+    def normalised() -> nn.Sequential:
+        network = nn.Sequential(layers()[:2], nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 4))
+        for tensor in network.state_dict().values():
+            tensor.copy_(torch.rand(tensor.shape) + 0.1)
+        return network
+
+    def logits(one: Classifier, pixels: torch.Tensor) -> torch.Tensor:
+        return one(pixels)[0]
+
+    torch.manual_seed(1)
+    classifier, other = classifier_of(normalised()), classifier_of(normalised())
+    given, shared = torch.from_numpy(noise(40)).permute(0, 3, 1, 2).split(5), classifier_copies(classifier, 5)
+    assert not works_alone(classifier)
+    list(shared.each(logits, given, Waits()))
+    classifier.model.load_state_dict(other.model.state_dict())
+    for pixels, found in shared.each(logits, given, Waits()):
+        torch.testing.assert_close(found, logits(other, pixels))
+
+
 def hooked() -> nn.Module:
     network, kept = layers(), dict[str, torch.Tensor]()
     network[1].register_forward_hook(lambda module, inputs, output: kept.update(x=output))
@@ -124,11 +187,30 @@ class Changing(nn.Linear):
 Changing.__module__ = "torch.nn.changing"
 
 
+class Counting(nn.Linear):
+    """A layer that writes to a buffer of its own."""
+
+    def __init__(self) -> None:
+        super().__init__(3 * SIDE * SIDE, 4)
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.get_buffer("seen").add_(len(x))
+        return super().forward(x)
+
+
+Counting.__module__ = "torch.nn.counting"
+
+
+def counting() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), Counting())
+
+
 def changing() -> nn.Module:
     return nn.Sequential(nn.Flatten(), Changing(3 * SIDE * SIDE, 4))
 
 
-@pytest.mark.parametrize("network", [KeepsItsFeatures, hooked, hooked_before, replaced, locked, changing])
+@pytest.mark.parametrize("network", [KeepsItsFeatures, hooked, hooked_before, replaced, locked, changing, counting])
 def test_what_may_not_stand_alone_when_copied_is_used_as_it_is(network: Callable[[], nn.Module]) -> None:
     assert works_alone(classifier_of(network()))
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from trustcache.data.pipeline import Waits, Writer, fetched
+from trustcache.data.pipeline import Waits, WorkLog, Writer, fetched
 
 
 def test_what_was_handed_over_is_written_in_order_whatever_ends_the_work() -> None:
@@ -49,6 +49,14 @@ def test_results_come_as_arrays_beside_their_items() -> None:
     found = list(fetched(results, torch.device("cpu"), Waits()))
     assert [number for number, _ in found] == [0, 1, 2]
     np.testing.assert_array_equal([arrays["logits"] for _, arrays in found], [[0, 0], [1, 1], [2, 2]])
+
+
+def test_a_gpu_is_told_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.xpu, "get_device_name", lambda device: "Arc")
+    told = list[str]()
+    for kind in ("xpu", "mps", "mps", "cpu"):
+        WorkLog(told.append).begin(torch.device(kind), "float32")
+    assert told == ["on xpu (Arc): float32", "on mps: float32", "on mps: float32", "on cpu: float32"]
 
 
 def test_the_longest_wait_says_what_would_help() -> None:

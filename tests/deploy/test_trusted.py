@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -32,8 +33,9 @@ from trustcache.cache import CacheView, open_cache
 from trustcache.cache.index import read_index
 from trustcache.cache.workspace import Workspace
 from trustcache.data.pictures import Picture
+from trustcache.deploy import trusted as deployed
 from trustcache.deploy.calibrate import calibrate_on
-from trustcache.deploy.network import load_pair
+from trustcache.deploy.network import PostHocScore, load_pair
 from trustcache.deploy.scorers import find_scorer
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.extract.in_memory import extract_in_memory
@@ -265,7 +267,7 @@ def test_a_file_has_the_same_score_to_the_last_bit_whatever_it_is_scored_with(
     scorer = find_scorer(runs_workspace, name)
     pair = load_pair(scorer)
     trusted = TrustedClassifier(pair.classifier, "mcp", device="cpu")
-    trusted.pair = pair
+    trusted._ready(pair, trusted.classes, None, trusted.device)
     first, *others = sorted(digit_files.iterdir())[:30]
     for usual, size in ((64, 4), (1, 1)):
         (alone,) = trusted([first], batch_size=usual)
@@ -369,6 +371,19 @@ def test_tensors_and_loaders_are_the_same_images(digits_classifier: Classifier, 
         answers = list(trusted(given, batch_size=3))
         np.testing.assert_allclose([answer.score for answer in answers], scores, rtol=1e-4, atol=1e-4)
     assert {answer.class_name for answer in answers} <= set("abcdefghij")
+
+
+def test_a_gpu_is_asked_no_double_precision(digits_classifier: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    moved = list[torch.dtype]()
+    monkeypatch.setattr(deployed, "to_device", lambda tensor, device: moved.append(tensor.dtype) or tensor)
+    trusted, x = TrustedClassifier(digits_classifier, "mcp", device="cpu"), torch.rand(3, 8, 8)
+    (single,), (double,) = trusted([x]), trusted([x.double()])
+    assert double == single
+    assert moved == [torch.float32, torch.float32]
+    # Stands for outputs on Apple's GPUs, which have no float64.
+    there = SimpleNamespace(cpu=lambda: torch.zeros(2, 3), device=torch.device("meta"))
+    z = PostHocScore(lambda rows: rows.logits.sum(1).astype(np.float64))(None, {"logits": there})
+    assert (z.tolist(), z.device.type) == ([0, 0], "cpu")
 
 
 def test_a_threshold_as_calibrate_gives_it_decides(digits_classifier: Classifier, digit_files: Path) -> None:

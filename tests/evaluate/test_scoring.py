@@ -244,6 +244,8 @@ def test_a_command_with_nothing_prepared_says_what_is_missing(
         (("--loss", "ce", "--frozen", "--momentum", "0.5"), "--momentum: means nothing to --frozen"),
         (("--loss", "ce", "--classifier", "vit"), "digits-net/digits-train (train), digits-net/digits-test (test)"),
         (("--loss", "ce", "--frozen", "--device", "cuda:99"), "--device cuda:99: not available here"),
+        (("--loss", "ce", "--frozen", "--device", "hpu"), "--device hpu: not available here (this torch"),
+        (("--loss", "ce", "--frozen", "--device", "vulkan"), "--device vulkan: not available here (this torch"),
     ],
 )
 def test_a_training_that_cannot_be_done_is_refused_in_a_sentence(

@@ -16,6 +16,7 @@ from trustcache.extract.batch_size import USUAL, found_batch_size
 Cli = Callable[..., Result]
 CACHE = Path("trustcache-workspace/cache")
 GPU = torch.device("cuda:1")
+APPLES = RuntimeError("MPS backend out of memory (MPS allocated: 9 GiB)")
 
 
 @pytest.fixture
@@ -33,6 +34,7 @@ def clock(monkeypatch: pytest.MonkeyPatch, waited_for: list[torch.device]) -> li
     return now
 
 
+@pytest.mark.parametrize("full", [torch.OutOfMemoryError("CUDA out of memory"), APPLES])
 @pytest.mark.parametrize(
     ("most", "gains_until", "images", "expected"),
     [
@@ -44,11 +46,17 @@ def clock(monkeypatch: pytest.MonkeyPatch, waited_for: list[torch.device]) -> li
     ],
 )
 def test_a_size_is_doubled_until_memory_or_no_gain(
-    clock: list[float], waited_for: list[torch.device], most: int, gains_until: int, images: int, expected: int
+    clock: list[float],
+    waited_for: list[torch.device],
+    full: Exception,
+    most: int,
+    gains_until: int,
+    images: int,
+    expected: int,
 ) -> None:
     def forward(size: int) -> None:
         if size > most:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise full
         clock[0] += 1.0 * max(size / gains_until, 1)
 
     assert found_batch_size(forward, images, GPU) == expected
@@ -63,11 +71,11 @@ def shards(place: str) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (Path(place) / "cache/m/digits-test").glob("0*")}
 
 
+@pytest.mark.parametrize("error", ["torch.OutOfMemoryError('CUDA out of memory')", repr(APPLES)])
 def test_memory_that_runs_out_halves_the_passes_and_changes_no_byte(
-    run_cli: Cli, own_model: Callable[..., str]
+    run_cli: Cli, own_model: Callable[..., str], error: str
 ) -> None:
-    out_of_memory = "(_ for _ in ()).throw(torch.OutOfMemoryError('CUDA out of memory'))"
-    model = own_model(f"x if len(x) <= 20 else {out_of_memory}")
+    model = own_model(f"x if len(x) <= 20 else (_ for _ in ()).throw({error})")
     args = ("extract", "--classifier", model, "--data", "digits-test", "--as", "m", "--shard-rows", 150)
     assert "parts" not in run_cli(*args, "--workspace", "small", "--batch-size", 10).stdout
     done = run_cli(*args, "--workspace", "halved")

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -59,6 +60,22 @@ def test_small_images_in_several_threads_have_the_outputs_of_one_by_one(network:
     logits, features = outputs_one_by_one(images)
     np.testing.assert_allclose(cache.logits, logits, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(cache.features, features, rtol=1e-4, atol=1e-5)
+
+
+def test_memory_that_runs_out_halves_the_passes_with_a_warning(digits_classifier: Classifier) -> None:
+    whole, most = digits_classifier.outputs, list[int]()
+
+    def outputs(x: torch.Tensor, *more: object) -> dict[str, torch.Tensor]:
+        if len(x) > 20:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        most.append(len(x))
+        return whole(x, *more)
+
+    small = extracted(digits_classifier, "digits-test", batch_size=10, store="float32")
+    with mock.patch.object(digits_classifier, "outputs", outputs), pytest.warns(UserWarning, match="parts of 16"):
+        halved = extracted(digits_classifier, "digits-test", batch_size=64, store="float32")
+    assert max(most) == 16
+    np.testing.assert_allclose(halved.logits, small.logits, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.usefixtures("three_threads")

@@ -195,6 +195,7 @@ def test_a_loss_that_runs_away_is_named_with_the_remedy(workspace: Workspace) ->
     ("raised", "said"),
     [
         (torch.cuda.OutOfMemoryError("CUDA out of memory. Tried much"), "smaller --batch-size"),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 9 GiB)"), "smaller --batch-size"),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), "images of 8 x 8"),
     ],
 )

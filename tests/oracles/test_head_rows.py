@@ -15,7 +15,7 @@ from trustcache.cache import open_cache
 from trustcache.cache.workspace import Workspace
 from trustcache.errors import TrustcacheError, UsageError
 from trustcache.losses import LOSSES, LossChoice
-from trustcache.oracles import head_training
+from trustcache.oracles import head_rows, head_training
 from trustcache.oracles.backbones import cached_oracle
 from trustcache.oracles.head_rows import BlockedRows, CachedRows, learnt_rows
 from trustcache.oracles.head_training import HeadTask, Trained, train_heads
@@ -55,6 +55,12 @@ def test_two_epochs_of_blocks_come_in_two_orders(cached: CachedRows) -> None:
     first, second = (torch.cat(list(blocked.epoch(order, 16))) for _ in range(2))
     assert not torch.equal(first, second)
     assert not torch.equal(first.sort().values, first)
+
+
+def test_a_gpus_free_memory_is_its_own_but_for_apples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.xpu, "mem_get_info", lambda device: (123, 456))
+    monkeypatch.setattr(head_rows, "free_memory", lambda: 789)
+    assert [head_rows._free(torch.device(kind)) for kind in ("xpu", "mps", "cpu")] == [123, 789, 789]
 
 
 @pytest.mark.usefixtures("three_threads")

@@ -231,11 +231,13 @@ def looking(z: torch.Tensor, correct: torch.Tensor) -> torch.Tensor:
 
 
 threads_seen: set[int] = set()
+precisions_seen: set[str] = set()
 
 
 def noting(z: torch.Tensor, correct: torch.Tensor) -> torch.Tensor:
-    """A loss that notes how many threads torch has."""
+    """A loss that notes how many threads torch has, and how exact its products are."""
     threads_seen.add(torch.get_num_threads())
+    precisions_seen.add(torch.get_float32_matmul_precision())
     return (z - correct) ** 2
 
 
@@ -250,6 +252,20 @@ def test_small_steps_are_taken_in_one_thread_and_large_ones_in_all(data: tuple, 
     train_heads({"features": x}, correct, chance, [own], replace(OPTIMISER, epochs=1, batch_size=1500), 0.1, spec)
     assert torch.get_num_threads() == 3
     assert threads_seen == {threads}
+
+
+def test_heads_learn_in_float32_whatever_a_program_has_set(data: tuple) -> None:
+    allow_code("tests.oracles.test_heads:noting")
+    own = HeadTask(LossChoice("tests.oracles.test_heads:noting", {}), False, 0)
+    precisions_seen.clear()
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        fit(*data, [own], replace(OPTIMISER, epochs=1), 0.1)
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert precisions_seen == {"highest"}
 
 
 @pytest.mark.gpu

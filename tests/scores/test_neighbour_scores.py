@@ -45,7 +45,20 @@ def test_nearest_squares_by_torch_are_those_by_numpy(monkeypatch: pytest.MonkeyP
     for name, value in {"WORTH_GPU": 0, "GPU_QUERY_ROWS": 32, "GPU_REFERENCE_ROWS": 7}.items():
         monkeypatch.setattr(neighbour_scores, name, value)
     monkeypatch.setattr(neighbour_scores, "_gpu", lambda: torch.device("cpu"))
-    np.testing.assert_array_equal(nearest_squares(queries, references, 9), expected)
+    product, exact = torch.addmm, set[str]()
+
+    def noted(*tensors: torch.Tensor, **named: float) -> torch.Tensor:
+        exact.add(torch.get_float32_matmul_precision())
+        return product(*tensors, **named)
+
+    monkeypatch.setattr(torch, "addmm", noted)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        np.testing.assert_array_equal(nearest_squares(queries, references, 9), expected)
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert exact == {"highest"}
 
 
 def test_a_gpu_whose_memory_is_full_leaves_the_search_to_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:

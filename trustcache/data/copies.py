@@ -12,7 +12,6 @@ import math
 import threading
 from collections.abc import Callable, Generator, Iterable
 from functools import cached_property
-from itertools import chain
 from typing import Generic, TypeVar
 
 import torch
@@ -21,7 +20,6 @@ from torch import nn
 from trustcache.data.pipeline import Waits
 from trustcache.data.threads import in_threads
 from trustcache.models.classifiers import Classifier
-from trustcache.models.precision import arithmetic
 from trustcache.models.programs import Program
 
 T = TypeVar("T")
@@ -40,6 +38,7 @@ _KNOWN = {"torch", "timm", "torchvision", "trustcache"}
 class Copies(Generic[T]):
     """What holds a network of known modules, and copies of it that share the network's parameters, made as needed.
 
+    Copies share its buffers too, unless an answer writes to one: weights that are loaded later are those of all copies.
     Batches have `numbers` numbers. ask: what it answers to any one image, as tensors; copies that answer otherwise are
     not used. Threads of Python may share one: none works with a network that another one works with.
     """
@@ -47,7 +46,7 @@ class Copies(Generic[T]):
     def __init__(self, what: T, network: nn.Module, ask: Callable[[T], object], numbers: int) -> None:
         self._what, self._network, self._ask, self._numbers = what, network, ask, numbers
         self._free: list[T] = []
-        self._lock = threading.Lock()  # of what is copied
+        self._lock = threading.RLock()  # of what is copied: while it works, it has hooks that a copy would take along
 
     def each(
         self, work: Callable[[T, Given], Made], batches: Iterable[Given], waits: Waits
@@ -59,7 +58,9 @@ class Copies(Generic[T]):
         before the end closes the generator, which ends its threads.
         """
         threads = torch.get_num_threads()
-        if threads == 1 or not self._may_be_used:
+        with self._lock:
+            alone = threads == 1 or not self._may_be_used
+        if alone:
             for batch in batches:
                 with waits("model"), self._lock:
                     made = work(self._what, batch)
@@ -73,13 +74,11 @@ class Copies(Generic[T]):
             finally:
                 self._free.append(one)
 
-        # What it sets is the process's, and the threads that set it too must find it so when they end.
-        with arithmetic("float32", torch.device("cpu")):
-            taken, most = ((batch, self._taken()) for batch in batches), _MOST_AT_ONCE // self._numbers
-            for (batch, _), future in in_threads(on_copy, taken, min(threads, most)):
-                with waits("model"):
-                    made = future.result()
-                yield batch, made
+        taken, most = ((batch, self._taken()) for batch in batches), _MOST_AT_ONCE // self._numbers
+        for (batch, _), future in in_threads(on_copy, taken, min(threads, most)):
+            with waits("model"):
+                made = future.result()
+            yield batch, made
 
     def _taken(self) -> T:
         try:
@@ -88,21 +87,25 @@ class Copies(Generic[T]):
             return self._copy()
 
     def _copy(self) -> T:
-        return copy.deepcopy(self._what, {id(weight): weight for weight in self._network.parameters()})
+        with self._lock:
+            return copy.deepcopy(self._what, {id(tensor): tensor for tensor in self._tensors})
+
+    @property
+    def _tensors(self) -> list[torch.Tensor]:
+        return [*self._network.parameters(), *self._network.buffers()]
 
     @cached_property
     def _may_be_used(self) -> bool:
-        network = self._network
-        on_cpu = all(tensor.device.type == "cpu" for tensor in chain(network.parameters(), network.buffers()))
-        if self._numbers >= SMALL or not on_cpu or not all(map(_is_known, network.modules())):
+        on_cpu = all(tensor.device.type == "cpu" for tensor in self._tensors)
+        if self._numbers >= SMALL or not on_cpu or not all(map(_is_known, self._network.modules())):
             return False
         try:
-            one = self._copy()
+            one, before = self._copy(), [tensor._version for tensor in self._tensors]
             torch.testing.assert_close(self._ask(one), self._ask(self._what), equal_nan=True)
         except Exception:  # not all that modules may hold can be copied
             return False
         self._free.append(one)
-        return True
+        return before == [tensor._version for tensor in self._tensors]
 
 
 def _is_known(module: nn.Module) -> bool:

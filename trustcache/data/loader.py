@@ -18,6 +18,7 @@ from trustcache.data.sources import DatasetSource
 from trustcache.data.variants.variation import Batch, joined
 from trustcache.errors import TrustcacheError, UsageError, first_line, kind_and_line
 from trustcache.models.classifiers import Classifier
+from trustcache.models.memory import memory_is_full
 from trustcache.models.precision import Repeatable, arithmetic
 from trustcache.models.preprocessing import Preprocessing
 
@@ -36,8 +37,10 @@ def choose_device(name: str) -> torch.device:
         device = torch.empty(0, device=name).device
         several = ranks().local_count > 1 and name == device.type and device.index is not None
         return _own(name) if several else device
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"--device {name}: not available here ({first_line(error)})") from None
+    except (RuntimeError, AssertionError, ImportError) as error:
+        unknown = isinstance(error, NotImplementedError | ImportError)  # torch would list all that it was built with
+        why = "this torch was built without it" if unknown else first_line(error)
+        raise UsageError(f"--device {name}: not available here ({why})") from None
 
 
 def _own(kind: str) -> torch.device:
@@ -166,9 +169,9 @@ def machine_at_its_limits(remedy: str = "use a smaller --batch-size, or another 
     """
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        raise TrustcacheError(f"the GPU's memory is full ({first_line(error)}); {remedy}") from error
     except RuntimeError as error:
+        if memory_is_full(error):
+            raise TrustcacheError(f"the GPU's memory is full ({first_line(error)}); {remedy}") from error
         if str(error).startswith(_NO_GPU):
             raise TrustcacheError(
                 f"the GPU cannot be used ({first_line(error)}); free it, or use --device cpu"
@@ -188,10 +191,10 @@ def model_at_work(
     """Name the model in the error that it raises for images (N, 3, H, W), with a remedy."""
     try:
         yield
-    except (TrustcacheError, torch.OutOfMemoryError):
+    except TrustcacheError:
         raise
     except Exception as error:  # a user's own model may raise anything
-        if str(error).startswith(WORKER_DIED):
+        if str(error).startswith(WORKER_DIED) or memory_is_full(error):
             raise
         if "the same device" in str(error):
             remedy = "it makes tensors on the CPU, wherever its images are: use --device cpu, or mend it"

@@ -24,7 +24,7 @@ T = TypeVar("T")
 # The waits of the process that runs the model, and what shortens each where it is the longest.
 REMEDIES = {
     "images": "more --workers or cores",
-    "model": "a faster --device, --precision bf16 or a larger --batch-size",
+    "model": "a faster --device",
     "attacks and styles": "a faster --device",
     "disk": "a faster disk, or --store float16",
 }
@@ -86,7 +86,8 @@ class WorkLog:
         """Tell of the device and the settings of some work, unless they are those of the work before."""
         import torch
 
-        name = f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
+        called = getattr(torch.get_device_module(device), "get_device_name", None)
+        name = f"{device} ({called(device)})" if called else str(device)
         machine, self._machine = self._machine, f"on {name}: {settings}"
         if machine != self._machine:
             self.note(self._machine)

@@ -88,7 +88,7 @@ class PostHocScore(nn.Module):
 
     def forward(self, images: Tensor | None, outputs: dict[str, Tensor]) -> Tensor:
         columns = {name: tensor.cpu().numpy() for name, tensor in outputs.items()}
-        return torch.from_numpy(self.score(Outputs(columns.__getitem__))).to(outputs["logits"].device)
+        return torch.from_numpy(self.score(Outputs(columns.__getitem__)))  # on the CPU: Apple's GPUs have no float64
 
 
 def _run_score(run: Run, judged: Index, classifier: Classifier) -> nn.Module:

@@ -7,7 +7,6 @@ import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +115,9 @@ class TrustedClassifier:
         self, pair: Pair, classes: tuple[str, ...], threshold: Threshold | float | None, device: torch.device
     ) -> None:
         keep_freed_memory()
-        self.pair = pair.to(device)
+        with machine_at_its_limits("free it, or use another device"):
+            self.pair = pair.to(device)
+        self._copies = self._usual_copies()
         self.classes, self.device = classes, device
         calibrated = threshold if isinstance(threshold, Threshold) else None
         self.threshold, self._cut = threshold, calibrated.point.threshold if calibrated else float(threshold or 0.0)
@@ -222,13 +223,17 @@ class TrustedClassifier:
 
     def _scored(self, pixels: Sequence[torch.Tensor], batch_size: int) -> tuple[torch.Tensor, torch.Tensor]:
         rows = min(batch_size, CPU_ROWS) if self.device.type == "cpu" else batch_size
-        return self.pair.in_equal_batches([to_device(one, self.device) for one in pixels], rows, self._copies)
+        taken = [one.float() if one.is_floating_point() else one for one in pixels]  # Apple's GPUs have no float64
+        return self.pair.in_equal_batches([to_device(one, self.device) for one in taken], rows, self._copies)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_copies"}
 
-    @cached_property
-    def _copies(self) -> Copies[Pair]:
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._copies = self._usual_copies()
+
+    def _usual_copies(self) -> Copies[Pair]:
         return self.pair.copies(USUAL)  # for the images that extraction has copies for
 
     def _answers(self, batch: Decoded, outputs: dict[str, np.ndarray]) -> Iterator[Answer]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from trustcache.cache.index import read_index
 from trustcache.errors import TrustcacheError
+from trustcache.models.memory import memory_is_full
 
 if TYPE_CHECKING:
     import torch
@@ -34,14 +35,14 @@ def found_batch_size(forward: Callable[[int], object], images: int, device: torc
 
     forward: runs the model on a batch of a size. On the CPU, and where memory runs out at once, it is `USUAL`.
     """
-    import torch
-
     best, fastest = USUAL, 0.0
     size = USUAL
     while device.type != "cpu" and size <= min(_LARGEST, images // _PAYS):
         try:
             rate = size / _seconds(forward, size, device)
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:
+            if not memory_is_full(error):
+                raise
             break
         if rate < fastest * _GAIN:
             break

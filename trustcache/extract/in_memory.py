@@ -39,6 +39,7 @@ from trustcache.data.pipeline import Waits, fetched
 from trustcache.data.progress import Progress, silent
 from trustcache.errors import UsageError, in_python
 from trustcache.extract.batch_size import USUAL
+from trustcache.extract.rows import AsMemoryAllows
 from trustcache.extract.settings import ExtractSettings
 from trustcache.models.classifiers import Classifier, as_classifier
 from trustcache.models.label_spaces import judging
@@ -138,11 +139,12 @@ def _outputs(
 
     def outputs_of(classifier: Classifier, batch: _Seen) -> dict[str, torch.Tensor]:
         with computing(classifier.spec.name, batch.x, settings.precision), torch.inference_mode():
-            outputs = classifier.outputs(batch.x, places, settings.views)
+            outputs = in_parts(len(batch.x), lambda some: classifier.outputs(batch.x[some], places, settings.views))
         if settings.features == "none":
             del outputs["features"]
         return outputs
 
+    in_parts = AsMemoryAllows(lambda line: warnings.warn(line, stacklevel=2))
     waits, copies = Waits(), classifier_copies(classifier, settings.batch_size or USUAL)
     with closing(copies.each(outputs_of, seen, waits)) as made:
         for batch, columns in fetched(made, device, waits):
@@ -178,9 +180,10 @@ def _of_given(
     transform = classifier.preprocessing.transform()
     pairs = iter(_pairs(data))
     while some := list(itertools.islice(pairs, settings.batch_size or USUAL)):
-        pixels = to_device(torch.stack([picture_of(image).pixels(transform) for image, _ in some]), device)
-        prepared = not pixels.is_floating_point()
-        x = classifier.preprocessing.normalise(pixels) if prepared else pixels.float()
+        given = torch.stack([picture_of(image).pixels(transform) for image, _ in some])
+        prepared = not given.is_floating_point()
+        pixels = to_device(given if prepared else given.float(), device)  # Apple's GPUs have no float64
+        x = classifier.preprocessing.normalise(pixels) if prepared else pixels
         labels = np.array([label_number(label, classes, "extract") for _, label in some], dtype=np.int64)
         yield _Seen(x, labels, prepared)
 

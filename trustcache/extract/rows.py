@@ -11,12 +11,39 @@ from trustcache.cache.outcome import outcome
 from trustcache.data.dataset import Dataset
 from trustcache.errors import TrustcacheError
 from trustcache.extract.settings import ExtractSettings
+from trustcache.models.memory import memory_is_full
 
 if TYPE_CHECKING:  # torch takes seconds to import, and the command line reads the settings
     import torch
 
     from trustcache.data.variants.variation import Batch
     from trustcache.models.classifiers import Classifier
+
+
+class AsMemoryAllows:
+    """Work on the rows of a batch at once, or from when memory first runs out in ever smaller parts.
+
+    note: told of a smaller size.
+    """
+
+    def __init__(self, note: Callable[[str], None]) -> None:
+        self.note = note
+        self._most: int | None = None
+
+    def __call__(self, rows: int, outputs: Callable[[slice], dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+        """Return the outputs for so many rows, from those for some of them."""
+        import torch
+
+        size = self._most or rows
+        while True:
+            try:
+                parts = [outputs(slice(first, first + size)) for first in range(0, rows, size)]
+                return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+            except RuntimeError as error:
+                if size == 1 or not memory_is_full(error):
+                    raise
+            size = self._most = (size + 1) // 2  # outside of the handler, which holds the memory of the failed pass
+            self.note(f"memory ran out: batches go through the model in parts of {size}")
 
 
 class Forward:
@@ -26,27 +53,16 @@ class Forward:
     """
 
     def __init__(self, places: Sequence[str], settings: ExtractSettings, note: Callable[[str], None]) -> None:
-        self.places, self.settings, self.note = places, settings, note
-        self._most: int | None = None
+        self.places, self.settings = places, settings
+        self._in_parts = AsMemoryAllows(note)
 
     def __call__(self, classifier: Classifier, batch: Batch) -> dict[str, torch.Tensor]:
         """Return outputs by the names of a cache's columns, float32 (N, D), and `mc_dropout` (N,)."""
-        import torch
-
         rows = len(batch.indices)
         # A column of no rows has a width too: that of a black image.
         pixels = batch.pixels if rows else classifier.black().byte()
-        size = self._most or len(pixels)
-        while True:
-            try:
-                starts = range(0, len(pixels), size)
-                parts = [self.outputs(classifier, pixels[i : i + size], batch.indices[i : i + size]) for i in starts]
-                return {name: torch.cat([part[name] for part in parts])[:rows] for name in parts[0]}
-            except torch.OutOfMemoryError:
-                if size == 1:
-                    raise
-            size = self._most = (size + 1) // 2  # outside of the handler, which holds the memory of the failed pass
-            self.note(f"memory ran out: batches go through the model in parts of {size}")
+        made = self._in_parts(len(pixels), lambda some: self.outputs(classifier, pixels[some], batch.indices[some]))
+        return {name: column[:rows] for name, column in made.items()}
 
     def outputs(self, classifier: Classifier, pixels: torch.Tensor, indices: np.ndarray) -> dict[str, torch.Tensor]:
         """Return the outputs for images (N, 3, H, W) of so many sample numbers (N,), on the device."""

@@ -58,7 +58,8 @@ def negative_predictive_entropy(
         return torch.empty(0)
     seeds = [int(np.random.default_rng([mc.seed, int(index)]).integers(2**63)) for index in indices]
     generators = [torch.Generator(pixels.device).manual_seed(seed) for seed in seeds]
-    exact = torch.float32 if pixels.device.type == "mps" else torch.float64  # which Apple's GPUs lack
+    # Apple's GPUs and some of Intel's have no float64.
+    exact = torch.float64 if pixels.device.type in ("cpu", "cuda") else torch.float32
     total = torch.zeros(len(pixels), classifier.num_classes, dtype=exact, device=pixels.device)
     with _Dropping(generators):
         for _ in range(mc.passes):

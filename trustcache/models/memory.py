@@ -1,4 +1,4 @@
-"""Memory between two batches: kept by the process instead of returned to the system and requested again."""
+"""Memory: what is freed is kept for the next batch, instead of going back to the system; and a GPU's may be full."""
 
 from __future__ import annotations
 
@@ -21,3 +21,15 @@ def keep_freed_memory() -> None:
         libc = ctypes.CDLL(None)
         if hasattr(libc, "mallopt") and libc.mallopt(_MMAP_THRESHOLD, KEPT_BELOW):
             libc.mallopt(_TRIM_THRESHOLD, 2 * KEPT_BELOW - 1)
+
+
+def memory_is_full(error: BaseException) -> bool:
+    """Return True for torch's error of a GPU whose memory is full; that of Apple's is a plain RuntimeError.
+
+    >>> memory_is_full(RuntimeError("MPS backend out of memory (MPS allocated: 8.9 GiB)")), memory_is_full(KeyError())
+    (True, False)
+    """
+    import torch
+
+    plain = isinstance(error, RuntimeError) and str(error).startswith("MPS backend out of memory")
+    return plain or isinstance(error, torch.OutOfMemoryError)

@@ -7,7 +7,8 @@ come in any order. What runs a network does so within `arithmetic`; what needs g
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -62,21 +63,64 @@ def _computes_bf16(device: torch.device) -> bool:
 
 @contextmanager
 def arithmetic(precision: str, device: torch.device) -> Iterator[None]:
-    """Compute in one of `PRECISIONS`, with convolutions that repeat to the bit in batches of one size."""
+    """Compute in one of `PRECISIONS`, with convolutions that repeat to the bit in batches of one size.
+
+    Several threads may at once; where some of them want TF32 and others float32, all get what was asked for last.
+    """
+    import torch
+
+    chosen = PRECISIONS[precision]
+    dtype = getattr(torch, chosen.autocast) if chosen.autocast else None
+    with _process.rounding(chosen.tf32), torch.autocast(device.type, dtype, enabled=dtype is not None):
+        yield
+
+
+class _Process:
+    """The settings of torch that are the whole process's, not a thread's.
+
+    They are the user's again when the last of the threads that computed at once is done.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._asked: list[bool] = []  # by all that is computed now, in the order of its beginning
+        self._users: tuple[str, Sequence[Any]]
+
+    @contextmanager
+    def rounding(self, tf32: bool) -> Iterator[None]:
+        """Round to TF32 or not at all, with kernels that repeat."""
+        import torch
+        from torch.backends import cudnn
+
+        with self._lock:
+            before = torch.get_float32_matmul_precision(), _set_process(tf32)
+            if not self._asked:
+                self._users = before
+            self._asked.append(tf32)
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._asked[-1 - self._asked[::-1].index(tf32)]
+                if self._asked:
+                    _set_process(self._asked[-1])
+                else:
+                    precision, flags = self._users
+                    cudnn.set_flags(*flags)
+                    torch.set_float32_matmul_precision(precision)
+
+
+def _set_process(tf32: bool) -> Sequence[Any]:
+    """Set all that is of the process; return what cuDNN's flags were, as its `set_flags` takes them."""
     import torch
     from torch.backends import cudnn
 
-    chosen, before = PRECISIONS[precision], torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high" if chosen.tf32 else "highest")
-    dtype = getattr(torch, chosen.autocast) if chosen.autocast else None
-    try:
-        with (
-            cudnn.flags(enabled=cudnn.enabled, benchmark=False, deterministic=True, allow_tf32=chosen.tf32),
-            torch.autocast(device.type, dtype, enabled=dtype is not None),
-        ):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(before)
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    before: Sequence[Any] = cudnn.set_flags(_benchmark=False, _deterministic=True, _allow_tf32=tf32)
+    return before
+
+
+_process = _Process()
 
 
 class Repeatable:

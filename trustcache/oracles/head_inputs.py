@@ -102,8 +102,12 @@ NAMED = {
 
 
 def parse_inputs(words: Sequence[str]) -> tuple[str, ...]:
-    """Return the inputs asked for, in the order of `INPUTS`; those of `NAMED` stand for several. Raises UsageError."""
-    asked = {name for word in words for name in NAMED.get(word, (word,))}
+    """Return the inputs asked for, in the order of `INPUTS`; those of `NAMED` stand for several. Raises UsageError.
+
+    >>> parse_inputs(["log-probs", "features"]), parse_inputs("features")
+    (('features', 'log-probs'), ('features',))
+    """
+    asked = {name for word in ([words] if isinstance(words, str) else words) for name in NAMED.get(word, (word,))}
     if unknown := sorted(asked - _ALL.keys()):
         raise UsageError(
             f"--inputs {unknown[0]}: unknown; {', '.join(NAMED)}, or a list of {', '.join(INPUTS)}; with "

@@ -204,7 +204,8 @@ def made_once(names: Sequence[str], learnt: LearntRows) -> tuple[Sequence[str], 
 
 
 def _free(device: torch.device) -> int:
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory()
+    own = getattr(torch.get_device_module(device), "mem_get_info", None)  # Apple's GPUs share the machine's
+    return int(own(device)[0]) if own else free_memory()
 
 
 def _fill(held: dict[str, Tensor], place: int, columns: dict[str, np.ndarray]) -> None:

@@ -17,6 +17,7 @@ from trustcache.data.progress import Progress, silent
 from trustcache.data.splits import training_rows, validation_rows
 from trustcache.data.threads import WORTH_BESIDE, overlapped, threads_for
 from trustcache.losses import LossChoice
+from trustcache.models.precision import arithmetic
 from trustcache.oracles.cuda_graphs import on_graphs
 from trustcache.oracles.head_inputs import Outputs, head_inputs
 from trustcache.oracles.head_rows import LearntRows, WholeColumns, made_once
@@ -90,7 +91,11 @@ def train_heads(
     adam = batch.optimiser(optimiser.lr, spec.weight_decay)
     order = torch.Generator().manual_seed(ORDER_SEED)
     threads = threads_for(optimiser.batch_size, sum(map(torch.numel, batch.parameters)))
-    with threads as idle, progress(f"epochs of {len(tasks)} heads", optimiser.epochs) as advance:
+    with (
+        threads as idle,
+        arithmetic("float32", inputs.device),
+        progress(f"epochs of {len(tasks)} heads", optimiser.epochs) as advance,
+    ):
         steps = _Steps(batch, adam, optimiser.batch_size, idle)
         for epoch in range(1, optimiser.epochs + 1):
             losses = steps.epoch(inputs.learnt.epoch(order, optimiser.batch_size))

@@ -22,6 +22,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from trustcache.cache.seal import UNSEALED, publish_sealed, read_sealed
 from trustcache.errors import DamagedError, TrustcacheError, UsageError, kind_and_line
+from trustcache.models.memory import memory_is_full
 from trustcache.models.precision import Repeatable, arithmetic
 from trustcache.oracles.process_group import ALONE, ProcessGroup
 
@@ -192,9 +193,9 @@ class TrainingLoop:
             for name, part in self._parts.items():
                 part.load_state_dict(state["state"][name])
             self.step, self.history = state["step"], state["history"]
-        except (torch.OutOfMemoryError, torch.AcceleratorError):  # no fault of the file's
-            raise
         except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, TypeError, ValueError) as error:
+            if memory_is_full(error) or isinstance(error, torch.AcceleratorError):  # no fault of the file's
+                raise
             reason = kind_and_line(error)
             raise DamagedError(f"{self.checkpoint}: no checkpoint of this training ({reason}); {_ANEW}") from error
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trustcache.models.precision import arithmetic
 from trustcache.scores.blocks import over_blocks, squared_lengths
 from trustcache.scores.fitted_logit_scores import least_aurc
 from trustcache.scores.fitting import FittingData, Outputs
@@ -74,8 +75,11 @@ def _candidates_on_gpu(queries: np.ndarray, references: np.ndarray, count: int) 
     import torch
 
     device = _gpu()
+    if device is None:
+        return None
     try:
-        return _candidates_by_torch(queries, references, count, device) if device else None
+        with arithmetic("float32", device):
+            return _candidates_by_torch(queries, references, count, device)
     except torch.OutOfMemoryError:
         return None
 
