@@ -6,7 +6,7 @@ import itertools
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -104,11 +104,19 @@ def test_nothing_is_copied_while_it_works_with_hooks_of_its_own() -> None:
         torch.set_num_threads(1)
         list(shared.each(works_long, range(1), Waits()))
 
+    def batches() -> Iterator[int]:
+        yield 0
+        other.start()
+        assert begun.wait(timeout=10)
+        threading.Timer(0.2, release.set).start()
+        yield from range(1, 6)
+
+    def work(one: Classifier, batch: int) -> None:
+        hooks.append(len(one.model._forward_hooks))
+        time.sleep(0.05)  # so that the next one needs a copy
+
     other = threading.Thread(target=on_the_original)
-    other.start()
-    assert begun.wait(timeout=10)
-    threading.Timer(0.2, release.set).start()
-    list(shared.each(lambda one, batch: hooks.append(len(one.model._forward_hooks)), range(6), Waits()))
+    list(shared.each(work, batches(), Waits()))
     other.join()
     assert hooks == 6 * [0]
 
