@@ -61,6 +61,25 @@ def test_nearest_squares_by_torch_are_those_by_numpy(monkeypatch: pytest.MonkeyP
     assert exact == {"highest"}
 
 
+@pytest.mark.parametrize("among", ["random", "equal"])
+def test_nearest_squares_by_faiss_are_those_by_numpy(monkeypatch: pytest.MonkeyPatch, among: str) -> None:
+    faiss = pytest.importorskip("faiss")
+    generator, asked = np.random.default_rng(1), list[int]()
+    queries, references = unit(generator.normal(size=(70, 40))), unit(generator.normal(size=(530, 40)))
+    if among == "equal":  # more than are kept as candidates
+        references[:200], queries[0] = references[0], references[0]
+    expected, search = nearest_squares(queries, references, 9), faiss.knn
+    monkeypatch.setattr(neighbour_scores, "WORTH_FAISS", 0)
+    monkeypatch.setattr(faiss, "knn", lambda x, y, count: asked.append(count) or search(x, y, count))
+    np.testing.assert_array_equal(nearest_squares(queries, references, 9), expected)
+    assert asked == [9 + neighbour_scores.SPARE]
+    double = nearest_squares(queries.astype(float), references.astype(float), 9)
+    monkeypatch.setattr(neighbour_scores, "find_spec", lambda name: None)
+    np.testing.assert_array_equal(nearest_squares(queries, references, 9), expected)
+    np.testing.assert_allclose(double, expected, atol=1e-6)
+    assert len(asked) == 1
+
+
 def test_a_gpu_whose_memory_is_full_leaves_the_search_to_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*tensors: torch.Tensor, **named: object) -> torch.Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory")
