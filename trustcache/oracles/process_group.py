@@ -66,6 +66,7 @@ class ProcessGroup:
 
 
 ALONE = ProcessGroup()
+_held: list[object] = []  # the last group of CPUs
 
 
 @contextmanager
@@ -101,6 +102,10 @@ def process_group(device: torch.device) -> Iterator[ProcessGroup]:
         ) from error
     finally:
         if dist.is_initialized():
+            # An error holds the network, and that the group. Were the group to end with it, under Python's lock, Gloo
+            # would wait for a thread that waits for the lock; by itself it ends without.
+            if device.type == "cpu":
+                _held[:] = [dist.group.WORLD]
             dist.destroy_process_group()
 
 
