@@ -30,8 +30,6 @@ from trustcache.scores.neighbour_scores import nearest_squares, unit
 # Queries, references, features, neighbours.
 SIZES = ((2_000, 50_000, 768, 5), (2_000, 50_000, 768, 100), (2_000, 50_000, 64, 50), (10_000, 10_000, 512, 50))
 REPEATS = 4
-
-
 NEVER = 2**63
 
 

@@ -373,3 +373,14 @@ def three_threads() -> Iterator[None]:
     torch.set_num_threads(3)
     yield
     torch.set_num_threads(usual)
+
+
+@pytest.fixture
+def medium_products() -> Iterator[None]:
+    """A program has asked torch for coarser products than float32's."""
+    import torch
+
+    usual = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    yield
+    torch.set_float32_matmul_precision(usual)

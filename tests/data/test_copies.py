@@ -195,6 +195,10 @@ class Changing(nn.Linear):
 Changing.__module__ = "torch.nn.changing"
 
 
+def changing() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), Changing(3 * SIDE * SIDE, 4))
+
+
 class Counting(nn.Linear):
     """A layer that writes to a buffer of its own."""
 
@@ -212,10 +216,6 @@ Counting.__module__ = "torch.nn.counting"
 
 def counting() -> nn.Module:
     return nn.Sequential(nn.Flatten(), Counting())
-
-
-def changing() -> nn.Module:
-    return nn.Sequential(nn.Flatten(), Changing(3 * SIDE * SIDE, 4))
 
 
 @pytest.mark.parametrize("network", [KeepsItsFeatures, hooked, hooked_before, replaced, locked, changing, counting])
@@ -266,6 +266,7 @@ def test_no_more_are_worked_on_at_once_than_memory_should_hold(monkeypatch: pyte
     assert most == 2
 
 
+@pytest.mark.usefixtures("medium_products")
 def test_the_precision_of_products_is_exact_in_all_threads_and_afterwards_the_callers() -> None:
     seen, device = set[str](), torch.device("cpu")
 
@@ -274,13 +275,8 @@ def test_the_precision_of_products_is_exact_in_all_threads_and_afterwards_the_ca
             time.sleep(0.001 * (batch % 3))
             seen.add(torch.get_float32_matmul_precision())
 
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium")
-    try:
-        list(some_copies().each(work, range(60), Waits()))
-        assert torch.get_float32_matmul_precision() == "medium"
-    finally:
-        torch.set_float32_matmul_precision(before)
+    list(some_copies().each(work, range(60), Waits()))
+    assert torch.get_float32_matmul_precision() == "medium"
     assert seen == {"highest"}
 
 

@@ -878,20 +878,16 @@ def test_small_images_in_several_threads_have_the_outputs_of_one_by_one(
     np.testing.assert_allclose(cache.features, features, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.usefixtures("three_threads")
+@pytest.mark.usefixtures("three_threads", "medium_products")
 def test_an_error_that_is_kept_holds_no_thread_and_no_setting(image_folder: Folder, tmp_path: Path) -> None:
     (manifest,) = find_manifests(str(image_folder({"a": 20, "b": 20, "c": 20, "d": 20})))
     network, dataset = layers(), open_dataset(manifest, tmp_path)
     network[3].bias.data[0] = 1e6
-    before, precision = threading.active_count(), torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium")
-    try:
-        with pytest.raises(TrustcacheError) as kept:
-            extract(classifier_of(network), "own", dataset, tmp_path, tmp_path / "cache", ExtractSettings(4, 0, "cpu"))
-        assert tells(str(kept.value), "too large", "--store float32")
-        assert (threading.active_count(), torch.get_float32_matmul_precision()) == (before, "medium")
-    finally:
-        torch.set_float32_matmul_precision(precision)
+    before = threading.active_count()
+    with pytest.raises(TrustcacheError) as kept:
+        extract(classifier_of(network), "own", dataset, tmp_path, tmp_path / "cache", ExtractSettings(4, 0, "cpu"))
+    assert tells(str(kept.value), "too large", "--store float32")
+    assert (threading.active_count(), torch.get_float32_matmul_precision()) == (before, "medium")
 
 
 def test_each_file_is_looked_at_once_before_the_first_forward_pass(

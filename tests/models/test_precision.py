@@ -21,13 +21,11 @@ def settings() -> tuple[str, bool, bool, bool]:
 
 
 @pytest.fixture
-def users() -> Iterator[tuple[str, bool, bool, bool]]:
+def users(medium_products: None) -> Iterator[tuple[str, bool, bool, bool]]:
     """Settings of a user's own, none of them as `arithmetic` has it."""
-    before = torch.get_float32_matmul_precision(), cudnn.set_flags(_benchmark=True, _deterministic=False)
-    torch.set_float32_matmul_precision("medium")
+    before = cudnn.set_flags(_benchmark=True, _deterministic=False)
     yield settings()
-    cudnn.set_flags(*before[1])
-    torch.set_float32_matmul_precision(before[0])
+    cudnn.set_flags(*before)
 
 
 def test_float32_is_float32_until_the_last_of_several_threads_is_done(users: tuple) -> None:

@@ -254,17 +254,13 @@ def test_small_steps_are_taken_in_one_thread_and_large_ones_in_all(data: tuple, 
     assert threads_seen == {threads}
 
 
+@pytest.mark.usefixtures("medium_products")
 def test_heads_learn_in_float32_whatever_a_program_has_set(data: tuple) -> None:
     allow_code("tests.oracles.test_heads:noting")
     own = HeadTask(LossChoice("tests.oracles.test_heads:noting", {}), False, 0)
     precisions_seen.clear()
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium")
-    try:
-        fit(*data, [own], replace(OPTIMISER, epochs=1), 0.1)
-        assert torch.get_float32_matmul_precision() == "medium"
-    finally:
-        torch.set_float32_matmul_precision(before)
+    fit(*data, [own], replace(OPTIMISER, epochs=1), 0.1)
+    assert torch.get_float32_matmul_precision() == "medium"
     assert precisions_seen == {"highest"}
 
 

@@ -38,6 +38,7 @@ def delta_neighbours(queries: np.ndarray, right: np.ndarray, wrong: np.ndarray, 
     return DeltaNeighbour(k, right, wrong).score(Outputs({"features": queries}.__getitem__))
 
 
+@pytest.mark.usefixtures("medium_products")
 def test_nearest_squares_by_torch_are_those_by_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = np.random.default_rng(1)
     queries, references = generator.normal(size=(70, 5)), generator.normal(size=(130, 5))
@@ -52,12 +53,7 @@ def test_nearest_squares_by_torch_are_those_by_numpy(monkeypatch: pytest.MonkeyP
         return product(*tensors, **named)
 
     monkeypatch.setattr(torch, "addmm", noted)
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium")
-    try:
-        np.testing.assert_array_equal(nearest_squares(queries, references, 9), expected)
-    finally:
-        torch.set_float32_matmul_precision(before)
+    np.testing.assert_array_equal(nearest_squares(queries, references, 9), expected)
     assert exact == {"highest"}
 
 

@@ -37,7 +37,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Prepared:
-    """An image as the model takes it, float (3, H, W): resized and normalised by the user's own code."""
+    """An image as the model takes it, float32 (3, H, W): resized and normalised by the user's own code."""
 
     tensor: torch.Tensor
     path: None = None
@@ -130,7 +130,7 @@ def picture_of(image: Any) -> Picture | Prepared:
         return file_picture(str(image), functools.partial(read_file, str(image)))
     if isinstance(image, torch.Tensor):
         if image.is_floating_point() and image.ndim == 3:
-            return Prepared(image)
+            return Prepared(image.float())  # Apple's GPUs have no float64
         image = image.cpu().numpy()
         image = image.transpose(1, 2, 0) if image.ndim == 3 else image
     if isinstance(image, np.ndarray):

@@ -223,8 +223,7 @@ class TrustedClassifier:
 
     def _scored(self, pixels: Sequence[torch.Tensor], batch_size: int) -> tuple[torch.Tensor, torch.Tensor]:
         rows = min(batch_size, CPU_ROWS) if self.device.type == "cpu" else batch_size
-        taken = [one.float() if one.is_floating_point() else one for one in pixels]  # Apple's GPUs have no float64
-        return self.pair.in_equal_batches([to_device(one, self.device) for one in taken], rows, self._copies)
+        return self.pair.in_equal_batches([to_device(one, self.device) for one in pixels], rows, self._copies)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_copies"}

@@ -137,6 +137,8 @@ def _outputs(
 ) -> Iterator[tuple[bool, dict[str, np.ndarray]]]:
     """Yield for each batch if its images were prepared, and outputs and labels by the names of a cache's columns."""
 
+    in_parts = AsMemoryAllows(lambda line: warnings.warn(line, stacklevel=2))
+
     def outputs_of(classifier: Classifier, batch: _Seen) -> dict[str, torch.Tensor]:
         with computing(classifier.spec.name, batch.x, settings.precision), torch.inference_mode():
             outputs = in_parts(len(batch.x), lambda some: classifier.outputs(batch.x[some], places, settings.views))
@@ -144,7 +146,6 @@ def _outputs(
             del outputs["features"]
         return outputs
 
-    in_parts = AsMemoryAllows(lambda line: warnings.warn(line, stacklevel=2))
     waits, copies = Waits(), classifier_copies(classifier, settings.batch_size or USUAL)
     with closing(copies.each(outputs_of, seen, waits)) as made:
         for batch, columns in fetched(made, device, waits):
@@ -180,9 +181,8 @@ def _of_given(
     transform = classifier.preprocessing.transform()
     pairs = iter(_pairs(data))
     while some := list(itertools.islice(pairs, settings.batch_size or USUAL)):
-        given = torch.stack([picture_of(image).pixels(transform) for image, _ in some])
-        prepared = not given.is_floating_point()
-        pixels = to_device(given if prepared else given.float(), device)  # Apple's GPUs have no float64
+        pixels = to_device(torch.stack([picture_of(image).pixels(transform) for image, _ in some]), device)
+        prepared = not pixels.is_floating_point()
         x = classifier.preprocessing.normalise(pixels) if prepared else pixels
         labels = np.array([label_number(label, classes, "extract") for _, label in some], dtype=np.int64)
         yield _Seen(x, labels, prepared)
